@@ -1,0 +1,161 @@
+"""Element types and PyTorch's promotion of them."""
+
+from __future__ import annotations
+
+import functools
+
+import ml_dtypes
+import numpy as np
+
+__all__ = [
+    "ALL", "bfloat16", "bool_", "complex64", "complex128", "dtype", "float8_e4m3fn", "float8_e5m2", "float16", "float32",
+    "float64", "from_numpy_dtype", "get_default_dtype", "int8", "int16", "int32", "int64", "promote_types",
+    "set_default_dtype", "uint8", "uint16", "uint32", "uint64",
+]  # fmt: skip
+
+
+class dtype:
+    """An element type, with PyTorch's attributes.
+
+    ``kind`` is "b" (bool), "u", "i", "f" or "c"; ``code`` is the short name used in kernels ("f32");
+    ``numpy`` is the numpy type of the same memory format.
+    """
+
+    __slots__ = ("code", "is_complex", "is_floating_point", "is_signed", "itemsize", "kind", "name", "numpy")
+
+    def __init__(self, name: str, code: str, kind: str, numpy_type: object) -> None:
+        self.name = name
+        self.code = code
+        self.kind = kind
+        self.numpy = np.dtype(numpy_type)  # type: ignore[call-overload]
+        self.itemsize: int = self.numpy.itemsize
+        self.is_floating_point = kind == "f"
+        self.is_complex = kind == "c"
+        self.is_signed = kind in "ifc"
+
+    def __repr__(self) -> str:
+        return f"torch.{self.name}"
+
+    def __reduce__(self) -> str | tuple[object, ...]:
+        return (named, (self.name,))
+
+    def __copy__(self) -> dtype:
+        return self
+
+    def __deepcopy__(self, memo: object) -> dtype:
+        return self
+
+    def to_real(self) -> dtype:
+        """The type of the real part: float32 for complex64."""
+        return {"complex64": float32, "complex128": float64}.get(self.name, self)
+
+    def to_complex(self) -> dtype:
+        """The complex type whose parts have this type."""
+        return {"float64": complex128, "complex128": complex128}.get(self.name, complex64)
+
+
+bool_ = dtype("bool", "b1", "b", np.bool_)
+uint8 = dtype("uint8", "u8", "u", np.uint8)
+int8 = dtype("int8", "i8", "i", np.int8)
+int16 = dtype("int16", "i16", "i", np.int16)
+int32 = dtype("int32", "i32", "i", np.int32)
+int64 = dtype("int64", "i64", "i", np.int64)
+uint16 = dtype("uint16", "u16", "u", np.uint16)
+uint32 = dtype("uint32", "u32", "u", np.uint32)
+uint64 = dtype("uint64", "u64", "u", np.uint64)
+float16 = dtype("float16", "f16", "f", np.float16)
+bfloat16 = dtype("bfloat16", "bf16", "f", ml_dtypes.bfloat16)
+float32 = dtype("float32", "f32", "f", np.float32)
+float64 = dtype("float64", "f64", "f", np.float64)
+float8_e4m3fn = dtype("float8_e4m3fn", "e4m3", "f", ml_dtypes.float8_e4m3fn)
+float8_e5m2 = dtype("float8_e5m2", "e5m2", "f", ml_dtypes.float8_e5m2)
+complex64 = dtype("complex64", "c64", "c", np.complex64)
+complex128 = dtype("complex128", "c128", "c", np.complex128)
+
+ALL: tuple[dtype, ...] = (
+    bool_, uint8, int8, int16, int32, int64, uint16, uint32, uint64, float16, bfloat16, float32, float64, float8_e4m3fn,
+    float8_e5m2, complex64, complex128,
+)  # fmt: skip
+_BY_NAME = {t.name: t for t in ALL}
+_BY_CODE = {t.code: t for t in ALL}
+_BY_NUMPY = {t.numpy: t for t in ALL}
+
+
+def named(name: str) -> dtype:
+    """The type called ``name``; raises KeyError."""
+    return _BY_NAME[name]
+
+
+def coded(code: str) -> dtype:
+    """The type with the short name ``code`` ("f32"); raises KeyError."""
+    return _BY_CODE[code]
+
+
+def from_numpy_dtype(numpy_type: np.dtype) -> dtype | None:
+    """The type of the same memory format in native byte order, or None."""
+    return _BY_NUMPY.get(numpy_type)
+
+
+# Within a kind, the wider type wins.  uint16/32/64 take part only with themselves, bool, Python
+# numbers and floating-point types, as in PyTorch.
+_INT_ORDER = (bool_, uint8, int8, int16, int32, int64)
+_FLOAT_ORDER = (float16, bfloat16, float32, float64)
+_BARE_UNSIGNED = (uint16, uint32, uint64)
+_FLOAT8 = (float8_e4m3fn, float8_e5m2)
+
+
+@functools.cache
+def promote_types(type1: dtype, type2: dtype) -> dtype:
+    """The smallest type to which both types promote (PyTorch's lattice).
+
+    Raises RuntimeError for pairs PyTorch does not promote (float8 with other types, wide unsigned with
+    signed integers).
+    """
+    if type1 is type2:
+        return type1
+    if type1 in _FLOAT8 or type2 in _FLOAT8:
+        raise RuntimeError(
+            f"Promotion for Float8 Types is not supported, attempted to promote {type1.name} and {type2.name}; "
+            "convert one of them explicitly with .to()"
+        )
+    kinds = {type1.kind, type2.kind}
+    if "c" in kinds:
+        parts = [t.to_real() if t.is_complex else t for t in (type1, type2)]
+        wide = any(p is float64 for p in parts)
+        return complex128 if wide else complex64
+    if "f" in kinds:
+        floats = [t for t in (type1, type2) if t.kind == "f"]
+        if len(floats) == 1:
+            return floats[0]
+        if set(floats) == {float16, bfloat16}:
+            return float32
+        return max(floats, key=_FLOAT_ORDER.index)
+    for a, b in ((type1, type2), (type2, type1)):
+        if a in _BARE_UNSIGNED:
+            if b is bool_:
+                return a
+            if b in _BARE_UNSIGNED or b is uint8:
+                return max(a, b, key=lambda t: t.itemsize)
+            raise RuntimeError(
+                f"Promotion for uint16, uint32, uint64 types is not supported, attempted to promote "
+                f"{type1.name} and {type2.name}; convert one of them explicitly with .to()"
+            )
+    if {type1, type2} == {uint8, int8}:
+        return int16
+    return max(type1, type2, key=_INT_ORDER.index)
+
+
+class _Default:
+    dtype = float32
+
+
+def get_default_dtype() -> dtype:
+    """The floating-point type that new tensors of Python floats have (float32 at start)."""
+    return _Default.dtype
+
+
+def set_default_dtype(d: dtype) -> None:
+    """Sets the type of new floating-point tensors; raises TypeError for other than floating types."""
+    if not isinstance(d, dtype) or not d.is_floating_point:
+        raise TypeError(f"set_default_dtype: only floating-point types are supported as the default type, got {d!r}")
+    _Default.dtype = d

@@ -1,0 +1,129 @@
+"""How a tensor lies over its storage: element type, device, shape and strides, interned."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import SupportsIndex
+
+from .device import cpu, device
+from .dtype import dtype
+
+__all__ = ["Layout", "Size", "contiguous_strides", "dense", "of"]
+
+
+class Size(tuple[int, ...]):
+    """The shape of a tensor: a tuple of ints with PyTorch's ``numel`` and spelling."""
+
+    __slots__ = ()
+
+    def __new__(cls, iterable: Iterable[SupportsIndex] = ()) -> Size:
+        return tuple.__new__(cls, [n.__index__() for n in iterable])
+
+    def numel(self) -> int:
+        """The number of elements: the product of the sizes."""
+        return math.prod(self)
+
+    def __repr__(self) -> str:
+        return f"torch.Size([{', '.join(map(str, self))}])"
+
+    __str__ = __repr__
+
+    def __add__(self, other: tuple[int, ...]) -> Size:  # type: ignore[override]
+        return Size(tuple.__add__(self, tuple(other)))
+
+    def __radd__(self, other: tuple[int, ...]) -> Size:
+        return Size(tuple.__add__(tuple(other), self))
+
+    def __mul__(self, n: SupportsIndex) -> Size:
+        return Size(tuple.__mul__(self, n))
+
+    __rmul__ = __mul__
+
+    def __getitem__(self, item):  # type: ignore[no-untyped-def,override]
+        found = tuple.__getitem__(self, item)
+        return Size(found) if isinstance(item, slice) else found
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Size, (tuple(self),))
+
+
+class Layout:
+    """Type, device, shape and strides (in elements) of a tensor.  Made only by ``of``: equal layouts are
+    one object, so that a layout is its own key in the tables of plans.
+
+    ``contiguous``: elements lie in row-major order without gaps.  ``span``: elements from the first
+    to one past the last address touched (0 when empty).
+    """
+
+    __slots__ = ("__weakref__", "contiguous", "device", "dtype", "itemsize", "nbytes", "ndim", "numel", "shape", "span", "strides")
+
+    dtype: dtype
+    device: device
+    shape: Size
+    strides: tuple[int, ...]
+    ndim: int
+    numel: int
+    itemsize: int
+    nbytes: int
+    span: int
+    contiguous: bool
+
+    def __repr__(self) -> str:
+        return f"Layout({self.dtype.code}, {self.device}, {tuple(self.shape)}, {self.strides})"
+
+    @property
+    def dense(self) -> bool:
+        """Whether the elements fill their span exactly once (a permutation of a contiguous layout)."""
+        return self.span == self.numel and not self.overlapping
+
+    @property
+    def overlapping(self) -> bool:
+        """Whether two indices may share an address (conservatively: yes unless strides are nested)."""
+        reach = 1
+        for stride, size in sorted((t, s) for t, s in zip(self.strides, self.shape) if s > 1):
+            if stride < reach:
+                return True
+            reach = stride * (size - 1) + reach
+        return False
+
+
+_table: dict[tuple[object, ...], Layout] = {}
+_LIMIT = 200_000  # forgetting all only costs planning anew
+
+
+def of(type_: dtype, device_: device, shape: Sequence[int], strides: Sequence[int]) -> Layout:
+    """The layout with these parts."""
+    key = (type_, device_, tuple(shape), tuple(strides))
+    found = _table.get(key)
+    if found is None:
+        found = Layout()
+        found.dtype = type_
+        found.device = device_
+        found.shape = shape if type(shape) is Size else Size(shape)
+        found.strides = key[3]  # type: ignore[assignment]
+        found.ndim = len(shape)
+        found.numel = math.prod(shape)
+        found.itemsize = type_.itemsize
+        found.nbytes = found.numel * found.itemsize
+        found.span = 0 if found.numel == 0 else 1 + sum((n - 1) * s for n, s in zip(shape, strides))
+        found.contiguous = found.numel == 0 or all(
+            s == c for n, s, c in zip(shape, strides, contiguous_strides(shape)) if n != 1
+        )
+        if len(_table) >= _LIMIT:
+            _table.clear()
+        _table[key] = found
+    return found
+
+
+def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:
+    """Row-major strides; a dimension of size 0 counts as 1, as in PyTorch."""
+    strides = [1] * len(shape)
+    for i in range(len(shape) - 2, -1, -1):
+        strides[i] = strides[i + 1] * max(shape[i + 1], 1)
+    return tuple(strides)
+
+
+def dense(type_: dtype, shape: Sequence[int], device_: device = cpu) -> Layout:
+    """The contiguous layout of this type and shape."""
+    return of(type_, device_, shape, contiguous_strides(shape))

@@ -1,0 +1,1 @@
+"""What runs kernels: compilation, caches, threads and memory.  Knows nothing of tensors."""

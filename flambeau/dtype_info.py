@@ -63,9 +63,7 @@ class finfo(_Limits):
     def __init__(self, type: types.dtype | None = None) -> None:
         given = types.get_default_dtype() if type is None else _check_is_dtype("finfo", type)
         if not (given.is_floating_point or given.is_complex):
-            raise TypeError(
-                f"torch.finfo() requires a floating point input type. Use torch.iinfo to handle '{given}'"
-            )
+            raise TypeError(f"torch.finfo() requires a floating point input type. Use torch.iinfo to handle '{given}'")
         self._type = given.to_real()
         self._info = ml_dtypes.finfo(self._type.numpy)
 

@@ -14,16 +14,16 @@ References: System V ABI, chapter 4 (object files); the psABI supplements for AM
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
-import mmap
 import struct
 from collections.abc import Iterable
 from functools import cache
 from typing import NamedTuple
 
-__all__ = ["Image", "LinkError", "link", "load_images", "symbol_address"]
+from .system import EXECUTE, PAGE, READ, libc, map_pages, protect
 
-_PAGE = mmap.PAGESIZE
+__all__ = ["Image", "LinkError", "link", "load_images", "symbol_address"]
 
 _SHT_PROGBITS, _SHT_SYMTAB, _SHT_RELA, _SHT_NOBITS = 1, 2, 4, 8
 _SHF_WRITE, _SHF_ALLOC, _SHF_TLS = 1, 2, 0x400
@@ -258,15 +258,6 @@ def link(data: bytes) -> Image:
     return Image(bytes(linker.code), symbols, tuple(linker.fixups))
 
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_mmap = _libc.mmap
-_mmap.restype = ctypes.c_void_p
-_mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
-_mprotect = _libc.mprotect
-_mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-_FAILED = ctypes.c_void_p(-1).value
-
-
 @cache
 def symbol_address(name: str) -> int:
     """The address of a function outside of the image: of the C library, its maths library or Python.
@@ -283,7 +274,7 @@ def symbol_address(name: str) -> int:
 
 @cache
 def _libraries() -> tuple[ctypes.CDLL, ...]:
-    found = [_libc, ctypes.pythonapi]
+    found = [libc, ctypes.pythonapi]
     for name in ("libm.so.6", "libm.so", "libgcc_s.so.1"):
         try:
             found.append(ctypes.CDLL(name))
@@ -303,20 +294,19 @@ def load_images(images: Iterable[Image]) -> list[dict[str, int]]:
     for image in images:
         offsets.append(total)
         # Page boundaries matter to AArch64, whose addresses are split into page and offset.
-        total += -(-len(image.code) // _PAGE) * _PAGE
+        total += -(-len(image.code) // PAGE) * PAGE
     if not total:
         return [{} for _ in images]
-    base = _mmap(None, total, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
-    if base is None or base == _FAILED:
-        raise OSError(ctypes.get_errno(), f"no memory for {total} bytes of machine code")
+    base = map_pages(total)
+    if base is None:
+        raise OSError(errno.ENOMEM, f"no memory for {total} bytes of machine code")
     for image, offset in zip(images, offsets, strict=True):
         start = base + offset
         ctypes.memmove(start, image.code, len(image.code))
         for fixup in image.fixups:
             value = (symbol_address(fixup.symbol) if fixup.symbol else start) + fixup.addend
             ctypes.c_uint64.from_address(start + fixup.offset).value = value & 0xFFFFFFFFFFFFFFFF
-    if _mprotect(base, total, mmap.PROT_READ | mmap.PROT_EXEC):
-        raise OSError(ctypes.get_errno(), "the system does not allow generated code to be executed")
+    protect(base, total, READ | EXECUTE)
     return [
         {name: base + offset + value for name, value in image.symbols.items()}
         for image, offset in zip(images, offsets, strict=True)

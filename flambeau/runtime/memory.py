@@ -14,8 +14,6 @@ The caller remembers the size: ``free(address, nbytes)`` takes the ``nbytes`` th
 
 from __future__ import annotations
 
-import ctypes
-import mmap
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -23,6 +21,7 @@ from typing import NamedTuple
 
 from .. import settings
 from .cpu import total_memory
+from .system import HUGE_PAGE, NONE, PAGE, advise_huge, map_pages, protect, seal, unmap
 
 __all__ = ["ALIGNMENT", "Allocator", "allocate", "empty_cache", "free", "reset_peak", "size_class", "statistics"]
 
@@ -30,23 +29,7 @@ ALIGNMENT = 64
 _SMALL = 1 << 16  # the biggest block that is cut from a chunk
 _CHUNK = 1 << 20
 _BATCH = 1 << 14  # a class's list is refilled with about this many bytes at a time
-_HUGE = 2 << 20
 _LIMIT = 1 << 47  # no request beyond the address space reaches the system
-_PAGE = mmap.PAGESIZE
-
-_MADV_HUGEPAGE = 14
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_mmap = _libc.mmap
-_mmap.restype = ctypes.c_void_p
-_mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
-_munmap = _libc.munmap
-_munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
-_mprotect = _libc.mprotect
-_mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-_madvise = _libc.madvise
-_madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-_FAILED = ctypes.c_void_p(-1).value
 
 
 class Statistics(NamedTuple):
@@ -71,28 +54,21 @@ def size_class(nbytes: int) -> int:
     return -(-nbytes >> shift) << shift
 
 
-def _map(nbytes: int) -> int | None:
-    """Maps ``nbytes`` of private zero pages; ``None`` when the system refuses."""
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-    address: int | None = _mmap(None, nbytes, mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, 0)
-    return None if address is None or address == _FAILED else address
-
-
 def _map_aligned(nbytes: int) -> int | None:
-    """As ``_map``, on a 2 MiB boundary and with huge pages advised; ``nbytes`` is a multiple of the page."""
-    raw = _map(nbytes + _HUGE)
+    """Maps ``nbytes`` (whole pages) on a huge page's boundary, huge pages advised; ``None`` if the system refuses."""
+    raw = map_pages(nbytes + HUGE_PAGE)
     if raw is None:
         return None
-    address = -(-raw // _HUGE) * _HUGE
+    address = -(-raw // HUGE_PAGE) * HUGE_PAGE
     if address > raw:
-        _munmap(raw, address - raw)
-    _munmap(address + nbytes, raw + _HUGE - address)
-    _madvise(address, nbytes, _MADV_HUGEPAGE)
+        unmap(raw, address - raw)
+    unmap(address + nbytes, raw + HUGE_PAGE - address)
+    advise_huge(address, nbytes)
     return address
 
 
 def _round_to_page(nbytes: int) -> int:
-    return -(-nbytes // _PAGE) * _PAGE
+    return -(-nbytes // PAGE) * PAGE
 
 
 class Allocator:
@@ -176,7 +152,7 @@ class Allocator:
         def map_or_flush(nbytes: int, asked: int) -> int:
             """Maps pages; gives back what waits and tries once more before giving up."""
             nonlocal calls
-            mapper = _map_aligned if nbytes >= _HUGE else _map
+            mapper = _map_aligned if nbytes >= HUGE_PAGE else map_pages
             calls += 1
             address = mapper(nbytes)
             if address is None:
@@ -225,7 +201,7 @@ class Allocator:
             by_size[size].remove(address)
             cached -= size
             reserved -= size
-            _munmap(address, size)
+            unmap(address, size)
 
         def empty_cache() -> None:
             with lock:
@@ -254,7 +230,7 @@ class GuardAllocator(Allocator):
     tensor crashes as well.
     """
 
-    def __init__(self) -> None:  # noqa: D107 - the base class's tables are not wanted
+    def __init__(self) -> None:
         lock = threading.Lock()
         counts = [0, 0, 0, 0]  # used, peak, allocations, frees
 
@@ -266,23 +242,21 @@ class GuardAllocator(Allocator):
             if not 0 <= nbytes <= _LIMIT:
                 raise MemoryError(f"allocate: cannot get {nbytes} bytes")
             body, offset = layout(nbytes)
-            start = _map(body + 2 * _PAGE)
+            start = map_pages(body + 2 * PAGE)
             if start is None:
                 raise MemoryError(f"allocate: cannot get {nbytes} bytes (guard mode)")
-            _mprotect(start, _PAGE, mmap.PROT_READ & 0)
-            _mprotect(start + _PAGE + body, _PAGE, mmap.PROT_READ & 0)
+            protect(start, PAGE, NONE)
+            protect(start + PAGE + body, PAGE, NONE)
             with lock:
                 counts[0] += body
                 counts[1] = max(counts[0], counts[1])
                 counts[2] += 1
-            return start + _PAGE + offset
+            return start + PAGE + offset
 
         def free(address: int, nbytes: int) -> None:
             body, offset = layout(nbytes)
-            start = address - offset - _PAGE
-            # Maps inaccessible pages over the old ones: the memory goes back, the addresses stay taken.
-            flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x10  # MAP_FIXED
-            _mmap(start, body + 2 * _PAGE, 0, flags, -1, 0)
+            start = address - offset - PAGE
+            seal(start, body + 2 * PAGE)
             with lock:
                 counts[0] -= body
                 counts[3] += 1

@@ -1,0 +1,448 @@
+"""The fork-join thread pool that generated kernels call.
+
+One native function, ``parallel_for(pool, body, block, chunks)``, calls ``body(block, chunk, worker)`` for every chunk,
+on the caller (worker 0) and on the pool's threads, and returns when all are done.  It and the workers' loop are LLVM
+IR written here; the workers are plain POSIX threads that never touch Python, started by the first parallel kernel.
+
+How a job is handed over.  One 64-bit word, the *ticket*, holds the job's number (high half) and the next chunk (low
+half).  A participant claims a chunk by compare-and-swap of the whole word, which fails if the job has changed since it
+was described; so a worker that the system stopped at any point can neither take a chunk of a later job by mistake, nor
+hold up the caller by anything but a chunk that it has really begun.  Between jobs the low half is ``CLOSED``.
+The caller takes chunks like every worker, so it finishes alone whatever nobody else begins.
+
+* A pool that is busy (another Python thread, a kernel within a kernel) makes the caller run all its chunks itself.
+* Idle workers spin for some tens of microseconds, then sleep on a futex; waiting callers spin, then yield, then sleep.
+* After ``fork`` the child's pool is as new: its first parallel kernel starts threads again.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import threading
+
+from .. import settings
+from ..target.isa import ISA
+from . import cpu, engine
+from .system import PAGE, map_pages
+
+__all__ = ["MAX_THREADS", "address", "get_num_threads", "set_num_threads"]
+
+MAX_THREADS = 4095  # a worker's number travels in the low bits of the pool's address
+
+# Byte offsets in the pool's page; what different threads write lies in different cache lines.
+_LAYOUT = {
+    "function": 0,  # ptr: parallel_for, where generated code looks for it
+    "wanted": 8,  # i64: participants, the caller included
+    "started": 16,  # i64: threads that were started and not stopped
+    "body": 64,  # ptr: the job ...
+    "block": 72,  # ptr
+    "chunks": 80,  # i64
+    "ticket": 128,  # i64: number of the job and next chunk
+    "done": 192,  # i32: chunks finished
+    "waiting": 196,  # i32: 1 while the caller sleeps on "done"
+    "wake": 256,  # i32: the workers sleep on it; changes with every job
+    "sleepers": 320,  # i32: workers asleep, or about to be
+    "busy": 384,  # i32: 1 while a job runs
+    "alive": 448,  # i32: threads that have not left the worker's loop
+}
+_CLOSED = 0xFFFFFFFF
+_SPINS = 1500  # looks at the ticket before a worker sleeps, each followed by a pause
+_YIELDS = 64  # times that a waiting caller offers its processor before it sleeps
+
+_FUTEX_NUMBERS = {"x86_64": 202, "aarch64": 98, "riscv64": 98, "ppc64le": 221, "s390x": 238}
+# Signals go to Python's threads, but for those that a fault raises on the spot:
+# SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV.
+_SIGNAL_MASK = ~sum(1 << number - 1 for number in (4, 5, 6, 7, 8, 11)) & 0xFFFFFFFFFFFFFFFF
+
+
+def _ir() -> str:
+    """The pool's LLVM module for the host."""
+    machine, linux = cpu.machine(), sys.platform.startswith("linux")
+    pause = {
+        "x86_64": "call void @llvm.x86.sse2.pause()",
+        "aarch64": "call void @llvm.aarch64.hint(i32 1)",
+    }.get(machine, "")
+    declared = {"x86_64": "declare void @llvm.x86.sse2.pause()", "aarch64": "declare void @llvm.aarch64.hint(i32)"}
+    if linux and machine in _FUTEX_NUMBERS:
+        number = _FUTEX_NUMBERS[machine]
+        # FUTEX_WAIT_PRIVATE is 128, FUTEX_WAKE_PRIVATE 129
+        sleep = f"call i64 (i64, ...) @syscall(i64 {number}, ptr %word, i32 128, i32 %value, ptr null)"
+        rouse = f"call i64 (i64, ...) @syscall(i64 {number}, ptr %word, i32 129, i32 %count)"
+    else:
+        sleep, rouse = "call i32 @usleep(i32 100)", "or i32 0, 0"
+
+    def field(name: str) -> str:
+        return f"getelementptr i8, ptr %pool, i64 {_LAYOUT[name]}"
+
+    block_signals = (
+        f"""
+  store [16 x i64] [{", ".join(["i64 -1"] * 16)}], ptr %mask
+  store i64 {_SIGNAL_MASK}, ptr %mask
+  call i32 @pthread_sigmask(i32 {0 if linux else 1}, ptr %mask, ptr %old)"""
+        if linux
+        else ""
+    )
+    restore_signals = "call i32 @pthread_sigmask(i32 2, ptr %old, ptr null)" if linux else ""
+
+    return f"""
+declare i64 @syscall(i64, ...)
+declare i32 @usleep(i32)
+declare i32 @sched_yield()
+declare i32 @pthread_create(ptr, ptr, ptr, ptr)
+declare i32 @pthread_detach(ptr)
+declare i32 @pthread_sigmask(i32, ptr, ptr)
+declare i64 @llvm.umin.i64(i64, i64)
+{declared.get(machine, "")}
+
+define internal void @sleep_while(ptr %word, i32 %value) {{
+  {"%r = " + sleep}
+  ret void
+}}
+
+define internal void @rouse(ptr %word, i32 %count) {{
+  {"%r = " + rouse}
+  ret void
+}}
+
+; The loop of a thread. %argument is the pool's address plus the worker's number.
+define ptr @worker(ptr %argument) {{
+entry:
+  %bits = ptrtoint ptr %argument to i64
+  %number = and i64 %bits, 4095
+  %start = and i64 %bits, -4096
+  %pool = inttoptr i64 %start to ptr
+  %wanted.p = {field("wanted")}
+  %ticket.p = {field("ticket")}
+  %wake.p = {field("wake")}
+  %sleepers.p = {field("sleepers")}
+  %chunks.p = {field("chunks")}
+  %body.p = {field("body")}
+  %block.p = {field("block")}
+  %done.p = {field("done")}
+  %waiting.p = {field("waiting")}
+  %alive.p = {field("alive")}
+  br label %look
+look:
+  %spins = phi i64 [ 0, %entry ], [ %spins.next, %spin ], [ 0, %sleep ], [ 0, %finished ], [ 0, %claim ]
+  %seen = load atomic i32, ptr %wake.p seq_cst, align 4
+  %wanted = load atomic i64, ptr %wanted.p monotonic, align 8
+  %superfluous = icmp sge i64 %number, %wanted
+  br i1 %superfluous, label %leave, label %examine
+examine:
+  %ticket = load atomic i64, ptr %ticket.p acquire, align 8
+  %next = and i64 %ticket, {_CLOSED}
+  %chunks = load atomic i64, ptr %chunks.p monotonic, align 8
+  %body.i = load atomic i64, ptr %body.p monotonic, align 8
+  %block.i = load atomic i64, ptr %block.p monotonic, align 8
+  fence acquire
+  %open = icmp ult i64 %next, %chunks
+  br i1 %open, label %claim, label %idle
+claim:
+  %advanced = add i64 %ticket, 1
+  %pair = cmpxchg ptr %ticket.p, i64 %ticket, i64 %advanced acq_rel monotonic, align 8
+  %claimed = extractvalue {{ i64, i1 }} %pair, 1
+  br i1 %claimed, label %run, label %look
+run:
+  %body = inttoptr i64 %body.i to ptr
+  %block = inttoptr i64 %block.i to ptr
+  call void %body(ptr %block, i64 %next, i64 %number)
+  %before = atomicrmw add ptr %done.p, i32 1 seq_cst, align 4
+  %total = trunc i64 %chunks to i32
+  %after = add i32 %before, 1
+  %last = icmp eq i32 %after, %total
+  br i1 %last, label %notify, label %finished
+notify:
+  %waiting = load atomic i32, ptr %waiting.p seq_cst, align 4
+  %asleep = icmp ne i32 %waiting, 0
+  br i1 %asleep, label %ring, label %finished
+ring:
+  call void @rouse(ptr %done.p, i32 1)
+  br label %finished
+finished:
+  br label %look
+idle:
+  %spins.next = add i64 %spins, 1
+  %tired = icmp ugt i64 %spins.next, {_SPINS}
+  br i1 %tired, label %sleep, label %spin
+spin:
+  {pause}
+  br label %look
+sleep:
+  %s0 = atomicrmw add ptr %sleepers.p, i32 1 seq_cst, align 4
+  call void @sleep_while(ptr %wake.p, i32 %seen)
+  %s1 = atomicrmw sub ptr %sleepers.p, i32 1 seq_cst, align 4
+  br label %look
+leave:
+  %a0 = atomicrmw sub ptr %alive.p, i32 1 seq_cst, align 4
+  ret ptr null
+}}
+
+; Starts the threads that are wanted and not there; the caller has the pool to itself.
+define internal void @start(ptr %pool) {{
+entry:
+  %thread = alloca ptr
+  %mask = alloca [16 x i64]
+  %old = alloca [16 x i64]
+  %wanted.p = {field("wanted")}
+  %started.p = {field("started")}
+  %alive.p = {field("alive")}
+  %wanted = load atomic i64, ptr %wanted.p monotonic, align 8
+  %first = load i64, ptr %started.p
+  %base = ptrtoint ptr %pool to i64{block_signals}
+  br label %test
+test:
+  %count = phi i64 [ %first, %entry ], [ %number, %started ]
+  %number = add i64 %count, 1
+  %more = icmp slt i64 %number, %wanted
+  br i1 %more, label %create, label %end
+create:
+  %argument.i = or i64 %base, %number
+  %argument = inttoptr i64 %argument.i to ptr
+  %a0 = atomicrmw add ptr %alive.p, i32 1 seq_cst, align 4
+  %failed.i = call i32 @pthread_create(ptr %thread, ptr null, ptr @worker, ptr %argument)
+  %failed = icmp ne i32 %failed.i, 0
+  br i1 %failed, label %refused, label %started
+started:
+  %handle = load ptr, ptr %thread
+  %d = call i32 @pthread_detach(ptr %handle)
+  br label %test
+refused:
+  ; The system gives no more threads: carry on with those that there are.
+  %a1 = atomicrmw sub ptr %alive.p, i32 1 seq_cst, align 4
+  store atomic i64 %number, ptr %wanted.p monotonic, align 8
+  br label %end
+end:
+  store i64 %count, ptr %started.p
+  {restore_signals}
+  ret void
+}}
+
+define void @parallel_for(ptr %pool, ptr %body, ptr %block, i64 %chunks) {{
+entry:
+  %wanted.p = {field("wanted")}
+  %started.p = {field("started")}
+  %busy.p = {field("busy")}
+  %body.p = {field("body")}
+  %block.p = {field("block")}
+  %chunks.p = {field("chunks")}
+  %ticket.p = {field("ticket")}
+  %done.p = {field("done")}
+  %waiting.p = {field("waiting")}
+  %wake.p = {field("wake")}
+  %sleepers.p = {field("sleepers")}
+  %wanted = load atomic i64, ptr %wanted.p monotonic, align 8
+  %alone = icmp sle i64 %wanted, 1
+  %spread = add i64 %chunks, -2
+  %odd = icmp ugt i64 %spread, {_CLOSED - 4096}
+  %simple = or i1 %alone, %odd
+  br i1 %simple, label %serial, label %acquire
+acquire:
+  %pair = cmpxchg ptr %busy.p, i32 0, i32 1 acquire monotonic, align 4
+  %free = extractvalue {{ i32, i1 }} %pair, 1
+  br i1 %free, label %check, label %serial
+check:
+  %started = load i64, ptr %started.p
+  %helpers = add i64 %wanted, -1
+  %missing = icmp slt i64 %started, %helpers
+  br i1 %missing, label %recruit, label %publish
+recruit:
+  call void @start(ptr %pool)
+  br label %publish
+publish:
+  %body.i = ptrtoint ptr %body to i64
+  %block.i = ptrtoint ptr %block to i64
+  store atomic i64 %body.i, ptr %body.p monotonic, align 8
+  store atomic i64 %block.i, ptr %block.p monotonic, align 8
+  store atomic i64 %chunks, ptr %chunks.p monotonic, align 8
+  store atomic i32 0, ptr %done.p monotonic, align 4
+  %closed = load atomic i64, ptr %ticket.p monotonic, align 8
+  %opened = add i64 %closed, 1
+  store atomic i64 %opened, ptr %ticket.p release, align 8
+  %w0 = atomicrmw add ptr %wake.p, i32 1 seq_cst, align 4
+  %sleepers = load atomic i32, ptr %sleepers.p seq_cst, align 4
+  %any = icmp ne i32 %sleepers, 0
+  br i1 %any, label %wake, label %work
+wake:
+  %others = add i64 %chunks, -1
+  %useful = call i64 @llvm.umin.i64(i64 %others, i64 %helpers)
+  %useful32 = trunc i64 %useful to i32
+  call void @rouse(ptr %wake.p, i32 %useful32)
+  br label %work
+work:
+  %mine = phi i32 [ 0, %publish ], [ 0, %wake ], [ %mine.next, %run ]
+  %ticket = atomicrmw add ptr %ticket.p, i64 1 acq_rel, align 8
+  %next = and i64 %ticket, {_CLOSED}
+  %open = icmp ult i64 %next, %chunks
+  br i1 %open, label %run, label %wait
+run:
+  call void %body(ptr %block, i64 %next, i64 0)
+  %mine.next = add i32 %mine, 1
+  br label %work
+wait:
+  %total = trunc i64 %chunks to i32
+  %before = atomicrmw add ptr %done.p, i32 %mine seq_cst, align 4
+  %after = add i32 %before, %mine
+  %complete = icmp eq i32 %after, %total
+  br i1 %complete, label %close, label %spin
+spin:
+  %spins = phi i64 [ 0, %wait ], [ %spins.next, %spin.more ]
+  %done.spin = load atomic i32, ptr %done.p acquire, align 4
+  %over = icmp eq i32 %done.spin, %total
+  br i1 %over, label %close, label %spin.more
+spin.more:
+  {pause}
+  %spins.next = add i64 %spins, 1
+  %tired = icmp ugt i64 %spins.next, {_SPINS}
+  br i1 %tired, label %yield, label %spin
+yield:
+  %yields = phi i64 [ 0, %spin.more ], [ %yields.next, %yield.more ]
+  %y = call i32 @sched_yield()
+  %done.yield = load atomic i32, ptr %done.p acquire, align 4
+  %over.yield = icmp eq i32 %done.yield, %total
+  br i1 %over.yield, label %close, label %yield.more
+yield.more:
+  %yields.next = add i64 %yields, 1
+  %exhausted = icmp ugt i64 %yields.next, {_YIELDS}
+  br i1 %exhausted, label %doze, label %yield
+doze:
+  store atomic i32 1, ptr %waiting.p seq_cst, align 4
+  br label %doze.look
+doze.look:
+  %done.doze = load atomic i32, ptr %done.p seq_cst, align 4
+  %over.doze = icmp eq i32 %done.doze, %total
+  br i1 %over.doze, label %awake, label %doze.sleep
+doze.sleep:
+  call void @sleep_while(ptr %done.p, i32 %done.doze)
+  br label %doze.look
+awake:
+  store atomic i32 0, ptr %waiting.p monotonic, align 4
+  br label %close
+close:
+  %last = load atomic i64, ptr %ticket.p monotonic, align 8
+  %shut = or i64 %last, {_CLOSED}
+  store atomic i64 %shut, ptr %ticket.p monotonic, align 8
+  fence seq_cst ; nobody may see the next job's description under this job's number
+  store atomic i32 0, ptr %busy.p release, align 4
+  ret void
+serial:
+  %none = icmp sle i64 %chunks, 0
+  br i1 %none, label %end, label %each
+each:
+  %chunk = phi i64 [ 0, %serial ], [ %chunk.next, %each ]
+  call void %body(ptr %block, i64 %chunk, i64 0)
+  %chunk.next = add i64 %chunk, 1
+  %again = icmp slt i64 %chunk.next, %chunks
+  br i1 %again, label %each, label %end
+end:
+  ret void
+}}
+
+; Changes the number of participants between jobs, and waits until superfluous threads have left.
+define void @resize(ptr %pool, i64 %wanted) {{
+entry:
+  %wanted.p = {field("wanted")}
+  %started.p = {field("started")}
+  %busy.p = {field("busy")}
+  %wake.p = {field("wake")}
+  %alive.p = {field("alive")}
+  br label %acquire
+acquire:
+  %pair = cmpxchg ptr %busy.p, i32 0, i32 1 acquire monotonic, align 4
+  %free = extractvalue {{ i32, i1 }} %pair, 1
+  br i1 %free, label %change, label %again
+again:
+  %y = call i32 @sched_yield()
+  br label %acquire
+change:
+  store atomic i64 %wanted, ptr %wanted.p seq_cst, align 8
+  %w0 = atomicrmw add ptr %wake.p, i32 1 seq_cst, align 4
+  call void @rouse(ptr %wake.p, i32 2147483647)
+  %started = load i64, ptr %started.p
+  %helpers = add i64 %wanted, -1
+  %kept = call i64 @llvm.umin.i64(i64 %started, i64 %helpers)
+  store i64 %kept, ptr %started.p
+  %kept32 = trunc i64 %kept to i32
+  br label %watch
+watch:
+  %alive = load atomic i32, ptr %alive.p seq_cst, align 4
+  %gone = icmp sle i32 %alive, %kept32
+  br i1 %gone, label %release, label %watch.more
+watch.more:
+  %y2 = call i32 @sched_yield()
+  br label %watch
+release:
+  store atomic i32 0, ptr %busy.p release, align 4
+  ret void
+}}
+"""
+
+
+def _default_threads() -> int:
+    """The setting, else the first number of ``OMP_NUM_THREADS``, else the physical cores."""
+    omp = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return min(MAX_THREADS, settings.num_threads or (int(omp) if omp.isdigit() else 0) or cpu.physical_cores())
+
+
+_lock = threading.Lock()
+_address = 0
+_wanted = _default_threads()
+_resize = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
+
+
+def _word(name: str) -> ctypes.c_int64:
+    return ctypes.c_int64.from_address(_address + _LAYOUT[name])
+
+
+def address() -> int:
+    """The address of the pool, to be passed to kernels; it never changes.  Its first word is ``parallel_for``."""
+    global _address, _resize_code
+    if _address:
+        return _address
+    with _lock:
+        if not _address:
+            code = engine.load("thread pool", "pool", _ir, ISA.named("generic"))
+            _resize_code = _resize(code.address("resize"))
+            start = map_pages(PAGE)  # never given back: threads sleep on it until the process ends
+            if start is None:
+                raise MemoryError("the system refuses a page for the thread pool")
+            fields = {"function": code.address("parallel_for"), "wanted": _wanted, "ticket": _CLOSED}
+            for name, value in fields.items():
+                ctypes.c_int64.from_address(start + _LAYOUT[name]).value = value
+            _address = start
+    return _address
+
+
+def get_num_threads() -> int:
+    """How many threads a kernel may use, the caller included."""
+    return _wanted
+
+
+def set_num_threads(count: int) -> None:
+    """Sets how many threads a kernel may use; results do not depend on it.
+
+    Waits for a parallel kernel that is running.  Raises ``ValueError`` unless 1 <= count <= 4095.
+    """
+    global _wanted
+    if not 1 <= count <= MAX_THREADS:
+        raise ValueError(f"set_num_threads: expected an integer from 1 to {MAX_THREADS}, got {count}")
+    with _lock:
+        _wanted = count
+        if _address:
+            _resize_code(_address, count)
+
+
+def _after_fork_in_child() -> None:
+    """Forgets the threads, which the child does not have, and whatever job was running elsewhere."""
+    global _lock
+    _lock = threading.Lock()
+    if _address:
+        for name in ("started", "done", "wake", "sleepers", "busy", "alive"):
+            _word(name).value = 0
+        _word("ticket").value |= _CLOSED
+        _word("wanted").value = _wanted
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -37,6 +37,7 @@ ELEMENTWISE: dict[str, int] = {
     # arithmetic
     "add": 2, "sub": 2, "mul": 2, "div": 2, "neg": 1, "abs": 1, "max": 2, "min": 2, "fma": 3,
     "idiv": 2, "imod": 2,  # integers: rounding towards zero; remainder of the sign of the dividend
+    "quot": 2, "rem": 2,  # of index arithmetic: non-negative dividend, positive divisor
     "shl": 2, "shr": 2, "and": 2, "or": 2, "xor": 2, "not": 1,
     # comparisons give b1
     "eq": 2, "ne": 2, "lt": 2, "le": 2, "gt": 2, "ge": 2,

@@ -1,0 +1,114 @@
+"""Indices during lowering: how the position in a value depends on the loop variables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ..loop.nodes import Expr
+
+__all__ = ["Affine", "Digit", "Index", "Opaque", "combine", "split"]
+
+
+class Affine(NamedTuple):
+    """``const + sum(coefficient * variable)``; terms are (variable, coefficient), sorted, without zeros."""
+
+    const: int
+    terms: tuple[tuple[int, int], ...]
+
+
+class Digit(NamedTuple):
+    """``(value // div) % mod``: one digit of a flattened index in mixed radix."""
+
+    value: Index
+    div: int
+    mod: int
+
+
+class Opaque(NamedTuple):
+    """A position computed by an expression (an index loaded from memory, say)."""
+
+    expr: Expr
+
+
+Index = Affine | Digit | Opaque
+
+
+def affine(const: int, terms: dict[int, int]) -> Affine:
+    return Affine(const, tuple((v, c) for v, c in sorted(terms.items()) if c))
+
+
+class Sum(NamedTuple):
+    """``affine + sum(coefficient * other index)``."""
+
+    affine: Affine
+    others: tuple[tuple[Index, int], ...]
+
+
+def combine(indices: Sequence[Index], weights: Sequence[int], const: int = 0) -> Sum:
+    """``const + sum(index * weight)``.  Neighbouring digits of one value whose weights fit are joined again,
+    so that splitting an index and laying the parts over contiguous memory costs nothing."""
+    total, terms = const, {}
+    others: list[tuple[Index, int]] = []
+    digits: list[tuple[Digit, int]] = []
+
+    def add(index: Index, weight: int) -> None:
+        nonlocal total
+        if weight == 0:
+            return
+        if isinstance(index, Affine):
+            total += index.const * weight
+            for v, c in index.terms:
+                terms[v] = terms.get(v, 0) + c * weight
+        elif isinstance(index, Digit):
+            digits.append((index, weight))
+        else:
+            others.append((index, weight))
+
+    for index, weight in zip(indices, weights):
+        add(index, weight)
+    joined = True
+    while joined:  # (v // d) % m * w and (v // (d*m)) % n * (w*m)  ->  (v // d) % (m*n) * w
+        joined = False
+        for i, (low, w) in enumerate(digits):
+            for j, (high, u) in enumerate(digits):
+                if i != j and high.value == low.value and high.div == low.div * low.mod and u == w * low.mod:
+                    merged = Digit(low.value, low.div, low.mod * high.mod)
+                    digits = [d for k, d in enumerate(digits) if k not in (i, j)] + [(merged, w)]
+                    joined = True
+                    break
+            if joined:
+                break
+    for digit, weight in digits:
+        if digit.div == 1 and bound(digit) is None:
+            others.append((digit, weight))
+        elif digit.div == 1 and bound(digit) == digit.mod:
+            add(digit.value, weight)
+        else:
+            others.append((digit, weight))
+    return Sum(affine(total, terms), tuple(others))
+
+
+_bounds: dict[Index, int] = {}
+
+
+def bound(digit: Digit) -> int | None:
+    """How many values the digit's source takes, where the split recorded it."""
+    return _bounds.get(digit.value)
+
+
+def split(index: Index, shape: Sequence[int]) -> list[Index]:
+    """The digits of a flat index (0 <= index < product of shape) over ``shape``."""
+    size = 1
+    for n in shape:
+        size *= n
+    _bounds[index] = size
+    if len(_bounds) > 10_000:
+        _bounds.clear()
+        _bounds[index] = size
+    result: list[Index] = []
+    div = 1
+    for n in reversed(shape):
+        result.append(Affine(0, ()) if n == 1 else index if n == size else Digit(index, div, n))
+        div *= n
+    return result[::-1]

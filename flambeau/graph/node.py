@@ -1,0 +1,273 @@
+"""Values and what they are computed from: the graph of primitives.
+
+Grammar (shapes are concrete; "..." stands for nodes)::
+
+    input(slot, strides)            an argument: the strided elements of a buffer
+    scalar(slot)                    a number given at run time: f64, i64 or c128, shape ()
+    const(value)                    shape ()
+    iota(dim)                       the index along dim, i64
+    undef                           elements nobody reads before they are written
+    ELEMENTWISE(...)                operands of the result's shape
+    cast, bitcast(x)                to the node's type
+    complex(re, im), real(z), imag(z)
+    move(x; map)                    x at an affine function of the index: map has, for each dimension of x,
+                                    (offset, ((dim, coefficient), ...))
+    reshape(x)                      the same elements in row-major order
+    gather(x, i...; map)            x at a computed index: map has, for each dimension of x, ("i", k) for the
+                                    k-th index operand (of the result's shape) or ("d", dim)
+    reduce(x; kind, dims, split)    reduced dimensions stay with size 1; with split = (dim, size), a partial result
+                                    for each piece of that dimension, in a new first dimension
+    argreduce(x; kind, dims)        the row-major position within dims of the extreme element, i64
+    scan(x; kind, dim)              running combination along dim; kind "argmax"/"argmin" gives positions
+    update(base, x; map)            base with the region at map(index of x) replaced by x
+    scatter(base, x, i...; kind, map)   base combined with x at computed indices; kind "set", "add", ...
+    extern(...; spec, shapes)       computed by a template or a host library; out(e; k) are its results
+
+Indices made by "gather" and "scatter" are checked at run time; a failure raises IndexError.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from ..dtype import coded
+from ..loop.nodes import COMPARISONS, ELEMENTWISE
+
+__all__ = ["Graph", "Map", "Node", "identity_map", "topological"]
+
+Map = tuple[tuple[int, tuple[tuple[int, int], ...]], ...]
+
+_WORK = {"bf16": "f32", "f16": "f32"}
+_PREDICATES = COMPARISONS | {"isnan", "signbit"}
+
+
+class Node:
+    """A value: the operation, its operands and static attributes, its shape and element type (a code)."""
+
+    __slots__ = ("attrs", "inputs", "op", "shape", "type")
+    op: str
+    inputs: tuple[Node, ...]
+    attrs: tuple[object, ...]
+    shape: tuple[int, ...]
+    type: str
+
+    def __repr__(self) -> str:
+        return f"<{self.op}{list(self.attrs) if self.attrs else ''} {self.type}{list(self.shape)}>"
+
+
+def identity_map(rank: int) -> Map:
+    """The map that leaves an index of ``rank`` dimensions as it is."""
+    return tuple((0, ((d, 1),)) for d in range(rank))
+
+
+def topological(roots: Iterable[Node]) -> list[Node]:
+    """All nodes that the roots depend on, operands first."""
+    order: list[Node] = []
+    seen: set[int] = set()
+    stack: list[tuple[Node, bool]] = [(r, False) for r in roots]
+    stack.reverse()
+    while stack:
+        node, done = stack.pop()
+        if done:
+            order.append(node)
+            continue
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        stack.append((node, True))
+        stack.extend((i, False) for i in reversed(node.inputs) if id(i) not in seen)
+    return order
+
+
+class Graph:
+    """Makes nodes, each once, with the simplifications that need no context.
+
+    Arithmetic on float16 and bfloat16 is done in float32 and rounded.
+    """
+
+    def __init__(self) -> None:
+        self._table: dict[tuple[object, ...], Node] = {}
+
+    def make(self, op: str, inputs: Sequence[Node], attrs: tuple[object, ...], shape: Sequence[int], type_: str) -> Node:
+        """The node with these parts."""
+        key = (op, tuple(map(id, inputs)), repr(attrs) if op == "const" else attrs, tuple(shape), type_)
+        found = self._table.get(key)
+        if found is None:
+            found = Node()
+            found.op, found.inputs, found.attrs, found.shape, found.type = op, tuple(inputs), attrs, tuple(shape), type_
+            self._table[key] = found
+        return found
+
+    # -- leaves ----------------------------------------------------------------------------------
+    def input(self, slot: int, shape: Sequence[int], strides: Sequence[int], type_: str) -> Node:
+        return self.make("input", (), (slot, tuple(strides)), shape, type_)
+
+    def scalar(self, slot: int, type_: str) -> Node:
+        return self.make("scalar", (), (slot,), (), type_)
+
+    def const(self, value: complex, type_: str, shape: Sequence[int] = ()) -> Node:
+        """``value``, converted to the type, everywhere."""
+        if type_ in ("c64", "c128"):
+            value = complex(value)
+        elif coded(type_).kind == "f":
+            value = float(value.real)
+        elif type_ == "b1":
+            value = bool(value)
+        else:
+            value = int(value.real)
+        return self.expand(self.make("const", (), (value,), (), type_), shape)
+
+    def iota(self, shape: Sequence[int], dim: int) -> Node:
+        return self.make("iota", (), (dim,), shape, "i64")
+
+    def undef(self, shape: Sequence[int], type_: str) -> Node:
+        return self.make("undef", (), (), shape, type_)
+
+    # -- elementwise -----------------------------------------------------------------------------
+    def apply(self, op: str, *args: Node) -> Node:
+        """An elementwise operation; operands are broadcast, and must have one type (``select``: the last two)."""
+        if op not in ELEMENTWISE:
+            raise KeyError(f"{op!r} is not an elementwise primitive")
+        shape = broadcast_shapes(*(a.shape for a in args))
+        args = tuple(self.expand(a, shape) for a in args)
+        type_ = args[-1].type
+        if any(a.type != type_ for a in (args[1:] if op == "select" else args)):
+            raise TypeError(f"{op}: operand types differ: {[a.type for a in args]}")
+        result = "b1" if op in _PREDICATES else type_
+        if type_ in _WORK and op not in ("select", "bitcast"):
+            wide = self.make(op, [self.cast(a, _WORK[type_]) for a in args], (), shape, result if result == "b1" else _WORK[type_])
+            return wide if result == "b1" else self.cast(wide, type_)
+        return self.make(op, args, (), shape, result)
+
+    def cast(self, x: Node, type_: str) -> Node:
+        if x.type == type_:
+            return x
+        if x.op == "const":
+            return self.const(x.attrs[0], type_)  # type: ignore[arg-type]
+        return self.make("cast", (x,), (), x.shape, type_)
+
+    def bitcast(self, x: Node, type_: str) -> Node:
+        return x if x.type == type_ else self.make("bitcast", (x,), (), x.shape, type_)
+
+    def part(self, which: str, z: Node) -> Node:
+        """``"real"`` or ``"imag"`` of a complex value."""
+        return self.make(which, (z,), (), z.shape, "f32" if z.type == "c64" else "f64")
+
+    def complex(self, re: Node, im: Node) -> Node:
+        shape = broadcast_shapes(re.shape, im.shape)
+        return self.make("complex", (self.expand(re, shape), self.expand(im, shape)), (), shape, "c64" if re.type == "f32" else "c128")
+
+    # -- layout ----------------------------------------------------------------------------------
+    def move(self, x: Node, map_: Map, shape: Sequence[int]) -> Node:
+        """x at an affine function of the index (see the grammar)."""
+        shape = tuple(shape)
+        if shape == x.shape and map_ == identity_map(len(shape)):
+            return x
+        if x.op == "move":  # compose
+            inner: Map = x.attrs[0]  # type: ignore[assignment]
+            map_, x = _compose(inner, map_), x.inputs[0]
+            if shape == x.shape and map_ == identity_map(len(shape)):
+                return x
+        return self.make("move", (x,), (map_,), shape, x.type)
+
+    def expand(self, x: Node, shape: Sequence[int]) -> Node:
+        """Broadcasts to ``shape``, which must be compatible."""
+        shape = tuple(shape)
+        if x.shape == shape:
+            return x
+        lead = len(shape) - len(x.shape)
+        map_ = tuple((0, ()) if n == 1 and shape[lead + d] != 1 else (0, ((lead + d, 1),)) for d, n in enumerate(x.shape))
+        return self.move(x, map_, shape)
+
+    def permute(self, x: Node, dims: Sequence[int]) -> Node:
+        position = {d: i for i, d in enumerate(dims)}
+        return self.move(x, tuple((0, ((position[d], 1),)) for d in range(len(dims))), [x.shape[d] for d in dims])
+
+    def reshape(self, x: Node, shape: Sequence[int]) -> Node:
+        shape = tuple(shape)
+        if math.prod(shape) != math.prod(x.shape):
+            raise ValueError(f"reshape: {x.shape} has not as many elements as {shape}")
+        if shape == x.shape:
+            return x
+        if [n for n in shape if n != 1] == [n for n in x.shape if n != 1]:  # only dimensions of size 1 come or go
+            kept = [d for d, n in enumerate(shape) if n != 1]
+            places = iter(kept)
+            return self.move(x, tuple((0, ((next(places), 1),)) if n != 1 else (0, ()) for n in x.shape), shape)
+        if x.op == "reshape":
+            return self.reshape(x.inputs[0], shape)
+        return self.make("reshape", (x,), (), shape, x.type)
+
+    # -- the rest --------------------------------------------------------------------------------
+    def reduce(self, kind: str, x: Node, dims: Iterable[int]) -> Node:
+        """Combines over ``dims``, which stay with size 1."""
+        dims = tuple(sorted(set(dims)))
+        shape = tuple(1 if d in dims else n for d, n in enumerate(x.shape))
+        if not dims:
+            return x
+        if x.type in _WORK:
+            return self.cast(self.make("reduce", (self.cast(x, "f32"),), (kind, dims, None), shape, "f32"), x.type)
+        return self.make("reduce", (x,), (kind, dims, None), shape, x.type)
+
+    def argreduce(self, kind: str, x: Node, dims: Iterable[int]) -> Node:
+        dims = tuple(sorted(set(dims)))
+        shape = tuple(1 if d in dims else n for d, n in enumerate(x.shape))
+        if x.type in _WORK:
+            x = self.cast(x, "f32")
+        return self.make("argreduce", (x,), (kind, dims), shape, "i64")
+
+    def scan(self, kind: str, x: Node, dim: int) -> Node:
+        type_ = "i64" if kind.startswith("arg") else x.type
+        if x.type in _WORK:
+            return self.cast(self.make("scan", (self.cast(x, "f32"),), (kind, dim), x.shape, "i64" if type_ == "i64" else "f32"), type_)
+        return self.make("scan", (x,), (kind, dim), x.shape, type_)
+
+    def gather(self, x: Node, indices: Sequence[Node], map_: Sequence[tuple[str, int]], shape: Sequence[int]) -> Node:
+        indices = [self.expand(self.cast(i, "i64"), shape) for i in indices]
+        return self.make("gather", (x, *indices), (tuple(map_),), shape, x.type)
+
+    def scatter(self, kind: str, base: Node, x: Node, indices: Sequence[Node], map_: Sequence[tuple[str, int]]) -> Node:
+        indices = [self.expand(self.cast(i, "i64"), x.shape) for i in indices]
+        return self.make("scatter", (base, x, *indices), (kind, tuple(map_)), base.shape, base.type)
+
+    def update(self, base: Node, x: Node, map_: Map) -> Node:
+        if x.shape == base.shape and map_ == identity_map(len(x.shape)):
+            return x
+        return self.make("update", (base, x), (map_,), base.shape, base.type)
+
+    def extern(self, spec: object, inputs: Sequence[Node], results: Sequence[tuple[Sequence[int], str]]) -> tuple[Node, ...]:
+        """The results of a template or a host library; ``results``: (shape, type) of each."""
+        made = tuple((tuple(s), t) for s, t in results)
+        e = self.make("extern", inputs, (spec, made), (), "")
+        return tuple(self.make("out", (e,), (k,), s, t) for k, (s, t) in enumerate(made))
+
+
+def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
+    """The shape to which all broadcast; raises RuntimeError in PyTorch's words."""
+    rank = max((len(s) for s in shapes), default=0)
+    result = [1] * rank
+    for s in shapes:
+        for i in range(1, len(s) + 1):
+            n, have = s[-i], result[-i]
+            if n != have and n != 1:
+                if have != 1:
+                    raise RuntimeError(
+                        f"The size of tensor a ({have}) must match the size of tensor b ({n}) at non-singleton dimension {rank - i}"
+                    )
+                result[-i] = n
+    return tuple(result)
+
+
+def _compose(inner: Map, outer: Map) -> Map:
+    """index -> inner(outer(index))"""
+    result = []
+    for offset, terms in inner:
+        total = offset
+        coefficients: dict[int, int] = {}
+        for dim, c in terms:
+            o, t = outer[dim]
+            total += c * o
+            for d, k in t:
+                coefficients[d] = coefficients.get(d, 0) + c * k
+        result.append((total, tuple((d, k) for d, k in sorted(coefficients.items()) if k)))
+    return tuple(result)

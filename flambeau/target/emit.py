@@ -1,0 +1,678 @@
+"""Loop IR to LLVM text, with explicit vectors.
+
+A loop marked ``vector`` is emitted twice: over whole vectors (of ``unroll`` registers each, which LLVM
+keeps in flight together), then over the rest, with masked memory accesses where the instruction set has
+them for every type (AVX-512) and one element at a time elsewhere.  Inside such a loop an expression that
+varies with its variable is a vector; anything else stays a scalar, is computed where its variables are
+first known, and is repeated over the lanes only when a vector operation needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..loop.nodes import COMPARISONS, Check, Combine, Expr, Init, Kernel, Loop, Stmt, Store, Update, expressions, walk
+from . import vecmath
+from .builder import Builder, Module, Val, lanes_of, vec_type
+from .isa import ISA
+from .scalar import LLVM_TYPE, MEMORY_TYPE, cast, elementwise, identity, is_float, is_signed
+
+__all__ = ["entry", "kernel_ir"]
+
+_SIZE = {"b1": 1, "i8": 1, "u8": 1, "i16": 2, "u16": 2, "f16": 2, "bf16": 2, "e4m3": 1, "e5m2": 1, "i32": 4, "u32": 4,
+         "f32": 4, "i64": 8, "u64": 8, "f64": 8}  # fmt: skip
+_UNITS, _GRAIN = 2, 3  # words of the parameters
+
+
+def kernel_ir(kernel: Kernel, isa: ISA) -> str:
+    """The LLVM module of ``kernel`` for ``isa``: the entry ``kernel.name`` and its body."""
+    module = new_module(isa)
+    name = kernel.name
+    attributes = isa.function_attributes()
+    body = _Body(kernel, isa, module).text()
+    module.add(name + ".body", f'define internal void @"{name}.body"(ptr %block, i64 %chunk, i64 %worker) {attributes} {{\nentry:\n{body}\n}}')
+    module.add(name, entry(name, len(kernel.buffers), kernel.scalars, attributes))
+    return module.text()
+
+
+def new_module(isa: ISA) -> Module:
+    """An empty module that knows which instructions ``isa`` has."""
+    module = Module()
+    module.fma = isa.fma
+    module.round_instructions = isa.name != "x86-64"
+    module.half_instructions = isa.name in ("avx2", "avx512", "neon")
+    return module
+
+
+def entry(name: str, buffers: int, scalars: Iterable[str], attributes: str) -> str:
+    """The definition of a kernel's entry (docs/architecture.md, "Kernel ABI"): stores its arguments in a block and
+    runs the body ``name.body`` for every chunk, through the thread pool if there is one."""
+    kinds = ["ptr"] * (1 + buffers) + ["double" if s == "f64" else "i64" for s in scalars]
+    arguments = ", ".join(f"{t} %a{i}" for i, t in enumerate(kinds))
+    stores = "\n".join(
+        f"  %p{i} = getelementptr i64, ptr %block, i64 {i}\n  store {t} %a{i}, ptr %p{i}" for i, t in enumerate(kinds)
+    )
+    return f'''define i64 @"{name}"({arguments}) {attributes} {{
+entry:
+  %room = alloca [{len(kinds) + 1} x i64], align 64
+  store i64 0, ptr %room
+  %block = getelementptr i64, ptr %room, i64 1
+{stores}
+  %chunks = load i64, ptr %a0
+  %poolword = getelementptr i64, ptr %a0, i64 1
+  %pool = load i64, ptr %poolword
+  %nopool = icmp eq i64 %pool, 0
+  %single = icmp sle i64 %chunks, 1
+  %serial = or i1 %nopool, %single
+  br i1 %serial, label %head, label %parallel
+parallel:
+  %poolptr = inttoptr i64 %pool to ptr
+  %run = load ptr, ptr %poolptr
+  call void %run(ptr %poolptr, ptr @"{name}.body", ptr %block, i64 %chunks)
+  br label %done
+head:
+  %i = phi i64 [ 0, %entry ], [ %next, %step ]
+  %more = icmp slt i64 %i, %chunks
+  br i1 %more, label %step, label %done
+step:
+  call void @"{name}.body"(ptr %block, i64 %i, i64 0)
+  %next = add i64 %i, 1
+  br label %head
+done:
+  %status = load i64, ptr %room
+  ret i64 %status
+}}'''
+
+
+class _Scope:
+    """The values known at one nesting level."""
+
+    def __init__(self, var: str | None) -> None:
+        self.var = var
+        self.values: dict[object, Val] = {}
+        self.splats: dict[tuple[str, int], Val] = {}
+
+
+class _Accumulator:
+    """Where an accumulator lives: one slot of vectors for each width that updates it.
+
+    ``lanes`` where it was started are part of it (rows side by side); wider updates are folded together
+    when it is read.
+    """
+
+    def __init__(self, kind: str, type_: str, lanes: int) -> None:
+        self.kind, self.type, self.lanes = kind, type_, lanes
+        self.slots: dict[int, tuple[Val, Val | None]] = {}
+
+
+class _Body:
+    def __init__(self, kernel: Kernel, isa: ISA, module: Module) -> None:
+        self.kernel, self.isa = kernel, isa
+        self.b = Builder(module)
+        self.width = _width(kernel, isa)
+        self.masks = isa.name == "avx512"
+        self.scopes: list[_Scope] = []
+        self.vector_var: str | None = None
+        self.lanes = 1
+        self.mask: Val | None = None
+        self.accumulators: dict[str, _Accumulator] = {}
+        self.dependence: dict[int, frozenset[str]] = {}
+        self.allocas: list[str] = []
+        self.keep: list[Expr] = []
+
+    # -- the frame -------------------------------------------------------------------------------
+    def text(self) -> str:
+        b = self.b
+        self.scopes.append(_Scope(None))
+        params = self._word(0, "ptr")
+        self.params = params
+        self.buffers = [self._word(1 + i, "ptr") for i in range(len(self.kernel.buffers))]
+        first = 1 + len(self.kernel.buffers)
+        self.scalars = [self._word(first + i, "double" if s == "f64" else "i64") for i, s in enumerate(self.kernel.scalars)]
+        units, grain = self._param(_UNITS), self._param(_GRAIN)
+        lo = b.op("mul", Val("%chunk", "i64"), grain)
+        end = b.add(lo, grain)
+        hi = b.select(b.cmp("slt", end, units), end, units)
+        self._hoist(self.kernel.body, exclude="unit")
+        self._counted("unit", lo, hi, 1, lambda: self._statements(self.kernel.body))
+        b.ret()
+        return "\n".join(self.allocas + [b.body()])
+
+    def _word(self, slot: int, type_: str) -> Val:
+        return self.b.load(type_, self.b.gep("i64", Val("%block", "ptr"), Val(str(slot), "i64")), 8)
+
+    def _param(self, index: int) -> Val:
+        key = ("param", index)
+        root = self.scopes[0]
+        if key not in root.values:
+            if len(self.scopes) > 1:
+                raise AssertionError(f"parameter {index} was not hoisted")
+            root.values[key] = self.b.load("i64", self.b.gep("i64", self.params, Val(str(index), "i64")), 8)
+        return root.values[key]
+
+    def _alloca(self, type_: str) -> Val:
+        name = f"%slot{len(self.allocas)}"
+        self.allocas.append(f"  {name} = alloca {type_}, align 64")
+        return Val(name, "ptr")
+
+    # -- loops -----------------------------------------------------------------------------------
+    def _counted(self, var: str, lo: Val, hi: Val, step: int, body: object) -> None:
+        """for var in range(lo, hi, step), in a new scope."""
+        b = self.b
+        before, head, inside, after = b.current, b.label("head"), b.label("loop"), b.label("after")
+        b.br(head)
+        b.place(head)
+        index = Val(f"%i{b.label('')}", "i64")
+        where = len(b.lines)
+        b.lines.append("")  # the phi, known once the back edge is
+        b.cond_br(b.cmp("slt", index, hi), inside, after)
+        b.place(inside)
+        scope = _Scope(var)
+        self.scopes.append(scope)
+        self._bind(var, index)
+        body()  # type: ignore[operator]
+        self.scopes.pop()
+        following = b.add(index, Val(str(step), "i64"))
+        b.lines[where] = f"  {index.name} = phi i64 [ {lo.name}, %{before} ], [ {following.name}, %{b.current} ]"
+        b.br(head)
+        b.place(after)
+
+    def _bind(self, var: str, index: Val) -> None:
+        self.scopes[-1].values[("var", var)] = index
+
+    def _loop(self, loop: Loop) -> None:
+        lo, hi = self._value(loop.lo), self._value(loop.hi)
+        if not loop.vector:
+            self._hoist(loop.body, exclude=loop.var)
+            self._counted(loop.var, lo, hi, 1, lambda: self._statements(loop.body))
+            return
+        b = self.b
+        outer = (self.vector_var, self.lanes, self.mask)
+        if self.lanes != 1:
+            raise AssertionError("a vector loop inside a vector loop")
+        self._hoist(loop.body, exclude=loop.var)
+        main = self.width * loop.unroll
+        whole = b.op("and", b.sub(hi, lo), Val(str(-main), "i64"))
+        middle = b.add(lo, whole)
+        self.vector_var, self.lanes, self.mask = loop.var, main, None
+        self._counted(loop.var, lo, middle, main, lambda: self._statements(loop.body))
+        if self.masks:
+            self.lanes = self.width
+
+            def masked() -> None:
+                index = self.scopes[-1].values[("var", loop.var)]
+                room = b.splat(b.sub(hi, index), self.width)
+                self.mask = b.cmp("slt", b.iota(vec_type("i64", self.width)), room)
+                self._statements(loop.body)
+
+            self._counted(loop.var, middle, hi, self.width, masked)
+        else:
+            self.vector_var, self.lanes = None, 1
+            self._counted(loop.var, middle, hi, 1, lambda: self._statements(loop.body))
+        self.vector_var, self.lanes, self.mask = outer
+
+    def _statements(self, body: tuple[Stmt, ...]) -> None:
+        for s in body:
+            if isinstance(s, Loop):
+                self._loop(s)
+            elif isinstance(s, Init):
+                self._init(s)
+            elif isinstance(s, Update):
+                self._update(s)
+            elif isinstance(s, Store):
+                self._store(s)
+            elif isinstance(s, Combine):
+                self._combine(s)
+            elif isinstance(s, Check):
+                self._check(s)
+
+    # -- accumulators ----------------------------------------------------------------------------
+    def _init(self, s: Init) -> None:
+        acc = _Accumulator(s.kind, s.type, self.lanes)
+        self.accumulators[s.acc] = acc
+        self._forget(s.acc)
+        self._start(acc, self.lanes)
+        if self.lanes == 1:  # the widths that vector loops will fold with start here too
+            for inner in walk(self.kernel.body):
+                if isinstance(inner, Loop) and inner.vector and any(
+                    isinstance(u, Update) and u.acc == s.acc for u in walk(inner.body)
+                ):
+                    self._start(acc, self.width * inner.unroll)
+                    if self.masks:
+                        self._start(acc, self.width)
+
+    def _start(self, acc: _Accumulator, lanes: int) -> None:
+        if lanes in acc.slots:
+            return
+        type_ = vec_type(LLVM_TYPE[acc.type], lanes)
+        slot = self._alloca(type_)
+        index = self._alloca(vec_type("i64", lanes)) if acc.kind.startswith("arg") else None
+        acc.slots[lanes] = (slot, index)
+        self.b.store(self._constant(type_, acc.type, identity(acc.kind, acc.type)), slot, 64)
+        if index is not None:
+            self.b.store(self.b.const(vec_type("i64", lanes), _NO_INDEX), index, 64)
+
+    def _constant(self, type_: str, code: str, value: float | int | bool) -> Val:
+        if code == "bf16":
+            raise AssertionError("bf16 is not computed with")
+        return self.b.const(type_, value)
+
+    def _update(self, s: Update) -> None:
+        acc = self.accumulators[s.acc]
+        value = self._lanes(s.value)
+        slot, index_slot = acc.slots[self.lanes]
+        b = self.b
+        old = b.load(value.type, slot, 64)
+        if index_slot is None:
+            new = self._fold(acc.kind, acc.type, old, value)
+            if self.mask is not None and acc.lanes == 1:
+                new = b.select(self.mask, new, old)
+            b.store(new, slot, 64)
+        else:
+            assert s.index is not None
+            index = self._lanes(s.index)
+            old_index = b.load(index.type, index_slot, 64)
+            take = self._better(acc, value, index, old, old_index)
+            if self.mask is not None and acc.lanes == 1:
+                take = b.op("and", take, self.mask)
+            b.store(b.select(take, value, old), slot, 64)
+            b.store(b.select(take, index, old_index), index_slot, 64)
+        self._forget(s.acc)
+
+    def _forget(self, acc: str) -> None:
+        """Drops values that were read from an accumulator before it changed."""
+        for scope in self.scopes:
+            for key in [k for k in scope.values if k in (("acc", acc), ("acc", acc + ".index")) or (
+                isinstance(k, int) and "acc:" + acc in self.dependence.get(k, ())
+            )]:
+                del scope.values[key]
+
+    def _fold(self, kind: str, code: str, x: Val, y: Val) -> Val:
+        return elementwise(self.b, kind, code, code, [x, y])
+
+    def _better(self, acc: _Accumulator, value: Val, index: Val, old: Val, old_index: Val) -> Val:
+        """Whether (value, index) comes before (old, old_index): more extreme (NaN most of all), then first."""
+        b = self.b
+        how = "gt" if acc.kind == "argmax" else "lt"
+        if is_float(acc.type):
+            new_nan, old_nan = b.cmp("uno", value, value), b.cmp("uno", old, old)
+            beats = b.op("or", b.cmp("o" + how, value, old), new_nan)
+            no_nan = b.op("xor", old_nan, b.const(old_nan.type, 1))
+            beats = b.op("and", beats, no_nan)
+            same = b.op("or", b.cmp("oeq", value, old), b.op("and", new_nan, old_nan))
+        else:
+            beats = b.cmp(("s" if is_signed(acc.type) else "u") + how, value, old)
+            same = b.cmp("eq", value, old)
+        return b.op("or", beats, b.op("and", same, b.cmp("ult", index, old_index)))
+
+    def _read(self, name: str) -> Val:
+        """The value of an accumulator, folded to the lanes that it had when it was started."""
+        index = name.endswith(".index")
+        acc = self.accumulators[name[: -len(".index")] if index else name]
+        b = self.b
+        slot, index_slot = acc.slots[acc.lanes]
+        value = b.load(vec_type(LLVM_TYPE[acc.type], acc.lanes), slot, 64)
+        place = b.load(vec_type("i64", acc.lanes), index_slot, 64) if index_slot is not None else None
+        for lanes, (wide, wide_index) in acc.slots.items():
+            if lanes == acc.lanes:
+                continue
+            x = b.load(vec_type(LLVM_TYPE[acc.type], lanes), wide, 64)
+            i = b.load(vec_type("i64", lanes), wide_index, 64) if wide_index is not None else None
+            while lanes > 1:
+                lanes //= 2
+                x, other = self._halves(x, lanes)
+                if i is None:
+                    x = self._fold(acc.kind, acc.type, x, other)
+                else:
+                    i, other_i = self._halves(i, lanes)
+                    take = self._better(acc, other, other_i, x, i)
+                    x, i = b.select(take, other, x), b.select(take, other_i, i)
+            if i is None:
+                value = self._fold(acc.kind, acc.type, value, x)
+            else:
+                assert place is not None
+                take = self._better(acc, x, i, value, place)
+                value, place = b.select(take, x, value), b.select(take, i, place)
+        if index:
+            assert place is not None
+            return place
+        return value
+
+    def _halves(self, x: Val, lanes: int) -> tuple[Val, Val]:
+        b = self.b
+        if lanes == 1:
+            return b.extract(x, 0), b.extract(x, 1)
+        low = ", ".join(f"i32 {k}" for k in range(lanes))
+        high = ", ".join(f"i32 {k + lanes}" for k in range(lanes))
+        type_ = vec_type(x.type[1:-1].split(" x ")[1], lanes)
+        return (
+            b.new(type_, f"shufflevector {x}, {x.type} poison, <{lanes} x i32> <{low}>"),
+            b.new(type_, f"shufflevector {x}, {x.type} poison, <{lanes} x i32> <{high}>"),
+        )
+
+    # -- expressions -----------------------------------------------------------------------------
+    def _depends(self, e: Expr) -> frozenset[str]:
+        """The loop variables and accumulators that an expression reads."""
+        found = self.dependence.get(id(e))
+        if found is None:
+            self.keep.append(e)
+            if e.op == "var":
+                found = frozenset((str(e.attr),))
+            elif e.op == "acc":
+                found = frozenset(("acc:" + str(e.attr).removesuffix(".index"),))
+            else:
+                found = frozenset().union(*(self._depends(a) for a in e.args))
+            self.dependence[id(e)] = found
+        return found
+
+    def _hoist(self, body: tuple[Stmt, ...], exclude: str) -> None:
+        """Computes what the statements of a loop need and that does not change in it."""
+        inner = {exclude} | {s.var for s in walk(body) if isinstance(s, Loop)}
+        inner |= {"acc:" + s.acc for s in walk(body) if isinstance(s, (Init, Update))}
+        seen: set[int] = set()
+
+        def look(e: Expr) -> None:
+            if id(e) in seen:
+                return
+            seen.add(id(e))
+            if e.op == "const":
+                return
+            if not self._depends(e) & inner:
+                self._value(e)
+            else:
+                for a in e.args:
+                    look(a)
+
+        for s in walk(body):
+            if isinstance(s, Loop):
+                look(s.lo)
+                look(s.hi)
+            else:
+                for e in expressions(s):
+                    look(e)
+
+    def _varies(self, e: Expr) -> bool:
+        if self.lanes == 1:
+            return False
+        needs = self._depends(e)
+        return self.vector_var in needs or any(
+            n.startswith("acc:") and self.accumulators[n[4:]].lanes > 1 for n in needs
+        )
+
+    def _lanes(self, e: Expr) -> Val:
+        """An expression with as many lanes as the loop at hand."""
+        value = self._value(e)
+        if lanes_of(value.type) == self.lanes:
+            return value
+        if e.op == "const":
+            return self._constant(vec_type(value.type, self.lanes), e.type, e.attr)  # type: ignore[arg-type]
+        scope = self.scopes[-1]  # it is placed now, so it is good only from here on inwards
+        key = (value.name, self.lanes)
+        if key not in scope.splats:
+            for outer in self.scopes:
+                if key in outer.splats:
+                    return outer.splats[key]
+            scope.splats[key] = self.b.splat(value, self.lanes)
+        return scope.splats[key]
+
+    def _value(self, e: Expr) -> Val:
+        """An expression: a vector if it varies over the lanes, else a scalar."""
+        if e.op == "const":
+            return self._constant(LLVM_TYPE[e.type], e.type, e.attr)  # type: ignore[arg-type]
+        if e.op == "param":
+            return self._param(e.attr)  # type: ignore[arg-type]
+        if e.op == "scalar":
+            return self.scalars[e.attr]  # type: ignore[index]
+        if e.op == "var":
+            return self._variable(str(e.attr))
+        key = ("acc", e.attr) if e.op == "acc" else id(e)
+        for scope in self.scopes:
+            if key in scope.values:
+                return scope.values[key]
+        value = self._compute(e)
+        self.scopes[-1].values[key] = value
+        return value
+
+    def _variable(self, name: str) -> Val:
+        key = ("var", name)
+        for scope in reversed(self.scopes):
+            if key in scope.values:
+                base = scope.values[key]
+                break
+        else:
+            raise AssertionError(f"variable {name!r} is not in scope")
+        if name != self.vector_var or self.lanes == 1:
+            return base
+        full = ("lanes", name)
+        if full not in self.scopes[-1].values:
+            for scope in self.scopes:
+                if full in scope.values:
+                    return scope.values[full]
+            type_ = vec_type("i64", self.lanes)
+            self.scopes[-1].values[full] = self.b.add(self.b.splat(base, self.lanes), self.b.iota(type_))
+        return self.scopes[-1].values[full]
+
+    def _compute(self, e: Expr) -> Val:
+        if e.op == "acc":
+            return self._read(str(e.attr))
+        if e.op == "load":
+            return self._load(e)
+        if e.op == "affine":
+            return self._affine(e)
+        varies = self._varies(e)
+        args = [self._lanes(a) if varies else self._value(a) for a in e.args]
+        if e.op == "cast":
+            return cast(self.b, args[0], e.args[0].type, e.type)
+        operand = e.args[1].type if e.op == "select" else e.args[0].type
+        return elementwise(self.b, e.op, operand, e.type if e.op not in COMPARISONS else "b1", args)
+
+    def _affine(self, e: Expr) -> Val:
+        b = self.b
+        varies = self._varies(e)
+        total: Val | None = None
+        for i, s in zip(e.args[::2], e.args[1::2]):
+            index, stride = (self._lanes(i), self._lanes(s)) if varies else (self._value(i), self._value(s))
+            term = index if s.op == "const" and s.attr == 1 else b.op("mul", index, stride)
+            total = term if total is None else b.add(total, term)
+        return total if total is not None else b.const("i64", 0)
+
+    def _address(self, buffer: int, offset: Expr) -> tuple[Val, int | None]:
+        """The address(es) of an access and its step over the lanes: 0 (one scalar address), 1 (a scalar address of
+        consecutive elements), or None (a vector of addresses)."""
+        b = self.b
+        elem = MEMORY_TYPE[self.kernel.buffers[buffer].type]
+        pointer = self.buffers[buffer]
+        if not self._varies(offset):
+            return b.gep(elem, pointer, self._value(offset)), 0
+        if offset.op == "affine":
+            pairs = list(zip(offset.args[::2], offset.args[1::2]))
+            moving = [(i, s) for i, s in pairs if self._varies(i)]
+            if len(moving) == 1 and moving[0][0].op == "var" and moving[0][1].op == "const" and moving[0][1].attr == 1:
+                total = self._scalar_index(str(moving[0][0].attr))
+                for i, s in pairs:
+                    if (i, s) != moving[0]:
+                        term = self._value(i)
+                        if not (s.op == "const" and s.attr == 1):
+                            term = self._product(term, s)
+                        total = b.add(total, term)
+                return b.gep(elem, pointer, total), 1
+        elif offset.op == "var":
+            return b.gep(elem, pointer, self._scalar_index(str(offset.attr))), 1
+        index = self._lanes(offset)
+        return b.new(vec_type("ptr", self.lanes), f"getelementptr {elem}, {pointer}, {index}"), None
+
+    def _product(self, term: Val, stride: Expr) -> Val:
+        return self.b.op("mul", term, self._value(stride))
+
+    def _scalar_index(self, name: str) -> Val:
+        key = ("var", name)
+        for scope in reversed(self.scopes):
+            if key in scope.values:
+                return scope.values[key]
+        raise AssertionError(f"variable {name!r} is not in scope")
+
+    def _load(self, e: Expr) -> Val:
+        b = self.b
+        buffer = int(e.attr)  # type: ignore[call-overload]
+        code = self.kernel.buffers[buffer].type
+        elem, size = MEMORY_TYPE[code], _SIZE[code]
+        guard = e.args[1] if len(e.args) > 1 else None
+        address, step = self._address(buffer, e.args[0])
+        if guard is not None and self._varies(guard):
+            if step == 0:
+                address, step = b.splat(address, self.lanes), None
+            value = self._masked_load(elem, size, address, step, self._both(self._lanes(guard)))
+        elif guard is not None and (step == 0 or self.lanes == 1):
+            value = self._guarded_scalar(elem, size, address, self._value(guard))
+        elif guard is not None:
+            value = self._masked_load(elem, size, address, step, self._both(self._lanes(guard)))
+        elif step == 0:
+            value = b.load(elem, address, size)
+        elif self.mask is not None or step is None:
+            value = self._masked_load(elem, size, address, step, self.mask or b.const(vec_type("i1", self.lanes), 1))
+        else:
+            value = b.load(vec_type(elem, self.lanes), address, size)
+        return b.cmp("ne", value, b.const(value.type, 0)) if code == "b1" else value
+
+    def _both(self, guard: Val) -> Val:
+        return guard if self.mask is None else self.b.op("and", guard, self.mask)
+
+    def _masked_load(self, elem: str, size: int, address: Val, step: int | None, mask: Val) -> Val:
+        b = self.b
+        type_ = vec_type(elem, self.lanes)
+        zero = b.const(type_, 0)
+        if step == 1:
+            b.module.declare(f"llvm.masked.load.{_mangle(type_)}.p0", type_, ["ptr", mask.type, type_])
+            return b.new(type_, f"call {type_} @llvm.masked.load.{_mangle(type_)}.p0(ptr align {size} {address.name}, {mask}, {zero})")
+        pointers = vec_type("ptr", self.lanes)
+        symbol = f"llvm.masked.gather.{_mangle(type_)}.v{self.lanes}p0"
+        b.module.declare(symbol, type_, [pointers, mask.type, type_])
+        return b.new(type_, f"call {type_} @{symbol}({pointers} align {size} {address.name}, {mask}, {zero})")
+
+    def _guarded_scalar(self, elem: str, size: int, address: Val, guard: Val) -> Val:
+        """A load that touches memory only where the guard holds."""
+        b = self.b
+        before, yes, after = b.current, b.label("guarded"), b.label("after")
+        zero = b.const(elem, 0)
+        b.cond_br(guard, yes, after)
+        b.place(yes)
+        value = b.load(elem, address, size)
+        b.br(after)
+        b.place(after)
+        return b.phi(elem, (zero, before), (value, yes))
+
+    def _memory(self, value: Val, code: str) -> Val:
+        return self.b.cast("zext", value, vec_type("i8", lanes_of(value.type))) if code == "b1" else value
+
+    def _store(self, s: Store) -> None:
+        b = self.b
+        code = self.kernel.buffers[s.buffer].type
+        elem, size = MEMORY_TYPE[code], _SIZE[code]
+        address, step = self._address(s.buffer, s.offset)
+        if self.lanes == 1 or step == 0:
+            if self.lanes != 1 and (self._varies(s.value) or s.guard is not None):
+                raise AssertionError("a value that varies over lanes is stored to one address")
+            value = self._memory(self._value(s.value), code)
+            if s.guard is None:
+                b.store(value, address, size)
+                return
+            yes, after = b.label("guarded"), b.label("after")
+            b.cond_br(self._value(s.guard), yes, after)
+            b.place(yes)
+            b.store(value, address, size)
+            b.br(after)
+            b.place(after)
+            return
+        value = self._memory(self._lanes(s.value), code)
+        mask = self.mask
+        if s.guard is not None:
+            mask = self._both(self._lanes(s.guard))
+        if step == 1 and mask is None:
+            b.store(value, address, size)
+            return
+        mask = mask or b.const(vec_type("i1", self.lanes), 1)
+        type_ = vec_type(elem, self.lanes)
+        if step == 1:
+            symbol = f"llvm.masked.store.{_mangle(type_)}.p0"
+            b.module.declare(symbol, "void", [type_, "ptr", mask.type])
+            b.emit(f"call void @{symbol}({value}, ptr align {size} {address.name}, {mask})")
+        else:
+            symbol = f"llvm.masked.scatter.{_mangle(type_)}.v{self.lanes}p0"
+            b.module.declare(symbol, "void", [type_, address.type, mask.type])
+            b.emit(f"call void @{symbol}({value}, {address.type} align {size} {address.name}, {mask})")
+
+    def _combine(self, s: Combine) -> None:
+        if self.lanes != 1:
+            raise AssertionError("combining stores are not vectorised: offsets may repeat among lanes")
+        b = self.b
+        code = self.kernel.buffers[s.buffer].type
+        address, _ = self._address(s.buffer, s.offset)
+        old = b.load(MEMORY_TYPE[code], address, _SIZE[code])
+        narrow = code in ("bf16", "f16", "b1")
+        work = {"bf16": "f32", "f16": "f32"}.get(code, code)
+        if code == "b1":
+            old = b.cmp("ne", old, b.const(old.type, 0))
+        elif narrow:
+            old = cast(b, old, code, work)
+        new = elementwise(b, s.kind, work, work, [old, self._value(s.value)])
+        if narrow and code != "b1":
+            new = cast(b, new, work, code)
+        b.store(self._memory(new, code), address, _SIZE[code])
+
+    def _check(self, s: Check) -> None:
+        b = self.b
+        value = self._lanes(s.value)
+        if self.lanes > 1:
+            bad = b.op("xor", value, b.const(value.type, 1))
+            if self.mask is not None:
+                bad = b.op("and", bad, self.mask)
+            any_bad = b.intrinsic("llvm.vector.reduce.or", "i1", bad, overload=bad.type)
+        else:
+            any_bad = b.op("xor", value, Val("true", "i1"))
+        yes, after = b.label("failed"), b.label("after")
+        b.cond_br(any_bad, yes, after)
+        b.place(yes)
+        b.store(Val(str(s.code), "i64"), b.gep("i64", Val("%block", "ptr"), Val("-1", "i64")), 8)
+        b.br(after)
+        b.place(after)
+
+
+_NO_INDEX = (1 << 63) - 1
+
+
+def _mangle(type_: str) -> str:
+    elem = type_[1:-1].split(" x ")[1]
+    return f"v{lanes_of(type_)}" + {"float": "f32", "double": "f64", "half": "f16", "bfloat": "bf16"}.get(elem, elem)
+
+
+def _width(kernel: Kernel, isa: ISA) -> int:
+    """Lanes of one vector: as many as fit of the widest type that the kernel moves or folds."""
+    sizes = [1]
+    seen: set[int] = set()
+
+    def look(e: Expr) -> None:
+        if id(e) in seen:
+            return
+        seen.add(id(e))
+        if e.op == "load":
+            sizes.append(_SIZE[kernel.buffers[e.attr].type])  # type: ignore[index]
+        elif is_float(e.type):
+            sizes.append(_SIZE[e.type])
+        for a in e.args:
+            look(a)
+
+    for s in walk(kernel.body):
+        if isinstance(s, Loop):
+            continue
+        if isinstance(s, Init):
+            sizes.append(_SIZE[s.type])
+        elif isinstance(s, (Store, Combine)):
+            sizes.append(_SIZE[kernel.buffers[s.buffer].type])
+        for e in expressions(s):
+            look(e)
+    return max(1, isa.vector_bits // 8 // max(sizes))
+
+
+def heavy(e: Expr) -> bool:
+    """Whether an expression calls the vector maths library (and should not be repeated lightly)."""
+    return e.op in vecmath.NAMES and e.op not in ("floor", "ceil", "trunc", "rint", "sqrt") or any(heavy(a) for a in e.args)

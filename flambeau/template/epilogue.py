@@ -1,0 +1,143 @@
+"""What happens to the accumulators of a product before they are stored.
+
+An epilogue is any object with the attributes of `Epilogue`.  The kernel calls ``emit`` while it writes code,
+once for whole vectors and once for masked tails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..target.builder import Val, lanes_of, vec_type
+from ..target.scalar import LLVM_TYPE, cast
+from .flow import Flow
+
+__all__ = ["AddIn", "Epilogue", "Plain"]
+
+
+class Epilogue(Protocol):
+    """A fused tail of a product.
+
+    ``key`` determines the code.  ``buffers`` data pointers and ``scalars`` ("f64" or "i64" each) are passed at
+    every launch; ``words`` i64 values are bound with the sizes.  ``slots(i)`` gives them in this order: pointers,
+    scalars, words.
+    """
+
+    key: str
+    buffers: int
+    scalars: tuple[str, ...]
+    words: int
+
+    def emit(
+        self, b: Flow, acc: Val, row: Val, col: Val, batch: Val, mask: Val | None, slots: Callable[[int], Val]
+    ) -> Val:
+        """The values to store for ``acc`` (accumulators of consecutive columns from ``col`` on in ``row`` of
+        matrix ``batch``; all i64); ``mask`` marks the valid lanes, ``None`` all.  The result is a vector of the
+        output's type as registers hold it (bfloat16 as i16, see ``target.scalar``)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Plain:
+    """Stores the accumulators, converted."""
+
+    acc: str
+    out: str
+    buffers: int = 0
+    scalars: tuple[str, ...] = ()
+    words: int = 0
+
+    @property
+    def key(self) -> str:
+        return "plain"
+
+    def emit(
+        self, b: Flow, acc: Val, row: Val, col: Val, batch: Val, mask: Val | None, slots: Callable[[int], Val]
+    ) -> Val:
+        return cast(b, acc, self.acc, self.out)
+
+    def transposed(self, words: tuple[int, ...]) -> tuple[int, ...]:
+        """The bound words for the product of the transposed operands in exchanged order."""
+        return words
+
+
+@dataclass(frozen=True)
+class AddIn:
+    """``alpha * acc + beta * addend``: addmm, a bias (strides 0 in rows), accumulation into the output.
+
+    The addend is a buffer of type ``addend`` with bound strides (batch, row, column) in elements, 0 where it is
+    broadcast.  ``scaled`` adds the launch scalars alpha and beta (f64, or i64 for integer accumulators);
+    otherwise both are 1.  With beta 0 PyTorch does not read the addend: use `Plain` or ``Scale`` then.
+    """
+
+    acc: str
+    out: str
+    addend: str
+    scaled: bool = False
+    buffers: int = 1
+    words: int = 3
+
+    @property
+    def key(self) -> str:
+        return f"addin.{self.addend}.{'scaled' if self.scaled else 'unit'}"
+
+    @property
+    def scalars(self) -> tuple[str, ...]:
+        kind = "f64" if self.acc[0] == "f" else "i64"
+        return (kind, kind) if self.scaled else ()
+
+    def emit(
+        self, b: Flow, acc: Val, row: Val, col: Val, batch: Val, mask: Val | None, slots: Callable[[int], Val]
+    ) -> Val:
+        lanes = lanes_of(acc.type)
+        elem = LLVM_TYPE[self.addend]
+        first = 1 + len(self.scalars)
+        per_batch, per_row, per_col = (slots(first + i) for i in range(3))
+        offset = b.iadd(b.imul(batch, per_batch), b.iadd(b.imul(row, per_row), b.imul(col, per_col)))
+        pointer = b.at(elem, slots(0), offset)
+        value = cast(b, strided_load(b, elem, pointer, per_col, lanes, mask), self.addend, self.acc)
+        if self.scaled:
+            alpha, beta = (b.splat(self._scalar(b, slots(i)), lanes) for i in (1, 2))
+            times, plus = ("fmul", "fadd") if self.acc[0] == "f" else ("mul", "add")
+            return cast(b, b.op(plus, b.op(times, alpha, acc), b.op(times, beta, value)), self.acc, self.out)
+        return cast(b, b.op("fadd" if self.acc[0] == "f" else "add", acc, value), self.acc, self.out)
+
+    def _scalar(self, b: Flow, value: Val) -> Val:
+        if self.acc[0] == "f":
+            return cast(b, value, "f64", self.acc)
+        return cast(b, value, "i64", self.acc)
+
+    def transposed(self, words: tuple[int, ...]) -> tuple[int, ...]:
+        """The bound words for the product of the transposed operands in exchanged order."""
+        return (words[0], words[2], words[1])
+
+
+def strided_load(b: Flow, elem: str, pointer: Val, stride: Val, lanes: int, mask: Val | None) -> Val:
+    """A vector of elements ``stride`` (a run-time i64; 0 and 1 are fast) apart; lanes off the mask are not read."""
+    if lanes == 1:
+        return b.load(elem, pointer)
+    type_ = vec_type(elem, lanes)
+    size = {"i8": 1, "i16": 2, "half": 2, "i32": 4, "float": 4, "i64": 8, "double": 8}[elem]
+
+    def unit() -> list[Val]:
+        return [b.load(type_, pointer, size) if mask is None else b.masked_load(type_, pointer, mask, size)]
+
+    def other() -> list[Val]:
+        return b.choose(b.icmp("eq", stride, 0), lambda: [b.splat(b.load(elem, pointer, size), lanes)], spread)
+
+    def spread() -> list[Val]:
+        zero = b.const(vec_type(elem, lanes), 0)
+        if mask is None:
+            count: Val = b.i64(lanes)
+        else:
+            bits = b.cast("zext", b.cast("bitcast", mask, f"i{lanes}"), "i64")
+            count = b.new("i64", f"call i64 @llvm.ctpop.i64({bits})")
+            b.module.declare("llvm.ctpop.i64", "i64", ["i64"])
+        with b.loop(0, count, carry=[zero]) as i:
+            value = b.load(elem, b.at(elem, pointer, b.imul(i.index, stride)), size)
+            i.next = [b.new(type_, f"insertelement {i.values[0]}, {value}, {i.index}")]
+        return [i.values[0]]
+
+    return b.choose(b.icmp("eq", stride, 1), unit, other)[0]

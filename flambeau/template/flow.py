@@ -1,0 +1,228 @@
+"""Structured control flow on top of the instruction builder: functions, counted loops, branches.
+
+The templates are long nests of loops with run-time bounds; these helpers write their blocks and phis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from ..target.builder import Builder, Module, Val, vec_type
+from ..target.isa import ISA
+
+__all__ = ["Flow", "Loop", "function", "parallel_for"]
+
+I64 = "i64"
+PTR = "ptr"
+
+
+class Loop:
+    """A counted loop being written: its index, the values it carries, and what they become."""
+
+    def __init__(self, index: Val, values: list[Val]) -> None:
+        self.index = index
+        self.values = values
+        self.next = values
+
+
+class Flow(Builder):
+    """A builder with loops, branches and i64 arithmetic on constants."""
+
+    # -- i64 arithmetic ----------------------------------------------------------------------------
+    def i64(self, value: int) -> Val:
+        return Val(str(value), I64)
+
+    def _pair(self, a: Val | int, b: Val | int) -> tuple[Val, Val]:
+        return (self.i64(a) if isinstance(a, int) else a), (self.i64(b) if isinstance(b, int) else b)
+
+    def iadd(self, a: Val | int, b: Val | int) -> Val:
+        a, b = self._pair(a, b)
+        if b.name == "0":
+            return a
+        return b if a.name == "0" else self.op("add nsw", a, b)
+
+    def isub(self, a: Val | int, b: Val | int) -> Val:
+        return self.op("sub nsw", *self._pair(a, b))
+
+    def imul(self, a: Val | int, b: Val | int) -> Val:
+        a, b = self._pair(a, b)
+        return a if b.name == "1" else self.op("mul nsw", a, b)
+
+    def idiv(self, a: Val | int, b: Val | int) -> Val:
+        """Quotient of values that are not negative."""
+        a, b = self._pair(a, b)
+        return a if b.name == "1" else self.op("udiv", a, b)
+
+    def imod(self, a: Val | int, b: Val | int) -> Val:
+        return self.op("urem", *self._pair(a, b))
+
+    def imin(self, a: Val | int, b: Val | int) -> Val:
+        a, b = self._pair(a, b)
+        return self.select(self.cmp("slt", a, b), a, b)
+
+    def imax(self, a: Val | int, b: Val | int) -> Val:
+        a, b = self._pair(a, b)
+        return self.select(self.cmp("sgt", a, b), a, b)
+
+    def icmp(self, predicate: str, a: Val | int, b: Val | int) -> Val:
+        return self.cmp(predicate, *self._pair(a, b))
+
+    # -- memory ------------------------------------------------------------------------------------
+    def bytes_at(self, pointer: Val, offset: Val | int) -> Val:
+        """The address ``offset`` bytes after ``pointer``."""
+        return self.gep("i8", pointer, self.i64(offset) if isinstance(offset, int) else offset)
+
+    def at(self, elem: str, pointer: Val, index: Val | int) -> Val:
+        """The address of element ``index`` of an array of ``elem``."""
+        return self.gep(elem, pointer, self.i64(index) if isinstance(index, int) else index)
+
+    def word(self, pointer: Val, index: int) -> Val:
+        """The i64 word ``index`` of an array at ``pointer``."""
+        return self.load(I64, self.at(I64, pointer, index), align=8)
+
+    def masked_load(self, type_: str, pointer: Val, mask: Val, align: int = 1) -> Val:
+        """Lanes outside ``mask`` are zero and their memory is not touched."""
+        symbol = f"llvm.masked.load.{_suffix(type_)}.p0"
+        self.module.declare(symbol, type_, [PTR, mask.type, type_])
+        return self.new(
+            type_,
+            f"call {type_} @{symbol}(ptr align {align} {pointer.name}, {mask}, {type_} zeroinitializer)",
+        )
+
+    def masked_store(self, value: Val, pointer: Val, mask: Val, align: int = 1) -> None:
+        symbol = f"llvm.masked.store.{_suffix(value.type)}.p0"
+        self.module.declare(symbol, "void", [value.type, PTR, mask.type])
+        self.emit(f"call void @{symbol}({value}, ptr align {align} {pointer.name}, {mask})")
+
+    def lane_mask(self, count: Val, lanes: int) -> Val:
+        """The mask of the first ``count`` (i64) of ``lanes`` lanes."""
+        type_ = vec_type("i32", lanes)
+        limit = self.cast("trunc", self.imin(count, lanes), "i32")
+        return self.cmp("slt", self.iota(type_), self.splat(limit, lanes))
+
+    def shuffle(self, a: Val, b: Val, order: Sequence[int]) -> Val:
+        """Lanes of ``a`` followed by those of ``b``, in the given order."""
+        type_ = vec_type(a.type[1:-1].split(" x ")[1], len(order))
+        picks = ", ".join(f"i32 {i}" for i in order)
+        return self.new(type_, f"shufflevector {a}, {b}, <{len(order)} x i32> <{picks}>")
+
+    # -- control -----------------------------------------------------------------------------------
+    @contextmanager
+    def loop(self, start: Val | int, stop: Val | int, step: Val | int = 1, carry: Sequence[Val] = ()) -> Iterator[Loop]:
+        """``for index in range(start, stop, step)``; carried values start as ``carry``, take ``next`` after
+        every pass, and are in ``values`` after the loop."""
+        start, stop = self._pair(start, stop)
+        before, head, body, latch, done = self.current, *(self.label(s) for s in ("head", "body", "latch", "done"))
+        self.br(head)
+        self.place(head)
+        self._count += 1
+        tag = f"%l{self._count}"
+        index = Val(tag, I64)
+        self.lines.append(f"  {tag} = phi i64 [ {start.name}, %{before} ], [ {tag}.next, %{latch} ]")
+        values = []
+        slots = []
+        for n, value in enumerate(carry):
+            values.append(Val(f"{tag}.{n}", value.type))
+            slots.append(len(self.lines))
+            self.lines.append("")
+        self.cond_br(self.cmp("slt", index, stop), body, done)
+        self.place(body)
+        state = Loop(index, values)
+        yield state
+        self.br(latch)
+        self.place(latch)
+        step = self.i64(step) if isinstance(step, int) else step
+        self.lines.append(f"  {tag}.next = add nsw i64 {tag}, {step.name}")
+        self.br(head)
+        for n, (slot, first) in enumerate(zip(slots, carry, strict=True)):
+            after = state.next[n]
+            self.lines[slot] = (
+                f"  {tag}.{n} = phi {first.type} [ {first.name}, %{before} ], [ {after.name}, %{latch} ]"
+            )
+        self.place(done)
+
+    @contextmanager
+    def when(self, cond: Val) -> Iterator[None]:
+        """Runs the block only where ``cond`` holds."""
+        yes, done = self.label("then"), self.label("fi")
+        self.cond_br(cond, yes, done)
+        self.place(yes)
+        yield
+        self.br(done)
+        self.place(done)
+
+    def either(self, cond: Val, yes: Callable[[], None], no: Callable[[], None]) -> None:
+        """Runs one of two blocks."""
+        then, other, done = self.label("then"), self.label("else"), self.label("fi")
+        self.cond_br(cond, then, other)
+        self.place(then)
+        yes()
+        self.br(done)
+        self.place(other)
+        no()
+        self.br(done)
+        self.place(done)
+
+    def choose(self, cond: Val, yes: Callable[[], list[Val]], no: Callable[[], list[Val]]) -> list[Val]:
+        """The values of one of two blocks."""
+        then, other, done = self.label("then"), self.label("else"), self.label("fi")
+        self.cond_br(cond, then, other)
+        self.place(then)
+        left = yes()
+        left_end = self.current
+        self.br(done)
+        self.place(other)
+        right = no()
+        right_end = self.current
+        self.br(done)
+        self.place(done)
+        return [self.phi(a.type, (a, left_end), (b, right_end)) for a, b in zip(left, right, strict=True)]
+
+    def call_void(self, symbol: str, *args: Val) -> None:
+        self.emit(f"call void {symbol}({', '.join(map(str, args))})")
+
+
+def function(
+    module: Module,
+    isa: ISA,
+    name: str,
+    args: Sequence[tuple[str, str]],
+    write: Callable[..., None],
+    result: str = "void",
+    linkage: str = "internal",
+    attributes: str = "",
+) -> str:
+    """Defines ``name`` once; ``write(b, *arguments)`` writes its body, ``ret`` included.  Returns ``@name``.
+
+    ``args`` are (type with attributes, name) pairs.
+    """
+
+    def make() -> str:
+        b = Flow(module)
+        write(b, *(Val(f"%{n}", t.split()[0]) for t, n in args))
+        signature = ", ".join(f"{t} %{n}" for t, n in args)
+        words = " ".join(filter(None, (attributes, isa.function_attributes())))
+        return f"define {linkage} {result} @{name}({signature}) {words} {{\nentry:\n{b.body()}\n}}"
+
+    return module.require(name, make)
+
+
+def parallel_for(b: Flow, pool: Val, body: str, block: Val, chunks: Val) -> None:
+    """Runs ``body(block, chunk, worker)`` for every chunk: through the pool, or here when ``pool`` is 0."""
+
+    def here() -> None:
+        with b.loop(0, chunks) as each:
+            b.call_void(body, block, each.index, b.i64(0))
+
+    def there() -> None:
+        address = b.new(PTR, f"inttoptr {pool} to ptr")
+        run = b.load(PTR, address, align=8)
+        b.emit(f"call void {run.name}({address}, ptr {body}, {block}, {chunks})")
+
+    b.either(b.icmp("eq", pool, 0), here, there)
+
+
+def _suffix(type_: str) -> str:
+    lanes, elem = type_[1:-1].split(" x ")
+    return f"v{lanes}" + {"float": "f32", "double": "f64", "half": "f16", "bfloat": "bf16"}.get(elem, elem)

@@ -93,6 +93,9 @@ SETTINGS: dict[str, Setting] = {
     "guard": Setting(
         "FLAMBEAU_GUARD", _flag, False, "1 ends every allocation at an inaccessible page (slow; for tests)."
     ),
+    "perf": Setting(
+        "FLAMBEAU_PERF", _flag, False, "1 writes the names of kernels to /tmp/perf-PID.map, where Linux' perf looks."
+    ),
 }
 
 isa: str
@@ -104,6 +107,7 @@ debug: int
 verify: bool
 templates: bool
 guard: bool
+perf: bool
 
 
 def _from_environment(setting: Setting) -> Any:

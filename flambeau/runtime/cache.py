@@ -38,15 +38,24 @@ _SWEEP_EVERY = 100  # writes between two looks at the size of the folder
 _GENERATORS = ("target", "loop", "graph", "template", "runtime")
 
 
+_STARTED = time.time()
+
+
 @remember
 def _generation() -> bytes:
-    """Digest of what makes code out of a key: the sources of the code generators and the version of LLVM."""
+    """Digest of what makes code out of a key: the sources of the code generators and the version of LLVM.
+
+    ``b""`` if a source was changed since this process read it, as happens to developers: its code would be stored
+    under the digest of another.
+    """
     total = hashlib.sha256(_MAGIC)
     package = Path(__file__).parent.parent
     for folder in _GENERATORS:
         for path in sorted((package / folder).rglob("*.py")):
             total.update(path.relative_to(package).as_posix().encode() + b"\0")
             total.update(hashlib.sha256(path.read_bytes()).digest())
+            if _STARTED - 2 < path.stat().st_mtime <= time.time() + 1:
+                return b""
     # The version file is read and not imported: importing llvmlite loads LLVM.
     spec = importlib.util.find_spec("llvmlite")
     if spec is not None and spec.origin is not None:
@@ -247,5 +256,7 @@ def _cache(directory: str, limit: int) -> DiskCache:
 
 
 def current() -> DiskCache | None:
-    """The cache that the settings name, or ``None`` when they turn it off."""
+    """The cache that the settings name; ``None`` when they turn it off or a code generator has just been edited."""
+    if not _generation():
+        return None
     return _cache(settings.cache_dir, settings.cache_size << 20) if settings.cache else None

@@ -27,6 +27,7 @@ __all__ = ["Image", "LinkError", "link", "load_images", "symbol_address"]
 
 _SHT_PROGBITS, _SHT_SYMTAB, _SHT_RELA, _SHT_NOBITS = 1, 2, 4, 8
 _SHF_WRITE, _SHF_ALLOC, _SHF_TLS = 1, 2, 0x400
+_STT_FUNC = 2
 _EM_X86_64, _EM_AARCH64 = 62, 183
 _SHN_UNDEF, _SHN_ABS = 0, 0xFFF1
 
@@ -59,15 +60,19 @@ class Fixup(NamedTuple):
 
 
 class Image(NamedTuple):
-    """Linked code, loadable at any page: bytes, the offsets of its symbols, and the words to be filled in."""
+    """Linked code, loadable at any page: bytes, the offsets of its symbols, and the words to be filled in.
+
+    ``source`` identifies the text that it was made from, for those who want to check.
+    """
 
     code: bytes
     symbols: dict[str, int]
     fixups: tuple[Fixup, ...]
+    source: str = ""
 
     def to_bytes(self) -> bytes:
         """The form kept in files: the length of a JSON header, the header, the code."""
-        header = json.dumps({"symbols": self.symbols, "fixups": self.fixups}).encode()
+        header = json.dumps({"symbols": self.symbols, "fixups": self.fixups, "source": self.source}).encode()
         return struct.pack("<I", len(header)) + header + self.code
 
     @staticmethod
@@ -77,7 +82,8 @@ class Image(NamedTuple):
             (length,) = struct.unpack_from("<I", data)
             header = json.loads(data[4 : 4 + length])
             code = data[4 + length :]
-            image = Image(code, dict(header["symbols"]), tuple(Fixup(*fixup) for fixup in header["fixups"]))
+            fixups = tuple(Fixup(*fixup) for fixup in header["fixups"])
+            image = Image(code, dict(header["symbols"]), fixups, header["source"])
         except (struct.error, KeyError, TypeError, UnicodeDecodeError) as error:
             raise ValueError(f"not a kernel image: {error}") from None
         if any(not 0 <= f.offset <= len(code) - 8 for f in image.fixups):
@@ -100,7 +106,7 @@ class _Object(NamedTuple):
     data: bytes
     machine: int
     sections: list[_Section]
-    symbols: list[tuple[str, int, int, int]]  # name, section index, value, binding
+    symbols: list[tuple[str, int, int, bool]]  # name, section index, value, whether a function or seen from outside
 
 
 def _parse(data: bytes) -> _Object:
@@ -122,7 +128,7 @@ def _parse(data: bytes) -> _Object:
             strings = sections[section.link].offset
             for start in range(section.offset, section.offset + section.size, 24):
                 name, info, _, index, value, _ = struct.unpack_from("<IBBHQQ", data, start)
-                symbols.append((text(strings + name), index, value, info >> 4))
+                symbols.append((text(strings + name), index, value, info >> 4 != 0 or info & 15 == _STT_FUNC))
     return _Object(data, machine, sections, symbols)
 
 
@@ -252,8 +258,8 @@ def link(data: bytes) -> Image:
     linker.relocate()
     symbols = {
         name: linker.places[index] + value
-        for name, index, value, binding in obj.symbols
-        if binding and index in linker.places
+        for name, index, value, wanted in obj.symbols
+        if wanted and index in linker.places
     }
     return Image(bytes(linker.code), symbols, tuple(linker.fixups))
 

@@ -21,6 +21,7 @@ import ctypes
 import os
 import sys
 import threading
+from collections.abc import Callable
 
 from .. import settings
 from ..target.isa import ISA
@@ -388,7 +389,8 @@ def _default_threads() -> int:
 _lock = threading.Lock()
 _address = 0
 _wanted = _default_threads()
-_resize = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
+_Resize = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
+_resize: Callable[[int, int], None]
 
 
 def _word(name: str) -> ctypes.c_int64:
@@ -397,13 +399,13 @@ def _word(name: str) -> ctypes.c_int64:
 
 def address() -> int:
     """The address of the pool, to be passed to kernels; it never changes.  Its first word is ``parallel_for``."""
-    global _address, _resize_code
+    global _address, _resize
     if _address:
         return _address
     with _lock:
         if not _address:
             code = engine.load("thread pool", "pool", _ir, ISA.named("generic"))
-            _resize_code = _resize(code.address("resize"))
+            _resize = _Resize(code.address("resize"))
             start = map_pages(PAGE)  # never given back: threads sleep on it until the process ends
             if start is None:
                 raise MemoryError("the system refuses a page for the thread pool")
@@ -430,7 +432,7 @@ def set_num_threads(count: int) -> None:
     with _lock:
         _wanted = count
         if _address:
-            _resize_code(_address, count)
+            _resize(_address, count)
 
 
 def _after_fork_in_child() -> None:

@@ -1,27 +1,35 @@
-"""The matrix product against numpy in double precision."""
+"""The matrix product against numpy in double precision (or wrapping integers)."""
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 import pytest
 import template_kernels as harness
+from hypothesis import given
+from hypothesis import strategies as st
 
-from flambeau.runtime import pool
+from flambeau.runtime import llvm, pool
 from flambeau.target.isa import ISA
 from flambeau.template import gemm
+from flambeau.template.gemm import AddIn, GemmSpec
 
 HOST = ISA.host()
+NUMPY = {
+    "f32": np.float32, "f64": np.float64, "f16": np.float16, "bf16": ml_dtypes.bfloat16, "i8": np.int8, "u8": np.uint8,
+    "i16": np.int16, "i32": np.int32, "i64": np.int64,
+}  # fmt: skip
+F32 = GemmSpec("f32", "f32", "f32", "f32")
 
 
-def run(spec, a, b, c, *, isa=HOST, extra=(), scalars=(), words=(), use_pool=False):
+def run(spec, a, b, c, *, isa=HOST, extra=(), scalars=(), words=(), threads=1):
     """c = epilogue(a @ b) by the kernel of ``spec``; a, b and c have the same number of batch dimensions."""
-    entry = harness.function(
-        gemm.kernel_name(spec), gemm.key(spec, isa), lambda: gemm.make_ir(spec, isa), isa, 4 + len(extra), spec.tail.scalars
-    )
-    bound = gemm.bind(
-        spec, isa, c.shape[:-2], c.shape[-2], c.shape[-1], a.shape[-1],
-        *(harness.element_strides(x) for x in (a, b, c)), pool.address() if use_pool else 0, pool.get_num_threads(), words,
-    )  # fmt: skip
+    name, key = gemm.kernel_name(spec), gemm.key(spec, isa)
+    entry = harness.function(name, key, lambda: gemm.make_ir(spec, isa), isa, 4 + len(extra), spec.tail.scalars)
+    strides = [harness.element_strides(x) for x in (a, b, c)]
+    sizes = c.shape[-2], c.shape[-1], a.shape[-1]
+    address = pool.address() if threads > 1 else 0
+    bound = gemm.bind(spec, isa, c.shape[:-2], *sizes, *strides, address, threads, words)
     first, second = (b, a) if bound.swap else (a, b)
     harness.launch(entry, bound.params, [c, first, second, *extra], bound.scratch_bytes, scalars)
 
@@ -33,9 +41,17 @@ def normal(rng, shape, dtype=np.float32, order=None):
     return made.transpose(np.argsort(order))
 
 
+def empty(shape, dtype=np.float32, order=None):
+    """An array of NaN (integers: 77)."""
+    order = range(len(shape)) if order is None else order
+    made = np.full([shape[i] for i in order], 77 if np.dtype(dtype).kind in "iu" else np.nan, dtype)
+    return made.transpose(np.argsort(order))
+
+
 SIZES = [
-    (1, 1, 1), (1, 1, 0), (14, 32, 8), (15, 33, 7), (13, 31, 16), (64, 64, 64), (100, 100, 100), (3, 200, 17), (200, 5, 1000),
-    (1, 300, 400), (300, 1, 400), (333, 333, 333), (17, 40, 20000), (600, 50, 2000), (50, 600, 700), (5, 5, 0),
+    (1, 1, 1), (1, 1, 0), (14, 32, 8), (15, 33, 7), (13, 31, 16), (64, 64, 64), (100, 100, 100), (3, 200, 17),
+    (200, 5, 1000), (1, 300, 400), (300, 1, 400), (333, 333, 333), (17, 40, 20000), (600, 50, 2000), (50, 600, 700),
+    (5, 5, 0), (3, 5000, 300), (5000, 3, 300),
 ]  # fmt: skip
 
 
@@ -46,6 +62,195 @@ def test_f32(size, transposed):
     rng = np.random.default_rng(0)
     a = normal(rng, (m, k), order=(1, 0) if transposed & 1 else None)
     b = normal(rng, (k, n), order=(1, 0) if transposed & 2 else None)
-    c = np.full((n, m), np.nan, np.float32).T if transposed & 4 else np.full((m, n), np.nan, np.float32)
-    run(gemm.GemmSpec("f32", "f32", "f32", "f32"), a, b, c, use_pool=True)
-    np.testing.assert_allclose(c, a.astype(np.float64) @ b, rtol=1e-5, atol=1e-5 * np.sqrt(k + 1))
+    c = empty((m, n), order=(1, 0) if transposed & 4 else None)
+    run(F32, a, b, c, threads=2)
+    np.testing.assert_allclose(c, a.astype(np.float64) @ b, rtol=1e-5, atol=4e-6 * np.sqrt(k + 1))
+
+
+@pytest.mark.parametrize("m", [*range(1, 32), 47])
+def test_every_tail(m):
+    rng = np.random.default_rng(m)
+    a, b = normal(rng, (m, 21)), normal(rng, (21, 80))
+    for n in range(1, 81, 1 if m in (1, 13, 47) else 7):
+        c = empty((m, n))
+        run(F32, a, b[:, :n], c)
+        np.testing.assert_allclose(c, a.astype(np.float64) @ b[:, :n], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("out", ["same", "f32"])
+@pytest.mark.parametrize("code", ["f64", "bf16", "f16"])
+@pytest.mark.parametrize("size", [(1, 1, 1), (37, 75, 33), (64, 64, 64), (30, 50, 1999), (400, 90, 800)], ids=str)
+def test_other_floats(code, out, size):
+    m, n, k = size
+    if out == "f32" and code == "f64":
+        out = "same"
+    out = code if out == "same" else out
+    rng = np.random.default_rng(0)
+    acc = gemm.accumulator(code, code)
+    for transposed in range(4):
+        a = normal(rng, (m, k), NUMPY[code], order=(1, 0) if transposed & 1 else None)
+        b = normal(rng, (k, n), NUMPY[code], order=(1, 0) if transposed & 2 else None)
+        c = empty((m, n), NUMPY[out])
+        run(GemmSpec(code, code, acc, out), a, b, c, threads=2)
+        exact = a.astype(np.float64) @ b.astype(np.float64)
+        unit = {"f64": 1e-14, "f32": 1e-5, "f16": 1e-3, "bf16": 8e-3}[out]
+        np.testing.assert_allclose(
+            c.astype(np.float64), exact, rtol=unit, atol=4e-6 * np.sqrt(k) if acc == "f32" else 1e-12
+        )
+
+
+def test_strided_bf16_and_mixed_types():
+    rng = np.random.default_rng(1)
+    a, b = normal(rng, (40, 3, 61), NUMPY["bf16"])[:, 1], normal(rng, (122, 90))[::2, ::3]
+    c = empty((40, 60), order=None)[:, ::2]
+    run(GemmSpec("bf16", "f32", "f32", "f32"), a, b, c)
+    np.testing.assert_allclose(c, a.astype(np.float64) @ b, rtol=1e-5, atol=1e-5)
+    a, b, c = (
+        normal(rng, (40, 122), NUMPY["bf16"])[:, ::2],
+        normal(rng, (61, 90), NUMPY["bf16"])[:, ::3],
+        empty((40, 30)),
+    )
+    run(GemmSpec("bf16", "bf16", "f32", "f32"), a, b, c)
+    np.testing.assert_allclose(c, a.astype(np.float64) @ b.astype(np.float64), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("code", ["i8", "u8", "i16", "i32", "i64"])
+def test_integers_wrap_around(code):
+    rng = np.random.default_rng(2)
+    info = np.iinfo(NUMPY[code])
+    a = rng.integers(info.min, info.max, (45, 300), NUMPY[code], endpoint=True)
+    b = rng.integers(info.min, info.max, (70, 300), NUMPY[code], endpoint=True).T
+    c = empty((45, 70), NUMPY[code])
+    run(GemmSpec(code, code, gemm.accumulator(code, code), code), a, b, c)
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal(c, (a.astype(np.int64) @ b.astype(np.int64)).astype(NUMPY[code]))
+
+
+@pytest.mark.parametrize("isa", ["x86-64", "avx2", "avx512", "generic"])
+@pytest.mark.parametrize("code", ["f32", "f64", "bf16", "f16", "i32", "i64"])
+def test_other_instruction_sets(isa, code):
+    if not HOST.triple.startswith("x86") or (isa[:3] == "avx" and HOST.name not in ("avx512", isa)):
+        pytest.skip("the host lacks it")
+    rng = np.random.default_rng(3)
+    scale = 8 if code[0] == "i" else 1
+    a, b = ((rng.standard_normal(s) * scale).astype(NUMPY[code]) for s in ((35, 130), (130, 47)))
+    for left in (a, np.asfortranarray(a)):
+        for right in (b, np.asfortranarray(b)):
+            c = empty((35, 47), NUMPY[code])
+            run(GemmSpec(code, code, gemm.accumulator(code, code), code), left, right, c, isa=ISA.named(isa))
+            exact = a.astype(np.float64) @ b.astype(np.float64)
+            unit = {"f64": 1e-13, "f32": 1e-5, "f16": 1e-3, "bf16": 8e-3}.get(code, 0)
+            np.testing.assert_allclose(c.astype(np.float64), exact, rtol=unit, atol=unit)
+
+
+@pytest.mark.parametrize("code", ["f32", "bf16", "i64"])
+def test_code_for_arm(code):
+    isa = ISA.named("neon")
+    for request in gemm.requests(GemmSpec(code, code, gemm.accumulator(code, code), code), isa):
+        assert llvm.assembly(request.make_ir(), isa)
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3), (2, 3, 4), (40,), (0,)], ids=str)
+@pytest.mark.parametrize("size", [(20, 30, 40), (130, 150, 170), (9, 100, 2000)], ids=str)
+def test_batches(shape, size):
+    m, n, k = size
+    rng = np.random.default_rng(4)
+    a = normal(rng, (*shape, m, k))
+    b = np.broadcast_to(normal(rng, (*shape[:-1], 1, k, n)), (*shape, k, n))
+    c = empty((*shape, m, n), order=(len(shape), *range(len(shape)), len(shape) + 1))
+    run(F32, a, b, c, threads=2)
+    np.testing.assert_allclose(c, np.matmul(a.astype(np.float64), b), rtol=1e-5, atol=1e-5 * np.sqrt(k))
+
+
+def test_large_batch_uses_shared_panels():
+    rng = np.random.default_rng(5)
+    a, b = normal(rng, (2, 300, 200)), normal(rng, (2, 250, 200)).transpose(0, 2, 1)
+    c = empty((2, 300, 250))
+    run(F32, a, b, c, threads=2)
+    np.testing.assert_allclose(c, np.matmul(a.astype(np.float64), b), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("code", ["f32", "f64", "bf16", "i64"])
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("kind", ["column", "row", "full", "scalar", "strided"])
+def test_scaled_addend(code, transposed, kind):
+    m, n, k, dtype = 37, 43, 29, NUMPY[code]
+    rng = np.random.default_rng(6)
+    a, b = ((rng.standard_normal(s) * 4).astype(dtype) for s in ((2, m, k), (2, k, n)))
+    shape, words = {
+        "column": ((n,), (0, 0, 1)), "row": ((m,), (0, 1, 0)), "full": ((2, m, n), (m * n, n, 1)),
+        "scalar": ((1,), (0, 0, 0)), "strided": ((2, n, m), (m * n, 1, m)),
+    }[kind]  # fmt: skip
+    addend = (rng.standard_normal(shape) * 4).astype(dtype)
+    spread = np.lib.stride_tricks.as_strided(addend, (2, m, n), [w * addend.itemsize for w in words])
+    acc = gemm.accumulator(code, code)
+    spec = GemmSpec(code, code, acc, code, AddIn(acc, code, code, scaled=True))
+    c = empty((2, m, n), dtype, order=(0, 2, 1) if transposed else None)
+    alpha, beta = (3, -2) if code == "i64" else (0.5, -2.0)
+    run(spec, a, b, c, extra=[addend], scalars=[alpha, beta], words=words)
+    wide = np.int64 if code == "i64" else np.float64
+    exact = alpha * np.matmul(a.astype(wide), b.astype(wide)) + beta * spread.astype(wide)
+    unit = {"f64": 1e-13, "f32": 1e-5, "bf16": 8e-3}.get(code, 0)
+    np.testing.assert_allclose(c.astype(wide), exact, rtol=unit, atol=unit * 10 if code != "bf16" else 1e-4)
+
+
+def test_accumulates_into_output():
+    rng = np.random.default_rng(7)
+    a, b, c = normal(rng, (50, 60)), normal(rng, (60, 70)), normal(rng, (50, 70))
+    exact = a.astype(np.float64) @ b + c
+    run(GemmSpec("f32", "f32", "f32", "f32", AddIn("f32", "f32", "f32")), a, b, c, extra=[c], words=(0, 70, 1))
+    np.testing.assert_allclose(c, exact, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(700, 500, 300), (20, 30, 30000), (64, 3000, 500)], ids=str)
+def test_same_bits_for_any_number_of_threads(size):
+    m, n, k = size
+    rng = np.random.default_rng(8)
+    a, b = normal(rng, (m, k)), normal(rng, (k, n))
+    alone, several = empty((m, n)), empty((m, n))
+    run(F32, a, b, alone)
+    run(F32, a, b, several, threads=2)
+    assert alone.tobytes() == several.tobytes()
+
+
+def test_nonfinite_values_stay_in_their_row_and_column():
+    rng = np.random.default_rng(9)
+    a, b, c = normal(rng, (30, 40)), normal(rng, (40, 50)), empty((30, 50))
+    a[29, 3], b[7, 49] = np.nan, np.inf
+    run(F32, a, b, c)
+    with np.errstate(invalid="ignore"):
+        exact = a.astype(np.float64) @ b
+    np.testing.assert_allclose(c, exact, rtol=1e-5, atol=1e-5)
+    assert np.isfinite(c[:29, :49]).all()
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match="4 batch dimensions"):
+        gemm.bind(F32, HOST, (1, 1, 1, 1), 2, 2, 2, (0,) * 6, (0,) * 6, (0,) * 6, 0, 1)
+    with pytest.raises(ValueError, match="strides of b"):
+        gemm.bind(F32, HOST, (), 2, 2, 2, (2, 1), (1,), (2, 1), 0, 1)
+
+
+@given(
+    st.tuples(*[st.integers(1, 70)] * 3),
+    st.tuples(*[st.integers(0, 1)] * 3),
+    st.tuples(*[st.integers(1, 3)] * 6),
+    st.data(),
+)
+def test_any_strides(size, orders, steps, data):
+    m, n, k = size
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+
+    def view(rows, cols, order, row_step, col_step, make):
+        big = make((rows * row_step, cols * col_step), order=(1, 0) if order else None)
+        return big[::row_step, ::col_step]
+
+    a = view(m, k, orders[0], *steps[:2], lambda s, order: normal(rng, s, order=order))
+    b = view(k, n, orders[1], *steps[2:4], lambda s, order: normal(rng, s, order=order))
+    c = view(m, n, orders[2], *steps[4:], lambda s, order: empty(s, order=order))
+    whole = c.base if c.base is not None else c
+    before = whole.copy()
+    run(F32, a, b[:, ::-1], c)
+    np.testing.assert_allclose(c, a.astype(np.float64) @ b[:, ::-1], rtol=1e-5, atol=1e-5)
+    c[...] = np.nan
+    np.testing.assert_array_equal(whole, before)  # nothing between the elements was written

@@ -79,6 +79,7 @@ def cut(batch: int, m: int, n: int, k: int, num: Number, blk: Blocking) -> Cut:
     caches = cpu.cache_sizes()
     rows, cols = _ceil(m, blk.rows), _ceil(n, blk.columns)
     work = 2 * m * n * max(k, 1)
+    batch = max(batch, 1)
     kc = k_block(k, num, blk)
     inner_b = m < n  # the smaller operand is the outer one
     inner, outer = (cols, rows) if inner_b else (rows, cols)
@@ -89,7 +90,9 @@ def cut(batch: int, m: int, n: int, k: int, num: Number, blk: Blocking) -> Cut:
         inner_blocks = _ceil(inner, inner_room)
         return Cut(inner_b, False, inner_blocks, 1, inner, outer, 1, max(k, 1), kc, 1, batch, parallel)
     # inner blocks no larger than the cache and small enough to make chunks for many threads
-    per_block = min(inner_room, max(1, inner // CHUNKS, (128 if inner_b else 56) // (blk.columns if inner_b else blk.rows)))
+    per_block = min(
+        inner_room, max(1, inner // CHUNKS, (128 if inner_b else 56) // (blk.columns if inner_b else blk.rows))
+    )
     inner_blocks = _ceil(inner, per_block)
     tiles_room = max(1, caches.l2 // 4 // (per_block * blk.rows * blk.columns * num.acc_bytes))
     wanted = max(1, CHUNKS // (inner_blocks * batch))

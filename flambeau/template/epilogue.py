@@ -22,13 +22,18 @@ class Epilogue(Protocol):
 
     ``key`` determines the code.  ``buffers`` data pointers and ``scalars`` ("f64" or "i64" each) are passed at
     every launch; ``words`` i64 values are bound with the sizes.  ``slots(i)`` gives them in this order: pointers,
-    scalars, words.
+    scalars, words.  A method ``transposed(words)``, if there is one, returns the words for the product of the
+    transposed operands in exchanged order, where rows are columns; the kernel may then be launched that way.
     """
 
-    key: str
-    buffers: int
-    scalars: tuple[str, ...]
-    words: int
+    @property
+    def key(self) -> str: ...
+    @property
+    def buffers(self) -> int: ...
+    @property
+    def scalars(self) -> tuple[str, ...]: ...
+    @property
+    def words(self) -> int: ...
 
     def emit(
         self, b: Flow, acc: Val, row: Val, col: Val, batch: Val, mask: Val | None, slots: Callable[[int], Val]

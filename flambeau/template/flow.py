@@ -137,9 +137,7 @@ class Flow(Builder):
         self.br(head)
         for n, (slot, first) in enumerate(zip(slots, carry, strict=True)):
             after = state.next[n]
-            self.lines[slot] = (
-                f"  {tag}.{n} = phi {first.type} [ {first.name}, %{before} ], [ {after.name}, %{latch} ]"
-            )
+            self.lines[slot] = f"  {tag}.{n} = phi {first.type} [ {first.name}, %{before} ], [ {after.name}, %{latch} ]"
         self.place(done)
 
     @contextmanager
@@ -179,6 +177,11 @@ class Flow(Builder):
         self.place(done)
         return [self.phi(a.type, (a, left_end), (b, right_end)) for a, b in zip(left, right, strict=True)]
 
+    def call_address(self, address: Val, *args: Val) -> None:
+        """Calls the function without a result at ``address`` (an i64)."""
+        pointer = self.new(PTR, f"inttoptr {address} to ptr")
+        self.emit(f"call void {pointer.name}({', '.join(map(str, args))})")
+
     def call_void(self, symbol: str, *args: Val) -> None:
         self.emit(f"call void {symbol}({', '.join(map(str, args))})")
 
@@ -209,7 +212,8 @@ def function(
 
 
 def parallel_for(b: Flow, pool: Val, body: str, block: Val, chunks: Val) -> None:
-    """Runs ``body(block, chunk, worker)`` for every chunk: through the pool, or here when ``pool`` is 0."""
+    """Runs ``body(block, chunk, worker)`` for every chunk: through the pool, or here when ``pool`` is 0 or there is
+    only one chunk."""
 
     def here() -> None:
         with b.loop(0, chunks) as each:
@@ -220,7 +224,7 @@ def parallel_for(b: Flow, pool: Val, body: str, block: Val, chunks: Val) -> None
         run = b.load(PTR, address, align=8)
         b.emit(f"call void {run.name}({address}, ptr {body}, {block}, {chunks})")
 
-    b.either(b.icmp("eq", pool, 0), here, there)
+    b.either(b.op("or", b.icmp("eq", pool, 0), b.icmp("sle", chunks, 1)), here, there)
 
 
 def _suffix(type_: str) -> str:

@@ -20,18 +20,21 @@ for any number of threads.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 
-from ..target.builder import Module, Val, vec_type
+from ..runtime import engine
+from ..target.builder import Val, vec_type
+from ..target.emit import new_module
 from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE
 from .blocking import Cut, cut
 from .epilogue import AddIn, Epilogue, Plain
 from .flow import Flow, function, parallel_for
-from .micro import SIZE, Blocking, Number, blocking, define_micro, number
-from .pack import define_pack
+from .micro import SIZE, Blocking, Number, blocking, micro_kernel, micro_request, number
+from .pack import pack_kernel, pack_request
 
-__all__ = ["AddIn", "Binding", "GemmSpec", "Plain", "accumulator", "bind", "kernel_name", "key", "make_ir"]
+__all__ = ["AddIn", "Binding", "GemmSpec", "Plain", "accumulator", "bind", "kernel_name", "key", "make_ir", "requests"]
 
 LINE = 64
 BATCH_DIMS = 3
@@ -45,7 +48,7 @@ class GemmSpec:
     b: str
     acc: str
     out: str
-    epilogue: Epilogue | None = field(default=None, compare=False)
+    epilogue: Epilogue | None = None
 
     @property
     def tail(self) -> Epilogue:
@@ -80,6 +83,15 @@ def key(spec: GemmSpec, isa: ISA) -> str:
     return f"{kernel_name(spec)}|{spec.tail.key}|{isa.key}"
 
 
+def requests(spec: GemmSpec, isa: ISA) -> list[engine.Request]:
+    """All code that a launch needs, the entry first: for ``engine.load_many``, which compiles in parallel.  (`bind`
+    loads what is missing.)"""
+    num = number(spec.a, spec.b, spec.acc, isa)
+    packs = [pack_request(source, num, isa) for source in sorted({spec.a, spec.b})]
+    entry = engine.Request(kernel_name(spec), key(spec, isa), partial(make_ir, spec, isa), isa)
+    return [entry, micro_request(num, isa), *packs]
+
+
 # -- parameter words ---------------------------------------------------------------------------------
 
 _WORDS = (
@@ -88,6 +100,7 @@ _WORDS = (
     "inner_b", "shared", "inner_blocks", "outer_blocks", "inner_panels", "outer_panels",
     "splits", "span", "kc", "sequential", "pack_chunks", "reduce_chunks",
     "partial_at", "worker_at", "worker_bytes", "tiles_at", "outer_at", "tile_step",
+    "micro", "pack_a", "pack_b",
 )  # fmt: skip
 _INDEX = {name: i for i, name in enumerate(_WORDS)}
 
@@ -127,12 +140,14 @@ def bind(
     words = tuple(epilogue_words)
     (am, ak), (bk, bn), (cm, cn) = a_strides[-2:], b_strides[-2:], c_strides[-2:]
     ab, bb, cb = a_strides[:-2], b_strides[:-2], c_strides[:-2]
-    swap = spec.a == spec.b and hasattr(tail, "transposed") and (cn != 1 and cm == 1 and n > 0) and m > 1
-    if swap:
+    transposed = getattr(tail, "transposed", None)
+    swap = False
+    if transposed is not None and spec.a == spec.b and cn != 1 and cm == 1 and m > 1:
+        swap = True
         m, n = n, m
         am, ak, bk, bn, cm, cn = bn, bk, ak, am, cn, cm
         ab, bb = bb, ab
-        words = tail.transposed(words)
+        words = transposed(words)
     num = number(spec.a, spec.b, spec.acc, isa)
     blk = blocking(num, isa)
     total = 1
@@ -142,16 +157,19 @@ def bind(
     pad = (0,) * (BATCH_DIMS - len(sizes))
     full = (1,) * len(pad) + sizes
     layout = _scratch(plan, k, num, blk)
+    full_size = m and n and total
     values = {
-        "chunks": plan.chunks if m and n else 0, "pool": pool if plan.parallel else 0, "m": m, "n": n, "k": k,
+        "chunks": plan.chunks if full_size else 0, "pool": pool if plan.parallel else 0, "m": m, "n": n, "k": k,
         "a_m": am, "a_k": ak, "b_k": bk, "b_n": bn, "c_m": cm, "c_n": cn, "batch1": full[1], "batch2": full[2],
         **{f"{x}_{i}": s for x, st in (("a", ab), ("b", bb), ("c", cb)) for i, s in enumerate((*pad, *st))},
         "inner_b": int(plan.inner_b), "shared": int(plan.shared),
         "inner_blocks": plan.inner_blocks, "outer_blocks": plan.outer_blocks,
         "inner_panels": plan.inner_panels, "outer_panels": plan.outer_panels,
-        "splits": plan.splits, "span": plan.span, "kc": plan.kc, "sequential": plan.sequential if m and n else 0,
-        "pack_chunks": plan.outer_panels * -(-k // plan.kc) if plan.shared else 0,
+        "splits": plan.splits, "span": plan.span, "kc": plan.kc, "sequential": plan.sequential if full_size else 0,
+        "pack_chunks": plan.outer_panels * -(-k // plan.kc) * plan.shared,
         "reduce_chunks": plan.outer_panels if plan.splits > 1 else 0, **layout,
+        "micro": micro_kernel(num, isa),
+        "pack_a": pack_kernel(spec.a, num, isa), "pack_b": pack_kernel(spec.b, num, isa),
     }  # fmt: skip
     total_bytes = layout["worker_at"] + max(workers, 1) * layout["worker_bytes"]
     return Binding([values[name] for name in _WORDS] + list(words), total_bytes, swap)
@@ -214,16 +232,12 @@ class _Writer:
         self.tail = spec.tail
         self.num = number(spec.a, spec.b, spec.acc, isa)
         self.blk = blocking(self.num, isa)
-        self.module = Module()
+        self.module = new_module(isa)
         self.name = kernel_name(spec)
         self.scratch_slot = 4 + self.tail.buffers
         self.outer_slot = self.scratch_slot + 1 + len(self.tail.scalars)
 
     def text(self) -> str:
-        num, blk, spec = self.num, self.blk, self.spec
-        self.micro = define_micro(self.module, num, self.isa, blk)
-        self.pack_a = define_pack(self.module, "pack_a", spec.a, num, self.isa, blk.rows, blk.pitch)
-        self.pack_b = define_pack(self.module, "pack_b", spec.b, num, self.isa, blk.columns, blk.columns)
         self.finish = function(
             self.module, self.isa, "finish",
             [("ptr", "block"), ("ptr noalias", "tile"), ("ptr", "c")]
@@ -277,12 +291,13 @@ class _Writer:
     def _pack(self, b: Flow, f: _Frame, is_b: bool, to: Val, matrix: Val, panel: Val, pc: Val, kk: Val) -> None:
         """Packs ``kk`` values of k from ``pc`` on of one panel of an operand."""
         if is_b:
-            step, stride, kstride, extent, elem, pack = self.blk.columns, f.b_n, f.b_k, f.n, self.spec.b, self.pack_b
+            step, stride, kstride, extent, elem, pack = self.blk.columns, f.b_n, f.b_k, f.n, self.spec.b, f.pack_b
         else:
-            step, stride, kstride, extent, elem, pack = self.blk.rows, f.a_m, f.a_k, f.m, self.spec.a, self.pack_a
+            step, stride, kstride, extent, elem, pack = self.blk.rows, f.a_m, f.a_k, f.m, self.spec.a, f.pack_a
         first = b.imul(panel, step)
         origin = b.at(LLVM_TYPE[elem], matrix, b.iadd(b.imul(first, stride), b.imul(pc, kstride)))
-        b.call_void(pack, to, origin, stride, kstride, b.imin(b.isub(extent, first), step), kk)
+        pitch = b.i64(self.blk.columns if is_b else self.blk.pitch)
+        b.call_address(pack, to, origin, stride, kstride, b.imin(b.isub(extent, first), step), kk, pitch)
 
     def _panel_bytes(self, b: Flow, inner_b: Val, of_inner: bool, units: Val) -> Val:
         """Bytes of ``units`` units of a panel of the inner or outer operand."""
@@ -292,7 +307,7 @@ class _Writer:
 
     # -- bodies --------------------------------------------------------------------------------------
     _STRIDES = ("m", "n", "k", "a_m", "a_k", "b_k", "b_n", "batch1", "batch2", "a_0", "a_1", "a_2", "b_0", "b_1", "b_2",
-                "inner_b", "kc", "outer_panels", "inner_panels")  # fmt: skip
+                "inner_b", "kc", "outer_panels", "inner_panels", "pack_a", "pack_b")  # fmt: skip
 
     def _write_pack(self, b: Flow, block: Val, chunk: Val, worker: Val) -> None:
         """Packs one block of k of one panel of the shared operand."""
@@ -315,7 +330,7 @@ class _Writer:
         f = _Frame(b, block, self.spec)
         f.preload(*self._STRIDES, "c_0", "c_1", "c_2", "c_m", "c_n", "shared", "inner_blocks", "outer_blocks",
                   "splits", "span", "partial_at", "worker_at", "worker_bytes", "tiles_at", "outer_at",
-                  "tile_step")  # fmt: skip
+                  "tile_step", "micro")  # fmt: skip
         inner_block, rest = b.imod(chunk, f.inner_blocks), b.idiv(chunk, f.inner_blocks)
         outer_block, rest = b.imod(rest, f.outer_blocks), b.idiv(rest, f.outer_blocks)
         split, rest = b.imod(rest, f.splits), b.idiv(rest, f.splits)
@@ -349,22 +364,22 @@ class _Writer:
                 to = b.bytes_at(mine, b.imul(b.isub(y.index, y0), inner_bytes))
                 b.either(
                     inner_b,
-                    lambda to=to, y=y: self._pack(b, f, True, to, bb, y.index, pc.index, kk),
-                    lambda to=to, y=y: self._pack(b, f, False, to, a, y.index, pc.index, kk),
+                    lambda: self._pack(b, f, True, to, bb, y.index, pc.index, kk),
+                    lambda: self._pack(b, f, False, to, a, y.index, pc.index, kk),
                 )
             with b.loop(x0, x1) as x:
                 unit = b.iadd(b.imul(x.index, self._units(b, f.k)), b.idiv(pc.index, self.num.depth))
                 ready = b.bytes_at(scratch, self._panel_bytes(b, f.inner_b, False, unit))
 
-                def pack_outer(x: Val = x.index) -> list[Val]:
+                def pack_outer() -> list[Val]:
                     b.either(
                         inner_b,
-                        lambda: self._pack(b, f, False, outer_own, a, x, pc.index, kk),
-                        lambda: self._pack(b, f, True, outer_own, bb, x, pc.index, kk),
+                        lambda: self._pack(b, f, False, outer_own, a, x.index, pc.index, kk),
+                        lambda: self._pack(b, f, True, outer_own, bb, x.index, pc.index, kk),
                     )
                     return [outer_own]
 
-                (outer,) = b.choose(shared, lambda ready=ready: [ready], pack_outer)
+                (outer,) = b.choose(shared, lambda: [ready], pack_outer)
                 with b.loop(y0, y1) as y:
                     inner = b.bytes_at(mine, b.imul(b.isub(y.index, y0), inner_bytes))
                     own = b.iadd(b.imul(b.isub(x.index, x0), count_y), b.isub(y.index, y0))
@@ -377,7 +392,7 @@ class _Writer:
                     left, right = b.select(inner_b, outer, inner), b.select(inner_b, inner, outer)
                     row0, rows, col0, cols = self._extent(b, f, inner_b, x.index, y.index)
                     pitch = b.i64(self.blk.columns * self.num.unit_bytes)
-                    b.call_void(self.micro, left, right, pitch, units, tile, fresh, rows, cols)
+                    b.call_address(f.micro, left, right, pitch, units, tile, fresh, rows, cols)
                     done = b.op("and", last, b.op("xor", split_up, b.const("i1", 1)))
                     with b.when(done):
                         b.call_void(self.finish, block, tile, c, row0, col0, rows, cols, batch)
@@ -427,9 +442,7 @@ class _Writer:
         vector = vec_type(self.num.acc_type, lanes)
         extras = [f.slot(4 + i) for i in range(self.tail.buffers)]
         first = self.scratch_slot + 1
-        extras += [
-            f.slot(first + i, "double" if t == "f64" else "i64") for i, t in enumerate(self.tail.scalars)
-        ]
+        extras += [f.slot(first + i, "double" if t == "f64" else "i64") for i, t in enumerate(self.tail.scalars)]
         extras += [b.word(f.params, len(_WORDS) + i) for i in range(self.tail.words)]
         out = LLVM_TYPE[self.spec.out]
         size = SIZE[self.spec.out]

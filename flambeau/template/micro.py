@@ -9,13 +9,16 @@ multiplication", ACM TOMS 34(3), 2008; Van Zee and van de Geijn, "BLIS", ACM TOM
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache, partial
 
-from ..target.builder import Module, Val, vec_type
+from ..runtime import engine
+from ..target.builder import Val, lanes_of, vec_type
+from ..target.emit import new_module
 from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE
 from .flow import Flow, function
 
-__all__ = ["Blocking", "Number", "blocking", "define_micro", "number"]
+__all__ = ["Blocking", "Number", "blocking", "micro_kernel", "micro_request", "number"]
 
 SIZE = {"i8": 1, "u8": 1, "i16": 2, "u16": 2, "f16": 2, "bf16": 2, "i32": 4, "f32": 4, "i64": 8, "f64": 8}
 
@@ -31,6 +34,11 @@ class Number:
     packed: str
     acc: str
     pair: bool = False
+
+    @property
+    def code(self) -> str:
+        """Names this kind of number in symbols."""
+        return f"{self.packed}{'pair' if self.pair else ''}_{self.acc}"
 
     @property
     def unit(self) -> str:
@@ -94,7 +102,7 @@ def blocking(num: Number, isa: ISA) -> Blocking:
 
 def multiply_add(b: Flow, num: Number, isa: ISA, x: Val, y: Val, acc: Val) -> Val:
     """``acc + x * y`` on vectors of units."""
-    lanes = vec_type(num.acc_type, 1) and int(acc.type[1:-1].split(" x ")[0])
+    lanes = lanes_of(acc.type)
     if num.pair:
         name = f"llvm.x86.avx512bf16.dpbf16ps.{32 * lanes}"
         halves = vec_type("bfloat", 2 * lanes)
@@ -106,56 +114,66 @@ def multiply_add(b: Flow, num: Number, isa: ISA, x: Val, y: Val, acc: Val) -> Va
     return b.add(b.mul(x, y), acc)
 
 
-def define_micro(module: Module, num: Number, isa: ISA, blk: Blocking) -> str:
-    """Defines the micro-kernels and their dispatcher; returns its symbol:
+@cache
+def micro_kernel(num: Number, isa: ISA) -> int:
+    """The address of the micro-kernels' dispatcher, compiled when first needed:
 
     ``micro(ptr a, ptr b, i64 b_pitch, i64 units, ptr tile, i64 fresh, i64 rows, i64 cols)``
 
     adds the product of panels ``a`` and ``b`` to the tile, or overwrites it when ``fresh`` is not 0.  ``b_pitch``
-    is the distance in bytes of two rows of the B panel.  At least ``rows`` x ``cols`` of the tile are valid after.
+    is the distance in bytes of two units of the B panel.  At least ``rows`` x ``cols`` of the tile are valid after.
     """
+    request = micro_request(num, isa)
+    return engine.load(*request).address(request.name)
+
+
+def micro_request(num: Number, isa: ISA) -> engine.Request:
+    """What `micro_kernel` asks the engine for."""
+    name = f"micro_{num.code}"
+    return engine.Request(name, f"{name}|{isa.key}", partial(_micro_module, name, num, isa), isa)
+
+
+def _micro_module(name: str, num: Number, isa: ISA) -> str:
+    module = new_module(isa)
+    blk = blocking(num, isa)
     args = [("ptr noalias", "a"), ("ptr noalias", "b"), ("i64", "pitch"), ("i64", "units"), ("ptr noalias", "tile")]
     args.append(("i64", "fresh"))
-    kernels = {
-        (h, w): function(
-            module,
-            isa,
-            f"micro{h}x{w}",
-            args,
-            lambda b, *v, h=h, w=w: _write_micro(b, num, isa, blk, h, w, *v),
-            attributes="noinline",
-        )
-        for h in blk.heights
-        for w in blk.widths
-    }
+
+    def define(h: int, w: int) -> str:
+        write = partial(_write_micro, num=num, isa=isa, blk=blk, shape=(h, w))
+        return function(module, isa, f"micro{h}x{w}", args, write, attributes="noinline")
+
+    kernels = {(h, w): define(h, w) for h in blk.heights for w in range(1, blk.vectors + 1)}
 
     def dispatch(b: Flow, *v: Val) -> None:
         inner, rows, cols = v[:6], v[6], v[7]
         for h in reversed(blk.heights):
-            with b.when(b.icmp("sle", rows, h)) if h != blk.rows else _always():
-                for w in reversed(blk.widths):
-                    with b.when(b.icmp("sle", cols, w * blk.lanes)) if w != blk.vectors else _always():
-                        b.emit(f"tail call void {kernels[h, w]}({', '.join(map(str, inner))})")
-                        b.ret()
-                        b.place(b.label("dead"))
-        b.emit("unreachable")
+            taller = b.label("taller")
+            if h != blk.rows:
+                fits = b.label("fits")
+                b.cond_br(b.icmp("sle", rows, h), fits, taller)
+                b.place(fits)
+            for w in range(1, blk.vectors + 1):
+                if w != blk.vectors:
+                    wider, narrow = b.label("wider"), b.label("narrow")
+                    b.cond_br(b.icmp("sle", cols, w * blk.lanes), narrow, wider)
+                    b.place(narrow)
+                b.emit(f"tail call void {kernels[h, w]}({', '.join(map(str, inner))})")
+                b.ret()
+                if w != blk.vectors:
+                    b.place(wider)
+            if h != blk.rows:
+                b.place(taller)
 
-    return function(module, isa, "micro", [*args, ("i64", "rows"), ("i64", "cols")], dispatch, attributes="noinline")
-
-
-class _always:
-    """A block that runs in any case."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, *_: object) -> None:
-        return None
+    function(module, isa, name, [*args, ("i64", "rows"), ("i64", "cols")], dispatch, linkage="")
+    return module.text()
 
 
 def _write_micro(
-    b: Flow, num: Number, isa: ISA, blk: Blocking, h: int, w: int, a: Val, bp: Val, pitch: Val, units: Val, tile: Val, fresh: Val
-) -> None:
+    b: Flow, a: Val, bp: Val, pitch: Val, units: Val, tile: Val, fresh: Val,
+    num: Number, isa: ISA, blk: Blocking, shape: tuple[int, int],
+) -> None:  # fmt: skip
+    h, w = shape
     vector = vec_type(num.acc_type, blk.lanes)
     unit_vector = vec_type(num.unit, blk.lanes)
     zero = b.const(vector, 0)

@@ -1,4 +1,4 @@
-"""Packing of a panel: ``width`` rows (of A) or columns (of B) by some values of k, in the order that micro-kernels read.
+"""Packing of a panel: some rows of A or columns of B by some values of k, in the order that micro-kernels read.
 
 A panel is an array of units [k][pitch].  The source may have any strides; what differs in speed is whether
 its elements are contiguous along the panel (copied), along k (transposed in registers) or along neither (one
@@ -7,25 +7,46 @@ by one).  Places beyond the valid rows or columns hold arbitrary values: results
 
 from __future__ import annotations
 
-from ..target.builder import Module, Val, vec_type
+from collections.abc import Callable
+from functools import cache
+
+from ..runtime import engine
+from ..target.builder import Val, vec_type
+from ..target.emit import new_module
 from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE, cast
 from .flow import Flow, function
 from .micro import SIZE, Number
 
-__all__ = ["define_pack", "transpose"]
+__all__ = ["pack_kernel", "pack_request", "transpose"]
 
 
-def define_pack(module: Module, name: str, source: str, num: Number, isa: ISA, width: int, pitch: int) -> str:
-    """Defines ``name(ptr to, ptr from, i64 stride, i64 k_stride, i64 count, i64 k)``; returns its symbol.
+@cache
+def pack_kernel(source: str, num: Number, isa: ISA) -> int:
+    """The address of the packing function for elements of type ``source``, compiled when first needed:
 
-    ``stride`` (between rows or columns) and ``k_stride`` count elements of ``source``; ``count`` of the ``width``
-    places are valid; ``k`` values of k are packed, the last unit of an odd number of pairs is filled with zero.
+    ``pack(ptr to, ptr from, i64 stride, i64 k_stride, i64 count, i64 k, i64 pitch)``
+
+    ``stride`` (between rows or columns) and ``k_stride`` count elements of ``source``; ``count`` places of each unit
+    are valid, and ``pitch``, a multiple of the vector length, is the distance of units.  ``k`` values of k are packed;
+    the last unit of an odd number of pairs is filled with zero.
     """
-    args = [("ptr noalias", "to"), ("ptr noalias", "from")]
-    args += [("i64", n) for n in ("stride", "kstride", "count", "k")]
-    packer = _Packer(module, source, num, isa, width, pitch)
-    return function(module, isa, name, args, packer.write, attributes="noinline")
+    request = pack_request(source, num, isa)
+    return engine.load(*request).address(request.name)
+
+
+def pack_request(source: str, num: Number, isa: ISA) -> engine.Request:
+    """What `pack_kernel` asks the engine for."""
+    name = f"pack_{source}_{num.code}"
+
+    def make() -> str:
+        module = new_module(isa)
+        args = [("ptr noalias", "to"), ("ptr noalias", "from")]
+        args += [("i64", n) for n in ("stride", "kstride", "count", "k", "pitch")]
+        function(module, isa, name, args, _Packer(source, num, isa).write, linkage="")
+        return module.text()
+
+    return engine.Request(name, f"{name}|{isa.key}", make, isa)
 
 
 def transpose(b: Flow, rows: list[Val], elem_bits: int) -> list[Val]:
@@ -89,89 +110,83 @@ def transpose(b: Flow, rows: list[Val], elem_bits: int) -> list[Val]:
 class _Packer:
     """Writes the body of one packing function."""
 
-    def __init__(self, module: Module, source: str, num: Number, isa: ISA, width: int, pitch: int) -> None:
+    def __init__(self, source: str, num: Number, isa: ISA) -> None:
         self.source, self.num, self.isa = source, num, isa
-        self.width, self.pitch = width, pitch
         self.memory = LLVM_TYPE[source]
         self.size = SIZE[source]
         self.lanes = isa.lanes(num.unit)
 
-    def write(self, b: Flow, to: Val, origin: Val, stride: Val, kstride: Val, count: Val, k: Val) -> None:
-        lanes = self.lanes
-        along = b.icmp("eq", stride, 1)
-        deep = b.op("and", b.icmp("eq", kstride, 1), b.icmp("sge", k, lanes * self.num.depth))
-        full = b.icmp("eq", count, self.width)
-
-        def contiguous() -> None:
-            if self.width % lanes == 0:
-                b.either(full, lambda: self.copy(b, to, origin, kstride, k, None), masked)
-            else:
-                masked()
-
-        def masked() -> None:
-            self.copy(b, to, origin, kstride, k, count)
+    def write(self, b: Flow, to: Val, origin: Val, stride: Val, kstride: Val, count: Val, k: Val, pitch: Val) -> None:
+        self.to, self.origin, self.stride, self.kstride = to, origin, stride, kstride
+        self.count, self.k, self.pitch = count, k, pitch
+        deep = b.op("and", b.icmp("eq", kstride, 1), b.icmp("sge", k, self.lanes * self.num.depth))
 
         def otherwise() -> None:
-            b.either(
-                deep,
-                lambda: self.turn(b, to, origin, stride, count, k),
-                lambda: self.gather(b, to, origin, stride, kstride, count, b.i64(0), k),
-            )
+            b.either(deep, lambda: self.turn(b), lambda: self.gather(b, b.i64(0), kstride))
 
-        b.either(along, contiguous, otherwise)
+        b.either(b.icmp("eq", stride, 1), lambda: self.copy(b), otherwise)
         b.ret()
 
     def convert(self, b: Flow, value: Val) -> Val:
         """A loaded value in the type of the panel."""
         return value if self.num.pair else cast(b, value, self.source, self.num.packed)
 
-    def place(self, b: Flow, to: Val, unit: Val, lane: Val | int) -> Val:
-        return b.at(self.num.unit, to, b.iadd(b.imul(unit, self.pitch), lane))
+    def place(self, b: Flow, unit: Val, lane: Val | int) -> Val:
+        return b.at(self.num.unit, self.to, b.iadd(b.imul(unit, self.pitch), lane))
 
-    # -- contiguous along the panel ------------------------------------------------------------------
-    def copy(self, b: Flow, to: Val, origin: Val, kstride: Val, k: Val, count: Val | None) -> None:
+    def each_vector(self, b: Flow, row: Callable[[Callable[[Val], Val], Val], None]) -> None:
+        """Calls ``row(fetch, lane)`` for every vector of a unit: ``fetch(pointer)`` loads the valid lanes."""
         lanes = self.lanes
         type_ = vec_type(self.memory, lanes)
-        vectors = -(-self.width // lanes)
-        masks = [None if count is None else b.lane_mask(b.isub(count, v * lanes), lanes) for v in range(vectors)]
+        whole = b.op("and", self.count, b.i64(-lanes))
+        with b.loop(0, whole, lanes) as v:
+            row(lambda pointer: b.load(type_, pointer, self.size), v.index)
+        with b.when(b.icmp("slt", whole, self.count)):
+            mask = b.lane_mask(b.isub(self.count, whole), lanes)
+            row(lambda pointer: b.masked_load(type_, pointer, mask, self.size), whole)
+
+    # -- contiguous along the panel ------------------------------------------------------------------
+    def copy(self, b: Flow) -> None:
         depth = self.num.depth
-
-        def fetch(index: Val, v: int) -> Val:
-            pointer = b.at(self.memory, origin, b.iadd(b.imul(index, kstride), v * lanes))
-            mask = masks[v]
-            return b.load(type_, pointer, self.size) if mask is None else b.masked_load(type_, pointer, mask, self.size)
-
-        with b.loop(0, b.idiv(k, depth)) as u:
-            for v in range(vectors):
-                if depth == 1:
-                    value = self.convert(b, fetch(u.index, v))
-                else:
-                    first = b.imul(u.index, 2)
-                    value = self.join(b, fetch(first, v), fetch(b.iadd(first, 1), v))
-                b.store(value, self.place(b, to, u.index, v * lanes), self.num.unit_bytes)
-        if depth == 2:
-            with b.when(b.icmp("ne", b.imod(k, 2), 0)):
-                last = b.isub(k, 1)
-                for v in range(vectors):
-                    value = b.cast("zext", fetch(last, v), vec_type("i32", lanes))
-                    b.store(value, self.place(b, to, b.idiv(last, 2), v * lanes), self.num.unit_bytes)
-
-    def join(self, b: Flow, low: Val, high: Val) -> Val:
-        """Pairs of two vectors of 16-bit values, the first one in the lower half."""
         wide = vec_type("i32", self.lanes)
-        upper = b.op("shl", b.cast("zext", high, wide), b.const(wide, 16))
-        return b.op("or", b.cast("zext", low, wide), upper)
+
+        def line(index: Val) -> Val:
+            return b.at(self.memory, self.origin, b.imul(index, self.kstride))
+
+        with b.loop(0, b.idiv(self.k, depth)) as u:
+            first = line(b.imul(u.index, depth))
+
+            def row(fetch: Callable[[Val], Val], lane: Val) -> None:
+                value = self.convert(b, fetch(b.at(self.memory, first, lane)))
+                if depth == 2:  # the value of the even k in the lower half
+                    after = fetch(b.at(self.memory, first, b.iadd(lane, self.kstride)))
+                    upper = b.op("shl", b.cast("zext", after, wide), b.const(wide, 16))
+                    value = b.op("or", b.cast("zext", value, wide), upper)
+                b.store(value, self.place(b, u.index, lane), self.num.unit_bytes)
+
+            self.each_vector(b, row)
+        if depth == 2:
+            with b.when(b.icmp("ne", b.imod(self.k, 2), 0)):
+                last = b.isub(self.k, 1)
+                first = line(last)
+
+                def end(fetch: Callable[[Val], Val], lane: Val) -> None:
+                    value = b.cast("zext", fetch(b.at(self.memory, first, lane)), wide)
+                    b.store(value, self.place(b, b.idiv(last, 2), lane), self.num.unit_bytes)
+
+                self.each_vector(b, end)
 
     # -- contiguous along k --------------------------------------------------------------------------
-    def turn(self, b: Flow, to: Val, origin: Val, stride: Val, count: Val, k: Val) -> None:
+    def turn(self, b: Flow) -> None:
         lanes, depth = self.lanes, self.num.depth
         elem = self.num.unit if self.num.pair else self.memory
         type_ = vec_type(elem, lanes)
-        last = b.isub(count, 1)
-        units = b.idiv(k, depth)
-        for group in range(-(-self.width // lanes)):
+        last = b.isub(self.count, 1)
+        units = b.idiv(self.k, depth)
+        with b.loop(0, self.count, lanes) as group:
             rows = [
-                b.at(self.memory, origin, b.imul(b.imin(b.i64(group * lanes + i), last), stride)) for i in range(lanes)
+                b.at(self.memory, self.origin, b.imul(b.imin(b.iadd(group.index, i), last), self.stride))
+                for i in range(lanes)
             ]
             with b.loop(0, units, lanes) as block:
                 # the last block overlaps the one before
@@ -179,34 +194,30 @@ class _Packer:
                 loaded = [b.load(type_, b.at(elem, row, at), self.size) for row in rows]
                 turned = transpose(b, [self.convert(b, v) for v in loaded], 8 * self.num.unit_bytes)
                 for i, value in enumerate(turned):
-                    b.store(value, self.place(b, to, b.iadd(at, i), group * lanes), self.num.unit_bytes)
+                    b.store(value, self.place(b, b.iadd(at, i), group.index), self.num.unit_bytes)
         if depth == 2:
-            with b.when(b.icmp("ne", b.imod(k, 2), 0)):
-                self.gather(b, to, origin, stride, b.i64(1), count, b.isub(k, 1), k)
+            with b.when(b.icmp("ne", b.imod(self.k, 2), 0)):
+                self.gather(b, b.isub(self.k, 1), b.i64(1))
 
     # -- anything ------------------------------------------------------------------------------------
-    def gather(
-        self, b: Flow, to: Val, origin: Val, stride: Val, kstride: Val, count: Val, start: Val, k: Val
-    ) -> None:
+    def gather(self, b: Flow, start: Val, kstride: Val) -> None:
         """Packs k in [start, k) one by one; ``start`` is a multiple of the unit's depth."""
         depth = self.num.depth
 
         def fetch(row: Val, index: Val) -> Val:
             return b.load(self.memory, b.at(self.memory, row, b.imul(index, kstride)), self.size)
 
-        with b.loop(start, k, depth) as at:
+        with b.loop(start, self.k, depth) as at:
             unit = b.idiv(at.index, depth)
-            with b.loop(0, count) as i:
-                row = b.at(self.memory, origin, b.imul(i.index, stride))
-                if depth == 1:
-                    value = self.convert(b, fetch(row, at.index))
-                else:
-                    low = b.cast("zext", fetch(row, at.index), "i32")
+            with b.loop(0, self.count) as i:
+                row = b.at(self.memory, self.origin, b.imul(i.index, self.stride))
+                value = self.convert(b, fetch(row, at.index))
+                if depth == 2:
                     after = b.iadd(at.index, 1)
                     (high,) = b.choose(
-                        b.icmp("slt", after, k),
-                        lambda row=row, after=after: [b.cast("zext", fetch(row, after), "i32")],
+                        b.icmp("slt", after, self.k),
+                        lambda: [b.cast("zext", fetch(row, after), "i32")],
                         lambda: [b.const("i32", 0)],
                     )
-                    value = b.op("or", low, b.op("shl", high, b.const("i32", 16)))
-                b.store(value, self.place(b, to, unit, i.index), self.num.unit_bytes)
+                    value = b.op("or", b.cast("zext", value, "i32"), b.op("shl", high, b.const("i32", 16)))
+                b.store(value, self.place(b, unit, i.index), self.num.unit_bytes)

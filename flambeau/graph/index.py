@@ -18,9 +18,10 @@ class Affine(NamedTuple):
 
 
 class Digit(NamedTuple):
-    """``(value // div) % mod``: one digit of a flattened index in mixed radix."""
+    """``(value // div) % mod``: one digit of a flattened index in mixed radix.  ``0 <= value < size``."""
 
     value: Index
+    size: int
     div: int
     mod: int
 
@@ -73,28 +74,18 @@ def combine(indices: Sequence[Index], weights: Sequence[int], const: int = 0) ->
         for i, (low, w) in enumerate(digits):
             for j, (high, u) in enumerate(digits):
                 if i != j and high.value == low.value and high.div == low.div * low.mod and u == w * low.mod:
-                    merged = Digit(low.value, low.div, low.mod * high.mod)
+                    merged = Digit(low.value, low.size, low.div, low.mod * high.mod)
                     digits = [d for k, d in enumerate(digits) if k not in (i, j)] + [(merged, w)]
                     joined = True
                     break
             if joined:
                 break
     for digit, weight in digits:
-        if digit.div == 1 and bound(digit) is None:
-            others.append((digit, weight))
-        elif digit.div == 1 and bound(digit) == digit.mod:
+        if digit.div == 1 and digit.mod == digit.size:  # all digits came together again
             add(digit.value, weight)
         else:
             others.append((digit, weight))
     return Sum(affine(total, terms), tuple(others))
-
-
-_bounds: dict[Index, int] = {}
-
-
-def bound(digit: Digit) -> int | None:
-    """How many values the digit's source takes, where the split recorded it."""
-    return _bounds.get(digit.value)
 
 
 def split(index: Index, shape: Sequence[int]) -> list[Index]:
@@ -102,13 +93,9 @@ def split(index: Index, shape: Sequence[int]) -> list[Index]:
     size = 1
     for n in shape:
         size *= n
-    _bounds[index] = size
-    if len(_bounds) > 10_000:
-        _bounds.clear()
-        _bounds[index] = size
     result: list[Index] = []
     div = 1
     for n in reversed(shape):
-        result.append(Affine(0, ()) if n == 1 else index if n == size else Digit(index, div, n))
+        result.append(Affine(0, ()) if n == 1 else index if n == size else Digit(index, size, div, n))
         div *= n
     return result[::-1]

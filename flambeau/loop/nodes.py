@@ -143,8 +143,8 @@ class Store(NamedTuple):
 
 
 class Combine(NamedTuple):
-    """``buffer[offset] = combine(buffer[offset], value)``: offsets may repeat between iterations, so that
-    the surrounding loops run in order, one element at a time."""
+    """``buffer[offset] = combine(buffer[offset], value)``: offsets may repeat between iterations, so that the
+    surrounding loops run in order; lanes of a vector loop must have different offsets."""
 
     buffer: int
     offset: Expr

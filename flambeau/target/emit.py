@@ -207,6 +207,11 @@ class _Body:
 
             self._counted(loop.var, middle, hi, self.width, masked)
         else:
+            if loop.unroll > 1:
+                end = b.add(middle, b.op("and", b.sub(hi, middle), Val(str(-self.width), "i64")))
+                self.lanes = self.width
+                self._counted(loop.var, middle, end, self.width, lambda: self._statements(loop.body))
+                middle = end
             self.vector_var, self.lanes = None, 1
             self._counted(loop.var, middle, hi, 1, lambda: self._statements(loop.body))
         self.vector_var, self.lanes, self.mask = outer
@@ -238,8 +243,7 @@ class _Body:
                     isinstance(u, Update) and u.acc == s.acc for u in walk(inner.body)
                 ):
                     self._start(acc, self.width * inner.unroll)
-                    if self.masks:
-                        self._start(acc, self.width)
+                    self._start(acc, self.width)
 
     def _start(self, acc: _Accumulator, lanes: int) -> None:
         if lanes in acc.slots:
@@ -587,6 +591,11 @@ class _Body:
         mask = self.mask
         if s.guard is not None:
             mask = self._both(self._lanes(s.guard))
+        self._put(elem, size, address, step, value, mask)
+
+    def _put(self, elem: str, size: int, address: Val, step: int | None, value: Val, mask: Val | None) -> None:
+        """Stores a vector at consecutive (``step`` 1) or separate addresses."""
+        b = self.b
         if step == 1 and mask is None:
             b.store(value, address, size)
             return
@@ -602,22 +611,27 @@ class _Body:
             b.emit(f"call void @{symbol}({value}, {address.type} align {size} {address.name}, {mask})")
 
     def _combine(self, s: Combine) -> None:
-        if self.lanes != 1:
-            raise AssertionError("combining stores are not vectorised: offsets may repeat among lanes")
+        """Lanes run along a dimension of the target, so that their addresses differ."""
         b = self.b
         code = self.kernel.buffers[s.buffer].type
-        address, _ = self._address(s.buffer, s.offset)
-        old = b.load(MEMORY_TYPE[code], address, _SIZE[code])
-        narrow = code in ("bf16", "f16", "b1")
+        elem, size = MEMORY_TYPE[code], _SIZE[code]
+        address, step = self._address(s.buffer, s.offset)
+        if self.lanes == 1:
+            old = b.load(elem, address, size)
+        elif step == 0:
+            raise AssertionError("lanes combine into one address")
+        elif step == 1 and self.mask is None:
+            old = b.load(vec_type(elem, self.lanes), address, size)
+        else:
+            old = self._masked_load(elem, size, address, step, self.mask or b.const(vec_type("i1", self.lanes), 1))
         work = {"bf16": "f32", "f16": "f32"}.get(code, code)
-        if code == "b1":
-            old = b.cmp("ne", old, b.const(old.type, 0))
-        elif narrow:
-            old = cast(b, old, code, work)
-        new = elementwise(b, s.kind, work, work, [old, self._value(s.value)])
-        if narrow and code != "b1":
-            new = cast(b, new, work, code)
-        b.store(self._memory(new, code), address, _SIZE[code])
+        old = b.cmp("ne", old, b.const(old.type, 0)) if code == "b1" else cast(b, old, code, work)
+        value = cast(b, self._lanes(s.value), code, work)
+        new = self._memory(cast(b, elementwise(b, s.kind, work, work, [old, value]), work, code), code)
+        if self.lanes == 1:
+            b.store(new, address, size)
+        else:
+            self._put(elem, size, address, step, new, self.mask)
 
     def _check(self, s: Check) -> None:
         b = self.b

@@ -1,0 +1,508 @@
+"""From a graph to steps: which values are computed together, and which get memory.
+
+Every value that must exist in memory (results, reductions, operands of templates, regions written) is a
+*root*.  Roots are taken in order and each joins the latest group that can compute it, or starts one;
+everything between roots is computed where it is used.  A value that several groups would compute again at some
+cost becomes a root itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ..layout import contiguous_strides
+from .index import Affine
+from .lower import Group, KernelCall, NotFusable, Place, kernel_of
+from .node import Map, Node, topological
+
+__all__ = ["BufferSpec", "ExternCall", "Output", "Schedule", "schedule"]
+
+_BARRIERS = frozenset({"reduce", "argreduce", "scan", "scatter", "update", "extern", "out"})
+_FREE = frozenset({"input", "scalar", "const", "iota", "undef", "move", "reshape"})
+_DEEP = 48  # operations on the longest path of one expression
+_SPLIT_UNITS = 8
+_SPLIT_WORK = 131_072
+
+
+class BufferSpec(NamedTuple):
+    """A buffer of a plan: "input" (``slot`` of the arguments), "output" (``slot`` of the results) or "temp"."""
+
+    kind: str
+    slot: int
+    type: str
+    size: int
+
+
+class Output(NamedTuple):
+    """A result: the value, and the strides of a fresh buffer, or the slot of the argument to write into (with that
+    argument's strides)."""
+
+    node: Node
+    strides: tuple[int, ...]
+    into: int | None = None
+
+
+class ExternCall(NamedTuple):
+    """A call of a template or a host library on places of the plan's buffers."""
+
+    spec: object
+    inputs: tuple[Place, ...]
+    outputs: tuple[Place, ...]
+
+
+class Schedule(NamedTuple):
+    """Steps in order, over buffers."""
+
+    buffers: tuple[BufferSpec, ...]
+    steps: tuple[KernelCall | ExternCall, ...]
+
+
+def schedule(outputs: Sequence[Output]) -> Schedule:
+    """The steps that compute ``outputs``."""
+    forced: set[int] = set()
+    while True:
+        attempt = _Attempt(outputs, forced)
+        try:
+            found = attempt.run()
+        except _Materialize as more:
+            if more.nodes <= forced:
+                raise AssertionError("scheduling does not advance") from None
+            forced |= more.nodes
+            continue
+        return found
+
+
+class _Materialize(Exception):  # noqa: N818 - a signal: start again with these values in memory
+    def __init__(self, nodes: set[int]) -> None:
+        super().__init__()
+        self.nodes = nodes
+
+
+class _Attempt:
+    def __init__(self, outputs: Sequence[Output], forced: set[int]) -> None:
+        self.outputs, self.forced = outputs, forced
+        self.order = topological(o.node for o in outputs)
+        self.users: dict[int, list[Node]] = {}
+        for n in self.order:
+            for i in n.inputs:
+                self.users.setdefault(id(i), []).append(n)
+        self.buffers: list[BufferSpec] = []
+        self.places: dict[int, Place] = {}
+        self.entries: list[Group | ExternCall] = []
+        self.results: dict[int, list[int]] = {}
+        for k, o in enumerate(outputs):
+            self.results.setdefault(id(o.node), []).append(k)
+        self.cost_memo: dict[int, int] = {}
+        self.pieces: list[Node] = []
+
+    def type_of(self, buffer: int) -> str:
+        return self.buffers[buffer].type
+
+    def place_of(self, node: Node) -> Place | None:
+        return self.places.get(id(node))
+
+    def _new_buffer(self, kind: str, slot: int, type_: str, size: int) -> int:
+        self.buffers.append(BufferSpec(kind, slot, type_, size))
+        return len(self.buffers) - 1
+
+    # -- the order of work -----------------------------------------------------------------------
+    def run(self) -> Schedule:
+        self._inputs()
+        self.roots = self._find_roots()
+        for node in self.order:
+            if node.op == "reduce":
+                self._reduce(node)
+            elif node.op == "argreduce":
+                self._join(node, lambda g, n=node: g.add_reduction(n), node.inputs[0].shape, reduction=True)
+                self._keep(node)
+            elif node.op == "scan":
+                target = self._target(node, len(self.entries))
+                g = self._new_group(node.inputs[0].shape, (int(node.attrs[1]),))  # type: ignore[call-overload]
+                self._need(lambda: g.add_scan(node, target), node)
+                self._set_place(node, target)
+            elif node.op == "update":
+                self._update(node)
+            elif node.op == "scatter":
+                self._scatter(node)
+            elif node.op == "extern":
+                self._extern(node)
+            elif id(node) in self.roots and id(node) not in self.places:
+                self._store(node)
+        self._outputs()
+        self._share()
+        steps: list[KernelCall | ExternCall] = []
+        for e in self.entries:
+            if isinstance(e, Group):
+                call = kernel_of(e)
+                if call is not None:
+                    steps.append(call)
+            else:
+                steps.append(e)
+        return Schedule(tuple(self.buffers), tuple(steps))
+
+    def _inputs(self) -> None:
+        for n in self.order:
+            if n.op == "input":
+                slot, strides = n.attrs
+                span = 1 + sum((k - 1) * s for k, s in zip(n.shape, strides)) if math.prod(n.shape) else 0  # type: ignore[call-overload]
+                b = self._new_buffer("input", slot, n.type, span)  # type: ignore[arg-type]
+                self.places[id(n)] = Place(b, n.shape, strides, 0, -1)  # type: ignore[arg-type]
+
+    def _find_roots(self) -> set[int]:
+        """Values that need memory, besides those that always have it."""
+        roots = set(self.forced)
+        depth: dict[int, int] = {}
+        for n in self.order:
+            if n.op == "extern":
+                for i in n.inputs:
+                    base = self._base(i)
+                    if base is None:
+                        roots.add(id(i))
+                    else:
+                        roots.add(id(base))
+            elif n.op in ("gather", "scatter"):
+                if n.op == "gather":
+                    base = n.inputs[0]
+                    while base.op in ("move", "reshape", "cast"):
+                        base = base.inputs[0]
+                    roots.add(id(base))
+                else:
+                    roots.add(id(n.inputs[0]))
+                for i in n.inputs[2:] if n.op == "scatter" else ():
+                    roots.add(id(i))
+            elif n.op == "update":
+                roots.add(id(n.inputs[0]))
+            d = 0 if n.op in _BARRIERS or id(n) in roots else (n.op not in _FREE) + max((depth[id(i)] for i in n.inputs), default=0)
+            if d > _DEEP:
+                roots.add(id(n))
+                d = 0
+            depth[id(n)] = d
+        for o in self.outputs:
+            roots.add(id(o.node))
+        return roots
+
+    def _base(self, node: Node) -> Node | None:
+        """The value in memory of which ``node`` is a strided view, or None."""
+        n = node
+        while n.op in ("move", "reshape"):
+            if n.op == "reshape":
+                return None if not (n.inputs[0].op in _BARRIERS or n.inputs[0].op == "input" or n.inputs[0].op not in _FREE) else self._reshape_base(n)
+            n = n.inputs[0]
+        return n if n.op not in ("const", "scalar", "iota", "undef") else None
+
+    def _reshape_base(self, node: Node) -> Node | None:
+        """The base under a reshape, when the base will be contiguous."""
+        inner = node.inputs[0]
+        if inner.op == "input":
+            return inner if inner.attrs[1] == contiguous_strides(inner.shape) else None
+        return inner
+
+    # -- joining groups --------------------------------------------------------------------------
+    def _new_group(self, space: Sequence[int], reduced: Sequence[int] = (), split: tuple[int, int] | None = None) -> Group:
+        g = Group(len(self.entries), space, reduced, self.place_of, self.type_of, split)
+        self.entries.append(g)
+        return g
+
+    def _need(self, action: object, node: Node) -> None:
+        """Runs ``action`` on a new group; where the group cannot compute an operand, that operand gets memory."""
+        try:
+            action()  # type: ignore[operator]
+        except NotFusable:
+            raise _Materialize(self._obstacles(node)) from None
+
+    def _obstacles(self, node: Node) -> set[int]:
+        """The nearest computed values under ``node``: what has to be in memory for ``node`` to be computable."""
+        found: set[int] = set()
+        stack = list(node.inputs) or []
+        if not stack:
+            raise AssertionError(f"{node!r} cannot be computed")
+        layouts = {"move", "reshape"}
+        for n in stack:
+            while n.op in layouts:
+                if n.op == "reshape" and id(n.inputs[0]) not in self.places and n.inputs[0].op not in ("const", "scalar"):
+                    found.add(id(n.inputs[0]))
+                n = n.inputs[0]
+        if not found - self.forced:
+            found = {id(i) for i in topological(node.inputs) if i.op == "reshape" and id(i) not in self.places}
+            found |= {id(i.inputs[0]) for i in topological(node.inputs) if i.op == "reshape" and id(i.inputs[0]) not in self.places}
+        if not found - self.forced:
+            found = {id(i) for i in node.inputs if i.op not in ("const", "scalar")}
+        return found
+
+    def _join(self, node: Node, add: object, space: Sequence[int], reduction: bool = False) -> Group:
+        """Adds a root to the latest group that takes it, or to a new one."""
+        for g in reversed(self.entries[-6:]):
+            if not isinstance(g, Group) or g.serial or g.split is not None or g.scan_writes:
+                continue
+            if g.space != tuple(space) and (reduction or g.row_shape() != tuple(space)):
+                continue
+            if not self._related(g, node):
+                continue
+            try:
+                add(g)  # type: ignore[operator]
+            except NotFusable:
+                continue
+            return g
+        g = self._new_group(space)
+        self._need(lambda: add(g), node)  # type: ignore[operator]
+        return g
+
+    def _related(self, g: Group, node: Node) -> bool:
+        """Whether computing ``node`` in ``g`` saves something: it reads what ``g`` reads or makes."""
+        seen: set[int] = set()
+        stack = list(node.inputs) if node.op in ("reduce", "argreduce") else [node]
+        inputs: set[int] = set()
+        while stack:
+            n = stack.pop()
+            if id(n) in seen:
+                continue
+            seen.add(id(n))
+            if id(n) in g.inside:
+                return True
+            p = self.places.get(id(n))
+            if p is not None and n is not node:
+                inputs.add(p.buffer)
+                continue
+            stack.extend(n.inputs)
+        for e in g.pool._table.values():
+            if e.op == "access" and e.attr[0] in inputs:  # type: ignore[index]
+                return True
+        return not inputs
+
+    def _set_place(self, node: Node, place: Place) -> None:
+        self.places[id(node)] = place
+
+    def _target(self, node: Node, group: int) -> Place:
+        """Fresh memory for a value: a result's own if it has just that, otherwise temporary."""
+        for k in self.results.get(id(node), ()):
+            o = self.outputs[k]
+            if o.into is None and not any(b.kind == "output" and b.slot == k for b in self.buffers):
+                size = 1 + sum((n - 1) * s for n, s in zip(node.shape, o.strides)) if math.prod(node.shape) else 0
+                b = self._new_buffer("output", k, node.type, size)
+                return Place(b, node.shape, o.strides, 0, group)
+            if o.into is not None and self._may_write_early(node, o):
+                return self._argument_place(o, group)
+        b = self._new_buffer("temp", 0, node.type, math.prod(node.shape))
+        return Place(b, node.shape, contiguous_strides(node.shape), 0, group)
+
+    def _argument_place(self, o: Output, group: int) -> Place:
+        for i, b in enumerate(self.buffers):
+            if b.kind == "input" and b.slot == o.into:
+                return Place(i, o.node.shape, o.strides, 0, group)
+        size = 1 + sum((n - 1) * s for n, s in zip(o.node.shape, o.strides)) if math.prod(o.node.shape) else 0
+        return Place(self._new_buffer("input", o.into or 0, o.node.type, size), o.node.shape, o.strides, 0, group)
+
+    def _may_write_early(self, node: Node, o: Output) -> bool:
+        """Whether a result may be written over an argument when it is computed, not only at the end: nothing else
+        reads that argument, and ``node`` reads it only at the element it writes."""
+        readers = [n for n in self.order if n.op == "input" and n.attrs[0] == o.into]
+        if not readers:
+            return True
+        if node.op in _BARRIERS or len(self.outputs) > 1 and any(id(p.node) != id(node) for p in self.outputs):
+            return False
+        if any(n.op in _BARRIERS or n.op == "gather" for n in self.order):
+            return False
+        return all(r.shape == node.shape and r.attrs[1] == o.strides and self._only_elementwise(r) for r in readers)
+
+    def _only_elementwise(self, node: Node) -> bool:
+        stack, seen = [node], set()
+        while stack:
+            n = stack.pop()
+            if id(n) in seen:
+                continue
+            seen.add(id(n))
+            for u in self.users.get(id(n), ()):
+                if u.op in ("move", "reshape", "gather"):
+                    return False
+                stack.append(u)
+        return True
+
+    # -- the kinds of roots ----------------------------------------------------------------------
+    def _reduce(self, node: Node) -> None:
+        dims = node.attrs[1]
+        x = node.inputs[0]
+        if math.prod(x.shape) >= _SPLIT_WORK and self._units(x, dims) < _SPLIT_UNITS:  # type: ignore[arg-type]
+            self._split_reduce(node)
+            return
+        self._join(node, lambda g: g.add_reduction(node), x.shape, reduction=True)
+        self._keep(node)
+
+    def _units(self, x: Node, dims: tuple[int, ...]) -> int:
+        """How many pieces of parallel work the rows of a reduction make (rows side by side count by the vector)."""
+        rows = [n for d, n in enumerate(x.shape) if d not in dims]
+        total = math.prod(rows)
+        last = max((d for d, n in enumerate(x.shape) if n > 1), default=0)
+        return total if last in dims else total // 64
+
+    def _split_reduce(self, node: Node) -> None:
+        """A long reduction with few rows: partial results for pieces of its first dimension, then those together.
+        The pieces depend on the sizes alone, so the result does not depend on the number of threads."""
+        kind, dims, _ = node.attrs
+        x = node.inputs[0]
+        dim = max(dims, key=lambda d: (x.shape[d], -d))  # type: ignore[call-overload,type-var]
+        pieces = max(1, min(256, math.prod(x.shape) // 32_768))
+        size = max(64, -(-x.shape[dim] // pieces))
+        size = -(-size // 64) * 64 if x.shape[dim] > 64 * 8 else max(1, -(-x.shape[dim] // pieces))
+        count = -(-x.shape[dim] // size)
+        g = self._new_group(x.shape, dims, split=(dim, size))  # type: ignore[arg-type]
+        self._need(lambda: g.add_reduction(node), node)
+        shape = (count, *node.shape)
+        partial = Node()
+        partial.op, partial.inputs, partial.attrs, partial.shape, partial.type = "partial", (), (), shape, node.type
+        b = self._new_buffer("temp", 0, node.type, math.prod(shape))
+        place = Place(b, shape, contiguous_strides(shape), 0, g.number)
+        g.add_rows(node, place, [Affine(0, ((len(x.shape), 1),))])
+        self.places[id(partial)] = place
+        final = Node()
+        final.op, final.inputs, final.attrs = "reduce", (partial,), (kind, (0,), None)
+        final.shape, final.type = (1, *node.shape), node.type
+        h = self._new_group(shape)
+        h.add_reduction(final)
+        target = self._target(node, h.number)
+        h.add_rows(final, target, skip=1)
+        self._set_place(node, target)
+        self.pieces += [partial, final]  # places are known by identity: they must stay alive
+
+    def _keep(self, node: Node) -> None:
+        """Stores a reduction's result if anything outside its group reads it (decided at the end)."""
+        g = next(e for e in reversed(self.entries) if isinstance(e, Group) and id(node) in e.accs)
+        target = self._target(node, g.number)
+        g.add_store(node, target, node)
+        self._set_place(node, target)
+
+    def _store(self, node: Node) -> None:
+        if node.op == "out":
+            return
+        target = self._target(node, 0)
+        g = self._join(node, lambda h: h.add_store(node, target._replace(group=h.number), node), node.shape)
+        self._set_place(node, target._replace(group=g.number))
+
+    def _own_copy(self, base: Node, node: Node) -> Place:
+        """Memory that holds ``base`` and that ``node`` may change: the base's own when nobody else reads it."""
+        place = self.places.get(id(base))
+        if base.op == "undef":
+            return self._target(node, len(self.entries))
+        if place is not None and self.buffers[place.buffer].kind == "temp" and len(self.users[id(base)]) == 1:
+            if id(base) not in self.results:
+                return place._replace(group=len(self.entries))
+        target = self._target(node, len(self.entries))
+        g = self._new_group(base.shape)
+        self._need(lambda: g.add_store(base, target, base), base)
+        return target
+
+    def _update(self, node: Node) -> None:
+        base, x = node.inputs
+        map_: Map = node.attrs[0]  # type: ignore[assignment]
+        target = self._own_copy(base, node)
+        if math.prod(x.shape):
+            g = self._new_group(x.shape)
+            self._need(lambda: g.add_store(x, target, x, map_), node)
+        self._set_place(node, target._replace(group=len(self.entries) - 1))
+
+    def _scatter(self, node: Node) -> None:
+        base, x = node.inputs[:2]
+        target = self._own_copy(base, node)
+        map_ = node.attrs[1]
+        direct = {k for what, k in map_ if what == "d"}  # type: ignore[attr-defined]
+        reduced = [d for d in range(len(x.shape)) if d not in direct]
+        if math.prod(x.shape):
+            for k, i in enumerate(node.inputs[2:]):  # nothing is written unless every index is inside
+                dim = next(d for d, (what, j) in enumerate(map_) if what == "i" and j == k)  # type: ignore[misc,arg-type,var-annotated]
+                check = self._new_group(i.shape)
+                self._need(lambda c=check, n=i, size=target.shape[dim]: c.add_check(n, size), node)
+            g = self._new_group(x.shape, reduced)
+            g.serial = True
+            self._need(lambda: g.add_scatter(node, target), node)
+        self._set_place(node, target._replace(group=len(self.entries) - 1))
+
+    def _extern(self, node: Node) -> None:
+        spec, results = node.attrs
+        inputs = tuple(self._view(i) for i in node.inputs)
+        number = len(self.entries)
+        outputs: list[Place] = []
+        users = {u.attrs[0]: u for u in self.users.get(id(node), ()) if u.op == "out"}
+        for k, (shape, type_) in enumerate(results):  # type: ignore[arg-type,misc,var-annotated]
+            if k in users:
+                place = self._target(users[k], number)
+                self.places[id(users[k])] = place
+            else:
+                place = Place(self._new_buffer("temp", 0, type_, math.prod(shape)), shape, contiguous_strides(shape), 0, number)
+            outputs.append(place)
+        self.entries.append(ExternCall(spec, inputs, tuple(outputs)))
+
+    def _view(self, node: Node) -> Place:
+        """Where an operand of an extern call lies."""
+        if id(node) in self.places:
+            return self.places[id(node)]
+        if node.op == "move":
+            p = self._view(node.inputs[0])
+            strides = [0] * len(node.shape)
+            offset = p.offset
+            for d, (o, terms) in enumerate(node.attrs[0]):  # type: ignore[misc,arg-type,var-annotated]
+                offset += o * p.strides[d]
+                for t, c in terms:
+                    strides[t] += c * p.strides[d]
+            return Place(p.buffer, node.shape, tuple(strides), offset, p.group)
+        if node.op == "reshape":
+            p = self._view(node.inputs[0])
+            if p.strides == contiguous_strides(p.shape):
+                return Place(p.buffer, node.shape, contiguous_strides(node.shape), p.offset, p.group)
+        raise _Materialize({id(node)})
+
+    # -- the end ---------------------------------------------------------------------------------
+    def _outputs(self) -> None:
+        """Copies for results that are views, arguments, or the same value twice."""
+        for k, o in enumerate(self.outputs):
+            place = self.places.get(id(o.node))
+            if o.into is None:
+                if place is not None and self.buffers[place.buffer][:2] == ("output", k):
+                    continue
+                size = 1 + sum((n - 1) * s for n, s in zip(o.node.shape, o.strides)) if math.prod(o.node.shape) else 0
+                target = Place(self._new_buffer("output", k, o.node.type, size), o.node.shape, o.strides, 0, len(self.entries))
+            else:
+                if place is not None and self.buffers[place.buffer][:2] == ("input", o.into) and o.node.op != "input":
+                    continue
+                if o.node.op == "input" and o.node.attrs == (o.into, o.strides):
+                    continue
+                target = self._argument_place(o, len(self.entries))
+            g = self._new_group(o.node.shape)
+            self._need(lambda: g.add_store(o.node, target, o.node), o.node)  # noqa: B023 - called at once
+
+    def _share(self) -> None:
+        """A value that several groups compute again, at some cost, gets memory instead."""
+        counts: dict[int, set[int]] = {}
+        for e in self.entries:
+            if not isinstance(e, Group):
+                continue
+            for (n, _), _value in e.memo.items():
+                counts.setdefault(n, set()).add(e.number)
+        more = set()
+        for n in self.order:
+            if len(counts.get(id(n), ())) < 2 or id(n) in self.places or n.op in _FREE or n.op in _BARRIERS:
+                continue
+            if self._cost(n) >= 6 and math.prod(n.shape) > 1:
+                more.add(id(n))
+        if more:
+            # only the outermost: what it is computed from is then needed only once
+            inner = {id(i) for n in self.order if id(n) in more for i in topological(n.inputs)}
+            raise _Materialize(more - inner or more)
+
+    def _cost(self, node: Node) -> int:
+        """Operations to compute one element from memory."""
+        found = self.cost_memo.get(id(node))
+        if found is None:
+            if id(node) in self.places or node.op in _BARRIERS:
+                found = 0
+            else:
+                own = 0 if node.op in _FREE or node.op == "cast" else 8 if node.op in _EXPENSIVE else 1
+                found = own + sum(self._cost(i) for i in node.inputs)
+            self.cost_memo[id(node)] = found
+        return found
+
+
+_EXPENSIVE = frozenset({
+    "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh",
+    "asinh", "acosh", "atanh", "erf", "erfc", "erfinv", "sigmoid", "lgamma", "digamma", "pow", "atan2", "hypot", "fmod", "div", "gather",
+})  # fmt: skip

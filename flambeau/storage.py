@@ -1,0 +1,76 @@
+"""Memory, or a value that has not been computed yet."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+
+from .device import cpu, device
+from .graph.node import Node
+from .layout import Layout
+from .runtime import memory
+
+__all__ = ["Pending", "Storage"]
+
+
+class Pending:
+    """A value of a graph that is still being recorded.
+
+    ``node`` is the value, whose elements lie over the storage as ``layout`` says (so that views know what they
+    see); ``trace`` records it.
+    """
+
+    __slots__ = ("layout", "node", "trace")
+
+    def __init__(self, node: Node, layout: Layout, trace: Trace) -> None:
+        self.node, self.layout, self.trace = node, layout, trace
+
+
+class Trace:
+    """Something that records a graph; ``flush`` computes everything pending in it."""
+
+    def flush(self) -> None:
+        raise RuntimeError("a value was needed while an operator was being traced")
+
+
+class Storage:
+    """A block of memory at ``ptr`` of ``nbytes`` bytes, with the version that counts in-place writes.
+
+    ``owner`` keeps foreign memory alive (a numpy array); without one the block belongs to the allocator and goes back
+    to it with the storage.  While ``pending`` is set, the memory does not hold the value yet (``ptr`` may be 0).
+    """
+
+    __slots__ = ("__weakref__", "device", "nbytes", "owner", "pending", "ptr", "version")
+
+    def __init__(self, ptr: int, nbytes: int, owner: object = None, device_: device = cpu) -> None:
+        self.ptr = ptr
+        self.nbytes = nbytes
+        self.version = 0
+        self.owner = owner
+        self.pending: Pending | None = None
+        self.device = device_
+
+    def __del__(self, free: Callable[[int, int], None] = memory.free) -> None:
+        if self.owner is None and self.ptr:
+            free(self.ptr, self.nbytes)
+
+    def resize(self, nbytes: int) -> None:
+        """Makes room for ``nbytes``, keeping what was there; raises RuntimeError for foreign memory."""
+        if nbytes == self.nbytes:
+            return
+        if self.owner is not None:
+            raise RuntimeError("resize_: trying to resize storage that is not resizable (its memory belongs to another object)")
+        if self.device is not cpu:
+            self.nbytes = nbytes
+            return
+        ptr = memory.allocate(nbytes) if nbytes else 0
+        if ptr and self.ptr:
+            ctypes.memmove(ptr, self.ptr, min(nbytes, self.nbytes))
+        if self.ptr:
+            memory.free(self.ptr, self.nbytes)
+        self.ptr, self.nbytes = ptr, nbytes
+
+
+def allocate(nbytes: int) -> Storage:
+    """A storage of uninitialised memory; raises MemoryError, which names the size."""
+    return Storage(memory.allocate(nbytes) if nbytes else 0, nbytes)

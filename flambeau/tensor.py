@@ -1,0 +1,193 @@
+"""The tensor: a layout over a storage.  Operators are attached to this class by ``operator.py``."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from . import device as devices
+from . import dtype as dtypes
+from .device import device
+from .dtype import dtype
+from .layout import Layout, Size, contiguous_strides, dense, of
+from .storage import Storage, allocate
+
+__all__ = ["Tensor", "empty", "from_numpy", "make", "numpy_view", "view"]
+
+
+class Tensor:
+    """A multi-dimensional array of one element type.
+
+    ``_layout`` and ``_storage`` say what and where it is, from element ``_offset`` of the storage on.  ``_key`` is the
+    layout of a plain tensor whose memory holds its value; it is None where an operator must look closer (a pending
+    value, a subclass with ``__torch_function__``), which is how one dictionary look-up serves the hot path.
+    """
+
+    _layout: Layout
+    _storage: Storage
+    _offset: int
+    _key: Layout | None
+    _requires_grad: bool = False
+    _node: Any = None
+    _output_nr: int = 0
+    _grad: Tensor | None = None
+    _view: Any = None
+    _hooks: Any = None
+    _weak: bool = False  # stands for a Python number: takes part in promotion by its category only
+
+    # -- what it is ------------------------------------------------------------------------------
+    @property
+    def shape(self) -> Size:
+        """The size of each dimension."""
+        return self._layout.shape
+
+    @property
+    def dtype(self) -> dtype:
+        """The type of the elements."""
+        return self._layout.dtype
+
+    @property
+    def device(self) -> device:
+        """Where the memory is."""
+        return self._layout.device
+
+    @property
+    def ndim(self) -> int:
+        """The number of dimensions."""
+        return self._layout.ndim
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one element."""
+        return self._layout.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all elements."""
+        return self._layout.nbytes
+
+    def dim(self) -> int:
+        """The number of dimensions."""
+        return self._layout.ndim
+
+    def numel(self) -> int:
+        """The number of elements."""
+        return self._layout.numel
+
+    nelement = numel
+
+    def element_size(self) -> int:
+        """Bytes of one element."""
+        return self._layout.itemsize
+
+    def storage_offset(self) -> int:
+        """Elements of the storage before the first one of this tensor."""
+        return self._offset
+
+    def __len__(self) -> int:
+        if not self._layout.ndim:
+            raise TypeError("len() of a 0-d tensor")
+        return self._layout.shape[0]
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
+_new = Tensor.__new__
+
+
+def make(storage: Storage, layout: Layout, offset: int = 0) -> Tensor:
+    """A tensor over a storage."""
+    t = _new(Tensor)
+    t._layout = layout
+    t._storage = storage
+    t._offset = offset
+    t._key = layout if storage.pending is None else None
+    return t
+
+
+def view(t: Tensor, shape: Sequence[int], strides: Sequence[int], offset: int) -> Tensor:
+    """Another tensor over the storage of ``t``; ``offset`` counts from the start of the storage."""
+    layout = t._layout
+    return make(t._storage, of(layout.dtype, layout.device, shape, strides), offset)
+
+
+def empty(layout: Layout) -> Tensor:
+    """A tensor of uninitialised memory of its own, as large as the layout needs."""
+    nbytes = layout.span * layout.itemsize
+    if layout.device is devices.meta:
+        return make(Storage(0, nbytes, device_=devices.meta), layout)
+    return make(allocate(nbytes), layout)
+
+
+def materialize(t: Tensor) -> Tensor:
+    """Computes the value of ``t`` if it is pending; returns ``t``."""
+    pending = t._storage.pending
+    if pending is not None:
+        pending.trace.flush()
+    if t._key is None and type(t) is Tensor:
+        t._key = t._layout
+    return t
+
+
+def address(t: Tensor) -> int:
+    """The address of the first element; the value is computed first if need be."""
+    if t._storage.pending is not None:
+        materialize(t)
+    return t._storage.ptr + t._offset * t._layout.itemsize
+
+
+def numpy_view(t: Tensor) -> np.ndarray:
+    """A numpy array over the memory of a CPU tensor, which it keeps alive."""
+    if t._layout.device is not devices.cpu:
+        raise TypeError(f"can't convert {t._layout.device} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first.")
+    layout = t._layout
+    start = address(t)
+    itemsize = layout.itemsize
+    nbytes = layout.span * itemsize
+    if nbytes == 0:
+        return np.empty(tuple(layout.shape), layout.dtype.numpy)
+    block = (ctypes.c_byte * nbytes).from_address(start)
+    block._owner = t._storage  # type: ignore[attr-defined]
+    flat = np.frombuffer(block, np.uint8)
+    return np.ndarray(
+        tuple(layout.shape), layout.dtype.numpy, flat, 0, tuple(s * itemsize for s in layout.strides)
+    )
+
+
+def from_numpy(array: np.ndarray) -> Tensor:
+    """A tensor over the memory of ``array``; writes through either are seen by both.
+
+    Raises TypeError for other than arrays and for element types PyTorch does not have, ValueError for negative strides.
+    """
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
+    type_ = dtypes.from_numpy_dtype(array.dtype)
+    if type_ is None:
+        names = ", ".join(t.name for t in dtypes.ALL)
+        raise TypeError(f"can't convert np.ndarray of type {array.dtype}. The only supported types are: {names}.")
+    itemsize = array.itemsize
+    if any(s < 0 for s in array.strides):
+        raise ValueError("At least one stride in the given numpy array is negative, and tensors with negative strides are not currently supported. (You can probably work around this by making a copy of your array  with array.copy().)")
+    if any(s % itemsize for s in array.strides):
+        raise ValueError(f"from_numpy: strides {array.strides} are not multiples of the element size {itemsize}; copy the array first")
+    layout = of(type_, devices.cpu, array.shape, [s // itemsize for s in array.strides])
+    return make(Storage(array.ctypes.data, layout.span * itemsize, array), layout)
+
+
+def zero(t: Tensor) -> Tensor:
+    """Fills the memory of a fresh contiguous tensor with zero bytes."""
+    if t._layout.device is devices.cpu and t._layout.nbytes:
+        ctypes.memset(address(t), 0, t._layout.nbytes)
+    return t
+
+
+def contiguous(type_: dtype, shape: Sequence[int], device_: device | None = None) -> Tensor:
+    """An uninitialised contiguous tensor."""
+    return empty(dense(type_, shape, devices.of(None) if device_ is None else device_))
+
+
+__all__ += ["address", "contiguous", "contiguous_strides", "materialize", "zero"]

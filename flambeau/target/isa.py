@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 
 from .. import settings
 from ..runtime import cpu as host_cpu
@@ -73,12 +73,12 @@ class ISA:
         """Whether a fused multiply-add is one instruction (otherwise ``llvm.fma`` is a slow library call)."""
         return self.name in ("avx2", "avx512", "neon")
 
-    @property
+    @cached_property
     def feature_text(self) -> str:
         """The features as LLVM wants them: ``"+fma,+avx512bf16"``."""
         return ",".join("+" + name for name in self.features)
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Determines the code that LLVM generates: part of every cache key."""
         return f"{self.name};{self.triple};{self.cpu};{self.feature_text};{self.vector_bits}"

@@ -14,6 +14,9 @@ The caller remembers the size: ``free(address, nbytes)`` takes the ``nbytes`` th
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -82,26 +85,24 @@ class Allocator:
     statistics: Callable[[], Statistics]
     empty_cache: Callable[[], None]
     reset_peak: Callable[[], None]
+    after_fork: Callable[[], None]
 
     def __init__(self, limit: int | None = None) -> None:
+        # The garbage collector may run a tensor's finaliser, and so ``free`` or even ``allocate``, in the middle of
+        # these functions on the same thread, at any call and any creation of a container.  Hence a lock that its
+        # holder may take again, and steps between such points that leave nothing half done.
         bound = total_memory() // 4 if limit is None else limit
         lock = threading.RLock()
-        # table[k] is the list of the class of requests of 64 (k - 1) < nbytes <= 64 k
-        classes = sorted({size_class(64 * k) for k in range(1, _SMALL // 64 + 1)})
-        small: dict[int, list[int]] = {size: [] for size in classes}
-        table = [small[size_class(max(1, 64 * k))] for k in range(_SMALL // 64 + 1)]
-        sizes = [size_class(max(1, 64 * k)) for k in range(_SMALL // 64 + 1)]
-        waiting: OrderedDict[int, int] = OrderedDict()  # big blocks: address -> size, oldest first
-        by_size: dict[int, list[int]] = {}
+        counts = range(_SMALL // ALIGNMENT + 1)
+        sizes = [size_class(ALIGNMENT * k) for k in counts]  # of requests of 64 (k - 1) < nbytes <= 64 k
+        classes = sorted(set(sizes))
+        lists: dict[int, list[int]] = {size: [] for size in classes}
+        table = [lists[sizes[k]] for k in counts]
         big: dict[int, int] = {}  # big blocks in use: address -> size
+        waiting: OrderedDict[int, int] = OrderedDict()  # big blocks to be reused: address -> size, oldest first
+        by_size: dict[int, list[int]] = {}  # the same by size; an address that is not in ``waiting`` is out of date
         used = peak = reserved = cached = allocations = frees = calls = 0
-        bump = bump_end = 0
-
-        def fail(nbytes: int) -> MemoryError:
-            return MemoryError(
-                f"allocate: cannot get {nbytes} bytes ({nbytes / 2**30:.2f} GiB); flambeau holds {reserved} bytes, "
-                f"of which {used} are in use. Free tensors or use smaller ones."
-            )
+        bump = bump_end = 0  # what is left of the present chunk
 
         def allocate(nbytes: int) -> int:
             nonlocal used, peak, allocations
@@ -130,24 +131,31 @@ class Allocator:
             frees += 1
 
         def refill(index: int) -> int:
-            """Cuts blocks of one class off the present chunk; returns one and lists the others."""
-            nonlocal bump, bump_end, reserved, calls
-            size, blocks = sizes[index], table[index]
+            """Cuts blocks of one class off a chunk; returns one and lists the others."""
+            size = sizes[index]
+            count = max(1, _BATCH // size)
             with lock:
-                if bump + size > bump_end:
-                    chunk = map_or_flush(_CHUNK, _CHUNK)
-                    # What is left of the old chunk goes to the classes that it fits.
-                    while bump_end - bump >= 64:
-                        left = max(s for s in classes if s <= bump_end - bump)
-                        small[left].append(bump)
-                        bump += left
-                    bump, bump_end = chunk, chunk + _CHUNK
-                    reserved += _CHUNK
-                first = bump
-                count = max(1, min(_BATCH, bump_end - bump) // size)
-                bump += count * size
-                blocks.extend(range(first + (count - 1) * size, first, -size))
-                return first
+                first = cut(count * size)
+            table[index].extend(range(first + (count - 1) * size, first, -size))
+            return first
+
+        def cut(nbytes: int) -> int:
+            """The next ``nbytes`` of the present chunk, or of a new one."""
+            nonlocal bump, bump_end, reserved
+            while True:
+                start = bump
+                if start + nbytes <= bump_end:
+                    bump = start + nbytes  # nothing can run between this line and the last but one
+                    return start
+                chunk = map_or_flush(_CHUNK, _CHUNK)
+                rest, rest_end = bump, bump_end
+                bump = chunk
+                bump_end = chunk + _CHUNK
+                reserved += _CHUNK
+                for size in reversed(classes):  # what was left goes to the classes that it fits
+                    while rest + size <= rest_end:
+                        lists[size].append(rest)
+                        rest += size
 
         def map_or_flush(nbytes: int, asked: int) -> int:
             """Maps pages; gives back what waits and tries once more before giving up."""
@@ -166,47 +174,58 @@ class Allocator:
             nonlocal used, reserved, cached
             if not 0 <= nbytes <= _LIMIT:
                 raise fail(nbytes)
-            size = _round_to_page(size_class(nbytes))
+            exact = _round_to_page(size_class(nbytes))
             with lock:
-                for fitting in (size, _round_to_page(size_class(size + 1))):
-                    blocks = by_size.get(fitting)
-                    if blocks:
+                for size in (exact, _round_to_page(size_class(exact + 1))):
+                    blocks = by_size.get(size)
+                    while blocks:
                         address = blocks.pop()
-                        del waiting[address]
-                        cached -= fitting
-                        size = fitting
-                        break
-                else:
-                    address = map_or_flush(size, nbytes)
-                    reserved += size
-                big[address] = size
-                used += size
-            return address
+                        if waiting.get(address) == size and waiting.pop(address, 0):
+                            cached -= size
+                            big[address] = size
+                            used += size
+                            return address
+                address = map_or_flush(exact, nbytes)
+                big[address] = exact
+                reserved += exact
+                used += exact
+                return address
 
         def free_big(address: int) -> None:
             nonlocal used, cached
             with lock:
                 size = big.pop(address)
                 used -= size
-                by_size.setdefault(size, []).append(address)
-                waiting[address] = size
                 cached += size
-                while cached > bound:
-                    release(next(iter(waiting)))
+                waiting[address] = size
+                by_size.setdefault(size, []).append(address)
+                while cached > bound and release_oldest():
+                    pass
 
-        def release(address: int) -> None:
-            """Gives a waiting big block back to the system."""
+        def release_oldest() -> bool:
+            """Gives the big block that has waited longest back to the system; false when there is none."""
             nonlocal cached, reserved
-            size = waiting.pop(address)
-            by_size[size].remove(address)
+            try:
+                address, size = waiting.popitem(last=False)
+            except KeyError:
+                return False
             cached -= size
             reserved -= size
+            with contextlib.suppress(ValueError):
+                by_size[size].remove(address)
             unmap(address, size)
+            return True
 
         def empty_cache() -> None:
             with lock:
-                while waiting:
-                    release(next(iter(waiting)))
+                while release_oldest():
+                    pass
+
+        def fail(nbytes: int) -> MemoryError:
+            return MemoryError(
+                f"allocate: cannot get {nbytes} bytes ({nbytes / 2**30:.2f} GiB); flambeau holds {reserved} bytes, "
+                f"of which {used} are in use. Free tensors or use smaller ones."
+            )
 
         def statistics() -> Statistics:
             return Statistics(used, peak, reserved, allocations, frees, calls)
@@ -215,60 +234,80 @@ class Allocator:
             nonlocal peak
             peak = used
 
+        def after_fork() -> None:
+            nonlocal lock
+            lock = threading.RLock()  # another thread, which the child does not have, may have held the old one
+
         self.allocate = allocate
         self.free = free
         self.statistics = statistics
         self.empty_cache = empty_cache
         self.reset_peak = reset_peak
+        self.after_fork = after_fork
 
 
 class GuardAllocator(Allocator):
     """An allocator that finds out-of-bounds accesses: every block ends at an inaccessible page.
 
-    A block starts at the 64-byte boundary that leaves the least room before that page (less than 64 bytes), with
-    an inaccessible page before it too; freed blocks become inaccessible for good, so that a use after the end of the
-    tensor crashes as well.
+    A block starts at the last 64-byte boundary that leaves room for it before that page; the few bytes between its end
+    and the page are checked when it is freed.  There is an inaccessible page before it too, and freed blocks become
+    inaccessible for good, so that a use after the end of the tensor crashes as well.  New blocks are filled with ones:
+    NaN, -1, or a Boolean that is neither true nor false.
     """
 
     def __init__(self) -> None:
         lock = threading.Lock()
-        counts = [0, 0, 0, 0]  # used, peak, allocations, frees
+        used = peak = allocations = frees = 0
 
         def layout(nbytes: int) -> tuple[int, int]:
+            """Bytes of the accessible pages, and where the block starts in them."""
             body = _round_to_page(max(1, nbytes))
-            return body, (body - max(1, nbytes)) // ALIGNMENT * ALIGNMENT
+            return body, (body - nbytes) // ALIGNMENT * ALIGNMENT
 
         def allocate(nbytes: int) -> int:
-            if not 0 <= nbytes <= _LIMIT:
-                raise MemoryError(f"allocate: cannot get {nbytes} bytes")
-            body, offset = layout(nbytes)
-            start = map_pages(body + 2 * PAGE)
+            nonlocal used, peak, allocations
+            start = None
+            if 0 <= nbytes <= _LIMIT:
+                body, offset = layout(nbytes)
+                start = map_pages(body + 2 * PAGE)
             if start is None:
-                raise MemoryError(f"allocate: cannot get {nbytes} bytes (guard mode)")
+                raise MemoryError(f"allocate: cannot get {nbytes} bytes (in guard mode)")
             protect(start, PAGE, NONE)
             protect(start + PAGE + body, PAGE, NONE)
+            ctypes.memset(start + PAGE, 0xFF, body)
             with lock:
-                counts[0] += body
-                counts[1] = max(counts[0], counts[1])
-                counts[2] += 1
+                used += body
+                peak = max(peak, used)
+                allocations += 1
             return start + PAGE + offset
 
         def free(address: int, nbytes: int) -> None:
+            nonlocal used, frees
             body, offset = layout(nbytes)
-            start = address - offset - PAGE
-            seal(start, body + 2 * PAGE)
+            start = address - offset
+            slack = body - offset - nbytes
+            intact = ctypes.string_at(address + nbytes, slack) == b"\xff" * slack
+            seal(start - PAGE, body + 2 * PAGE)
             with lock:
-                counts[0] -= body
-                counts[3] += 1
+                used -= body
+                frees += 1
+            if not intact:
+                raise AssertionError(f"a kernel wrote beyond the end of a block of {nbytes} bytes at {address:#x}")
 
         def reset_peak() -> None:
-            counts[1] = counts[0]
+            nonlocal peak
+            peak = used
+
+        def after_fork() -> None:
+            nonlocal lock
+            lock = threading.Lock()
 
         self.allocate = allocate
         self.free = free
-        self.statistics = lambda: Statistics(counts[0], counts[1], counts[0], counts[2], counts[3], counts[2])
+        self.statistics = lambda: Statistics(used, peak, used, allocations, frees, allocations)
         self.empty_cache = lambda: None
         self.reset_peak = reset_peak
+        self.after_fork = after_fork
 
 
 _allocator = GuardAllocator() if settings.guard else Allocator()
@@ -277,3 +316,6 @@ free = _allocator.free
 statistics = _allocator.statistics
 empty_cache = _allocator.empty_cache
 reset_peak = _allocator.reset_peak
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_allocator.after_fork)

@@ -1,0 +1,237 @@
+"""How optimizers apply one update rule to all parameters of a group.
+
+A rule is a formula over values and scalars, written once with operators and a few methods that tensors and
+the values of a kernel under construction share. It says what replaces the parameter and its state, and it
+does so out of place, so that it can be differentiated and fused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+from .. import ops
+from ..autograd.mode import enable_grad
+from ..tensor import Tensor
+from .optimizer import Optimizer, _get_scalar_dtype, _to_scalar, _use_grad_for_differentiable
+
+__all__ = [
+    "GroupOptimizer",
+    "Rule",
+    "advance",
+    "apply",
+    "as_real",
+    "bias_corrections",
+    "check_beta",
+    "check_flags",
+    "check_lr",
+    "check_nonnegative",
+    "check_steps",
+    "common_kind",
+    "new_step",
+    "number",
+    "scalars_by_step",
+    "sqrt",
+    "unscale",
+]
+
+Scalar = TypeVar("Scalar")
+
+
+class Rule(NamedTuple):
+    """One optimizer's update of one parameter.
+
+    ``formula(variant, arrays, scalars)`` gets the tensors in the order of ``arrays`` (the last may be missing
+    in some variants) and returns the new values of the first ones, leaving out those named in ``reads``.
+    ``variant`` holds what is decided before any number is known: flags, not quantities.
+    """
+
+    name: str
+    arrays: str
+    reads: str
+    formula: Callable[[Any, Sequence[Any], Sequence[Any]], tuple[Any, ...]]
+
+    def written(self, count: int) -> list[int]:
+        """The positions, among the first ``count`` arrays, that the formula's results replace."""
+        reads = self.reads.split()
+        return [i for i, name in enumerate(self.arrays.split()[:count]) if name not in reads]
+
+
+def apply(rule: Rule, variant: Any, arrays: Sequence[Sequence[Tensor]], scalars: Sequence[Sequence[Any]]) -> None:
+    """Update every parameter in place.
+
+    Args:
+        arrays: one list of tensors per array of the rule, all of the same length.
+        scalars: the scalars of each parameter.
+    """
+    written = rule.written(len(arrays))
+    for tensors, numbers in zip(zip(*arrays), scalars):
+        for i, value in zip(written, rule.formula(variant, tensors, numbers)):
+            tensors[i].copy_(value)
+
+
+class GroupOptimizer(Optimizer):
+    """An optimizer whose step treats each group alone: subclasses say what a fresh state is and how to update."""
+
+    _sparse_remedy = ""
+    _takes_sparse = False
+    _later_options: ClassVar[dict[str, Any]] = {}  # options that saved states of older versions lack
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:
+            for name, default in self._later_options.items():
+                group.setdefault(name, default)
+            for param in group["params"]:
+                own = self.state.get(param, {})
+                if "step" in own and not isinstance(own["step"], Tensor):  # a number in states of old versions
+                    own["step"] = ops.tensor(float(own["step"]), dtype=_get_scalar_dtype())
+
+    def _new_state(self, param: Tensor, group: dict[str, Any]) -> dict[str, Any]:
+        """The state of a parameter before its first step."""
+        raise NotImplementedError
+
+    def _update(
+        self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], states: list[dict[str, Any]]
+    ) -> None:
+        """Update ``params``, those of the group that have gradients."""
+        raise NotImplementedError
+
+    @_use_grad_for_differentiable
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update every parameter that has a gradient.
+
+        Args:
+            closure: computes the loss anew and returns it, and so does this call then.
+        """
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            params, grads, states = [], [], []
+            for param in group["params"]:
+                grad = param.grad
+                if grad is None:
+                    continue
+                if grad.is_sparse and not self._takes_sparse:
+                    raise RuntimeError(f"{type(self).__name__} does not support sparse gradients{self._sparse_remedy}")
+                state = self.state[param]
+                if not state:
+                    state.update(self._new_state(param, group))
+                params.append(param)
+                grads.append(grad)
+                states.append(state)
+            if params:
+                self._update(group, params, grads, states)
+        return loss
+
+
+# -- scalars ---------------------------------------------------------------------------------------
+def new_step(param: Tensor, on_device: bool) -> Tensor:
+    """The step counter of a parameter: a 0-dimensional tensor, on the CPU unless ``on_device``."""
+    if on_device:
+        return ops.zeros((), dtype=_get_scalar_dtype(is_fused=True), device=param.device)
+    return ops.tensor(0.0, dtype=_get_scalar_dtype(), device="cpu")
+
+
+def advance(steps: Sequence[Tensor], keep: bool) -> list[Any]:
+    """Add one to every counter and return their values: numbers, or the tensors themselves when ``keep``."""
+    for step in steps:
+        step += 1
+    return list(steps) if keep else [step.item() for step in steps]
+
+
+def scalars_by_step(steps: Sequence[Any], make: Callable[[Any], Scalar]) -> list[Scalar]:
+    """``make(step)`` for every counter; once for each value when they are numbers."""
+    known: dict[Any, Scalar] = {}
+    found = []
+    for step in steps:
+        key = id(step) if isinstance(step, Tensor) else step
+        if key not in known:
+            known[key] = make(step)
+        found.append(known[key])
+    return found
+
+
+def bias_corrections(step: Any, *betas: Any) -> tuple[Any, ...]:
+    """``1 - beta**step`` for each beta (Kingma and Ba, "Adam", 2015, section 3)."""
+    return tuple(1 - beta**step for beta in betas)
+
+
+def number(x: Any, keep: bool) -> Any:
+    """A hyperparameter that may be a tensor: its value, or the 0-dimensional tensor itself when ``keep``."""
+    if not isinstance(x, Tensor):
+        return x
+    return _to_scalar(x) if keep else x.item()
+
+
+def sqrt(x: Any) -> Any:
+    """The square root of a number or tensor."""
+    return x.sqrt() if isinstance(x, Tensor) else x**0.5
+
+
+# -- tensors ---------------------------------------------------------------------------------------
+def as_real(*lists: Sequence[Tensor]) -> list[Sequence[Tensor]]:
+    """The lists with each complex tensor replaced by a real view of its parts."""
+    return [[ops.view_as_real(t) if t.is_complex() else t for t in tensors] for tensors in lists]
+
+
+def common_kind(states: Sequence[dict[str, Any]], key: str) -> list[Any]:
+    """The tensors called ``key`` of all states."""
+    return [state[key] for state in states]
+
+
+def unscale(grads: Sequence[Tensor], scale: Tensor | None, found_inf: Tensor | None) -> bool:
+    """Divide the gradients by the scale of mixed-precision training; False when an infinity forbids the step."""
+    if found_inf is not None and found_inf.item() != 0:
+        return False
+    if scale is not None:
+        for grad in grads:
+            grad.div_(scale)
+    return True
+
+
+# -- checks ----------------------------------------------------------------------------------------
+def check_nonnegative(what: str, value: Any) -> None:
+    if not 0.0 <= value:
+        raise ValueError(f"Invalid {what}: {value}; it must not be negative")
+
+
+def check_lr(lr: Any, foreach: bool | None = None, capturable: bool = False, where: str = "") -> None:
+    """A learning rate is not negative and, as a tensor, has one element."""
+    if isinstance(lr, Tensor):
+        if foreach and not capturable:
+            raise ValueError(
+                f"lr as a Tensor is not supported for capturable=False and foreach=True{where}: pass a float"
+            )
+        if lr.numel() != 1:
+            raise ValueError(f"Tensor lr must be 1-element, but has shape {tuple(lr.shape)}")
+    check_nonnegative("learning rate", lr)
+
+
+def check_beta(index: int, beta: Any) -> None:
+    if not 0.0 <= beta < 1.0:
+        raise ValueError(f"Invalid beta parameter at index {index}: {beta}; it must lie in [0, 1)")
+
+
+def check_flags(foreach: bool | None, fused: bool | None, differentiable: bool, params: Sequence[Tensor] = ()) -> None:
+    """Refuse the combinations of implementation flags that PyTorch refuses."""
+    if fused and differentiable:
+        raise RuntimeError("`fused` does not support `differentiable`")
+    if fused and foreach:
+        raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
+    if fused and not all(param.is_floating_point() for param in params):
+        raise RuntimeError("`fused=True` requires all the params to be floating point Tensors")
+
+
+def check_steps(steps: Sequence[Any], params: Sequence[Tensor], capturable: bool, foreach_differentiable: bool) -> None:
+    """Refuse step counters that are no tensors, and ``capturable`` where nothing can be captured."""
+    if not all(isinstance(step, Tensor) for step in steps):
+        raise RuntimeError("API has changed, `state_steps` argument must contain a list of singleton tensors")
+    if foreach_differentiable:
+        raise AssertionError("_foreach ops don't support autograd: pass foreach=False with differentiable=True")
+    if capturable and any(param.device.type in ("cpu", "meta") for param in params):
+        raise AssertionError(
+            "If capturable=True, params and state_steps must be on supported devices: cuda; got a parameter on the CPU"
+        )

@@ -71,6 +71,17 @@ class Module:
     the text of its definition and may itself require others.
     """
 
+    fma: bool = True
+    """Whether a fused multiply-add is an instruction (otherwise a slow call into a C library)."""
+    round_instructions: bool = True
+    """Whether floor, ceil, trunc and rint are instructions (otherwise calls into a C library)."""
+    half_instructions: bool = True
+    """Whether conversions between half and float are instructions (otherwise calls into a C library)."""
+    avx512: bool = False
+    """Whether the intrinsics of x86's AVX-512 F, DQ and VL may be used."""
+    attributes: str = ""
+    """The attributes for every function definition, as LLVM text."""
+
     def __init__(self) -> None:
         self._parts: dict[str, str] = {}
 

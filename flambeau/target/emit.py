@@ -41,6 +41,8 @@ def new_module(isa: ISA) -> Module:
     module.fma = isa.fma
     module.round_instructions = isa.name != "x86-64"
     module.half_instructions = isa.name in ("avx2", "avx512", "neon")
+    module.avx512 = isa.name == "avx512"
+    module.attributes = isa.function_attributes()
     return module
 
 

@@ -329,8 +329,8 @@ def _box_muller(module: Module, isa: ISA) -> str:
                 radii, angles = (b.shuffle(parts[n], parts[n + 2], range(16)) for n in range(2))
                 values = transform(b, radii, angles, mean, std)
                 for n, place in enumerate(places):
-                    lanes = range(8 * (n // 2), 8 * (n // 2) + 8)
-                    b.store(b.shuffle(values[n % 2], values[n % 2], lanes), place)
+                    half_lanes = range(8 * (n // 2), 8 * (n // 2) + 8)
+                    b.store(b.shuffle(values[n % 2], values[n % 2], half_lanes), place)
         lanes = min(8, isa.lanes(F32))
         with b.loop(whole, blocks) as loop:
             start = b.imul(loop.index, 16)

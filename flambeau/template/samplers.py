@@ -503,8 +503,8 @@ def rrelu(module: Module, isa: ISA, code: str) -> None:
             def slope() -> list[Val]:
                 return [cast(b, m.add(m.mul(next_uniform(b, isa, state), width), low), "f64", source)]
 
-            one = b.const(value.type, 1)
-            [factor] = b.choose(b.cmp("ole", value, b.const(value.type, 0)), slope, lambda one=one: [one])
+            one = [b.const(value.type, 1)]
+            [factor] = b.choose(b.cmp("ole", value, b.const(value.type, 0)), slope, one.copy)
             put(b, factor, source, code, noise, loop.index)
             put(b, b.fmul(value, factor), source, code, out, loop.index)
         b.ret()

@@ -1,7 +1,6 @@
 """Text of tensors, character for character as PyTorch prints them.
 
-The functions here work on numpy arrays and know nothing of tensors, except ``tensor_repr``, which
-collects what a tensor has to show and calls them.  The rules (which notation, how wide, what is left
+The functions here work on numpy arrays; only ``tensor_repr`` asks a tensor for what else it has to show.  The rules (which notation, how wide, what is left
 out) are those a user of PyTorch sees; ``tests/test_printing.py`` compares the two.
 """
 
@@ -13,6 +12,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from .dtype import get_default_dtype
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -259,6 +260,30 @@ def format_tensor(
     elif values is not None and numel:
         body = format_values(values, indent + len(prefix), options)
     return _with_suffixes(prefix + body, suffixes, indent + len(prefix), options.linewidth)
+
+
+def tensor_repr(tensor: Tensor, values: np.ndarray | None, contents: str | None = None) -> str:
+    """The text of ``tensor``, whose numbers are ``values`` (None on device meta).
+
+    A subclass from outside this package shows its own name.  ``contents`` replaces the numbers.
+    """
+    kind = type(tensor)
+    name = "tensor" if kind.__module__.partition(".")[0] == __package__ else kind.__name__
+    grad_suffix = None
+    if tensor.grad_fn is not None:
+        grad_suffix = f"grad_fn=<{tensor.grad_fn.name()}>"
+    elif tensor.requires_grad:
+        grad_suffix = "requires_grad=True"
+    return format_tensor(
+        values,
+        shape=tensor.shape,
+        dtype_name=repr(tensor.dtype),
+        default_dtype_name=repr(get_default_dtype()),
+        prefix=f"{name}(",
+        device_name=None if tensor.device.type == "cpu" else str(tensor.device),
+        grad_suffix=grad_suffix,
+        contents=contents,
+    )
 
 
 def _with_suffixes(text: str, suffixes: list[str], indent: int, linewidth: int) -> str:

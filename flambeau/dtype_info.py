@@ -23,7 +23,7 @@ class _Limits:
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        return self._type is other._type  # type: ignore[attr-defined]
+        return self._type is other._type
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (self._type,))

@@ -1,7 +1,8 @@
 """Text of tensors, character for character as PyTorch prints them.
 
-The functions here work on numpy arrays; only ``tensor_repr`` asks a tensor for what else it has to show.  The rules (which notation, how wide, what is left
-out) are those a user of PyTorch sees; ``tests/test_printing.py`` compares the two.
+The functions here work on numpy arrays; only ``tensor_repr`` asks a tensor for what else it has to show.
+The rules (which notation, how wide, what is left out) are those a user of PyTorch sees;
+``tests/test_printing.py`` compares the two.
 """
 
 from __future__ import annotations
@@ -9,14 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .dtype import get_default_dtype
-
-if TYPE_CHECKING:
-    from .tensor import Tensor
 
 __all__ = ["PrintOptions", "format_tensor", "format_values", "get_printoptions", "set_printoptions", "tensor_repr"]
 
@@ -262,8 +260,8 @@ def format_tensor(
     return _with_suffixes(prefix + body, suffixes, indent + len(prefix), options.linewidth)
 
 
-def tensor_repr(tensor: Tensor, values: np.ndarray | None, contents: str | None = None) -> str:
-    """The text of ``tensor``, whose numbers are ``values`` (None on device meta).
+def tensor_repr(tensor: Any, values: np.ndarray | None, contents: str | None = None) -> str:
+    """The text of the Tensor ``tensor``, whose numbers are ``values`` (None on device meta).
 
     A subclass from outside this package shows its own name.  ``contents`` replaces the numbers.
     """

@@ -17,7 +17,7 @@ from .storage import Pending, Storage, Trace
 from .tensor import Tensor, make
 
 __all__ = [
-    "Recorder", "apply", "argreduce", "bitcast", "cast", "const", "current", "extern", "gather", "iota", "move", "read", "reduce",
+    "Recorder", "apply", "argreduce", "bitcast", "cast", "const", "current", "extern", "gather", "iota", "move", "read", "reduce", "require",
     "scalar", "scan", "scatter", "undef", "update", "wrap", "write",
 ]  # fmt: skip
 
@@ -43,6 +43,13 @@ class Recorder(Trace):
 
     def __exit__(self, *exc: object) -> None:
         _stack.pop()
+
+    def kept(self, storage: Storage) -> None:
+        """Called for every storage whose value is pending in this graph."""
+
+    def wrote(self, storage: Storage) -> None:
+        """Called when a storage that has memory gets a pending value."""
+        raise RuntimeError("an operator's body wrote into the memory of an argument")
 
     def argument(self, layout: Layout, storage: Storage | None = None, offset: int = 0) -> Node:
         """The input node for elements in memory."""
@@ -93,9 +100,10 @@ def wrap(node: Node, strides: Sequence[int] | None = None, layout: Layout | None
         layout = of(coded(node.type), devices.cpu, node.shape, contiguous_strides(node.shape) if strides is None else strides)
     storage = Storage(0, 0)
     natural = dense(layout.dtype, layout.shape) if not layout.dense else layout
-    storage.pending = Pending(node, natural, current())
-    t = make(storage, natural)
-    return t
+    recorder = current()
+    storage.pending = Pending(node, natural, recorder)
+    recorder.kept(storage)
+    return make(storage, natural)
 
 
 def read(t: Tensor) -> Node:
@@ -217,13 +225,6 @@ def write(t: Tensor, node: Node) -> None:
     pending.node = g.update(pending.node, node, map_)
 
 
-def _wrote(self: Recorder, storage: Storage) -> None:
-    raise RuntimeError("an operator's body wrote into memory of an argument")
-
-
-Recorder.wrote = _wrote  # type: ignore[attr-defined]
-
-
 # -- primitives --------------------------------------------------------------------------------------
 
 
@@ -280,6 +281,11 @@ def reduce(kind: str, x: Tensor, dims: Sequence[int]) -> Tensor:
 def argreduce(kind: str, x: Tensor, dims: Sequence[int]) -> Tensor:
     """Row-major position within ``dims`` of the first "argmax" or "argmin"; NaN counts as most extreme."""
     return wrap(current().graph.argreduce(kind, read(x), dims))
+
+
+def require(x: Tensor, holds: Tensor, code: int) -> Tensor:
+    """x; an element of ``holds`` (bool) that is false makes the kernel report the error ``code`` (``call.ERRORS``)."""
+    return wrap(current().graph.require(read(x), read(holds), code))
 
 
 def scan(kind: str, x: Tensor, dim: int) -> Tensor:

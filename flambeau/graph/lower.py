@@ -37,6 +37,13 @@ class Place(NamedTuple):
     group: int
 
 
+class _Condition(NamedTuple):
+    """What must hold, and the error code that tells when it does not."""
+
+    holds: Expr
+    code: int
+
+
 class _Reduction(NamedTuple):
     acc: str
     kind: str
@@ -68,8 +75,9 @@ class Group:
 
     def __init__(
         self, number: int, space: Sequence[int], reduced: Sequence[int], place_of: Callable[[Node], Place | None],
-        type_of: Callable[[int], str], split_: tuple[int, int] | None = None,
+        type_of: Callable[[int], str], split_: tuple[int, int] | None = None, rank: Callable[[int], object] = int,
     ) -> None:  # fmt: skip
+        self.rank = rank
         self.number = number
         self.space = tuple(space)
         self.reduced = tuple(reduced)
@@ -86,10 +94,10 @@ class Group:
         self.row_writes: list[_Write] = []
         self.element_writes: list[_Write] = []
         self.scan_writes: list[tuple[str, str, str, Expr, Expr | None, _Write]] = []
-        self.checks: list[list[Expr]] = [[]]
+        self.checks: list[list[_Condition]] = [[]]
         self.memo: dict[tuple[int, tuple[Index, ...]], object] = {}
-        self.found_checks: list[Expr] = []
-        self.check_memo: dict[int, tuple[Expr, ...]] = {}
+        self.found_checks: list[_Condition] = []
+        self.check_memo: dict[int, tuple[_Condition, ...]] = {}
 
     # -- what may join ---------------------------------------------------------------------------
     def full_index(self) -> tuple[Index, ...]:
@@ -235,10 +243,10 @@ class Group:
         return result
 
     # -- expressions -----------------------------------------------------------------------------
-    def _root(self, node: Node, index: tuple[Index, ...]) -> tuple[Expr | tuple[Expr, Expr], tuple[Expr, ...]]:
+    def _root(self, node: Node, index: tuple[Index, ...]) -> tuple[Expr | tuple[Expr, Expr], tuple[_Condition, ...]]:
         self.found_checks = []
         value = self._at(node, index)
-        checks: dict[int, Expr] = {}
+        checks: dict[int, _Condition] = {}
         parts = value if isinstance(value, tuple) else (value,)
         stack, seen = list(parts), set()
         while stack:
@@ -247,8 +255,8 @@ class Group:
                 continue
             seen.add(id(e))
             for c in self.check_memo.get(id(e), ()):
-                checks[id(c)] = c
-                stack.append(c)
+                checks[id(c.holds)] = c
+                stack.append(c.holds)
             stack.extend(e.args)
         return value, tuple(checks.values())
 
@@ -357,6 +365,8 @@ class Group:
             return self._at(node.inputs[0], _reshaped(node.inputs[0].shape, node.shape, index))
         if op == "gather":
             return self._gather(node, index)
+        if op == "require":
+            return self._require(node, index)
         if op in ("reduce", "argreduce", "scan", "update", "scatter", "out", "extern", "input"):
             raise NotFusable
         args = [self._at(i, index) for i in node.inputs]
@@ -410,9 +420,19 @@ class Group:
         zero = self.pool.const(0, "i64")
         inside = make("and", "b1", (make("ge", "b1", (i, zero)), make("lt", "b1", (i, limit))))
         safe = make("select", "i64", (inside, i, zero))
-        self.check_memo[id(safe)] = (inside,)
-        self.found_checks.append(inside)
+        condition = _Condition(inside, INDEX_ERROR)
+        self.check_memo[id(safe)] = (condition,)
+        self.found_checks.append(condition)
         return safe
+
+    def _require(self, node: Node, index: tuple[Index, ...]) -> Expr | tuple[Expr, Expr]:
+        value, holds = self._at(node.inputs[0], index), self._at(node.inputs[1], index)
+        assert isinstance(holds, Expr) and isinstance(value, Expr)
+        code = int(node.attrs[0])  # type: ignore[call-overload]
+        # a value of its own, so that other uses of the operand carry no condition
+        marked = self.pool.make("select", value.type, (holds, value, value), code)
+        self.check_memo[id(marked)] = (_Condition(holds, code),)
+        return marked
 
     def _gather(self, node: Node, index: tuple[Index, ...]) -> Expr | tuple[Expr, Expr]:
         x = node.inputs[0]
@@ -526,7 +546,7 @@ class _Lowering:
         for _, _, _, value, index, w in g.scan_writes:
             roots += [value, *w.others] + ([index] if index is not None else [])
         for checks in g.checks:
-            roots += checks
+            roots += [c.holds for c in checks]
         return roots
 
     def _used_forms(self) -> tuple[list[int], bool]:
@@ -549,6 +569,22 @@ class _Lowering:
         for w in g.row_writes + g.element_writes + [s[-1] for s in g.scan_writes]:
             used[w.form] = None
         return list(used), heavy
+
+    def _number_buffers(self) -> None:
+        """Buffers in the order the group was told, so that a plan of one kernel has a known signature."""
+        used: set[int] = set()
+        stack, seen = self._roots(), set()
+        while stack:
+            e = stack.pop()
+            if id(e) in seen:
+                continue
+            seen.add(id(e))
+            if e.op == "access":
+                used.add(e.attr[0])  # type: ignore[index]
+            stack.extend(e.args)
+        g = self.g
+        used |= {w.buffer for w in g.row_writes + g.element_writes + [s[-1] for s in g.scan_writes]}
+        self.buffers = sorted(used, key=g.rank)
 
     # -- loop order ------------------------------------------------------------------------------
     def _arrange(self) -> None:
@@ -698,6 +734,7 @@ class _Lowering:
         if any(n == 0 for n in g.space) and not g.stages:
             return None
         self._arrange()
+        self._number_buffers()
         vector = self._choose_vector()
         self.words += [0, 0]  # units and grain, known at the end
         reduced = [(d, n) for d, n, r in self.loops if r]
@@ -728,18 +765,18 @@ class _Lowering:
         inner: list[Stmt] = []
         for k, stage in enumerate(g.stages):
             inner += [Init(r.acc, r.kind, r.type) for r in stage]
-            work: list[Stmt] = [Check(self._expr(c), INDEX_ERROR) for c in g.checks[k]]
+            work: list[Stmt] = [Check(self._expr(c.holds), c.code) for c in g.checks[k]]
             work += [Update(r.acc, r.kind, self._expr(r.value), self._expr(r.index) if r.index is not None else None) for r in stage]
             inner += over_reduced(work, True)
         for name, kind, type_, value, index, w in g.scan_writes:
             inner.append(Init(name, kind, type_))
             inner += over_reduced(
-                [*(Check(self._expr(c), INDEX_ERROR) for c in g.checks[-1]),
+                [*(Check(self._expr(c.holds), c.code) for c in g.checks[-1]),
                  Update(name, kind, self._expr(value), self._expr(index) if index is not None else None), self._write(w)], False)
         inner += [self._write(w) for w in g.row_writes]
         element: list[Stmt] = []
         if not g.scan_writes:
-            element += [Check(self._expr(c), INDEX_ERROR) for c in g.checks[-1]]
+            element += [Check(self._expr(c.holds), c.code) for c in g.checks[-1]]
         element += [self._write(w) for w in g.element_writes]
         if element:
             inner += over_reduced(element, not any(w.kind != "store" for w in g.element_writes) and not g.serial)

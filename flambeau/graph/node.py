@@ -15,6 +15,7 @@ Grammar (shapes are concrete; "..." stands for nodes)::
     reshape(x)                      the same elements in row-major order
     gather(x, i...; map)            x at a computed index: map has, for each dimension of x, ("i", k) for the
                                     k-th index operand (of the result's shape) or ("d", dim)
+    require(x, c; code)             x; where c is false the kernel reports the error code
     reduce(x; kind, dims, split)    reduced dimensions stay with size 1; with split = (dim, size), a partial result
                                     for each piece of that dimension, in a new first dimension
     argreduce(x; kind, dims)        the row-major position within dims of the extreme element, i64
@@ -215,6 +216,9 @@ class Graph:
         if x.type in _WORK:
             x = self.cast(x, "f32")
         return self.make("argreduce", (x,), (kind, dims), shape, "i64")
+
+    def require(self, x: Node, holds: Node, code: int) -> Node:
+        return self.make("require", (x, self.expand(holds, x.shape)), (code,), x.shape, x.type)
 
     def scan(self, kind: str, x: Node, dim: int) -> Node:
         type_ = "i64" if kind.startswith("arg") else x.type

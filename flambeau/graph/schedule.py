@@ -107,6 +107,11 @@ class _Attempt:
         self.buffers.append(BufferSpec(kind, slot, type_, size))
         return len(self.buffers) - 1
 
+    def _rank(self, buffer: int) -> tuple[int, int, int]:
+        """Results first, then arguments, each by slot."""
+        b = self.buffers[buffer]
+        return ({"output": 0, "input": 1, "temp": 2}[b.kind], b.slot, buffer)
+
     # -- the order of work -----------------------------------------------------------------------
     def run(self) -> Schedule:
         self._inputs()
@@ -201,7 +206,7 @@ class _Attempt:
 
     # -- joining groups --------------------------------------------------------------------------
     def _new_group(self, space: Sequence[int], reduced: Sequence[int] = (), split: tuple[int, int] | None = None) -> Group:
-        g = Group(len(self.entries), space, reduced, self.place_of, self.type_of, split)
+        g = Group(len(self.entries), space, reduced, self.place_of, self.type_of, split, self._rank)
         self.entries.append(g)
         return g
 

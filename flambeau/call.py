@@ -1,0 +1,733 @@
+"""Calling operators: the eager hot path, and everything that takes more care.
+
+``dispatch`` looks up the plan of a call by the layouts and static arguments; a miss traces the operator's body
+and plans it.  Calls with pending operands are recorded instead of run.  All public forms of an operator (function, method,
+in-place, ``out=``) are made here from its record.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import device as devices
+from . import dtype as dtypes
+from . import operator as records
+from . import primitives as prim
+from .autograd import tape
+from .autograd.mode import state as grad_state
+from .deferral import deferral
+from .device import device
+from .dtype import dtype, promote_types
+from .graph.plan import KernelError, Plan, make_plan
+from .graph.schedule import Output
+from .layout import Layout, contiguous_strides, of
+from .operator import OPERAND, SCALAR, STATIC, TENSORS, Operator
+from .primitives import Recorder
+from .runtime import memory
+from .storage import Storage
+from .tensor import Tensor, address, empty, make, materialize
+
+__all__ = ["dispatch", "result_type", "special", "torch_function_of"]
+
+special: list[object] = []
+"""Not empty while operators must not take the hot path (deferral, function modes); its members say why."""
+
+_LIMIT = 4096  # plans kept of one operator
+ERRORS: dict[int, Callable[[Operator], Exception]] = {
+    1: lambda op: getattr(op, "index_error", IndexError)(f"{op.name}: index out of range in self"),
+    2: lambda op: RuntimeError("ZeroDivisionError"),
+}
+_NUMBERS = (bool, int, float, complex)
+
+
+# -- promotion ---------------------------------------------------------------------------------------
+
+_CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
+
+
+def result_type(tensors: Sequence[Tensor]) -> dtype:
+    """The element type of arithmetic on these tensors (PyTorch's rules): tensors with dimensions decide, 0-dim ones
+    only by a higher category, Python numbers (``_weak``) last of all."""
+    found: list[dtype | None] = [None, None, None]
+    for t in tensors:
+        layout = t._layout
+        if t._weak:
+            rank = 2
+            kind = layout.dtype.kind
+            type_ = dtypes.get_default_dtype() if kind == "f" else dtypes.get_default_dtype().to_complex() if kind == "c" else layout.dtype
+        else:
+            rank, type_ = (0 if layout.ndim else 1), layout.dtype
+        before = found[rank]
+        found[rank] = type_ if before is None else promote_types(before, type_)
+    result = found[0]
+    for lower in found[1:]:
+        result = _combine(result, lower)
+    assert result is not None
+    return result
+
+
+def _combine(higher: dtype | None, lower: dtype | None) -> dtype | None:
+    if higher is None or lower is None:
+        return higher or lower
+    if _CATEGORY[lower.kind] <= _CATEGORY[higher.kind]:
+        return higher
+    if lower.kind == "c" and higher.kind == "f":
+        return higher.to_complex() if higher.itemsize >= 4 else dtypes.complex64
+    return promote_types(higher, lower)
+
+
+# -- tracing a body ----------------------------------------------------------------------------------
+
+
+def _number(value: Any, constant: bool) -> Tensor:
+    """A Python number as a 0-dim tensor of the graph being recorded."""
+    kind = dtypes.bool_ if isinstance(value, bool) else dtypes.int64 if isinstance(value, int) else dtypes.float64 if isinstance(value, float) else dtypes.complex128
+    recorder = prim.current()
+    if constant:
+        node = recorder.graph.const(value, kind.code) if kind is not dtypes.int64 or -(1 << 63) <= value < 1 << 63 else recorder.number(value)
+    else:
+        node = recorder.number(value)
+        if kind is dtypes.bool_:
+            node = recorder.graph.cast(node, "b1")
+    t = prim.wrap(node)
+    t._weak = True
+    return t
+
+
+def trace_body(op: Operator, args: Sequence[Any], constant: bool) -> Any:
+    """Runs the body on tensors of the graph being recorded: numbers become tensors, operands are promoted, half
+    precision is computed in float32.  Returns a tensor or a tuple of tensors."""
+    values = list(args)
+    for i, k in enumerate(op.kinds):
+        if k in (OPERAND, SCALAR) and isinstance(values[i], _NUMBERS):
+            values[i] = _number(values[i], constant)
+    narrow: dtype | None = None
+    if op.promoted:
+        operands = [values[i] for i in op.promoted if values[i] is not None]
+        flat = [t for v in operands for t in (v if isinstance(v, (list, tuple)) else (v,))]
+        common = result_type(flat)
+        if op.to == "float" and common.kind in "bui":
+            common = dtypes.get_default_dtype()
+        work = common
+        if common in (dtypes.bfloat16, dtypes.float16):
+            narrow, work = common, dtypes.float32
+        for i in op.promoted:
+            v = values[i]
+            if isinstance(v, (list, tuple)):
+                values[i] = [prim.cast(t, work) for t in v]
+            elif v is not None:
+                values[i] = prim.cast(v, work)
+    result = op.run_body(values)
+    if narrow is None:
+        return result
+    if isinstance(result, Tensor):
+        return prim.cast(result, narrow) if result._layout.dtype is dtypes.float32 else result
+    return tuple(prim.cast(t, narrow) if t._layout.dtype is dtypes.float32 else t for t in result)
+
+
+def _pick_strides(result: Tensor, inputs: Sequence[Layout]) -> tuple[int, ...]:
+    """The strides of a result: those of the operands where these agree on a dense order, otherwise row-major."""
+    natural = result._storage.pending.layout  # type: ignore[union-attr]
+    if result._layout is natural and not natural.contiguous:
+        return natural.strides
+    shape = result._layout.shape
+    full = [layout for layout in inputs if layout.shape == shape and layout.ndim > 1]
+    if full and not any(layout.contiguous for layout in full) and full[0].dense and all(x.strides == full[0].strides for x in full):
+        return full[0].strides
+    return contiguous_strides(shape)
+
+
+class OpPlan:
+    """How to run an operator on one signature: the layouts of the results and the plan that fills them."""
+
+    __slots__ = ("call", "layout", "layouts", "nbytes", "plan", "several")
+
+    def __init__(self, plan: Plan | None, layouts: tuple[Layout, ...], several: bool) -> None:
+        self.plan, self.layouts, self.several = plan, layouts, several
+        self.layout = layouts[0] if layouts else None
+        self.nbytes = layouts[0].span * layouts[0].itemsize if layouts else 0
+        self.call = None
+
+
+def _device(op: Operator, tensors: Sequence[Tensor]) -> device:
+    """The device of a call; raises RuntimeError when tensors with dimensions are on different ones."""
+    found = None
+    for t in tensors:
+        where = t._layout.device
+        if found is None or where is found:
+            found = where
+        elif devices.meta in (where, found) and (t._layout.ndim == 0 or where is devices.cpu or found is devices.cpu):
+            if any(x._layout.ndim and x._layout.device is devices.cpu for x in tensors):
+                raise RuntimeError(f"{op.name}: Expected all tensors to be on the same device, but found at least two devices, {found} and {where}!")
+            found = devices.meta
+        else:
+            raise RuntimeError(f"{op.name}: Expected all tensors to be on the same device, but found at least two devices, {found} and {where}!")
+    return found or devices.cpu
+
+
+def _placeholders(recorder: Recorder, args: Sequence[Any]) -> list[Any]:
+    """The arguments with every tensor replaced by one that stands for it in the graph."""
+    result: list[Any] = []
+    for a in args:
+        if isinstance(a, Tensor):
+            layout = a._layout
+            p = recorder.placeholder(layout if layout.device is devices.cpu else of(layout.dtype, devices.cpu, layout.shape, layout.strides))
+            p._weak = a._weak
+            result.append(p)
+        elif isinstance(a, (list, tuple)) and a and isinstance(a[0], Tensor):
+            result.append([_placeholders(recorder, [x])[0] for x in a])
+        else:
+            result.append(a)
+    return result
+
+
+def _build(op: Operator, args: Sequence[Any], tensors: Sequence[Tensor], target: Layout | None = None) -> OpPlan:
+    """Traces and plans a call; with ``target``, the result goes into the first argument."""
+    where = _device(op, tensors)
+    with Recorder() as recorder:
+        found = trace_body(op, _placeholders(recorder, args), False)
+        several = not isinstance(found, Tensor)
+        results = list(found) if several else [found]
+        if target is not None:
+            results[0] = _fit(op, results[0], target)
+        nodes = [prim.read(r) for r in results]
+    inputs = [t._layout for t in tensors]
+    outputs = []
+    for r, n in zip(results, nodes):
+        strides = target.strides if target is not None else _pick_strides(r, inputs)
+        outputs.append(Output(n, strides, 0 if target is not None else None))
+    layouts = tuple(of(r._layout.dtype, where, r._layout.shape, o.strides) for r, o in zip(results, outputs))
+    if where is devices.meta:
+        return OpPlan(None, layouts, several)
+    return OpPlan(make_plan(outputs, len(recorder.arguments)), layouts, several)
+
+
+def _fit(op: Operator, result: Tensor, target: Layout) -> Tensor:
+    """The result of an in-place form as the target can hold it; raises RuntimeError when it cannot."""
+    if result._layout.shape != target.shape:
+        raise RuntimeError(
+            f"{op.name}_: output with shape {list(target.shape)} doesn't match the broadcast shape {list(result._layout.shape)}"
+        )
+    check_cast(result._layout.dtype, target.dtype)
+    return prim.cast(result, target.dtype)
+
+
+def check_cast(source: dtype, target: dtype) -> None:
+    """Raises RuntimeError if a result of type ``source`` must not be written to ``target``."""
+    if _CATEGORY[source.kind] > _CATEGORY[target.kind]:
+        raise RuntimeError(f"result type {_TITLES.get(source.name, source.name)} can't be cast to the desired output type {_TITLES.get(target.name, target.name)}")
+
+
+_TITLES = {
+    "bool": "Bool", "uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int", "int64": "Long", "float16": "Half", "bfloat16": "BFloat16",
+    "float32": "Float", "float64": "Double", "complex64": "ComplexFloat", "complex128": "ComplexDouble",
+}  # fmt: skip
+
+
+# -- running -----------------------------------------------------------------------------------------
+
+
+def _execute(op: Operator, plan: OpPlan, tensors: Sequence[Tensor], numbers: list[Any]) -> Any:
+    outs = [empty(layout) for layout in plan.layouts]
+    if plan.plan is not None:
+        _run(op, plan.plan, [t._storage.ptr for t in outs], [address(t) for t in tensors], numbers)
+    if not plan.several:
+        return outs[0]
+    return tuple(outs) if op.returns is None else op.returns(*outs)
+
+
+def _run(op: Operator, plan: Plan, results: list[int], arguments: list[int], numbers: list[Any]) -> None:
+    try:
+        plan.run(results, arguments, numbers)
+    except KernelError as error:
+        raise ERRORS[error.code](op) from None
+
+
+def _signature(op: Operator, args: Sequence[Any]) -> tuple[list[Any], list[Tensor], list[Any]]:
+    """(key, tensors, run-time numbers) of a call."""
+    key: list[Any] = []
+    tensors: list[Tensor] = []
+    numbers: list[Any] = []
+    for a, kind in zip(args, op.kinds):
+        if isinstance(a, Tensor):
+            key.append(a._layout)
+            tensors.append(a)
+        elif a is None:
+            key.append(None)
+        elif kind in (OPERAND, SCALAR):
+            c = a.__class__
+            key.append(c)
+            if c is complex:
+                numbers += [a.real, a.imag]
+            elif c is float:
+                numbers.append(a)
+            else:
+                if not -(1 << 63) <= a < 1 << 63:
+                    if not 0 <= a < 1 << 64:
+                        raise RuntimeError(f"{op.name}: value cannot be converted to type int64_t without overflow: {a}")
+                    a -= 1 << 64
+                numbers.append(int(a))
+        elif kind == TENSORS:
+            key.append(tuple(t._layout for t in a))
+            tensors.extend(a)
+        else:
+            key.append(a.__class__)
+            key.append(_frozen(a))
+    return key, tensors, numbers
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return tuple((v.__class__, _frozen(v)) for v in value)
+    return value
+
+
+def _tensors(args: Sequence[Any]) -> list[Tensor]:
+    found: list[Tensor] = []
+    for a in args:
+        if isinstance(a, Tensor):
+            found.append(a)
+        elif isinstance(a, (list, tuple)):
+            found.extend(x for x in a if isinstance(x, Tensor))
+    return found
+
+
+def torch_function_of(value: Any) -> Any:
+    """The ``__torch_function__`` of a value that has its own, or None."""
+    cls = type(value)
+    if cls is Tensor or getattr(cls, "_plain", False):
+        return None
+    found = getattr(cls, "__torch_function__", None)
+    if found is None or getattr(found, "__func__", found) is _default_torch_function:
+        return None
+    return None if found is _disabled else found
+
+
+def _default_torch_function(cls: type, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    """The behaviour of a Tensor subclass that does not say otherwise: compute, and give results its type."""
+    special_before = _Disabled.depth
+    _Disabled.depth += 1
+    try:
+        result = func(*args, **(kwargs or {}))
+    finally:
+        _Disabled.depth = special_before
+    if cls is Tensor or getattr(func, "__name__", "") in _KEEP_TYPE:
+        return result
+    return _convert(result, cls)
+
+
+_KEEP_TYPE = frozenset({"__get__", "__set__", "grad", "data_ptr", "numpy", "tolist", "item"})
+
+
+class _Disabled:
+    depth = 0
+
+
+def _disabled(*args: Any, **kwargs: Any) -> Any:
+    return NotImplemented
+
+
+def _convert(result: Any, cls: type) -> Any:
+    if isinstance(result, Tensor) and type(result) is Tensor:
+        return result.as_subclass(cls)  # type: ignore[attr-defined]
+    if isinstance(result, (tuple, list)):
+        items = [_convert(r, cls) for r in result]
+        return type(result)(*items) if hasattr(result, "_fields") else type(result)(items)
+    return result
+
+
+def _overridden(public: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """Lets the subclass among the arguments handle a call; NotImplemented if there is none."""
+    if _Disabled.depth:
+        return NotImplemented
+    owners: list[Any] = []
+    for a in args:
+        for x in a if isinstance(a, (list, tuple)) else (a,):
+            cls = type(x)
+            if cls is not Tensor and isinstance(x, Tensor) or hasattr(cls, "__torch_function__") and not isinstance(x, (type, Tensor)):
+                found = getattr(cls, "__torch_function__", None)
+                if found is None or getattr(cls, "_plain", False) or found is _disabled:
+                    continue
+                if cls not in (type(o) for o in owners):
+                    at = next((i for i, o in enumerate(owners) if issubclass(cls, type(o))), len(owners))
+                    owners.insert(at, x)
+    if not owners:
+        return NotImplemented
+    types = tuple(type(o) for o in owners)
+    for o in owners:
+        result = type(o).__torch_function__(public, types, tuple(args), kwargs)
+        if result is not NotImplemented:
+            return result
+    raise TypeError(f"no implementation found for '{getattr(public, '__name__', public)}' on types that implement __torch_function__: {list(types)}")
+
+
+def dispatch(op: Operator, args: Sequence[Any], public: Any = None) -> Any:
+    """Calls an operator: ``args`` are all its arguments, in order."""
+    if special or any(a.__class__ is not Tensor and isinstance(a, Tensor) or hasattr(a, "__torch_function__") and not isinstance(a, Tensor) for a in args) or op.lists:
+        result = _overridden(public or op.function, args, {})
+        if result is not NotImplemented:
+            return result
+    if op.kind == "composite":
+        return _composite(op, args)
+    if op.kind == "view":
+        out = op.run_body(args)
+        tape.record_view(op, args, out)
+        return out
+    args = _plain(op, args)
+    tensors = _tensors(args)
+    wanted = grad_state.grad and op.differentiable and any(t._requires_grad for t in tensors)
+    if prim.tracing():
+        return _traced(op, args, wanted)
+    if op.kind == "eager":
+        for t in tensors:
+            materialize(t)
+        result = op.run_body(args)
+    else:
+        recorder = deferral()
+        if recorder.depth or any(t._storage.pending is not None for t in tensors):
+            return _deferred(op, args, wanted)
+        key, tensors, numbers = _signature(op, args)
+        k = tuple(key)
+        try:
+            plan = op.plans.get(k)
+        except TypeError:
+            raise TypeError(f"{op.name}(): an argument has a type that is not accepted: {[type(a).__name__ for a in args]}") from None
+        if plan is None:
+            if len(op.plans) >= _LIMIT:
+                op.plans.clear()
+            plan = op.plans[k] = _build(op, args, tensors)
+        result = _execute(op, plan, tensors, numbers)
+    if wanted and op.derivative is not None:
+        tape.record(op, args, result)
+    return result
+
+
+def _plain(op: Operator, args: Sequence[Any]) -> Sequence[Any]:
+    """Checks the kinds of arguments, and makes numpy's numbers Python's."""
+    result = None
+    for i, (a, kind) in enumerate(zip(args, op.kinds)):
+        if kind == STATIC or a is None or a.__class__ is Tensor or isinstance(a, Tensor):
+            continue
+        if kind == TENSORS:
+            if not isinstance(a, (list, tuple)) or not all(isinstance(t, Tensor) for t in a):
+                if isinstance(a, (list, tuple)):
+                    bad = next(t for t in a if not isinstance(t, Tensor))
+                    raise TypeError(f"{op.name}(): expected Tensor as element in argument '{op.params[i]}', but got {type(bad).__name__}")
+                raise TypeError(f"{op.name}(): argument '{op.params[i]}' must be tuple of Tensors, not {type(a).__name__}")
+            continue
+        if kind in (OPERAND, SCALAR) and a.__class__ in _NUMBERS:
+            continue
+        if kind in (OPERAND, SCALAR) and isinstance(a, (np.generic, *_NUMBERS)):
+            result = list(args) if result is None else result
+            result[i] = a.item() if isinstance(a, np.generic) else int(a) if isinstance(a, int) else float(a)  # type: ignore[arg-type]
+            continue
+        what = "Tensor" if kind not in (SCALAR,) else "Number"
+        raise TypeError(f"{op.name}(): argument '{op.params[i]}' (position {i + 1}) must be {what}, not {type(a).__name__}")
+    return args if result is None else result
+
+
+def _composite(op: Operator, args: Sequence[Any]) -> Any:
+    if op._derivative is None:
+        return op.run_body(args)
+    wanted = grad_state.grad and any(t._requires_grad for t in _tensors(args))
+    if not wanted:
+        return op.run_body(args)
+    grad_state.grad = False
+    try:
+        result = op.run_body(args)
+    finally:
+        grad_state.grad = True
+    tape.record(op, args, result)
+    return result
+
+
+def _traced(op: Operator, args: Sequence[Any], wanted: bool) -> Any:
+    """A call inside of the body of another operator that is being traced."""
+    if op.kind == "eager":
+        raise RuntimeError(f"{op.name} works on memory and cannot be part of a fused operator")
+    own = wanted and op._derivative is not None
+    if own:
+        grad_state.grad = False
+    try:
+        result = trace_body(op, args, True)
+    finally:
+        if own:
+            grad_state.grad = True
+    if own:
+        tape.record(op, args, result)
+    return result if isinstance(result, Tensor) or op.returns is None else op.returns(*result)
+
+
+def _deferred(op: Operator, args: Sequence[Any], wanted: bool) -> Any:
+    """Records a call in this thread's deferred graph."""
+    recorder = deferral()
+    if recorder.full():
+        recorder.flush()
+    before = grad_state.grad
+    grad_state.grad = False
+    try:
+        with recorder:
+            result = trace_body(op, args, False)
+            if isinstance(result, Tensor):
+                result = _own(result)
+            else:
+                result = tuple(_own(r) for r in result)
+    finally:
+        grad_state.grad = before
+    if wanted and op.derivative is not None:
+        tape.record(op, args, result)
+    return result if isinstance(result, Tensor) or op.returns is None else op.returns(*result)
+
+
+def _own(result: Tensor) -> Tensor:
+    """A result with a storage of its own (a body may return an argument, or a view)."""
+    pending = result._storage.pending
+    if pending is not None and result._layout is pending.layout and not result._requires_grad:
+        return prim.wrap(prim.read(result), pending.layout.strides)
+    return prim.wrap(prim.read(result))
+
+
+# -- in place and out= -------------------------------------------------------------------------------
+
+
+def dispatch_inplace(op: Operator, args: Sequence[Any], public: Any = None) -> Tensor:
+    """Calls an operator so that the result replaces the value of the first argument, which it returns."""
+    target: Tensor = args[0]
+    if special or any(isinstance(a, Tensor) and a.__class__ is not Tensor for a in args):
+        result = _overridden(public, args, {})
+        if result is not NotImplemented:
+            return result  # type: ignore[no-any-return]
+    args = _plain(op, args)
+    tensors = _tensors(args)
+    layout = target._layout
+    node = None
+    if grad_state.grad and any(t._requires_grad for t in tensors):
+        if op.derivative is not None:
+            node = tape.before_inplace(op, args)
+        elif target._requires_grad:
+            node = tape.before_inplace(_detached_write(op), args)
+    if layout.overlapping and layout.numel > 1:
+        raise RuntimeError(
+            f"{op.name}_: unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
+            "Please clone() the tensor before performing the operation."
+        )
+    if prim.tracing() or deferral().depth or any(t._storage.pending is not None for t in tensors):
+        _write_deferred(op, args, target)
+    else:
+        _settle(target)
+        args = [a.clone() if isinstance(a, Tensor) and i and _overlaps(target, a) else a for i, a in enumerate(args)]  # type: ignore[attr-defined]
+        key, tensors, numbers = _signature(op, args)
+        k = ("in place", *key)
+        plan = op.plans.get(k)
+        if plan is None:
+            if len(op.plans) >= _LIMIT:
+                op.plans.clear()
+            plan = op.plans[k] = _build(op, args, tensors, layout)
+        if plan.plan is not None:
+            _run(op, plan.plan, [0], [address(t) for t in tensors], numbers)
+    target._storage.version += 1
+    if node is not None:
+        tape.after_inplace(node, target)
+    return target
+
+
+def _detached_write(op: Operator) -> Operator:
+    raise RuntimeError(f"{op.name}_: the operator has no derivative; call it under no_grad() or on a detached tensor")
+
+
+def _settle(target: Tensor) -> None:
+    """Runs the deferred graph if it still has to read the memory that is about to be written."""
+    recorder = deferral()
+    if recorder.arguments and recorder.reads(target._storage):
+        recorder.flush()
+
+
+def _overlaps(target: Tensor, other: Tensor) -> bool:
+    """Whether writing ``target`` element by element could change elements of ``other`` that are read later."""
+    if target._storage is not other._storage:
+        return False
+    return target._layout is not other._layout or target._offset != other._offset
+
+
+def _write_deferred(op: Operator, args: Sequence[Any], target: Tensor) -> None:
+    recorder = prim.current() if prim.tracing() else deferral()
+    before = grad_state.grad
+    grad_state.grad = False
+    try:
+        with recorder:
+            result = _fit(op, trace_body(op, args, prim.tracing() and recorder is not deferral()), target._layout)
+            prim.write(target, prim.read(result))
+    finally:
+        grad_state.grad = before
+    if target._storage.pending is not None:
+        target._key = None
+
+
+def dispatch_out(op: Operator, args: Sequence[Any], out: Any) -> Any:
+    """Calls an operator with its results written to ``out`` (resized if it has another shape)."""
+    outs = out if isinstance(out, (tuple, list)) else (out,)
+    for o in outs:
+        if not isinstance(o, Tensor):
+            raise TypeError(f"{op.name}(): argument 'out' must be Tensor, not {type(o).__name__}")
+    if grad_state.grad and any(t._requires_grad for t in [*_tensors(args), *outs]):
+        raise RuntimeError(f"{op.name}(): functions with out=... arguments don't support automatic differentiation, but one of the arguments requires grad.")
+    result = dispatch(op, args)
+    results = (result,) if isinstance(result, Tensor) else result
+    if len(results) != len(outs):
+        raise TypeError(f"{op.name}(): expected {len(results)} tensors in out, got {len(outs)}")
+    for r, o in zip(results, outs):
+        check_cast(r._layout.dtype, o._layout.dtype)
+        if o._layout.device is not r._layout.device:
+            raise RuntimeError(f"{op.name}(): Expected out tensor to have device {r._layout.device}, but got {o._layout.device} instead")
+    for r, o in zip(results, outs):
+        resize_output(o, r._layout)
+        o.copy_(r)  # type: ignore[attr-defined]
+    return out if isinstance(result, Tensor) or op.returns is None else op.returns(*outs)
+
+
+def resize_output(out: Tensor, wanted: Layout) -> None:
+    """Gives ``out`` the shape of a result, as PyTorch does for ``out=``."""
+    if out._layout.shape != wanted.shape:
+        out.resize_(wanted.shape)  # type: ignore[attr-defined]
+
+
+# -- public forms ------------------------------------------------------------------------------------
+
+_HOT = """
+def {name}({signature}):
+    if {plain}:
+        try:
+            plan = hot[{keys}]
+        except (KeyError, AttributeError):
+            return dispatch(op, ({arguments}), {name})
+        if not special and not tracing:
+            ptr = allocate(plan.nbytes)
+            if plan.call(ptr, {addresses}):
+                return dispatch(op, ({arguments}), {name})
+            storage = Storage(ptr, plan.nbytes)
+            t = new(Tensor)
+            t._layout = t._key = plan.layout
+            t._storage = storage
+            t._offset = 0
+            if ({grads}) and grad_state.grad:
+                record(op, ({arguments}), t)
+            return t
+    {out}return dispatch(op, ({arguments}), {name})
+"""
+_COLD = """
+def {name}({signature}):
+    {out}return dispatch(op, ({arguments}), {name})
+"""
+_INPLACE = """
+def {name}({signature}):
+    return dispatch_inplace(op, ({arguments}), {name})
+"""
+
+
+class _HotPlan:
+    """What the hot path needs of a plan of one kernel."""
+
+    __slots__ = ("call", "layout", "nbytes")
+
+    def __init__(self, call: Callable[..., int], layout: Layout, nbytes: int) -> None:
+        self.call, self.layout, self.nbytes = call, layout, nbytes
+
+
+class _HotTable(dict):  # type: ignore[type-arg]
+    """Plans by the keys of the tensors alone (all other arguments at their defaults).  A key that is not there is
+    planned here if the call is a plain one; KeyError sends it the long way."""
+
+    def __init__(self, op: Operator, tensors: int, rest: tuple[Any, ...]) -> None:
+        self.op, self.tensors, self.rest = op, tensors, rest
+
+    def __missing__(self, key: Any) -> _HotPlan:
+        layouts = key if self.tensors > 1 else (key,)
+        if special or any(k is None or k.device is not devices.cpu or k.numel == 0 for k in layouts):
+            raise KeyError(key)
+        stand_ins = [make(Storage(0, 0), k) for k in layouts]
+        full, tensors, _ = _signature(self.op, [*stand_ins, *self.rest])
+        k = tuple(full)
+        plan = self.op.plans.get(k)
+        if plan is None:
+            plan = self.op.plans[k] = _build(self.op, [*stand_ins, *self.rest], tensors)
+        if plan.plan is None or plan.plan.single is None or plan.several or plan.plan.scalar_order or plan.plan.order != tuple(range(self.tensors + 1)):
+            raise KeyError(key)
+        if len(self) >= _LIMIT:
+            self.clear()
+        found = self[key] = _HotPlan(plan.plan.single, plan.layout, plan.nbytes)
+        return found
+
+
+def finish(
+    op: Operator, *, method: bool, function: bool, inplace: bool, out: bool, aliases: tuple[str, ...], namespace: str
+) -> None:
+    """Makes the public forms of an operator and attaches the methods to ``Tensor``."""
+    op.function = _public(op, op.name, out and op.kind != "view", _HOT)
+    op.namespace = namespace if function else ""  # type: ignore[attr-defined]
+    op.aliases = aliases  # type: ignore[attr-defined]
+    for name in (op.name, *aliases):
+        if method:
+            form = _public(op, name, False, _HOT if op.kind == "kernel" else _COLD, method=True)
+            setattr(Tensor, name, form)
+        if inplace:
+            form = _public(op, name + "_", False, _INPLACE, method=True)
+            setattr(Tensor, name + "_", form)
+            if name == op.name:
+                op.inplace = form
+
+
+def _public(op: Operator, name: str, out: bool, template: str, method: bool = False) -> Callable[..., Any]:
+    """A function with the operator's signature that dispatches."""
+    defaults: dict[str, Any] = {}
+    words: list[str] = []
+    keyword = False
+    params = list(op.signature.parameters.values())
+    names = ["self" if method and i == 0 else p.name for i, p in enumerate(params)]
+    for p, n in zip(params, names):
+        if p.kind is inspect.Parameter.KEYWORD_ONLY and not keyword:
+            words.append("*")
+            keyword = True
+        if p.default is inspect.Parameter.empty:
+            words.append(n)
+        else:
+            defaults["_d_" + n] = p.default
+            words.append(f"{n}=_d_{n}")
+    if out:
+        words += (["*"] if not keyword else []) + ["out=None"]
+    count = next((i for i, k in enumerate(op.kinds) if k not in (records.TENSOR, OPERAND)), len(params))
+    arguments = ", ".join(names) + ("," if names else "")
+    fill = {
+        "name": "form", "signature": ", ".join(words), "arguments": arguments,
+        "out": f"if out is not None:\n        return dispatch_out(op, ({arguments}), out)\n    " if out else "",
+    }  # fmt: skip
+    rest = params[count:]
+    space: dict[str, Any] = {
+        "op": op, "dispatch": dispatch, "dispatch_out": dispatch_out, "dispatch_inplace": dispatch_inplace, "special": special,
+        "tracing": prim._stack, "allocate": memory.allocate, "Storage": Storage, "new": Tensor.__new__, "Tensor": Tensor,
+        "grad_state": grad_state, "record": tape.record, **defaults,
+    }  # fmt: skip
+    if template is _HOT:
+        if op.kind == "kernel" and 1 <= count <= 3 and all(p.default is not inspect.Parameter.empty for p in rest) and not op.lists:
+            tensors = names[:count]
+            space["hot"] = op.hot = op.hot if isinstance(op.hot, _HotTable) else _HotTable(op, count, tuple(p.default for p in rest))
+            conditions = [f"{n} is _d_{n}" for n in names[count:]] + (["out is None"] if out else [])
+            fill["plain"] = " and ".join(conditions) or "True"
+            fill["keys"] = ", ".join(f"{n}._key" for n in tensors)
+            fill["addresses"] = ", ".join(f"{n}._storage.ptr + {n}._offset * {n}._layout.itemsize" for n in tensors)
+            fill["grads"] = " or ".join(f"{n}._requires_grad" for n in tensors) if op.differentiable else "False"
+        else:
+            template = _COLD
+    exec(compile(template.format(**fill), f"<{op.name}>", "exec"), space)  # noqa: S102 - our own text, from our own signatures
+    form: Callable[..., Any] = space["form"]
+    form.__name__ = form.__qualname__ = name
+    form.__doc__ = op.__doc__
+    form.__module__ = "torch" if not method else "torch.Tensor"
+    form.operator = op  # type: ignore[attr-defined]
+    return form
+
+
+records.finish = finish

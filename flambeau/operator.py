@@ -1,0 +1,155 @@
+"""The operator record: everything that is known of an operator, in one place.
+
+An operator is a Python function with PyTorch's signature, decorated::
+
+    @operator(promote=("input", "other"), inplace=True)
+    def mul(input: Tensor, other: Operand) -> Tensor:
+        '''...'''
+        return prim.apply("mul", input, other)
+
+    @mul.derivative("input:other", "other:input")
+    def _(ctx, grad): ...
+
+The annotations of its parameters say what they are: ``Tensor``, ``Tensor | None``, ``Tensors`` (a list of them), ``Operand`` (a
+tensor, or a number given at run time), ``Scalar`` (a number given at run time); anything else is static: its value is part of the plan.
+
+Kinds: "kernel" (the body is traced once for each signature, fused and compiled; the default), "view" (the body
+returns a tensor over the same storage), "composite" (the body just calls other operators, each of which is recorded
+and planned by itself), "eager" (the body works on memory).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from .tensor import Tensor
+
+__all__ = ["OPERATORS", "Derivative", "Operand", "Operator", "Scalar", "Tensors", "operator"]
+
+Scalar = Any  # int | float | bool | complex, given at run time
+Operand = Any  # Tensor | Scalar
+Tensors = Sequence[Tensor]
+
+OPERATORS: dict[str, Operator] = {}
+
+TENSOR, OPTIONAL, OPERAND, TENSORS, SCALAR, STATIC = range(6)
+_KINDS = {
+    "Tensor": TENSOR, "Tensor | None": OPTIONAL, "Operand": OPERAND, "Operand | None": OPERAND, "Tensors": TENSORS, "Scalar": SCALAR,
+    "Scalar | None": SCALAR,
+}  # fmt: skip
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Derivative:
+    """How to differentiate an operator.
+
+    ``saves`` names the parameters (and "result") whose values ``fn(ctx, *grads)`` reads; "a:b" saves a only if the
+    gradient of b is wanted.  ``fn`` returns the gradient of each tensor parameter, in order (a list for a list).
+    """
+
+    __slots__ = ("fn", "saves")
+
+    def __init__(self, saves: tuple[str, ...], fn: Callable[..., Any]) -> None:
+        self.saves, self.fn = saves, fn
+
+
+class Operator:
+    """See the module; ``name`` is PyTorch's."""
+
+    def __init__(self, name: str, body: Callable[..., Any], kind: str, promote: tuple[str, ...], to: str | None, returns: Any) -> None:
+        self.name = name
+        self.body = body
+        self.kind = kind
+        self.promote = promote
+        self.to = to
+        self.returns = returns
+        self.signature = inspect.signature(body)
+        self.params: tuple[str, ...] = tuple(self.signature.parameters)
+        self.kinds: tuple[int, ...] = tuple(
+            _KINDS.get(str(p.annotation), STATIC) for p in self.signature.parameters.values()
+        )
+        self.tensors = tuple(i for i, k in enumerate(self.kinds) if k in (TENSOR, OPTIONAL, OPERAND, TENSORS))
+        self.lists = frozenset(i for i, k in enumerate(self.kinds) if k == TENSORS)
+        self.promoted = tuple(self.params.index(p) for p in promote)
+        self.plans: dict[Any, Any] = {}
+        self.hot: dict[Any, Any] = {}
+        self._derivative: Derivative | None = None
+        self.differentiable = True
+        self.function: Callable[..., Any] = body
+        self.batching: Callable[..., Any] | None = None
+        self.forward_rule: Callable[..., Any] | None = None
+        self.samples: Callable[[], Any] | None = None
+        self.reference: Callable[..., Any] | None = None
+        self.inplace: Callable[..., Any] | None = None
+
+        self._positional = sum(p.kind is not inspect.Parameter.KEYWORD_ONLY for p in self.signature.parameters.values())
+
+    def __repr__(self) -> str:
+        return f"<operator {self.name}>"
+
+    def run_body(self, args: Sequence[Any]) -> Any:
+        """Calls the body with all arguments, in the order of ``params``."""
+        n = self._positional
+        return self.body(*args[:n], **dict(zip(self.params[n:], args[n:])))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **kwargs)
+
+    @property
+    def derivative(self) -> Derivative | None:
+        """The derivative given, the automatic one of a body made of operators, or None."""
+        if self._derivative is None and self.differentiable and self.kind == "kernel" and derive is not None:
+            self._derivative = derive(self)
+        return self._derivative
+
+    def gradient(self, *saves: str) -> Callable[[F], F]:
+        """Decorator: gives the derivative."""
+
+        def keep(fn: F) -> F:
+            self._derivative = Derivative(saves, fn)
+            return fn
+
+        return keep
+
+    def without_gradient(self) -> Operator:
+        """Says that the results do not depend on the arguments differentiably."""
+        self.differentiable = False
+        return self
+
+
+derive: Callable[[Operator], Derivative] | None = None
+"""Makes the derivative of a body that is made of operators; set by ``autograd``, which stands above this file."""
+
+
+def operator(
+    *, name: str | None = None, kind: str = "kernel", promote: tuple[str, ...] = (), to: str | None = None, method: bool = True,
+    function: bool = True, inplace: bool = False, out: bool = True, differentiable: bool = True, aliases: Sequence[str] = (),
+    returns: Any = None, namespace: str = "torch", attach: Callable[..., None] | None = None,
+) -> Callable[[Callable[..., Any]], Operator]:  # fmt: skip
+    """Registers an operator; see the module.
+
+    ``promote`` names the parameters that are brought to one element type; ``to`` is "float" if integers become the
+    default floating type.  ``method``, ``function``, ``inplace`` and ``out`` say which forms exist; ``aliases`` are other names
+    of all of them.  ``returns`` is the named tuple of several results.  ``namespace`` is where the function is public.
+    """
+
+    def register(body: Callable[..., Any]) -> Operator:
+        op = Operator(name or body.__name__, body, kind, promote, to, returns)
+        op.differentiable = differentiable
+        op.__doc__ = body.__doc__
+        op.__module__ = body.__module__
+        if op.name in OPERATORS:
+            raise ValueError(f"operator {op.name!r} is defined twice")
+        OPERATORS[op.name] = op
+        assert finish is not None
+        finish(op, method=method, function=function, inplace=inplace, out=out, aliases=tuple(aliases), namespace=namespace)
+        return op
+
+    return register
+
+
+finish: Callable[..., None] | None = None
+"""Makes the public forms of an operator; set by ``call.py``, which stands above this file."""

@@ -21,9 +21,11 @@ from typing import Any
 
 import numpy as np
 
+from . import dtype as dtypes
 from .device import device
 from .template import mersenne as layout
 from .template.random import kernel
+from .tensor import Tensor, address, contiguous, numpy_view
 
 __all__ = [
     "DEFAULT_SEED", "STATE_SIZE", "Generator", "default_generator", "fill_bernoulli", "fill_bernoulli_each",
@@ -104,6 +106,24 @@ class Generator:
             return ctypes.c_uint64.from_address(self._address + layout.SEED).value
 
     # -- states ----------------------------------------------------------------------------------
+    def get_state(self) -> Tensor:
+        """The state as a uint8 tensor of 5056 elements, in PyTorch's format."""
+        state = contiguous(dtypes.uint8, (STATE_SIZE,), device("cpu"))
+        ctypes.memmove(address(state), self.state_bytes(), STATE_SIZE)
+        return state
+
+    def set_state(self, new_state: Tensor) -> Generator:
+        """Continues from a state that ``get_state`` (or PyTorch's) returned; returns the generator.
+
+        Raises TypeError for other than uint8 tensors, RuntimeError for one that holds no state.
+        """
+        if not isinstance(new_state, Tensor):
+            raise TypeError(f"set_state: expected a torch.ByteTensor, but got {type(new_state).__name__}")
+        if new_state.dtype is not dtypes.uint8:
+            raise TypeError(f"set_state: RNG state must be a torch.ByteTensor, but got one of {new_state.dtype}")
+        self.set_state_bytes(numpy_view(new_state).tobytes())
+        return self
+
     def state_bytes(self) -> bytes:
         """The state in PyTorch's format of 5056 bytes."""
         with self._lock:

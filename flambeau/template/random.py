@@ -34,6 +34,7 @@ from ..target.emit import new_module
 from ..target.isa import ISA
 from ..target.scalar import MEMORY_TYPE, cast
 from .flow import Flow, function
+from .implicit import dirichlet_gradient, gamma_gradient
 from .mersenne import (
     COUNT,
     F32,
@@ -533,6 +534,8 @@ KERNELS: dict[str, tuple[Writer, tuple[type, ...]]] = {
     "binomial": (binomial, (_POINTER, _POINTER, _POINTER, _POINTER, _INTEGER)),
     "gamma": (gamma, (_POINTER, _POINTER, _POINTER, _INTEGER)),
     "dirichlet": (dirichlet, (_POINTER, _POINTER, _POINTER, _POINTER, _INTEGER, _INTEGER)),
+    "gamma_gradient": (gamma_gradient, (_POINTER, _POINTER, _POINTER, _INTEGER)),
+    "dirichlet_gradient": (dirichlet_gradient, (_POINTER, _POINTER, _POINTER, _POINTER, _INTEGER)),
     "multinomial": (multinomial, (_POINTER, _POINTER, _POINTER, _POINTER, _INTEGER, _INTEGER, _INTEGER)),
     "rrelu": (rrelu, (_POINTER, _POINTER, _POINTER, _POINTER, _INTEGER, _REAL, _REAL)),
 }

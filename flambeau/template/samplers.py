@@ -24,13 +24,13 @@ from ..target.scalar import cast
 from .flow import Flow, function
 from .mersenne import COUNT, F32, F64, I64, OUT, PTR, STATE, get, libm, next_normal, next_uniform, put
 
-__all__ = ["binomial", "dirichlet", "gamma", "multinomial", "poisson", "rrelu"]
+__all__ = ["Maths", "binomial", "dirichlet", "gamma", "multinomial", "poisson", "rrelu", "until"]
 
 _TINY = {"f32": 2.0**-126, "f64": 2.0**-1022}
 _THIRD = struct.unpack("f", struct.pack("f", 1 / 3))[0]  # the stream's gamma numbers use 1/3 in single precision
 
 
-def _until(b: Flow, body: Callable[[], Val]) -> None:
+def until(b: Flow, body: Callable[[], Val]) -> None:
     """Repeats ``body`` until the condition that it returns holds."""
     again, done = b.label("again"), b.label("accepted")
     b.br(again)
@@ -56,7 +56,7 @@ def _number(value: float) -> Val:
     return Val(float_const(value, F64), F64)
 
 
-class _Maths:
+class Maths:
     """Arithmetic of doubles with Python numbers mixed in."""
 
     def __init__(self, b: Flow) -> None:
@@ -121,7 +121,7 @@ def _any_outside(b: Flow, count: Val, inside: Callable[[Val], Val]) -> Val:
 
 
 def _poisson_small(b: Flow, isa: ISA, state: Val, rate: Val, product: Val, number: Val) -> Val:
-    m = _Maths(b)
+    m = Maths(b)
     limit = libm(b, "exp", b.fneg(rate))
     b.store(b.const(F64, 1), product, 8)
     b.store(b.const(F64, -1), number, 8)
@@ -132,12 +132,12 @@ def _poisson_small(b: Flow, isa: ISA, state: Val, rate: Val, product: Val, numbe
         b.store(m.add(b.load(F64, number, 8), 1), number, 8)
         return _not(b, m.is_("ogt", left, limit))
 
-    _until(b, body)
+    until(b, body)
     return b.load(F64, number, 8)
 
 
 def _poisson_big(b: Flow, isa: ISA, state: Val, rate: Val, accepted: Val, number: Val) -> Val:
-    m = _Maths(b)
+    m = Maths(b)
     root, log_rate = m.sqrt(rate), m.log(rate)
     slope = m.add(0.931, m.mul(2.53, root))
     width = m.add(-0.059, m.mul(0.02483, slope))
@@ -162,7 +162,7 @@ def _poisson_big(b: Flow, isa: ISA, state: Val, rate: Val, accepted: Val, number
             b.store(b.cast("zext", m.is_("ole", left, right), I64), accepted, 8)
         return b.icmp("ne", b.load(I64, accepted, 8), 0)
 
-    _until(b, body)
+    until(b, body)
     return b.load(F64, number, 8)
 
 
@@ -170,7 +170,7 @@ def poisson(module: Module, isa: ISA, code: str) -> None:
     """``poisson(state, out, rates, count)``: 1, and nothing drawn, if a rate is negative or NaN."""
 
     def write(b: Flow, state: Val, out: Val, rates: Val, count: Val) -> None:
-        m = _Maths(b)
+        m = Maths(b)
         first, second = (b.alloca(F64, align=8) for _ in range(2))
         bad = _any_outside(b, count, lambda i: m.is_("oge", get(b, code, "f64", rates, i), 0))
         with b.loop(0, b.select(b.icmp("eq", bad, 0), count, b.i64(0))) as loop:
@@ -204,7 +204,7 @@ _STIRLING = (
 
 def _stirling(b: Flow, isa: ISA, k: Val) -> Val:
     def write(b: Flow, k: Val) -> None:
-        m = _Maths(b)
+        m = Maths(b)
 
         def table() -> list[Val]:
             value = b.const(F64, _STIRLING[9])
@@ -225,7 +225,7 @@ def _stirling(b: Flow, isa: ISA, k: Val) -> Val:
 
 
 def _binomial_small(b: Flow, isa: ISA, state: Val, n: Val, p: Val, total: Val, number: Val) -> Val:
-    m = _Maths(b)
+    m = Maths(b)
     log_failure = libm(b, "log1p", b.fneg(p))
     b.store(b.const(F64, 0), total, 8)
     b.store(b.const(F64, -1), number, 8)
@@ -237,12 +237,12 @@ def _binomial_small(b: Flow, isa: ISA, state: Val, n: Val, p: Val, total: Val, n
         b.store(m.add(b.load(F64, number, 8), 1), number, 8)
         return m.is_("ogt", reached, n)
 
-    _until(b, body)
+    until(b, body)
     return b.load(F64, number, 8)
 
 
 def _binomial_big(b: Flow, isa: ISA, code: str, state: Val, n: Val, p: Val, accepted: Val, number: Val) -> Val:
-    m = _Maths(b)
+    m = Maths(b)
 
     def narrow(value: Val) -> Val:
         return m.rounded(value, code)
@@ -282,7 +282,7 @@ def _binomial_big(b: Flow, isa: ISA, code: str, state: Val, n: Val, p: Val, acce
             b.store(b.cast("zext", m.is_("ole", left, right), I64), accepted, 8)
         return b.icmp("ne", b.load(I64, accepted, 8), 0)
 
-    _until(b, body)
+    until(b, body)
     return b.load(F64, number, 8)
 
 
@@ -293,7 +293,7 @@ def binomial(module: Module, isa: ISA, code: str) -> None:
     """
 
     def write(b: Flow, state: Val, out: Val, numbers: Val, chances: Val, count: Val) -> None:
-        m = _Maths(b)
+        m = Maths(b)
         first, second = (b.alloca(F64, align=8) for _ in range(2))
         with b.loop(0, count) as loop:
             n, p = get(b, code, "f64", numbers, loop.index), get(b, code, "f64", chances, loop.index)
@@ -333,7 +333,7 @@ def _gamma(b: Flow, isa: ISA, state: Val, shape: Val, code: str) -> Val:
     """
 
     def write(b: Flow, state: Val, shape: Val) -> None:
-        m = _Maths(b)
+        m = Maths(b)
         accepted, number = b.alloca(I64, align=8), b.alloca(F64, align=8)
 
         def constant() -> list[Val]:
@@ -355,7 +355,7 @@ def _gamma(b: Flow, isa: ISA, state: Val, shape: Val, code: str) -> Val:
                 return m.is_("ogt", m.add(1, m.mul(c, x)), 0)
 
             def body() -> Val:
-                _until(b, positive)
+                until(b, positive)
                 x = b.load(F64, number, 8)
                 y = m.add(1, m.mul(c, x))
                 v = m.mul(m.mul(y, y), y)
@@ -369,7 +369,7 @@ def _gamma(b: Flow, isa: ISA, state: Val, shape: Val, code: str) -> Val:
                 b.store(m.mul(m.mul(scale, d), v), number, 8)
                 return b.icmp("ne", b.load(I64, accepted, 8), 0)
 
-            _until(b, body)
+            until(b, body)
             return [b.load(F64, number, 8)]
 
         b.ret(b.choose(m.is_("ogt", shape, 0), draw, constant)[0])
@@ -494,7 +494,7 @@ def rrelu(module: Module, isa: ISA, code: str) -> None:
     source = "f64" if code == "f64" else "f32"
 
     def write(b: Flow, state: Val, out: Val, values: Val, noise: Val, count: Val, low: Val, high: Val) -> None:
-        m = _Maths(b)
+        m = Maths(b)
         low, high = (m.rounded(v, source) for v in (low, high))
         width = m.sub(high, low)
         with b.loop(0, count) as loop:

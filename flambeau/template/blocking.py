@@ -36,11 +36,11 @@ class Cut:
     inner_panels: int
     outer_panels: int
     splits: int
-    """Parts of k that are summed separately, then together in order."""
+    """Parts of the inner dimension that are summed separately, then together in order."""
     span: int
-    """Values of k in a part."""
+    """Units in a part."""
     kc: int
-    """Values of k in a block."""
+    """Units in a block."""
     sequential: int
     """Matrices of the batch taken one after another; the others are chunks."""
     together: int
@@ -66,47 +66,49 @@ def _ceil(a: int, b: int) -> int:
     return -(-a // b)
 
 
-def k_block(k: int, num: Number, blk: Blocking) -> int:
-    """Values of k in a block: a panel of each operand within the first-level cache, or close to it."""
-    most = cpu.cache_sizes().l1 * 3 // 4 // (blk.pitch * num.unit_bytes) * num.depth
+def unit_block(units: int, num: Number, blk: Blocking) -> int:
+    """Units in a block: a panel of A fits into the first-level cache with some room."""
+    most = cpu.cache_sizes().l1 * 3 // 4 // (blk.pitch * num.unit_bytes)
     most = min(max(most, 64), 1024)
-    blocks = _ceil(max(k, 1), most)
-    return _ceil(_ceil(max(k, 1), blocks), 8) * 8
+    blocks = _ceil(max(units, 1), most)
+    return _ceil(_ceil(max(units, 1), blocks), 8) * 8
 
 
-def cut(batch: int, m: int, n: int, k: int, num: Number, blk: Blocking) -> Cut:
-    """Chooses the blocks of ``batch`` products of m x k by k x n."""
+def cut(batch: int, m: int, n: int, units: int, num: Number, blk: Blocking, inner_b: bool | None = None) -> Cut:
+    """Chooses the blocks of ``batch`` contractions of m rows by n columns over ``units``.
+
+    ``inner_b`` says which operand is the inner one; by default it is the larger.
+    """
     caches = cpu.cache_sizes()
     rows, cols = _ceil(m, blk.rows), _ceil(n, blk.columns)
-    work = 2 * m * n * max(k, 1)
+    work = 2 * m * n * max(units, 1) * num.depth
     batch = max(batch, 1)
-    kc = k_block(k, num, blk)
-    inner_b = m < n  # the smaller operand is the outer one
+    kc = unit_block(units, num, blk)
+    if inner_b is None:
+        inner_b = m < n
     inner, outer = (cols, rows) if inner_b else (rows, cols)
-    inner_bytes = (blk.columns if inner_b else blk.pitch) * kc // num.depth * num.unit_bytes
+    inner_bytes = (blk.columns if inner_b else blk.pitch) * kc * num.unit_bytes
     inner_room = max(1, caches.l2 // 4 // inner_bytes)
     parallel = work * batch > STAY
     if work <= SMALL:
         inner_blocks = _ceil(inner, inner_room)
-        return Cut(inner_b, False, inner_blocks, 1, inner, outer, 1, max(k, 1), kc, 1, batch, parallel)
+        return Cut(inner_b, False, inner_blocks, 1, inner, outer, 1, max(units, 1), kc, 1, batch, parallel)
     # inner blocks no larger than the cache and small enough to make chunks for many threads
-    per_block = min(
-        inner_room, max(1, inner // CHUNKS, (128 if inner_b else 56) // (blk.columns if inner_b else blk.rows))
-    )
+    width = blk.columns if inner_b else blk.rows
+    per_block = min(inner_room, max(1, inner // CHUNKS, (128 if inner_b else 56) // width))
     inner_blocks = _ceil(inner, per_block)
     tiles_room = max(1, caches.l2 // 4 // (per_block * blk.rows * blk.columns * num.acc_bytes))
     wanted = max(1, CHUNKS // (inner_blocks * batch))
-    outer_room = outer if k <= kc else tiles_room
-    unit = blk.rows if inner_b else blk.columns
-    outer_blocks = max(_ceil(outer, outer_room), min(wanted, outer * unit // 256), 1)
+    outer_room = outer if units <= kc else tiles_room
+    outer_width = blk.rows if inner_b else blk.columns
+    outer_blocks = max(_ceil(outer, outer_room), min(wanted, outer * outer_width // 256), 1)
     splits = 1
-    if inner_blocks * outer_blocks * batch < 16 and k >= 4 * kc:
-        splits = min(16 // (inner_blocks * outer_blocks * batch) + 1, k // (2 * kc))
-    span = _ceil(_ceil(k, splits), kc) * kc
-    splits = _ceil(k, span)
+    if inner_blocks * outer_blocks * batch < 16 and units >= 4 * kc:
+        splits = min(16 // (inner_blocks * outer_blocks * batch) + 1, units // (2 * kc))
+    span = _ceil(_ceil(units, splits), kc) * kc
+    splits = _ceil(units, span)
     shared = inner_blocks > 1 or splits > 1
-    alone = shared or splits > 1
     return Cut(
         inner_b, shared, inner_blocks, outer_blocks, inner, outer, splits, span, kc,
-        batch if alone else 1, 1 if alone else batch, parallel,
+        batch if shared else 1, 1 if shared else batch, parallel,
     )  # fmt: skip

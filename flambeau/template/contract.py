@@ -1,0 +1,365 @@
+"""The skeleton that matrix products and convolutions share: chunks, blocks, packing, tiles, partial sums, epilogue.
+
+A contraction sums products of units of two operands, A (by rows) and B (by columns), over an inner dimension that
+is counted in *units* (see `micro.Number`).  A subclass of `Contraction` says how a panel of each operand is packed
+and where elements of the result lie.  `blocking.Cut` says how the work is divided; everything here reads its numbers
+from the parameter words of a *problem*.  A launch may consist of several problems, taken one after another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..target.builder import Val, vec_type
+from ..target.emit import new_module
+from ..target.isa import ISA
+from ..target.scalar import LLVM_TYPE
+from .blocking import Cut
+from .epilogue import Epilogue
+from .flow import Flow, function, parallel_for
+from .micro import SIZE, Blocking, Number, blocking, micro_kernel
+
+__all__ = ["Contraction", "Frame", "Words", "common_values", "scratch_layout"]
+
+LINE = 64
+
+COMMON = (
+    "chunks", "pool", "problems", "length", "m", "n", "units",
+    "batch1", "batch2", "a_0", "a_1", "a_2", "b_0", "b_1", "b_2", "c_0", "c_1", "c_2",
+    "inner_b", "shared", "inner_blocks", "outer_blocks", "inner_panels", "outer_panels",
+    "splits", "span", "kc", "sequential", "pack_chunks", "reduce_chunks",
+    "partial_at", "worker_at", "worker_bytes", "tiles_at", "outer_at", "tile_step", "micro",
+)  # fmt: skip
+"""Words of every problem; "problems" and "length" (words of a problem) count in the first one only."""
+
+
+class Words:
+    """The names of a problem's words, in order; the epilogue's words and tables follow them."""
+
+    def __init__(self, own: Sequence[str]) -> None:
+        self.names = (*COMMON, *own)
+        self.index = {name: i for i, name in enumerate(self.names)}
+
+    def pack(self, values: dict[str, int], tail: Sequence[int]) -> list[int]:
+        """The words of a problem, but for those that are not known yet (0)."""
+        return [values.get(name, 0) for name in self.names] + list(tail)
+
+
+def _round(value: int, to: int = LINE) -> int:
+    return -(-value // to) * to
+
+
+def common_values(
+    plan: Cut, batch: Sequence[int], m: int, n: int, units: int, num: Number, blk: Blocking, isa: ISA, pool: int
+) -> dict[str, int]:
+    """The common words but for strides: what `Cut` says, the batch sizes (at most three)."""
+    full = (1,) * (3 - len(batch)) + tuple(batch)
+    some = int(all((m, n, *batch)))
+    return {
+        "chunks": plan.chunks * some, "pool": pool if plan.parallel else 0, "m": m, "n": n, "units": units,
+        "batch1": full[1], "batch2": full[2],
+        "inner_b": int(plan.inner_b), "shared": int(plan.shared),
+        "inner_blocks": plan.inner_blocks, "outer_blocks": plan.outer_blocks,
+        "inner_panels": plan.inner_panels, "outer_panels": plan.outer_panels,
+        "splits": plan.splits, "span": plan.span, "kc": plan.kc, "sequential": plan.sequential * some,
+        "pack_chunks": plan.outer_panels * -(-units // plan.kc) * plan.shared,
+        "reduce_chunks": plan.outer_panels if plan.splits > 1 else 0,
+        "micro": micro_kernel(num, isa), **scratch_layout(plan, units, num, blk),
+    }  # fmt: skip
+
+
+def scratch_layout(plan: Cut, units: int, num: Number, blk: Blocking) -> dict[str, int]:
+    """Where things lie in scratch memory: the shared operand, partial sums, then a part for every worker with
+    the inner block, a panel of the outer operand, and tiles."""
+    tile = blk.rows * blk.columns * num.acc_bytes
+    inner_width, outer_width = (blk.columns, blk.pitch) if plan.inner_b else (blk.pitch, blk.columns)
+    shared = _round(plan.outer_panels * max(units, 1) * outer_width * num.unit_bytes) if plan.shared else 0
+    partial = plan.splits * plan.outer_panels * plan.inner_panels * tile if plan.splits > 1 else 0
+    outer_at = _round(plan.inner_most * plan.kc * inner_width * num.unit_bytes)
+    tiles_at = outer_at + (0 if plan.shared else _round(plan.kc * outer_width * num.unit_bytes))
+    many = plan.span > plan.kc and plan.splits == 1
+    tiles = plan.inner_most * plan.outer_most if many else 1
+    worker_at = _round(shared + partial)
+    return {
+        "partial_at": shared, "worker_at": worker_at, "worker_bytes": _round(tiles_at + tiles * tile),
+        "outer_at": outer_at, "tiles_at": tiles_at, "tile_step": tile if many else 0,
+    }  # fmt: skip
+
+
+def scratch_bytes(values: dict[str, int], workers: int) -> int:
+    """Bytes of scratch memory that the problem with these words needs."""
+    return values["worker_at"] + max(workers, 1) * values["worker_bytes"]
+
+
+class Frame:
+    """The block of a launch inside a function: the problem's words (as attributes), buffers, scalars."""
+
+    def __init__(self, b: Flow, block: Val, writer: Contraction) -> None:
+        self.b, self.block = b, block
+        self._index = writer.words.index
+        self.words = self.slot(writer.words_slot)
+        self._loaded: dict[str, Val] = {}
+
+    def preload(self, *names: str) -> None:
+        """Loads words here, so that later blocks may use them."""
+        for name in names:
+            if name not in self._loaded:
+                self._loaded[name] = self.b.word(self.words, self._index[name])
+
+    def __getattr__(self, name: str) -> Val:
+        try:
+            return self._loaded[name]
+        except KeyError:
+            raise AttributeError(f"word {name!r} was not loaded") from None
+
+    def slot(self, index: int, type_: str = "ptr") -> Val:
+        """An argument of the launch."""
+        return self.b.load(type_, self.b.at("i64", self.block, index), align=8)
+
+
+class Contraction:
+    """Writes the functions of one kernel."""
+
+    def __init__(
+        self, name: str, types: tuple[str, str, str], num: Number, isa: ISA, tail: Epilogue, words: Words
+    ) -> None:
+        self.name, self.num, self.isa, self.tail, self.words = name, num, isa, tail, words
+        self.type_a, self.type_b, self.type_c = types
+        self.blk = blocking(num, isa)
+        self.module = new_module(isa)
+        self.scratch_slot = 4 + tail.buffers
+        self.batch_slot = self.scratch_slot + 1 + len(tail.scalars)
+        self.words_slot = self.batch_slot + 1
+        self.tile_bytes = self.blk.rows * self.blk.columns * num.acc_bytes
+
+    # -- what a subclass says --------------------------------------------------------------------------
+    pack_words: tuple[str, ...] = ()
+    """Words that `pack` uses."""
+    store_words: tuple[str, ...] = ()
+    """Words that `store` uses."""
+
+    def pack(self, b: Flow, f: Frame, is_b: bool, to: Val, matrix: Val, panel: Val, at: Val, units: Val) -> None:
+        """Packs ``units`` units from unit ``at`` on of one panel of an operand."""
+        raise NotImplementedError
+
+    def store(self, b: Flow, f: Frame, c: Val, row: Val, col: Val, value: Val, left: Val, mask: Val | None) -> None:
+        """Stores consecutive columns of a row; ``left`` of them are valid (and in ``mask``, ``None``: all)."""
+        raise NotImplementedError
+
+    # -- module ----------------------------------------------------------------------------------------
+    def text(self) -> str:
+        """The LLVM module."""
+        self.finish = function(
+            self.module, self.isa, "finish",
+            [("ptr", "block"), ("ptr noalias", "tile"), ("ptr", "c")]
+            + [("i64", n) for n in ("row0", "col0", "rows", "cols", "batch")],
+            self._write_finish, attributes="noinline",
+        )  # fmt: skip
+        args = [("ptr", "block"), ("i64", "chunk"), ("i64", "worker")]
+        self.pack_body = function(self.module, self.isa, f"{self.name}.pack", args, self._write_pack)
+        self.reduce_body = function(self.module, self.isa, f"{self.name}.reduce", args, self._write_reduce)
+        self.body = function(self.module, self.isa, f"{self.name}.body", args, self._write_body)
+        buffers = ["params", "c", "a", "b", *(f"e{i}" for i in range(self.tail.buffers)), "scratch"]
+        entry = [("ptr", n) for n in buffers]
+        entry += [("double" if t == "f64" else "i64", f"s{i}") for i, t in enumerate(self.tail.scalars)]
+        function(self.module, self.isa, self.name, entry, self._write_entry, result="i64", linkage="")
+        return self.module.text()
+
+    def _write_entry(self, b: Flow, *args: Val) -> None:
+        memory = b.alloca(f"[{self.words_slot + 2} x i64]", align=16)
+        block = b.bytes_at(memory, 8)
+        b.store(b.i64(0), memory, align=8)
+        for i, value in enumerate(args):
+            b.store(value, b.at("i64", block, i), align=8)
+        problems, length = (b.word(args[0], self.words.index[name]) for name in ("problems", "length"))
+        with b.loop(0, problems) as problem:
+            words = b.at("i64", args[0], b.imul(problem.index, length))
+            b.store(words, b.at("i64", block, self.words_slot), align=8)
+            f = Frame(b, block, self)
+            f.preload("chunks", "pool", "sequential", "pack_chunks", "reduce_chunks")
+            with b.loop(0, f.sequential) as step:
+                b.store(step.index, b.at("i64", block, self.batch_slot), align=8)
+                with b.when(b.icmp("ne", f.pack_chunks, 0)):
+                    parallel_for(b, f.pool, self.pack_body, block, f.pack_chunks)
+                parallel_for(b, f.pool, self.body, block, f.chunks)
+                with b.when(b.icmp("ne", f.reduce_chunks, 0)):
+                    parallel_for(b, f.pool, self.reduce_body, block, f.reduce_chunks)
+        b.ret(b.load("i64", memory, align=8))
+
+    # -- addresses -------------------------------------------------------------------------------------
+    _BATCH = ("batch1", "batch2", "a_0", "a_1", "a_2", "b_0", "b_1", "b_2", "c_0", "c_1", "c_2")
+
+    def matrix(self, b: Flow, f: Frame, which: str, batch: Val) -> Val:
+        """The address of matrix ``batch`` of c, a or b; needs the batch words."""
+        second = b.imod(batch, f.batch2)
+        rest = b.idiv(batch, f.batch2)
+        first = b.imod(rest, f.batch1)
+        offset = b.imul(b.idiv(rest, f.batch1), getattr(f, f"{which}_0"))
+        offset = b.iadd(offset, b.imul(first, getattr(f, f"{which}_1")))
+        offset = b.iadd(offset, b.imul(second, getattr(f, f"{which}_2")))
+        type_ = {"a": self.type_a, "b": self.type_b, "c": self.type_c}[which]
+        return b.at(LLVM_TYPE[type_], f.slot("cab".index(which) + 1), offset)
+
+    def _panel_bytes(self, b: Flow, inner_b: Val, of_inner: bool, units: Val) -> Val:
+        """Bytes of ``units`` units of a panel of the inner or outer operand."""
+        wide, narrow = self.blk.columns * self.num.unit_bytes, self.blk.pitch * self.num.unit_bytes
+        first, second = (wide, narrow) if of_inner else (narrow, wide)
+        return b.imul(units, b.select(inner_b, b.i64(first), b.i64(second)))
+
+    def _extent(self, b: Flow, f: Frame, inner_b: Val, x: Val, y: Val) -> tuple[Val, Val, Val, Val]:
+        """First row, rows, first column and columns of the tile at outer panel ``x`` and inner panel ``y``."""
+        row0 = b.imul(b.select(inner_b, x, y), self.blk.rows)
+        col0 = b.imul(b.select(inner_b, y, x), self.blk.columns)
+        rows = b.imin(b.isub(f.m, row0), self.blk.rows)
+        cols = b.imin(b.isub(f.n, col0), self.blk.columns)
+        return row0, rows, col0, cols
+
+    # -- bodies ----------------------------------------------------------------------------------------
+    def _write_pack(self, b: Flow, block: Val, chunk: Val, worker: Val) -> None:
+        """Packs one block of units of one panel of the shared operand."""
+        f = Frame(b, block, self)
+        f.preload("m", "n", "units", "inner_b", "kc", "outer_panels", *self._BATCH, *self.pack_words)
+        batch = f.slot(self.batch_slot, "i64")
+        inner_b = b.icmp("ne", f.inner_b, 0)
+        panel, at = b.imod(chunk, f.outer_panels), b.imul(b.idiv(chunk, f.outer_panels), f.kc)
+        units = b.imin(b.isub(f.units, at), f.kc)
+        offset = self._panel_bytes(b, inner_b, False, b.iadd(b.imul(panel, f.units), at))
+        to = b.bytes_at(f.slot(self.scratch_slot), offset)
+
+        def pack(is_b: bool) -> None:
+            self.pack(b, f, is_b, to, self.matrix(b, f, "b" if is_b else "a", batch), panel, at, units)
+
+        b.either(inner_b, lambda: pack(False), lambda: pack(True))
+        b.ret()
+
+    def _write_body(self, b: Flow, block: Val, chunk: Val, worker: Val) -> None:
+        f = Frame(b, block, self)
+        f.preload(*COMMON, *self.pack_words)
+        inner_block, rest = b.imod(chunk, f.inner_blocks), b.idiv(chunk, f.inner_blocks)
+        outer_block, rest = b.imod(rest, f.outer_blocks), b.idiv(rest, f.outer_blocks)
+        split, rest = b.imod(rest, f.splits), b.idiv(rest, f.splits)
+        batch = b.iadd(f.slot(self.batch_slot, "i64"), rest)
+        a, bb, c = (self.matrix(b, f, which, batch) for which in "abc")
+        y0, y1 = (b.idiv(b.imul(b.iadd(inner_block, i), f.inner_panels), f.inner_blocks) for i in range(2))
+        x0, x1 = (b.idiv(b.imul(b.iadd(outer_block, i), f.outer_panels), f.outer_blocks) for i in range(2))
+        k0 = b.imul(split, f.span)
+        k1 = b.imin(b.iadd(k0, f.span), f.units)
+        scratch = f.slot(self.scratch_slot)
+        mine = b.bytes_at(scratch, b.iadd(f.worker_at, b.imul(worker, f.worker_bytes)))
+        outer_own = b.bytes_at(mine, f.outer_at)
+        inner_b = b.icmp("ne", f.inner_b, 0)
+        shared = b.icmp("ne", f.shared, 0)
+        split_up = b.icmp("sgt", f.splits, 1)
+        all_tiles = b.imul(f.outer_panels, f.inner_panels)
+        partial = b.bytes_at(scratch, b.iadd(f.partial_at, b.imul(b.imul(split, all_tiles), self.tile_bytes)))
+        own_tiles = b.bytes_at(mine, f.tiles_at)
+        count_y = b.isub(y1, y0)
+        pitch = b.i64(self.blk.columns * self.num.unit_bytes)
+        k_end = b.imax(k1, b.iadd(k0, 1))  # an empty sum still makes one pass
+
+        def pack(inner: bool, to: Val, panel: Val, at: Val, units: Val) -> None:
+            """Packs a panel of the inner or outer operand."""
+            b.either(
+                inner_b,
+                lambda: self.pack(b, f, inner, to, bb if inner else a, panel, at, units),
+                lambda: self.pack(b, f, not inner, to, a if inner else bb, panel, at, units),
+            )
+
+        with b.loop(k0, k_end, f.kc) as at:
+            units = b.imin(b.isub(k1, at.index), f.kc)
+            inner_bytes = self._panel_bytes(b, inner_b, True, units)
+            fresh = b.cast("zext", b.icmp("eq", at.index, k0), "i64")
+            last = b.icmp("sge", b.iadd(at.index, f.kc), k1)
+            done = b.op("and", last, b.op("xor", split_up, b.const("i1", 1)))
+
+            with b.loop(y0, y1) as y:
+                pack(True, b.bytes_at(mine, b.imul(b.isub(y.index, y0), inner_bytes)), y.index, at.index, units)
+            with b.loop(x0, x1) as x:
+                offset = self._panel_bytes(b, inner_b, False, b.iadd(b.imul(x.index, f.units), at.index))
+                with b.when(b.op("xor", shared, b.const("i1", 1))):
+                    pack(False, outer_own, x.index, at.index, units)
+                outer = b.select(shared, b.bytes_at(scratch, offset), outer_own)
+                with b.loop(y0, y1) as y:
+                    inner = b.bytes_at(mine, b.imul(b.isub(y.index, y0), inner_bytes))
+                    own = b.iadd(b.imul(b.isub(x.index, x0), count_y), b.isub(y.index, y0))
+                    whole = b.iadd(b.imul(x.index, f.inner_panels), y.index)
+                    tile = b.select(
+                        split_up,
+                        b.bytes_at(partial, b.imul(whole, self.tile_bytes)),
+                        b.bytes_at(own_tiles, b.imul(own, f.tile_step)),
+                    )
+                    left, right = b.select(inner_b, outer, inner), b.select(inner_b, inner, outer)
+                    row0, rows, col0, cols = self._extent(b, f, inner_b, x.index, y.index)
+                    b.call_address(f.micro, left, right, pitch, units, tile, fresh, rows, cols)
+                    with b.when(done):
+                        b.call_void(self.finish, block, tile, c, row0, col0, rows, cols, batch)
+        b.ret()
+
+    def _write_reduce(self, b: Flow, block: Val, chunk: Val, worker: Val) -> None:
+        """Adds up the partial sums of the tiles of one outer panel, in order, and stores them."""
+        f = Frame(b, block, self)
+        f.preload("m", "n", "inner_b", "inner_panels", "outer_panels", "splits", "partial_at", *self._BATCH)
+        batch = f.slot(self.batch_slot, "i64")
+        c = self.matrix(b, f, "c", batch)
+        inner_b = b.icmp("ne", f.inner_b, 0)
+        count = self.blk.rows * self.blk.columns
+        step = b.imul(b.imul(f.outer_panels, f.inner_panels), self.tile_bytes)
+        base = b.bytes_at(f.slot(self.scratch_slot), f.partial_at)
+        vector = vec_type(self.num.acc_type, self.blk.lanes)
+        plus = "fadd" if self.num.acc[0] == "f" else "add"
+        with b.loop(0, f.inner_panels) as y:
+            tile = b.bytes_at(base, b.imul(b.iadd(b.imul(chunk, f.inner_panels), y.index), self.tile_bytes))
+            with b.loop(0, count, self.blk.lanes) as i:
+                spot = b.at(self.num.acc_type, tile, i.index)
+                with b.loop(1, f.splits, carry=[b.load(vector, spot, align=16)]) as s:
+                    other = b.load(vector, b.bytes_at(spot, b.imul(s.index, step)), align=16)
+                    s.next = [b.op(plus, s.values[0], other)]
+                b.store(s.values[0], spot, align=16)
+            row0, rows, col0, cols = self._extent(b, f, inner_b, chunk, y.index)
+            b.call_void(self.finish, block, tile, c, row0, col0, rows, cols, batch)
+        b.ret()
+
+    # -- output ----------------------------------------------------------------------------------------
+    def _write_finish(
+        self, b: Flow, block: Val, tile: Val, c: Val, row0: Val, col0: Val, rows: Val, cols: Val, batch: Val
+    ) -> None:
+        """Applies the epilogue to a tile and stores it."""
+        f = Frame(b, block, self)
+        f.preload(*self.store_words)
+        lanes = self.blk.lanes
+        vector = vec_type(self.num.acc_type, lanes)
+        first = self.scratch_slot + 1
+        extras = [f.slot(4 + i) for i in range(self.tail.buffers)]
+        extras += [f.slot(first + i, "double" if t == "f64" else "i64") for i, t in enumerate(self.tail.scalars)]
+        extras += [b.word(f.words, len(self.words.names) + i) for i in range(self.tail.words)]
+        self.spill = b.alloca(vec_type(LLVM_TYPE[self.type_c], lanes))
+        with b.loop(0, rows) as i:
+            row = b.iadd(row0, i.index)
+            line = b.at(self.num.acc_type, tile, b.imul(i.index, self.blk.columns))
+            with b.loop(0, cols, lanes) as j:
+                acc = b.load(vector, b.at(self.num.acc_type, line, j.index), align=16)
+                col = b.iadd(col0, j.index)
+                left = b.imin(b.isub(cols, j.index), lanes)
+
+                def put(mask: Val | None) -> None:
+                    value = self.tail.emit(b, acc, row, col, batch, mask, extras.__getitem__)
+                    self.store(b, f, c, row, col, value, left, mask)
+
+                b.either(b.icmp("eq", left, lanes), lambda: put(None), lambda: put(b.lane_mask(left, lanes)))
+        b.ret()
+
+    def store_vector(self, b: Flow, value: Val, to: Val, mask: Val | None) -> None:
+        """Stores to consecutive addresses."""
+        size = SIZE[self.type_c]
+        if mask is None:
+            b.store(value, to, size)
+        else:
+            b.masked_store(value, to, mask, size)
+
+    def store_strided(self, b: Flow, value: Val, to: Val, stride: Val, count: Val) -> None:
+        """Stores the first ``count`` lanes ``stride`` elements apart."""
+        elem, size = LLVM_TYPE[self.type_c], SIZE[self.type_c]
+        b.store(value, self.spill, 64)
+        with b.loop(0, count) as e:
+            one = b.load(elem, b.at(elem, self.spill, e.index), size)
+            b.store(one, b.at(elem, to, b.imul(e.index, stride)), size)

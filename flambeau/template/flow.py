@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from ..target.builder import Builder, Module, Val, vec_type
+from ..target.builder import Builder, Module, Val, lanes_of, vec_type
 from ..target.isa import ISA
 
 __all__ = ["Flow", "Loop", "function", "parallel_for"]
@@ -18,12 +18,14 @@ PTR = "ptr"
 
 
 class Loop:
-    """A counted loop being written: its index, the values it carries, and what they become."""
+    """A counted loop being written: its index, the values it carries, what they become, and the step (which the body
+    may compute)."""
 
-    def __init__(self, index: Val, values: list[Val]) -> None:
+    def __init__(self, index: Val, values: list[Val], step: Val) -> None:
         self.index = index
         self.values = values
         self.next = values
+        self.step = step
 
 
 class Flow(Builder):
@@ -95,6 +97,16 @@ class Flow(Builder):
         self.module.declare(symbol, "void", [value.type, PTR, mask.type])
         self.emit(f"call void @{symbol}({value}, ptr align {align} {pointer.name}, {mask})")
 
+    def masked_gather(self, type_: str, pointers: Val, mask: Val, align: int = 1) -> Val:
+        """Lanes outside ``mask`` are zero and their memory is not touched."""
+        lanes = lanes_of(type_)
+        symbol = f"llvm.masked.gather.{_suffix(type_)}.v{lanes}p0"
+        self.module.declare(symbol, type_, [pointers.type, mask.type, type_])
+        return self.new(
+            type_,
+            f"call {type_} @{symbol}({pointers.type} align {align} {pointers.name}, {mask}, {type_} zeroinitializer)",
+        )
+
     def lane_mask(self, count: Val, lanes: int) -> Val:
         """The mask of the first ``count`` (i64) of ``lanes`` lanes."""
         type_ = vec_type("i32", lanes)
@@ -128,12 +140,11 @@ class Flow(Builder):
             self.lines.append("")
         self.cond_br(self.cmp("slt", index, stop), body, done)
         self.place(body)
-        state = Loop(index, values)
+        state = Loop(index, values, self.i64(step) if isinstance(step, int) else step)
         yield state
         self.br(latch)
         self.place(latch)
-        step = self.i64(step) if isinstance(step, int) else step
-        self.lines.append(f"  {tag}.next = add nsw i64 {tag}, {step.name}")
+        self.lines.append(f"  {tag}.next = add nsw i64 {tag}, {state.step.name}")
         self.br(head)
         for n, (slot, first) in enumerate(zip(slots, carry, strict=True)):
             after = state.next[n]

@@ -1,0 +1,406 @@
+"""Convolutions of one to three spatial dimensions as contractions whose operands are packed from the image.
+
+    spec = conv.ConvSpec("f32", "f32", "f32")                 # types of image and weights, accumulators, output
+    kernel = engine.load(conv.kernel_name(spec), conv.key(spec, isa), lambda: conv.make_ir(spec, isa), isa)
+    bound = conv.bind_forward(spec, isa, x_shape, x_strides, w_shape, w_strides, y_strides, stride, padding, dilation,
+                              groups, pool, workers)
+    entry(params, y, w, x, *epilogue buffers, scratch, *epilogue scalars)      # w and x exchanged where bound.swap
+
+`bind_forward` computes ``y = epilogue(conv(x, w))``; `bind_input_gradient` the gradient by x, which is also the
+transposed convolution, with the same kernel (its buffers are dx, w, dy).  Shapes are (batch, channels, *spatial) and
+(out channels, in channels / groups, *kernel); strides are any, in elements.  To the epilogue a row is an output
+channel within its group, a column a pixel (counted through all images), a batch a group.
+
+Strided input gradients are split into one problem for each remainder of a pixel's place by the stride, so that
+no product with zero is computed.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from ..runtime import engine
+from ..target.builder import Val
+from ..target.isa import ISA
+from ..target.scalar import LLVM_TYPE
+from .blocking import cut
+from .contract import Contraction, Frame, Words, common_values, scratch_bytes
+from .epilogue import AddIn, Epilogue, Plain
+from .flow import Flow, function
+from .gemm import Binding
+from .image import GEOMETRY, TAP_WORDS, Geometry, channel_range, image_kernel, image_request
+from .micro import Blocking, Number, blocking, micro_request, number
+from .pack import pack_kernel, pack_request
+
+__all__ = [
+    "AddIn", "ConvSpec", "Plain", "bind_forward", "bind_input_gradient", "kernel_name", "key", "make_ir", "output_size",
+    "requests",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ConvSpec:
+    """What determines the code: the type of image and weights, of accumulators and output, and the epilogue."""
+
+    source: str
+    acc: str
+    out: str
+    epilogue: Epilogue | None = None
+
+    @property
+    def tail(self) -> Epilogue:
+        return Plain(self.acc, self.out) if self.epilogue is None else self.epilogue
+
+    def number(self, isa: ISA) -> Number:
+        return number(self.source, self.source, self.acc, isa)
+
+
+def kernel_name(spec: ConvSpec) -> str:
+    """The symbol of the entry."""
+    return f"conv_{spec.source}_{spec.acc}_{spec.out}"
+
+
+def key(spec: ConvSpec, isa: ISA) -> str:
+    """Determines the code."""
+    return f"{kernel_name(spec)}|{spec.tail.key}|{isa.key}"
+
+
+def requests(spec: ConvSpec, isa: ISA) -> list[engine.Request]:
+    """All code that a launch needs, the entry first: for ``engine.load_many``."""
+    num = spec.number(isa)
+    entry = engine.Request(kernel_name(spec), key(spec, isa), partial(make_ir, spec, isa), isa)
+    packs = [pack_request(spec.source, num, isa), image_request(spec.source, num, isa, _WORDS.names)]
+    return [entry, micro_request(num, isa), *packs]
+
+
+def output_size(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
+    """Places of a kernel along one dimension."""
+    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+
+
+# -- binding -----------------------------------------------------------------------------------------
+
+_WORDS = Words(
+    (
+        *GEOMETRY, "image_is_b", "w_mode", "w_row", "w_c", "w_k", "w_at",
+        "c_at", "c_n", "c_row", "c_d", "c_h", "c_w", "c_flat", "pack_w", "pack_x",
+    )
+)  # fmt: skip
+_FLAT, _BY_TAP, _BY_CHANNEL = range(3)
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """One contraction: the image, the weights (row and channel stride; taps are in the geometry), the output."""
+
+    batch: int
+    groups: int
+    rows: int
+    """Rows of weights in a group."""
+    geometry: Geometry
+    x_group: int
+    w_group: int
+    w_row: int
+    w_c: int
+    c_at: int
+    c_strides: tuple[int, int, int, int, int]
+
+
+def _three(values: Sequence[int], fill: int) -> tuple[int, int, int]:
+    """Extends to three spatial dimensions in front."""
+    a, b, c = (fill,) * (3 - len(values)) + tuple(values)
+    return a, b, c
+
+
+def bind_forward(
+    spec: ConvSpec,
+    isa: ISA,
+    x_shape: Sequence[int],
+    x_strides: Sequence[int],
+    w_shape: Sequence[int],
+    w_strides: Sequence[int],
+    y_strides: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    pool: int,
+    workers: int,
+    epilogue_words: Sequence[int] = (),
+) -> Binding:
+    """The words for ``y = conv(x, w)``; y has the spatial sizes of `output_size`.
+
+    ``epilogue_words`` are those for rows of output channels by columns of pixels.
+    """
+    kernel = w_shape[2:]
+    sizes = [output_size(*v) for v in zip(x_shape[2:], kernel, stride, padding, dilation, strict=True)]
+    step = _three(dilation, 1)
+    w_taps = _three(w_strides[2:], 0)
+    taps = tuple(
+        (i * step[0], j * step[1], k * step[2], i * w_taps[0] + j * w_taps[1] + k * w_taps[2])
+        for i, j, k in itertools.product(*map(range, _three(kernel, 1)))
+    )
+    channels, rows = w_shape[1], w_shape[0] // groups
+    geometry = Geometry(
+        (*x_strides[:2], *_three(x_strides[2:], 0)), _three(x_shape[2:], 1), _three(sizes, 1), _three(stride, 1),
+        _three([-p for p in padding], 0), channels, taps,
+    )  # fmt: skip
+    problem = _Problem(
+        x_shape[0], groups, rows, geometry, channels * x_strides[1], rows * w_strides[0], w_strides[0], w_strides[1],
+        0, (*y_strides[:2], *_three(y_strides[2:], 0)),
+    )  # fmt: skip
+    return _bind(spec, isa, [problem], pool, workers, tuple(epilogue_words))
+
+
+def bind_input_gradient(
+    spec: ConvSpec,
+    isa: ISA,
+    dx_shape: Sequence[int],
+    dx_strides: Sequence[int],
+    w_shape: Sequence[int],
+    w_strides: Sequence[int],
+    dy_shape: Sequence[int],
+    dy_strides: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    pool: int,
+    workers: int,
+    epilogue_words: Sequence[int] = (),
+) -> Binding:
+    """The words for ``dx``, the gradient of ``conv(x, w)`` by x for the gradient dy of its result.
+
+    This is the transposed convolution of dy: its output padding shows in ``dx_shape`` only.
+    """
+    kernel, step, jump = _three(w_shape[2:], 1), _three(dilation, 1), _three(stride, 1)
+    before, full, w_taps = _three(padding, 0), _three(dx_shape[2:], 1), _three(w_strides[2:], 0)
+    c_strides = _three(dx_strides[2:], 0)
+    channels, rows = w_shape[0] // groups, w_shape[1]
+    problems = []
+    for phase in itertools.product(*map(range, jump)):
+        grid = tuple(max(0, -(-(size - r) // s)) for size, r, s in zip(full, phase, jump, strict=True))
+        if 0 in grid and 0 not in full:
+            continue
+        # a tap meets a pixel at place + padding - tap * dilation if that is a multiple of the stride
+        along = [
+            [(i, (r + p - i * d) // s) for i in range(k) if (r + p - i * d) % s == 0]
+            for k, r, p, d, s in zip(kernel, phase, before, step, jump, strict=True)
+        ]
+        taps = tuple(
+            (i[1], j[1], k[1], i[0] * w_taps[0] + j[0] * w_taps[1] + k[0] * w_taps[2])
+            for i, j, k in itertools.product(*along)
+        )
+        geometry = Geometry(
+            (*dy_strides[:2], *_three(dy_strides[2:], 0)), _three(dy_shape[2:], 1), _three(grid, 1), (1, 1, 1),
+            (0, 0, 0), channels, taps,
+        )  # fmt: skip
+        at = sum(r * c for r, c in zip(phase, c_strides, strict=True))
+        out = _three([s * c for s, c in zip(jump, c_strides, strict=True)], 0)
+        problems.append(
+            _Problem(
+                dx_shape[0], groups, rows, geometry, channels * dy_strides[1], channels * w_strides[0], w_strides[1],
+                w_strides[0], at, (*dx_strides[:2], *out),
+            )
+        )  # fmt: skip
+    return _bind(spec, isa, problems, pool, workers, tuple(epilogue_words))
+
+
+def _bind(
+    spec: ConvSpec, isa: ISA, problems: list[_Problem], pool: int, workers: int, tail_words: tuple[int, ...]
+) -> Binding:
+    tail = spec.tail
+    if len(tail_words) != tail.words:
+        raise ValueError(f"conv: {len(tail_words)} epilogue words, the epilogue has {tail.words}")
+    num = spec.number(isa)
+    blk = blocking(num, isa)
+    transposed = getattr(tail, "transposed", None)
+    c_strides = problems[0].c_strides
+    # images with channels last are rows, so that stores are contiguous along channels
+    swap = transposed is not None and c_strides[1] == 1 and c_strides[4] != 1 and problems[0].rows > 1
+    if swap:
+        tail_words = transposed(tail_words)
+    length = len(_WORDS.names) + tail.words + TAP_WORDS * max(len(p.geometry.taps) for p in problems)
+    params: list[int] = []
+    scratch = 0
+    for problem in problems:
+        values = _values(spec, isa, problem, num, blk, swap, pool)
+        values |= {"problems": len(problems), "length": length}
+        scratch = max(scratch, scratch_bytes(values, workers))
+        words = _WORDS.pack(values, tail_words) + [w for tap in problem.geometry.taps for w in tap]
+        params += words + [0] * (length - len(words))
+    return Binding(params, scratch, swap)
+
+
+def _values(spec: ConvSpec, isa: ISA, p: _Problem, num: Number, blk: Blocking, swap: bool, pool: int) -> dict[str, int]:
+    g = p.geometry
+    count = len(g.taps)
+    pairs = -(-g.channels // num.depth)
+    units = pairs * count
+    offsets = [tap[3] for tap in g.taps]
+    plain = offsets == list(range(count))
+    last = g.strides[1] == 1 and g.strides[4] != 1
+    unit_c, unit_t = (1, pairs) if last else (count, 1)
+    mode, w_k = _BY_TAP, 0
+    if num.depth == 1 and count:
+        if count == 1:
+            mode, w_k = _FLAT, p.w_c
+        elif plain and not last:
+            mode, w_k = (_FLAT, 1) if p.w_c == count else (_BY_CHANNEL, 0)
+    m, n = p.rows, p.batch * g.pixels
+    c_n, c_row, c_d, c_h, c_w = p.c_strides
+    flat = c_w == 1 and (c_h == g.grid[2] or g.grid[1] == 1) and (c_d == g.grid[1] * g.grid[2] or g.grid[0] == 1)
+    if swap:
+        m, n = n, m
+    plan = cut(p.groups, m, n, units, num, blk, inner_b=not swap)
+    a, b = (p.x_group, p.w_group) if swap else (p.w_group, p.x_group)
+    return common_values(plan, (p.groups,), m, n, units, num, blk, isa, pool) | {
+        **g.values(unit_c, unit_t, 8 * (len(_WORDS.names) + spec.tail.words)),
+        "a_2": a, "b_2": b, "c_2": p.rows * c_row, "image_is_b": int(not swap),
+        "w_mode": mode, "w_row": p.w_row, "w_c": p.w_c, "w_k": w_k, "w_at": offsets[0] if offsets else 0,
+        "c_at": p.c_at, "c_n": c_n, "c_row": c_row, "c_d": c_d, "c_h": c_h, "c_w": c_w, "c_flat": int(flat),
+        "pack_w": pack_kernel(spec.source, num, isa), "pack_x": image_kernel(spec.source, num, isa, _WORDS.names),
+    }  # fmt: skip
+
+
+# -- code --------------------------------------------------------------------------------------------
+
+
+def make_ir(spec: ConvSpec, isa: ISA) -> str:
+    """The LLVM module of the kernel."""
+    return _Convolution(spec, isa).text()
+
+
+class _Convolution(Contraction):
+    """Weights by pixels, or (`image_is_b` 0) pixels by weights."""
+
+    pack_words = (
+        "image_is_b", "w_mode", "w_row", "w_c", "w_k", "w_at", "channels", "taps", "unit_c", "unit_t", "tap_table", "pack_w",
+        "pack_x",
+    )  # fmt: skip
+    store_words = ("image_is_b", "out_d", "out_h", "out_w", "c_at", "c_n", "c_row", "c_d", "c_h", "c_w", "c_flat")
+
+    def __init__(self, spec: ConvSpec, isa: ISA) -> None:
+        types = (spec.source, spec.source, spec.out)
+        super().__init__(kernel_name(spec), types, spec.number(isa), isa, spec.tail, _WORDS)
+
+    # -- operands --------------------------------------------------------------------------------------
+    def pack(self, b: Flow, f: Frame, is_b: bool, to: Val, matrix: Val, panel: Val, at: Val, units: Val) -> None:
+        width, pitch = (self.blk.columns,) * 2 if is_b else (self.blk.rows, self.blk.pitch)
+        extent = f.n if is_b else f.m
+        first = b.imul(panel, width)
+        count = b.imin(b.isub(extent, first), width)
+
+        def image() -> None:
+            b.call_address(f.pack_x, to, matrix, f.words, first, count, at, units, b.i64(pitch))
+
+        def weights() -> None:
+            b.call_void(self._weights(), to, matrix, f.words, first, count, at, units, b.i64(pitch))
+
+        image_is_b = b.icmp("ne", f.image_is_b, 0)
+        b.either(image_is_b, image if is_b else weights, weights if is_b else image)
+
+    def _weights(self) -> str:
+        args = [("ptr", "to"), ("ptr", "from"), ("ptr", "words")]
+        args += [("i64", n) for n in ("first", "count", "at", "units", "pitch")]
+        return function(self.module, self.isa, "weights", args, self._write_weights, attributes="noinline")
+
+    def _write_weights(
+        self, b: Flow, to: Val, origin: Val, words: Val, first: Val, count: Val, at: Val, units: Val, pitch: Val
+    ) -> None:
+        """Packs units of ``count`` rows of weights."""
+        w = {name: b.word(words, self.words.index[name]) for name in self.pack_words}
+        elem, depth = LLVM_TYPE[self.type_a], self.num.depth
+        line = b.at(elem, origin, b.imul(first, w["w_row"]))
+
+        def put(place: Val, offset: Val, kstride: Val | int, k: Val, distance: Val) -> None:
+            target = b.at(self.num.unit, to, b.imul(place, pitch))
+            kstride = b.i64(kstride) if isinstance(kstride, int) else kstride
+            b.call_address(w["pack_w"], target, b.at(elem, line, offset), w["w_row"], kstride, count, k, distance)
+
+        def flat() -> None:
+            put(b.i64(0), b.iadd(w["w_at"], b.imul(at, w["w_k"])), w["w_k"], units, pitch)
+
+        def by_tap() -> None:
+            table = b.bytes_at(words, w["tap_table"])
+            with b.loop(0, w["taps"]) as t:
+                offset = b.word(b.at("i64", table, b.imul(t.index, TAP_WORDS)), 3)
+                c0, c1, place = channel_range(b, t.index, w["channels"], w["unit_c"], w["unit_t"], at, units, self.num)
+                with b.when(b.icmp("slt", c0, c1)):
+                    start = b.imul(c0, depth)
+                    k = b.imin(b.isub(w["channels"], start), b.imul(b.isub(c1, c0), depth))
+                    offset = b.iadd(offset, b.imul(start, w["w_c"]))
+                    put(place, offset, w["w_c"], k, b.imul(pitch, w["unit_c"]))
+
+        def by_channel() -> None:
+            end = b.iadd(at, units)
+            with b.loop(b.idiv(at, w["taps"]), b.idiv(b.iadd(end, b.isub(w["taps"], 1)), w["taps"])) as c:
+                start = b.imul(c.index, w["taps"])
+                t0 = b.imax(b.isub(at, start), 0)
+                t1 = b.imin(b.isub(end, start), w["taps"])
+                offset = b.iadd(b.imul(c.index, w["w_c"]), t0)
+                put(b.isub(b.iadd(start, t0), at), offset, 1, b.isub(t1, t0), pitch)
+
+        b.either(
+            b.icmp("eq", w["w_mode"], _FLAT),
+            flat,
+            lambda: b.either(b.icmp("eq", w["w_mode"], _BY_TAP), by_tap, by_channel),
+        )
+        b.ret()
+
+    # -- result ----------------------------------------------------------------------------------------
+    def store(self, b: Flow, f: Frame, c: Val, row: Val, col: Val, value: Val, left: Val, mask: Val | None) -> None:
+        elem = LLVM_TYPE[self.type_c]
+        image_is_b = b.icmp("ne", f.image_is_b, 0)
+        pixel, channel = b.select(image_is_b, col, row), b.select(image_is_b, row, col)
+        area = b.imul(f.out_h, f.out_w)
+        pixels = b.imul(f.out_d, area)
+        n, rest = b.idiv(pixel, pixels), b.imod(pixel, pixels)
+        line = b.at(elem, c, b.iadd(f.c_at, b.imul(channel, f.c_row)))
+        image = b.at(elem, line, b.imul(n, f.c_n))
+
+        def place(rest: Val) -> tuple[Val, Val, Val]:
+            return b.idiv(rest, area), b.idiv(b.imod(rest, area), f.out_w), b.imod(rest, f.out_w)
+
+        def offset(d: Val, h: Val, w: Val) -> Val:
+            return b.iadd(b.imul(d, f.c_d), b.iadd(b.imul(h, f.c_h), b.imul(w, f.c_w)))
+
+        def along_pixels() -> None:
+            fits = b.icmp("sle", b.iadd(rest, left), pixels)
+            b.either(
+                b.op("and", b.icmp("ne", f.c_flat, 0), fits),
+                lambda: self.store_vector(b, value, b.at(elem, image, rest), mask),
+                each,
+            )
+
+        def each() -> None:
+            """Lane by lane, in runs that end with a row of pixels."""
+            b.store(value, self.spill, 64)
+            with b.loop(0, left, carry=[n, *place(rest)]) as run:
+                i, d, h, w = run.values
+                length = b.imin(b.isub(left, run.index), b.isub(f.out_w, w))
+                start = b.at(elem, line, b.iadd(b.imul(i, f.c_n), offset(d, h, w)))
+                with b.loop(0, length) as e:
+                    one = b.load(elem, b.at(elem, self.spill, b.iadd(run.index, e.index)))
+                    b.store(one, b.at(elem, start, b.imul(e.index, f.c_w)))
+                run.step = length
+                h_next = b.iadd(h, 1)
+                over = b.icmp("sge", h_next, f.out_h)
+                d_next = b.iadd(d, b.cast("zext", over, "i64"))
+                deep = b.icmp("sge", d_next, f.out_d)
+                zero = b.i64(0)
+                i_next = b.iadd(i, b.cast("zext", deep, "i64"))
+                run.next = [i_next, b.select(deep, zero, d_next), b.select(over, zero, h_next), zero]
+
+        def along_channels() -> None:
+            to = b.at(elem, image, offset(*place(rest)))
+            b.either(
+                b.icmp("eq", f.c_row, 1),
+                lambda: self.store_vector(b, value, to, mask),
+                lambda: self.store_strided(b, value, to, f.c_row, left),
+            )
+
+        b.either(image_is_b, along_pixels, along_channels)

@@ -1,0 +1,159 @@
+"""Convolutions and their gradients against a direct sum in double precision."""
+
+from __future__ import annotations
+
+import itertools
+
+import ml_dtypes
+import numpy as np
+import pytest
+import template_kernels as harness
+
+from flambeau.runtime import pool
+from flambeau.target.isa import ISA
+from flambeau.template import conv
+from flambeau.template.conv import AddIn, ConvSpec
+
+HOST = ISA.host()
+NUMPY = {"f32": np.float32, "f64": np.float64, "f16": np.float16, "bf16": ml_dtypes.bfloat16}
+F32 = ConvSpec("f32", "f32", "f32")
+
+
+def taps(kernel, sizes, stride, padding, dilation):
+    """For every tap: its index, and the slices of the padded image that its products read."""
+    for tap in itertools.product(*map(range, kernel)):
+        yield tap, tuple(slice(t * d, t * d + (o - 1) * s + 1, s) for t, o, s, d in zip(tap, sizes, stride, dilation))
+
+
+def pad(x, padding):
+    return np.pad(x.astype(np.float64), [(0, 0), (0, 0), *((p, p) for p in padding)])
+
+
+def exact_forward(x, w, stride, padding, dilation, groups):
+    sizes = [conv.output_size(*v) for v in zip(x.shape[2:], w.shape[2:], stride, padding, dilation)]
+    y = np.zeros((x.shape[0], w.shape[0], *sizes))
+    padded, ci, co = pad(x, padding), w.shape[1], w.shape[0] // groups
+    for (tap, where), g in itertools.product(taps(w.shape[2:], sizes, stride, padding, dilation), range(groups)):
+        part = padded[(slice(None), slice(g * ci, (g + 1) * ci), *where)]
+        y[:, g * co : (g + 1) * co] += np.einsum(
+            "nc...,oc->no...", part, w[(slice(g * co, (g + 1) * co), slice(None), *tap)].astype(np.float64)
+        )
+    return y
+
+
+def exact_input_gradient(dy, w, x_shape, stride, padding, dilation, groups):
+    dx = pad(np.zeros(x_shape), padding)
+    ci, co = w.shape[1], w.shape[0] // groups
+    for (tap, where), g in itertools.product(taps(w.shape[2:], dy.shape[2:], stride, padding, dilation), range(groups)):
+        part = np.einsum(
+            "no...,oc->nc...",
+            dy[:, g * co : (g + 1) * co].astype(np.float64),
+            w[(slice(g * co, (g + 1) * co), slice(None), *tap)].astype(np.float64),
+        )
+        dx[(slice(None), slice(g * ci, (g + 1) * ci), *where)] += part
+    return dx[(slice(None), slice(None), *(slice(p, p + s) for p, s in zip(padding, x_shape[2:])))]
+
+
+def launch(spec, bound, isa, result, weights, image, extra=(), scalars=()):
+    name, key = conv.kernel_name(spec), conv.key(spec, isa)
+    entry = harness.function(name, key, lambda: conv.make_ir(spec, isa), isa, 4 + len(extra), spec.tail.scalars)
+    first, second = (image, weights) if bound.swap else (weights, image)
+    harness.launch(entry, bound.params, [result, first, second, *extra], bound.scratch_bytes, scalars)
+
+
+def forward(spec, x, w, y, stride, padding, dilation, groups, *, isa=HOST, extra=(), scalars=(), words=(), threads=1):
+    strides = [harness.element_strides(v) for v in (x, w, y)]
+    bound = conv.bind_forward(
+        spec, isa, x.shape, strides[0], w.shape, strides[1], strides[2], stride, padding, dilation, groups,
+        pool.address() if threads > 1 else 0, threads, words,
+    )  # fmt: skip
+    launch(spec, bound, isa, y, w, x, extra, scalars)
+
+
+def input_gradient(spec, dx, w, dy, stride, padding, dilation, groups, *, isa=HOST, threads=1):
+    strides = [harness.element_strides(v) for v in (dx, w, dy)]
+    bound = conv.bind_input_gradient(
+        spec, isa, dx.shape, strides[0], w.shape, strides[1], dy.shape, strides[2], stride, padding, dilation, groups,
+        pool.address() if threads > 1 else 0, threads,
+    )  # fmt: skip
+    launch(spec, bound, isa, dx, w, dy)
+
+
+def normal(rng, shape, dtype=np.float32, last=False):
+    """A random array, in memory with channels last on demand."""
+    made = rng.standard_normal(shape).astype(dtype)
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(made, 1, -1)), -1, 1) if last else made
+
+
+def empty(shape, dtype=np.float32, last=False):
+    made = np.full(shape, np.nan, dtype)
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(made, 1, -1)), -1, 1) if last else made
+
+
+# batch, channels in and out, size, kernel, stride, padding, dilation, groups
+CASES = [
+    (2, 3, 5, (8,), (3,), (1,), (1,), (1,), 1),
+    (3, 4, 6, (17,), (4,), (3,), (2,), (2,), 2),
+    (2, 1, 4, (8, 8), (3, 3), (1, 1), (1, 1), (1, 1), 1),
+    (2, 3, 5, (9, 7), (3, 3), (1, 1), (1, 1), (1, 1), 1),
+    (5, 20, 33, (7, 7), (3, 3), (1, 1), (1, 1), (1, 1), 1),
+    (2, 64, 40, (20, 50), (3, 3), (1, 1), (1, 1), (1, 1), 1),
+    (1, 3, 64, (61, 60), (7, 7), (2, 2), (3, 3), (1, 1), 1),
+    (2, 6, 8, (12, 13), (1, 1), (1, 1), (0, 0), (1, 1), 1),
+    (3, 70, 80, (9, 9), (1, 1), (2, 2), (0, 0), (1, 1), 1),
+    (2, 5, 7, (12, 13), (2, 4), (3, 1), (1, 3), (2, 1), 1),
+    (2, 8, 12, (12, 11), (3, 3), (2, 2), (1, 1), (1, 1), 4),
+    (2, 6, 6, (10, 11), (3, 3), (1, 1), (1, 1), (2, 2), 6),
+    (1, 2, 3, (5, 6, 7), (3, 2, 3), (1, 2, 1), (1, 0, 2), (1, 1, 2), 1),
+    (2, 4, 4, (6, 6, 6), (3, 3, 3), (2, 2, 2), (1, 1, 1), (1, 1, 1), 2),
+    (1, 130, 7, (3, 3), (3, 3), (1, 1), (1, 1), (1, 1), 1),
+    (4, 2, 3, (1, 1), (1, 1), (1, 1), (0, 0), (1, 1), 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("last", range(8))
+def test_forward(case, last):
+    n, ci, co, size, kernel, stride, padding, dilation, groups = case
+    rng = np.random.default_rng(0)
+    x = normal(rng, (n, ci, *size), last=last & 1)
+    w = normal(rng, (co, ci // groups, *kernel), last=last & 2)
+    exact = exact_forward(x, w, stride, padding, dilation, groups)
+    y = empty(exact.shape, last=last & 4)
+    forward(F32, x, w, y, stride, padding, dilation, groups, threads=2)
+    np.testing.assert_allclose(y, exact, rtol=1e-5, atol=2e-5 * np.sqrt(w[0].size))
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("last", range(8))
+def test_input_gradient(case, last):
+    n, ci, co, size, kernel, stride, padding, dilation, groups = case
+    rng = np.random.default_rng(1)
+    sizes = [conv.output_size(*v) for v in zip(size, kernel, stride, padding, dilation)]
+    dy = normal(rng, (n, co, *sizes), last=last & 1)
+    w = normal(rng, (co, ci // groups, *kernel), last=last & 2)
+    exact = exact_input_gradient(dy, w, (n, ci, *size), stride, padding, dilation, groups)
+    dx = empty(exact.shape, last=last & 4)
+    input_gradient(F32, dx, w, dy, stride, padding, dilation, groups, threads=2)
+    np.testing.assert_allclose(dx, exact, rtol=1e-5, atol=2e-5 * np.sqrt(w[:, 0].size))
+
+
+@pytest.mark.parametrize("code", ["f64", "bf16", "f16"])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_other_types(code, case):
+    n, ci, co, size, kernel, stride, padding, dilation, groups = case
+    rng = np.random.default_rng(2)
+    acc = "f64" if code == "f64" else "f32"
+    spec = ConvSpec(code, acc, code)
+    unit = {"f64": 1e-13, "bf16": 8e-3, "f16": 1e-3}[code]
+    for last in range(2):
+        x, w = normal(rng, (n, ci, *size), NUMPY[code], last), normal(rng, (co, ci // groups, *kernel), NUMPY[code])
+        exact = exact_forward(x, w, stride, padding, dilation, groups)
+        y = empty(exact.shape, NUMPY[code], last)
+        forward(spec, x, w, y, stride, padding, dilation, groups)
+        np.testing.assert_allclose(y.astype(np.float64), exact, rtol=unit, atol=1e-4 if acc == "f32" else 1e-12)
+        dy = normal(rng, exact.shape, NUMPY[code], last)
+        exact = exact_input_gradient(dy, w, x.shape, stride, padding, dilation, groups)
+        dx = empty(x.shape, NUMPY[code], last)
+        input_gradient(spec, dx, w, dy, stride, padding, dilation, groups)
+        np.testing.assert_allclose(dx.astype(np.float64), exact, rtol=unit, atol=1e-4 if acc == "f32" else 1e-12)

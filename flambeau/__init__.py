@@ -1,0 +1,50 @@
+"""flambeau: PyTorch's programming model in Python, down to machine code generated through LLVM.
+
+``import flambeau as torch`` runs a PyTorch program unchanged.  docs/architecture.md says how it is built.
+"""
+
+from __future__ import annotations
+
+import math as _math
+
+from . import dtype as _dtypes
+from . import ops as _ops
+from .call import result_type as _result_type
+from .device import device, get_default_device, set_default_device
+from .dtype import (
+    bfloat16, complex64, complex128, dtype, float8_e4m3fn, float8_e5m2, float16, float32, float64, get_default_dtype, int8, int16, int32,
+    int64, promote_types, set_default_dtype, uint8, uint16, uint32, uint64,
+)  # fmt: skip
+from .dtype_info import finfo, iinfo
+from .layout import Size
+from .operator import OPERATORS as _OPERATORS
+from .ops.convert import channels_last, channels_last_3d, contiguous_format, memory_format, preserve_format
+from .ops.create import *  # noqa: F403
+from .ops.create import from_numpy
+from .printing import set_printoptions
+from .tensor import Tensor
+
+from . import autograd as autograd  # isort: skip
+from .autograd.mode import enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad, set_grad_enabled  # isort: skip
+from .autograd.tensor_methods import install as _install  # isort: skip
+from . import random as random  # isort: skip
+from .generator import Generator, default_generator  # isort: skip
+from .random import get_rng_state, initial_seed, manual_seed, seed, set_rng_state  # isort: skip
+from .runtime.pool import get_num_threads, set_num_threads  # isort: skip
+
+__version__ = "0.1.0"
+
+_install(Tensor)
+
+bool = _dtypes.bool_
+half, float, double = float16, float32, float64
+short, int, long = int16, int32, int64
+cfloat, cdouble = complex64, complex128
+e, pi, inf, nan = _math.e, _math.pi, _math.inf, _math.nan
+newaxis = None
+
+for _op in _OPERATORS.values():
+    if _op.namespace == "torch" and not _op.name.startswith("_"):
+        for _name in (_op.name, *_op.aliases):
+            globals().setdefault(_name, _op.function)
+del _op, _name

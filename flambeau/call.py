@@ -38,7 +38,7 @@ special: list[object] = []
 
 _LIMIT = 4096  # plans kept of one operator
 ERRORS: dict[int, Callable[[Operator], Exception]] = {
-    1: lambda op: getattr(op, "index_error", IndexError)(f"{op.name}: index out of range in self"),
+    1: lambda op: op.index_error(f"{op.name}: index out of range in self"),
     2: lambda op: RuntimeError("ZeroDivisionError"),
 }
 _NUMBERS = (bool, int, float, complex)
@@ -198,7 +198,7 @@ def _build(op: Operator, args: Sequence[Any], tensors: Sequence[Tensor], target:
     inputs = [t._layout for t in tensors]
     outputs = []
     for r, n in zip(results, nodes):
-        strides = target.strides if target is not None else _pick_strides(r, inputs)
+        strides = target.strides if target is not None else _pick_strides(r, inputs if op.preserve else ())
         outputs.append(Output(n, strides, 0 if target is not None else None))
     layouts = tuple(of(r._layout.dtype, where, r._layout.shape, o.strides) for r, o in zip(results, outputs))
     if where is devices.meta:
@@ -254,7 +254,7 @@ def _signature(op: Operator, args: Sequence[Any]) -> tuple[list[Any], list[Tenso
     numbers: list[Any] = []
     for a, kind in zip(args, op.kinds):
         if isinstance(a, Tensor):
-            key.append(a._layout)
+            key.append((a._layout, "number") if a._weak else a._layout)
             tensors.append(a)
         elif a is None:
             key.append(None)
@@ -667,8 +667,8 @@ def finish(
 ) -> None:
     """Makes the public forms of an operator and attaches the methods to ``Tensor``."""
     op.function = _public(op, op.name, out and op.kind != "view", _HOT)
-    op.namespace = namespace if function else ""  # type: ignore[attr-defined]
-    op.aliases = aliases  # type: ignore[attr-defined]
+    op.namespace = namespace if function else ""
+    op.aliases = aliases
     for name in (op.name, *aliases):
         if method:
             form = _public(op, name, False, _HOT if op.kind == "kernel" else _COLD, method=True)

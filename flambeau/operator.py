@@ -78,6 +78,10 @@ class Operator:
         self.hot: dict[Any, Any] = {}
         self._derivative: Derivative | None = None
         self.differentiable = True
+        self.preserve = False
+        self.index_error: type[Exception] = IndexError
+        self.namespace = ""
+        self.aliases: tuple[str, ...] = ()
         self.function: Callable[..., Any] = body
         self.batching: Callable[..., Any] | None = None
         self.forward_rule: Callable[..., Any] | None = None
@@ -127,18 +131,22 @@ derive: Callable[[Operator], Derivative] | None = None
 def operator(
     *, name: str | None = None, kind: str = "kernel", promote: tuple[str, ...] = (), to: str | None = None, method: bool = True,
     function: bool = True, inplace: bool = False, out: bool = True, differentiable: bool = True, aliases: Sequence[str] = (),
-    returns: Any = None, namespace: str = "torch", attach: Callable[..., None] | None = None,
+    returns: Any = None, namespace: str = "torch", preserve: bool | None = None, index_error: type[Exception] = IndexError,
 ) -> Callable[[Callable[..., Any]], Operator]:  # fmt: skip
     """Registers an operator; see the module.
 
     ``promote`` names the parameters that are brought to one element type; ``to`` is "float" if integers become the
     default floating type.  ``method``, ``function``, ``inplace`` and ``out`` say which forms exist; ``aliases`` are other names
     of all of them.  ``returns`` is the named tuple of several results.  ``namespace`` is where the function is public.
+    ``preserve``: the result lies in memory as the operands do when they agree (default: if there is ``promote``).
+    ``index_error`` is raised for an index outside of its dimension.
     """
 
     def register(body: Callable[..., Any]) -> Operator:
         op = Operator(name or body.__name__, body, kind, promote, to, returns)
         op.differentiable = differentiable
+        op.preserve = bool(promote) if preserve is None else preserve
+        op.index_error = index_error
         op.__doc__ = body.__doc__
         op.__module__ = body.__module__
         if op.name in OPERATORS:

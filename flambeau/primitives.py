@@ -268,7 +268,7 @@ def part(which: str, z: Tensor) -> Tensor:
     return wrap(current().graph.part(which, read(z)))
 
 
-def complex(re: Tensor, im: Tensor) -> Tensor:
+def join(re: Tensor, im: Tensor) -> Tensor:
     """Complex elements from their parts."""
     return wrap(current().graph.complex(read(re), read(im)))
 

@@ -1,0 +1,25 @@
+"""All operators: importing this package defines them, and every one is an attribute of it by its name."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from typing import Any
+
+from .. import call as _call
+from ..operator import OPERATORS
+from ..tensor import Tensor as _Tensor
+
+assert _call.finish is not None
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
+
+importlib.import_module(f"{__name__}.methods").install(_Tensor)
+
+
+def __getattr__(name: str) -> Any:
+    op = OPERATORS.get(name)
+    if op is not None:
+        return op.function
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

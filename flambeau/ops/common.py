@@ -1,0 +1,87 @@
+"""What several families of operators need: dimensions, shapes, reductions undone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from .. import primitives as prim
+from ..layout import Size
+from ..tensor import Tensor
+
+__all__ = ["dim_of", "dims_of", "drop_dims", "shape_of", "unreduce"]
+
+
+def dim_of(dim: int, ndim: int, name: str = "") -> int:
+    """A dimension counted from the front; raises IndexError outside ``[-ndim, ndim)`` (a 0-dim tensor has one), TypeError
+    for other than ints."""
+    if isinstance(dim, bool) or not hasattr(dim, "__index__"):
+        raise TypeError(f"{name}(): argument 'dim' must be int, not {type(dim).__name__}")
+    dim = dim.__index__()
+    size = max(ndim, 1)
+    if not -size <= dim < size:
+        raise IndexError(f"{name}(): Dimension out of range (expected to be in range of [{-size}, {size - 1}], but got {dim})")
+    return dim % size
+
+
+def dims_of(dim: int | Sequence[int] | None, ndim: int, name: str = "") -> tuple[int, ...]:
+    """The dimensions meant by an argument ``dim`` of a reduction: all for None and for an empty sequence.
+
+    Raises RuntimeError for a dimension named twice.
+    """
+    if dim is None or isinstance(dim, (tuple, list)) and not dim:
+        return tuple(range(ndim))
+    if not isinstance(dim, (tuple, list)):
+        dim = (dim,)  # type: ignore[assignment]
+    found = tuple(dim_of(d, ndim, name) for d in dim)  # type: ignore[union-attr]
+    if len(set(found)) != len(found):
+        twice = next(d for d in found if found.count(d) > 1)
+        raise RuntimeError(f"{name}(): dim {twice} appears multiple times in the list of dims")
+    return tuple(d for d in found if d < ndim)
+
+
+def drop_dims(x: Tensor, dims: Sequence[int], keepdim: bool) -> Tensor:
+    """Removes dimensions of size 1 while an operator is traced, unless they are to be kept."""
+    if keepdim or not dims:
+        return x
+    shape = [n for d, n in enumerate(x.shape) if d not in dims]
+    return prim.wrap(prim.current().graph.reshape(prim.read(x), shape))
+
+
+def unreduce(grad: Tensor, dim: int | Sequence[int] | None, keepdim: bool, shape: Size) -> Tensor:
+    """Spreads the gradient of a reduction over the dimensions that it took away."""
+    if not keepdim and shape:
+        dims = dims_of(dim, len(shape))
+        kept = [1 if d in dims else n for d, n in enumerate(shape)]
+        grad = grad.reshape(kept)  # type: ignore[attr-defined]
+    return grad.expand(shape)  # type: ignore[attr-defined,no-any-return]
+
+
+def shape_of(size: Sequence[object], name: str) -> Size:
+    """The shape meant by ``*size`` arguments: ints, or one sequence of ints.  Raises TypeError otherwise."""
+    if len(size) == 1 and isinstance(size[0], (tuple, list)):
+        size = size[0]
+    try:
+        return Size(size)  # type: ignore[arg-type]
+    except (AttributeError, TypeError):
+        bad = next(s for s in size if not hasattr(s, "__index__"))
+        raise TypeError(f"{name}(): argument 'size' must be tuple of ints, but found element of type {type(bad).__name__}") from None
+
+
+def infer_size(shape: Sequence[int], numel: int, name: str) -> Size:
+    """Replaces a -1 in a requested shape; raises RuntimeError when ``numel`` elements cannot have it."""
+    unknown = [i for i, n in enumerate(shape) if n == -1]
+    if len(unknown) > 1:
+        raise RuntimeError("only one dimension can be inferred")
+    if any(n < -1 for n in shape):
+        raise RuntimeError(f"invalid shape dimension {min(shape)}")
+    known = math.prod(n for n in shape if n != -1)
+    if unknown:
+        if known == 0:
+            if numel == 0:
+                raise RuntimeError(f"cannot reshape tensor of 0 elements into shape {list(shape)} because the unspecified dimension size -1 can be any value and is ambiguous")
+        elif numel % known == 0:
+            return Size(numel // known if n == -1 else n for n in shape)
+    elif known == numel:
+        return Size(shape)
+    raise RuntimeError(f"{name}: shape '{list(shape)}' is invalid for input of size {numel}")

@@ -1,0 +1,353 @@
+"""Making tensors: filled, from data, ranges."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import device as devices
+from .. import dtype as dtypes
+from .. import primitives as prim
+from ..dtype import dtype as dtype_
+from ..layout import Size, dense, of
+from ..operator import Scalar, operator
+from ..tensor import Tensor, from_numpy, make, materialize, numpy_view
+from ..tensor import empty as allocate
+from .common import shape_of
+from .convert import contiguous_format, convert, format_strides, memory_format, preserve_format
+
+__all__ = [
+    "arange", "as_tensor", "empty", "empty_like", "empty_strided", "full", "full_like", "ones", "ones_like", "scalar_tensor", "tensor",
+    "zeros", "zeros_like",
+]  # fmt: skip
+
+
+def _finish(t: Tensor, requires_grad: bool) -> Tensor:
+    if requires_grad:
+        t.requires_grad_(True)  # type: ignore[attr-defined]
+    return t
+
+
+def _check_out(name: str, out: Tensor | None, shape: Size, kind: dtype_ | None) -> None:
+    if out is not None and kind is not None and out.dtype is not kind:
+        raise RuntimeError(f"{name}: dtype {kind} does not match dtype of out parameter ({out.dtype})")
+
+
+def _made(
+    name: str, shape: Size, dtype: dtype_ | None, device: Any, requires_grad: bool, out: Tensor | None, format_: memory_format = contiguous_format
+) -> Tensor:  # fmt: skip
+    if any(n < 0 for n in shape):
+        raise RuntimeError(f"Trying to create tensor with negative dimension {min(shape)}: {list(shape)}")
+    _check_out(name, out, shape, dtype)
+    if out is not None:
+        if out.shape != shape:
+            out.resize_(shape)  # type: ignore[attr-defined]
+        return out
+    kind = dtype or dtypes.get_default_dtype()
+    if not isinstance(kind, dtype_):
+        raise TypeError(f"{name}(): argument 'dtype' must be torch.dtype, not {type(kind).__name__}")
+    where = devices.of(device)
+    layout = dense(kind, shape, where) if format_ is contiguous_format else of(kind, where, shape, format_strides(shape, format_))
+    return allocate(layout)
+
+
+def empty(
+    *size: Any, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
+    pin_memory: bool = False, memory_format: memory_format = contiguous_format,
+) -> Tensor:  # fmt: skip
+    """A tensor of this shape whose elements are not initialised."""
+    return _finish(_made("empty", shape_of(size, "empty"), dtype, device, requires_grad, out, memory_format), requires_grad)
+
+
+def zeros(
+    *size: Any, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
+    pin_memory: bool = False,
+) -> Tensor:  # fmt: skip
+    """A tensor of zeros."""
+    return _finish(_made("zeros", shape_of(size, "zeros"), dtype, device, requires_grad, out).zero_(), requires_grad)  # type: ignore[attr-defined]
+
+
+def ones(
+    *size: Any, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
+    pin_memory: bool = False,
+) -> Tensor:  # fmt: skip
+    """A tensor of ones."""
+    return _finish(_made("ones", shape_of(size, "ones"), dtype, device, requires_grad, out).fill_(1), requires_grad)  # type: ignore[attr-defined]
+
+
+def full(
+    size: Sequence[int], fill_value: Any, *, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
+    requires_grad: bool = False, pin_memory: bool = False,
+) -> Tensor:  # fmt: skip
+    """A tensor of one number, whose kind gives the element type unless ``dtype`` does."""
+    if dtype is None and out is None:
+        dtype = fill_value.dtype if isinstance(fill_value, Tensor) else type_of_number(fill_value)
+    return _finish(_made("full", shape_of((size,), "full"), dtype, device, requires_grad, out).fill_(fill_value), requires_grad)  # type: ignore[attr-defined]
+
+
+def type_of_number(value: Any) -> dtype_:
+    """The element type of a tensor made of a Python number."""
+    if isinstance(value, (bool, np.bool_)):
+        return dtypes.bool_
+    if isinstance(value, (int, np.integer)):
+        return dtypes.int64
+    if isinstance(value, (float, np.floating)):
+        return dtypes.get_default_dtype()
+    if isinstance(value, (complex, np.complexfloating)):
+        return dtypes.get_default_dtype().to_complex()
+    raise TypeError(f"expected a number, got {type(value).__name__}")
+
+
+def _like(input: Tensor, dtype: dtype_ | None, device: Any, format_: memory_format) -> Tensor:
+    layout = input._layout
+    kind, where = dtype or layout.dtype, layout.device if device is None else devices.of(device)
+    if format_ is preserve_format and layout.dense:
+        return allocate(of(kind, where, layout.shape, layout.strides))
+    if format_ is preserve_format and layout.ndim > 1 and layout.numel:
+        # the densest layout with the dimensions in the same order of memory
+        order = sorted(range(layout.ndim), key=lambda d: (-layout.strides[d] if layout.strides[d] else 0, d))
+        strides, below = [0] * layout.ndim, 1
+        for d in reversed(order):
+            strides[d] = below
+            below *= max(layout.shape[d], 1)
+        return allocate(of(kind, where, layout.shape, strides if 0 not in layout.strides else format_strides(layout.shape, contiguous_format)))
+    return allocate(of(kind, where, layout.shape, format_strides(layout.shape, format_)))
+
+
+def empty_like(
+    input: Tensor, *, dtype: dtype_ | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
+    memory_format: memory_format = preserve_format,
+) -> Tensor:  # fmt: skip
+    """An uninitialised tensor with the shape (and unless said otherwise the type, device and memory format) of ``input``."""
+    return _finish(_like(input, dtype, device, memory_format), requires_grad)
+
+
+def zeros_like(
+    input: Tensor, *, dtype: dtype_ | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
+    memory_format: memory_format = preserve_format, out: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """Zeros in the shape of ``input``."""
+    return _finish(_like(input, dtype, device, memory_format).zero_(), requires_grad)  # type: ignore[attr-defined]
+
+
+def ones_like(
+    input: Tensor, *, dtype: dtype_ | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
+    memory_format: memory_format = preserve_format,
+) -> Tensor:  # fmt: skip
+    """Ones in the shape of ``input``."""
+    return _finish(_like(input, dtype, device, memory_format).fill_(1), requires_grad)  # type: ignore[attr-defined]
+
+
+def full_like(
+    input: Tensor, fill_value: Any, *, dtype: dtype_ | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
+    pin_memory: bool = False, memory_format: memory_format = preserve_format,
+) -> Tensor:  # fmt: skip
+    """One number in the shape of ``input``."""
+    return _finish(_like(input, dtype, device, memory_format).fill_(fill_value), requires_grad)  # type: ignore[attr-defined]
+
+
+def empty_strided(
+    size: Sequence[int], stride: Sequence[int], *, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
+    requires_grad: bool = False, pin_memory: bool = False,
+) -> Tensor:  # fmt: skip
+    """An uninitialised tensor with these strides (in elements)."""
+    if len(size) != len(stride):
+        raise RuntimeError(f"empty_strided: dimensionality of sizes ({len(size)}) must match dimensionality of strides ({len(stride)})")
+    return _finish(allocate(of(dtype or dtypes.get_default_dtype(), devices.of(device), size, stride)), requires_grad)
+
+
+def scalar_of(value: Any, like: Tensor) -> Tensor:
+    """A Python number as a 0-dim tensor that takes part in promotion as a number, for ``number - tensor`` and the like."""
+    value = value.item() if isinstance(value, np.generic) else value
+    t = full((), value, dtype=type_of_number(value), device=like.device)
+    t._weak = True
+    t._key = None
+    return t
+
+
+def scalar_tensor(
+    s: Any, *, dtype: dtype_ | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False
+) -> Tensor:
+    """A 0-dim tensor of one number, of the default element type unless given."""
+    return full((), s, dtype=dtype or dtypes.get_default_dtype(), device=device, requires_grad=requires_grad)
+
+
+@operator(name="_arange", method=False, function=False, differentiable=False, out=False)
+def _arange(start: Scalar, step: Scalar, count: int, dtype: dtype_) -> Tensor:
+    """``start + i * step`` for i in 0..count-1, computed in double or int64 and rounded to ``dtype``."""
+    work = dtypes.int64 if dtype.kind in "bui" and start.dtype.kind != "f" and step.dtype.kind != "f" else dtypes.float64
+    index = prim.cast(prim.iota((count,), 0), work)
+    value = prim.apply("add", prim.cast(start, work), prim.apply("mul", index, prim.cast(step, work)))
+    return prim.cast(value, dtype)
+
+
+def arange(
+    start: Any = 0, end: Any = None, step: Any = 1, *, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None,
+    device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
+) -> Tensor:  # fmt: skip
+    """``start, start + step, ...`` up to and without ``end``; ``arange(n)`` counts from 0.
+
+    int64 if all arguments are integers, else the default floating type.  Raises RuntimeError for a zero step and for bounds that the
+    step leads away from.
+    """
+    if end is None:
+        start, end = 0, start
+    start, end, step = (v.item() if isinstance(v, (Tensor, np.generic)) else v for v in (start, end, step))  # type: ignore[attr-defined]
+    if step == 0:
+        raise RuntimeError("step must be nonzero")
+    if not (math.isfinite(start) and math.isfinite(end)):
+        raise RuntimeError(f"unsupported range: {start} -> {end}")
+    if (end - start) * step < 0:
+        raise RuntimeError("upper bound and lower bound inconsistent with step sign")
+    if dtype is None:
+        dtype = out.dtype if out is not None else dtypes.int64 if all(isinstance(v, int) for v in (start, end, step)) else dtypes.get_default_dtype()
+    count = max(0, -(-(end - start) // step)) if all(isinstance(v, int) for v in (start, end, step)) else math.ceil((end - start) / step)
+    where = devices.of(device)
+    if where is devices.meta:
+        return _finish(allocate(dense(dtype, (int(count),), where)), requires_grad)
+    made = _arange.function(start, step, int(count), dtype)
+    if out is not None:
+        if out.shape != made.shape:
+            out.resize_(made.shape)  # type: ignore[attr-defined]
+        return out.copy_(made)  # type: ignore[attr-defined,no-any-return]
+    return _finish(made, requires_grad)
+
+
+# -- from data ---------------------------------------------------------------------------------------
+
+
+def _leaves(data: Any) -> Any:
+    """Nested sequences with tensors and numpy scalars replaced by Python numbers."""
+    if isinstance(data, Tensor):
+        return data.tolist()  # type: ignore[attr-defined]
+    if isinstance(data, np.ndarray):
+        return data.tolist()
+    if isinstance(data, np.generic):
+        return data.item()
+    if isinstance(data, (str, bytes)):
+        raise TypeError(f"new(): invalid data type '{type(data).__name__}'")
+    if isinstance(data, Sequence) or hasattr(data, "__len__") and hasattr(data, "__getitem__"):
+        return [_leaves(x) for x in data]
+    return data
+
+
+def _shape(data: Any) -> tuple[int, ...]:
+    if not isinstance(data, list):
+        return ()
+    if not data:
+        return (0,)
+    shapes = [_shape(x) for x in data]
+    for i, s in enumerate(shapes):
+        if s != shapes[0]:
+            if not s or not shapes[0]:
+                raise TypeError("not a sequence" if not s else "must be real number, not list")
+            raise ValueError(f"expected sequence of length {shapes[0][0]} at dim 1 (got {s[0]})" if i else "ragged nested sequence")
+    return (len(data), *shapes[0])
+
+
+def _flat(data: Any, into: list[Any]) -> list[Any]:
+    if isinstance(data, list):
+        for x in data:
+            _flat(x, into)
+    else:
+        into.append(data)
+    return into
+
+
+def tensor(
+    data: Any, *, dtype: dtype_ | None = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False, names: Any = None
+) -> Tensor:
+    """A tensor with a copy of ``data``: a number, nested sequences of numbers, an array or a tensor.
+
+    The element type is that of the data: bool, int64, the default floating type or its complex type for Python numbers.  Raises
+    ValueError for ragged sequences, TypeError for other things, RuntimeError for numbers that do not fit.
+    """
+    if isinstance(data, Tensor):
+        made = convert(data.detach(), dtype, device, copy=True)  # type: ignore[attr-defined]
+        return _finish(made.detach(), requires_grad)  # type: ignore[attr-defined]
+    if isinstance(data, (np.ndarray, np.generic)) and dtypes.from_numpy_dtype(np.asarray(data).dtype) is not None:
+        made = from_numpy(np.array(data, order="C", copy=True))
+        return _finish(convert(made, dtype, device), requires_grad)
+    if hasattr(data, "__array__") and not isinstance(data, (list, tuple)):
+        return tensor(np.asarray(data), dtype=dtype, device=device, requires_grad=requires_grad)
+    nested = _leaves(data)
+    shape = _shape(nested)
+    flat = _flat(nested, [])
+    for x in flat:
+        if not isinstance(x, (bool, int, float, complex)):
+            if hasattr(x, "item"):
+                continue
+            raise TypeError(f"Could not infer dtype of {type(x).__name__}" if x is not None else "Could not infer dtype of NoneType")
+    kind = dtype
+    if kind is None:
+        kinds = {type(x) for x in flat}
+        best = complex if any(issubclass(k, complex) for k in kinds) else float if any(issubclass(k, float) for k in kinds) or not flat else (
+            int if any(issubclass(k, int) and not issubclass(k, bool) for k in kinds) else bool)  # fmt: skip
+        kind = type_of_number(best(0))
+    if kind.kind in "bui":
+        flat = [bool(x) if kind is dtypes.bool_ else int(x) for x in flat]
+        if kind.kind in "ui":
+            info = np.iinfo(kind.numpy)
+            for x in flat:
+                if not -(1 << 63) <= x < 1 << 64 or kind is dtypes.int64 and x > info.max:
+                    raise RuntimeError(f"value cannot be converted to type {kind.name} without overflow")
+            wrapped = [x - (1 << 64) if x >= 1 << 63 else x for x in flat] if kind is not dtypes.uint64 else flat
+            array = np.array(wrapped, np.int64 if kind is not dtypes.uint64 else np.uint64).astype(kind.numpy)
+        else:
+            array = np.array(flat, np.bool_)
+    elif kind.kind == "f" and any(isinstance(x, complex) for x in flat):
+        raise RuntimeError("value cannot be converted to type float without overflow")
+    else:
+        array = np.array(flat, kind.numpy if kind.kind == "c" or kind is dtypes.float64 else np.float64)
+        if array.dtype != kind.numpy:
+            with np.errstate(all="ignore"):
+                array = (array.astype(np.float32) if kind.itemsize < 4 else array).astype(kind.numpy)
+    made = from_numpy(array.reshape(shape))
+    return _finish(convert(_owned(made), None, device), requires_grad)
+
+
+def _owned(t: Tensor) -> Tensor:
+    """A copy in memory from the allocator, so that storages of fresh tensors can be resized."""
+    mine = allocate(dense(t.dtype, t.shape))
+    if t.numel():
+        numpy_view(mine)[...] = numpy_view(t)
+    return mine
+
+
+def as_tensor(data: Any, dtype: dtype_ | None = None, device: Any = None) -> Tensor:
+    """``data`` as a tensor, sharing memory where it can: tensors and numpy arrays of the right type are not copied."""
+    if isinstance(data, Tensor):
+        return convert(data, dtype, device)
+    if isinstance(data, np.ndarray) and dtypes.from_numpy_dtype(data.dtype) is not None and all(s >= 0 for s in data.strides):
+        return convert(from_numpy(data), dtype, device)
+    return tensor(data, dtype=dtype, device=device)
+
+
+def detach(self: Tensor) -> Tensor:
+    """The same memory without a history: results computed from it carry no gradient back."""
+    return make(self._storage, self._layout, self._offset)
+
+
+def item(self: Tensor) -> Any:
+    """The only element as a Python number; raises RuntimeError if there are several."""
+    if self._layout.numel != 1:
+        raise RuntimeError(f"a Tensor with {self._layout.numel} elements cannot be converted to Scalar")
+    if self._layout.device is devices.meta:
+        raise RuntimeError("Tensor.item() cannot be called on meta tensors")
+    materialize(self)
+    value = numpy_view(self).reshape(())
+    return float(value) if self._layout.dtype.kind == "f" else value.item()
+
+
+def tolist(self: Tensor) -> Any:
+    """The elements as nested lists of Python numbers; a number for a 0-dim tensor."""
+    array = numpy_view(self)
+    return (array.astype(np.float64) if self._layout.dtype.kind == "f" else array).tolist()
+
+
+Tensor.detach = detach  # type: ignore[attr-defined]
+Tensor.item = item  # type: ignore[attr-defined]
+Tensor.tolist = tolist  # type: ignore[attr-defined]

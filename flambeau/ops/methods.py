@@ -1,0 +1,169 @@
+"""Tensor's Python protocol: operators of the language, methods that take ``*sizes``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import device as devices
+from ..operator import OPERATORS
+from ..printing import tensor_repr
+from ..tensor import Tensor, materialize, numpy_view
+from . import convert, create, reduce, shape
+from .common import shape_of
+
+__all__: list[str] = []
+
+_NUMBERS = (bool, int, float, complex, np.generic)
+
+
+def _dunder(name: str, reverse: bool = False) -> Any:
+    form = OPERATORS[name].function
+
+    if reverse:
+
+        def method(self: Tensor, other: Any) -> Any:
+            if isinstance(other, _NUMBERS):
+                other = create.scalar_of(other, self)
+            elif not isinstance(other, Tensor):
+                return NotImplemented
+            return form(other, self)
+    else:
+
+        def method(self: Tensor, other: Any) -> Any:
+            if isinstance(other, (Tensor, *_NUMBERS)) or hasattr(type(other), "__torch_function__"):
+                return form(self, other)
+            return NotImplemented
+
+    return method
+
+
+def _view(self: Tensor, *shape_: Any) -> Tensor:
+    """``view(*shape)`` or ``view(shape)``: the same elements with another shape, over the same memory;
+    ``view(dtype)``: the same bytes as another element type."""
+    if len(shape_) == 1 and isinstance(shape_[0], convert.dtype_):
+        return shape.view_dtype.function(self, shape_[0])  # type: ignore[attr-defined,no-any-return]
+    return shape.view.function(self, shape_of(shape_, "view"))  # type: ignore[no-any-return]
+
+
+def _reshape(self: Tensor, *shape_: Any) -> Tensor:
+    """``reshape(*shape)`` or ``reshape(shape)``: see ``torch.reshape``."""
+    return shape.reshape.function(self, shape_of(shape_, "reshape"))  # type: ignore[no-any-return]
+
+
+def _expand(self: Tensor, *size: Any, implicit: bool = False) -> Tensor:
+    """``expand(*sizes)``: repeats dimensions of size 1 without copying; -1 keeps a size."""
+    return shape.expand.function(self, shape_of(size, "expand"))  # type: ignore[no-any-return]
+
+
+def _permute(self: Tensor, *dims: Any) -> Tensor:
+    """``permute(*dims)``: the dimensions in another order."""
+    return shape.permute.function(self, shape_of(dims, "permute"))  # type: ignore[no-any-return]
+
+
+def _sum_to_size(self: Tensor, *size: Any) -> Tensor:
+    """The sum over the dimensions along which ``size`` would be broadcast to this shape; itself if there are none."""
+    wanted = shape_of(size, "sum_to_size")
+    lead = self.ndim - len(wanted)
+    if lead < 0 or any(w not in (1, n) for w, n in zip(wanted, self.shape[lead:])):
+        raise RuntimeError(f"size {{{list(wanted)}}} is not expandable to size {{{list(self.shape)}}}.")
+    dims = [*range(lead), *(lead + i for i, w in enumerate(wanted) if w == 1 and self.shape[lead + i] != 1)]
+    if not dims:
+        return self
+    kept = reduce.sum.function(self, dims, True)
+    return kept if lead == 0 else kept.reshape(wanted)  # type: ignore[no-any-return]
+
+
+def _size(self: Tensor, dim: int | None = None) -> Any:
+    """The shape, or the size of one dimension."""
+    return self._layout.shape if dim is None else self._layout.shape[shape.dim_of(dim, self._layout.ndim, "size")]
+
+
+def _stride(self: Tensor, dim: int | None = None) -> Any:
+    """The strides in elements, or that of one dimension."""
+    return self._layout.strides if dim is None else self._layout.strides[shape.dim_of(dim, self._layout.ndim, "stride")]
+
+
+def _numpy(self: Tensor, *, force: bool = False) -> np.ndarray:
+    """A numpy array over the same memory; raises RuntimeError for a tensor that requires grad, TypeError for other devices.
+
+    ``force=True`` detaches first.
+    """
+    if self._requires_grad and not force:
+        raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+    return numpy_view(self)
+
+
+def _array(self: Tensor, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    """numpy's protocol: shares memory unless another type is asked for."""
+    found = _numpy(self)
+    if dtype is not None and found.dtype != dtype:
+        return found.astype(dtype)
+    return found.copy() if copy else found
+
+
+def _bool(self: Tensor) -> bool:
+    if self._layout.numel != 1:
+        if self._layout.numel == 0:
+            raise RuntimeError("Boolean value of Tensor with no values is ambiguous")
+        raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous")
+    return bool(self.item())  # type: ignore[attr-defined]
+
+
+def _index(self: Tensor) -> int:
+    if self._layout.numel != 1 or self._layout.dtype.kind not in "bui":
+        raise TypeError("only integer tensors of a single element can be converted to an index")
+    return int(self.item())  # type: ignore[attr-defined]
+
+
+def _data_ptr(self: Tensor) -> int:
+    """The address of the first element (0 without elements or on the meta device)."""
+    if self._layout.device is devices.meta or not self._layout.numel:
+        return 0
+    materialize(self)
+    return self._storage.ptr + self._offset * self._layout.itemsize
+
+
+def _repr(self: Tensor, *, tensor_contents: str | None = None) -> str:
+    """The tensor as PyTorch prints it."""
+    layout = self._layout
+    if layout.device is devices.meta:
+        return tensor_repr(self, None, tensor_contents)
+    return tensor_repr(self, numpy_view(self), tensor_contents)
+
+
+def _format(self: Tensor, spec: str) -> str:
+    return format(self.item(), spec) if not self._layout.ndim and spec else repr(self)  # type: ignore[attr-defined]
+
+
+def install(tensor: type[Tensor]) -> None:
+    """Attaches everything in this file, and the forms of operators that Python spells with symbols."""
+    tensor.view, tensor.reshape, tensor.expand, tensor.permute = _view, _reshape, _expand, _permute  # type: ignore[attr-defined]
+    tensor.sum_to_size, tensor.size, tensor.stride = _sum_to_size, _size, _stride  # type: ignore[attr-defined]
+    tensor.numpy, tensor.__array__, tensor.data_ptr = _numpy, _array, _data_ptr  # type: ignore[attr-defined]
+    tensor.__bool__, tensor.__index__ = _bool, _index  # type: ignore[attr-defined,assignment]
+    tensor.__int__ = lambda self: int(self.item())  # type: ignore[attr-defined]
+    tensor.__float__ = lambda self: float(self.item())  # type: ignore[attr-defined]
+    tensor.__complex__ = lambda self: complex(self.item())  # type: ignore[attr-defined]
+    forms = {
+        "add": "add", "sub": "sub", "mul": "mul", "truediv": "true_divide", "floordiv": "floor_divide", "mod": "remainder", "pow": "pow",
+        "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor", "lshift": "bitwise_left_shift",
+        "rshift": "bitwise_right_shift", "matmul": "matmul",
+    }  # fmt: skip
+    for symbol, name in forms.items():
+        if name in OPERATORS:
+            op = OPERATORS[name]
+            setattr(tensor, f"__{symbol}__", getattr(tensor, name) if name in vars(tensor) else _dunder(name))
+            setattr(tensor, f"__r{symbol}__", _dunder(name, reverse=True))
+            if op.inplace is not None:
+                setattr(tensor, f"__i{symbol}__", op.inplace)
+    for symbol in ("eq", "ne", "lt", "le", "gt", "ge"):
+        if symbol in OPERATORS:
+            setattr(tensor, f"__{symbol}__", _dunder(symbol))
+    tensor.__repr__, tensor.__format__ = _repr, _format  # type: ignore[method-assign,assignment]
+    tensor.__hash__ = lambda self: id(self)  # type: ignore[method-assign,assignment]
+    for symbol, name in {"neg": "neg", "abs": "abs", "invert": "bitwise_not", "pos": "positive"}.items():
+        if name in OPERATORS:
+            setattr(tensor, f"__{symbol}__", getattr(tensor, name))
+

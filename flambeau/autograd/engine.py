@@ -7,6 +7,7 @@ allows.  Everything is computed with the tensors' own public operators: with ``c
 
 from __future__ import annotations
 
+import itertools
 import sys
 import threading
 import warnings
@@ -14,31 +15,28 @@ from collections.abc import Callable, Iterable, Sequence
 from heapq import heappop, heappush
 from typing import Any
 
-from ..layout import Layout, contiguous_strides
-from ..tensor import Tensor
+from ..layout import Layout, contiguous_strides, of
+from ..tensor import Tensor, empty
 from .mode import state
 from .node import AccumulateGrad, Edge, Node
 from .saved import type_name, watch
 
 __all__ = ["Task", "execute", "queue_callback"]
 
+_ids = itertools.count()
 _lock = threading.RLock()  # two threads may add to the gradient of one leaf
 
 
 class Task:
     """One run of the engine."""
 
-    next_id = 0
-
     def __init__(self, keep_graph: bool, create_graph: bool, roots: Sequence[Node], needed: set[int] | None) -> None:
-        self.id = Task.next_id
-        Task.next_id += 1
+        self.id = next(_ids)
         self.keep_graph = keep_graph
         self.create_graph = create_graph
         self._roots = roots
         self._needed = needed
         self.callbacks: list[Callable[[], object]] = []
-
 
     def will_run(self, node: Node) -> bool:
         """Whether the run comes by ``node`` (or did)."""
@@ -229,7 +227,7 @@ def _send(
         if key in owned:
             present.add_(grad)
         else:
-            slot[output_nr] = present + grad
+            slot[output_nr] = present.add(grad)
             if not create_graph:
                 owned.add(key)
 
@@ -260,9 +258,9 @@ def _accumulate(variable: Tensor, grads: list[Any], create_graph: bool) -> None:
     present = variable._grad
     if present is not None:
         if create_graph:
-            variable._grad = present + grads[0]
+            variable._grad = present.add(grads[0])  # type: ignore[attr-defined]
         else:
-            present.add_(grads[0])
+            present.add_(grads[0])  # type: ignore[attr-defined]
     elif create_graph:
         variable._grad = grads[0].clone()
     elif _references(grads) == _SOLE and _fits(grads[0], variable._layout):
@@ -306,9 +304,8 @@ def _strides_of_grad(layout: Layout) -> tuple[int, ...]:
 
 
 def _copy_like(grad: Any, layout: Layout) -> Tensor:
-    found = grad.new_empty_strided(layout.shape, _strides_of_grad(layout))
-    found.copy_(grad)
-    return found
+    found: Any = empty(of(grad._layout.dtype, layout.device, layout.shape, _strides_of_grad(layout)))
+    return found.copy_(grad)
 
 
 def conform(grad: Any, expected: Any, node: Node, index: int) -> Tensor:
@@ -404,7 +401,8 @@ def _call_tensor_hooks(node: Node, grads: list[Tensor | None]) -> None:
     for output_nr, reference in tuple(extras.retained.items()):
         tensor, grad = reference(), grads[output_nr]
         if tensor is not None and grad is not None:
-            tensor._grad = _copy_like(grad, grad._layout) if tensor._grad is None else tensor._grad + grad
+            before: Any = tensor._grad
+            tensor._grad = grad.clone() if before is None else before.add(grad)  # type: ignore[attr-defined]
 
 
 def _call_on(hooks: dict[int, Any], grads: list[Tensor | None], output_nr: int) -> None:

@@ -23,12 +23,22 @@ from .mode import state
 from .node import NO_EDGE, Edge, Node, accumulator, number
 from .saved import FREED, SavedTensor, hooks, keep_output, modified, restore_output, watch
 from .view import (
-    DEFAULT, MULTIPLE, NO_GRAD, View, check_view, edge_of, rebase, refresh, set_history, watch_view,
+    DEFAULT,
+    MULTIPLE,
+    NO_GRAD,
+    View,
+    check_view,
+    edge_of,
+    rebase,
+    refresh,
+    set_history,
+    watch_view,
 )  # fmt: skip
 
 __all__ = ["Context", "OperatorNode", "after_inplace", "before_inplace", "record", "record_view"]
 
 ALWAYS = -1
+PACKED = -1  # in the place of a version: the value is a SavedTensor, which does its own checks
 
 
 class Context:
@@ -39,30 +49,28 @@ class Context:
     the name of a method here has an underscore behind it (``dtype_``).
     """
 
-    result: Tensor
-    results: tuple[Tensor, ...]
+    __slots__ = ("_mask", "result", "results")
 
-    def __init__(self, node: OperatorNode, wanted: Sequence[bool] | None) -> None:
-        self._node = node
-        self._wanted = wanted
+    _operator: Any
+    _bits: dict[str, int]  # per tensor parameter
+    _mask: int  # the gradients asked for
+    result: Tensor
+    results: tuple[Tensor | None, ...]
 
     def needs(self, name: str) -> bool:
         """Whether the gradient of this argument (of any tensor in it, if it is a list) is asked for."""
-        where = self._node._edges_of(name)
-        if self._wanted is not None:
-            return any(self._wanted[where])
-        return any(edge[0] is not None for edge in self._node.next_functions[where])
+        return self._mask & self._bits[name] != 0
 
     def shape(self, name: str) -> Size:
         """The shape of an argument; a number has none."""
-        return getattr(self.__dict__[name], "shape", Size())
+        return getattr(getattr(self, name), "shape", Size())
 
     def dtype(self, name: str) -> Any:
         """The element type of a tensor argument."""
-        return self.__dict__[name].dtype
+        return getattr(self, name).dtype
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"the derivative of {self._node._operator.name} reads '{name}', which it does not save")
+        raise AttributeError(f"the derivative of {self._operator.name} reads '{name}', which it does not save")
 
 
 class OperatorNode(Node):
@@ -70,126 +78,141 @@ class OperatorNode(Node):
     share; the class is named as PyTorch names it ("MulBackward0").
 
     ``_values`` are the arguments: a saved tensor itself (or a ``SavedTensor``), any other tensor as its layout.
-    ``_kept`` lists the positions of what is saved, ``_versions`` the versions of the storages then.
+    ``_versions`` has an entry per tensor parameter: the version of what is saved (or ``PACKED``; of a list, a tuple
+    of them), None for what is not saved.  ``_mask`` has the bits of the gradients that lead anywhere.
     """
 
-    __slots__ = ("_kept", "_results", "_values", "_versions")
+    __slots__ = ("_mask", "_results", "_values", "_versions")
 
     _operator: Any
     _names: tuple[str, ...]
-    _fields: tuple[str, ...]  # the names as a Context has them
-    _tensors: tuple[tuple[int, int], ...]  # position of each tensor parameter, and its bit in a mask
+    _tensors: tuple[int, ...]  # positions of the tensor parameters; their bits in a mask are 1, 2, 4...
     _lists: frozenset[int]  # positions of parameters that are lists of tensors
-    _rules: tuple[int, ...]  # per tensor parameter: a mask of the gradients for which it is saved
-    _plans: dict[int, tuple[int, ...]]  # mask of the gradients asked for -> positions of what is saved
     _saved_outputs: tuple[int, ...] | None  # numbers of the saved outputs; None: all
+    _context: type[Context]
     _derive: Callable[..., Any]
+    _make: Callable[[Sequence[Any]], OperatorNode]
+    _read: Callable[[OperatorNode, Context, Node], None]
 
-    _kept: tuple[int, ...]
-    _values: list[Any] | None
-    _versions: list[Any]
+    _mask: int
+    _values: tuple[Any, ...] | None
+    _versions: tuple[Any, ...]
     _results: Any
 
-    def _apply(self, grads: list[Tensor | None], wanted: Sequence[bool] | None) -> Sequence[Tensor | None]:
-        return self._differentiate(grads, wanted, self)
+    def _apply(
+        self, grads: list[Tensor | None], wanted: Sequence[bool] | None, owner: Node | None = None
+    ) -> Sequence[Tensor | None]:
+        """See ``Node``; saved outputs are read as those of ``owner``."""
+        edges = self.next_functions
+        if grads[0] is None and not any(grad is not None for grad in grads):
+            return [None] * len(edges)
+        if self._values is None:
+            raise RuntimeError(FREED)
+        context = self._context()
+        context._mask = self._mask if wanted is None else self._mask_of(wanted)
+        self._read(context, owner or self)
+        results = self._results
+        if results is not None:
+            if type(results) is list:
+                context.results = tuple(_unpack_output(kept, owner or self, nr) for nr, kept in enumerate(results))
+            else:
+                context.result = _unpack_output(results, owner or self, 0)
+        found = self._derive(context, *grads)
+        if found is None or isinstance(found, Tensor):
+            return (found,) if len(edges) == 1 else (found, *[None] * (len(edges) - 1))
+        return self._flatten(found) if self._lists else found
 
     def _differentiate(
         self, grads: list[Tensor | None], wanted: Sequence[bool] | None, owner: Node
     ) -> Sequence[Tensor | None]:
-        """Runs the derivative; saved outputs are read as those of ``owner``."""
-        if not any(grad is not None for grad in grads):
-            return [None] * len(self.next_functions)
+        return self._apply(grads, wanted, owner)
+
+    def _counts(self) -> list[int]:
+        """The number of edges of each tensor parameter."""
         values = self._values
-        if values is None:
-            raise RuntimeError(FREED)
-        context = Context(self, wanted)
-        arguments = context.__dict__
-        arguments.update(zip(self._fields, values))
-        for position, version in zip(self._kept, self._versions):
-            value = values[position]
-            if type(version) is int and value._storage.version == version:
-                continue
-            arguments[self._fields[position]] = _unpack(value, version, owner)
-        results = self._results
-        if results is not None:
-            if type(results) is list:
-                context.results = tuple(_unpack_output(kept, owner, nr) for nr, kept in enumerate(results))
-            else:
-                context.result = _unpack_output(results, owner, 0)
-        found = self._derive(context, *grads)
-        if found is None or isinstance(found, Tensor):
-            return (found,) if len(self.next_functions) == 1 else (found, *[None] * (len(self.next_functions) - 1))
-        return self._flatten(found) if self._lists else found
+        assert values is not None
+        return [len(values[position]) if position in self._lists else 1 for position in self._tensors]
+
+    def _mask_of(self, wanted: Sequence[bool]) -> int:
+        mask = start = 0
+        for nr, count in enumerate(self._counts()):
+            if any(wanted[start : start + count]):
+                mask |= 1 << nr
+            start += count
+        return mask
 
     def _flatten(self, found: Sequence[Any]) -> list[Tensor | None]:
         """One gradient per edge from one entry per tensor parameter."""
         flat: list[Tensor | None] = []
-        for (position, _), entry in zip(self._tensors, found):
+        for position, count, entry in zip(self._tensors, self._counts(), found):
             if position not in self._lists:
                 flat.append(entry)
-            elif entry is None:
-                flat.extend([None] * len(self._values[position]))  # type: ignore[index]
             else:
-                flat.extend(entry)
+                flat.extend([None] * count if entry is None else entry)
         return flat
 
-    def _edges_of(self, name: str) -> slice:
-        """The edges that belong to a parameter."""
-        start = 0
-        for position, _ in self._tensors:
-            count = len(self._values[position]) if position in self._lists else 1  # type: ignore[index]
-            if self._names[position] == name:
-                return slice(start, start + count)
-            start += count
-        raise AttributeError(f"{self._operator.name} has no tensor parameter {name!r}")
-
     def _release(self) -> None:
-        if self._kept or self._results is not None:
+        if self._results is not None or any(version is not None for version in self._versions):
             self._values = None
-            self._versions = []
+            self._versions = ()
             self._results = None
 
     def __getattr__(self, name: str) -> Any:
         """``_saved_NAME`` and ``_raw_saved_NAME`` read an argument or the result as it was saved."""
         raw = name.startswith("_raw_saved_")
         field = name.removeprefix("_raw_saved_" if raw else "_saved_")
-        results = self._results
-        if field != name and self._values is None:
-            raise RuntimeError(FREED)
-        if field == "result" and results is not None and type(results) is not list:
-            if not raw:
-                return _unpack_output(results, self, 0)
-            if type(results) is tuple:
-                results = self._results = SavedTensor(restore_output(results, self, 0), True, None)
-            return results
-        if field != name and field in self._names:
-            return self._read_saved(self._names.index(field), raw)
+        if field != name:
+            if self._values is None:
+                raise RuntimeError(FREED)
+            if field == "result" and self._results is not None and type(self._results) is not list:
+                return self._read_result(raw)
+            if field in self._names:
+                return self._read_saved(self._names.index(field), raw)
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     def __dir__(self) -> list[str]:
-        saved = [f"_saved_{self._names[position]}" for position in self._kept]
+        saved = [
+            f"_saved_{self._names[position]}"
+            for position, version in zip(self._tensors, self._versions)
+            if version is not None
+        ]
         return [*super().__dir__(), *saved, *(["_saved_result"] if self._results is not None else [])]
 
+    def _read_result(self, raw: bool) -> Any:
+        if not raw:
+            return _unpack_output(self._results, self, 0)
+        if type(self._results) is tuple:
+            self._results = SavedTensor(restore_output(self._results, self, 0), True, None)
+        return self._results
+
     def _read_saved(self, position: int, raw: bool) -> Any:
-        values = self._values
-        assert values is not None
-        value = values[position]
-        if position not in self._kept:
+        value = self._values[position]  # type: ignore[index]
+        if position not in self._tensors:
+            return value
+        at = self._tensors.index(position)
+        version = self._versions[at]
+        if version is None:
             if isinstance(value, Layout):
                 raise AttributeError(f"{self.name()} saves no '{self._names[position]}'")
             return value
-        at = self._kept.index(position)
         if raw and isinstance(value, Tensor):
-            value = values[position] = SavedTensor(value, False, None)
-            self._versions[at] = None
-        return value if raw else _unpack(value, self._versions[at], self)
+            value = SavedTensor(value, False, None)
+            self._replace(at, value, PACKED)
+        return value if raw else _unpack(value, version, self)
+
+    def _replace(self, at: int, value: Any, version: Any) -> None:
+        """Another saved value of tensor parameter number ``at``."""
+        values, versions = list(self._values), list(self._versions)  # type: ignore[arg-type]
+        values[self._tensors[at]] = value
+        versions[at] = version
+        self._values, self._versions = tuple(values), tuple(versions)
 
 
 def _unpack(value: Any, version: Any, owner: Node) -> Any:
-    """A saved argument: a tensor, a list of them, or something that is no tensor in the place of one."""
+    """A saved argument: a tensor or a list of them."""
     if isinstance(value, SavedTensor):
         return value.unpack(owner)
-    if isinstance(value, tuple) and version is not None:
+    if isinstance(value, tuple):
         return tuple(_unpack(item, at, owner) for item, at in zip(value, version))
     if isinstance(value, Tensor) and value._storage.version != version:
         raise modified(value, value._node, value._output_nr, version)
@@ -204,6 +227,124 @@ def _unpack_output(kept: Any, owner: Node, number_of_output: int) -> Any:
     return restore_output(kept, owner, number_of_output)
 
 
+def _take_list(items: Sequence[Any]) -> tuple[tuple[Any, ...], tuple[Edge, ...], bool]:
+    """A list of tensors: its members, their edges, and whether one of them leads anywhere."""
+    edges = tuple(edge_of(item) if isinstance(item, Tensor) else NO_EDGE for item in items)
+    return tuple(items), edges, any(edge is not NO_EDGE for edge in edges)
+
+
+def _keep_list(items: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The versions of the members of a list that is saved."""
+    return tuple(item._storage.version if isinstance(item, Tensor) else None for item in items)
+
+
+def _forget_list(items: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What stays of a list that is not saved."""
+    return tuple(item._layout if isinstance(item, Tensor) else item for item in items)
+
+
+# The two functions that every recorded call goes through are written out for each operator: the tensor parameters are
+# few and known, and a loop over them would cost more than all the rest.
+
+_TAKE = """
+    if isinstance({v}, Tensor):
+        view = {v}._view
+        if view is not None and view.version != {v}._storage.version:
+            refresh({v})
+        {e} = {v}._node
+        if {e} is not None:
+            {e} = ({e}, {v}._output_nr)
+            mask |= {bit}
+        elif {v}._requires_grad:
+            {e} = (accumulator({v}), 0)
+            mask |= {bit}
+        else:
+            {e} = NO_EDGE
+    else:
+        {e} = NO_EDGE
+"""
+_TAKE_LIST = """
+    {v}, {e}, found = take_list({v})
+    if found:
+        mask |= {bit}
+"""
+_KEEP = """
+    if mask & {rule}:
+        {n} = {v}._storage.version if isinstance({v}, Tensor) else None
+    else:
+        {n} = None
+        if isinstance({v}, Tensor):
+            {v} = {v}._layout
+"""
+_KEEP_LIST = """
+    if mask & {rule}:
+        {n} = keep_list({v})
+    else:
+        {n} = None
+        {v} = forget_list({v})
+"""
+_MAKE = """
+def make(arguments):
+    {values} = arguments
+    mask = 0
+{take}
+{keep}
+    node = cls()
+    node._values = ({values})
+    node._versions = ({versions})
+    node._mask = mask
+    node._results = None
+    node._extras = None
+    node.next_functions = ({edges})
+    node._sequence = number()
+    return node
+"""
+_CHECK = """
+    if {n} is not None and ({n} < 0 or {v}._storage.version != {n}):
+        {v} = unpack({v}, {n}, owner)
+"""
+_CHECK_LIST = """
+    if {n} is not None:
+        {v} = unpack({v}, {n}, owner)
+"""
+_READ = """
+def read(node, context, owner):
+    {values} = node._values
+    {versions} = node._versions
+{check}
+{fill}
+"""
+
+
+def _write_out(cls: type[OperatorNode], fields: Sequence[str], rules: Sequence[int]) -> tuple[Any, Any]:
+    """The functions ``_make`` and ``_read`` of a class of nodes."""
+    take, keep, check = [], [], []
+    for nr, (position, rule) in enumerate(zip(cls._tensors, rules)):
+        several = position in cls._lists
+        names = {"v": f"v{position}", "e": f"e{nr}", "n": f"n{nr}", "bit": 1 << nr, "rule": rule}
+        take.append((_TAKE_LIST if several else _TAKE).format(**names))
+        keep.append((_KEEP_LIST if several else _KEEP).format(**names))
+        if rule:
+            check.append((_CHECK_LIST if several else _CHECK).format(**names))
+    counted = range(len(cls._tensors))
+    text = {
+        "values": "".join(f"v{i}, " for i in range(len(fields))),
+        "versions": "".join(f"n{nr}, " for nr in counted),
+        "edges": "".join(f"{'*' if cls._tensors[nr] in cls._lists else ''}e{nr}, " for nr in counted),
+        "take": "".join(take),
+        "keep": "".join(keep),
+        "check": "".join(check),
+        "fill": "\n".join(f"    context.{field} = v{i}" for i, field in enumerate(fields)),
+    }
+    names = {
+        "cls": cls, "Tensor": Tensor, "refresh": refresh, "accumulator": accumulator, "NO_EDGE": NO_EDGE,
+        "number": number, "take_list": _take_list, "keep_list": _keep_list, "forget_list": _forget_list,
+        "unpack": _unpack,
+    }  # fmt: skip
+    exec(compile((_MAKE + _READ).format(**text), f"<tape of {cls._operator.name}>", "exec"), names)
+    return names["make"], names["read"]
+
+
 _classes: dict[Any, type[OperatorNode]] = {}
 
 
@@ -213,114 +354,62 @@ def node_class(op: Any) -> type[OperatorNode]:
     if found is not None:
         return found
     derivative = op.derivative
-    names = tuple(op.params)
-    tensors = tuple((position, 1 << nr) for nr, position in enumerate(op.tensors))
-    bits = {names[position]: bit for position, bit in tensors}
-    rules = dict.fromkeys(bits, 0)
-    outputs: list[int] | None = []
-    for entry in derivative.saves:
-        name, _, only = entry.partition(":")
-        if name in rules:
-            rules[name] |= bits[only] if only else ALWAYS
-        elif name in ("result", "results"):
-            outputs = None
-        elif name.startswith("result") and name[6:].isdigit() and outputs is not None:
-            outputs.append(int(name[6:]))
-        else:
-            raise ValueError(f"{op.name}: its derivative saves {entry!r}, which is no tensor parameter and no result")
+    names, tensors = tuple(op.params), tuple(op.tensors)
+    bits = {names[position]: 1 << nr for nr, position in enumerate(tensors)}
+    rules, outputs = _rules(op, bits)
+    fields = tuple(f"{name}_" if hasattr(Context, name) else name for name in names)
+    title = "".join(part[:1].upper() + part[1:] for part in op.name.split("_"))
+    context = type(f"{title}Context", (Context,), {"__slots__": fields, "_operator": op, "_bits": bits})
     members = {
         "__slots__": (),
         "__module__": __name__,
         "_operator": op,
         "_names": names,
-        "_fields": tuple(f"{name}_" if hasattr(Context, name) else name for name in names),
         "_tensors": tensors,
         "_lists": frozenset(op.lists),
-        "_rules": tuple(rules.values()),
-        "_plans": {},
-        "_saved_outputs": None if outputs is None else tuple(outputs),
+        "_saved_outputs": outputs,
+        "_context": context,
         "_derive": staticmethod(derivative.fn),
     }
-    title = "".join(part[:1].upper() + part[1:] for part in op.name.split("_"))
-    found = _classes[op] = type(f"{title}Backward0", (OperatorNode,), members)
+    found = type(f"{title}Backward0", (OperatorNode,), members)
+    make, read = _write_out(found, fields, rules)
+    found._make, found._read = staticmethod(make), read  # type: ignore[assignment]
+    _classes[op] = found
     return found
 
 
-def _make(cls: type[OperatorNode], arguments: Sequence[Any]) -> OperatorNode:
-    """A node with its edges and saved arguments."""
-    values: list[Any] = list(arguments)
-    edges: list[Edge] = []
-    mask = 0
-    for position, bit in cls._tensors:
-        value = values[position]
-        if isinstance(value, Tensor):
-            view = value._view
-            if view is not None and view.version != value._storage.version:
-                refresh(value)
-            node = value._node
-            if node is not None:
-                edges.append((node, value._output_nr))
-                mask |= bit
-            elif value._requires_grad:
-                edges.append((accumulator(value), 0))
-                mask |= bit
-            else:
-                edges.append(NO_EDGE)
-        elif position in cls._lists:
-            found = [edge_of(item) if isinstance(item, Tensor) else NO_EDGE for item in value]
-            edges.extend(found)
-            if any(edge is not NO_EDGE for edge in found):
-                mask |= bit
+def _rules(op: Any, bits: dict[str, int]) -> tuple[list[int], tuple[int, ...] | None]:
+    """Per tensor parameter the gradients (a mask) for which it is saved, and the outputs that are (None: all)."""
+    rules = dict.fromkeys(bits, 0)
+    outputs: list[int] = []
+    every = False
+    for entry in op.derivative.saves:
+        name, _, only = entry.partition(":")
+        if name in rules:
+            rules[name] |= bits[only] if only else ALWAYS
+        elif name in ("result", "results"):
+            every = True
+        elif name.startswith("result") and name[6:].isdigit():
+            outputs.append(int(name[6:]))
         else:
-            edges.append(NO_EDGE)
-    kept = cls._plans.get(mask)
-    if kept is None:
-        kept = cls._plans[mask] = tuple(p for (p, _), rule in zip(cls._tensors, cls._rules) if rule & mask)
-    versions: list[Any] = []
-    for position, _ in cls._tensors:
-        value = values[position]
-        if isinstance(value, Tensor):
-            if position in kept:
-                versions.append(value._storage.version)
-            else:
-                values[position] = value._layout
-        elif position in cls._lists:
-            values[position], version = _keep_list(value, position in kept)
-            if position in kept:
-                versions.append(version)
-        elif position in kept:
-            versions.append(None)
-    made = cls()
-    made._values = values
-    made._kept = kept
-    made._versions = versions
-    made._results = None
-    made._extras = None
-    made.next_functions = tuple(edges)
-    made._sequence = number()
-    return made
-
-
-def _keep_list(items: Sequence[Any], keep: bool) -> tuple[tuple[Any, ...], tuple[Any, ...] | None]:
-    """What is kept of a list of tensors, and the versions of its members."""
-    if not keep:
-        return tuple(item._layout if isinstance(item, Tensor) else item for item in items), None
-    return tuple(items), tuple(item._storage.version if isinstance(item, Tensor) else None for item in items)
+            raise ValueError(f"{op.name}: its derivative saves {entry!r}, which is no tensor parameter and no result")
+    return list(rules.values()), None if every else tuple(outputs)
 
 
 def record(op: Any, arguments: Sequence[Any], outputs: Any) -> None:
     """Makes ``outputs`` (a tensor, or a tuple of tensors) the results of ``op(*arguments)`` on the tape."""
     cls = _classes.get(op) or node_class(op)
     if not isinstance(outputs, Tensor):
-        _record_several(_make(cls, arguments), outputs)
+        _record_several(cls._make(arguments), outputs)
         return
     layout = outputs._layout
     if layout.dtype.kind not in "fc":
         return
-    node = _make(cls, arguments)
+    node = cls._make(arguments)
     node._outputs = layout
     if cls._saved_outputs is None:
-        node._results = (layout, outputs._storage, outputs._offset, outputs._storage.version)
+        storage = outputs._storage
+        node._results = (layout, storage, outputs._offset, storage.version)
     outputs._node = node
     outputs._output_nr = 0
     outputs._requires_grad = True
@@ -362,16 +451,15 @@ def _take_notes(node: OperatorNode, outputs: Sequence[Tensor]) -> None:
     pair = hooks.stack[-1]
     values = node._values
     assert values is not None
-    for at, position in enumerate(node._kept):
+    for at, (position, version) in enumerate(zip(node._tensors, node._versions)):
+        if version is None:
+            continue
         value = values[position]
-        if isinstance(value, Tensor):
-            values[position] = SavedTensor(value, False, pair)
-            node._versions[at] = None
-        elif position in node._lists:
-            values[position] = tuple(
-                SavedTensor(item, False, pair) if isinstance(item, Tensor) else item for item in value
-            )
-            node._versions[at] = (None,) * len(value)
+        if position in node._lists:
+            packed = tuple(SavedTensor(item, False, pair) if isinstance(item, Tensor) else item for item in value)
+            node._replace(at, packed, (PACKED,) * len(value))
+        else:
+            node._replace(at, SavedTensor(value, False, pair), PACKED)
     results = node._results
     if type(results) is list:
         node._results = [
@@ -431,16 +519,15 @@ def before_inplace(op: Any, arguments: Sequence[Any]) -> OperatorNode | None:
     if target._layout.dtype.kind not in "fc":
         return None
     cls = _classes.get(op) or node_class(op)
-    node = _make(cls, arguments)
-    if 0 in node._kept:  # the derivative reads the value that is about to be lost
+    node = cls._make(arguments)
+    if node._tensors[0] == 0 and node._versions[0] is not None:  # the derivative reads the value that is about to go
         grad = state.grad
         state.grad = False
         try:
             old = target.clone()  # type: ignore[attr-defined]
         finally:
             state.grad = grad
-        node._values[0] = old  # type: ignore[index]
-        node._versions[node._kept.index(0)] = old._storage.version
+        node._replace(0, old, old._storage.version)
     return node
 
 

@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..tensor import Tensor
+from ..layout import Layout, of
+from ..tensor import Tensor, empty
 from .mode import state
 from .node import NO_EDGE, Edge, Node, accumulator, extras_of, number
-
-if TYPE_CHECKING:
-    from ..layout import Layout
 
 __all__ = ["CopySlices", "View", "check_view", "edge_of", "rebase", "refresh", "set_history"]
 
@@ -188,7 +186,7 @@ class CopySlices(Node):
         if grad is None:
             return [None] * len(self.next_functions)
         layout, place = self._layout, self._place
-        rest: Any = grad.new_empty_strided(layout.shape, layout.strides)  # type: ignore[attr-defined]
+        rest: Any = empty(of(grad._layout.dtype, layout.device, layout.shape, layout.strides))
         rest.copy_(grad)
         under: Any = replay(self._steps, rest)
         found = list(self.inner._differentiate([under.clone()], wanted, self))
@@ -205,7 +203,7 @@ class CopySlices(Node):
             return NO_EDGE
         # The output of the operator that wrote is now the view of the base that this node made.
         layout = self._layout
-        base: Any = tensor.new_empty_strided(layout.shape, layout.strides)  # type: ignore[attr-defined]
+        base = empty(layout)
         base._node = self
         base._requires_grad = True
         derived = replay(self._steps, base)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import flambeau
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 needs_extra = pytest.mark.skipif(
@@ -21,7 +24,10 @@ needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reas
 def run(script: str, *options: object, fails: bool = False) -> str:
     """What the example prints (to stderr if it is to fail)."""
     command = [sys.executable, str(EXAMPLES / script), *map(str, options)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    # The flambeau under test, installed or not; other tests keep the other cores busy.
+    root = str(Path(flambeau.__file__).parent.parent)
+    environment = {**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
     assert (done.returncode != 0) == fails, done.stdout + done.stderr
     return done.stderr if fails else done.stdout
 

@@ -25,6 +25,8 @@ from .printing import set_printoptions
 from .tensor import Tensor
 
 from . import autograd as autograd  # isort: skip
+from . import operator as _records  # isort: skip
+from .autograd.derive import automatic as _automatic  # isort: skip
 from .autograd.mode import enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad, set_grad_enabled  # isort: skip
 from .autograd.tensor_methods import install as _install  # isort: skip
 from . import random as random  # isort: skip
@@ -35,6 +37,7 @@ from .runtime.pool import get_num_threads, set_num_threads  # isort: skip
 __version__ = "0.1.0"
 
 _install(Tensor)
+_records.derive = _automatic
 
 bool = _dtypes.bool_
 half, float, double = float16, float32, float64

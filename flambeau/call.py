@@ -118,15 +118,22 @@ def trace_body(op: Operator, args: Sequence[Any], constant: bool) -> Any:
         for i in op.promoted:
             v = values[i]
             if isinstance(v, (list, tuple)):
-                values[i] = [prim.cast(t, work) for t in v]
+                values[i] = [_cast(t, work) for t in v]
             elif v is not None:
-                values[i] = prim.cast(v, work)
+                values[i] = _cast(v, work)
     result = op.run_body(values)
     if narrow is None:
         return result
     if isinstance(result, Tensor):
-        return prim.cast(result, narrow) if result._layout.dtype is dtypes.float32 else result
-    return tuple(prim.cast(t, narrow) if t._layout.dtype is dtypes.float32 else t for t in result)
+        return _cast(result, narrow) if result._layout.dtype is dtypes.float32 else result
+    return tuple(_cast(t, narrow) if t._layout.dtype is dtypes.float32 else t for t in result)
+
+
+def _cast(t: Tensor, type_: dtype) -> Tensor:
+    """A conversion that is on the tape if its operand is (while a body is differentiated)."""
+    if t._requires_grad and grad_state.grad and t._layout.dtype is not type_:
+        return t.to(type_)  # type: ignore[attr-defined,no-any-return]
+    return prim.cast(t, type_)
 
 
 def _pick_strides(result: Tensor, inputs: Sequence[Layout]) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from ..operator import Derivative, Operator, Tensors
 from ..tensor import Tensor
 from .api import grad as gradient_of
 from .mode import state
+from .tape import Context
 
 __all__ = ["automatic"]
 
@@ -28,7 +29,7 @@ def automatic(op: Operator) -> Derivative:
         inputs: list[Tensor] = []
         wanted: list[bool] = []
         rest: list[Any] = []
-        names = [f"{n}_" if hasattr(type(ctx), n) else n for n in op.params]
+        names = [f"{n}_" if hasattr(Context, n) else n for n in op.params]
         for i, name in enumerate(names):
             value = getattr(ctx, name)
             if isinstance(value, Tensor):
@@ -91,7 +92,8 @@ def _backward_operator(op: Operator) -> Operator:
             found: Sequence[Tensor | None] = [None] * len(aims)
             if pairs:
                 outs, seeds = zip(*pairs)
-                found = gradient_of(outs, aims, seeds, create_graph=any(g._requires_grad for g in grads), allow_unused=True)
+                again = any(t._requires_grad for t in (*grads, *inputs))  # this body is being differentiated itself
+                found = gradient_of(outs, aims, seeds, create_graph=again, allow_unused=True)
         finally:
             state.grad = before
         return tuple(prim.const(0, x.dtype, x.shape) if g is None else g for g, x in zip(found, aims))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from .. import dtype as dtypes
 from .. import primitives as prim
-from ..operator import Operand, Operator, operator
+from ..operator import Operand, operator
 from ..tensor import Tensor
 
-__all__: list[str] = []
+__all__ = ["conj_of"]
 
 
 
@@ -36,7 +34,7 @@ def add(input: Tensor, other: Operand, *, alpha: float = 1) -> Tensor:
 
 @add.gradient()
 def _(ctx, grad):  # type: ignore[no-untyped-def]
-    return grad, grad if ctx.alpha == 1 else grad * _conj(ctx.alpha)
+    return grad, grad if ctx.alpha == 1 else grad * conj_of(ctx.alpha)
 
 
 @operator(promote=("input", "other"), inplace=True, aliases=("subtract",))
@@ -54,10 +52,10 @@ def sub(input: Tensor, other: Operand, *, alpha: float = 1) -> Tensor:
 
 @sub.gradient()
 def _(ctx, grad):  # type: ignore[no-untyped-def]
-    return grad, -grad if ctx.alpha == 1 else grad * -_conj(ctx.alpha)
+    return grad, -grad if ctx.alpha == 1 else grad * -conj_of(ctx.alpha)
 
 
-def _conj(value: Tensor | complex) -> Tensor | complex:
+def conj_of(value: Tensor | complex) -> Tensor | complex:
     """The complex conjugate of an operand that may be a number; real ones are their own."""
     if isinstance(value, Tensor):
         return value.conj() if value.dtype.is_complex else value  # type: ignore[attr-defined]
@@ -73,8 +71,8 @@ def mul(input: Tensor, other: Operand) -> Tensor:
 @mul.gradient("input:other", "other:input")
 def _(ctx, grad):  # type: ignore[no-untyped-def]
     return (
-        grad * _conj(ctx.other) if ctx.needs("input") else None,
-        grad * _conj(ctx.input) if ctx.needs("other") else None,
+        grad * conj_of(ctx.other) if ctx.needs("input") else None,
+        grad * conj_of(ctx.input) if ctx.needs("other") else None,
     )
 
 
@@ -86,25 +84,8 @@ def true_divide(input: Tensor, other: Operand) -> Tensor:
 
 @true_divide.gradient("input:other", "other")
 def _(ctx, grad):  # type: ignore[no-untyped-def]
-    inverse = grad / _conj(ctx.other)
-    return inverse, -inverse * _conj(ctx.input / ctx.other) if ctx.needs("other") else None
-
-
-def _unary(name: str, what: str, derivative: Callable[..., Tensor] | None, saves: tuple[str, ...] = ("input",), **options: object) -> Operator:
-    """Defines an elementwise function that is one primitive of floating-point numbers."""
-
-    def body(input: Tensor) -> Tensor:
-        return prim.apply(name, input)
-
-    body.__name__ = name
-    body.__doc__ = what
-    op = operator(promote=("input",), to="float", inplace=True, **options)(body)  # type: ignore[arg-type]
-    if derivative is not None:
-        op.gradient(*saves)(derivative)
-    return op
-
-
-_unary("exp", "e to the power of each element.", lambda ctx, g: g * _conj(ctx.result), ("result",))
+    inverse = grad / conj_of(ctx.other)
+    return inverse, -inverse * conj_of(ctx.input / ctx.other) if ctx.needs("other") else None
 
 
 @operator(promote=("input",), inplace=True, aliases=("negative",))
@@ -120,9 +101,194 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     return -grad
 
 
+@operator(inplace=True, kind="composite", aliases=("divide",))
+def div(input: Tensor, other: Operand, *, rounding_mode: str | None = None) -> Tensor:
+    """``input / other``; ``rounding_mode`` "trunc" rounds towards zero, "floor" down, and both keep integers."""
+    if rounding_mode is None:
+        return true_divide.function(input, other)  # type: ignore[no-any-return]
+    if rounding_mode == "floor":
+        return floor_divide.function(input, other)  # type: ignore[no-any-return]
+    if rounding_mode == "trunc":
+        return trunc_divide.function(input, other)  # type: ignore[no-any-return]
+    raise RuntimeError(f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'")
+
+
+def _require_nonzero(other: Tensor) -> Tensor:
+    """Integer divisors must not be zero (RuntimeError)."""
+    return prim.require(other, prim.apply("ne", other, prim.const(0, other.dtype)), 2)
+
+
+def _no_complex(name: str, x: Tensor) -> None:
+    if x.dtype.is_complex:
+        raise RuntimeError(f"{name}: not supported for complex numbers, got {x.dtype}")
+
+
+@operator(name="_trunc_divide", promote=("input", "other"), inplace=True, method=False, function=False)
+def trunc_divide(input: Tensor, other: Operand) -> Tensor:
+    """The quotient rounded towards zero."""
+    _no_complex("div", input)
+    if input.dtype.kind == "f":
+        return prim.apply("trunc", prim.apply("div", input, other))
+    return prim.apply("idiv", input, _require_nonzero(other))
+
+
+trunc_divide.without_gradient()
+
+
 @operator(promote=("input", "other"), inplace=True, differentiable=False)
-def eq(input: Tensor, other: Operand) -> Tensor:
-    """Whether elements are equal: a bool tensor."""
-    return prim.apply("eq", input, other)
+def floor_divide(input: Tensor, other: Operand) -> Tensor:
+    """The quotient rounded down, as Python's ``//``.  Integer division by zero raises RuntimeError."""
+    _no_complex("floor_divide", input)
+    if input.dtype.kind == "f":
+        # a - fmod(a, b) is a whole multiple of b: the quotient of those is exact where a/b may round up
+        rest = prim.apply("fmod", input, other)
+        zero = prim.const(0, input.dtype)
+        quotient = prim.apply("div", prim.apply("sub", input, rest), other)
+        away = prim.apply("and", prim.apply("ne", rest, zero), prim.apply("ne", prim.apply("lt", other, zero), prim.apply("lt", rest, zero)))
+        quotient = prim.apply("select", away, prim.apply("sub", quotient, prim.const(1, input.dtype)), quotient)
+        down = prim.apply("floor", quotient)
+        up = prim.apply("gt", prim.apply("sub", quotient, down), prim.const(0.5, input.dtype))
+        rounded = prim.apply("select", up, prim.apply("add", down, prim.const(1, input.dtype)), down)
+        signed = prim.apply("copysign", zero, prim.apply("div", input, other))
+        whole = prim.apply("select", prim.apply("eq", quotient, zero), signed, rounded)
+        return prim.apply("select", prim.apply("eq", other, zero), prim.apply("div", input, other), whole)
+    if input.dtype is dtypes.bool_:
+        raise RuntimeError("floor_divide: not implemented for 'Bool'")
+    other = _require_nonzero(other)
+    quotient = prim.apply("idiv", input, other)
+    if input.dtype.kind == "u":
+        return quotient
+    rest = prim.apply("imod", input, other)
+    zero = prim.const(0, input.dtype)
+    away = prim.apply("and", prim.apply("ne", rest, zero), prim.apply("ne", prim.apply("lt", rest, zero), prim.apply("lt", other, zero)))
+    return prim.apply("select", away, prim.apply("sub", quotient, prim.const(1, input.dtype)), quotient)
 
 
+@operator(promote=("input", "other"), inplace=True)
+def remainder(input: Tensor, other: Operand) -> Tensor:
+    """The remainder with the sign of the divisor, as Python's ``%``.  Integer division by zero raises RuntimeError."""
+    _no_complex("remainder", input)
+    zero = prim.const(0, input.dtype)
+    if input.dtype.kind != "f":
+        other = _require_nonzero(other)
+    rest = prim.apply("fmod" if input.dtype.kind == "f" else "imod", input, other)
+    if input.dtype.kind in "ub":
+        return rest
+    other_sign = prim.apply("ne", prim.apply("lt", rest, zero), prim.apply("lt", other, zero))
+    wrong = prim.apply("and", prim.apply("ne", rest, zero), other_sign)
+    return prim.apply("select", wrong, prim.apply("add", rest, other), rest)
+
+
+@remainder.gradient("input:other", "other")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return grad, -grad * (ctx.input / ctx.other).floor() if ctx.needs("other") else None
+
+
+@operator(promote=("input", "other"), inplace=True)
+def fmod(input: Tensor, other: Operand) -> Tensor:
+    """The remainder with the sign of the dividend, as C's ``fmod``.  Integer division by zero raises RuntimeError."""
+    _no_complex("fmod", input)
+    if input.dtype.kind == "f":
+        return prim.apply("fmod", input, other)
+    return prim.apply("imod", input, _require_nonzero(other))
+
+
+@fmod.gradient("input:other", "other")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return grad, -grad * (ctx.input / ctx.other).trunc() if ctx.needs("other") else None
+
+
+@operator(inplace=True, kind="composite")
+def pow(input: Operand, exponent: Operand) -> Tensor:
+    """``input`` to the power ``exponent``, broadcast; the element types are promoted.
+
+    Integers to a negative integer power raise RuntimeError.
+    """
+    if isinstance(exponent, (int, float)) and not isinstance(exponent, bool) and isinstance(input, Tensor):
+        if isinstance(exponent, int) and exponent < 0 and input.dtype.kind in "bui":
+            raise RuntimeError("Integers to negative integer powers are not allowed.")
+        return pow_number.function(input, exponent)  # type: ignore[no-any-return]
+    return pow_tensor.function(input, exponent)  # type: ignore[no-any-return]
+
+
+@operator(name="_pow_number", promote=("input",), inplace=True, method=False, function=False)
+def pow_number(input: Tensor, exponent: float) -> Tensor:
+    """A power whose exponent is part of the code: small whole ones are multiplications."""
+    if isinstance(exponent, float) and input.dtype.kind in "bui":
+        input = prim.cast(input, dtypes.get_default_dtype())
+    if exponent == 0.5 and not input.dtype.is_complex:
+        return prim.apply("sqrt", input)
+    if exponent == -0.5 and not input.dtype.is_complex:
+        return prim.apply("rsqrt", input)
+    if exponent == int(exponent) and (0 <= exponent <= 8 or exponent >= 0 and input.dtype.kind in "bui"):
+        return _whole_power(input, int(exponent))
+    if exponent in (-1, -2):
+        return prim.apply("div", prim.const(1, input.dtype), _whole_power(input, -int(exponent)))
+    return prim.apply("pow", input, prim.const(exponent, input.dtype))
+
+
+def _whole_power(x: Tensor, n: int) -> Tensor:
+    """x**n by repeated squaring (n >= 0)."""
+    one = "or" if x.dtype is dtypes.bool_ else "mul"
+    if n == 0:
+        return prim.const(1, x.dtype, x.shape)
+    result: Tensor | None = None
+    while n:
+        if n & 1:
+            result = x if result is None else prim.apply("and" if one == "or" else "mul", result, x)
+        n >>= 1
+        if n:
+            x = prim.apply("and" if one == "or" else "mul", x, x)
+    assert result is not None
+    return result
+
+
+@pow_number.gradient("input")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    n = ctx.exponent
+    if n == 0:
+        return grad * 0
+    return grad * conj_of(n * ctx.input ** (n - 1))
+
+
+@operator(name="_pow_tensor", promote=("input", "exponent"), inplace=True, method=False, function=False)
+def pow_tensor(input: Operand, exponent: Operand) -> Tensor:
+    """A power of operands of one type."""
+    if input.dtype.kind in "fc":
+        return prim.apply("pow", input, exponent)
+    # by squaring over the bits of the exponent; negative ones leave only 1 and -1 as themselves
+    g = prim.apply
+    one, zero = prim.const(1, input.dtype), prim.const(0, input.dtype)
+    if input.dtype is dtypes.bool_:
+        return g("or", input, g("not", exponent))
+    result, square, rest = one, input, exponent
+    bits = input.dtype.itemsize * 8
+    for bit in range(bits - (input.dtype.kind == "i")):
+        odd = g("ne", g("and", g("shr", rest, prim.const(bit, input.dtype)), one), zero)
+        result = g("select", odd, g("mul", result, square), result)
+        square = g("mul", square, square)
+    even = g("eq", g("and", rest, one), zero)
+    minus = g("eq", input, prim.const(-1, input.dtype)) if input.dtype.kind == "i" else prim.const(False, dtypes.bool_)
+    is_unit = g("or", g("eq", input, one), minus)
+    unit = g("select", g("and", minus, g("not", even)), input, one)
+    result = g("select", is_unit, unit, result)
+    if input.dtype.kind == "i":
+        negative = g("lt", exponent, zero)
+        result = g("select", g("and", negative, g("not", is_unit)), zero, result)
+    return result
+
+
+@pow_tensor.gradient("input", "exponent", "result:exponent")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    x, n = ctx.input, ctx.exponent
+    dx = dn = None
+    if ctx.needs("input"):
+        flat = (n == 0) if isinstance(n, Tensor) else n == 0
+        power = n * x ** (n - 1)
+        dx = grad * conj_of(power.masked_fill(flat, 0) if isinstance(flat, Tensor) else power * 0 if flat else power)
+    if ctx.needs("exponent"):
+        base = x if isinstance(x, Tensor) else n.new_full((), x)
+        log = base.log()
+        value = ctx.result * log
+        dn = grad * conj_of(value.masked_fill((base == 0) & ((n >= 0) if not n.dtype.is_complex else (n.real >= 0)), 0))
+    return dx, dn

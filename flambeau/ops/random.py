@@ -1,0 +1,788 @@
+"""Random numbers: fills in place, factories, sampling from given distributions, dropout.
+
+The numbers are PyTorch's for the same seed, bit for bit (see ``template/random.py``).  They are drawn when the operator is
+called, also while others are deferred, so that the stream never depends on what is computed when.  A tensor is filled in
+the order of its memory.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .. import device as devices
+from .. import dtype as dtypes
+from .. import generator as draw
+from ..autograd import tape
+from ..autograd.mode import no_grad
+from ..autograd.mode import state as grad_state
+from ..call import _TITLES
+from ..deferral import deferral
+from ..dtype import dtype as dtype_
+from ..generator import Generator
+from ..operator import OPERATORS, Operand, Operator, operator
+from ..tensor import Tensor, address, contiguous, view, zero
+from .common import shape_of
+from .convert import memory_format, preserve_format
+from .create import empty, empty_like, full
+
+__all__ = ["normal", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm"]
+
+_FLOATS = ("f16", "bf16", "f32", "f64")
+_INTEGERS = ("u8", "i8", "i16", "i32", "i64")
+_WIDE = ("u16", "u32", "u64")
+_DIGITS = {"f16": 11, "bf16": 8, "f32": 24, "f64": 53}  # integers up to 2**digits are exact
+_LIMITS = {"f16": 65504.0, "bf16": 3.3895313892515355e38, "f32": 3.4028234663852886e38, "f64": 1.7976931348623157e308}
+_C_NAMES = {
+    "b1": "bool", "u8": "unsigned char", "i8": "signed char", "i16": "short int", "i32": "int", "i64": "long int",
+    "u16": "short unsigned int", "u32": "unsigned int", "u64": "long unsigned int", "f16": "c10::Half", "bf16": "c10::BFloat16",
+    "f32": "float", "f64": "double", "c64": "c10::complex<float>", "c128": "c10::complex<double>",
+}  # fmt: skip
+_Fill = Callable[[int, int], object]  # address, number of elements
+
+
+def _unsupported(what: str, type_: dtype_) -> NotImplementedError:
+    return NotImplementedError(f"\"{what}\" not implemented for '{_TITLES.get(type_.name, type_.name.capitalize())}'")
+
+
+def _need(what: str, type_: dtype_, codes: tuple[str, ...] = _FLOATS) -> None:
+    if type_.code not in codes:
+        raise _unsupported(what, type_)
+
+
+def _number(name: str, argument: str, value: Any) -> float:
+    """A parameter as a Python float: a number or a tensor of one element.  Raises TypeError otherwise."""
+    if isinstance(value, Tensor) and value._layout.numel == 1:
+        value = value.item()  # type: ignore[attr-defined]
+    if not isinstance(value, (int, float, np.number)):
+        raise TypeError(f"{name}(): argument '{argument}' must be float, not {type(value).__name__}")
+    return float(value)
+
+
+def _integer(name: str, argument: str, value: Any) -> int:
+    if isinstance(value, Tensor) and value._layout.numel == 1 and value.dtype.kind in "bui":
+        value = value.item()  # type: ignore[attr-defined]
+    if not hasattr(value, "__index__"):
+        raise TypeError(f"{name}(): argument '{argument}' must be int, not {type(value).__name__}")
+    return int(value.__index__())
+
+
+def _check_generator(name: str, generator: Any) -> None:
+    if generator is not None and not isinstance(generator, Generator):
+        raise TypeError(f"{name}(): argument 'generator' must be torch.Generator, not {type(generator).__name__}")
+
+
+# -- fills in place ----------------------------------------------------------------------------------
+
+
+def _memory_order(strides: tuple[int, ...]) -> list[int]:
+    """The dimensions from the longest stride to the shortest."""
+    return sorted(range(len(strides)), key=lambda d: (-strides[d], d))
+
+
+def _fill(target: Tensor, fill: _Fill) -> None:
+    """Runs a fill over the elements of ``target``, in the order of its memory."""
+    layout = target._layout
+    if layout.overlapping and layout.numel > 1:
+        raise RuntimeError(
+            "unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
+            "Please clone() the tensor before performing the operation."
+        )
+    if layout.device is devices.meta or not layout.numel:
+        return
+    recorder = deferral()
+    if recorder.arguments and recorder.reads(target._storage):
+        recorder.flush()
+    if layout.dense:
+        fill(address(target), layout.numel)
+        return
+    order = _memory_order(layout.strides)
+    shape, strides = [layout.shape[d] for d in order], [layout.strides[d] for d in order]
+    drawn = contiguous(layout.dtype, shape, layout.device)
+    fill(address(drawn), layout.numel)
+    with no_grad():
+        view(target, shape, strides, target._offset).copy_(drawn)  # type: ignore[attr-defined]
+
+
+def _zeros(ctx: Any, *grads: Any) -> list[Tensor]:
+    """The gradient of random numbers by anything: zero."""
+    layouts = [ctx.__dict__[name] for name in ctx._node._operator.tensor_names]
+    return [zero(contiguous(x.dtype, x.shape, x.device)) if hasattr(x, "dtype") else None for x in layouts]  # type: ignore[misc]
+
+
+def _random(op: Operator) -> Operator:
+    """Gives an operator the derivative zero."""
+    op.tensor_names = [op.params[i] for i in op.tensors]  # type: ignore[attr-defined]
+    op.gradient()(_zeros)
+    return op
+
+
+def _inplace(body: Callable[..., None]) -> Operator:
+    """Makes a body that fills its first argument a method of tensors: it is recorded as a write, and returns the tensor."""
+
+    @functools.wraps(body)
+    def run(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        _check_generator(op.name, kwargs["generator"])
+        arguments = (self, *args, *kwargs.values())
+        wanted = grad_state.grad and any(isinstance(a, Tensor) and a._requires_grad for a in arguments)
+        node = tape.before_inplace(op, arguments) if wanted else None
+        body(self, *args, **kwargs)
+        self._storage.version += 1
+        if node is not None:
+            tape.after_inplace(node, self)
+        return self
+
+    op = operator(kind="eager", function=False, out=False, differentiable=False)(run)
+    return _random(op)
+
+
+@_inplace
+def uniform_(self: Tensor, from_: Any = 0.0, to: Any = 1.0, *, generator: Generator | None = None) -> None:
+    """Fills with uniform numbers in [from, to).
+
+    Raises NotImplementedError for other than floating-point (and complex) types, RuntimeError for bounds that are not finite
+    or in the wrong order.
+    """
+    type_ = self.dtype.to_real()
+    _need("check_uniform_bounds", type_)
+    low, high = _number("uniform_", "from", from_), _number("uniform_", "to", to)
+    limit = _LIMITS[type_.code]
+    for name, value in (("from", low), ("to", high)):
+        if not -limit <= value <= limit:
+            raise RuntimeError(f"{name} is out of bounds for {_C_NAMES[type_.code]}: uniform_ got {name}={value:g}")
+    if low > high:
+        raise RuntimeError(f"uniform_ expects to return a [from, to) range, but found from={low:g} > to={high:g}")
+    if high - low > limit:
+        raise RuntimeError(
+            f"uniform_ expects to-from <= std::numeric_limits<{_TITLES[type_.name]}>::max(), but found to={high:g} and "
+            f"from={low:g} which result in to-from to exceed the limit"
+        )
+    parts = 2 if self.dtype.is_complex else 1
+    _fill(self, lambda p, n: draw.fill_uniform(generator, p, n * parts, type_.code, low, high))
+
+
+def _normal(target: Tensor, mean: float, std: float, generator: Generator | None) -> None:
+    type_ = target.dtype.to_real()
+    _need("normal_kernel_cpu", type_)
+    if not std >= 0:
+        raise RuntimeError(f"normal expects std >= 0.0, but found std {std:g}")
+    parts = 1
+    if target.dtype.is_complex:
+        parts, std = 2, std / math.sqrt(2.0)
+    blocks = target._layout.contiguous
+    _fill(target, lambda p, n: draw.fill_normal(generator, p, n * parts, type_.code, mean, std, blocks=blocks))
+
+
+@_inplace
+def normal_(self: Tensor, mean: Any = 0.0, std: Any = 1.0, *, generator: Generator | None = None) -> None:
+    """Fills with normal numbers of this mean and standard deviation (of a complex number: of both parts together).
+
+    Raises NotImplementedError for integer types, RuntimeError for a negative ``std``.
+    """
+    _normal(self, _number("normal_", "mean", mean), _number("normal_", "std", std), generator)
+
+
+@_inplace
+def log_normal_(self: Tensor, mean: Any = 1.0, std: Any = 2.0, *, generator: Generator | None = None) -> None:
+    """Fills with numbers whose logarithm is normal with this mean and standard deviation (RuntimeError unless positive)."""
+    centre, width = _number("log_normal_", "mean", mean), _number("log_normal_", "std", std)
+    if not width > 0:
+        raise RuntimeError(f"log_normal_ expects std > 0.0, but found std={width:g}")
+    code = self.dtype.code
+    _need("log_normal_cpu", self.dtype)
+    _fill(self, lambda p, n: draw.fill_log_normal(generator, p, n, code, centre, width))
+
+
+@_inplace
+def exponential_(self: Tensor, lambd: Any = 1.0, *, generator: Generator | None = None) -> None:
+    """Fills with exponential numbers of mean 1 / lambd; raises RuntimeError unless it is positive and the type floating."""
+    rate, code = _number("exponential_", "lambd", lambd), self.dtype.code
+    if self.dtype.kind != "f":
+        raise RuntimeError(
+            "Exponential distribution is a continuous probability distribution. dtype must be a floating point but you "
+            f"specified {_TITLES.get(self.dtype.name, self.dtype.name)}"
+        )
+    if not rate > 0:
+        raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={rate:g}")
+    _need("exponential_cpu", self.dtype)
+    _fill(self, lambda p, n: draw.fill_exponential(generator, p, n, code, rate))
+
+
+@_inplace
+def cauchy_(self: Tensor, median: Any = 0.0, sigma: Any = 1.0, *, generator: Generator | None = None) -> None:
+    """Fills with Cauchy numbers; raises RuntimeError unless ``sigma`` is positive and the type floating."""
+    centre, width, code = _number("cauchy_", "median", median), _number("cauchy_", "sigma", sigma), self.dtype.code
+    if self.dtype.kind != "f":
+        raise RuntimeError(
+            "Cauchy distribution is a continuous probability distribution. dtype must be a floating point but you specified "
+            f"{_C_NAMES[code]}"
+        )
+    if not width > 0:
+        raise RuntimeError(f"cauchy_ expects sigma > 0.0, but found sigma={width:g}")
+    _need("cauchy_cpu", self.dtype)
+    _fill(self, lambda p, n: draw.fill_cauchy(generator, p, n, code, centre, width))
+
+
+@_inplace
+def geometric_(self: Tensor, p: Any, *, generator: Generator | None = None) -> None:
+    """Fills with the number of trials up to the first success of probability ``p``; RuntimeError unless 0 < p < 1."""
+    chance, code = _number("geometric_", "p", p), self.dtype.code
+    if not 0 < chance < 1:
+        raise RuntimeError(f"geometric_ expects p to be in (0, 1), but got p={chance:g}")
+    _need("geometric_cpu", self.dtype, _FLOATS + _INTEGERS)
+    _fill(self, lambda at, n: draw.fill_geometric(generator, at, n, code, chance))
+
+
+@_inplace
+def bernoulli_(self: Tensor, p: Operand = 0.5, *, generator: Generator | None = None) -> None:
+    """Fills with 1 where a trial of probability ``p`` succeeds, else 0; ``p`` is a number or a tensor that expands to this shape.
+
+    Raises RuntimeError for probabilities not from 0 to 1.
+    """
+    allowed, code = (*_FLOATS, *_INTEGERS, "b1"), self.dtype.code
+    if isinstance(p, Tensor):
+        _need("bernoulli_tensor_cpu_self_", self.dtype, allowed)
+        _need("bernoulli_tensor_cpu_p_", p.dtype)
+        if p.ndim > self.ndim:
+            raise RuntimeError(
+                f"bernoulli_: expand(torch.FloatTensor{{{list(p.shape)}}}, size={list(self.shape)}): the number of sizes provided "
+                f"({self.ndim}) must be greater or equal to the number of dimensions in the tensor ({p.ndim})"
+            )
+        with no_grad():
+            chances = p.expand(self.shape).permute(_memory_order(self._layout.strides)).contiguous()  # type: ignore[attr-defined]
+
+        def each(at: int, n: int) -> None:
+            if not draw.fill_bernoulli_each(generator, at, n, code, address(chances), p.dtype.code):
+                raise RuntimeError("bernoulli_ expects p to be in [0, 1], but an element of p is not")
+
+        _fill(self, each)
+        return
+    chance = float(p)
+    if not 0 <= chance <= 1:
+        raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={chance:g}")
+    _need("bernoulli_scalar_cpu_", self.dtype, allowed)
+    _fill(self, lambda at, n: draw.fill_bernoulli(generator, at, n, code, chance))
+
+
+class _Missing:
+    """Stands for an argument that was not given."""
+
+    def __repr__(self) -> str:
+        return "<not given>"
+
+
+_MISSING = _Missing()
+
+
+@_inplace
+def random_(self: Tensor, from_: Any = _MISSING, to: Any = _MISSING, *, generator: Generator | None = None) -> None:
+    """Fills with integers from ``from`` up to and without ``to``.
+
+    ``random_(to)`` starts at 0; ``random_(from, None)`` ends at the largest number of the type; ``random_()`` draws from 0 to the
+    largest number up to which the type represents all integers.  Raises RuntimeError for bounds out of order or beyond the type.
+    """
+    type_ = self.dtype
+    code = type_.code
+    if from_ is _MISSING and to is _MISSING:
+        _need("random_kernel_cpu", type_, (*_FLOATS, *_INTEGERS, "b1"))
+        _fill(self, lambda p, n: draw.fill_random(generator, p, n, code))
+        return
+    if to is _MISSING:
+        from_, to = 0, from_
+    low = 0 if from_ is _MISSING else _integer("random_", "from", from_)
+    _integers(self, low, None if to is None else _integer("random_", "to", to), generator)
+
+
+def _integers(target: Tensor, low: int, high: int | None, generator: Generator | None) -> None:
+    """Integers from ``low`` up to and without ``high`` (None: as far as the type goes)."""
+    type_ = target.dtype
+    code = type_.code
+    if type_.is_complex:
+        raise RuntimeError(f"check_random_bounds handles only integral, floating-point and boolean types, not {type_}")
+    _need("random_update_from_to", type_, (*_FLOATS, *_INTEGERS, *_WIDE, "b1"))
+    if type_.kind == "f":
+        least, most, last = -_LIMITS[code], _LIMITS[code], 2 ** _DIGITS[code]
+    else:
+        bits = 1 if code == "b1" else 8 * type_.itemsize
+        least, most = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if type_.is_signed else (0, 2**bits - 1)
+        last = int(most)
+    if high is not None:
+        if low >= high:
+            raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
+        if type_.kind == "f":
+            low, high = _representable(type_, low, high)
+            if low >= high:
+                raise RuntimeError(
+                    f"random_ expects 'from' casted to dtype to be less than 'to' casted to dtype, but got from={low} >= to={high}"
+                )
+    end = last + 1 if high is None else high
+    for name, value in (("from", low), ("to - 1", end - 1)):
+        if not least <= value <= most:
+            raise RuntimeError(f"{name} is out of bounds for {_C_NAMES[code]}")
+        if type_.kind == "f" and abs(value) > last:
+            warnings.warn(
+                f"{name} is out of bounds [-(2^{_DIGITS[code]}), 2^{_DIGITS[code]}]. Due to precision limitations {_C_NAMES[code]} can "
+                "support discrete uniform distribution only within this range.",
+                stacklevel=4,
+            )
+    _fill(target, lambda p, n: draw.fill_integers(generator, p, n, code, low, end))
+
+
+def _representable(type_: dtype_, low: int, high: int) -> tuple[int, int]:
+    """Bounds moved inwards where the type rounds ``low + 1`` below ``low``, or ``high - 1`` up to ``high``."""
+    digits = _DIGITS[type_.code]
+
+    def rounded(value: int) -> int:
+        narrow = np.float64(value) if type_.code == "f64" else np.float32(value)
+        found = float(narrow.astype(type_.numpy))
+        return int(found) if math.isfinite(found) else value
+
+    above, below = rounded(low + 1), rounded(high - 1)
+    if above < low:
+        low = above + (1 << (abs(low + 1).bit_length() - digits))
+    if below >= high:
+        high = below - (1 << (abs(high - 1).bit_length() - digits))
+    return low, high
+
+
+# -- factories ---------------------------------------------------------------------------------------
+
+
+def _made(
+    name: str, shape: tuple[Any, ...], out: Tensor | None, dtype: dtype_ | None, device: Any, generator: Any, pin_memory: bool
+) -> Tensor:  # fmt: skip
+    """The tensor that a factory fills: ``out``, or a fresh one."""
+    _check_generator(name, generator)
+    if pin_memory:
+        raise RuntimeError(f"{name}: pin_memory=True requires an accelerator; there is no pinned memory on this system")
+    return empty(shape_of(shape, name), out=out, dtype=dtype, device=device)
+
+
+def _finished(t: Tensor, requires_grad: bool) -> Tensor:
+    return t.requires_grad_(True) if requires_grad else t  # type: ignore[attr-defined,no-any-return]
+
+
+def rand(
+    *size: Any, generator: Generator | None = None, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None,
+    device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
+) -> Tensor:  # fmt: skip
+    """Uniform numbers in [0, 1) in this shape; raises NotImplementedError for integer types."""
+    t = _made("rand", size, out, dtype, device, generator, pin_memory)
+    return _finished(t.uniform_(0.0, 1.0, generator=generator), requires_grad)  # type: ignore[attr-defined]
+
+
+def randn(
+    *size: Any, generator: Generator | None = None, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None,
+    device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
+) -> Tensor:  # fmt: skip
+    """Normal numbers of mean 0 and standard deviation 1 in this shape; raises NotImplementedError for integer types."""
+    t = _made("randn", size, out, dtype, device, generator, pin_memory)
+    return _finished(t.normal_(0.0, 1.0, generator=generator), requires_grad)  # type: ignore[attr-defined]
+
+
+def _bounds(name: str, low: Any, high: Any, size: Any) -> tuple[int, int, Any]:
+    """The arguments of ``randint(low, high, size)`` and ``randint(high, size)``, told apart."""
+    if size is None and isinstance(high, (tuple, list)):
+        low, high, size = 0, low, high
+    elif high is None and low is not None:
+        low, high = 0, low
+    return _integer(name, "low", 0 if low is None else low), _integer(name, "high", high), size
+
+
+def randint(
+    low: Any = None, high: Any = None, size: Any = None, *, generator: Generator | None = None, out: Tensor | None = None,
+    dtype: dtype_ | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
+) -> Tensor:  # fmt: skip
+    """Integers from ``low`` (0 if not given) up to and without ``high`` in the shape ``size``, int64 unless said otherwise."""
+    first, end, shape = _bounds("randint", low, high, size)
+    if not isinstance(shape, (tuple, list)):
+        raise TypeError(f"randint(): argument 'size' must be tuple of ints, not {type(shape).__name__}")
+    if dtype is None and out is None:
+        dtype = dtypes.int64
+    t = _made("randint", (shape,), out, dtype, device, generator, pin_memory)
+    return _finished(t.random_(first, end, generator=generator), requires_grad)  # type: ignore[attr-defined]
+
+
+def rand_like(
+    input: Tensor, *, generator: Generator | None = None, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
+    requires_grad: bool = False, pin_memory: bool = False, memory_format: memory_format = preserve_format,
+) -> Tensor:  # fmt: skip
+    """Uniform numbers in [0, 1) in the shape of ``input``, and unless said otherwise of its type."""
+    t = empty_like(input, dtype=dtype, device=device, memory_format=memory_format)
+    return _finished(t.uniform_(0.0, 1.0, generator=generator), requires_grad)  # type: ignore[attr-defined]
+
+
+def randn_like(
+    input: Tensor, *, generator: Generator | None = None, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
+    requires_grad: bool = False, pin_memory: bool = False, memory_format: memory_format = preserve_format,
+) -> Tensor:  # fmt: skip
+    """Normal numbers of mean 0 and standard deviation 1 in the shape of ``input``, and unless said otherwise of its type."""
+    t = empty_like(input, dtype=dtype, device=device, memory_format=memory_format)
+    return _finished(t.normal_(0.0, 1.0, generator=generator), requires_grad)  # type: ignore[attr-defined]
+
+
+def randint_like(
+    input: Tensor, low: Any = None, high: Any = None, *, generator: Generator | None = None, dtype: dtype_ | None = None,
+    layout: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
+    memory_format: memory_format = preserve_format,
+) -> Tensor:  # fmt: skip
+    """Integers from ``low`` (0 if not given) up to and without ``high`` in the shape of ``input``, and unless said otherwise of its
+    type."""
+    first, end, _ = _bounds("randint_like", low, high, ())
+    t = empty_like(input, dtype=dtype, device=device, memory_format=memory_format)
+    return _finished(t.random_(first, end, generator=generator), requires_grad)  # type: ignore[attr-defined]
+
+
+def randperm(
+    n: int, *, generator: Generator | None = None, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None,
+    device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
+) -> Tensor:  # fmt: skip
+    """0 to n - 1 in random order, int64 unless said otherwise; raises RuntimeError if the type does not hold n - 1."""
+    n = _integer("randperm", "n", n)
+    if dtype is None:
+        dtype = dtypes.int64 if out is None else out.dtype
+    if dtype.code in _DIGITS and n > 2 ** _DIGITS[dtype.code] + 1:
+        raise RuntimeError(f"n cannot be greater than {2 ** _DIGITS[dtype.code] + 1} for {_TITLES[dtype.name]} type.")
+    if dtype.code in _INTEGERS and n > np.iinfo(dtype.numpy).max:
+        raise RuntimeError(f"randperm: value cannot be converted to type {dtype.name} without overflow: n={n}")
+    t = _made("randperm", ((n,),), out, dtype, device, generator, pin_memory)
+    _need("randperm", dtype, _FLOATS + _INTEGERS)
+    _fill(t, lambda p, count: draw.fill_permutation(generator, p, count, dtype.code))
+    t._storage.version += 1
+    return _finished(t, requires_grad)
+
+
+# -- given distributions -----------------------------------------------------------------------------
+
+
+def _each(input: Tensor) -> Tensor:
+    """The elements in row-major order, as a kernel reads them."""
+    with no_grad():
+        return input.detach().contiguous()  # type: ignore[attr-defined,no-any-return]
+
+
+@operator(name="normal", kind="eager", method=False, function=False, out=False)
+def _normal_of(mean: Operand, std: Operand, *, generator: Generator | None = None) -> Tensor:
+    """Normal numbers with the means and standard deviations of tensors."""
+    where = mean if isinstance(mean, Tensor) else std
+    shape = np.broadcast_shapes(*(tuple(t.shape) for t in (mean, std) if isinstance(t, Tensor)))
+    with no_grad():
+        result = contiguous(where.dtype, shape, where.device)
+        if not isinstance(std, Tensor):
+            return result.normal_(0.0, std, generator=generator).add_(mean)  # type: ignore[attr-defined,no-any-return]
+        if std.dtype.is_complex:
+            raise RuntimeError("normal expects standard deviation to be non-complex")
+        if std.device is not devices.meta and std.numel() and not std.min().item() >= 0:  # type: ignore[attr-defined]
+            raise RuntimeError("normal expects all elements of std >= 0.0")
+        return result.normal_(generator=generator).mul_(std).add_(mean)  # type: ignore[attr-defined,no-any-return]
+
+
+_random(_normal_of)
+
+
+def normal(
+    mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None, out: Tensor | None = None,
+    dtype: dtype_ | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
+) -> Tensor:  # fmt: skip
+    """Normal numbers: with the means and standard deviations of tensors, or of this ``size`` with those of numbers.
+
+    Raises RuntimeError for a negative ``std``, TypeError without a size where both are numbers.
+    """
+    if isinstance(mean, Tensor) or isinstance(std, Tensor):
+        _check_generator("normal", generator)
+        made = _normal_of.function(mean, std, generator=generator)
+        if out is None:
+            return made  # type: ignore[no-any-return]
+        if out.shape != made.shape:
+            out.resize_(made.shape)  # type: ignore[attr-defined]
+        return out.copy_(made)  # type: ignore[attr-defined,no-any-return]
+    if not isinstance(size, (tuple, list)):
+        raise TypeError(f"normal(): argument 'size' must be tuple of ints where mean and std are numbers, not {type(size).__name__}")
+    t = _made("normal", (size,), out, dtype, device, generator, pin_memory)
+    return _finished(t.normal_(mean, std, generator=generator), requires_grad)  # type: ignore[attr-defined]
+
+
+@operator(kind="eager")
+def bernoulli(input: Tensor, p: Any = None, *, generator: Generator | None = None) -> Tensor:
+    """1 where a trial succeeds, else 0: of the probabilities ``input``, or all of probability ``p`` in the shape of ``input``."""
+    _check_generator("bernoulli", generator)
+    if p is not None:
+        return empty_like(input).bernoulli_(p, generator=generator)  # type: ignore[attr-defined,no-any-return]
+    result = contiguous(input.dtype, input.shape, input.device)
+    return result.bernoulli_(input.detach(), generator=generator)  # type: ignore[attr-defined,no-any-return]
+
+
+_random(bernoulli)
+
+
+@operator(kind="eager", method=False, out=False)
+def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
+    """Poisson numbers with the means ``input``; raises RuntimeError for a negative one, NotImplementedError for integer types."""
+    _check_generator("poisson", generator)
+    _need("poisson_cpu", input.dtype)
+    rates, code = _each(input), input.dtype.code
+    result = contiguous(input.dtype, input.shape, input.device)
+
+    def fill(at: int, n: int) -> None:
+        if not draw.fill_poisson(generator, at, n, code, address(rates)):
+            raise RuntimeError("poisson: invalid Poisson rate, expected rate to be non-negative")
+
+    _fill(result, fill)
+    return result
+
+
+_random(poisson)
+
+
+@operator(kind="eager", method=False, out=False, differentiable=False)
+def binomial(count: Tensor, prob: Tensor, generator: Generator | None = None) -> Tensor:
+    """Successes among ``count`` trials of probability ``prob`` (float32 or float64 tensors of one type, broadcast)."""
+    _check_generator("binomial", generator)
+    if count.dtype is not prob.dtype:
+        raise RuntimeError(f"binomial: Found dtype {_TITLES[prob.dtype.name]} but expected {_TITLES[count.dtype.name]}")
+    _need("binomial_cpu", count.dtype, ("f32", "f64"))
+    shape = np.broadcast_shapes(tuple(count.shape), tuple(prob.shape))
+    numbers, chances = (_each(t.expand(shape)) for t in (count, prob))  # type: ignore[attr-defined]
+    result = contiguous(count.dtype, shape, count.device)
+    _fill(result, lambda p, n: draw.fill_binomial(generator, p, n, count.dtype.code, address(numbers), address(chances)))
+    return result
+
+
+@operator(kind="eager", differentiable=False)
+def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None) -> Tensor:
+    """``num_samples`` indices (int64) for each row of weights; without ``replacement`` all different.
+
+    Raises RuntimeError for weights that are negative, infinite, NaN or all zero, and for more samples than there are weights.
+    """
+    _check_generator("multinomial", generator)
+    if not 0 < input.ndim <= 2:
+        raise RuntimeError(f"multinomial: prob_dist must be 1 or 2 dim, got {input.ndim}")
+    if input.dtype.kind != "f":
+        raise RuntimeError(
+            f"multinomial only supports floating-point dtypes for input, got: {_TITLES.get(input.dtype.name, input.dtype.name)}"
+        )
+    columns = input.shape[-1]
+    if num_samples <= 0:
+        raise RuntimeError(f"multinomial: cannot sample n_sample <= 0 samples, got {num_samples}")
+    if not replacement and num_samples > columns:
+        raise RuntimeError(
+            f"multinomial: cannot sample n_sample > prob_dist.size(-1) samples without replacement ({num_samples} > {columns})"
+        )
+    if columns > 2**24:
+        raise RuntimeError(f"multinomial: number of categories cannot exceed 2^24, got {columns}")
+    shape = (*input.shape[:-1], num_samples)
+    result = contiguous(dtypes.int64, shape, input.device)
+    if result.numel() == 0 or input.device is devices.meta:
+        return result
+    weights = _each(input)
+    rows = weights.numel() // max(1, columns)
+    if replacement and num_samples > 1:
+        args = (rows, columns, num_samples, input.dtype.code, address(weights))
+        fault = draw.fill_multinomial(generator, address(result), *args)
+        if fault:
+            raise _MULTINOMIAL[fault]()
+        return result
+    with no_grad():
+        if not bool(((weights >= 0) & (weights < math.inf)).all()):  # type: ignore[attr-defined,operator]
+            raise _MULTINOMIAL[1]()
+        if bool((weights.sum(-1) == 0).any()):  # type: ignore[attr-defined]
+            raise _MULTINOMIAL[2]()
+        # The smallest of exponential times with these rates comes first (P. Efraimidis, P. Spirakis, 2006).
+        race = weights / empty_like(weights).exponential_(1.0, generator=generator)  # type: ignore[attr-defined,operator]
+        if num_samples == 1:
+            return race.argmax(-1, keepdim=True)  # type: ignore[no-any-return]
+        return race.topk(num_samples, -1)[1]  # type: ignore[no-any-return]
+
+
+_MULTINOMIAL: dict[int, Callable[[], RuntimeError]] = {
+    1: lambda: RuntimeError("multinomial: probability tensor contains either `inf`, `nan` or element < 0"),
+    2: lambda: RuntimeError("multinomial: invalid multinomial distribution (sum of probabilities <= 0)"),
+}
+
+
+@operator(kind="eager", method=False, out=False)
+def _standard_gamma(self: Tensor, generator: Generator | None = None) -> Tensor:
+    """Gamma numbers of scale 1 with the shapes ``self`` (float32 or float64); differentiable by implicit reparameterization."""
+    _check_generator("_standard_gamma", generator)
+    _need("gamma_cpu", self.dtype, ("f32", "f64"))
+    shapes, result = _each(self), contiguous(self.dtype, self.shape, self.device)
+    _fill(result, lambda p, n: draw.fill_gamma(generator, p, n, self.dtype.code, address(shapes)))
+    return result
+
+
+@_standard_gamma.gradient("self", "result")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return grad * _standard_gamma_grad.function(ctx.self, ctx.result)
+
+
+@operator(kind="eager", method=False, out=False, differentiable=False)
+def _standard_gamma_grad(self: Tensor, output: Tensor) -> Tensor:
+    """The derivative of gamma numbers ``output`` by their shapes ``self``."""
+    _need("standard_gamma_grad_cpu", self.dtype, ("f32", "f64"))
+    shapes, samples = _each(self), _each(output)
+    result = contiguous(self.dtype, self.shape, self.device)
+    _fill(result, lambda p, n: draw.gamma_gradient(p, n, self.dtype.code, address(shapes), address(samples)))
+    return result
+
+
+@operator(kind="eager", method=False, out=False, differentiable=False)
+def _sample_dirichlet(self: Tensor, generator: Generator | None = None) -> Tensor:
+    """Dirichlet numbers with the concentrations along the last dimension of ``self`` (float32 or float64)."""
+    _check_generator("_sample_dirichlet", generator)
+    _need("dirichlet", self.dtype, ("f32", "f64"))
+    columns = self.shape[-1] if self.ndim else 1
+    shapes, result = _each(self), contiguous(self.dtype, self.shape, self.device)
+    _fill(
+        result, lambda p, n: draw.fill_dirichlet(generator, p, n // columns, columns, self.dtype.code, address(shapes))
+    )  # fmt: skip
+    return result
+
+
+@operator(kind="eager", method=False, out=False, differentiable=False)
+def _dirichlet_grad(x: Tensor, alpha: Tensor, total: Tensor) -> Tensor:
+    """How Dirichlet numbers ``x`` move with their concentrations ``alpha``, whose sum is ``total``, divided by 1 - x."""
+    _need("_dirichlet_grad_cpu", x.dtype, ("f32", "f64"))
+    parts = [_each(t.expand(x.shape)) for t in (x, alpha, total)]  # type: ignore[attr-defined]
+    result = contiguous(x.dtype, x.shape, x.device)
+    _fill(result, lambda p, n: draw.dirichlet_gradient(p, n, x.dtype.code, *(address(t) for t in parts)))
+    return result
+
+
+# -- dropout and the randomised leaky ReLU -----------------------------------------------------------
+
+
+def _check_p(p: float) -> float:
+    p = float(p)
+    if not 0 <= p <= 1:
+        raise RuntimeError(f"dropout probability has to be between 0 and 1, but got {p:g}")
+    return p
+
+
+def _noise(input: Tensor, p: float, value: float, feature: bool) -> Tensor:
+    """``value`` with the probability 1 - p, else 0: for each element, or for each channel."""
+    if input.dtype.kind != "f" and input.dtype.kind != "c":
+        raise RuntimeError(
+            f"dropout: result type Float can't be cast to the desired output type {_TITLES.get(input.dtype.name, input.dtype.name)}"
+        )
+    _need("bernoulli_scalar_cpu_", input.dtype)
+    if feature:
+        if input.ndim < 2:
+            raise RuntimeError(f"Feature dropout requires at least 2 dimensions in the input, got {input.ndim}")
+        shape = (*input.shape[:2], *[1] * (input.ndim - 2))
+        noise = contiguous(input.dtype, shape, input.device)
+    else:
+        noise = empty_like(input)
+    _fill(noise, lambda at, n: draw.fill_bernoulli(None, at, n, input.dtype.code, 1 - p, value))
+    return noise
+
+
+def _dropped(input: Tensor, p: float, train: bool, feature: bool, alpha: bool, inplace: bool) -> Tensor:
+    p = _check_p(p)
+    if not train or p == 0 or input._layout.numel == 0:
+        return input
+    multiply = input.mul_ if inplace else input.mul  # type: ignore[attr-defined]
+    if p == 1:
+        return multiply(full((), 0, dtype=input.dtype, device=input.device))  # type: ignore[no-any-return]
+    if not alpha:
+        # the reciprocal in the precision that the elements are computed in
+        value = 1 / (1 - p) if input.dtype.code == "f64" else float(np.float32(1) / np.float32(1 - p))
+        return multiply(_noise(input, p, value, feature))  # type: ignore[no-any-return]
+    negative = 1.7580993408473766  # what SELU tends to at minus infinity, with its sign changed
+    scale = 1 / math.sqrt((negative * negative * p + 1) * (1 - p))
+    with no_grad():
+        noise = _noise(input, p, 1.0, feature)
+        shift = noise.add(-1).mul_(negative * scale).add_(negative * scale * p)  # type: ignore[attr-defined]
+        noise = noise.mul_(scale)  # type: ignore[attr-defined]
+    result = multiply(noise)
+    return result.add_(shift) if inplace else result + shift  # type: ignore[no-any-return]
+
+
+def _dropout(name: str, text: str, *, feature: bool, alpha: bool) -> None:
+    """Defines a kind of dropout and its in-place form."""
+
+    def define(inplace: bool) -> None:
+        def body(input: Tensor, p: float, train: bool) -> Tensor:
+            return _dropped(input, p, train, feature, alpha, inplace)
+
+        body.__name__ = name + "_" * inplace
+        body.__doc__ = text + " In place." * inplace
+        operator(kind="composite", method=False, out=False)(body)
+
+    define(False)
+    define(True)
+
+
+_ZEROED = (
+    "with the probability ``p`` {0}, divided by 1 - p otherwise; ``input`` itself unless ``train``.  RuntimeError unless "
+    "0 <= p <= 1."
+)
+_SELU = "with the probability ``p`` {0} the negative limit of SELU, then shifted and scaled to keep mean and variance."
+_dropout("dropout", "Each element " + _ZEROED.format("zero"), feature=False, alpha=False)
+_dropout("feature_dropout", "Each channel " + _ZEROED.format("zero"), feature=True, alpha=False)
+_dropout("alpha_dropout", "Each element " + _SELU.format("becomes"), feature=False, alpha=True)
+_dropout("feature_alpha_dropout", "Each channel " + _SELU.format("becomes"), feature=True, alpha=True)
+
+
+@operator(kind="composite", method=False, out=False)
+def native_dropout(input: Tensor, p: float, train: bool | None) -> tuple[Tensor, Tensor]:
+    """(the result of dropout, a boolean mask of the elements that were kept); trains unless ``train`` is False."""
+    p = _check_p(p)
+    if train is False or not input._layout.numel:
+        return input.clone(), full(input.shape, True, dtype=dtypes.bool_, device=input.device)  # type: ignore[attr-defined]
+    mask = empty_like(input, dtype=dtypes.bool_)
+    _fill(mask, lambda at, n: draw.fill_bernoulli(None, at, n, "b1", 1 - p))
+    return input * mask * (0.0 if p == 1 else 1 / (1 - p)), mask  # type: ignore[operator]
+
+
+@operator(kind="eager", method=False, function=False, out=False)
+def rrelu_with_noise(
+    input: Tensor, noise: Tensor, lower: float, upper: float, training: bool, generator: Generator | None = None
+) -> Tensor:
+    """Elements not above 0 times a slope drawn from [lower, upper); ``noise`` becomes the slopes, 1 for the others."""
+    _need("rrelu_with_noise_out_cpu", input.dtype, ("f32", "f64", "bf16"))
+    values, slopes = _each(input), contiguous(input.dtype, input.shape, input.device)
+    result, code = contiguous(input.dtype, input.shape, input.device), input.dtype.code
+    _fill(
+        result, lambda p, n: draw.fill_rrelu(generator, p, n, code, address(values), address(slopes), lower, upper)
+    )  # fmt: skip
+    with no_grad():
+        noise.copy_(slopes)  # type: ignore[attr-defined]
+    return result
+
+
+@rrelu_with_noise.gradient("noise")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return grad * ctx.noise, None
+
+
+def _rrelu(input: Tensor, lower: Any, upper: Any, training: bool, generator: Generator | None) -> Tensor:
+    _check_generator("rrelu", generator)
+    low, high = _number("rrelu", "lower", lower), _number("rrelu", "upper", upper)
+    if not math.isfinite(low) or not math.isfinite(high):
+        raise RuntimeError(f"rrelu: lower and upper bound must be finite, got {low:g} and {high:g}")
+    if low > high:
+        raise RuntimeError(f"rrelu: Lower bound should be less than or equal to the upper bound, got {low:g} and {high:g}")
+    if not training:
+        return OPERATORS["leaky_relu"].function(input, (low + high) / 2)  # type: ignore[no-any-return]
+    return rrelu_with_noise.function(input, empty_like(input), low, high, True, generator)  # type: ignore[no-any-return]
+
+
+@operator(kind="composite", method=False, out=False)
+def rrelu(
+    input: Tensor, lower: Any = 1 / 8, upper: Any = 1 / 3, training: bool = False, generator: Generator | None = None
+) -> Tensor:
+    """Elements not above 0 times a slope: drawn for each from [lower, upper) in training, otherwise the mean of the bounds."""
+    return _rrelu(input, lower, upper, training, generator)
+
+
+@operator(kind="composite", method=False, out=False)
+def rrelu_(
+    input: Tensor, lower: Any = 1 / 8, upper: Any = 1 / 3, training: bool = False, generator: Generator | None = None
+) -> Tensor:
+    """``rrelu`` in place."""
+    return input.copy_(_rrelu(input, lower, upper, training, generator))  # type: ignore[attr-defined,no-any-return]

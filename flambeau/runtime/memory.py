@@ -23,6 +23,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from .. import settings
+from ..errors import OutOfMemoryError
 from .cpu import total_memory
 from .system import HUGE_PAGE, NONE, PAGE, advise_huge, map_pages, protect, seal, unmap
 
@@ -221,8 +222,8 @@ class Allocator:
                 while release_oldest():
                     pass
 
-        def fail(nbytes: int) -> MemoryError:
-            return MemoryError(
+        def fail(nbytes: int) -> OutOfMemoryError:
+            return OutOfMemoryError(
                 f"allocate: cannot get {nbytes} bytes ({nbytes / 2**30:.2f} GiB); flambeau holds {reserved} bytes, "
                 f"of which {used} are in use. Free tensors or use smaller ones."
             )
@@ -271,7 +272,7 @@ class GuardAllocator(Allocator):
                 body, offset = layout(nbytes)
                 start = map_pages(body + 2 * PAGE)
             if start is None:
-                raise MemoryError(f"allocate: cannot get {nbytes} bytes (in guard mode)")
+                raise OutOfMemoryError(f"allocate: cannot get {nbytes} bytes (in guard mode)")
             protect(start, PAGE, NONE)
             protect(start + PAGE + body, PAGE, NONE)
             ctypes.memset(start + PAGE, 0xFF, body)

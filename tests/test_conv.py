@@ -11,7 +11,7 @@ import template_kernels as harness
 
 from flambeau.runtime import pool
 from flambeau.target.isa import ISA
-from flambeau.template import conv
+from flambeau.template import conv, conv_weight
 from flambeau.template.conv import AddIn, ConvSpec
 
 HOST = ISA.host()
@@ -54,9 +54,20 @@ def exact_input_gradient(dy, w, x_shape, stride, padding, dilation, groups):
     return dx[(slice(None), slice(None), *(slice(p, p + s) for p, s in zip(padding, x_shape[2:])))]
 
 
-def launch(spec, bound, isa, result, weights, image, extra=(), scalars=()):
-    name, key = conv.kernel_name(spec), conv.key(spec, isa)
-    entry = harness.function(name, key, lambda: conv.make_ir(spec, isa), isa, 4 + len(extra), spec.tail.scalars)
+def exact_weight_gradient(dy, x, w_shape, stride, padding, dilation, groups):
+    dw = np.zeros(w_shape)
+    padded, ci, co = pad(x, padding), w_shape[1], w_shape[0] // groups
+    for (tap, where), g in itertools.product(taps(w_shape[2:], dy.shape[2:], stride, padding, dilation), range(groups)):
+        part = padded[(slice(None), slice(g * ci, (g + 1) * ci), *where)]
+        outer = slice(g * co, (g + 1) * co)
+        flat = (v.reshape(*v.shape[:2], -1) for v in (dy[:, outer].astype(np.float64), part))
+        dw[(outer, slice(None), *tap)] = np.einsum("nop,ncp->oc", *flat)
+    return dw
+
+
+def launch(spec, bound, isa, result, weights, image, extra=(), scalars=(), module=conv):
+    name, key = module.kernel_name(spec), module.key(spec, isa)
+    entry = harness.function(name, key, lambda: module.make_ir(spec, isa), isa, 4 + len(extra), spec.tail.scalars)
     first, second = (image, weights) if bound.swap else (weights, image)
     harness.launch(entry, bound.params, [result, first, second, *extra], bound.scratch_bytes, scalars)
 
@@ -77,6 +88,15 @@ def input_gradient(spec, dx, w, dy, stride, padding, dilation, groups, *, isa=HO
         pool.address() if threads > 1 else 0, threads,
     )  # fmt: skip
     launch(spec, bound, isa, dx, w, dy)
+
+
+def weight_gradient(spec, dw, dy, x, stride, padding, dilation, groups, *, isa=HOST, threads=1):
+    strides = [harness.element_strides(v) for v in (dw, x, dy)]
+    bound = conv_weight.bind(
+        spec, isa, dw.shape, strides[0], x.shape, strides[1], dy.shape, strides[2], stride, padding, dilation, groups,
+        pool.address() if threads > 1 else 0, threads,
+    )  # fmt: skip
+    launch(spec, bound, isa, dw, dy, x, module=conv_weight)
 
 
 def normal(rng, shape, dtype=np.float32, last=False):
@@ -138,6 +158,20 @@ def test_input_gradient(case, last):
     np.testing.assert_allclose(dx, exact, rtol=1e-5, atol=2e-5 * np.sqrt(w[:, 0].size))
 
 
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("last", range(8))
+def test_weight_gradient(case, last):
+    n, ci, co, size, kernel, stride, padding, dilation, groups = case
+    rng = np.random.default_rng(3)
+    sizes = [conv.output_size(*v) for v in zip(size, kernel, stride, padding, dilation)]
+    dy = normal(rng, (n, co, *sizes), last=last & 1)
+    x = normal(rng, (n, ci, *size), last=last & 2)
+    exact = exact_weight_gradient(dy, x, (co, ci // groups, *kernel), stride, padding, dilation, groups)
+    dw = empty(exact.shape, last=last & 4)
+    weight_gradient(F32, dw, dy, x, stride, padding, dilation, groups, threads=2)
+    np.testing.assert_allclose(dw, exact, rtol=1e-5, atol=2e-5 * np.sqrt(dy[:, 0].size))
+
+
 @pytest.mark.parametrize("code", ["f64", "bf16", "f16"])
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_other_types(code, case):
@@ -157,3 +191,7 @@ def test_other_types(code, case):
         dx = empty(x.shape, NUMPY[code], last)
         input_gradient(spec, dx, w, dy, stride, padding, dilation, groups)
         np.testing.assert_allclose(dx.astype(np.float64), exact, rtol=unit, atol=1e-4 if acc == "f32" else 1e-12)
+        exact = exact_weight_gradient(dy, x, w.shape, stride, padding, dilation, groups)
+        dw = empty(w.shape, NUMPY[code])
+        weight_gradient(spec, dw, dy, x, stride, padding, dilation, groups)
+        np.testing.assert_allclose(dw.astype(np.float64), exact, rtol=unit, atol=2e-4 if acc == "f32" else 1e-12)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ..runtime import cpu
 from .micro import Blocking, Number
 
-__all__ = ["Cut", "cut"]
+__all__ = ["Cut", "cut", "cut_long"]
 
 SMALL = 4 << 20
 """Operations under which a product is one chunk that packs everything itself (about 40 us)."""
@@ -111,4 +111,30 @@ def cut(batch: int, m: int, n: int, units: int, num: Number, blk: Blocking, inne
     return Cut(
         inner_b, shared, inner_blocks, outer_blocks, inner, outer, splits, span, kc,
         batch if shared else 1, 1 if shared else batch, parallel,
+    )  # fmt: skip
+
+
+def cut_long(batch: int, m: int, n: int, units: int, num: Number, blk: Blocking) -> Cut:
+    """Blocks for contractions over many units into few columns, B being costly to pack: a block of B is as wide as the
+    second-level cache allows, the units are split among chunks, and A is packed panel by panel as it is needed."""
+    caches = cpu.cache_sizes()
+    outer, inner = _ceil(m, blk.rows), _ceil(n, blk.columns)
+    work = 2 * m * n * max(units, 1) * num.depth
+    batch = max(batch, 1)
+    parallel = work * batch > STAY
+    kc = unit_block(units, num, blk)
+    room = caches.l2 // 2 // (blk.columns * num.unit_bytes)
+    if inner * kc > room:
+        kc = min(kc, max(128, room // inner // 8 * 8))
+    inner_blocks = _ceil(inner, max(1, room // kc))
+    tiles_room = max(1, caches.l2 // 4 // (_ceil(inner, inner_blocks) * blk.rows * blk.columns * num.acc_bytes))
+    outer_blocks = 1 if units <= kc else _ceil(outer, tiles_room)
+    splits = 1
+    if work > SMALL:
+        splits = max(1, min(CHUNKS // (2 * inner_blocks * outer_blocks * batch), units // kc, work // SMALL))
+    span = _ceil(_ceil(max(units, 1), splits), kc) * kc
+    splits = _ceil(max(units, 1), span)
+    return Cut(
+        True, False, inner_blocks, outer_blocks, inner, outer, splits, span, kc,
+        batch if splits > 1 else 1, 1 if splits > 1 else batch, parallel,
     )  # fmt: skip

@@ -36,8 +36,8 @@ from .micro import Blocking, Number, blocking, micro_request, number
 from .pack import pack_kernel, pack_request
 
 __all__ = [
-    "AddIn", "ConvSpec", "Plain", "bind_forward", "bind_input_gradient", "kernel_name", "key", "make_ir", "output_size",
-    "requests",
+    "AddIn", "ConvSpec", "Plain", "bind_forward", "bind_input_gradient", "forward_geometry", "kernel_name", "key", "make_ir", "output_size",
+    "requests", "single_stride",
 ]  # fmt: skip
 
 
@@ -115,6 +115,42 @@ def _three(values: Sequence[int], fill: int) -> tuple[int, int, int]:
     return a, b, c
 
 
+def single_stride(sizes: Sequence[int], strides: Sequence[int]) -> int | None:
+    """The stride between elements of the dimensions taken as one; ``None`` if they cannot be."""
+    step: int | None = None
+    inner = 1
+    for size, stride in zip(reversed(sizes), reversed(strides), strict=True):
+        if size != 1:
+            step = stride if step is None else step
+            if stride != step * inner:
+                return None
+        inner *= size
+    return 1 if step is None else step
+
+
+def forward_geometry(
+    x_shape: Sequence[int],
+    x_strides: Sequence[int],
+    w_shape: Sequence[int],
+    w_strides: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+) -> Geometry:
+    """How the pixels of ``conv(x, w)`` read the image."""
+    kernel = w_shape[2:]
+    sizes = [output_size(*v) for v in zip(x_shape[2:], kernel, stride, padding, dilation, strict=True)]
+    step, w_taps = _three(dilation, 1), _three(w_strides[2:], 0)
+    taps = tuple(
+        (i * step[0], j * step[1], k * step[2], i * w_taps[0] + j * w_taps[1] + k * w_taps[2])
+        for i, j, k in itertools.product(*map(range, _three(kernel, 1)))
+    )
+    return Geometry(
+        (*x_strides[:2], *_three(x_strides[2:], 0)), _three(x_shape[2:], 1), _three(sizes, 1), _three(stride, 1),
+        _three([-p for p in padding], 0), w_shape[1], taps,
+    )  # fmt: skip
+
+
 def bind_forward(
     spec: ConvSpec,
     isa: ISA,
@@ -135,19 +171,8 @@ def bind_forward(
 
     ``epilogue_words`` are those for rows of output channels by columns of pixels.
     """
-    kernel = w_shape[2:]
-    sizes = [output_size(*v) for v in zip(x_shape[2:], kernel, stride, padding, dilation, strict=True)]
-    step = _three(dilation, 1)
-    w_taps = _three(w_strides[2:], 0)
-    taps = tuple(
-        (i * step[0], j * step[1], k * step[2], i * w_taps[0] + j * w_taps[1] + k * w_taps[2])
-        for i, j, k in itertools.product(*map(range, _three(kernel, 1)))
-    )
+    geometry = forward_geometry(x_shape, x_strides, w_shape, w_strides, stride, padding, dilation)
     channels, rows = w_shape[1], w_shape[0] // groups
-    geometry = Geometry(
-        (*x_strides[:2], *_three(x_strides[2:], 0)), _three(x_shape[2:], 1), _three(sizes, 1), _three(stride, 1),
-        _three([-p for p in padding], 0), channels, taps,
-    )  # fmt: skip
     problem = _Problem(
         x_shape[0], groups, rows, geometry, channels * x_strides[1], rows * w_strides[0], w_strides[0], w_strides[1],
         0, (*y_strides[:2], *_three(y_strides[2:], 0)),
@@ -252,7 +277,7 @@ def _values(spec: ConvSpec, isa: ISA, p: _Problem, num: Number, blk: Blocking, s
             mode, w_k = (_FLAT, 1) if p.w_c == count else (_BY_CHANNEL, 0)
     m, n = p.rows, p.batch * g.pixels
     c_n, c_row, c_d, c_h, c_w = p.c_strides
-    flat = c_w == 1 and (c_h == g.grid[2] or g.grid[1] == 1) and (c_d == g.grid[1] * g.grid[2] or g.grid[0] == 1)
+    flat = single_stride(g.grid, (c_d, c_h, c_w)) == 1
     if swap:
         m, n = n, m
     plan = cut(p.groups, m, n, units, num, blk, inner_b=not swap)

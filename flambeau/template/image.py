@@ -1,4 +1,4 @@
-"""Packing for convolutions: panels of pixels, with the kernel's taps and the channels as inner dimension, and of weights.
+"""Packing for convolutions: panels of pixels by taps and channels, or of taps and channels by pixels.
 
 Nothing is unrolled into memory ("im2col") but a block that stays in the second-level cache.  The image's values are
 zero outside its bounds.  A *problem* is described by words (`GEOMETRY`) and a table of taps; units of the inner
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 from ..runtime import engine
 from ..target.builder import Val, vec_type
@@ -19,7 +19,10 @@ from ..target.scalar import LLVM_TYPE, cast
 from .flow import Flow, function
 from .micro import SIZE, Number
 
-__all__ = ["GEOMETRY", "TAP_WORDS", "Geometry", "image_kernel", "image_request"]
+__all__ = [
+    "GEOMETRY", "PIXELS", "TAP_WORDS", "Geometry", "channel_range", "image_kernel", "image_request", "patch_kernel",
+    "patch_request",
+]  # fmt: skip
 
 GEOMETRY = (
     "x_n", "x_c", "x_d", "x_h", "x_w",  # strides of the image in elements
@@ -31,8 +34,15 @@ GEOMETRY = (
     "tap_table",  # byte offset of the table from the problem's words
 )  # fmt: skip
 
+PIXELS = ("segment", "segment_units", "turn")
+"""More words for `patch_kernel`.  Pixels come in segments, whose units are counted from a new unit on: an image, or a
+row of pixels.  "segment" is its pixels, "segment_units" its units; "turn" the address of `pack.pack_kernel`."""
+
 TAP_WORDS = 4
 """Words of a tap: its offset in depth, height and width, and its offset in the weights."""
+
+_GATHERED = 128
+"""Pixels that are gathered at a time before they are transposed."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +69,26 @@ class Geometry:
         return dict(zip(GEOMETRY, numbers, strict=True))
 
 
-def image_request(source: str, num: Number, isa: ISA, words: Sequence[str]) -> engine.Request:
+_ARGS = [("ptr noalias", "to"), ("ptr", "from"), ("ptr", "words")]
+_ARGS += [("i64", n) for n in ("first", "count", "at", "units", "pitch")]
+
+
+def image_request(source: str, num: Number, isa: ISA, words: tuple[str, ...]) -> engine.Request:
     """What `image_kernel` asks the engine for."""
-    name = f"image_{source}_{num.code}"
+    return _request("image", partial(_ImagePacker, source, num, isa, words), source, num, isa)
+
+
+def patch_request(source: str, num: Number, isa: ISA, words: tuple[str, ...]) -> engine.Request:
+    """What `patch_kernel` asks the engine for."""
+    return _request("patch", partial(_PatchPacker, source, num, isa, words), source, num, isa)
+
+
+def _request(kind: str, packer: Callable[[], _Packer], source: str, num: Number, isa: ISA) -> engine.Request:
+    name = f"{kind}_{source}_{num.code}"
 
     def make() -> str:
         module = new_module(isa)
-        args = [("ptr noalias", "to"), ("ptr", "from"), ("ptr", "words")]
-        args += [("i64", n) for n in ("first", "count", "at", "units", "pitch")]
-        function(module, isa, name, args, _ImagePacker(source, num, isa, words).write, linkage="")
+        function(module, isa, name, _ARGS, packer().write, linkage="")
         return module.text()
 
     return engine.Request(name, f"{name}|{isa.key}", make, isa)
@@ -85,92 +106,157 @@ def image_kernel(source: str, num: Number, isa: ISA, words: tuple[str, ...]) -> 
     return engine.load(*request).address(request.name)
 
 
-class _ImagePacker:
-    """Writes the packing function.
+@cache
+def patch_kernel(source: str, num: Number, isa: ISA, words: tuple[str, ...]) -> int:
+    """The address of the packing function of patches, with the arguments of `image_kernel`: it packs columns
+    ``unit_c * channel + unit_t * tap``; units are pixels (or pairs of them) as `PIXELS` counts them."""
+    request = patch_request(source, num, isa, words)
+    return engine.load(*request).address(request.name)
+
+
+class _Packer:
+    """What both packing functions know."""
+
+    names: tuple[str, ...] = GEOMETRY
+
+    def __init__(self, source: str, num: Number, isa: ISA, words: Sequence[str]) -> None:
+        self.source, self.num, self.isa = source, num, isa
+        self.index = {name: words.index(name) for name in self.names}
+        self.memory, self.size = LLVM_TYPE[source], SIZE[source]
+        self.lanes = isa.lanes(num.unit)
+        self.w: dict[str, Val] = {}
+
+    def write(
+        self, b: Flow, to: Val, origin: Val, words: Val, first: Val, count: Val, at: Val, units: Val, pitch: Val
+    ) -> None:
+        """Writes the function's body."""
+        raise NotImplementedError
+
+    def place(self, b: Flow, pixel: Val) -> list[Val]:
+        """Image, depth, height and width of a pixel counted through all images."""
+        w = self.w
+        area = b.imul(w["out_h"], w["out_w"])
+        pixels = b.imul(w["out_d"], area)
+        rest = b.imod(pixel, pixels)
+        in_area = b.imod(rest, area)
+        return [b.idiv(pixel, pixels), b.idiv(rest, area), b.idiv(in_area, w["out_w"]), b.imod(in_area, w["out_w"])]
+
+    def next_row(self, b: Flow, n: Val, d: Val, h: Val) -> list[Val]:
+        """Image, depth and height of the row of pixels after this one."""
+        w, zero = self.w, b.i64(0)
+        over = b.icmp("sge", b.iadd(h, 1), w["out_h"])
+        d_next = b.iadd(d, b.cast("zext", over, "i64"))
+        deep = b.icmp("sge", d_next, w["out_d"])
+        n_next = b.iadd(n, b.cast("zext", deep, "i64"))
+        return [n_next, b.select(deep, zero, d_next), b.select(over, zero, b.iadd(h, 1))]
+
+    def corner(self, b: Flow, d: Val, h: Val, w: Val) -> list[Val]:
+        """Where the first tap of a pixel lies in the image."""
+        return [b.iadd(b.imul(i, self.w[f"step_{a}"]), self.w[f"base_{a}"]) for i, a in ((d, "d"), (h, "h"), (w, "w"))]
+
+    def line(self, b: Flow, image: Val, z: Val, y: Val, x: Val, channel: Val) -> tuple[Val, Val]:
+        """Whether a row of the image exists, and the address of its place x (which may lie outside)."""
+        w = self.w
+        inside = b.op("and", b.icmp("ult", z, w["in_d"]), b.icmp("ult", y, w["in_h"]))
+        offset = b.iadd(b.imul(z, w["x_d"]), b.imul(y, w["x_h"]))
+        offset = b.iadd(offset, b.iadd(b.imul(x, w["x_w"]), b.imul(channel, w["x_c"])))
+        return inside, b.at(self.memory, image, offset)
+
+    def by_stride(self, b: Flow, x: Val, wanted: Val, copy: Callable[[_Fetch], None]) -> None:
+        """Calls ``copy(fetch)`` in a branch for each kind of stride.  ``fetch(pointer, extra)`` loads the source of the
+        pixels whose first one is at place ``x``: zero outside the image, where not ``wanted``, and if not ``extra``."""
+        w, lanes = self.w, self.lanes
+        stride = b.imul(w["step_w"], w["x_w"])
+        places, type_ = vec_type("i32", lanes), vec_type(self.memory, lanes)
+
+        def within(start: Val, step: Val) -> Val:
+            """Which of the places start, start + step ... lie in the row."""
+            scaled = b.mul(b.iota(places), b.splat(b.cast("trunc", step, "i32"), lanes))
+            spots = b.add(scaled, b.splat(b.cast("trunc", start, "i32"), lanes))
+            return b.cmp("ult", spots, b.splat(b.cast("trunc", w["in_w"], "i32"), lanes))
+
+        def both(mask: Val, extra: Val) -> Val:
+            return mask if extra.name == "true" else b.op("and", mask, b.splat(extra, lanes))
+
+        def dense() -> None:
+            mask = b.op("and", wanted, within(x, b.i64(1)))
+            copy(lambda at, extra: b.masked_load(type_, at, both(mask, extra), self.size))
+
+        def every_other() -> None:
+            masks = [within(b.iadd(x, part * lanes), b.i64(1)) for part in range(2)]
+
+            def fetch(at: Val, extra: Val) -> Val:
+                low, high = (
+                    b.masked_load(type_, b.at(self.memory, at, part * lanes), both(masks[part], extra), self.size)
+                    for part in range(2)
+                )
+                return b.shuffle(low, high, range(0, 2 * lanes, 2))
+
+            copy(fetch)
+
+        def sparse() -> None:
+            mask = b.op("and", wanted, within(x, w["step_w"]))
+            long = vec_type("i64", lanes)
+            offsets = b.mul(b.iota(long), b.splat(stride, lanes))
+            pointers = vec_type("ptr", lanes)
+
+            def fetch(at: Val, extra: Val) -> Val:
+                spots = b.new(pointers, f"getelementptr {self.memory}, {at}, {offsets}")
+                return b.masked_gather(type_, spots, both(mask, extra), self.size)
+
+            copy(fetch)
+
+        even = b.op("and", b.icmp("eq", w["step_w"], 2), b.icmp("eq", w["x_w"], 1))
+        b.either(b.icmp("eq", stride, 1), dense, lambda: b.either(even, every_other, sparse))
+
+
+_Fetch = Callable[[Val, Val], Val]
+
+
+class _ImagePacker(_Packer):
+    """Packs pixels.
 
     A panel's pixels fall into runs within a row of the grid.  For every run and tap the valid lanes are found once; then
     the channels follow in a tight loop.
     """
 
-    def __init__(self, source: str, num: Number, isa: ISA, words: Sequence[str]) -> None:
-        self.source, self.num, self.isa = source, num, isa
-        self.index = {name: words.index(name) for name in GEOMETRY}
-        self.memory, self.size = LLVM_TYPE[source], SIZE[source]
-        self.lanes = isa.lanes(num.unit)
-
     def write(
         self, b: Flow, to: Val, origin: Val, words: Val, first: Val, count: Val, at: Val, units: Val, pitch: Val
     ) -> None:
         self.to, self.at, self.units, self.pitch = to, at, units, pitch
-        self.w = {name: b.word(words, i) for name, i in self.index.items()}
-        w = self.w
+        self.w = w = {name: b.word(words, i) for name, i in self.index.items()}
         table = b.bytes_at(words, w["tap_table"])
-        row_pixels = b.imul(w["out_h"], w["out_w"])
-        image, rest = b.idiv(first, b.imul(w["out_d"], row_pixels)), b.imod(first, b.imul(w["out_d"], row_pixels))
-        place = [
-            image,
-            b.idiv(rest, row_pixels),
-            b.idiv(b.imod(rest, row_pixels), w["out_w"]),
-            b.imod(rest, w["out_w"]),
-        ]
-        with b.loop(0, count, carry=place) as run:
+        with b.loop(0, count, carry=self.place(b, first)) as run:
             n, d, h, ow = run.values
             length = b.imin(b.isub(w["out_w"], ow), b.isub(count, run.index))
-            source = b.at(self.memory, origin, b.imul(n, w["x_n"]))
-            z, y, x = (b.iadd(b.imul(i, w[f"step_{a}"]), w[f"base_{a}"]) for i, a in ((d, "d"), (h, "h"), (ow, "w")))
+            image = b.at(self.memory, origin, b.imul(n, w["x_n"]))
+            corner = self.corner(b, d, h, ow)
             with b.loop(0, w["taps"]) as t:
                 tap = b.at("i64", table, b.imul(t.index, TAP_WORDS))
-                self.tap(
-                    b, source, run.index, length, t.index, *(b.iadd(v, b.word(tap, i)) for i, v in enumerate((z, y, x)))
-                )
-            # the next run starts a row
+                spot = [b.iadd(v, b.word(tap, i)) for i, v in enumerate(corner)]
+                self.tap(b, image, run.index, length, t.index, *spot)
             run.step = length
-            h_next = b.iadd(h, 1)
-            over = b.icmp("sge", h_next, w["out_h"])
-            d_next = b.iadd(d, b.cast("zext", over, "i64"))
-            deep = b.icmp("sge", d_next, w["out_d"])
-            n_next = b.iadd(n, b.cast("zext", deep, "i64"))
-            zero = b.i64(0)
-            run.next = [n_next, b.select(deep, zero, d_next), b.select(over, zero, h_next), zero]
+            run.next = [*self.next_row(b, n, d, h), b.i64(0)]  # the next run starts a row
         b.ret()
 
-    def channel_range(self, b: Flow, tap: Val) -> tuple[Val, Val, Val]:
-        """First and last-but-one channel (or pair) of a tap among the units wanted, and the panel row of the first."""
-        w = self.w
-        return channel_range(b, tap, w["channels"], w["unit_c"], w["unit_t"], self.at, self.units, self.num)
-
-    def tap(self, b: Flow, source: Val, lane: Val, length: Val, tap: Val, z: Val, y: Val, x: Val) -> None:
+    def tap(self, b: Flow, image: Val, lane: Val, length: Val, tap: Val, z: Val, y: Val, x: Val) -> None:
         """Packs all channels of one tap for one run."""
-        w, lanes = self.w, self.lanes
-        c0, c1, row = self.channel_range(b, tap)
-        count = b.isub(c1, c0)
+        w, lanes, depth = self.w, self.lanes, self.num.depth
+        c0, c1, row = channel_range(b, tap, w["channels"], w["unit_c"], w["unit_t"], self.at, self.units, self.num)
         to = b.at(self.num.unit, self.to, b.iadd(b.imul(row, self.pitch), lane))
         step = b.imul(b.imul(w["unit_c"], self.pitch), self.num.unit_bytes)
-        inside = b.op("and", b.icmp("ult", z, w["in_d"]), b.icmp("ult", y, w["in_h"]))
-        offset = b.iadd(b.imul(z, w["x_d"]), b.imul(y, w["x_h"]))
-        offset = b.iadd(offset, b.iadd(b.imul(x, w["x_w"]), b.imul(b.imul(c0, self.num.depth), w["x_c"])))
-        line = b.at(self.memory, source, offset)
-        stride = b.imul(w["step_w"], w["x_w"])
-        even = b.op("and", b.icmp("eq", w["step_w"], 2), b.icmp("eq", w["x_w"], 1))
-        places = vec_type("i32", lanes)
+        inside, line = self.line(b, image, z, y, x, b.imul(c0, depth))
+        channel_step = b.imul(b.imul(w["x_c"], depth), self.size)
         with b.loop(0, length, lanes) as v:
             wanted = b.lane_mask(b.isub(length, v.index), lanes)
-            begin = b.at(self.memory, line, b.imul(v.index, stride))
+            begin = b.at(self.memory, line, b.imul(v.index, b.imul(w["step_w"], w["x_w"])))
             target = b.at(self.num.unit, to, v.index)
 
-            def within(start: Val, step: Val) -> Val:
-                """Which of the places start, start + step ... lie in the row."""
-                scaled = b.mul(b.iota(places), b.splat(b.cast("trunc", step, "i32"), lanes))
-                spots = b.add(scaled, b.splat(b.cast("trunc", start, "i32"), lanes))
-                return b.cmp("ult", spots, b.splat(b.cast("trunc", w["in_w"], "i32"), lanes))
-
-            def copy(fetch: Callable[[Val, Val], Val]) -> None:
-                """Loops over channels; ``fetch(pointer, extra)`` loads a vector, with nothing where not ``extra``."""
-                channel_step = b.imul(b.imul(w["x_c"], self.num.depth), self.size)
+            def copy(fetch: _Fetch) -> None:
                 with b.loop(c0, c1, carry=[begin, target]) as c:
                     at, put = c.values
                     value = fetch(at, b.const("i1", 1))
-                    if self.num.depth == 2:
+                    if depth == 2:
                         odd = b.icmp("slt", b.iadd(b.imul(c.index, 2), 1), w["channels"])
                         after = fetch(b.at(self.memory, at, w["x_c"]), odd)
                         wide = vec_type("i32", lanes)
@@ -181,49 +267,113 @@ class _ImagePacker:
                     b.masked_store(value, put, wanted, self.num.unit_bytes)
                     c.next = [b.bytes_at(at, channel_step), b.bytes_at(put, step)]
 
-            def both(mask: Val, extra: Val) -> Val:
-                return mask if extra.name == "true" else b.op("and", mask, b.splat(extra, lanes))
-
-            def dense() -> None:
-                type_ = vec_type(self.memory, lanes)
-                mask = b.op("and", wanted, within(b.iadd(x, v.index), b.i64(1)))
-                copy(lambda at, extra: b.masked_load(type_, at, both(mask, extra), self.size))
-
-            def every_other() -> None:
-                type_ = vec_type(self.memory, lanes)
-                start = b.iadd(x, b.imul(v.index, 2))
-                masks = [within(b.iadd(start, part * lanes), b.i64(1)) for part in range(2)]
-
-                def fetch(at: Val, extra: Val) -> Val:
-                    low, high = (
-                        b.masked_load(type_, b.at(self.memory, at, part * lanes), both(masks[part], extra), self.size)
-                        for part in range(2)
-                    )
-                    return b.shuffle(low, high, range(0, 2 * lanes, 2))
-
-                copy(fetch)
-
-            def sparse() -> None:
-                type_ = vec_type(self.memory, lanes)
-                mask = b.op("and", wanted, within(b.iadd(x, b.imul(v.index, w["step_w"])), w["step_w"]))
-                long = vec_type("i64", lanes)
-                offsets = b.mul(b.iota(long), b.splat(stride, lanes))
-                pointers = vec_type("ptr", lanes)
-
-                def fetch(at: Val, extra: Val) -> Val:
-                    spots = b.new(pointers, f"getelementptr {self.memory}, {at}, {offsets}")
-                    return b.masked_gather(type_, spots, both(mask, extra), self.size)
-
-                copy(fetch)
+            def something() -> None:
+                self.by_stride(b, b.iadd(x, b.imul(v.index, w["step_w"])), wanted, copy)
 
             def nothing() -> None:
                 zero = b.const(vec_type(self.num.unit, lanes), 0)
-                with b.loop(0, count, carry=[target]) as c:
+                with b.loop(c0, c1, carry=[target]) as c:
                     b.masked_store(zero, c.values[0], wanted, self.num.unit_bytes)
                     c.next = [b.bytes_at(c.values[0], step)]
 
+            b.either(inside, something, nothing)
+
+
+class _PatchPacker(_Packer):
+    """Packs taps and channels as columns.
+
+    Blocks of as many columns as a vector has lanes are first gathered with their pixels side by side (columns with the same
+    tap together), then transposed by the packer of matrices.
+    """
+
+    names = (*GEOMETRY, *PIXELS)
+
+    def write(
+        self, b: Flow, to: Val, origin: Val, words: Val, first: Val, count: Val, at: Val, units: Val, pitch: Val
+    ) -> None:
+        self.w = w = {name: b.word(words, i) for name, i in self.index.items()}
+        lanes, depth = self.lanes, self.num.depth
+        room = _GATHERED + lanes
+        self.gathered = b.alloca(f"[{lanes * room} x {self.memory}]")
+        self.room = room
+        self.table = b.bytes_at(words, w["tap_table"])
+        with b.loop(0, units, _GATHERED // depth) as block:
+            some = b.imin(b.isub(units, block.index), _GATHERED // depth)
+            start = b.iadd(at, block.index)
+            with b.loop(0, count, lanes) as group:
+                columns = b.imin(b.isub(count, group.index), lanes)
+                with b.loop(0, columns) as column:
+                    column.step = self.columns(
+                        b, origin, b.iadd(first, b.iadd(group.index, column.index)), column.index,
+                        b.isub(columns, column.index), start, some,
+                    )  # fmt: skip
+                target = b.at(self.num.unit, to, b.iadd(b.imul(block.index, pitch), group.index))
+                values = b.imul(some, depth)
+                b.call_address(w["turn"], target, self.gathered, b.i64(room), b.i64(1), columns, values, pitch)
+        b.ret()
+
+    def columns(self, b: Flow, origin: Val, column: Val, slot: Val, most: Val, start: Val, units: Val) -> Val:
+        """Gathers the columns from ``column`` on that share its tap, at most ``most``; returns how many."""
+        w, depth = self.w, self.num.depth
+        by_tap = b.icmp("eq", w["unit_c"], 1)
+        tap = b.select(by_tap, b.idiv(column, w["unit_t"]), b.imod(column, w["unit_c"]))
+        channel = b.select(by_tap, b.imod(column, w["unit_t"]), b.idiv(column, w["unit_c"]))
+        together = b.select(by_tap, b.imin(most, b.isub(w["channels"], channel)), b.i64(1))
+        entry = b.at("i64", self.table, b.imul(tap, TAP_WORDS))
+        shift = [b.word(entry, i) for i in range(3)]
+        first = b.at(self.memory, self.gathered, b.imul(slot, self.room))
+        segment = b.idiv(start, w["segment_units"])
+        inside_segment = b.imul(b.imod(start, w["segment_units"]), depth)
+        pixel = b.iadd(b.imul(segment, w["segment"]), inside_segment)
+        with b.loop(0, b.imul(units, depth), carry=self.place(b, pixel)) as run:
+            n, d, h, ow = run.values
+            length = b.imin(b.isub(w["out_w"], ow), b.isub(b.imul(units, depth), run.index))
+            image = b.at(self.memory, origin, b.imul(n, w["x_n"]))
+            z, y, x = (b.iadd(v, s) for v, s in zip(self.corner(b, d, h, ow), shift, strict=True))
+            self.run(b, image, z, y, x, channel, together, length, b.at(self.memory, first, run.index))
+            n_next, d_next, h_next = self.next_row(b, n, d, h)
+            if depth == 2:
+                # a segment of an odd number of pixels ends with half a unit, which is zero
+                ended = b.op("or", b.icmp("eq", w["segment"], w["out_w"]), b.icmp("ne", n_next, n))
+                odd = b.icmp("ne", b.imod(w["segment"], 2), 0)
+                whole = b.icmp("eq", b.iadd(ow, length), w["out_w"])
+                half = b.op("and", b.op("and", ended, odd), whole)
+                with b.when(half):
+                    with b.loop(0, together) as c:
+                        spot = b.iadd(b.imul(c.index, self.room), b.iadd(run.index, length))
+                        b.store(b.const(self.memory, 0), b.at(self.memory, first, spot), self.size)
+                run.step = b.iadd(length, b.cast("zext", half, "i64"))
+            else:
+                run.step = length
+            run.next = [n_next, d_next, h_next, b.i64(0)]
+        return together
+
+    def run(
+        self, b: Flow, image: Val, z: Val, y: Val, x: Val, channel: Val, channels: Val, length: Val, to: Val
+    ) -> None:
+        """Gathers a run of pixels for some channels of one tap."""
+        w, lanes = self.w, self.lanes
+        type_ = vec_type(self.memory, lanes)
+        inside, line = self.line(b, image, z, y, x, channel)
+        with b.loop(0, length, lanes) as v:
+            wanted = b.lane_mask(b.isub(length, v.index), lanes)
+            begin = b.at(self.memory, line, b.imul(v.index, b.imul(w["step_w"], w["x_w"])))
+            target = b.at(self.memory, to, v.index)
+
+            # whole vectors are stored: what lies behind the run is overwritten by the next, or is in the spare room
+            def copy(fetch: _Fetch) -> None:
+                with b.loop(0, channels, carry=[begin, target]) as c:
+                    at, put = c.values
+                    b.store(fetch(at, b.const("i1", 1)), put, self.size)
+                    c.next = [b.at(self.memory, at, w["x_c"]), b.at(self.memory, put, self.room)]
+
             def something() -> None:
-                b.either(b.icmp("eq", stride, 1), dense, lambda: b.either(even, every_other, sparse))
+                self.by_stride(b, b.iadd(x, b.imul(v.index, w["step_w"])), wanted, copy)
+
+            def nothing() -> None:
+                with b.loop(0, channels, carry=[target]) as c:
+                    b.store(b.const(type_, 0), c.values[0], self.size)
+                    c.next = [b.at(self.memory, c.values[0], self.room)]
 
             b.either(inside, something, nothing)
 

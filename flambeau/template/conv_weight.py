@@ -1,0 +1,172 @@
+"""The gradient of a convolution by its weights, as a contraction over pixels.
+
+    spec = ConvSpec("f32", "f32", "f32")                      # types of image and output gradient, accumulators, result
+    kernel = engine.load(conv_weight.kernel_name(spec), conv_weight.key(spec, isa), ...)
+    bound = conv_weight.bind(spec, isa, dw_shape, dw_strides, x_shape, x_strides, dy_shape, dy_strides, stride,
+                             padding, dilation, groups, pool, workers)
+    entry(params, dw, dy, x, *epilogue buffers, scratch, *epilogue scalars)
+
+To the epilogue a row is an output channel within its group, a batch a group, and a column a tap and channel in
+the order of `bind` (so only epilogues that look at rows alone are of use).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from ..runtime import engine
+from ..target.builder import Val
+from ..target.isa import ISA
+from ..target.scalar import LLVM_TYPE
+from .blocking import cut_long
+from .contract import Contraction, Frame, Words, common_values, scratch_bytes
+from .conv import ConvSpec, forward_geometry, single_stride
+from .flow import Flow, function
+from .gemm import Binding
+from .image import GEOMETRY, PIXELS, TAP_WORDS, patch_kernel, patch_request
+from .micro import blocking, micro_request
+from .pack import pack_kernel, pack_request
+
+__all__ = ["bind", "kernel_name", "key", "make_ir", "requests"]
+
+_WORDS = Words(
+    (*GEOMETRY, *PIXELS, "dy_n", "dy_c", "dy_d", "dy_h", "dy_p", "c_row", "c_c", "c_flat", "pack_x"),
+)  # fmt: skip
+
+
+def kernel_name(spec: ConvSpec) -> str:
+    """The symbol of the entry."""
+    return f"convw_{spec.source}_{spec.acc}_{spec.out}"
+
+
+def key(spec: ConvSpec, isa: ISA) -> str:
+    """Determines the code."""
+    return f"{kernel_name(spec)}|{spec.tail.key}|{isa.key}"
+
+
+def requests(spec: ConvSpec, isa: ISA) -> list[engine.Request]:
+    """All code that a launch needs, the entry first: for ``engine.load_many``."""
+    num = spec.number(isa)
+    entry = engine.Request(kernel_name(spec), key(spec, isa), partial(make_ir, spec, isa), isa)
+    packs = [pack_request(spec.source, num, isa), patch_request(spec.source, num, isa, _WORDS.names)]
+    return [entry, micro_request(num, isa), *packs]
+
+
+def bind(
+    spec: ConvSpec,
+    isa: ISA,
+    dw_shape: Sequence[int],
+    dw_strides: Sequence[int],
+    x_shape: Sequence[int],
+    x_strides: Sequence[int],
+    dy_shape: Sequence[int],
+    dy_strides: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    pool: int,
+    workers: int,
+    epilogue_words: Sequence[int] = (),
+) -> Binding:
+    """The words for ``dw``, the gradient of ``conv(x, w)`` by w for the gradient dy of its result."""
+    tail = spec.tail
+    if len(epilogue_words) != tail.words:
+        raise ValueError(f"conv_weight: {len(epilogue_words)} epilogue words, the epilogue has {tail.words}")
+    num = spec.number(isa)
+    blk = blocking(num, isa)
+    g = forward_geometry(x_shape, x_strides, dw_shape, dw_strides, stride, padding, dilation)
+    taps, channels, rows = len(g.taps), g.channels, dw_shape[0] // groups
+    offsets = [tap[3] for tap in g.taps]
+    # columns with the same tap are gathered together, so taps come first where there are channels enough
+    by_tap = channels >= blk.lanes
+    unit_c, unit_t = (1, channels) if by_tap else (taps, 1)
+    flat = dw_strides[1] == unit_c and offsets == [unit_t * t for t in range(taps)]
+    d, h, w = (0,) * (5 - len(dy_strides)) + tuple(dy_strides[2:])
+    step = single_stride(g.grid, (d, h, w))
+    segment = g.grid[2] if step is None else g.pixels
+    segment_units = -(-segment // num.depth)
+    units = x_shape[0] * (g.pixels // segment if segment else 0) * segment_units
+    m, n = rows, channels * taps
+    plan = cut_long(groups, m, n, units, num, blk)
+    values = common_values(plan, (groups,), m, n, units, num, blk, isa, pool) | {
+        **g.values(unit_c, unit_t, 8 * (len(_WORDS.names) + tail.words)), "problems": 1,
+        "segment": segment, "segment_units": segment_units, "turn": pack_kernel(spec.source, num, isa),
+        "pack_x": patch_kernel(spec.source, num, isa, _WORDS.names),
+        "dy_n": dy_strides[0], "dy_c": dy_strides[1], "dy_d": d, "dy_h": h, "dy_p": w if step is None else step,
+        "a_2": rows * dy_strides[1], "b_2": channels * x_strides[1], "c_2": rows * dw_strides[0],
+        "c_row": dw_strides[0], "c_c": dw_strides[1], "c_flat": int(flat),
+    }  # fmt: skip
+    table = [word for tap in g.taps for word in tap]
+    return Binding(_WORDS.pack(values, epilogue_words) + table, scratch_bytes(values, workers))
+
+
+def make_ir(spec: ConvSpec, isa: ISA) -> str:
+    """The LLVM module of the kernel."""
+    return _WeightGradient(spec, isa).text()
+
+
+class _WeightGradient(Contraction):
+    """Output gradient (rows of channels) by patches of the image (columns of taps and channels), over pixels."""
+
+    pack_words = (*PIXELS, "out_d", "out_h", "out_w", "dy_n", "dy_c", "dy_d", "dy_h", "dy_p", "pack_x")
+    store_words = ("c_row", "c_c", "c_flat", "unit_c", "unit_t", "tap_table")
+
+    def __init__(self, spec: ConvSpec, isa: ISA) -> None:
+        types = (spec.source, spec.source, spec.out)
+        super().__init__(kernel_name(spec), types, spec.number(isa), isa, spec.tail, _WORDS)
+
+    def pack(self, b: Flow, f: Frame, is_b: bool, to: Val, matrix: Val, panel: Val, at: Val, units: Val) -> None:
+        width, pitch = (self.blk.columns,) * 2 if is_b else (self.blk.rows, self.blk.pitch)
+        first = b.imul(panel, width)
+        count = b.imin(b.isub(f.n if is_b else f.m, first), width)
+        if is_b:
+            b.call_address(f.pack_x, to, matrix, f.words, first, count, at, units, b.i64(pitch))
+            return
+        args = [("ptr", "to"), ("ptr", "from"), ("ptr", "words")]
+        args += [("i64", n) for n in ("first", "count", "at", "units", "pitch")]
+        pack = function(self.module, self.isa, "gradient", args, self._write_gradient, attributes="noinline")
+        b.call_void(pack, to, matrix, f.words, first, count, at, units, b.i64(pitch))
+
+    def _write_gradient(
+        self, b: Flow, to: Val, origin: Val, words: Val, first: Val, count: Val, at: Val, units: Val, pitch: Val
+    ) -> None:
+        """Packs pixels of ``count`` channels of the output gradient, segment by segment."""
+        w = {name: b.word(words, self.words.index[name]) for name in self.pack_words}
+        elem, depth = LLVM_TYPE[self.type_a], self.num.depth
+        line = b.at(elem, origin, b.imul(first, w["dy_c"]))
+        rows = b.imul(w["out_d"], w["out_h"])
+        per_image = b.idiv(b.imul(rows, w["out_w"]), w["segment"])
+        with b.loop(0, units) as u:
+            unit = b.iadd(at, u.index)
+            segment, inside = b.idiv(unit, w["segment_units"]), b.imod(unit, w["segment_units"])
+            some = b.imin(b.isub(w["segment_units"], inside), b.isub(units, u.index))
+            row = b.imod(segment, per_image)
+            offset = b.iadd(b.imul(b.idiv(row, w["out_h"]), w["dy_d"]), b.imul(b.imod(row, w["out_h"]), w["dy_h"]))
+            offset = b.iadd(offset, b.imul(b.idiv(segment, per_image), w["dy_n"]))
+            pixel = b.imul(inside, depth)
+            k = b.imin(b.isub(w["segment"], pixel), b.imul(some, depth))
+            origin_k = b.at(elem, line, b.iadd(offset, b.imul(pixel, w["dy_p"])))
+            target = b.at(self.num.unit, to, b.imul(u.index, pitch))
+            b.call_address(w["turn"], target, origin_k, w["dy_c"], w["dy_p"], count, k, pitch)
+            u.step = some
+        b.ret()
+
+    def store(self, b: Flow, f: Frame, c: Val, row: Val, col: Val, value: Val, left: Val, mask: Val | None) -> None:
+        elem = LLVM_TYPE[self.type_c]
+        line = b.at(elem, c, b.imul(row, f.c_row))
+
+        def each() -> None:
+            table = b.bytes_at(f.words, f.tap_table)
+            by_tap = b.icmp("eq", f.unit_c, 1)
+            b.store(value, self.spill, 64)
+            with b.loop(0, left) as e:
+                place = b.iadd(col, e.index)
+                tap = b.select(by_tap, b.idiv(place, f.unit_t), b.imod(place, f.unit_c))
+                channel = b.select(by_tap, b.imod(place, f.unit_t), b.idiv(place, f.unit_c))
+                offset = b.word(b.at("i64", table, b.imul(tap, TAP_WORDS)), 3)
+                to = b.at(elem, line, b.iadd(offset, b.imul(channel, f.c_c)))
+                b.store(b.load(elem, b.at(elem, self.spill, e.index)), to)
+
+        b.either(b.icmp("ne", f.c_flat, 0), lambda: self.store_vector(b, value, b.at(elem, line, col), mask), each)

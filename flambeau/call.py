@@ -610,8 +610,8 @@ def {name}({signature}):
         try:
             plan = hot[{keys}]
         except (KeyError, AttributeError):
-            return dispatch(op, ({arguments}), {name})
-        if not special and not tracing:
+            plan = None
+        if plan is not None and not special and not tracing:
             ptr = allocate(plan.nbytes)
             if plan.call(ptr, {addresses}):
                 return dispatch(op, ({arguments}), {name})

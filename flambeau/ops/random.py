@@ -46,16 +46,18 @@ _C_NAMES = {
 _Fill = Callable[[int, int], object]  # address, number of elements
 
 
-def _unsupported(what: str, type_: dtype_) -> NotImplementedError:
-    return NotImplementedError(f"\"{what}\" not implemented for '{_TITLES.get(type_.name, type_.name.capitalize())}'")
+def title(type_: dtype_) -> str:
+    """PyTorch's name of an element type in messages ("Float")."""
+    return _TITLES.get(type_.name, type_.name.capitalize())
 
 
-def _need(what: str, type_: dtype_, codes: tuple[str, ...] = _FLOATS) -> None:
+def need(what: str, type_: dtype_, codes: tuple[str, ...] = _FLOATS) -> None:
+    """Raises NotImplementedError if ``type_`` is none of these (by default the floating-point types)."""
     if type_.code not in codes:
-        raise _unsupported(what, type_)
+        raise NotImplementedError(f"\"{what}\" not implemented for '{title(type_)}'")
 
 
-def _number(name: str, argument: str, value: Any) -> float:
+def number(name: str, argument: str, value: Any) -> float:
     """A parameter as a Python float: a number or a tensor of one element.  Raises TypeError otherwise."""
     if isinstance(value, Tensor) and value._layout.numel == 1:
         value = value.item()  # type: ignore[attr-defined]
@@ -72,7 +74,8 @@ def _integer(name: str, argument: str, value: Any) -> int:
     return int(value.__index__())
 
 
-def _check_generator(name: str, generator: Any) -> None:
+def check_generator(name: str, generator: Any) -> None:
+    """Raises TypeError for other than a generator or None."""
     if generator is not None and not isinstance(generator, Generator):
         raise TypeError(f"{name}(): argument 'generator' must be torch.Generator, not {type(generator).__name__}")
 
@@ -85,7 +88,7 @@ def _memory_order(strides: tuple[int, ...]) -> list[int]:
     return sorted(range(len(strides)), key=lambda d: (-strides[d], d))
 
 
-def _fill(target: Tensor, fill: _Fill) -> None:
+def fill_in_order(target: Tensor, fill: _Fill) -> None:
     """Runs a fill over the elements of ``target``, in the order of its memory."""
     layout = target._layout
     if layout.overlapping and layout.numel > 1:
@@ -127,7 +130,7 @@ def _inplace(body: Callable[..., None]) -> Operator:
 
     @functools.wraps(body)
     def run(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        _check_generator(op.name, kwargs["generator"])
+        check_generator(op.name, kwargs["generator"])
         arguments = (self, *args, *kwargs.values())
         wanted = grad_state.grad and any(isinstance(a, Tensor) and a._requires_grad for a in arguments)
         node = tape.before_inplace(op, arguments) if wanted else None
@@ -149,8 +152,8 @@ def uniform_(self: Tensor, from_: Any = 0.0, to: Any = 1.0, *, generator: Genera
     or in the wrong order.
     """
     type_ = self.dtype.to_real()
-    _need("check_uniform_bounds", type_)
-    low, high = _number("uniform_", "from", from_), _number("uniform_", "to", to)
+    need("check_uniform_bounds", type_)
+    low, high = number("uniform_", "from", from_), number("uniform_", "to", to)
     limit = _LIMITS[type_.code]
     for name, value in (("from", low), ("to", high)):
         if not -limit <= value <= limit:
@@ -159,23 +162,23 @@ def uniform_(self: Tensor, from_: Any = 0.0, to: Any = 1.0, *, generator: Genera
         raise RuntimeError(f"uniform_ expects to return a [from, to) range, but found from={low:g} > to={high:g}")
     if high - low > limit:
         raise RuntimeError(
-            f"uniform_ expects to-from <= std::numeric_limits<{_TITLES[type_.name]}>::max(), but found to={high:g} and "
+            f"uniform_ expects to-from <= std::numeric_limits<{title(type_)}>::max(), but found to={high:g} and "
             f"from={low:g} which result in to-from to exceed the limit"
         )
     parts = 2 if self.dtype.is_complex else 1
-    _fill(self, lambda p, n: draw.fill_uniform(generator, p, n * parts, type_.code, low, high))
+    fill_in_order(self, lambda p, n: draw.fill_uniform(generator, p, n * parts, type_.code, low, high))
 
 
 def _normal(target: Tensor, mean: float, std: float, generator: Generator | None) -> None:
     type_ = target.dtype.to_real()
-    _need("normal_kernel_cpu", type_)
+    need("normal_kernel_cpu", type_)
     if not std >= 0:
         raise RuntimeError(f"normal expects std >= 0.0, but found std {std:g}")
     parts = 1
     if target.dtype.is_complex:
         parts, std = 2, std / math.sqrt(2.0)
     blocks = target._layout.contiguous
-    _fill(target, lambda p, n: draw.fill_normal(generator, p, n * parts, type_.code, mean, std, blocks=blocks))
+    fill_in_order(target, lambda p, n: draw.fill_normal(generator, p, n * parts, type_.code, mean, std, blocks=blocks))
 
 
 @_inplace
@@ -184,39 +187,39 @@ def normal_(self: Tensor, mean: Any = 0.0, std: Any = 1.0, *, generator: Generat
 
     Raises NotImplementedError for integer types, RuntimeError for a negative ``std``.
     """
-    _normal(self, _number("normal_", "mean", mean), _number("normal_", "std", std), generator)
+    _normal(self, number("normal_", "mean", mean), number("normal_", "std", std), generator)
 
 
 @_inplace
 def log_normal_(self: Tensor, mean: Any = 1.0, std: Any = 2.0, *, generator: Generator | None = None) -> None:
     """Fills with numbers whose logarithm is normal with this mean and standard deviation (RuntimeError unless positive)."""
-    centre, width = _number("log_normal_", "mean", mean), _number("log_normal_", "std", std)
+    centre, width = number("log_normal_", "mean", mean), number("log_normal_", "std", std)
     if not width > 0:
         raise RuntimeError(f"log_normal_ expects std > 0.0, but found std={width:g}")
     code = self.dtype.code
-    _need("log_normal_cpu", self.dtype)
-    _fill(self, lambda p, n: draw.fill_log_normal(generator, p, n, code, centre, width))
+    need("log_normal_cpu", self.dtype)
+    fill_in_order(self, lambda p, n: draw.fill_log_normal(generator, p, n, code, centre, width))
 
 
 @_inplace
 def exponential_(self: Tensor, lambd: Any = 1.0, *, generator: Generator | None = None) -> None:
     """Fills with exponential numbers of mean 1 / lambd; raises RuntimeError unless it is positive and the type floating."""
-    rate, code = _number("exponential_", "lambd", lambd), self.dtype.code
+    rate, code = number("exponential_", "lambd", lambd), self.dtype.code
     if self.dtype.kind != "f":
         raise RuntimeError(
             "Exponential distribution is a continuous probability distribution. dtype must be a floating point but you "
-            f"specified {_TITLES.get(self.dtype.name, self.dtype.name)}"
+            f"specified {title(self.dtype)}"
         )
     if not rate > 0:
         raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={rate:g}")
-    _need("exponential_cpu", self.dtype)
-    _fill(self, lambda p, n: draw.fill_exponential(generator, p, n, code, rate))
+    need("exponential_cpu", self.dtype)
+    fill_in_order(self, lambda p, n: draw.fill_exponential(generator, p, n, code, rate))
 
 
 @_inplace
 def cauchy_(self: Tensor, median: Any = 0.0, sigma: Any = 1.0, *, generator: Generator | None = None) -> None:
     """Fills with Cauchy numbers; raises RuntimeError unless ``sigma`` is positive and the type floating."""
-    centre, width, code = _number("cauchy_", "median", median), _number("cauchy_", "sigma", sigma), self.dtype.code
+    centre, width, code = number("cauchy_", "median", median), number("cauchy_", "sigma", sigma), self.dtype.code
     if self.dtype.kind != "f":
         raise RuntimeError(
             "Cauchy distribution is a continuous probability distribution. dtype must be a floating point but you specified "
@@ -224,18 +227,18 @@ def cauchy_(self: Tensor, median: Any = 0.0, sigma: Any = 1.0, *, generator: Gen
         )
     if not width > 0:
         raise RuntimeError(f"cauchy_ expects sigma > 0.0, but found sigma={width:g}")
-    _need("cauchy_cpu", self.dtype)
-    _fill(self, lambda p, n: draw.fill_cauchy(generator, p, n, code, centre, width))
+    need("cauchy_cpu", self.dtype)
+    fill_in_order(self, lambda p, n: draw.fill_cauchy(generator, p, n, code, centre, width))
 
 
 @_inplace
 def geometric_(self: Tensor, p: Any, *, generator: Generator | None = None) -> None:
     """Fills with the number of trials up to the first success of probability ``p``; RuntimeError unless 0 < p < 1."""
-    chance, code = _number("geometric_", "p", p), self.dtype.code
+    chance, code = number("geometric_", "p", p), self.dtype.code
     if not 0 < chance < 1:
         raise RuntimeError(f"geometric_ expects p to be in (0, 1), but got p={chance:g}")
-    _need("geometric_cpu", self.dtype, _FLOATS + _INTEGERS)
-    _fill(self, lambda at, n: draw.fill_geometric(generator, at, n, code, chance))
+    need("geometric_cpu", self.dtype, _FLOATS + _INTEGERS)
+    fill_in_order(self, lambda at, n: draw.fill_geometric(generator, at, n, code, chance))
 
 
 @_inplace
@@ -246,8 +249,8 @@ def bernoulli_(self: Tensor, p: Operand = 0.5, *, generator: Generator | None = 
     """
     allowed, code = (*_FLOATS, *_INTEGERS, "b1"), self.dtype.code
     if isinstance(p, Tensor):
-        _need("bernoulli_tensor_cpu_self_", self.dtype, allowed)
-        _need("bernoulli_tensor_cpu_p_", p.dtype)
+        need("bernoulli_tensor_cpu_self_", self.dtype, allowed)
+        need("bernoulli_tensor_cpu_p_", p.dtype)
         if p.ndim > self.ndim:
             raise RuntimeError(
                 f"bernoulli_: expand(torch.FloatTensor{{{list(p.shape)}}}, size={list(self.shape)}): the number of sizes provided "
@@ -260,13 +263,13 @@ def bernoulli_(self: Tensor, p: Operand = 0.5, *, generator: Generator | None = 
             if not draw.fill_bernoulli_each(generator, at, n, code, address(chances), p.dtype.code):
                 raise RuntimeError("bernoulli_ expects p to be in [0, 1], but an element of p is not")
 
-        _fill(self, each)
+        fill_in_order(self, each)
         return
     chance = float(p)
     if not 0 <= chance <= 1:
         raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={chance:g}")
-    _need("bernoulli_scalar_cpu_", self.dtype, allowed)
-    _fill(self, lambda at, n: draw.fill_bernoulli(generator, at, n, code, chance))
+    need("bernoulli_scalar_cpu_", self.dtype, allowed)
+    fill_in_order(self, lambda at, n: draw.fill_bernoulli(generator, at, n, code, chance))
 
 
 class _Missing:
@@ -289,8 +292,8 @@ def random_(self: Tensor, from_: Any = _MISSING, to: Any = _MISSING, *, generato
     type_ = self.dtype
     code = type_.code
     if from_ is _MISSING and to is _MISSING:
-        _need("random_kernel_cpu", type_, (*_FLOATS, *_INTEGERS, "b1"))
-        _fill(self, lambda p, n: draw.fill_random(generator, p, n, code))
+        need("random_kernel_cpu", type_, (*_FLOATS, *_INTEGERS, "b1"))
+        fill_in_order(self, lambda p, n: draw.fill_random(generator, p, n, code))
         return
     if to is _MISSING:
         from_, to = 0, from_
@@ -304,7 +307,7 @@ def _integers(target: Tensor, low: int, high: int | None, generator: Generator |
     code = type_.code
     if type_.is_complex:
         raise RuntimeError(f"check_random_bounds handles only integral, floating-point and boolean types, not {type_}")
-    _need("random_update_from_to", type_, (*_FLOATS, *_INTEGERS, *_WIDE, "b1"))
+    need("random_update_from_to", type_, (*_FLOATS, *_INTEGERS, *_WIDE, "b1"))
     if type_.kind == "f":
         least, most, last = -_LIMITS[code], _LIMITS[code], 2 ** _DIGITS[code]
     else:
@@ -330,7 +333,7 @@ def _integers(target: Tensor, low: int, high: int | None, generator: Generator |
                 "support discrete uniform distribution only within this range.",
                 stacklevel=4,
             )
-    _fill(target, lambda p, n: draw.fill_integers(generator, p, n, code, low, end))
+    fill_in_order(target, lambda p, n: draw.fill_integers(generator, p, n, code, low, end))
 
 
 def _representable(type_: dtype_, low: int, high: int) -> tuple[int, int]:
@@ -357,7 +360,7 @@ def _made(
     name: str, shape: tuple[Any, ...], out: Tensor | None, dtype: dtype_ | None, device: Any, generator: Any, pin_memory: bool
 ) -> Tensor:  # fmt: skip
     """The tensor that a factory fills: ``out``, or a fresh one."""
-    _check_generator(name, generator)
+    check_generator(name, generator)
     if pin_memory:
         raise RuntimeError(f"{name}: pin_memory=True requires an accelerator; there is no pinned memory on this system")
     return empty(shape_of(shape, name), out=out, dtype=dtype, device=device)
@@ -447,12 +450,12 @@ def randperm(
     if dtype is None:
         dtype = dtypes.int64 if out is None else out.dtype
     if dtype.code in _DIGITS and n > 2 ** _DIGITS[dtype.code] + 1:
-        raise RuntimeError(f"n cannot be greater than {2 ** _DIGITS[dtype.code] + 1} for {_TITLES[dtype.name]} type.")
+        raise RuntimeError(f"n cannot be greater than {2 ** _DIGITS[dtype.code] + 1} for {title(dtype)} type.")
     if dtype.code in _INTEGERS and n > np.iinfo(dtype.numpy).max:
         raise RuntimeError(f"randperm: value cannot be converted to type {dtype.name} without overflow: n={n}")
     t = _made("randperm", ((n,),), out, dtype, device, generator, pin_memory)
-    _need("randperm", dtype, _FLOATS + _INTEGERS)
-    _fill(t, lambda p, count: draw.fill_permutation(generator, p, count, dtype.code))
+    need("randperm", dtype, _FLOATS + _INTEGERS)
+    fill_in_order(t, lambda p, count: draw.fill_permutation(generator, p, count, dtype.code))
     t._storage.version += 1
     return _finished(t, requires_grad)
 
@@ -460,7 +463,7 @@ def randperm(
 # -- given distributions -----------------------------------------------------------------------------
 
 
-def _each(input: Tensor) -> Tensor:
+def row_major(input: Tensor) -> Tensor:
     """The elements in row-major order, as a kernel reads them."""
     with no_grad():
         return input.detach().contiguous()  # type: ignore[attr-defined,no-any-return]
@@ -494,7 +497,7 @@ def normal(
     Raises RuntimeError for a negative ``std``, TypeError without a size where both are numbers.
     """
     if isinstance(mean, Tensor) or isinstance(std, Tensor):
-        _check_generator("normal", generator)
+        check_generator("normal", generator)
         made = _normal_of.function(mean, std, generator=generator)
         if out is None:
             return made  # type: ignore[no-any-return]
@@ -510,7 +513,7 @@ def normal(
 @operator(kind="eager")
 def bernoulli(input: Tensor, p: Any = None, *, generator: Generator | None = None) -> Tensor:
     """1 where a trial succeeds, else 0: of the probabilities ``input``, or all of probability ``p`` in the shape of ``input``."""
-    _check_generator("bernoulli", generator)
+    check_generator("bernoulli", generator)
     if p is not None:
         return empty_like(input).bernoulli_(p, generator=generator)  # type: ignore[attr-defined,no-any-return]
     result = contiguous(input.dtype, input.shape, input.device)
@@ -523,16 +526,16 @@ _random(bernoulli)
 @operator(kind="eager", method=False, out=False)
 def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
     """Poisson numbers with the means ``input``; raises RuntimeError for a negative one, NotImplementedError for integer types."""
-    _check_generator("poisson", generator)
-    _need("poisson_cpu", input.dtype)
-    rates, code = _each(input), input.dtype.code
+    check_generator("poisson", generator)
+    need("poisson_cpu", input.dtype)
+    rates, code = row_major(input), input.dtype.code
     result = contiguous(input.dtype, input.shape, input.device)
 
     def fill(at: int, n: int) -> None:
         if not draw.fill_poisson(generator, at, n, code, address(rates)):
             raise RuntimeError("poisson: invalid Poisson rate, expected rate to be non-negative")
 
-    _fill(result, fill)
+    fill_in_order(result, fill)
     return result
 
 
@@ -542,14 +545,14 @@ _random(poisson)
 @operator(kind="eager", method=False, out=False, differentiable=False)
 def binomial(count: Tensor, prob: Tensor, generator: Generator | None = None) -> Tensor:
     """Successes among ``count`` trials of probability ``prob`` (float32 or float64 tensors of one type, broadcast)."""
-    _check_generator("binomial", generator)
+    check_generator("binomial", generator)
     if count.dtype is not prob.dtype:
-        raise RuntimeError(f"binomial: Found dtype {_TITLES[prob.dtype.name]} but expected {_TITLES[count.dtype.name]}")
-    _need("binomial_cpu", count.dtype, ("f32", "f64"))
+        raise RuntimeError(f"binomial: Found dtype {title(prob.dtype)} but expected {title(count.dtype)}")
+    need("binomial_cpu", count.dtype, ("f32", "f64"))
     shape = np.broadcast_shapes(tuple(count.shape), tuple(prob.shape))
-    numbers, chances = (_each(t.expand(shape)) for t in (count, prob))  # type: ignore[attr-defined]
+    numbers, chances = (row_major(t.expand(shape)) for t in (count, prob))  # type: ignore[attr-defined]
     result = contiguous(count.dtype, shape, count.device)
-    _fill(result, lambda p, n: draw.fill_binomial(generator, p, n, count.dtype.code, address(numbers), address(chances)))
+    fill_in_order(result, lambda p, n: draw.fill_binomial(generator, p, n, count.dtype.code, address(numbers), address(chances)))
     return result
 
 
@@ -559,12 +562,12 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *, g
 
     Raises RuntimeError for weights that are negative, infinite, NaN or all zero, and for more samples than there are weights.
     """
-    _check_generator("multinomial", generator)
+    check_generator("multinomial", generator)
     if not 0 < input.ndim <= 2:
         raise RuntimeError(f"multinomial: prob_dist must be 1 or 2 dim, got {input.ndim}")
     if input.dtype.kind != "f":
         raise RuntimeError(
-            f"multinomial only supports floating-point dtypes for input, got: {_TITLES.get(input.dtype.name, input.dtype.name)}"
+            f"multinomial only supports floating-point dtypes for input, got: {title(input.dtype)}"
         )
     columns = input.shape[-1]
     if num_samples <= 0:
@@ -579,7 +582,7 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *, g
     result = contiguous(dtypes.int64, shape, input.device)
     if result.numel() == 0 or input.device is devices.meta:
         return result
-    weights = _each(input)
+    weights = row_major(input)
     rows = weights.numel() // max(1, columns)
     if replacement and num_samples > 1:
         args = (rows, columns, num_samples, input.dtype.code, address(weights))
@@ -608,10 +611,10 @@ _MULTINOMIAL: dict[int, Callable[[], RuntimeError]] = {
 @operator(kind="eager", method=False, out=False)
 def _standard_gamma(self: Tensor, generator: Generator | None = None) -> Tensor:
     """Gamma numbers of scale 1 with the shapes ``self`` (float32 or float64); differentiable by implicit reparameterization."""
-    _check_generator("_standard_gamma", generator)
-    _need("gamma_cpu", self.dtype, ("f32", "f64"))
-    shapes, result = _each(self), contiguous(self.dtype, self.shape, self.device)
-    _fill(result, lambda p, n: draw.fill_gamma(generator, p, n, self.dtype.code, address(shapes)))
+    check_generator("_standard_gamma", generator)
+    need("gamma_cpu", self.dtype, ("f32", "f64"))
+    shapes, result = row_major(self), contiguous(self.dtype, self.shape, self.device)
+    fill_in_order(result, lambda p, n: draw.fill_gamma(generator, p, n, self.dtype.code, address(shapes)))
     return result
 
 
@@ -623,21 +626,21 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 @operator(kind="eager", method=False, out=False, differentiable=False)
 def _standard_gamma_grad(self: Tensor, output: Tensor) -> Tensor:
     """The derivative of gamma numbers ``output`` by their shapes ``self``."""
-    _need("standard_gamma_grad_cpu", self.dtype, ("f32", "f64"))
-    shapes, samples = _each(self), _each(output)
+    need("standard_gamma_grad_cpu", self.dtype, ("f32", "f64"))
+    shapes, samples = row_major(self), row_major(output)
     result = contiguous(self.dtype, self.shape, self.device)
-    _fill(result, lambda p, n: draw.gamma_gradient(p, n, self.dtype.code, address(shapes), address(samples)))
+    fill_in_order(result, lambda p, n: draw.gamma_gradient(p, n, self.dtype.code, address(shapes), address(samples)))
     return result
 
 
 @operator(kind="eager", method=False, out=False, differentiable=False)
 def _sample_dirichlet(self: Tensor, generator: Generator | None = None) -> Tensor:
     """Dirichlet numbers with the concentrations along the last dimension of ``self`` (float32 or float64)."""
-    _check_generator("_sample_dirichlet", generator)
-    _need("dirichlet", self.dtype, ("f32", "f64"))
+    check_generator("_sample_dirichlet", generator)
+    need("dirichlet", self.dtype, ("f32", "f64"))
     columns = self.shape[-1] if self.ndim else 1
-    shapes, result = _each(self), contiguous(self.dtype, self.shape, self.device)
-    _fill(
+    shapes, result = row_major(self), contiguous(self.dtype, self.shape, self.device)
+    fill_in_order(
         result, lambda p, n: draw.fill_dirichlet(generator, p, n // columns, columns, self.dtype.code, address(shapes))
     )  # fmt: skip
     return result
@@ -646,143 +649,8 @@ def _sample_dirichlet(self: Tensor, generator: Generator | None = None) -> Tenso
 @operator(kind="eager", method=False, out=False, differentiable=False)
 def _dirichlet_grad(x: Tensor, alpha: Tensor, total: Tensor) -> Tensor:
     """How Dirichlet numbers ``x`` move with their concentrations ``alpha``, whose sum is ``total``, divided by 1 - x."""
-    _need("_dirichlet_grad_cpu", x.dtype, ("f32", "f64"))
-    parts = [_each(t.expand(x.shape)) for t in (x, alpha, total)]  # type: ignore[attr-defined]
+    need("_dirichlet_grad_cpu", x.dtype, ("f32", "f64"))
+    parts = [row_major(t.expand(x.shape)) for t in (x, alpha, total)]  # type: ignore[attr-defined]
     result = contiguous(x.dtype, x.shape, x.device)
-    _fill(result, lambda p, n: draw.dirichlet_gradient(p, n, x.dtype.code, *(address(t) for t in parts)))
+    fill_in_order(result, lambda p, n: draw.dirichlet_gradient(p, n, x.dtype.code, *(address(t) for t in parts)))
     return result
-
-
-# -- dropout and the randomised leaky ReLU -----------------------------------------------------------
-
-
-def _check_p(p: float) -> float:
-    p = float(p)
-    if not 0 <= p <= 1:
-        raise RuntimeError(f"dropout probability has to be between 0 and 1, but got {p:g}")
-    return p
-
-
-def _noise(input: Tensor, p: float, value: float, feature: bool) -> Tensor:
-    """``value`` with the probability 1 - p, else 0: for each element, or for each channel."""
-    if input.dtype.kind != "f" and input.dtype.kind != "c":
-        raise RuntimeError(
-            f"dropout: result type Float can't be cast to the desired output type {_TITLES.get(input.dtype.name, input.dtype.name)}"
-        )
-    _need("bernoulli_scalar_cpu_", input.dtype)
-    if feature:
-        if input.ndim < 2:
-            raise RuntimeError(f"Feature dropout requires at least 2 dimensions in the input, got {input.ndim}")
-        shape = (*input.shape[:2], *[1] * (input.ndim - 2))
-        noise = contiguous(input.dtype, shape, input.device)
-    else:
-        noise = empty_like(input)
-    _fill(noise, lambda at, n: draw.fill_bernoulli(None, at, n, input.dtype.code, 1 - p, value))
-    return noise
-
-
-def _dropped(input: Tensor, p: float, train: bool, feature: bool, alpha: bool, inplace: bool) -> Tensor:
-    p = _check_p(p)
-    if not train or p == 0 or input._layout.numel == 0:
-        return input
-    multiply = input.mul_ if inplace else input.mul  # type: ignore[attr-defined]
-    if p == 1:
-        return multiply(full((), 0, dtype=input.dtype, device=input.device))  # type: ignore[no-any-return]
-    if not alpha:
-        # the reciprocal in the precision that the elements are computed in
-        value = 1 / (1 - p) if input.dtype.code == "f64" else float(np.float32(1) / np.float32(1 - p))
-        return multiply(_noise(input, p, value, feature))  # type: ignore[no-any-return]
-    negative = 1.7580993408473766  # what SELU tends to at minus infinity, with its sign changed
-    scale = 1 / math.sqrt((negative * negative * p + 1) * (1 - p))
-    with no_grad():
-        noise = _noise(input, p, 1.0, feature)
-        shift = noise.add(-1).mul_(negative * scale).add_(negative * scale * p)  # type: ignore[attr-defined]
-        noise = noise.mul_(scale)  # type: ignore[attr-defined]
-    result = multiply(noise)
-    return result.add_(shift) if inplace else result + shift  # type: ignore[no-any-return]
-
-
-def _dropout(name: str, text: str, *, feature: bool, alpha: bool) -> None:
-    """Defines a kind of dropout and its in-place form."""
-
-    def define(inplace: bool) -> None:
-        def body(input: Tensor, p: float, train: bool) -> Tensor:
-            return _dropped(input, p, train, feature, alpha, inplace)
-
-        body.__name__ = name + "_" * inplace
-        body.__doc__ = text + " In place." * inplace
-        operator(kind="composite", method=False, out=False)(body)
-
-    define(False)
-    define(True)
-
-
-_ZEROED = (
-    "with the probability ``p`` {0}, divided by 1 - p otherwise; ``input`` itself unless ``train``.  RuntimeError unless "
-    "0 <= p <= 1."
-)
-_SELU = "with the probability ``p`` {0} the negative limit of SELU, then shifted and scaled to keep mean and variance."
-_dropout("dropout", "Each element " + _ZEROED.format("zero"), feature=False, alpha=False)
-_dropout("feature_dropout", "Each channel " + _ZEROED.format("zero"), feature=True, alpha=False)
-_dropout("alpha_dropout", "Each element " + _SELU.format("becomes"), feature=False, alpha=True)
-_dropout("feature_alpha_dropout", "Each channel " + _SELU.format("becomes"), feature=True, alpha=True)
-
-
-@operator(kind="composite", method=False, out=False)
-def native_dropout(input: Tensor, p: float, train: bool | None) -> tuple[Tensor, Tensor]:
-    """(the result of dropout, a boolean mask of the elements that were kept); trains unless ``train`` is False."""
-    p = _check_p(p)
-    if train is False or not input._layout.numel:
-        return input.clone(), full(input.shape, True, dtype=dtypes.bool_, device=input.device)  # type: ignore[attr-defined]
-    mask = empty_like(input, dtype=dtypes.bool_)
-    _fill(mask, lambda at, n: draw.fill_bernoulli(None, at, n, "b1", 1 - p))
-    return input * mask * (0.0 if p == 1 else 1 / (1 - p)), mask  # type: ignore[operator]
-
-
-@operator(kind="eager", method=False, function=False, out=False)
-def rrelu_with_noise(
-    input: Tensor, noise: Tensor, lower: float, upper: float, training: bool, generator: Generator | None = None
-) -> Tensor:
-    """Elements not above 0 times a slope drawn from [lower, upper); ``noise`` becomes the slopes, 1 for the others."""
-    _need("rrelu_with_noise_out_cpu", input.dtype, ("f32", "f64", "bf16"))
-    values, slopes = _each(input), contiguous(input.dtype, input.shape, input.device)
-    result, code = contiguous(input.dtype, input.shape, input.device), input.dtype.code
-    _fill(
-        result, lambda p, n: draw.fill_rrelu(generator, p, n, code, address(values), address(slopes), lower, upper)
-    )  # fmt: skip
-    with no_grad():
-        noise.copy_(slopes)  # type: ignore[attr-defined]
-    return result
-
-
-@rrelu_with_noise.gradient("noise")
-def _(ctx, grad):  # type: ignore[no-untyped-def]
-    return grad * ctx.noise, None
-
-
-def _rrelu(input: Tensor, lower: Any, upper: Any, training: bool, generator: Generator | None) -> Tensor:
-    _check_generator("rrelu", generator)
-    low, high = _number("rrelu", "lower", lower), _number("rrelu", "upper", upper)
-    if not math.isfinite(low) or not math.isfinite(high):
-        raise RuntimeError(f"rrelu: lower and upper bound must be finite, got {low:g} and {high:g}")
-    if low > high:
-        raise RuntimeError(f"rrelu: Lower bound should be less than or equal to the upper bound, got {low:g} and {high:g}")
-    if not training:
-        return OPERATORS["leaky_relu"].function(input, (low + high) / 2)  # type: ignore[no-any-return]
-    return rrelu_with_noise.function(input, empty_like(input), low, high, True, generator)  # type: ignore[no-any-return]
-
-
-@operator(kind="composite", method=False, out=False)
-def rrelu(
-    input: Tensor, lower: Any = 1 / 8, upper: Any = 1 / 3, training: bool = False, generator: Generator | None = None
-) -> Tensor:
-    """Elements not above 0 times a slope: drawn for each from [lower, upper) in training, otherwise the mean of the bounds."""
-    return _rrelu(input, lower, upper, training, generator)
-
-
-@operator(kind="composite", method=False, out=False)
-def rrelu_(
-    input: Tensor, lower: Any = 1 / 8, upper: Any = 1 / 3, training: bool = False, generator: Generator | None = None
-) -> Tensor:
-    """``rrelu`` in place."""
-    return input.copy_(_rrelu(input, lower, upper, training, generator))  # type: ignore[attr-defined,no-any-return]

@@ -1,0 +1,203 @@
+"""Comparisons, logic, bits, selection and bounds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import dtype as dtypes
+from .. import primitives as prim
+from ..call import result_type
+from ..operator import Operand, operator
+from ..tensor import Tensor
+
+__all__: list[str] = []
+
+
+def _comparison(name: str, symbol: str, aliases: tuple[str, ...], ordered: bool) -> None:
+    def body(input: Tensor, other: Operand) -> Tensor:
+        if ordered and input.dtype.is_complex:
+            raise RuntimeError(f'"{name}" not implemented for {input.dtype}: complex numbers have no order')
+        return prim.apply(name, input, other)
+
+    body.__name__, body.__module__ = name, __name__
+    body.__doc__ = f"Whether ``input {symbol} other``, element by element: a bool tensor."
+    operator(promote=("input", "other"), inplace=True, differentiable=False, aliases=aliases)(body)
+
+
+_comparison("eq", "==", (), False)
+_comparison("ne", "!=", ("not_equal",), False)
+_comparison("lt", "<", ("less",), True)
+_comparison("le", "<=", ("less_equal",), True)
+_comparison("gt", ">", ("greater",), True)
+_comparison("ge", ">=", ("greater_equal",), True)
+
+
+def _truth(x: Tensor) -> Tensor:
+    return prim.cast(x, dtypes.bool_)
+
+
+@operator(inplace=True, differentiable=False)
+def logical_not(input: Tensor) -> Tensor:
+    """Whether each element is zero."""
+    return prim.apply("not", _truth(input))
+
+
+def _logic(name: str, primitive: str) -> None:
+    def body(input: Tensor, other: Tensor) -> Tensor:
+        return prim.apply(primitive, _truth(input), _truth(other))
+
+    body.__name__, body.__module__ = name, __name__
+    body.__doc__ = f"``{name.removeprefix('logical_')}`` of the truth (``!= 0``) of the elements."
+    operator(inplace=True, differentiable=False)(body)
+
+
+_logic("logical_and", "and")
+_logic("logical_or", "or")
+_logic("logical_xor", "ne")
+
+
+def _bits(name: str, primitive: str, aliases: tuple[str, ...] = ()) -> None:
+    def body(input: Operand, other: Operand) -> Tensor:
+        if input.dtype.kind in "fc" or primitive in ("shl", "shr") and input.dtype is dtypes.bool_:
+            raise RuntimeError(f'"{name}" not implemented for {input.dtype}; it takes integers')
+        return prim.apply(primitive, input, other)
+
+    body.__name__, body.__module__ = name, __name__
+    body.__doc__ = f"``{name.removeprefix('bitwise_')}`` of the bits of integers or booleans."
+    operator(promote=("input", "other"), inplace=True, differentiable=False, aliases=aliases)(body)
+
+
+_bits("bitwise_and", "and")
+_bits("bitwise_or", "or")
+_bits("bitwise_xor", "xor")
+_bits("bitwise_left_shift", "shl")
+_bits("bitwise_right_shift", "shr")
+
+
+@operator(inplace=True, differentiable=False)
+def bitwise_not(input: Tensor) -> Tensor:
+    """Every bit of integers inverted; logical not of booleans."""
+    if input.dtype.kind in "fc":
+        raise RuntimeError(f'"bitwise_not" not implemented for {input.dtype}; it takes integers and booleans')
+    return prim.apply("not", input)
+
+
+@operator(promote=("input", "other"))
+def maximum(input: Tensor, other: Tensor) -> Tensor:
+    """The greater of two elements; NaN if either is NaN."""
+    if input.dtype.is_complex:
+        raise RuntimeError("maximum not implemented for complex tensors.")
+    return prim.apply("max", input, other)
+
+
+@maximum.gradient("input", "other")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    tie = (grad / 2).masked_fill(ctx.input != ctx.other, 0)
+    return grad.masked_fill(ctx.input <= ctx.other, 0) + tie, grad.masked_fill(ctx.input >= ctx.other, 0) + tie
+
+
+@operator(promote=("input", "other"))
+def minimum(input: Tensor, other: Tensor) -> Tensor:
+    """The smaller of two elements; NaN if either is NaN."""
+    if input.dtype.is_complex:
+        raise RuntimeError("minimum not implemented for complex tensors.")
+    return prim.apply("min", input, other)
+
+
+@minimum.gradient("input", "other")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    tie = (grad / 2).masked_fill(ctx.input != ctx.other, 0)
+    return grad.masked_fill(ctx.input >= ctx.other, 0) + tie, grad.masked_fill(ctx.input <= ctx.other, 0) + tie
+
+
+@operator(name="_where", method=False, function=False, promote=("input", "other"))
+def _where(condition: Tensor, input: Operand, other: Operand) -> Tensor:
+    """The kernel of ``where``."""
+    return prim.apply("select", prim.cast(condition, dtypes.bool_), input, other)
+
+
+@_where.gradient("condition")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return None, _where.function(ctx.condition, grad, 0), _where.function(ctx.condition, 0, grad)
+
+
+@operator(kind="composite", method=False)
+def where(condition: Tensor, input: Operand = None, other: Operand = None) -> Any:
+    """``input`` where ``condition`` holds, ``other`` elsewhere, broadcast and promoted; the condition alone gives the indices of
+    its true elements."""
+    if input is None:
+        return condition.nonzero(as_tuple=True)  # type: ignore[attr-defined]
+    if condition.dtype not in (dtypes.bool_, dtypes.uint8):
+        raise RuntimeError(f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}")
+    return _where.function(condition, input, other)
+
+
+def _method_where(self: Tensor, condition: Tensor, other: Operand) -> Tensor:
+    """``self`` where ``condition`` holds, ``other`` elsewhere."""
+    return where.function(condition, self, other)  # type: ignore[no-any-return]
+
+
+Tensor.where = _method_where  # type: ignore[attr-defined]
+
+
+@operator(inplace=True)
+def masked_fill(input: Tensor, mask: Tensor, value: Operand) -> Tensor:
+    """``input`` with ``value`` (a number or 0-dim tensor) where ``mask`` holds."""
+    if mask.dtype is not dtypes.bool_:
+        raise RuntimeError(f"masked_fill_ only supports boolean masks, but got mask with dtype {mask.dtype}")
+    if value.ndim:
+        raise RuntimeError(f"masked_fill only supports a 0-dimensional value tensor, but got tensor with {value.ndim} dimension(s).")
+    if not value._weak and result_type([input, value]) is not input.dtype or value._weak and value.dtype.kind == "c" and input.dtype.kind != "c":
+        raise RuntimeError(f"value cannot be converted to type {input.dtype} without overflow")
+    return prim.apply("select", mask, prim.cast(value, input.dtype), input)
+
+
+@masked_fill.gradient("mask")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return grad.masked_fill(ctx.mask, 0), None, _where.function(ctx.mask, grad, 0).sum() if ctx.needs("value") else None
+
+
+@operator(kind="composite", inplace=True, aliases=("clip",))
+def clamp(input: Tensor, min: Operand | None = None, max: Operand | None = None) -> Tensor:
+    """Elements bounded below by ``min`` and above by ``max`` (numbers or tensors, either may be None); NaN stays.
+
+    Where ``min > max`` the result is ``max``.  Raises RuntimeError if both are None.
+    """
+    if min is None and max is None:
+        raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
+    return _clamp.function(input, min, max)  # type: ignore[no-any-return]
+
+
+@operator(name="_clamp", promote=("input", "min", "max"), method=False, function=False, inplace=True)
+def _clamp(input: Tensor, min: Operand | None, max: Operand | None) -> Tensor:
+    """The kernel of ``clamp``."""
+    if input.dtype.is_complex:
+        raise RuntimeError("clamp is not supported for complex types")
+    value = input
+    if min is not None:
+        value = prim.apply("max", value, min)
+    if max is not None:
+        value = prim.apply("min", value, max)
+    return value
+
+
+@_clamp.gradient("input", "min", "max")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    x, low, high = ctx.input, ctx.min, ctx.max
+    inside = None
+    for bound, ok in ((low, lambda: x >= low), (high, lambda: x <= high)):
+        if bound is not None:
+            inside = ok() if inside is None else inside & ok()
+    dx = _where.function(inside, grad, 0) if inside is not None else grad
+    dlow = dhigh = None
+    if ctx.needs("min"):
+        dlow = _where.function((x < low) if high is None else (x < low) & (low < high), grad, 0)
+    if ctx.needs("max"):
+        dhigh = _where.function((x > high) if low is None else (x > high) | (high < low), grad, 0)
+    return dx, dlow, dhigh
+
+
+@operator(differentiable=False, method=True)
+def isnan(input: Tensor) -> Tensor:
+    """Whether each element is not a number."""
+    return prim.apply("isnan", input) if input.dtype.kind in "fc" else prim.const(False, dtypes.bool_, input.shape)

@@ -108,6 +108,11 @@ def test_cache_sizes() -> None:
     assert sizes.l3 == 0 or sizes.l3 >= sizes.l2
 
 
+def test_tiles_need_consent() -> None:
+    cpu.enable_tiles.cache_clear()
+    assert cpu.enable_tiles() <= ("amx-tile" in cpu.features())
+
+
 def test_defaults_without_sysfs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu, "_read", lambda path, limit=0: "")
     for function in (cpu.cache_sizes, cpu.physical_cores):
@@ -182,10 +187,11 @@ def test_keys_tell_instruction_sets_apart() -> None:
     assert len(keys) == 5
 
 
-def host_with(monkeypatch: pytest.MonkeyPatch, machine: str, features: set[str]) -> ISA:
+def host_with(monkeypatch: pytest.MonkeyPatch, machine: str, features: set[str], tiles: bool = True) -> ISA:
     """What the host's instruction set would be on such a machine."""
     monkeypatch.setattr(cpu, "machine", lambda: machine)
     monkeypatch.setattr(cpu, "features", lambda: frozenset(features))
+    monkeypatch.setattr(cpu, "enable_tiles", lambda: tiles)
     return isa_module._native.__wrapped__()
 
 
@@ -199,6 +205,7 @@ def test_host_is_the_widest(monkeypatch: pytest.MonkeyPatch) -> None:
     wide = host_with(monkeypatch, "x86_64", v4 | {"avx512bf16", "avx512vnni", "amx-tile", "amx-bf16"})
     assert wide.name == "avx512" and wide.bf16 and wide.vnni and wide.amx and wide.fma
     assert not ISA.named("avx512").bf16
+    assert not host_with(monkeypatch, "x86_64", v4 | {"amx-tile", "amx-bf16"}, tiles=False).features
     alder = host_with(monkeypatch, "x86_64", v3 | {"avxvnni", "gfni"})
     assert alder.vnni and alder.feature_text == "+avxvnni,+gfni"
     arm = host_with(monkeypatch, "aarch64", {"neon", "dotprod", "fullfp16"})

@@ -6,13 +6,24 @@ LLVM; where those files are missing LLVM is asked (features) or usual values are
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import platform
+import sys
 from functools import cache
 from typing import NamedTuple
 
-__all__ = ["CacheSizes", "available_cpus", "cache_sizes", "features", "machine", "physical_cores", "total_memory"]
+__all__ = [
+    "CacheSizes",
+    "available_cpus",
+    "cache_sizes",
+    "enable_tiles",
+    "features",
+    "machine",
+    "physical_cores",
+    "total_memory",
+]
 
 # The names of /proc/cpuinfo that differ from LLVM's ...
 _RENAMED = {
@@ -44,6 +55,9 @@ _SAME = frozenset(
     "sse sse2 ssse3 cx16 popcnt movbe avx avx2 f16c fma bmi2 gfni vaes vpclmulqdq avx512f avx512bw avx512cd avx512dq "
     "avx512vl avx512ifma avx512vbmi bf16 i8mm sve sve2".split()
 )
+
+
+_SYS_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XFEATURE_XTILEDATA = 158, 0x1023, 18
 
 
 class CacheSizes(NamedTuple):
@@ -88,6 +102,18 @@ def _features_from_llvm() -> frozenset[str]:
 
     known = _SAME | set(_RENAMED.values())
     return frozenset(name for name, present in binding.get_host_cpu_features().items() if present and name in known)
+
+
+@cache
+def enable_tiles() -> bool:
+    """Asks Linux for the use of AMX's tile registers in this process; without its consent they raise SIGILL.
+
+    False where the processor has none or the system refuses.
+    Reference: Linux kernel documentation, "Using XSTATE features in user space applications".
+    """
+    if machine() != "x86_64" or not sys.platform.startswith("linux") or "amx-tile" not in features():
+        return False
+    return bool(ctypes.CDLL(None).syscall(_SYS_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XFEATURE_XTILEDATA) == 0)
 
 
 @cache

@@ -135,6 +135,8 @@ def _native() -> ISA:
             extra = tuple(name for name in extra if not name.startswith("avx512"))
         if base.name == "x86-64":
             extra = ()
+        if not host_cpu.enable_tiles():
+            extra = tuple(name for name in extra if not name.startswith("amx"))
         return replace(base, features=base.features + extra)
     if machine == "aarch64":
         base = _NAMED["neon"]

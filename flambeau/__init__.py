@@ -21,6 +21,7 @@ from .operator import OPERATORS as _OPERATORS
 from .ops.convert import channels_last, channels_last_3d, contiguous_format, memory_format, preserve_format
 from .ops.create import *  # noqa: F403
 from .ops.create import from_numpy
+from .ops.random import *  # noqa: F403
 from .printing import set_printoptions
 from .tensor import Tensor
 

@@ -21,17 +21,17 @@ from typing import Any
 
 import numpy as np
 
-from . import dtype as dtypes
 from .device import device
+from .dtype import uint8
 from .template import mersenne as layout
 from .template.random import kernel
 from .tensor import Tensor, address, contiguous, numpy_view
 
 __all__ = [
-    "DEFAULT_SEED", "STATE_SIZE", "Generator", "default_generator", "fill_bernoulli", "fill_bernoulli_each",
-    "fill_binomial", "fill_cauchy", "fill_dirichlet", "fill_exponential", "fill_gamma", "fill_geometric",
-    "fill_integers", "fill_log_normal", "fill_multinomial", "fill_normal", "fill_permutation", "fill_poisson",
-    "fill_random", "fill_rrelu", "fill_uniform",
+    "DEFAULT_SEED", "STATE_SIZE", "Generator", "default_generator", "dirichlet_gradient", "fill_bernoulli",
+    "fill_bernoulli_each", "fill_binomial", "fill_cauchy", "fill_dirichlet", "fill_exponential", "fill_gamma",
+    "fill_geometric", "fill_integers", "fill_log_normal", "fill_multinomial", "fill_normal", "fill_permutation",
+    "fill_poisson", "fill_random", "fill_rrelu", "fill_uniform", "gamma_gradient",
 ]  # fmt: skip
 
 DEFAULT_SEED = 67280421310721  # of a new generator, as in PyTorch
@@ -108,7 +108,7 @@ class Generator:
     # -- states ----------------------------------------------------------------------------------
     def get_state(self) -> Tensor:
         """The state as a uint8 tensor of 5056 elements, in PyTorch's format."""
-        state = contiguous(dtypes.uint8, (STATE_SIZE,), device("cpu"))
+        state = contiguous(uint8, (STATE_SIZE,), device("cpu"))
         ctypes.memmove(address(state), self.state_bytes(), STATE_SIZE)
         return state
 
@@ -119,7 +119,7 @@ class Generator:
         """
         if not isinstance(new_state, Tensor):
             raise TypeError(f"set_state: expected a torch.ByteTensor, but got {type(new_state).__name__}")
-        if new_state.dtype is not dtypes.uint8:
+        if new_state.dtype is not uint8:
             raise TypeError(f"set_state: RNG state must be a torch.ByteTensor, but got one of {new_state.dtype}")
         self.set_state_bytes(numpy_view(new_state).tobytes())
         return self
@@ -369,3 +369,13 @@ def fill_rrelu(
     The slopes, 1 for the others, go to ``noise`` (address).
     """
     _of(generator).draw("rrelu", (code,), address, values, noise, numel, low, high)
+
+
+def gamma_gradient(address: int, numel: int, code: str, shapes: int, samples: int) -> None:
+    """How gamma numbers ``samples`` move with their ``shapes`` (addresses; "f32" or "f64")."""
+    kernel("gamma_gradient", code)(address, shapes, samples, numel)
+
+
+def dirichlet_gradient(address: int, numel: int, code: str, samples: int, shapes: int, totals: int) -> None:
+    """How shares ``samples`` of Dirichlet numbers move with their ``shapes``, over 1 - sample (addresses)."""
+    kernel("dirichlet_gradient", code)(address, samples, shapes, totals, numel)

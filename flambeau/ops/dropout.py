@@ -6,14 +6,13 @@ A mask is drawn when the operator is called (see ``ops/random.py``); the product
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from .. import dtype as dtypes
 from .. import generator as draw
 from ..autograd.mode import no_grad
+from ..dtype import bool_
 from ..generator import Generator
 from ..operator import OPERATORS, operator
 from ..tensor import Tensor, address, contiguous
@@ -33,9 +32,7 @@ def _check_p(p: float) -> float:
 def _noise(input: Tensor, p: float, value: float, feature: bool) -> Tensor:
     """``value`` with the probability 1 - p, else 0: for each element, or for each channel."""
     if input.dtype.kind != "f" and input.dtype.kind != "c":
-        raise RuntimeError(
-            f"dropout: result type Float can't be cast to the desired output type {title(input.dtype)}"
-        )
+        raise RuntimeError(f"dropout: result type Float can't be cast to the desired output type {title(input.dtype)}")
     need("bernoulli_scalar_cpu_", input.dtype)
     if feature:
         if input.ndim < 2:
@@ -54,11 +51,11 @@ def _dropped(input: Tensor, p: float, train: bool, feature: bool, alpha: bool, i
         return input
     multiply = input.mul_ if inplace else input.mul  # type: ignore[attr-defined]
     if p == 1:
-        return multiply(full((), 0, dtype=input.dtype, device=input.device))  # type: ignore[no-any-return]
+        return multiply(full((), 0, dtype=input.dtype, device=input.device))
     if not alpha:
         # the reciprocal in the precision that the elements are computed in
         value = 1 / (1 - p) if input.dtype.code == "f64" else float(np.float32(1) / np.float32(1 - p))
-        return multiply(_noise(input, p, value, feature))  # type: ignore[no-any-return]
+        return multiply(_noise(input, p, value, feature))
     negative = 1.7580993408473766  # what SELU tends to at minus infinity, with its sign changed
     scale = 1 / math.sqrt((negative * negative * p + 1) * (1 - p))
     with no_grad():
@@ -66,7 +63,7 @@ def _dropped(input: Tensor, p: float, train: bool, feature: bool, alpha: bool, i
         shift = noise.add(-1).mul_(negative * scale).add_(negative * scale * p)  # type: ignore[attr-defined]
         noise = noise.mul_(scale)  # type: ignore[attr-defined]
     result = multiply(noise)
-    return result.add_(shift) if inplace else result + shift  # type: ignore[no-any-return]
+    return result.add_(shift) if inplace else result + shift
 
 
 def _dropout(name: str, text: str, *, feature: bool, alpha: bool) -> None:
@@ -85,8 +82,8 @@ def _dropout(name: str, text: str, *, feature: bool, alpha: bool) -> None:
 
 
 _ZEROED = (
-    "with the probability ``p`` {0}, divided by 1 - p otherwise; ``input`` itself unless ``train``.  RuntimeError unless "
-    "0 <= p <= 1."
+    "with the probability ``p`` {0}, divided by 1 - p otherwise; ``input`` itself unless ``train``.  RuntimeError "
+    "unless 0 <= p <= 1."
 )
 _SELU = "with the probability ``p`` {0} the negative limit of SELU, then shifted and scaled to keep mean and variance."
 _dropout("dropout", "Each element " + _ZEROED.format("zero"), feature=False, alpha=False)
@@ -100,8 +97,8 @@ def native_dropout(input: Tensor, p: float, train: bool | None) -> tuple[Tensor,
     """(the result of dropout, a boolean mask of the elements that were kept); trains unless ``train`` is False."""
     p = _check_p(p)
     if train is False or not input._layout.numel:
-        return input.clone(), full(input.shape, True, dtype=dtypes.bool_, device=input.device)  # type: ignore[attr-defined]
-    mask = empty_like(input, dtype=dtypes.bool_)
+        return input.clone(), full(input.shape, True, dtype=bool_, device=input.device)  # type: ignore[attr-defined]
+    mask = empty_like(input, dtype=bool_)
     fill_in_order(mask, lambda at, n: draw.fill_bernoulli(None, at, n, "b1", 1 - p))
     return input * mask * (0.0 if p == 1 else 1 / (1 - p)), mask  # type: ignore[operator]
 
@@ -133,17 +130,19 @@ def _rrelu(input: Tensor, lower: Any, upper: Any, training: bool, generator: Gen
     if not math.isfinite(low) or not math.isfinite(high):
         raise RuntimeError(f"rrelu: lower and upper bound must be finite, got {low:g} and {high:g}")
     if low > high:
-        raise RuntimeError(f"rrelu: Lower bound should be less than or equal to the upper bound, got {low:g} and {high:g}")
+        raise RuntimeError(
+            f"rrelu: Lower bound should be less than or equal to the upper bound, got {low:g} and {high:g}"
+        )
     if not training:
-        return OPERATORS["leaky_relu"].function(input, (low + high) / 2)  # type: ignore[no-any-return]
-    return rrelu_with_noise.function(input, empty_like(input), low, high, True, generator)  # type: ignore[no-any-return]
+        return OPERATORS["leaky_relu"].function(input, (low + high) / 2)
+    return rrelu_with_noise.function(input, empty_like(input), low, high, True, generator)
 
 
 @operator(kind="composite", method=False, out=False)
 def rrelu(
     input: Tensor, lower: Any = 1 / 8, upper: Any = 1 / 3, training: bool = False, generator: Generator | None = None
 ) -> Tensor:
-    """Elements not above 0 times a slope: drawn for each from [lower, upper) in training, otherwise the mean of the bounds."""
+    """Elements not above 0 times a slope: drawn for each from [lower, upper) in training, else the mean of both."""
     return _rrelu(input, lower, upper, training, generator)
 
 
@@ -152,4 +151,4 @@ def rrelu_(
     input: Tensor, lower: Any = 1 / 8, upper: Any = 1 / 3, training: bool = False, generator: Generator | None = None
 ) -> Tensor:
     """``rrelu`` in place."""
-    return input.copy_(_rrelu(input, lower, upper, training, generator))  # type: ignore[attr-defined,no-any-return]
+    return input.copy_(_rrelu(input, lower, upper, training, generator))  # type: ignore[attr-defined]

@@ -1,8 +1,8 @@
 """Random numbers: fills in place, factories, sampling from given distributions, dropout.
 
-The numbers are PyTorch's for the same seed, bit for bit (see ``template/random.py``).  They are drawn when the operator is
-called, also while others are deferred, so that the stream never depends on what is computed when.  A tensor is filled in
-the order of its memory.
+The numbers are PyTorch's for the same seed, bit for bit (see ``template/random.py``).  They are drawn when the operator
+is called, also while others are deferred, so that the stream never depends on what is computed when.  A tensor is
+filled in the order of its memory.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from .. import device as devices
-from .. import dtype as dtypes
 from .. import generator as draw
 from ..autograd import tape
 from ..autograd.mode import no_grad
@@ -24,12 +23,13 @@ from ..autograd.mode import state as grad_state
 from ..call import _TITLES
 from ..deferral import deferral
 from ..dtype import dtype as dtype_
+from ..dtype import int64
 from ..generator import Generator
-from ..operator import OPERATORS, Operand, Operator, operator
+from ..operator import Operand, Operator, operator
 from ..tensor import Tensor, address, contiguous, view, zero
 from .common import shape_of
 from .convert import memory_format, preserve_format
-from .create import empty, empty_like, full
+from .create import empty, empty_like
 
 __all__ = ["normal", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm"]
 
@@ -40,8 +40,9 @@ _DIGITS = {"f16": 11, "bf16": 8, "f32": 24, "f64": 53}  # integers up to 2**digi
 _LIMITS = {"f16": 65504.0, "bf16": 3.3895313892515355e38, "f32": 3.4028234663852886e38, "f64": 1.7976931348623157e308}
 _C_NAMES = {
     "b1": "bool", "u8": "unsigned char", "i8": "signed char", "i16": "short int", "i32": "int", "i64": "long int",
-    "u16": "short unsigned int", "u32": "unsigned int", "u64": "long unsigned int", "f16": "c10::Half", "bf16": "c10::BFloat16",
-    "f32": "float", "f64": "double", "c64": "c10::complex<float>", "c128": "c10::complex<double>",
+    "u16": "short unsigned int", "u32": "unsigned int", "u64": "long unsigned int", "f16": "c10::Half",
+    "bf16": "c10::BFloat16", "f32": "float", "f64": "double", "c64": "c10::complex<float>",
+    "c128": "c10::complex<double>",
 }  # fmt: skip
 _Fill = Callable[[int, int], object]  # address, number of elements
 
@@ -126,7 +127,7 @@ def _random(op: Operator) -> Operator:
 
 
 def _inplace(body: Callable[..., None]) -> Operator:
-    """Makes a body that fills its first argument a method of tensors: it is recorded as a write, and returns the tensor."""
+    """Makes a body that fills its first argument a method: it is recorded as a write, and returns the tensor."""
 
     @functools.wraps(body)
     def run(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -148,8 +149,8 @@ def _inplace(body: Callable[..., None]) -> Operator:
 def uniform_(self: Tensor, from_: Any = 0.0, to: Any = 1.0, *, generator: Generator | None = None) -> None:
     """Fills with uniform numbers in [from, to).
 
-    Raises NotImplementedError for other than floating-point (and complex) types, RuntimeError for bounds that are not finite
-    or in the wrong order.
+    Raises NotImplementedError for other than floating-point (and complex) types, RuntimeError for bounds that are not
+    finite or in the wrong order.
     """
     type_ = self.dtype.to_real()
     need("check_uniform_bounds", type_)
@@ -192,7 +193,7 @@ def normal_(self: Tensor, mean: Any = 0.0, std: Any = 1.0, *, generator: Generat
 
 @_inplace
 def log_normal_(self: Tensor, mean: Any = 1.0, std: Any = 2.0, *, generator: Generator | None = None) -> None:
-    """Fills with numbers whose logarithm is normal with this mean and standard deviation (RuntimeError unless positive)."""
+    """Fills with numbers whose logarithm is normal, of this mean and standard deviation (RuntimeError unless > 0)."""
     centre, width = number("log_normal_", "mean", mean), number("log_normal_", "std", std)
     if not width > 0:
         raise RuntimeError(f"log_normal_ expects std > 0.0, but found std={width:g}")
@@ -203,7 +204,7 @@ def log_normal_(self: Tensor, mean: Any = 1.0, std: Any = 2.0, *, generator: Gen
 
 @_inplace
 def exponential_(self: Tensor, lambd: Any = 1.0, *, generator: Generator | None = None) -> None:
-    """Fills with exponential numbers of mean 1 / lambd; raises RuntimeError unless it is positive and the type floating."""
+    """Fills with exponential numbers of mean 1 / lambd; RuntimeError unless it is positive and the type floating."""
     rate, code = number("exponential_", "lambd", lambd), self.dtype.code
     if self.dtype.kind != "f":
         raise RuntimeError(
@@ -222,8 +223,8 @@ def cauchy_(self: Tensor, median: Any = 0.0, sigma: Any = 1.0, *, generator: Gen
     centre, width, code = number("cauchy_", "median", median), number("cauchy_", "sigma", sigma), self.dtype.code
     if self.dtype.kind != "f":
         raise RuntimeError(
-            "Cauchy distribution is a continuous probability distribution. dtype must be a floating point but you specified "
-            f"{_C_NAMES[code]}"
+            "Cauchy distribution is a continuous probability distribution. dtype must be a floating point but you "
+            f"specified {_C_NAMES[code]}"
         )
     if not width > 0:
         raise RuntimeError(f"cauchy_ expects sigma > 0.0, but found sigma={width:g}")
@@ -243,7 +244,9 @@ def geometric_(self: Tensor, p: Any, *, generator: Generator | None = None) -> N
 
 @_inplace
 def bernoulli_(self: Tensor, p: Operand = 0.5, *, generator: Generator | None = None) -> None:
-    """Fills with 1 where a trial of probability ``p`` succeeds, else 0; ``p`` is a number or a tensor that expands to this shape.
+    """Fills with 1 where a trial of probability ``p`` succeeds, else 0.
+
+    ``p`` is a number, or a tensor that expands to this shape.
 
     Raises RuntimeError for probabilities not from 0 to 1.
     """
@@ -253,8 +256,8 @@ def bernoulli_(self: Tensor, p: Operand = 0.5, *, generator: Generator | None = 
         need("bernoulli_tensor_cpu_p_", p.dtype)
         if p.ndim > self.ndim:
             raise RuntimeError(
-                f"bernoulli_: expand(torch.FloatTensor{{{list(p.shape)}}}, size={list(self.shape)}): the number of sizes provided "
-                f"({self.ndim}) must be greater or equal to the number of dimensions in the tensor ({p.ndim})"
+                f"bernoulli_: p of shape {list(p.shape)} does not expand to {list(self.shape)}: the number of sizes "
+                f"({self.ndim}) must be greater or equal to the number of dimensions of p ({p.ndim})"
             )
         with no_grad():
             chances = p.expand(self.shape).permute(_memory_order(self._layout.strides)).contiguous()  # type: ignore[attr-defined]
@@ -286,8 +289,9 @@ _MISSING = _Missing()
 def random_(self: Tensor, from_: Any = _MISSING, to: Any = _MISSING, *, generator: Generator | None = None) -> None:
     """Fills with integers from ``from`` up to and without ``to``.
 
-    ``random_(to)`` starts at 0; ``random_(from, None)`` ends at the largest number of the type; ``random_()`` draws from 0 to the
-    largest number up to which the type represents all integers.  Raises RuntimeError for bounds out of order or beyond the type.
+    ``random_(to)`` starts at 0; ``random_(from, None)`` ends at the largest number of the type; ``random_()`` draws
+    from 0 to the largest number up to which the type represents all integers.  Raises RuntimeError for bounds out of
+    order or beyond the type.
     """
     type_ = self.dtype
     code = type_.code
@@ -321,7 +325,8 @@ def _integers(target: Tensor, low: int, high: int | None, generator: Generator |
             low, high = _representable(type_, low, high)
             if low >= high:
                 raise RuntimeError(
-                    f"random_ expects 'from' casted to dtype to be less than 'to' casted to dtype, but got from={low} >= to={high}"
+                    "random_ expects 'from' casted to dtype to be less than 'to' casted to dtype, but got "
+                    f"from={low} >= to={high}"
                 )
     end = last + 1 if high is None else high
     for name, value in (("from", low), ("to - 1", end - 1)):
@@ -329,8 +334,8 @@ def _integers(target: Tensor, low: int, high: int | None, generator: Generator |
             raise RuntimeError(f"{name} is out of bounds for {_C_NAMES[code]}")
         if type_.kind == "f" and abs(value) > last:
             warnings.warn(
-                f"{name} is out of bounds [-(2^{_DIGITS[code]}), 2^{_DIGITS[code]}]. Due to precision limitations {_C_NAMES[code]} can "
-                "support discrete uniform distribution only within this range.",
+                f"{name} is out of bounds [-(2^{_DIGITS[code]}), 2^{_DIGITS[code]}]. Due to precision limitations "
+                f"{_C_NAMES[code]} can support discrete uniform distribution only within this range.",
                 stacklevel=4,
             )
     fill_in_order(target, lambda p, n: draw.fill_integers(generator, p, n, code, low, end))
@@ -357,8 +362,14 @@ def _representable(type_: dtype_, low: int, high: int) -> tuple[int, int]:
 
 
 def _made(
-    name: str, shape: tuple[Any, ...], out: Tensor | None, dtype: dtype_ | None, device: Any, generator: Any, pin_memory: bool
-) -> Tensor:  # fmt: skip
+    name: str,
+    shape: tuple[Any, ...],
+    out: Tensor | None,
+    dtype: dtype_ | None,
+    device: Any,
+    generator: Any,
+    pin_memory: bool,
+) -> Tensor:
     """The tensor that a factory fills: ``out``, or a fresh one."""
     check_generator(name, generator)
     if pin_memory:
@@ -367,12 +378,12 @@ def _made(
 
 
 def _finished(t: Tensor, requires_grad: bool) -> Tensor:
-    return t.requires_grad_(True) if requires_grad else t  # type: ignore[attr-defined,no-any-return]
+    return t.requires_grad_(True) if requires_grad else t  # type: ignore[attr-defined]
 
 
 def rand(
-    *size: Any, generator: Generator | None = None, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None,
-    device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
+    *size: Any, generator: Generator | None = None, out: Tensor | None = None, dtype: dtype_ | None = None,
+    layout: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """Uniform numbers in [0, 1) in this shape; raises NotImplementedError for integer types."""
     t = _made("rand", size, out, dtype, device, generator, pin_memory)
@@ -380,8 +391,8 @@ def rand(
 
 
 def randn(
-    *size: Any, generator: Generator | None = None, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None,
-    device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
+    *size: Any, generator: Generator | None = None, out: Tensor | None = None, dtype: dtype_ | None = None,
+    layout: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """Normal numbers of mean 0 and standard deviation 1 in this shape; raises NotImplementedError for integer types."""
     t = _made("randn", size, out, dtype, device, generator, pin_memory)
@@ -398,57 +409,60 @@ def _bounds(name: str, low: Any, high: Any, size: Any) -> tuple[int, int, Any]:
 
 
 def randint(
-    low: Any = None, high: Any = None, size: Any = None, *, generator: Generator | None = None, out: Tensor | None = None,
-    dtype: dtype_ | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
+    low: Any = None, high: Any = None, size: Any = None, *, generator: Generator | None = None,
+    out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
+    requires_grad: bool = False, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
-    """Integers from ``low`` (0 if not given) up to and without ``high`` in the shape ``size``, int64 unless said otherwise."""
+    """Integers from ``low`` (0 if not given) up to and without ``high`` in the shape ``size``, by default int64."""
     first, end, shape = _bounds("randint", low, high, size)
     if not isinstance(shape, (tuple, list)):
         raise TypeError(f"randint(): argument 'size' must be tuple of ints, not {type(shape).__name__}")
     if dtype is None and out is None:
-        dtype = dtypes.int64
+        dtype = int64
     t = _made("randint", (shape,), out, dtype, device, generator, pin_memory)
     return _finished(t.random_(first, end, generator=generator), requires_grad)  # type: ignore[attr-defined]
 
 
 def rand_like(
-    input: Tensor, *, generator: Generator | None = None, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
-    requires_grad: bool = False, pin_memory: bool = False, memory_format: memory_format = preserve_format,
+    input: Tensor, *, generator: Generator | None = None, dtype: dtype_ | None = None, layout: Any = None,
+    device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
+    memory_format: memory_format = preserve_format,
 ) -> Tensor:  # fmt: skip
-    """Uniform numbers in [0, 1) in the shape of ``input``, and unless said otherwise of its type."""
+    """Uniform numbers in [0, 1) in the shape (and by default of the type) of ``input``."""
     t = empty_like(input, dtype=dtype, device=device, memory_format=memory_format)
     return _finished(t.uniform_(0.0, 1.0, generator=generator), requires_grad)  # type: ignore[attr-defined]
 
 
 def randn_like(
-    input: Tensor, *, generator: Generator | None = None, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
-    requires_grad: bool = False, pin_memory: bool = False, memory_format: memory_format = preserve_format,
+    input: Tensor, *, generator: Generator | None = None, dtype: dtype_ | None = None, layout: Any = None,
+    device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
+    memory_format: memory_format = preserve_format,
 ) -> Tensor:  # fmt: skip
-    """Normal numbers of mean 0 and standard deviation 1 in the shape of ``input``, and unless said otherwise of its type."""
+    """Normal numbers of mean 0 and standard deviation 1 in the shape (and by default of the type) of ``input``."""
     t = empty_like(input, dtype=dtype, device=device, memory_format=memory_format)
     return _finished(t.normal_(0.0, 1.0, generator=generator), requires_grad)  # type: ignore[attr-defined]
 
 
 def randint_like(
-    input: Tensor, low: Any = None, high: Any = None, *, generator: Generator | None = None, dtype: dtype_ | None = None,
-    layout: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
+    input: Tensor, low: Any = None, high: Any = None, *, generator: Generator | None = None,
+    dtype: dtype_ | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
+    pin_memory: bool = False,
     memory_format: memory_format = preserve_format,
 ) -> Tensor:  # fmt: skip
-    """Integers from ``low`` (0 if not given) up to and without ``high`` in the shape of ``input``, and unless said otherwise of its
-    type."""
+    """Integers from ``low`` (0 if not given) up to and without ``high`` in the shape (and type) of ``input``."""
     first, end, _ = _bounds("randint_like", low, high, ())
     t = empty_like(input, dtype=dtype, device=device, memory_format=memory_format)
     return _finished(t.random_(first, end, generator=generator), requires_grad)  # type: ignore[attr-defined]
 
 
 def randperm(
-    n: int, *, generator: Generator | None = None, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None,
-    device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
+    n: int, *, generator: Generator | None = None, out: Tensor | None = None, dtype: dtype_ | None = None,
+    layout: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """0 to n - 1 in random order, int64 unless said otherwise; raises RuntimeError if the type does not hold n - 1."""
     n = _integer("randperm", "n", n)
     if dtype is None:
-        dtype = dtypes.int64 if out is None else out.dtype
+        dtype = int64 if out is None else out.dtype
     if dtype.code in _DIGITS and n > 2 ** _DIGITS[dtype.code] + 1:
         raise RuntimeError(f"n cannot be greater than {2 ** _DIGITS[dtype.code] + 1} for {title(dtype)} type.")
     if dtype.code in _INTEGERS and n > np.iinfo(dtype.numpy).max:
@@ -466,7 +480,7 @@ def randperm(
 def row_major(input: Tensor) -> Tensor:
     """The elements in row-major order, as a kernel reads them."""
     with no_grad():
-        return input.detach().contiguous()  # type: ignore[attr-defined,no-any-return]
+        return input.detach().contiguous()  # type: ignore[attr-defined]
 
 
 @operator(name="normal", kind="eager", method=False, function=False, out=False)
@@ -477,20 +491,21 @@ def _normal_of(mean: Operand, std: Operand, *, generator: Generator | None = Non
     with no_grad():
         result = contiguous(where.dtype, shape, where.device)
         if not isinstance(std, Tensor):
-            return result.normal_(0.0, std, generator=generator).add_(mean)  # type: ignore[attr-defined,no-any-return]
+            return result.normal_(0.0, std, generator=generator).add_(mean)  # type: ignore[attr-defined]
         if std.dtype.is_complex:
             raise RuntimeError("normal expects standard deviation to be non-complex")
         if std.device is not devices.meta and std.numel() and not std.min().item() >= 0:  # type: ignore[attr-defined]
             raise RuntimeError("normal expects all elements of std >= 0.0")
-        return result.normal_(generator=generator).mul_(std).add_(mean)  # type: ignore[attr-defined,no-any-return]
+        return result.normal_(generator=generator).mul_(std).add_(mean)  # type: ignore[attr-defined]
 
 
 _random(_normal_of)
 
 
 def normal(
-    mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None, out: Tensor | None = None,
-    dtype: dtype_ | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
+    mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None,
+    out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
+    requires_grad: bool = False, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """Normal numbers: with the means and standard deviations of tensors, or of this ``size`` with those of numbers.
 
@@ -500,24 +515,26 @@ def normal(
         check_generator("normal", generator)
         made = _normal_of.function(mean, std, generator=generator)
         if out is None:
-            return made  # type: ignore[no-any-return]
+            return made
         if out.shape != made.shape:
             out.resize_(made.shape)  # type: ignore[attr-defined]
-        return out.copy_(made)  # type: ignore[attr-defined,no-any-return]
+        return out.copy_(made)  # type: ignore[attr-defined]
     if not isinstance(size, (tuple, list)):
-        raise TypeError(f"normal(): argument 'size' must be tuple of ints where mean and std are numbers, not {type(size).__name__}")
+        raise TypeError(
+            f"normal(): argument 'size' must be tuple of ints where mean and std are numbers, not {type(size).__name__}"
+        )
     t = _made("normal", (size,), out, dtype, device, generator, pin_memory)
     return _finished(t.normal_(mean, std, generator=generator), requires_grad)  # type: ignore[attr-defined]
 
 
 @operator(kind="eager")
 def bernoulli(input: Tensor, p: Any = None, *, generator: Generator | None = None) -> Tensor:
-    """1 where a trial succeeds, else 0: of the probabilities ``input``, or all of probability ``p`` in the shape of ``input``."""
+    """1 where a trial succeeds, else 0: of the probabilities ``input``, or all of ``p`` in the shape of ``input``."""
     check_generator("bernoulli", generator)
     if p is not None:
-        return empty_like(input).bernoulli_(p, generator=generator)  # type: ignore[attr-defined,no-any-return]
+        return empty_like(input).bernoulli_(p, generator=generator)  # type: ignore[attr-defined]
     result = contiguous(input.dtype, input.shape, input.device)
-    return result.bernoulli_(input.detach(), generator=generator)  # type: ignore[attr-defined,no-any-return]
+    return result.bernoulli_(input.detach(), generator=generator)  # type: ignore[attr-defined]
 
 
 _random(bernoulli)
@@ -525,7 +542,7 @@ _random(bernoulli)
 
 @operator(kind="eager", method=False, out=False)
 def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
-    """Poisson numbers with the means ``input``; raises RuntimeError for a negative one, NotImplementedError for integer types."""
+    """Poisson numbers with the means ``input``; RuntimeError for a negative one, NotImplementedError for integers."""
     check_generator("poisson", generator)
     need("poisson_cpu", input.dtype)
     rates, code = row_major(input), input.dtype.code
@@ -552,34 +569,36 @@ def binomial(count: Tensor, prob: Tensor, generator: Generator | None = None) ->
     shape = np.broadcast_shapes(tuple(count.shape), tuple(prob.shape))
     numbers, chances = (row_major(t.expand(shape)) for t in (count, prob))  # type: ignore[attr-defined]
     result = contiguous(count.dtype, shape, count.device)
-    fill_in_order(result, lambda p, n: draw.fill_binomial(generator, p, n, count.dtype.code, address(numbers), address(chances)))
+    code = count.dtype.code
+    fill_in_order(result, lambda p, n: draw.fill_binomial(generator, p, n, code, address(numbers), address(chances)))
     return result
 
 
 @operator(kind="eager", differentiable=False)
-def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None) -> Tensor:
+def multinomial(
+    input: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None
+) -> Tensor:
     """``num_samples`` indices (int64) for each row of weights; without ``replacement`` all different.
 
-    Raises RuntimeError for weights that are negative, infinite, NaN or all zero, and for more samples than there are weights.
+    Raises RuntimeError for weights that are negative, infinite, NaN or all zero, and for more samples than weights.
     """
     check_generator("multinomial", generator)
     if not 0 < input.ndim <= 2:
         raise RuntimeError(f"multinomial: prob_dist must be 1 or 2 dim, got {input.ndim}")
     if input.dtype.kind != "f":
-        raise RuntimeError(
-            f"multinomial only supports floating-point dtypes for input, got: {title(input.dtype)}"
-        )
+        raise RuntimeError(f"multinomial only supports floating-point dtypes for input, got: {title(input.dtype)}")
     columns = input.shape[-1]
     if num_samples <= 0:
         raise RuntimeError(f"multinomial: cannot sample n_sample <= 0 samples, got {num_samples}")
     if not replacement and num_samples > columns:
         raise RuntimeError(
-            f"multinomial: cannot sample n_sample > prob_dist.size(-1) samples without replacement ({num_samples} > {columns})"
+            "multinomial: cannot sample n_sample > prob_dist.size(-1) samples without replacement "
+            f"({num_samples} > {columns})"
         )
     if columns > 2**24:
         raise RuntimeError(f"multinomial: number of categories cannot exceed 2^24, got {columns}")
     shape = (*input.shape[:-1], num_samples)
-    result = contiguous(dtypes.int64, shape, input.device)
+    result = contiguous(int64, shape, input.device)
     if result.numel() == 0 or input.device is devices.meta:
         return result
     weights = row_major(input)
@@ -596,10 +615,10 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *, g
         if bool((weights.sum(-1) == 0).any()):  # type: ignore[attr-defined]
             raise _MULTINOMIAL[2]()
         # The smallest of exponential times with these rates comes first (P. Efraimidis, P. Spirakis, 2006).
-        race = weights / empty_like(weights).exponential_(1.0, generator=generator)  # type: ignore[attr-defined,operator]
+        race = weights / empty_like(weights).exponential_(1.0, generator=generator)  # type: ignore[attr-defined]
         if num_samples == 1:
-            return race.argmax(-1, keepdim=True)  # type: ignore[no-any-return]
-        return race.topk(num_samples, -1)[1]  # type: ignore[no-any-return]
+            return race.argmax(-1, keepdim=True)
+        return race.topk(num_samples, -1)[1]
 
 
 _MULTINOMIAL: dict[int, Callable[[], RuntimeError]] = {
@@ -610,7 +629,7 @@ _MULTINOMIAL: dict[int, Callable[[], RuntimeError]] = {
 
 @operator(kind="eager", method=False, out=False)
 def _standard_gamma(self: Tensor, generator: Generator | None = None) -> Tensor:
-    """Gamma numbers of scale 1 with the shapes ``self`` (float32 or float64); differentiable by implicit reparameterization."""
+    """Gamma numbers of scale 1 with the shapes ``self`` (float32 or float64), by which they can be differentiated."""
     check_generator("_standard_gamma", generator)
     need("gamma_cpu", self.dtype, ("f32", "f64"))
     shapes, result = row_major(self), contiguous(self.dtype, self.shape, self.device)
@@ -648,7 +667,7 @@ def _sample_dirichlet(self: Tensor, generator: Generator | None = None) -> Tenso
 
 @operator(kind="eager", method=False, out=False, differentiable=False)
 def _dirichlet_grad(x: Tensor, alpha: Tensor, total: Tensor) -> Tensor:
-    """How Dirichlet numbers ``x`` move with their concentrations ``alpha``, whose sum is ``total``, divided by 1 - x."""
+    """How Dirichlet numbers ``x`` move with their concentrations ``alpha`` of the sum ``total``, over 1 - x."""
     need("_dirichlet_grad_cpu", x.dtype, ("f32", "f64"))
     parts = [row_major(t.expand(x.shape)) for t in (x, alpha, total)]  # type: ignore[attr-defined]
     result = contiguous(x.dtype, x.shape, x.device)

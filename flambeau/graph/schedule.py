@@ -94,8 +94,29 @@ class _Attempt:
         self.results: dict[int, list[int]] = {}
         for k, o in enumerate(outputs):
             self.results.setdefault(id(o.node), []).append(k)
+        self.squeezed: dict[int, tuple[int, Place]] = {}
+        for k, o in enumerate(outputs):
+            self._squeeze(k, o)
         self.cost_memo: dict[int, int] = {}
         self.pieces: list[Node] = []
+
+    def _squeeze(self, k: int, o: Output) -> None:
+        """A result that only lacks dimensions of size 1 of a reduction (``keepdim=False``) is computed in place: the
+        reduction goes to the memory of result ``k``."""
+        node = o.node
+        if node.op != "move" or o.into is not None or len(self.results[id(node)]) > 1:
+            return
+        base = node.inputs[0]
+        if base.op not in ("reduce", "argreduce") or id(base) in self.results or id(base) in self.squeezed:
+            return
+        strides, dims = [], []
+        for size, (offset, terms) in zip(base.shape, node.attrs[0]):  # type: ignore[arg-type]
+            if offset or len(terms) > 1 or not terms and size != 1 or terms and terms[0][1] != 1:
+                return
+            dims += [d for d, _ in terms]
+            strides.append(o.strides[terms[0][0]] if terms else 0)
+        if dims == list(range(len(node.shape))) and math.prod(base.shape) == math.prod(node.shape):
+            self.squeezed[id(base)] = (k, Place(-1, base.shape, tuple(strides), 0, 0))
 
     def type_of(self, buffer: int) -> str:
         return self.buffers[buffer].type
@@ -289,6 +310,14 @@ class _Attempt:
                 return Place(b, node.shape, o.strides, 0, group)
             if o.into is not None and self._may_write_early(node, o):
                 return self._argument_place(o, group)
+        if id(node) in self.squeezed:
+            k, place = self.squeezed[id(node)]
+            if not any(b.kind == "output" and b.slot == k for b in self.buffers):
+                result = self.outputs[k]
+                size = 1 + sum((n - 1) * s for n, s in zip(node.shape, place.strides)) if math.prod(node.shape) else 0
+                place = place._replace(buffer=self._new_buffer("output", k, node.type, size), group=group)
+                self.places[id(result.node)] = Place(place.buffer, result.node.shape, result.strides, 0, group)
+                return place
         b = self._new_buffer("temp", 0, node.type, math.prod(node.shape))
         return Place(b, node.shape, contiguous_strides(node.shape), 0, group)
 

@@ -83,7 +83,7 @@ def _to_scalar(x: Any) -> Any:
 
 
 def register_optimizer_step_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
-    """Call ``hook(optimizer, args, kwargs)`` before the step of every optimizer; it may return new ``(args, kwargs)``."""
+    """Call ``hook(optimizer, args, kwargs)`` before every optimizer's step; it may return new ``(args, kwargs)``."""
     return _register(_global_optimizer_pre_hooks, hook)
 
 

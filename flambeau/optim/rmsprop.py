@@ -53,7 +53,9 @@ RULE = Rule("rmsprop", "param grad square_avg first second", reads="grad", formu
 
 
 class RMSprop(GroupOptimizer):
-    r"""RMSprop: :math:`v \leftarrow \alpha v + (1-\alpha) g^2`, :math:`p \leftarrow p - \gamma g / (\sqrt v + \epsilon)`.
+    r"""RMSprop: :math:`p \leftarrow p - \gamma g / (\sqrt v + \epsilon)`.
+
+    Here :math:`v \leftarrow \alpha v + (1-\alpha) g^2`.
 
     Args:
         params: tensors, named tensors, or groups.

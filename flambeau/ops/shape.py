@@ -8,7 +8,7 @@ from .. import primitives as prim
 from ..layout import Size, contiguous_strides
 from ..operator import operator
 from ..tensor import Tensor, view as make_view
-from .common import dim_of, infer_size, shape_of
+from .common import dim_of, dims_of, infer_size, shape_of
 
 __all__: list[str] = []
 
@@ -29,7 +29,7 @@ def view_strides(shape: Sequence[int], strides: Sequence[int], wanted: Sequence[
             blocks[-1] = [blocks[-1][0] * n, s]
         else:
             blocks.append([n, s])
-    result = [0] * len(wanted)
+    result: list[int | None] = [None] * len(wanted)
     at = len(wanted) - 1
     for size, stride in reversed(blocks):
         while size > 1:
@@ -42,11 +42,11 @@ def view_strides(shape: Sequence[int], strides: Sequence[int], wanted: Sequence[
             size //= wanted[at]
             at -= 1
     below = 1
-    for i in range(len(wanted) - 1, -1, -1):
-        if wanted[i] == 1 or result[i] == 0:
-            result[i] = below
-        below = result[i] * wanted[i]
-    return tuple(result)
+    for i in range(len(wanted) - 1, -1, -1):  # dimensions of size 1 step over what lies inside them
+        step = result[i]
+        result[i] = step = below if step is None else step
+        below = step * wanted[i]
+    return tuple(result)  # type: ignore[arg-type]
 
 
 @operator(name="view", kind="view", function=False)
@@ -147,3 +147,62 @@ def clone(input: Tensor) -> Tensor:
 @clone.gradient()
 def _(ctx, grad):  # type: ignore[no-untyped-def]
     return grad
+
+
+@operator(kind="view")
+def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
+    """Two dimensions exchanged, over the same memory."""
+    layout = input._layout
+    a, b = dim_of(dim0, layout.ndim, "transpose"), dim_of(dim1, layout.ndim, "transpose")
+    shape, strides = list(layout.shape), list(layout.strides)
+    if layout.ndim:
+        shape[a], shape[b] = shape[b], shape[a]
+        strides[a], strides[b] = strides[b], strides[a]
+    return make_view(input, shape, strides, input._offset)
+
+
+@transpose.gradient()
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return grad.transpose(ctx.dim0, ctx.dim1)
+
+
+@operator(kind="view")
+def t(input: Tensor) -> Tensor:
+    """A matrix transposed; tensors of fewer dimensions as they are.  Raises RuntimeError for more than two dimensions."""
+    layout = input._layout
+    if layout.ndim > 2:
+        raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is {layout.ndim}D")
+    return make_view(input, layout.shape[::-1], layout.strides[::-1], input._offset)
+
+
+@t.gradient()
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return grad.t()
+
+
+@operator(kind="view")
+def unsqueeze(input: Tensor, dim: int) -> Tensor:
+    """A new dimension of size 1 before ``dim``."""
+    layout = input._layout
+    d = dim_of(dim, layout.ndim + 1, "unsqueeze")
+    step = layout.shape[d] * layout.strides[d] if d < layout.ndim else 1
+    return make_view(input, (*layout.shape[:d], 1, *layout.shape[d:]), (*layout.strides[:d], step, *layout.strides[d:]), input._offset)
+
+
+@unsqueeze.gradient()
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return grad.squeeze(ctx.dim)
+
+
+@operator(kind="view")
+def squeeze(input: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
+    """Without dimensions of size 1: all of them, or those named."""
+    layout = input._layout
+    named = range(layout.ndim) if dim is None else dims_of(dim, layout.ndim, "squeeze") if not isinstance(dim, (tuple, list)) or dim else ()
+    kept = [d for d in range(layout.ndim) if d not in named or layout.shape[d] != 1]
+    return make_view(input, [layout.shape[d] for d in kept], [layout.strides[d] for d in kept], input._offset)
+
+
+@squeeze.gradient()
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return grad.reshape(ctx.shape("input"))

@@ -12,11 +12,12 @@ import template_kernels as harness
 from flambeau.runtime import pool
 from flambeau.target.isa import ISA
 from flambeau.template import conv, conv_weight
-from flambeau.template.conv import AddIn, ConvSpec
+from flambeau.template.conv import ConvSpec
 
 HOST = ISA.host()
 NUMPY = {"f32": np.float32, "f64": np.float64, "f16": np.float16, "bf16": ml_dtypes.bfloat16}
 F32 = ConvSpec("f32", "f32", "f32")
+DIRECT = ConvSpec("f32", "f32", "f32", direct=True)
 
 
 def taps(kernel, sizes, stride, padding, dilation):
@@ -133,20 +134,22 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 @pytest.mark.parametrize("last", range(8))
-def test_forward(case, last):
+@pytest.mark.parametrize("spec", [F32, DIRECT], ids=["packed", "direct"])
+def test_forward(case, last, spec):
     n, ci, co, size, kernel, stride, padding, dilation, groups = case
     rng = np.random.default_rng(0)
     x = normal(rng, (n, ci, *size), last=last & 1)
     w = normal(rng, (co, ci // groups, *kernel), last=last & 2)
     exact = exact_forward(x, w, stride, padding, dilation, groups)
     y = empty(exact.shape, last=last & 4)
-    forward(F32, x, w, y, stride, padding, dilation, groups, threads=2)
+    forward(spec, x, w, y, stride, padding, dilation, groups, threads=2)
     np.testing.assert_allclose(y, exact, rtol=1e-5, atol=2e-5 * np.sqrt(w[0].size))
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 @pytest.mark.parametrize("last", range(8))
-def test_input_gradient(case, last):
+@pytest.mark.parametrize("spec", [F32, DIRECT], ids=["packed", "direct"])
+def test_input_gradient(case, last, spec):
     n, ci, co, size, kernel, stride, padding, dilation, groups = case
     rng = np.random.default_rng(1)
     sizes = [conv.output_size(*v) for v in zip(size, kernel, stride, padding, dilation)]
@@ -154,13 +157,14 @@ def test_input_gradient(case, last):
     w = normal(rng, (co, ci // groups, *kernel), last=last & 2)
     exact = exact_input_gradient(dy, w, (n, ci, *size), stride, padding, dilation, groups)
     dx = empty(exact.shape, last=last & 4)
-    input_gradient(F32, dx, w, dy, stride, padding, dilation, groups, threads=2)
+    input_gradient(spec, dx, w, dy, stride, padding, dilation, groups, threads=2)
     np.testing.assert_allclose(dx, exact, rtol=1e-5, atol=2e-5 * np.sqrt(w[:, 0].size))
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 @pytest.mark.parametrize("last", range(8))
-def test_weight_gradient(case, last):
+@pytest.mark.parametrize("spec", [F32, DIRECT], ids=["packed", "direct"])
+def test_weight_gradient(case, last, spec):
     n, ci, co, size, kernel, stride, padding, dilation, groups = case
     rng = np.random.default_rng(3)
     sizes = [conv.output_size(*v) for v in zip(size, kernel, stride, padding, dilation)]
@@ -168,17 +172,18 @@ def test_weight_gradient(case, last):
     x = normal(rng, (n, ci, *size), last=last & 2)
     exact = exact_weight_gradient(dy, x, (co, ci // groups, *kernel), stride, padding, dilation, groups)
     dw = empty(exact.shape, last=last & 4)
-    weight_gradient(F32, dw, dy, x, stride, padding, dilation, groups, threads=2)
+    weight_gradient(spec, dw, dy, x, stride, padding, dilation, groups, threads=2)
     np.testing.assert_allclose(dw, exact, rtol=1e-5, atol=2e-5 * np.sqrt(dy[:, 0].size))
 
 
 @pytest.mark.parametrize("code", ["f64", "bf16", "f16"])
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_other_types(code, case):
+@pytest.mark.parametrize("direct", [False, True])
+def test_other_types(code, case, direct):
     n, ci, co, size, kernel, stride, padding, dilation, groups = case
     rng = np.random.default_rng(2)
     acc = "f64" if code == "f64" else "f32"
-    spec = ConvSpec(code, acc, code)
+    spec = ConvSpec(code, acc, code, direct=direct)
     unit = {"f64": 1e-13, "bf16": 8e-3, "f16": 1e-3}[code]
     for last in range(2):
         x, w = normal(rng, (n, ci, *size), NUMPY[code], last), normal(rng, (co, ci // groups, *kernel), NUMPY[code])

@@ -17,50 +17,41 @@ no product with zero is computed.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from ..runtime import engine
 from ..target.builder import Val
 from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE
+from . import conv_direct
 from .blocking import cut
 from .contract import Contraction, Frame, Words, common_values, scratch_bytes
-from .epilogue import AddIn, Epilogue, Plain
+from .conv_problem import (
+    ConvSpec,
+    Problem,
+    forward_problem,
+    input_gradient_problems,
+    output_size,
+    prefer_direct,
+    single_stride,
+)  # fmt: skip
+from .epilogue import AddIn, Plain
 from .flow import Flow, function
 from .gemm import Binding
-from .image import GEOMETRY, TAP_WORDS, Geometry, channel_range, image_kernel, image_request
-from .micro import Blocking, Number, blocking, micro_request, number
+from .image import GEOMETRY, GRID, TAP_WORDS, channel_range, image_kernel, image_request
+from .micro import Blocking, Number, blocking, micro_request
 from .pack import pack_kernel, pack_request
 
 __all__ = [
-    "AddIn", "ConvSpec", "Plain", "bind_forward", "bind_input_gradient", "forward_geometry", "kernel_name", "key", "make_ir", "output_size",
-    "requests", "single_stride",
+    "AddIn", "ConvSpec", "Plain", "bind_forward", "bind_input_gradient", "kernel_name", "key", "make_ir",
+    "output_size", "prefer_direct", "requests",
 ]  # fmt: skip
-
-
-@dataclass(frozen=True)
-class ConvSpec:
-    """What determines the code: the type of image and weights, of accumulators and output, and the epilogue."""
-
-    source: str
-    acc: str
-    out: str
-    epilogue: Epilogue | None = None
-
-    @property
-    def tail(self) -> Epilogue:
-        return Plain(self.acc, self.out) if self.epilogue is None else self.epilogue
-
-    def number(self, isa: ISA) -> Number:
-        return number(self.source, self.source, self.acc, isa)
 
 
 def kernel_name(spec: ConvSpec) -> str:
     """The symbol of the entry."""
-    return f"conv_{spec.source}_{spec.acc}_{spec.out}"
+    return f"conv{'d' * spec.direct}_{spec.source}_{spec.acc}_{spec.out}"
 
 
 def key(spec: ConvSpec, isa: ISA) -> str:
@@ -72,13 +63,10 @@ def requests(spec: ConvSpec, isa: ISA) -> list[engine.Request]:
     """All code that a launch needs, the entry first: for ``engine.load_many``."""
     num = spec.number(isa)
     entry = engine.Request(kernel_name(spec), key(spec, isa), partial(make_ir, spec, isa), isa)
+    if spec.direct:
+        return [entry]
     packs = [pack_request(spec.source, num, isa), image_request(spec.source, num, isa, _WORDS.names)]
     return [entry, micro_request(num, isa), *packs]
-
-
-def output_size(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
-    """Places of a kernel along one dimension."""
-    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
 
 
 # -- binding -----------------------------------------------------------------------------------------
@@ -90,65 +78,6 @@ _WORDS = Words(
     )
 )  # fmt: skip
 _FLAT, _BY_TAP, _BY_CHANNEL = range(3)
-
-
-@dataclass(frozen=True)
-class _Problem:
-    """One contraction: the image, the weights (row and channel stride; taps are in the geometry), the output."""
-
-    batch: int
-    groups: int
-    rows: int
-    """Rows of weights in a group."""
-    geometry: Geometry
-    x_group: int
-    w_group: int
-    w_row: int
-    w_c: int
-    c_at: int
-    c_strides: tuple[int, int, int, int, int]
-
-
-def _three(values: Sequence[int], fill: int) -> tuple[int, int, int]:
-    """Extends to three spatial dimensions in front."""
-    a, b, c = (fill,) * (3 - len(values)) + tuple(values)
-    return a, b, c
-
-
-def single_stride(sizes: Sequence[int], strides: Sequence[int]) -> int | None:
-    """The stride between elements of the dimensions taken as one; ``None`` if they cannot be."""
-    step: int | None = None
-    inner = 1
-    for size, stride in zip(reversed(sizes), reversed(strides), strict=True):
-        if size != 1:
-            step = stride if step is None else step
-            if stride != step * inner:
-                return None
-        inner *= size
-    return 1 if step is None else step
-
-
-def forward_geometry(
-    x_shape: Sequence[int],
-    x_strides: Sequence[int],
-    w_shape: Sequence[int],
-    w_strides: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-) -> Geometry:
-    """How the pixels of ``conv(x, w)`` read the image."""
-    kernel = w_shape[2:]
-    sizes = [output_size(*v) for v in zip(x_shape[2:], kernel, stride, padding, dilation, strict=True)]
-    step, w_taps = _three(dilation, 1), _three(w_strides[2:], 0)
-    taps = tuple(
-        (i * step[0], j * step[1], k * step[2], i * w_taps[0] + j * w_taps[1] + k * w_taps[2])
-        for i, j, k in itertools.product(*map(range, _three(kernel, 1)))
-    )
-    return Geometry(
-        (*x_strides[:2], *_three(x_strides[2:], 0)), _three(x_shape[2:], 1), _three(sizes, 1), _three(stride, 1),
-        _three([-p for p in padding], 0), w_shape[1], taps,
-    )  # fmt: skip
 
 
 def bind_forward(
@@ -171,12 +100,7 @@ def bind_forward(
 
     ``epilogue_words`` are those for rows of output channels by columns of pixels.
     """
-    geometry = forward_geometry(x_shape, x_strides, w_shape, w_strides, stride, padding, dilation)
-    channels, rows = w_shape[1], w_shape[0] // groups
-    problem = _Problem(
-        x_shape[0], groups, rows, geometry, channels * x_strides[1], rows * w_strides[0], w_strides[0], w_strides[1],
-        0, (*y_strides[:2], *_three(y_strides[2:], 0)),
-    )  # fmt: skip
+    problem = forward_problem(x_shape, x_strides, w_shape, w_strides, y_strides, stride, padding, dilation, groups)
     return _bind(spec, isa, [problem], pool, workers, tuple(epilogue_words))
 
 
@@ -201,52 +125,28 @@ def bind_input_gradient(
 
     This is the transposed convolution of dy: its output padding shows in ``dx_shape`` only.
     """
-    kernel, step, jump = _three(w_shape[2:], 1), _three(dilation, 1), _three(stride, 1)
-    before, full, w_taps = _three(padding, 0), _three(dx_shape[2:], 1), _three(w_strides[2:], 0)
-    c_strides = _three(dx_strides[2:], 0)
-    channels, rows = w_shape[0] // groups, w_shape[1]
-    problems = []
-    for phase in itertools.product(*map(range, jump)):
-        grid = tuple(max(0, -(-(size - r) // s)) for size, r, s in zip(full, phase, jump, strict=True))
-        if 0 in grid and 0 not in full:
-            continue
-        # a tap meets a pixel at place + padding - tap * dilation if that is a multiple of the stride
-        along = [
-            [(i, (r + p - i * d) // s) for i in range(k) if (r + p - i * d) % s == 0]
-            for k, r, p, d, s in zip(kernel, phase, before, step, jump, strict=True)
-        ]
-        taps = tuple(
-            (i[1], j[1], k[1], i[0] * w_taps[0] + j[0] * w_taps[1] + k[0] * w_taps[2])
-            for i, j, k in itertools.product(*along)
-        )
-        geometry = Geometry(
-            (*dy_strides[:2], *_three(dy_strides[2:], 0)), _three(dy_shape[2:], 1), _three(grid, 1), (1, 1, 1),
-            (0, 0, 0), channels, taps,
-        )  # fmt: skip
-        at = sum(r * c for r, c in zip(phase, c_strides, strict=True))
-        out = _three([s * c for s, c in zip(jump, c_strides, strict=True)], 0)
-        problems.append(
-            _Problem(
-                dx_shape[0], groups, rows, geometry, channels * dy_strides[1], channels * w_strides[0], w_strides[1],
-                w_strides[0], at, (*dx_strides[:2], *out),
-            )
-        )  # fmt: skip
+    problems = input_gradient_problems(
+        dx_shape, dx_strides, w_shape, w_strides, dy_shape, dy_strides, stride, padding, dilation, groups
+    )
     return _bind(spec, isa, problems, pool, workers, tuple(epilogue_words))
 
 
 def _bind(
-    spec: ConvSpec, isa: ISA, problems: list[_Problem], pool: int, workers: int, tail_words: tuple[int, ...]
+    spec: ConvSpec, isa: ISA, problems: list[Problem], pool: int, workers: int, tail_words: tuple[int, ...]
 ) -> Binding:
     tail = spec.tail
     if len(tail_words) != tail.words:
         raise ValueError(f"conv: {len(tail_words)} epilogue words, the epilogue has {tail.words}")
+    if spec.direct:
+        return conv_direct.bind_sum(spec, problems, pool, tail_words)
     num = spec.number(isa)
     blk = blocking(num, isa)
     transposed = getattr(tail, "transposed", None)
     c_strides = problems[0].c_strides
     # images with channels last are rows, so that stores are contiguous along channels
-    swap = transposed is not None and c_strides[1] == 1 and c_strides[4] != 1 and problems[0].rows > 1
-    if swap:
+    swap = False
+    if transposed is not None and c_strides[1] == 1 and c_strides[4] != 1 and problems[0].rows > 1:
+        swap = True
         tail_words = transposed(tail_words)
     length = len(_WORDS.names) + tail.words + TAP_WORDS * max(len(p.geometry.taps) for p in problems)
     params: list[int] = []
@@ -260,7 +160,7 @@ def _bind(
     return Binding(params, scratch, swap)
 
 
-def _values(spec: ConvSpec, isa: ISA, p: _Problem, num: Number, blk: Blocking, swap: bool, pool: int) -> dict[str, int]:
+def _values(spec: ConvSpec, isa: ISA, p: Problem, num: Number, blk: Blocking, swap: bool, pool: int) -> dict[str, int]:
     g = p.geometry
     count = len(g.taps)
     pairs = -(-g.channels // num.depth)
@@ -296,6 +196,8 @@ def _values(spec: ConvSpec, isa: ISA, p: _Problem, num: Number, blk: Blocking, s
 
 def make_ir(spec: ConvSpec, isa: ISA) -> str:
     """The LLVM module of the kernel."""
+    if spec.direct:
+        return conv_direct.sum_ir(kernel_name(spec), spec, isa)
     return _Convolution(spec, isa).text()
 
 
@@ -303,10 +205,10 @@ class _Convolution(Contraction):
     """Weights by pixels, or (`image_is_b` 0) pixels by weights."""
 
     pack_words = (
-        "image_is_b", "w_mode", "w_row", "w_c", "w_k", "w_at", "channels", "taps", "unit_c", "unit_t", "tap_table", "pack_w",
-        "pack_x",
+        "image_is_b", "w_mode", "w_row", "w_c", "w_k", "w_at", "channels", "taps", "unit_c", "unit_t", "tap_table",
+        "pack_w", "pack_x",
     )  # fmt: skip
-    store_words = ("image_is_b", "out_d", "out_h", "out_w", "c_at", "c_n", "c_row", "c_d", "c_h", "c_w", "c_flat")
+    store_words = ("image_is_b", *GRID, "c_at", "c_n", "c_row", "c_d", "c_h", "c_w", "c_flat")
 
     def __init__(self, spec: ConvSpec, isa: ISA) -> None:
         types = (spec.source, spec.source, spec.out)

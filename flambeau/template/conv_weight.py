@@ -19,9 +19,10 @@ from ..runtime import engine
 from ..target.builder import Val
 from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE
+from . import conv_direct
 from .blocking import cut_long
 from .contract import Contraction, Frame, Words, common_values, scratch_bytes
-from .conv import ConvSpec, forward_geometry, single_stride
+from .conv_problem import ConvSpec, forward_geometry, single_stride, three
 from .flow import Flow, function
 from .gemm import Binding
 from .image import GEOMETRY, PIXELS, TAP_WORDS, patch_kernel, patch_request
@@ -37,7 +38,7 @@ _WORDS = Words(
 
 def kernel_name(spec: ConvSpec) -> str:
     """The symbol of the entry."""
-    return f"convw_{spec.source}_{spec.acc}_{spec.out}"
+    return f"convw{'d' * spec.direct}_{spec.source}_{spec.acc}_{spec.out}"
 
 
 def key(spec: ConvSpec, isa: ISA) -> str:
@@ -49,6 +50,8 @@ def requests(spec: ConvSpec, isa: ISA) -> list[engine.Request]:
     """All code that a launch needs, the entry first: for ``engine.load_many``."""
     num = spec.number(isa)
     entry = engine.Request(kernel_name(spec), key(spec, isa), partial(make_ir, spec, isa), isa)
+    if spec.direct:
+        return [entry]
     packs = [pack_request(spec.source, num, isa), patch_request(spec.source, num, isa, _WORDS.names)]
     return [entry, micro_request(num, isa), *packs]
 
@@ -74,16 +77,19 @@ def bind(
     tail = spec.tail
     if len(epilogue_words) != tail.words:
         raise ValueError(f"conv_weight: {len(epilogue_words)} epilogue words, the epilogue has {tail.words}")
+    g = forward_geometry(x_shape, x_strides, dw_shape, dw_strides, stride, padding, dilation)
+    if spec.direct:
+        strides = (*dy_strides[:2], *three(dy_strides[2:], 0))
+        return conv_direct.bind_weight(spec, g, dw_shape, dw_strides, x_shape[0], strides, groups, pool, epilogue_words)
     num = spec.number(isa)
     blk = blocking(num, isa)
-    g = forward_geometry(x_shape, x_strides, dw_shape, dw_strides, stride, padding, dilation)
     taps, channels, rows = len(g.taps), g.channels, dw_shape[0] // groups
     offsets = [tap[3] for tap in g.taps]
     # columns with the same tap are gathered together, so taps come first where there are channels enough
     by_tap = channels >= blk.lanes
     unit_c, unit_t = (1, channels) if by_tap else (taps, 1)
     flat = dw_strides[1] == unit_c and offsets == [unit_t * t for t in range(taps)]
-    d, h, w = (0,) * (5 - len(dy_strides)) + tuple(dy_strides[2:])
+    d, h, w = three(dy_strides[2:], 0)
     step = single_stride(g.grid, (d, h, w))
     segment = g.grid[2] if step is None else g.pixels
     segment_units = -(-segment // num.depth)
@@ -104,6 +110,8 @@ def bind(
 
 def make_ir(spec: ConvSpec, isa: ISA) -> str:
     """The LLVM module of the kernel."""
+    if spec.direct:
+        return conv_direct.weight_ir(kernel_name(spec), spec, isa)
     return _WeightGradient(spec, isa).text()
 
 

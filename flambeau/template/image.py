@@ -20,14 +20,16 @@ from .flow import Flow, function
 from .micro import SIZE, Number
 
 __all__ = [
-    "GEOMETRY", "PIXELS", "TAP_WORDS", "Geometry", "channel_range", "image_kernel", "image_request", "patch_kernel",
-    "patch_request",
+    "GEOMETRY", "GRID", "PIXELS", "TAP_WORDS", "Geometry", "ImageReader", "channel_range", "image_kernel",
+    "image_request", "patch_kernel", "patch_request",
 ]  # fmt: skip
+
+GRID = ("out_d", "out_h", "out_w")
 
 GEOMETRY = (
     "x_n", "x_c", "x_d", "x_h", "x_w",  # strides of the image in elements
     "in_d", "in_h", "in_w",  # its bounds
-    "out_d", "out_h", "out_w",  # the grid of pixels
+    *GRID,  # the pixels
     "step_d", "step_h", "step_w",  # distance of pixels in the image
     "base_d", "base_h", "base_w",  # place of the first pixel
     "channels", "taps", "unit_c", "unit_t",
@@ -49,7 +51,7 @@ _GATHERED = 128
 class Geometry:
     """The words of `GEOMETRY` but for the table's place, and the table."""
 
-    strides: tuple[int, int, int, int, int]
+    strides: tuple[int, ...]
     bounds: tuple[int, int, int]
     grid: tuple[int, int, int]
     steps: tuple[int, int, int]
@@ -64,8 +66,8 @@ class Geometry:
 
     def values(self, unit_c: int, unit_t: int, table: int) -> dict[str, int]:
         """The words by name."""
-        numbers = (*self.strides, *self.bounds, *self.grid, *self.steps, *self.base)
-        numbers = (*numbers, self.channels, len(self.taps), unit_c, unit_t, table)
+        numbers = [*self.strides, *self.bounds, *self.grid, *self.steps, *self.base]
+        numbers += [self.channels, len(self.taps), unit_c, unit_t, table]
         return dict(zip(GEOMETRY, numbers, strict=True))
 
 
@@ -114,23 +116,13 @@ def patch_kernel(source: str, num: Number, isa: ISA, words: tuple[str, ...]) -> 
     return engine.load(*request).address(request.name)
 
 
-class _Packer:
-    """What both packing functions know."""
+class ImageReader:
+    """Code that walks over pixels and reads what taps meet; ``w`` are the words of `GEOMETRY` by name."""
 
-    names: tuple[str, ...] = GEOMETRY
-
-    def __init__(self, source: str, num: Number, isa: ISA, words: Sequence[str]) -> None:
-        self.source, self.num, self.isa = source, num, isa
-        self.index = {name: words.index(name) for name in self.names}
+    def __init__(self, source: str, lanes: int) -> None:
+        self.source, self.lanes = source, lanes
         self.memory, self.size = LLVM_TYPE[source], SIZE[source]
-        self.lanes = isa.lanes(num.unit)
         self.w: dict[str, Val] = {}
-
-    def write(
-        self, b: Flow, to: Val, origin: Val, words: Val, first: Val, count: Val, at: Val, units: Val, pitch: Val
-    ) -> None:
-        """Writes the function's body."""
-        raise NotImplementedError
 
     def place(self, b: Flow, pixel: Val) -> list[Val]:
         """Image, depth, height and width of a pixel counted through all images."""
@@ -162,62 +154,92 @@ class _Packer:
         offset = b.iadd(offset, b.iadd(b.imul(x, w["x_w"]), b.imul(channel, w["x_c"])))
         return inside, b.at(self.memory, image, offset)
 
+    def dense(self, b: Flow) -> Val:
+        """Whether neighbouring pixels lie side by side."""
+        return b.icmp("eq", b.imul(self.w["step_w"], self.w["x_w"]), 1)
+
     def by_stride(self, b: Flow, x: Val, wanted: Val, copy: Callable[[_Fetch], None]) -> None:
-        """Calls ``copy(fetch)`` in a branch for each kind of stride.  ``fetch(pointer, extra)`` loads the source of the
-        pixels whose first one is at place ``x``: zero outside the image, where not ``wanted``, and if not ``extra``."""
+        """Calls ``copy(fetch)`` in a branch for each kind of stride: see the three methods that follow."""
+        w = self.w
+
+        def other() -> None:
+            even = b.op("and", b.icmp("eq", w["step_w"], 2), b.icmp("eq", w["x_w"], 1))
+            b.either(even, lambda: copy(self.fetch_even(b, x, wanted)), lambda: copy(self.fetch_sparse(b, x, wanted)))
+
+        b.either(self.dense(b), lambda: copy(self.fetch_dense(b, x, wanted)), other)
+
+    def fetch_dense(self, b: Flow, x: Val, wanted: Val) -> _Fetch:
+        """``fetch(pointer, extra)`` loads the sources of pixels, the first one of which is at place ``x`` of its row
+        and at ``pointer``: zero outside the row, where not ``wanted``, and if not ``extra``.  Here pixels lie side by
+        side."""
+        mask = b.op("and", wanted, self._within(b, x, b.i64(1)))
+        type_ = vec_type(self.memory, self.lanes)
+        return lambda at, extra: b.masked_load(type_, at, self._both(b, mask, extra), self.size)
+
+    def fetch_even(self, b: Flow, x: Val, wanted: Val) -> _Fetch:
+        """The same where every other element is a pixel's."""
+        lanes = self.lanes
+        type_ = vec_type(self.memory, lanes)
+        masks = [self._within(b, b.iadd(x, part * lanes), b.i64(1)) for part in range(2)]
+
+        def fetch(at: Val, extra: Val) -> Val:
+            low, high = (
+                b.masked_load(type_, b.at(self.memory, at, part * lanes), self._both(b, mask, extra), self.size)
+                for part, mask in enumerate(masks)
+            )
+            return b.shuffle(low, high, range(0, 2 * lanes, 2))
+
+        return fetch
+
+    def fetch_sparse(self, b: Flow, x: Val, wanted: Val) -> _Fetch:
+        """The same for any stride."""
         w, lanes = self.w, self.lanes
-        stride = b.imul(w["step_w"], w["x_w"])
-        places, type_ = vec_type("i32", lanes), vec_type(self.memory, lanes)
+        mask = b.op("and", wanted, self._within(b, x, w["step_w"]))
+        long, pointers = vec_type("i64", lanes), vec_type("ptr", lanes)
+        offsets = b.mul(b.iota(long), b.splat(b.imul(w["step_w"], w["x_w"]), lanes))
 
-        def within(start: Val, step: Val) -> Val:
-            """Which of the places start, start + step ... lie in the row."""
-            scaled = b.mul(b.iota(places), b.splat(b.cast("trunc", step, "i32"), lanes))
-            spots = b.add(scaled, b.splat(b.cast("trunc", start, "i32"), lanes))
-            return b.cmp("ult", spots, b.splat(b.cast("trunc", w["in_w"], "i32"), lanes))
+        def fetch(at: Val, extra: Val) -> Val:
+            spots = b.new(pointers, f"getelementptr {self.memory}, {at}, {offsets}")
+            return b.masked_gather(vec_type(self.memory, lanes), spots, self._both(b, mask, extra), self.size)
 
-        def both(mask: Val, extra: Val) -> Val:
-            return mask if extra.name == "true" else b.op("and", mask, b.splat(extra, lanes))
+        return fetch
 
-        def dense() -> None:
-            mask = b.op("and", wanted, within(x, b.i64(1)))
-            copy(lambda at, extra: b.masked_load(type_, at, both(mask, extra), self.size))
+    def _within(self, b: Flow, start: Val, step: Val) -> Val:
+        """Which of the places start, start + step ... lie in the row."""
+        places, lanes = vec_type("i32", self.lanes), self.lanes
+        scaled = b.mul(b.iota(places), b.splat(b.cast("trunc", step, "i32"), lanes))
+        spots = b.add(scaled, b.splat(b.cast("trunc", start, "i32"), lanes))
+        return b.cmp("ult", spots, b.splat(b.cast("trunc", self.w["in_w"], "i32"), lanes))
 
-        def every_other() -> None:
-            masks = [within(b.iadd(x, part * lanes), b.i64(1)) for part in range(2)]
-
-            def fetch(at: Val, extra: Val) -> Val:
-                low, high = (
-                    b.masked_load(type_, b.at(self.memory, at, part * lanes), both(masks[part], extra), self.size)
-                    for part in range(2)
-                )
-                return b.shuffle(low, high, range(0, 2 * lanes, 2))
-
-            copy(fetch)
-
-        def sparse() -> None:
-            mask = b.op("and", wanted, within(x, w["step_w"]))
-            long = vec_type("i64", lanes)
-            offsets = b.mul(b.iota(long), b.splat(stride, lanes))
-            pointers = vec_type("ptr", lanes)
-
-            def fetch(at: Val, extra: Val) -> Val:
-                spots = b.new(pointers, f"getelementptr {self.memory}, {at}, {offsets}")
-                return b.masked_gather(type_, spots, both(mask, extra), self.size)
-
-            copy(fetch)
-
-        even = b.op("and", b.icmp("eq", w["step_w"], 2), b.icmp("eq", w["x_w"], 1))
-        b.either(b.icmp("eq", stride, 1), dense, lambda: b.either(even, every_other, sparse))
+    def _both(self, b: Flow, mask: Val, extra: Val) -> Val:
+        return mask if extra.name == "true" else b.op("and", mask, b.splat(extra, self.lanes))
 
 
 _Fetch = Callable[[Val, Val], Val]
 
 
+class _Packer(ImageReader):
+    """What both packing functions know."""
+
+    names: tuple[str, ...] = GEOMETRY
+
+    def __init__(self, source: str, num: Number, isa: ISA, words: Sequence[str]) -> None:
+        super().__init__(source, isa.lanes(num.unit))
+        self.num, self.isa = num, isa
+        self.index = {name: words.index(name) for name in self.names}
+
+    def write(
+        self, b: Flow, to: Val, origin: Val, words: Val, first: Val, count: Val, at: Val, units: Val, pitch: Val
+    ) -> None:
+        """Writes the function's body."""
+        raise NotImplementedError
+
+
 class _ImagePacker(_Packer):
     """Packs pixels.
 
-    A panel's pixels fall into runs within a row of the grid.  For every run and tap the valid lanes are found once; then
-    the channels follow in a tight loop.
+    A panel's pixels fall into runs within a row of the grid.  For every run and tap the valid lanes are found once;
+    then the channels follow in a tight loop.
     """
 
     def write(
@@ -282,8 +304,8 @@ class _ImagePacker(_Packer):
 class _PatchPacker(_Packer):
     """Packs taps and channels as columns.
 
-    Blocks of as many columns as a vector has lanes are first gathered with their pixels side by side (columns with the same
-    tap together), then transposed by the packer of matrices.
+    Blocks of as many columns as a vector has lanes are first gathered with their pixels side by side (columns with
+    the same tap together), then transposed by the packer of matrices.
     """
 
     names = (*GEOMETRY, *PIXELS)

@@ -1,0 +1,353 @@
+"""Convolutions with few channels a group (depthwise ones above all), computed without packing.
+
+`sum_ir` is the forward convolution and the input gradient: each chunk makes some planes (an output channel of an
+image), row by row, a vector of pixels at a time.  `weight_ir` is the gradient by the weights: each chunk sums over
+the pixels of some pairs of an input and an output channel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ..target.builder import Val, vec_type
+from ..target.emit import new_module
+from ..target.isa import ISA
+from ..target.scalar import LLVM_TYPE, cast
+from .conv_problem import ConvSpec, Problem
+from .flow import Flow, function, parallel_for
+from .gemm import Binding
+from .image import GEOMETRY, TAP_WORDS, Geometry, ImageReader
+from .micro import SIZE
+
+__all__ = ["bind_sum", "bind_weight", "sum_ir", "weight_ir"]
+
+_SHARE = 1 << 17
+"""Multiplications in a chunk, about 20 us."""
+_STAY = 1 << 18
+"""Multiplications under which the caller's thread does all the work."""
+
+_SUM = (
+    "chunks", "pool", "problems", "length", "planes", "share", "groups", "rows", *GEOMETRY,
+    "x_group", "w_group", "w_row", "w_c", "c_at", "c_n", "c_row", "c_d", "c_h", "c_w",
+)  # fmt: skip
+_WEIGHT = (
+    "chunks", "pool", "pairs", "share", "rows", "images", *GEOMETRY,
+    "x_group", "dy_n", "dy_c", "dy_d", "dy_h", "dy_w", "c_row", "c_c",
+)  # fmt: skip
+
+
+def _table(g: Geometry) -> list[int]:
+    return [word for tap in g.taps for word in tap]
+
+
+def _division(pieces: int, work: int) -> tuple[int, int, bool]:
+    """Chunks, pieces in a chunk, and whether to use threads, for ``pieces`` of ``work`` multiplications each."""
+    share = max(1, min(_SHARE // max(work, 1), -(-pieces // 16)))
+    return -(-pieces // share), share, pieces * work > _STAY
+
+
+def bind_sum(spec: ConvSpec, problems: list[Problem], pool: int, tail_words: Sequence[int]) -> Binding:
+    """The words for the problems of a convolution or an input gradient."""
+    length = len(_SUM) + len(tail_words) + TAP_WORDS * max(len(p.geometry.taps) for p in problems)
+    params: list[int] = []
+    for p in problems:
+        g = p.geometry
+        planes = p.batch * p.groups * p.rows if g.pixels else 0
+        chunks, share, parallel = _division(planes, g.pixels * g.channels * len(g.taps))
+        c_n, c_row, c_d, c_h, c_w = p.c_strides
+        values = {
+            "chunks": chunks, "pool": pool if parallel else 0, "problems": len(problems), "length": length,
+            "planes": planes, "share": share, "groups": p.groups, "rows": p.rows,
+            **g.values(0, 0, 8 * (len(_SUM) + len(tail_words))),
+            "x_group": p.x_group, "w_group": p.w_group, "w_row": p.w_row, "w_c": p.w_c,
+            "c_at": p.c_at, "c_n": c_n, "c_row": c_row, "c_d": c_d, "c_h": c_h, "c_w": c_w,
+        }  # fmt: skip
+        words = [values[name] for name in _SUM] + list(tail_words) + _table(g)
+        params += words + [0] * (length - len(words))
+    return Binding(params, 0)
+
+
+def bind_weight(
+    spec: ConvSpec,
+    g: Geometry,
+    dw_shape: Sequence[int],
+    dw_strides: Sequence[int],
+    images: int,
+    dy_strides: Sequence[int],
+    groups: int,
+    pool: int,
+    tail_words: Sequence[int],
+) -> Binding:
+    """The words for a gradient by weights; ``dy_strides`` are those of images, channels and three dimensions."""
+    rows, channels = dw_shape[0] // groups, dw_shape[1]
+    pairs = dw_shape[0] * channels
+    chunks, share, parallel = _division(pairs, images * g.pixels * len(g.taps))
+    values = {
+        "chunks": chunks, "pool": pool if parallel else 0, "pairs": pairs, "share": share, "rows": rows,
+        "images": images, **g.values(0, 0, 8 * (len(_WEIGHT) + len(tail_words))), "x_group": channels * g.strides[1],
+        **dict(zip(("dy_n", "dy_c", "dy_d", "dy_h", "dy_w"), dy_strides, strict=True)),
+        "c_row": dw_strides[0], "c_c": dw_strides[1],
+    }  # fmt: skip
+    return Binding([values[name] for name in _WEIGHT] + list(tail_words) + _table(g), 0)
+
+
+def sum_ir(name: str, spec: ConvSpec, isa: ISA) -> str:
+    """The module of the kernel for forward convolutions and input gradients."""
+    return _Sum(name, spec, isa, _SUM).text()
+
+
+def weight_ir(name: str, spec: ConvSpec, isa: ISA) -> str:
+    """The module of the kernel for gradients by weights."""
+    return _Weight(name, spec, isa, _WEIGHT).text()
+
+
+class _Direct(ImageReader):
+    """What both kernels share: the entry, and reading the block."""
+
+    def __init__(self, name: str, spec: ConvSpec, isa: ISA, words: tuple[str, ...]) -> None:
+        super().__init__(spec.source, isa.lanes(LLVM_TYPE[spec.acc]))
+        self.name, self.spec, self.isa, self.names = name, spec, isa, words
+        self.tail = spec.tail
+        self.module = new_module(isa)
+        self.acc, self.vector = LLVM_TYPE[spec.acc], vec_type(LLVM_TYPE[spec.acc], self.lanes)
+        self.out, self.out_size = LLVM_TYPE[spec.out], SIZE[spec.out]
+        self.words_slot = 5 + self.tail.buffers + len(self.tail.scalars)
+
+    def text(self) -> str:
+        args = [("ptr", "block"), ("i64", "chunk"), ("i64", "worker")]
+        body = function(self.module, self.isa, f"{self.name}.body", args, self.write_body)
+        entry = [("ptr", n) for n in ("params", "c", "a", "b", *(f"e{i}" for i in range(self.tail.buffers)), "scratch")]
+        entry += [("double" if t == "f64" else "i64", f"s{i}") for i, t in enumerate(self.tail.scalars)]
+
+        def write_entry(b: Flow, *arguments: Val) -> None:
+            memory = b.alloca(f"[{self.words_slot + 2} x i64]", align=16)
+            block = b.bytes_at(memory, 8)
+            b.store(b.i64(0), memory, align=8)
+            for i, value in enumerate(arguments):
+                b.store(value, b.at("i64", block, i), align=8)
+            self.write_launch(b, arguments[0], block, body)
+            b.ret(b.load("i64", memory, align=8))
+
+        function(self.module, self.isa, self.name, entry, write_entry, result="i64", linkage="")
+        return self.module.text()
+
+    def launch(self, b: Flow, words: Val, block: Val, body: str) -> None:
+        """Runs all chunks of the problem at ``words``."""
+        b.store(words, b.at("i64", block, self.words_slot), align=8)
+        parallel_for(b, b.word(words, self.names.index("pool")), body, block, b.word(words, self.names.index("chunks")))
+
+    def write_launch(self, b: Flow, params: Val, block: Val, body: str) -> None:
+        """Writes the calls of `launch`."""
+        raise NotImplementedError
+
+    def write_body(self, b: Flow, block: Val, chunk: Val, worker: Val) -> None:
+        """Writes the work of a chunk."""
+        raise NotImplementedError
+
+    def open(self, b: Flow, block: Val) -> tuple[list[Val], list[Val]]:
+        """Loads the words; returns the buffers (result, a, b) and what the epilogue gets."""
+
+        def slot(index: int, type_: str = "ptr") -> Val:
+            return b.load(type_, b.at("i64", block, index), align=8)
+
+        words = slot(self.words_slot)
+        self.w = {name: b.word(words, i) for i, name in enumerate(self.names)}
+        self.table = b.bytes_at(words, self.w["tap_table"])
+        extras = [slot(4 + i) for i in range(self.tail.buffers)]
+        first = 5 + self.tail.buffers
+        extras += [slot(first + i, "double" if t == "f64" else "i64") for i, t in enumerate(self.tail.scalars)]
+        extras += [b.word(words, len(self.names) + i) for i in range(self.tail.words)]
+        return [slot(i) for i in (1, 2, 3)], extras
+
+    def tap(self, b: Flow, index: Val) -> tuple[list[Val], Val]:
+        """A tap's offsets in the image, and in the weights."""
+        entry = b.at("i64", self.table, b.imul(index, TAP_WORDS))
+        words = [b.word(entry, i) for i in range(TAP_WORDS)]
+        return words[:3], words[3]
+
+    def each_kind(self, b: Flow, run: Callable[[Callable[..., Callable[[Val, Val], Val]]], None]) -> None:
+        """Calls ``run(reader)`` in a branch for each kind of stride, `reader` being the method that reads it."""
+        w = self.w
+        even = b.op("and", b.icmp("eq", w["step_w"], 2), b.icmp("eq", w["x_w"], 1))
+        b.either(
+            self.dense(b),
+            lambda: run(self.fetch_dense),
+            lambda: b.either(even, lambda: run(self.fetch_even), lambda: run(self.fetch_sparse)),
+        )
+
+    def read(
+        self,
+        b: Flow,
+        reader: Callable[..., Callable[[Val, Val], Val]],
+        image: Val,
+        corner: Sequence[Val],
+        shift: Sequence[Val],
+        channel: Val,
+        wanted: Val,
+        use: Callable[[Val], list[Val]],
+        otherwise: list[Val],
+    ) -> list[Val]:
+        """``use(vector)`` of what a tap meets, or ``otherwise`` where its row lies outside the image."""
+        z, y, x = (b.iadd(v, s) for v, s in zip(corner, shift, strict=True))
+        inside, line = self.line(b, image, z, y, x, channel)
+
+        def something() -> list[Val]:
+            value = reader(b, x, wanted)(line, b.const("i1", 1))
+            return use(cast(b, value, self.source, self.spec.acc))
+
+        return b.choose(inside, something, lambda: otherwise)
+
+
+class _Sum(_Direct):
+    """Planes of ``sum over channels and taps of w * x``."""
+
+    def write_launch(self, b: Flow, params: Val, block: Val, body: str) -> None:
+        problems, length = (b.word(params, self.names.index(n)) for n in ("problems", "length"))
+        with b.loop(0, problems) as problem:
+            self.launch(b, b.at("i64", params, b.imul(problem.index, length)), block, body)
+
+    def write_body(self, b: Flow, block: Val, chunk: Val, worker: Val) -> None:
+        (c, weights, x), extras = self.open(b, block)
+        w = self.w
+        self.spill = b.alloca(vec_type(self.out, self.lanes))
+        start = b.imul(chunk, w["share"])
+        per_image = b.imul(w["groups"], w["rows"])
+
+        def planes(reader: Callable[..., Callable[[Val, Val], Val]]) -> None:
+            with b.loop(start, b.imin(b.iadd(start, w["share"]), w["planes"])) as plane:
+                n, rest = b.idiv(plane.index, per_image), b.imod(plane.index, per_image)
+                group, row = b.idiv(rest, w["rows"]), b.imod(rest, w["rows"])
+                image = b.at(self.memory, x, b.iadd(b.imul(n, w["x_n"]), b.imul(group, w["x_group"])))
+                own = b.at(self.memory, weights, b.iadd(b.imul(group, w["w_group"]), b.imul(row, w["w_row"])))
+                to = b.at(self.out, c, b.iadd(w["c_at"], b.iadd(b.imul(n, w["c_n"]), b.imul(rest, w["c_row"]))))
+                self.plane(b, reader, image, own, to, n, group, row, extras)
+
+        self.each_kind(b, planes)
+        b.ret()
+
+    def plane(
+        self, b: Flow, reader: Callable[..., Callable[[Val, Val], Val]], image: Val, own: Val, to: Val, n: Val,
+        group: Val, row: Val, extras: list[Val],
+    ) -> None:  # fmt: skip
+        """One output channel of one image."""
+        w, lanes = self.w, self.lanes
+        area = b.imul(w["out_h"], w["out_w"])
+        first = b.imul(n, b.imul(w["out_d"], area))
+        with b.loop(0, w["out_d"]) as d, b.loop(0, w["out_h"]) as h, b.loop(0, w["out_w"], lanes) as v:
+            corner = self.corner(b, d.index, h.index, v.index)
+            left = b.imin(b.isub(w["out_w"], v.index), lanes)
+            wanted = b.lane_mask(left, lanes)
+            with b.loop(0, w["channels"], carry=[b.const(self.vector, 0)]) as c:
+                line = b.at(self.memory, own, b.imul(c.index, w["w_c"]))
+                with b.loop(0, w["taps"], carry=c.values) as t:
+                    shift, offset = self.tap(b, t.index)
+                    factor = cast(
+                        b, b.load(self.memory, b.at(self.memory, line, offset), self.size), self.source, self.spec.acc
+                    )
+                    acc = t.values[0]
+
+                    def add(value: Val) -> list[Val]:
+                        return [multiply_add(b, self.isa, b.splat(factor, lanes), value, acc)]
+
+                    t.next = self.read(b, reader, image, corner, shift, c.index, wanted, add, [acc])
+                c.next = t.values
+            col = b.iadd(b.iadd(first, b.imul(d.index, area)), b.iadd(b.imul(h.index, w["out_w"]), v.index))
+            value = self.tail.emit(b, c.values[0], row, col, group, wanted, extras.__getitem__)
+            offset = b.iadd(b.imul(d.index, w["c_d"]), b.imul(h.index, w["c_h"]))
+            spot = b.at(self.out, to, b.iadd(offset, b.imul(v.index, w["c_w"])))
+
+            def scatter() -> None:
+                b.store(value, self.spill, 64)
+                with b.loop(0, left) as e:
+                    one = b.load(self.out, b.at(self.out, self.spill, e.index), self.out_size)
+                    b.store(one, b.at(self.out, spot, b.imul(e.index, w["c_w"])), self.out_size)
+
+            b.either(b.icmp("eq", w["c_w"], 1), lambda: b.masked_store(value, spot, wanted, self.out_size), scatter)
+
+
+class _Weight(_Direct):
+    """Sums over pixels of ``dy * x`` for pairs of channels."""
+
+    def write_launch(self, b: Flow, params: Val, block: Val, body: str) -> None:
+        self.launch(b, params, block, body)
+
+    def write_body(self, b: Flow, block: Val, chunk: Val, worker: Val) -> None:
+        (c, dy, x), extras = self.open(b, block)
+        w = self.w
+        start = b.imul(chunk, w["share"])
+        self.sums = b.new("ptr", f"alloca {self.vector}, {w['taps']}, align 64")
+
+        def pairs(reader: Callable[..., Callable[[Val, Val], Val]]) -> None:
+            with b.loop(start, b.imin(b.iadd(start, w["share"]), w["pairs"])) as pair:
+                row, channel = b.idiv(pair.index, w["channels"]), b.imod(pair.index, w["channels"])
+                group = b.idiv(row, w["rows"])
+                image = b.at(self.memory, x, b.imul(group, w["x_group"]))
+                gradient = b.at(self.memory, dy, b.imul(row, w["dy_c"]))
+                with b.loop(0, w["taps"]) as t:
+                    b.store(b.const(self.vector, 0), b.at(self.vector, self.sums, t.index), 64)
+                with b.loop(0, w["images"]) as n:
+                    self.image(
+                        b, reader, b.at(self.memory, image, b.imul(n.index, w["x_n"])),
+                        b.at(self.memory, gradient, b.imul(n.index, w["dy_n"])), channel,
+                    )  # fmt: skip
+                to = b.at(self.out, c, b.iadd(b.imul(row, w["c_row"]), b.imul(channel, w["c_c"])))
+                self.finish(b, to, b.imod(row, w["rows"]), channel, group, extras)
+
+        self.each_kind(b, pairs)
+        b.ret()
+
+    def image(
+        self, b: Flow, reader: Callable[..., Callable[[Val, Val], Val]], image: Val, gradient: Val, channel: Val
+    ) -> None:
+        """Adds one image's products to the sums, of which there is a vector for every tap."""
+        w, lanes = self.w, self.lanes
+        with b.loop(0, w["out_d"]) as d, b.loop(0, w["out_h"]) as h, b.loop(0, w["out_w"], lanes) as v:
+            corner = self.corner(b, d.index, h.index, v.index)
+            wanted = b.lane_mask(b.isub(w["out_w"], v.index), lanes)
+            offset = b.iadd(b.imul(d.index, w["dy_d"]), b.imul(h.index, w["dy_h"]))
+            spot = b.at(self.memory, gradient, b.iadd(offset, b.imul(v.index, w["dy_w"])))
+            factor = cast(b, self._gradient(b, spot, wanted), self.source, self.spec.acc)
+            with b.loop(0, w["taps"]) as t:
+                shift, _ = self.tap(b, t.index)
+                place = b.at(self.vector, self.sums, t.index)
+
+                def add(value: Val) -> list[Val]:
+                    acc = b.load(self.vector, place, 64)
+                    b.store(multiply_add(b, self.isa, factor, value, acc), place, 64)
+                    return []
+
+                self.read(b, reader, image, corner, shift, channel, wanted, add, [])
+
+    def _gradient(self, b: Flow, spot: Val, wanted: Val) -> Val:
+        type_ = vec_type(self.memory, self.lanes)
+        stride = self.w["dy_w"]
+
+        def spread() -> list[Val]:
+            offsets = b.mul(b.iota(vec_type("i64", self.lanes)), b.splat(stride, self.lanes))
+            spots = b.new(vec_type("ptr", self.lanes), f"getelementptr {self.memory}, {spot}, {offsets}")
+            return [b.masked_gather(type_, spots, wanted, self.size)]
+
+        return b.choose(b.icmp("eq", stride, 1), lambda: [b.masked_load(type_, spot, wanted, self.size)], spread)[0]
+
+    def finish(self, b: Flow, to: Val, row: Val, channel: Val, group: Val, extras: list[Val]) -> None:
+        """Adds up the lanes of every tap and stores the results, in vectors of one."""
+        w = self.w
+        with b.loop(0, w["taps"]) as t:
+            acc = b.load(self.vector, b.at(self.vector, self.sums, t.index), 64)
+            half = self.lanes
+            while half > 1:  # halves are added to halves
+                half //= 2
+                order = [*range(half, 2 * half), *[0] * (self.lanes - half)]
+                acc = b.fadd(acc, b.shuffle(acc, acc, order))
+            total = b.extract(acc, 0)
+            vector = b.splat(total, self.lanes)
+            _, offset = self.tap(b, t.index)
+            col = b.iadd(b.imul(channel, w["taps"]), t.index)
+            mask = b.lane_mask(b.i64(1), self.lanes)
+            value = self.tail.emit(b, vector, row, col, group, mask, extras.__getitem__)
+            b.store(b.extract(value, 0), b.at(self.out, to, offset), self.out_size)
+
+
+def multiply_add(b: Flow, isa: ISA, x: Val, y: Val, acc: Val) -> Val:
+    """``acc + x * y``, fused where that is an instruction."""
+    return b.fma(x, y, acc) if isa.fma else b.fadd(b.fmul(x, y), acc)

@@ -9,6 +9,9 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +72,52 @@ def test_files_that_a_document_names_exist(document: str) -> None:
     written = ("out/",)  # by the examples
     missing = [name for name in names if name not in written and not any((f / name).exists() for f in folders)]
     assert not missing, f"{document} names {missing}"
+
+
+# What the page on adding an operator promises, as a program that runs with the package of the page.
+PROMISES = """
+import inspect
+import numpy as np
+import flambeau as torch
+
+def expected(x, limit):
+    return x / (1 + np.abs(x) / limit)
+
+x = torch.randn(5, 7, dtype=torch.float64)
+values = x.numpy()
+assert np.allclose(torch.softclip(x).numpy(), expected(values, 1.0))
+assert np.allclose(x.softclip(limit=3).numpy(), expected(values, 3))
+assert np.allclose(torch.softclip(x.t(), 2.0).numpy(), expected(values.T, 2.0))
+assert torch.softclip(torch.tensor([-4, 0, 4]), 4).tolist() == [-2, 0, 2]
+assert torch.softclip(torch.empty(0, 3)).shape == (0, 3)
+assert torch.softclip(torch.tensor(1.0)).item() == 0.5
+
+y = x.clone()
+assert y.softclip_(2.0) is y and np.allclose(y.numpy(), expected(values, 2.0))
+out = torch.empty(5, 7, dtype=torch.float64)
+assert torch.softclip(x, 2.0, out=out) is out and np.allclose(out.numpy(), expected(values, 2.0))
+meta = torch.softclip(torch.empty(4, 2, device="meta", dtype=torch.int32))
+assert (meta.shape, meta.dtype, meta.device.type) == ((4, 2), torch.float32, "meta")
+
+w = torch.randn(6, dtype=torch.float64, requires_grad=True)
+assert torch.autograd.gradcheck(lambda t: torch.softclip(t, 1.5), w)
+assert torch.autograd.gradgradcheck(lambda t: torch.softclip(t, 1.5), w)
+assert "SoftclipBackward" in repr(torch.softclip(w))
+
+compiled = torch.compile(lambda t: torch.softclip(t, 1.5).sum())
+assert np.isclose(compiled(x).item(), expected(values, 1.5).sum())
+assert list(inspect.signature(torch.softclip).parameters)[:2] == ["input", "limit"]
+assert "close to ``input`` near 0" in torch.softclip.__doc__
+"""
+
+
+@pytest.mark.parametrize("own_gradient", [False, True])
+def test_an_operator_is_one_file(tmp_path: Path, own_gradient: bool) -> None:
+    blocks = [body for kind, body in BLOCK.findall((ROOT / "docs/add-an-operator.md").read_text()) if kind == "python"]
+    shutil.copytree(ROOT / "flambeau", tmp_path / "flambeau", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "flambeau/ops/softclip.py").write_text("\n\n".join(blocks if own_gradient else blocks[:1]))
+    done = subprocess.run([sys.executable, "-c", PROMISES], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ for _module in pkgutil.iter_modules(__path__):
 
 importlib.import_module(f"{__name__}.methods").install(_Tensor)
 
+globals().update({_name: _op.function for _name, _op in OPERATORS.items()})
+
 
 def __getattr__(name: str) -> Any:
     op = OPERATORS.get(name)

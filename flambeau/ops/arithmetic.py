@@ -21,7 +21,7 @@ def _check_alpha(name: str, type_: dtypes.dtype, alpha: float) -> None:
 
 
 @operator(promote=("input", "other"), inplace=True)
-def add(input: Tensor, other: Operand, *, alpha: float = 1) -> Tensor:
+def add(input: Operand, other: Operand, *, alpha: float = 1) -> Tensor:
     """``input + alpha * other``, broadcast; the element types are promoted.
 
     Raises RuntimeError for shapes that do not broadcast and for an ``alpha`` of a higher kind than the result.
@@ -38,7 +38,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 
 @operator(promote=("input", "other"), inplace=True, aliases=("subtract",))
-def sub(input: Tensor, other: Operand, *, alpha: float = 1) -> Tensor:
+def sub(input: Operand, other: Operand, *, alpha: float = 1) -> Tensor:
     """``input - alpha * other``, broadcast; the element types are promoted.  Booleans cannot be subtracted (RuntimeError)."""
     if input.dtype is dtypes.bool_:
         raise RuntimeError(
@@ -63,7 +63,7 @@ def conj_of(value: Tensor | complex) -> Tensor | complex:
 
 
 @operator(promote=("input", "other"), inplace=True, aliases=("multiply",))
-def mul(input: Tensor, other: Operand) -> Tensor:
+def mul(input: Operand, other: Operand) -> Tensor:
     """``input * other``, broadcast; the element types are promoted."""
     return prim.apply("and" if input.dtype is dtypes.bool_ else "mul", input, other)
 
@@ -77,7 +77,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 
 @operator(name="true_divide", promote=("input", "other"), to="float", inplace=True)
-def true_divide(input: Tensor, other: Operand) -> Tensor:
+def true_divide(input: Operand, other: Operand) -> Tensor:
     """``input / other``, broadcast; integers give the default floating type."""
     return prim.apply("div", input, other)
 
@@ -102,7 +102,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 
 @operator(inplace=True, kind="composite", aliases=("divide",))
-def div(input: Tensor, other: Operand, *, rounding_mode: str | None = None) -> Tensor:
+def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> Tensor:
     """``input / other``; ``rounding_mode`` "trunc" rounds towards zero, "floor" down, and both keep integers."""
     if rounding_mode is None:
         return true_divide.function(input, other)  # type: ignore[no-any-return]
@@ -124,7 +124,7 @@ def _no_complex(name: str, x: Tensor) -> None:
 
 
 @operator(name="_trunc_divide", promote=("input", "other"), inplace=True, method=False, function=False)
-def trunc_divide(input: Tensor, other: Operand) -> Tensor:
+def trunc_divide(input: Operand, other: Operand) -> Tensor:
     """The quotient rounded towards zero."""
     _no_complex("div", input)
     if input.dtype.kind == "f":
@@ -136,7 +136,7 @@ trunc_divide.without_gradient()
 
 
 @operator(promote=("input", "other"), inplace=True, differentiable=False)
-def floor_divide(input: Tensor, other: Operand) -> Tensor:
+def floor_divide(input: Operand, other: Operand) -> Tensor:
     """The quotient rounded down, as Python's ``//``.  Integer division by zero raises RuntimeError."""
     _no_complex("floor_divide", input)
     if input.dtype.kind == "f":
@@ -165,7 +165,7 @@ def floor_divide(input: Tensor, other: Operand) -> Tensor:
 
 
 @operator(promote=("input", "other"), inplace=True)
-def remainder(input: Tensor, other: Operand) -> Tensor:
+def remainder(input: Operand, other: Operand) -> Tensor:
     """The remainder with the sign of the divisor, as Python's ``%``.  Integer division by zero raises RuntimeError."""
     _no_complex("remainder", input)
     zero = prim.const(0, input.dtype)
@@ -185,7 +185,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 
 @operator(promote=("input", "other"), inplace=True)
-def fmod(input: Tensor, other: Operand) -> Tensor:
+def fmod(input: Operand, other: Operand) -> Tensor:
     """The remainder with the sign of the dividend, as C's ``fmod``.  Integer division by zero raises RuntimeError."""
     _no_complex("fmod", input)
     if input.dtype.kind == "f":

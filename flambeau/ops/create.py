@@ -159,15 +159,6 @@ def empty_strided(
     return _finish(allocate(of(dtype or dtypes.get_default_dtype(), devices.of(device), size, stride)), requires_grad)
 
 
-def scalar_of(value: Any, like: Tensor) -> Tensor:
-    """A Python number as a 0-dim tensor that takes part in promotion as a number, for ``number - tensor`` and the like."""
-    value = value.item() if isinstance(value, np.generic) else value
-    t = full((), value, dtype=type_of_number(value), device=like.device)
-    t._weak = True
-    t._key = None
-    return t
-
-
 def scalar_tensor(
     s: Any, *, dtype: dtype_ | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False
 ) -> Tensor:

@@ -24,11 +24,7 @@ def _dunder(name: str, reverse: bool = False) -> Any:
     if reverse:
 
         def method(self: Tensor, other: Any) -> Any:
-            if isinstance(other, _NUMBERS):
-                other = create.scalar_of(other, self)
-            elif not isinstance(other, Tensor):
-                return NotImplemented
-            return form(other, self)
+            return form(other, self) if isinstance(other, (Tensor, *_NUMBERS)) else NotImplemented
     else:
 
         def method(self: Tensor, other: Any) -> Any:

@@ -49,7 +49,7 @@ _Fill = Callable[[int, int], object]  # address, number of elements
 
 def title(type_: dtype_) -> str:
     """PyTorch's name of an element type in messages ("Float")."""
-    return _TITLES.get(type_.name, type_.name.capitalize())
+    return _TITLES.get(type_.name, type_.name.capitalize().replace("Uint", "UInt"))
 
 
 def need(what: str, type_: dtype_, codes: tuple[str, ...] = _FLOATS) -> None:
@@ -113,16 +113,15 @@ def fill_in_order(target: Tensor, fill: _Fill) -> None:
         view(target, shape, strides, target._offset).copy_(drawn)  # type: ignore[attr-defined]
 
 
-def _zeros(ctx: Any, *grads: Any) -> list[Tensor]:
-    """The gradient of random numbers by anything: zero."""
-    layouts = [ctx.__dict__[name] for name in ctx._node._operator.tensor_names]
-    return [zero(contiguous(x.dtype, x.shape, x.device)) if hasattr(x, "dtype") else None for x in layouts]  # type: ignore[misc]
-
-
 def _random(op: Operator) -> Operator:
-    """Gives an operator the derivative zero."""
-    op.tensor_names = [op.params[i] for i in op.tensors]  # type: ignore[attr-defined]
-    op.gradient()(_zeros)
+    """Gives an operator the derivative of random numbers by anything: zero."""
+    names = [op.params[i] for i in op.tensors]
+
+    def zeros(ctx: Any, *grads: Any) -> list[Tensor | None]:
+        layouts = [getattr(ctx, name) for name in names]
+        return [zero(contiguous(x.dtype, x.shape, x.device)) if hasattr(x, "dtype") else None for x in layouts]
+
+    op.gradient()(zeros)
     return op
 
 

@@ -100,7 +100,7 @@ def native_dropout(input: Tensor, p: float, train: bool | None) -> tuple[Tensor,
         return input.clone(), full(input.shape, True, dtype=bool_, device=input.device)  # type: ignore[attr-defined]
     mask = empty_like(input, dtype=bool_)
     fill_in_order(mask, lambda at, n: draw.fill_bernoulli(None, at, n, "b1", 1 - p))
-    return input * (mask.to(input.dtype) * (0.0 if p == 1 else 1 / (1 - p))), mask  # type: ignore[operator]
+    return input * (mask.to(input.dtype) * (0.0 if p == 1 else 1 / (1 - p))), mask  # type: ignore[attr-defined]
 
 
 @operator(kind="eager", method=False, function=False, out=False)

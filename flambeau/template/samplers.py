@@ -27,6 +27,7 @@ from .mersenne import COUNT, F32, F64, I64, OUT, PTR, STATE, get, libm, next_nor
 __all__ = ["Maths", "binomial", "dirichlet", "gamma", "multinomial", "poisson", "rrelu", "until"]
 
 _TINY = {"f32": 2.0**-126, "f64": 2.0**-1022}
+_BELOW_ONE = {"f32": 1 - 2.0**-24, "f64": 1 - 2.0**-53}
 _THIRD = struct.unpack("f", struct.pack("f", 1 / 3))[0]  # the stream's gamma numbers use 1/3 in single precision
 
 
@@ -398,7 +399,7 @@ def gamma(module: Module, isa: ISA, code: str) -> None:
 def dirichlet(module: Module, isa: ISA, code: str) -> None:
     """``dirichlet(state, out, shapes, scratch, rows, columns)``: rows of gamma numbers divided by their sum.
 
-    ``scratch`` has room for one row of doubles.
+    No share is 0 or 1.  ``scratch`` has room for one row of doubles.
     """
 
     def write(b: Flow, state: Val, out: Val, shapes: Val, scratch: Val, rows: Val, columns: Val) -> None:
@@ -412,7 +413,10 @@ def dirichlet(module: Module, isa: ISA, code: str) -> None:
             total = loop.values[0]
             with b.loop(0, columns) as loop:
                 share = b.fdiv(b.load(F64, b.at(F64, scratch, loop.index), 8), total)
-                put(b, _at_least(b, share, _TINY[code]), "f64", code, out, b.iadd(first, loop.index))
+                share = _at_least(b, share, _TINY[code])
+                below = b.const(F64, _BELOW_ONE[code])
+                share = b.select(b.cmp("ogt", share, below), below, share)
+                put(b, share, "f64", code, out, b.iadd(first, loop.index))
         b.ret()
 
     args = [STATE, OUT, (PTR, "shapes"), (PTR, "scratch"), (I64, "rows"), (I64, "columns")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import ml_dtypes
@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import flambeau
 from flambeau import printing
 from flambeau.printing import PrintOptions, format_tensor, format_values
 
@@ -164,3 +165,56 @@ def test_against_pytorch(array: tuple[str, np.ndarray], options: dict[str, Any],
         options=PrintOptions(**options),
     )
     assert shown == expected
+
+
+# Tensors ---------------------------------------------------------------------------------------------
+
+
+class Named(flambeau.Tensor):
+    """A subclass of the user's."""
+
+
+CASES: dict[str, Callable[[Any], Any]] = {
+    "leaf": lambda torch: torch.ones(2, 3, requires_grad=True),
+    "result": lambda torch: torch.ones(2, 3, requires_grad=True) * 2,
+    "view of a result": lambda torch: (torch.ones(2, 3, requires_grad=True) * 2)[0],
+    "detached": lambda torch: torch.ones(2, 3, requires_grad=True).detach(),
+    "slice": lambda torch: torch.arange(20).reshape(4, 5)[1:3, ::2],
+    "expanded": lambda torch: torch.ones(1).expand(3),
+    "transposed": lambda torch: torch.arange(6.0).reshape(2, 3).t(),
+    "bool": lambda torch: torch.tensor([True, False]),
+    "0-dim": lambda torch: torch.tensor(3.5),
+    "empty": lambda torch: torch.empty(0, 3),
+    "bfloat16": lambda torch: torch.tensor([0.1, 2.5]).to(torch.bfloat16),
+    "float64": lambda torch: torch.tensor([0.1, 2.5], dtype=torch.float64),
+    "complex": lambda torch: torch.tensor([1 + 2j, -0.5j]),
+    "meta": lambda torch: torch.empty(2, 3, device="meta"),
+    "long": lambda torch: torch.arange(5000),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_tensors_print_as_in_pytorch(case: str) -> None:
+    torch = pytest.importorskip("torch")
+    assert repr(CASES[case](flambeau)) == repr(CASES[case](torch))
+
+
+def test_str_format_and_default_type() -> None:
+    x = flambeau.tensor([1.0, 2.0])
+    assert str(x) == repr(x) == f"{x}" == "tensor([1., 2.])"
+    assert f"{flambeau.tensor(2.5):.2f}" == "2.50"
+    flambeau.set_default_dtype(flambeau.float64)
+    try:
+        assert repr(x) == "tensor([1., 2.], dtype=torch.float32)"
+    finally:
+        flambeau.set_default_dtype(flambeau.float32)
+
+
+def test_parameters_and_subclasses() -> None:
+    parameter = flambeau.nn.Parameter(flambeau.ones(2))
+    assert repr(parameter) == "Parameter containing:\ntensor([1., 1.], requires_grad=True)"
+    assert repr(flambeau.ones(2).as_subclass(Named)) == "Named([1., 1.])"
+
+
+def test_printing_a_deferred_value_computes_it() -> None:
+    assert repr(flambeau.compile(lambda x: x + 1)(flambeau.ones(2))) == "tensor([2., 2.])"

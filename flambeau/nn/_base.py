@@ -8,6 +8,7 @@ from .. import dtype as dtypes
 from .. import ops
 from ..autograd import Function
 from ..autograd.mode import enable_grad, is_grad_enabled, no_grad
+from ..call import _disabled as disabled_torch_function
 from ..device import device
 from ..dtype import dtype, get_default_dtype
 from ..layout import Size
@@ -20,6 +21,7 @@ __all__ = [
     "Size",
     "Tensor",
     "device",
+    "disabled_torch_function",
     "dtype",
     "dtypes",
     "enable_grad",

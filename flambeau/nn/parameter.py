@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
-from ._base import Size, Tensor, no_grad, ops
+from ._base import Size, Tensor, disabled_torch_function, no_grad, ops
 
 __all__ = [
     "Buffer",
@@ -37,6 +37,8 @@ class Parameter(Tensor, metaclass=_MarkedMeta):
     """
 
     _mark_of_instances = "_is_param"
+    # What is computed from a parameter is a plain tensor.
+    __torch_function__ = disabled_torch_function
 
     def __new__(cls, data: Any = None, requires_grad: bool = True) -> Parameter:
         if data is None:
@@ -120,9 +122,9 @@ class Buffer(Tensor, metaclass=_MarkedMeta):
 
 # What may be asked of a tensor without a shape: its type and place, its flags, and to be moved.
 _ALLOWED = frozenset(
-    "__get__ __set__ __repr__ __format__ __deepcopy__ __hash__ __reduce_ex__ to cpu cuda xpu float double half bfloat16 "
-    "type detach requires_grad_ is_floating_point is_complex size dim get_device is_pinned set_ copy_ _is_view "
-    "element_size register_hook retain_grad".split()
+    "__get__ __set__ __repr__ __format__ __deepcopy__ __hash__ __reduce_ex__ to cpu cuda xpu float double half "
+    "bfloat16 type detach requires_grad_ is_floating_point is_complex size dim get_device is_pinned set_ copy_ "
+    "_is_view element_size register_hook retain_grad".split()
 )
 
 
@@ -168,7 +170,7 @@ class UninitializedTensorMixin:
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if getattr(func, "__name__", "") in _ALLOWED:
-            return super().__torch_function__(func, types, args, kwargs or {})  # type: ignore[misc]
+            return disabled_torch_function(func, types, args, kwargs or {})
         raise ValueError(
             f"Attempted to use an uninitialized parameter in {func}. This error happens when you are using a "
             "`LazyModule` or explicitly manipulating `torch.nn.parameter.UninitializedParameter` objects. When using "

@@ -94,7 +94,7 @@ class BackwardHook:
 
 
 def _through(react: Callable[[tuple[Any, ...]], Sequence[Any]], args: tuple[Any, ...]) -> tuple[Any, Any, int]:
-    """``args`` with its tensors sent through one identity; the tensors' positions, None if there is none; its length."""
+    """``args`` with its tensors sent through one identity, the tensors' positions (None if it has none), its length."""
     positions = [i for i, a in enumerate(args) if isinstance(a, Tensor)]
     if not is_grad_enabled() or not any(args[i].requires_grad for i in positions):
         return args, None, len(args)

@@ -116,7 +116,7 @@ class StateMethods:
         """
         if args:
             warnings.warn(
-                "Positional args are being deprecated, use kwargs instead: state_dict(destination=, prefix=, keep_vars=)",
+                "Positional args are being deprecated, use kwargs instead: destination=, prefix=, keep_vars=",
                 FutureWarning,
                 stacklevel=2,
             )

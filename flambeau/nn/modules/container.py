@@ -134,9 +134,7 @@ class Sequential(_ModuleSequence):
 
     def _check_other(self, other: Any) -> None:
         if not isinstance(other, Sequential):
-            raise ValueError(
-                f"add operator supports only objects of Sequential class, but {type(other)} is given."
-            )
+            raise ValueError(f"add operator supports only objects of Sequential class, but {type(other)} is given.")
 
     def __add__(self, other: Sequential) -> Sequential:
         self._check_other(other)
@@ -231,7 +229,9 @@ def _pairs(values: Any, called: str, what: str) -> Iterator[tuple[Any, Any]]:
         yield from values.items()
         return
     if not isinstance(values, Iterable):
-        raise TypeError(f"{called} should be called with an iterable of key/value pairs, but got {type(values).__name__}")
+        raise TypeError(
+            f"{called} should be called with an iterable of key/value pairs, but got {type(values).__name__}"
+        )
     for i, pair in enumerate(values):
         if not isinstance(pair, Iterable):
             raise TypeError(f"{what} update sequence element #{i} should be Iterable; is{type(pair).__name__}")

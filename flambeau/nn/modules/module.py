@@ -61,7 +61,7 @@ _ = (
 )
 
 
-def _addindent(s_: str, numSpaces: int) -> str:  # noqa: N803 - PyTorch's name
+def _addindent(s_: str, numSpaces: int) -> str:
     """``s_`` with all lines but the first moved ``numSpaces`` to the right."""
     return s_.replace("\n", "\n" + numSpaces * " ")
 

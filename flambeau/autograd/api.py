@@ -35,15 +35,11 @@ def _layout(what: Root) -> Any:
 def _check_seed(index: int, root: Root, seed: Tensor, batched: bool) -> None:
     layout, given = _layout(root), seed._layout
     shape = given.shape[1:] if batched else given.shape
-    if tuple(shape) != tuple(layout.shape):
-        extra = (
-            " If you only want some of the tensors in `grad_output` to be considered batched, consider using vmap."
-            if batched
-            else ""
-        )
-        got = f"{given.shape} and output" if not batched else f"{given.shape} (its first dimension is the batch) and output"
+    if shape != layout.shape:
+        batch = " (of which the first dimension is the batch)" if batched else ""
         raise RuntimeError(
-            f"Mismatch in shape: grad_output[{index}] has a shape of {got}[{index}] has a shape of {layout.shape}.{extra}"
+            f"Mismatch in shape: grad_output[{index}] has a shape of {given.shape}{batch} and output[{index}] has a "
+            f"shape of {layout.shape}."
         )
     if layout.dtype.is_complex != given.dtype.is_complex:
         raise RuntimeError(

@@ -16,6 +16,7 @@ from heapq import heappop, heappush
 from typing import Any
 
 from ..layout import Layout, contiguous_strides, of
+from ..storage import Storage
 from ..tensor import Tensor, empty
 from .mode import state
 from .node import AccumulateGrad, Edge, Node
@@ -243,7 +244,7 @@ def _finish(node: AccumulateGrad, grads: list[Tensor | None], create_graph: bool
             grads = _call_pre_hooks(node, grads)
         if extras.post_hooks:
             inputs = tuple(grads)
-    if grads[0] is not None:
+    if grads[0] is not None and variable._requires_grad:
         with _lock:
             _accumulate(variable, grads, create_graph)
     hooks = variable._hooks.post_accumulate
@@ -294,8 +295,14 @@ def _fits(grad: Tensor, layout: Layout) -> bool:
         and grad._view is None
         and grad._hooks is None
         and _strides_of_grad(layout) == grad._layout.strides
-        and grad._storage.nbytes == grad._layout.nbytes
+        and _fills(grad._storage, grad._layout)
     )
+
+
+def _fills(storage: Storage, layout: Layout) -> bool:
+    """Whether a tensor with this layout is all that the storage holds."""
+    pending = storage.pending
+    return storage.nbytes == layout.nbytes if pending is None else pending.layout is layout
 
 
 def _strides_of_grad(layout: Layout) -> tuple[int, ...]:

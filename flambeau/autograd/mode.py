@@ -15,8 +15,8 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 __all__ = [
-    "current_task", "enable_grad", "inference_mode", "is_grad_enabled", "is_inference_mode_enabled", "is_multithreading_enabled", "no_grad",
-    "set_grad_enabled", "set_multithreading_enabled", "state",
+    "current_task", "enable_grad", "inference_mode", "is_grad_enabled", "is_inference_mode_enabled",
+    "is_multithreading_enabled", "no_grad", "set_grad_enabled", "set_multithreading_enabled", "state",
 ]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])

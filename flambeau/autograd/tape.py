@@ -166,17 +166,23 @@ class OperatorNode(Node):
                 raise RuntimeError(FREED)
             if field == "result" and self._results is not None and type(self._results) is not list:
                 return self._read_result(raw)
-            if field in self._names:
-                return self._read_saved(self._names.index(field), raw)
+            for position in range(len(self._names)):
+                if field == self._public_name(position):
+                    return self._read_saved(position, raw)
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     def __dir__(self) -> list[str]:
         saved = [
-            f"_saved_{self._names[position]}"
+            f"_saved_{self._public_name(position)}"
             for position, version in zip(self._tensors, self._versions)
             if version is not None
         ]
         return [*super().__dir__(), *saved, *(["_saved_result"] if self._results is not None else [])]
+
+    def _public_name(self, position: int) -> str:
+        """PyTorch calls the first argument "self" here, whatever the function calls it."""
+        name = self._names[position]
+        return "self" if position == 0 and name == "input" else name
 
     def _read_result(self, raw: bool) -> Any:
         if not raw:
@@ -345,6 +351,12 @@ def _write_out(cls: type[OperatorNode], fields: Sequence[str], rules: Sequence[i
     return names["make"], names["read"]
 
 
+# Where PyTorch's name of a node does not come from the name of the function.
+_TITLES = {
+    "_contiguous": "Clone", "_pow_number": "Pow", "_pow_tensor": "Pow", "_to_dtype": "ToCopy", "floor_divide": "Div",
+    "true_divide": "Div",
+}  # fmt: skip
+
 _classes: dict[Any, type[OperatorNode]] = {}
 
 
@@ -358,7 +370,7 @@ def node_class(op: Any) -> type[OperatorNode]:
     bits = {names[position]: 1 << nr for nr, position in enumerate(tensors)}
     rules, outputs = _rules(op, bits)
     fields = tuple(f"{name}_" if hasattr(Context, name) else name for name in names)
-    title = "".join(part[:1].upper() + part[1:] for part in op.name.split("_"))
+    title = _TITLES.get(op.name) or "".join(part[:1].upper() + part[1:] for part in op.name.split("_"))
     context = type(f"{title}Context", (Context,), {"__slots__": fields, "_operator": op, "_bits": bits})
     members = {
         "__slots__": (),

@@ -72,7 +72,7 @@ def replay(steps: Steps, tensor: Tensor) -> Tensor:
 
 
 def check_view(tensor: Tensor, view: View, indirect: bool) -> None:
-    """Raises RuntimeError if a write (through ``tensor``, or ``indirect``: elsewhere in its base) cannot be recorded."""
+    """Raises RuntimeError if a write through ``tensor`` (``indirect``: elsewhere in its base) cannot be recorded."""
     if view.creation == DEFAULT:
         return
     node = tensor._node
@@ -180,6 +180,10 @@ class CopySlices(Node):
         edges[place] = edge_of(base)
         self.next_functions = tuple(edges)
         self._sequence = number()
+
+    def name(self) -> str:
+        """PyTorch's name of this node."""
+        return "torch::autograd::CopySlices"
 
     def _apply(self, grads: list[Tensor | None], wanted: Sequence[bool] | None) -> Sequence[Tensor | None]:
         grad = grads[0]

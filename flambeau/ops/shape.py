@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+from .. import dtype as dtypes
 from .. import primitives as prim
-from ..layout import Size, contiguous_strides
+from ..autograd.mode import state as grad_state
+from ..dtype import dtype as dtype_
+from ..layout import Size, contiguous_strides, of
 from ..operator import operator
-from ..tensor import Tensor, view as make_view
+from ..tensor import Tensor, make, materialize
+from ..tensor import view as make_view
 from .common import dim_of, dims_of, infer_size, shape_of
 
 __all__: list[str] = []
@@ -122,7 +127,7 @@ def permute(input: Tensor, dims: Sequence[int]) -> Tensor:
     layout = input._layout
     if len(dims) != layout.ndim:
         raise RuntimeError(
-            f"permute(sparse_coo): number of dimensions in the tensor input does not match the length of the desired ordering of dimensions "
+            f"permute(): number of dimensions in the tensor input does not match the length of the desired ordering of dimensions "
             f"i.e. input.dim() = {layout.ndim} is not equal to len(dims) = {len(dims)}"
         )
     order = [dim_of(d, layout.ndim, "permute") for d in dims]
@@ -206,3 +211,252 @@ def squeeze(input: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
 @squeeze.gradient()
 def _(ctx, grad):  # type: ignore[no-untyped-def]
     return grad.reshape(ctx.shape("input"))
+
+
+@operator(kind="view", aliases=("moveaxis",))
+def movedim(input: Tensor, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
+    """The dimensions ``source`` at the places ``destination``; the others keep their order."""
+    ndim = input.ndim
+    sources = (source,) if isinstance(source, int) else tuple(source)
+    places = (destination,) if isinstance(destination, int) else tuple(destination)
+    if len(sources) != len(places):
+        raise RuntimeError(f"movedim: Invalid source or destination dims: source ({list(sources)} dims) should contain the same number of dims as destination ({list(places)} dims)")
+    froms, tos = [dim_of(d, ndim, "movedim") for d in sources], [dim_of(d, ndim, "movedim") for d in places]
+    for what, dims, given in (("source", froms, sources), ("destination", tos, places)):
+        if len(set(dims)) != len(dims):
+            raise RuntimeError(f"movedim: repeated dim in `{what}` ({list(given)})")
+    if ndim == 0:
+        return make_view(input, (), (), input._offset)
+    return _permuted(input, moved(froms, tos, ndim))
+
+
+def moved(froms: Sequence[int], tos: Sequence[int], ndim: int) -> list[int]:
+    """The permutation that puts the dimensions ``froms`` at ``tos`` and keeps the order of the others."""
+    order = [-1] * ndim
+    for f, t_ in zip(froms, tos):
+        order[t_] = f
+    rest = iter(d for d in range(ndim) if d not in froms)
+    return [next(rest) if d < 0 else d for d in order]
+
+
+def _permuted(input: Tensor, order: Sequence[int]) -> Tensor:
+    layout = input._layout
+    return make_view(input, [layout.shape[d] for d in order], [layout.strides[d] for d in order], input._offset)
+
+
+@movedim.gradient()
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return grad.movedim(ctx.destination, ctx.source)
+
+
+@operator(kind="view")
+def swapaxes(input: Tensor, axis0: int, axis1: int) -> Tensor:
+    """Two dimensions exchanged, over the same memory: ``transpose`` by another name."""
+    return transpose.body(input, axis0, axis1)  # type: ignore[no-any-return]
+
+
+@swapaxes.gradient()
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return grad.transpose(ctx.axis0, ctx.axis1)
+
+
+@operator(kind="view")
+def swapdims(input: Tensor, dim0: int, dim1: int) -> Tensor:
+    """Two dimensions exchanged, over the same memory: ``transpose`` by another name."""
+    return transpose.body(input, dim0, dim1)  # type: ignore[no-any-return]
+
+
+@swapdims.gradient()
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return grad.transpose(ctx.dim0, ctx.dim1)
+
+
+@operator(name="_reversed_dims", kind="view", method=False, function=False)
+def reversed_dims(input: Tensor) -> Tensor:
+    """All dimensions in the opposite order (``Tensor.T``)."""
+    layout = input._layout
+    return make_view(input, layout.shape[::-1], layout.strides[::-1], input._offset)
+
+
+@reversed_dims.gradient()
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return reversed_dims.function(grad)
+
+
+@operator(kind="view", function=False, method=False)
+def alias(input: Tensor) -> Tensor:
+    """The tensor itself as a new object over the same memory."""
+    return make_view(input, input.shape, input._layout.strides, input._offset)
+
+
+@alias.gradient()
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return grad
+
+
+@operator(kind="composite")
+def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """The dimensions ``start_dim`` to ``end_dim`` (included) as one; a view where the strides allow it."""
+    ndim = input.ndim
+    first, last = dim_of(start_dim, ndim, "flatten"), dim_of(end_dim, ndim, "flatten")
+    if first > last:
+        raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
+    if ndim == 0:
+        return view.function(input, Size((1,)))  # type: ignore[no-any-return]
+    if first == last:
+        return input
+    shape = input.shape
+    return reshape.function(input, Size((*shape[:first], Size(shape[first : last + 1]).numel(), *shape[last + 1 :])))  # type: ignore[no-any-return]
+
+
+@operator(kind="composite")
+def ravel(input: Tensor) -> Tensor:
+    """All elements in row-major order as one dimension; a view where the strides allow it."""
+    return input.contiguous().view(-1)  # type: ignore[attr-defined,no-any-return]
+
+
+@operator(kind="composite")
+def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
+    """The dimension ``dim`` as several of these sizes (one may be -1)."""
+    if isinstance(dim, str):
+        raise RuntimeError("unflatten: named dimensions are not supported; pass the dimension as an int")
+    d = dim_of(dim, input.ndim, "unflatten")
+    parts = list(shape_of((sizes,) if not isinstance(sizes, int) else (sizes,), "unflatten"))
+    if not parts:
+        raise RuntimeError("unflatten: sizes must be non-empty")
+    size = input.shape[d]
+    if parts.count(-1) > 1:
+        raise RuntimeError("only one dimension can be inferred")
+    known = Size(n for n in parts if n != -1).numel()
+    if -1 in parts and (known == 0 or size % known):
+        raise RuntimeError(f"unflatten: Provided sizes {parts} don't multiply up to the size of dim {d} ({size}) in the input tensor")
+    if -1 in parts:
+        parts[parts.index(-1)] = size // known
+    elif known != size:
+        raise RuntimeError(f"unflatten: Provided sizes {parts} don't multiply up to the size of dim {d} ({size}) in the input tensor")
+    return input.view((*input.shape[:d], *parts, *input.shape[d + 1 :]))  # type: ignore[attr-defined,no-any-return]
+
+
+@operator(kind="composite", function=False)
+def view_as(input: Tensor, other: Tensor) -> Tensor:
+    """The elements with the shape of ``other``, over the same memory."""
+    return view.function(input, other.shape)  # type: ignore[no-any-return]
+
+
+@operator(kind="composite", function=False)
+def reshape_as(input: Tensor, other: Tensor) -> Tensor:
+    """The elements with the shape of ``other``; a view where the strides allow it."""
+    return reshape.function(input, other.shape)  # type: ignore[no-any-return]
+
+
+@operator(kind="composite", function=False)
+def expand_as(input: Tensor, other: Tensor) -> Tensor:
+    """Dimensions of size 1 repeated without copying, to the shape of ``other``."""
+    return expand.function(input, other.shape)  # type: ignore[no-any-return]
+
+
+@operator(kind="composite")
+def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
+    """Dimensions of size 1 repeated without copying, to this shape."""
+    return expand.function(input, shape_of((size,), "broadcast_to"))  # type: ignore[no-any-return]
+
+
+# -- the same memory as another element type ---------------------------------------------------------
+
+
+@operator(name="view_dtype", kind="view", function=False, method=False)
+def view_dtype(input: Tensor, dtype: dtype_) -> Tensor:
+    """The same bytes as elements of another type.
+
+    Of another size, the last dimension grows or shrinks; it must then lie without gaps (RuntimeError).
+    """
+    layout = input._layout
+    have, wanted = layout.itemsize, dtype.itemsize
+    if have == wanted:
+        return _retyped(input, dtype, layout.shape, layout.strides, input._offset)
+    if layout.ndim == 0:
+        raise RuntimeError(f"self.dim() cannot be 0 to view {layout.dtype} as {dtype} (different element sizes)")
+    if layout.strides[-1] != 1:
+        raise RuntimeError(f"self.stride(-1) must be 1 to view {layout.dtype} as {dtype} (different element sizes), but got {layout.strides[-1]}")
+    if have > wanted:
+        k = have // wanted
+        return _retyped(input, dtype, (*layout.shape[:-1], layout.shape[-1] * k), (*(s * k for s in layout.strides[:-1]), 1), input._offset * k)
+    k = wanted // have
+    if layout.shape[-1] % k:
+        raise RuntimeError(f"self.size(-1) must be divisible by {k} to view {layout.dtype} as {dtype} (different element sizes), but got {layout.shape[-1]}")
+    if input._offset % k:
+        raise RuntimeError(f"self.storage_offset() must be divisible by {k} to view {layout.dtype} as {dtype} (different element sizes), but got {input._offset}")
+    for d, s in enumerate(layout.strides[:-1]):
+        if s % k:
+            raise RuntimeError(f"self.stride({d}) must be divisible by {k} to view {layout.dtype} as {dtype} (different element sizes), but got {s}")
+    return _retyped(input, dtype, (*layout.shape[:-1], layout.shape[-1] // k), (*(s // k for s in layout.strides[:-1]), 1), input._offset // k)
+
+
+view_dtype.without_gradient()
+
+
+def _retyped(t: Tensor, dtype: dtype_, shape: Sequence[int], strides: Sequence[int], offset: int) -> Tensor:
+    if t._storage.pending is not None and not prim.tracing():
+        materialize(t)
+    return make(t._storage, of(dtype, t._layout.device, shape, strides), offset)
+
+
+@operator(kind="view", method=False)
+def view_as_real(input: Tensor) -> Tensor:
+    """Complex elements as pairs of real ones in a last dimension of size 2, over the same memory."""
+    layout = input._layout
+    if not layout.dtype.is_complex:
+        raise RuntimeError("view_as_real is only supported for complex tensors")
+    return _retyped(input, layout.dtype.to_real(), (*layout.shape, 2), (*(2 * s for s in layout.strides), 1), 2 * input._offset)
+
+
+@view_as_real.gradient()
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return view_as_complex.function(grad.contiguous())
+
+
+@operator(kind="view", method=False)
+def view_as_complex(input: Tensor) -> Tensor:
+    """Pairs of real elements in the last dimension (of size 2) as complex ones, over the same memory."""
+    layout = input._layout
+    if layout.dtype not in (dtypes.float16, dtypes.float32, dtypes.float64):
+        raise RuntimeError(f"view_as_complex is only supported for half, float and double tensors, but got a tensor of scalar type: {layout.dtype}")
+    if layout.ndim == 0:
+        raise RuntimeError("Input tensor must have one or more dimensions")
+    if layout.shape[-1] != 2:
+        raise RuntimeError(f"Tensor must have a last dimension of size 2, got {layout.shape[-1]}")
+    if layout.strides[-1] != 1:
+        raise RuntimeError("Tensor must have a last dimension with stride 1")
+    if any(s % 2 for s in layout.strides[:-1]):
+        raise RuntimeError(f"Tensor must have a stride divisible by 2 for all but last dimension, got {list(layout.strides)}")
+    if input._offset % 2:
+        raise RuntimeError(f"Tensor must have a storage_offset divisible by 2, got {input._offset}")
+    return _retyped(input, layout.dtype.to_complex(), layout.shape[:-1], [s // 2 for s in layout.strides[:-1]], input._offset // 2)
+
+
+@view_as_complex.gradient()
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return view_as_real.function(grad)
+
+
+# -- views that change the tensor itself -------------------------------------------------------------
+
+
+def in_place(name: str, form: Any) -> Any:
+    """A method that gives the tensor itself the shape and strides of a view of it."""
+
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if self._requires_grad and grad_state.grad and (self._node is None or self._view is not None):
+            raise RuntimeError(f"{name}: a leaf or a view that requires grad cannot be given another shape in place; use the form without underscore")
+        seen = form(self, *args, **kwargs)
+        if self._key is not None:
+            self._key = seen._layout
+        self._layout, self._offset = seen._layout, seen._offset
+        self._storage.version += 1
+        if seen._node is not None:
+            self._node, self._output_nr, self._requires_grad = seen._node, seen._output_nr, True
+        return self
+
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = f"``{name[:-1]}`` in place: the tensor itself takes the other shape."
+    return method

@@ -1,0 +1,283 @@
+"""Convolution and its transpose, in one to three dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .. import primitives as prim
+from ..operator import operator
+from ..template.extern import Conv, ConvTranspose
+from ..tensor import Tensor
+from .products import same_type
+
+__all__: list[str] = []
+
+
+def per_dim(value: int | Sequence[int], ndim: int, what: str, name: str) -> tuple[int, ...]:
+    """An argument such as stride, for every spatial dimension; raises RuntimeError for another number of values."""
+    if isinstance(value, (tuple, list)):
+        if len(value) == 1:
+            value = value[0]
+        elif len(value) != ndim:
+            raise RuntimeError(f"{name}: expected {what} to be a single integer value or a list of {ndim} values to match the convolution dimensions, but got {what}={list(value)}")
+        else:
+            return tuple(int(v) for v in value)
+    return (int(value),) * ndim  # type: ignore[arg-type]
+
+
+def _check(name: str, input: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequence[int], dilation: Sequence[int], groups: int, transposed: bool) -> None:
+    ndim = weight.ndim - 2
+    if input.ndim != weight.ndim:
+        raise RuntimeError(
+            f"Expected {ndim + 1}D (unbatched) or {ndim + 2}D (batched) input to {name}, but got input of size: {list(input.shape)}"
+        )
+    if any(s <= 0 for s in stride):
+        raise RuntimeError(f"{name}: non-positive stride is not supported, got {tuple(stride)}")
+    if any(d <= 0 for d in dilation):
+        raise RuntimeError(f"{name}: dilation should be greater than zero, got {tuple(dilation)}")
+    if groups <= 0:
+        raise RuntimeError(f"{name}: non-positive groups is not supported, got {groups}")
+    channels = weight.shape[0] if transposed else weight.shape[1] * groups
+    if input.shape[1] != channels or weight.shape[0] % groups:
+        raise RuntimeError(
+            f"Given groups={groups}, weight of size {list(weight.shape)}, expected input{list(input.shape)} to have {channels} channels, but got {input.shape[1]} channels instead"
+        )
+    out = weight.shape[1] * groups if transposed else weight.shape[0]
+    if bias is not None and (bias.ndim != 1 or bias.shape[0] != out):
+        raise RuntimeError(f"Given weight of size {list(weight.shape)}, expected bias to be 1-dimensional with {out} elements, but got bias of size {list(bias.shape)} instead")
+    same_type(name, input, weight)
+    if bias is not None:
+        same_type(name, input, bias)
+
+
+@operator(name="_convolution", method=False, function=False)
+def convolution_kernel(
+    input: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, ...], padding: tuple[int, ...], dilation: tuple[int, ...], groups: int
+) -> Tensor:
+    """Batched convolution: (n, c, *spatial) with (out, c/groups, *kernel) gives (n, out, *places)."""
+    _check(f"conv{weight.ndim - 2}d", input, weight, bias, stride, dilation, groups, False)
+    places = []
+    for n, k, s, p, d in zip(input.shape[2:], weight.shape[2:], stride, padding, dilation):
+        reach = d * (k - 1) + 1
+        if n + 2 * p < reach:
+            raise RuntimeError(
+                f"Calculated padded input size per channel: ({n + 2 * p}). Kernel size: ({reach}). Kernel size can't be greater than actual input size"
+            )
+        places.append((n + 2 * p - reach) // s + 1)
+    shape = (input.shape[0], weight.shape[0], *places)
+    if 0 in shape or 0 in input.shape or 0 in weight.shape:
+        return _only_bias(bias, shape, input)
+    return prim.extern(Conv(stride, padding, dilation, groups, bias is not None), [input, weight] + ([bias] if bias is not None else []), [(shape, input.dtype)])[0]
+
+
+def _only_bias(bias: Tensor | None, shape: Sequence[int], like: Tensor) -> Tensor:
+    """A result to which no product contributes."""
+    g = prim.current().graph
+    if bias is None:
+        return prim.const(0, like.dtype, shape)
+    return prim.wrap(g.expand(g.reshape(prim.read(bias), (bias.shape[0],) + (1,) * (len(shape) - 2)), shape))
+
+
+@convolution_kernel.gradient("input:weight", "weight:input")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    geometry = (ctx.stride, ctx.padding, ctx.dilation, ctx.groups)
+    dx = dw = db = None
+    if ctx.needs("input"):
+        extra = output_padding(ctx.shape("input")[2:], grad.shape[2:], ctx.shape("weight")[2:], ctx.stride, ctx.padding, ctx.dilation)
+        dx = transpose_kernel.function(grad, ctx.weight, None, ctx.stride, ctx.padding, extra, ctx.groups, ctx.dilation)
+    if ctx.needs("weight"):
+        dw = convolution_weight.function(ctx.input, tuple(ctx.shape("weight")), grad, *geometry)
+    if ctx.needs("bias"):
+        db = grad.sum((0, *range(2, grad.ndim)))
+    return dx, dw, db
+
+
+def output_padding(
+    sizes: Sequence[int], places: Sequence[int], kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int]
+) -> tuple[int, ...]:
+    """What the transposed convolution of ``places`` has to add to come out at ``sizes``."""
+    return tuple(
+        n - ((o - 1) * s - 2 * p + d * (k - 1) + 1) for n, o, k, s, p, d in zip(sizes, places, kernel, stride, padding, dilation)
+    )
+
+
+@operator(name="_convolution_transpose", method=False, function=False)
+def transpose_kernel(
+    input: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, ...], padding: tuple[int, ...], output_padding: tuple[int, ...],
+    groups: int, dilation: tuple[int, ...],
+) -> Tensor:  # fmt: skip
+    """Batched transposed convolution: (n, c, *places) with (c, out/groups, *kernel) gives (n, out, *spatial)."""
+    _check(f"conv_transpose{weight.ndim - 2}d", input, weight, bias, stride, dilation, groups, True)
+    sizes = [
+        (o - 1) * s - 2 * p + d * (k - 1) + 1 + e
+        for o, k, s, p, d, e in zip(input.shape[2:], weight.shape[2:], stride, padding, dilation, output_padding)
+    ]
+    if any(n < 0 for n in sizes):
+        raise RuntimeError(f"Given input size per channel: {list(input.shape[2:])}. Calculated output size per channel: {sizes}. Output size is too small")
+    shape = (input.shape[0], weight.shape[1] * groups, *sizes)
+    if 0 in shape or 0 in input.shape or 0 in weight.shape:
+        return _only_bias(bias, shape, input)
+    return prim.extern(
+        ConvTranspose(stride, padding, dilation, groups, bias is not None), [input, weight] + ([bias] if bias is not None else []), [(shape, input.dtype)]
+    )[0]
+
+
+@transpose_kernel.gradient("input:weight", "weight:input")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    dx = dw = db = None
+    if ctx.needs("input"):
+        dx = convolution_kernel.function(grad, ctx.weight, None, ctx.stride, ctx.padding, ctx.dilation, ctx.groups)
+        dx = _cropped(dx, ctx.shape("input"))
+    if ctx.needs("weight"):
+        dw = convolution_weight.function(grad, tuple(ctx.shape("weight")), ctx.input, ctx.stride, ctx.padding, ctx.dilation, ctx.groups)
+    if ctx.needs("bias"):
+        db = grad.sum((0, *range(2, grad.ndim)))
+    return dx, dw, db
+
+
+def _cropped(x: Tensor, shape: Sequence[int]) -> Tensor:
+    for d in range(2, x.ndim):
+        if x.shape[d] != shape[d]:
+            x = x.narrow(d, 0, shape[d])  # type: ignore[attr-defined]
+    return x
+
+
+@operator(name="_convolution_weight", method=False, function=False)
+def convolution_weight(
+    input: Tensor, weight_size: tuple[int, ...], grad_output: Tensor, stride: tuple[int, ...], padding: tuple[int, ...], dilation: tuple[int, ...],
+    groups: int,
+) -> Tensor:  # fmt: skip
+    """The gradient of a convolution by its weights: a convolution of the image by the gradient, with channels as images,
+    images as channels, and stride and dilation exchanged."""
+    g = prim.current().graph
+    n, out, ndim = input.shape[0], grad_output.shape[1], input.ndim - 2
+    if 0 in input.shape or 0 in grad_output.shape or 0 in weight_size:
+        return prim.const(0, input.dtype, weight_size)
+    swap = (1, 0, *range(2, ndim + 2))
+    parts = []
+    channels, rows = weight_size[1], out // groups
+    for k in range(groups):
+        x = g.move(prim.read(input), _window(ndim, k * channels), (n, channels, *input.shape[2:]))
+        dy = g.move(prim.read(grad_output), _window(ndim, k * rows), (n, rows, *grad_output.shape[2:]))
+        image, kernel = prim.wrap(g.permute(x, swap)), prim.wrap(g.permute(dy, swap))
+        places = [
+            (size + 2 * p - s * (o - 1) - 1) // d + 1
+            for size, o, s, p, d in zip(input.shape[2:], grad_output.shape[2:], stride, padding, dilation)
+        ]
+        full = prim.extern(Conv(dilation, padding, stride, 1, False), [image, kernel], [((channels, rows, *places), input.dtype)])[0]
+        # positions beyond the kernel belong to pixels that the forward never reached
+        cut = g.move(prim.read(full), tuple((0, ((d, 1),)) for d in range(ndim + 2)), (channels, rows, *weight_size[2:]))
+        parts.append(g.permute(cut, swap))
+    if groups == 1:
+        return prim.wrap(parts[0])
+    whole = g.undef(weight_size, input.dtype.code)
+    for k, part in enumerate(parts):
+        whole = g.update(whole, part, ((k * rows, ((0, 1),)), *((0, ((d, 1),)) for d in range(1, ndim + 2))))
+    return prim.wrap(whole)
+
+
+def _window(ndim: int, first: int) -> tuple[tuple[int, tuple[tuple[int, int], ...]], ...]:
+    """All of a batch from channel ``first`` on."""
+    return ((0, ((0, 1),)), (first, ((1, 1),)), *((0, ((d, 1),)) for d in range(2, ndim + 2)))
+
+
+@convolution_weight.gradient("input", "grad_output")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    x, dy = ctx.shape("input"), ctx.shape("grad_output")
+    dx = ddy = None
+    if ctx.needs("input"):
+        extra = output_padding(x[2:], dy[2:], ctx.weight_size[2:], ctx.stride, ctx.padding, ctx.dilation)
+        dx = transpose_kernel.function(ctx.grad_output, grad, None, ctx.stride, ctx.padding, extra, ctx.groups, ctx.dilation)
+    if ctx.needs("grad_output"):
+        ddy = convolution_kernel.function(ctx.input, grad, None, ctx.stride, ctx.padding, ctx.dilation, ctx.groups)
+    return dx, ddy
+
+
+def _same_padding(name: str, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int], padding: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(padding on both sides, further padding at the end) for "same" and "valid"."""
+    if padding == "valid":
+        return (0,) * len(kernel), (0,) * len(kernel)
+    if padding != "same":
+        raise RuntimeError(f"Invalid padding string: '{padding}'; expected 'same' or 'valid'")
+    if any(s != 1 for s in stride):
+        raise RuntimeError("padding='same' is not supported for strided convolutions")
+    total = [d * (k - 1) for k, d in zip(kernel, dilation)]
+    return tuple(t // 2 for t in total), tuple(t % 2 for t in total)
+
+
+def _define(ndim: int) -> None:
+    name = f"conv{ndim}d"
+
+    def body(
+        input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int | Sequence[int] = 1, padding: int | Sequence[int] | str = 0,
+        dilation: int | Sequence[int] = 1, groups: int = 1,
+    ) -> Tensor:  # fmt: skip
+        steps, spread = per_dim(stride, ndim, "stride", name), per_dim(dilation, ndim, "dilation", name)
+        batched = input.ndim == ndim + 2
+        if weight.ndim != ndim + 2 or input.ndim not in (ndim + 1, ndim + 2):
+            raise RuntimeError(
+                f"Expected {ndim + 1}D (unbatched) or {ndim + 2}D (batched) input to {name}, but got input of size: {list(input.shape)}"
+            )
+        x = input if batched else input.unsqueeze(0)  # type: ignore[attr-defined]
+        if isinstance(padding, str):
+            around, more = _same_padding(name, weight.shape[2:], steps, spread, padding)
+            if any(more):
+                x = _pad.function(x, more)
+        else:
+            around = per_dim(padding, ndim, "padding", name)
+            if any(p < 0 for p in around):
+                raise RuntimeError("negative padding is not supported")
+        y = convolution_kernel.function(x, weight, bias, steps, around, spread, groups)
+        return y if batched else y.squeeze(0)  # type: ignore[no-any-return]
+
+    body.__name__, body.__module__ = name, __name__
+    body.__doc__ = f"""Convolution over {ndim} dimension{"s" if ndim > 1 else ""}: input (n, c, ...) or (c, ...), weight (out, c/groups, kernel...).
+
+    ``padding`` may be "same" or "valid".  Raises RuntimeError for sizes that do not fit."""
+    operator(kind="composite", method=False, out=False)(body)
+
+
+@operator(name="_pad_end", method=False, function=False)
+def _pad(input: Tensor, more: tuple[int, ...]) -> Tensor:
+    """Zeros after the end of the last dimensions."""
+    lead = input.ndim - len(more)
+    shape = (*input.shape[:lead], *(n + m for n, m in zip(input.shape[lead:], more)))
+    return prim.update(prim.const(0, input.dtype, shape), input, tuple((0, ((d, 1),)) for d in range(input.ndim)))
+
+
+@_pad.gradient()
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return _cropped(grad, ctx.shape("input"))
+
+
+def _define_transpose(ndim: int) -> None:
+    name = f"conv_transpose{ndim}d"
+
+    def body(
+        input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int | Sequence[int] = 1, padding: int | Sequence[int] = 0,
+        output_padding: int | Sequence[int] = 0, groups: int = 1, dilation: int | Sequence[int] = 1,
+    ) -> Tensor:  # fmt: skip
+        steps, spread = per_dim(stride, ndim, "stride", name), per_dim(dilation, ndim, "dilation", name)
+        around, extra = per_dim(padding, ndim, "padding", name), per_dim(output_padding, ndim, "output_padding", name)
+        for e, s, d in zip(extra, steps, spread):
+            if e >= max(s, d):
+                raise RuntimeError(f"output padding must be smaller than either stride or dilation, but got output_padding: {extra}, stride: {steps}, dilation: {spread}")
+        batched = input.ndim == ndim + 2
+        if weight.ndim != ndim + 2 or input.ndim not in (ndim + 1, ndim + 2):
+            raise RuntimeError(
+                f"Expected {ndim + 1}D (unbatched) or {ndim + 2}D (batched) input to {name}, but got input of size: {list(input.shape)}"
+            )
+        x = input if batched else input.unsqueeze(0)  # type: ignore[attr-defined]
+        y = transpose_kernel.function(x, weight, bias, steps, around, extra, groups, spread)
+        return y if batched else y.squeeze(0)  # type: ignore[no-any-return]
+
+    body.__name__, body.__module__ = name, __name__
+    body.__doc__ = f"""Transposed convolution over {ndim} dimension{"s" if ndim > 1 else ""} (the gradient of ``conv{ndim}d`` by its input).
+
+    Raises RuntimeError for sizes that do not fit."""
+    operator(kind="composite", method=False, out=False)(body)
+
+
+for _ndim in (1, 2, 3):
+    _define(_ndim)
+    _define_transpose(_ndim)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import dtype as dtypes
 from .. import ops
 from ..autograd import Function
 from ..autograd.mode import enable_grad, is_grad_enabled, no_grad
 from ..call import _disabled as disabled_torch_function
 from ..device import device
-from ..dtype import dtype, get_default_dtype
+from ..dtype import bfloat16, dtype, float16, float32, float64, get_default_dtype, int8, int16, int32, int64, uint8
 from ..layout import Size
 from ..tensor import Tensor
 from ..utils.hooks import RemovableHandle
@@ -20,17 +19,37 @@ __all__ = [
     "RemovableHandle",
     "Size",
     "Tensor",
+    "bfloat16",
     "device",
     "disabled_torch_function",
     "dtype",
-    "dtypes",
     "enable_grad",
+    "float16",
+    "float32",
+    "float64",
     "get_default_dtype",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
     "is_grad_enabled",
+    "make_subclass",
     "no_grad",
     "ops",
     "typename",
+    "uint8",
 ]
+
+
+def make_subclass(cls: type, data: Tensor, requires_grad: bool) -> Any:
+    """A tensor of class ``cls`` over the memory of ``data``, off the tape."""
+    result = object.__new__(cls)
+    result._layout = data._layout
+    result._storage = data._storage
+    result._offset = data._offset
+    result._key = data._key
+    result.requires_grad_(requires_grad)
+    return result
 
 
 def typename(value: Any) -> str:

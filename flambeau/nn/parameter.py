@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
-from ._base import Size, Tensor, disabled_torch_function, no_grad, ops
+from ._base import Size, Tensor, disabled_torch_function, make_subclass, no_grad, ops
 
 __all__ = [
     "Buffer",
@@ -44,7 +44,7 @@ class Parameter(Tensor, metaclass=_MarkedMeta):
         if data is None:
             data = ops.empty(0)
         if type(data) is Tensor or type(data) is Parameter:
-            return Tensor._make_subclass(cls, data, requires_grad)
+            return make_subclass(cls, data, requires_grad)
         # Subclasses of Tensor keep their class, so that they keep their behaviour, and carry a mark.
         result = data.detach().requires_grad_(requires_grad)
         if type(result) is not type(data):
@@ -195,7 +195,7 @@ class UninitializedParameter(UninitializedTensorMixin, Parameter):
     cls_to_become = Parameter
 
     def __new__(cls, requires_grad: bool = True, device: Any = None, dtype: Any = None) -> UninitializedParameter:
-        return Tensor._make_subclass(cls, ops.empty(0, device=device, dtype=dtype), requires_grad)
+        return make_subclass(cls, ops.empty(0, device=device, dtype=dtype), requires_grad)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> UninitializedParameter:
         if id(self) in memo:
@@ -220,7 +220,7 @@ class UninitializedBuffer(UninitializedTensorMixin, Tensor):
     def __new__(
         cls, requires_grad: bool = False, device: Any = None, dtype: Any = None, persistent: bool = True
     ) -> UninitializedBuffer:
-        result = Tensor._make_subclass(cls, ops.empty(0, device=device, dtype=dtype), requires_grad)
+        result = make_subclass(cls, ops.empty(0, device=device, dtype=dtype), requires_grad)
         result.persistent = persistent
         result._is_buffer = True
         return result

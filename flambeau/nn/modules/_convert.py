@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from .._base import Tensor, device, dtype, dtypes, no_grad, ops
+from .._base import Tensor, bfloat16, device, dtype, float16, float32, float64, no_grad, ops
 from ..parameter import Parameter, is_lazy
 
 __all__ = ["ConvertMethods", "parse_to"]
@@ -146,19 +146,19 @@ class ConvertMethods:
 
     def float(self) -> Any:
         """Cast floating-point parameters and buffers to float32."""
-        return self._cast_floating(dtypes.float32)
+        return self._cast_floating(float32)
 
     def double(self) -> Any:
         """Cast floating-point parameters and buffers to float64."""
-        return self._cast_floating(dtypes.float64)
+        return self._cast_floating(float64)
 
     def half(self) -> Any:
         """Cast floating-point parameters and buffers to float16."""
-        return self._cast_floating(dtypes.float16)
+        return self._cast_floating(float16)
 
     def bfloat16(self) -> Any:
         """Cast floating-point parameters and buffers to bfloat16."""
-        return self._cast_floating(dtypes.bfloat16)
+        return self._cast_floating(bfloat16)
 
     def cpu(self) -> Any:
         """Move to the CPU."""

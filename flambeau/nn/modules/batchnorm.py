@@ -6,7 +6,7 @@ from typing import Any
 
 from .. import functional as F
 from .. import init
-from .._base import Tensor, dtypes, ops
+from .._base import Tensor, int64, ops
 from ..parameter import Parameter, UninitializedBuffer, UninitializedParameter
 from .lazy import LazyModuleMixin
 from .module import Module
@@ -76,7 +76,7 @@ class _NormBase(Module):
         if track_running_stats:
             self.register_buffer("running_mean", ops.zeros(num_features, device=device, dtype=dtype))
             self.register_buffer("running_var", ops.ones(num_features, device=device, dtype=dtype))
-            self.register_buffer("num_batches_tracked", ops.tensor(0, dtype=dtypes.int64, device=device))
+            self.register_buffer("num_batches_tracked", ops.tensor(0, dtype=int64, device=device))
         else:
             self.register_buffer("running_mean", None)
             self.register_buffer("running_var", None)
@@ -124,7 +124,7 @@ class _NormBase(Module):
             if key not in state_dict:
                 count = self.num_batches_tracked
                 usable = count is not None and count.device.type != "meta"
-                state_dict[key] = count if usable else ops.tensor(0, dtype=dtypes.int64)
+                state_dict[key] = count if usable else ops.tensor(0, dtype=int64)
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )
@@ -186,7 +186,7 @@ class _LazyNormBase(LazyModuleMixin, _NormBase):
         if track_running_stats:
             self.running_mean = UninitializedBuffer(device=device, dtype=dtype)
             self.running_var = UninitializedBuffer(device=device, dtype=dtype)
-            self.num_batches_tracked = ops.tensor(0, dtype=dtypes.int64, device=device)
+            self.num_batches_tracked = ops.tensor(0, dtype=int64, device=device)
 
     def reset_parameters(self) -> None:
         """Weight 1, bias 0, running statistics as new, once there are any."""

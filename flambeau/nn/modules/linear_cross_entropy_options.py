@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from .._base import dtype, dtypes
+from .._base import bfloat16, dtype, float16, float32, float64
 
 __all__ = ["LinearCrossEntropyOptions"]
 
 _POLICIES = ("accurate", "balanced", "compact", "auto")
-_ACC_DTYPES = (None, dtypes.float16, dtypes.bfloat16, dtypes.float32, dtypes.float64)
+_ACC_DTYPES = (None, float16, bfloat16, float32, float64)
 
 
 @dataclass(frozen=True, slots=True)

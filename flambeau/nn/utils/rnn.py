@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from .._base import Tensor, dtypes, ops
+from .._base import Tensor, float16, float32, float64, int8, int16, int32, int64, ops, uint8
 from ..modules._convert import parse_to
 
 __all__ = [
@@ -100,35 +100,35 @@ class PackedSequence(PackedSequence_):
 
     def double(self) -> PackedSequence:
         """Cast to float64."""
-        return self.to(dtype=dtypes.float64)
+        return self.to(dtype=float64)
 
     def float(self) -> PackedSequence:
         """Cast to float32."""
-        return self.to(dtype=dtypes.float32)
+        return self.to(dtype=float32)
 
     def half(self) -> PackedSequence:
         """Cast to float16."""
-        return self.to(dtype=dtypes.float16)
+        return self.to(dtype=float16)
 
     def long(self) -> PackedSequence:
         """Cast to int64."""
-        return self.to(dtype=dtypes.int64)
+        return self.to(dtype=int64)
 
     def int(self) -> PackedSequence:
         """Cast to int32."""
-        return self.to(dtype=dtypes.int32)
+        return self.to(dtype=int32)
 
     def short(self) -> PackedSequence:
         """Cast to int16."""
-        return self.to(dtype=dtypes.int16)
+        return self.to(dtype=int16)
 
     def char(self) -> PackedSequence:
         """Cast to int8."""
-        return self.to(dtype=dtypes.int8)
+        return self.to(dtype=int8)
 
     def byte(self) -> PackedSequence:
         """Cast to uint8."""
-        return self.to(dtype=dtypes.uint8)
+        return self.to(dtype=uint8)
 
     @property
     def is_cuda(self) -> bool:
@@ -161,7 +161,7 @@ def pack_padded_sequence(
 
     Raises RuntimeError for lengths that do not fit.
     """
-    lengths = ops.as_tensor(lengths, dtype=dtypes.int64, device="cpu")
+    lengths = ops.as_tensor(lengths, dtype=int64, device="cpu")
     if lengths.dim() != 1:
         raise RuntimeError(
             f"'lengths' argument should be a 1D CPU int64 tensor, but got {lengths.dim()}D "
@@ -197,7 +197,7 @@ def pack_padded_sequence(
         raise RuntimeError(f"Expected lengths of at most {steps} (the padded length), but got {counts[0]}")
     sizes = [sum(1 for count in counts if count > t) for t in range(counts[0])]
     data = ops.cat([input[t, :size] for t, size in enumerate(sizes)])
-    return PackedSequence(data, ops.tensor(sizes, dtype=dtypes.int64), sorted_indices)
+    return PackedSequence(data, ops.tensor(sizes, dtype=int64), sorted_indices)
 
 
 def pad_packed_sequence(
@@ -231,7 +231,7 @@ def pad_packed_sequence(
     if total_length is not None and total_length > len(rows):
         rows += [rows[0].new_full(rows[0].shape, padding_value)] * (total_length - len(rows))
     padded = ops.stack(rows, 1 if batch_first else 0)
-    lengths = ops.tensor([sum(1 for size in sizes if size > i) for i in range(batch)], dtype=dtypes.int64)
+    lengths = ops.tensor([sum(1 for size in sizes if size > i) for i in range(batch)], dtype=int64)
     unsorted_indices = sequence.unsorted_indices
     if unsorted_indices is not None:
         padded = padded.index_select(0 if batch_first else 1, unsorted_indices)
@@ -283,7 +283,7 @@ def unpad_sequence(padded_sequences: Tensor, lengths: Tensor, batch_first: bool 
 
 def pack_sequence(sequences: list[Tensor], enforce_sorted: bool = True) -> PackedSequence:
     """Pack sequences (L_i, *), by default in order of falling length."""
-    lengths = ops.tensor([s.size(0) for s in sequences], dtype=dtypes.int64)
+    lengths = ops.tensor([s.size(0) for s in sequences], dtype=int64)
     return pack_padded_sequence(pad_sequence(sequences), lengths, enforce_sorted=enforce_sorted)
 
 

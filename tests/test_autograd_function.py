@@ -66,7 +66,7 @@ def several_inputs_and_outputs(torch):
 @programs.add
 def setup_context(torch):
     def setup(ctx, inputs, output):
-        x, n = inputs
+        _, n = inputs
         ctx.save_for_backward(output)
         ctx.n = n
 

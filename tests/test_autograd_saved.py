@@ -103,8 +103,7 @@ def custom_function(torch):
 
         @staticmethod
         def backward(ctx, g):
-            a, b = ctx.saved_tensors
-            return g * b
+            return g * ctx.saved_tensors[1]
 
     x = leaf(torch, 2)
     with torch.autograd.graph.saved_tensors_hooks(lambda t: t * 2, lambda t: t):
@@ -361,10 +360,11 @@ def test_same_as_pytorch(program: Any) -> None:
 def test_anomaly_mode_tells_the_forward_call() -> None:
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
-        with pytest.raises(RuntimeError, match="nan"), flambeau.autograd.detect_anomaly():
+        with flambeau.autograd.detect_anomaly():
             x = flambeau.zeros(2, requires_grad=True)
             y = x / x  # the culprit
-            y.sum().backward()
+            with pytest.raises(RuntimeError, match="nan"):
+                y.sum().backward()
     texts = [str(warning.message) for warning in seen]
     assert any("the culprit" in text for text in texts), texts
     assert flambeau.autograd.saved.watch.count == 0

@@ -486,34 +486,34 @@ def view_of_view_made_without_grad(torch):
 
 @programs.add
 def one_of_several(torch):
-    a, b = inner(torch, 2, 2).unbind()
+    a, _ = inner(torch, 2, 2).unbind()
     a.add_(1)
 
 
 @programs.add
 def one_of_several_parts(torch):
-    a, b = inner(torch, 2, 2).split(1)
+    _, b = inner(torch, 2, 2).split(1)
     b.mul_(2)
 
 
 @programs.add
 def base_of_several(torch):
     x = inner(torch, 2, 2)
-    a, b = x.unbind()
+    a, _ = x.unbind()
     x.add_(1)
     return a * 2
 
 
 @programs.add
 def one_of_several_constants(torch):
-    a, b = torch.zeros(2, 2).unbind()
+    a, _ = torch.zeros(2, 2).unbind()
     a.add_(leaf(torch, 2))
 
 
 @programs.add
 def several_without_any_grad(torch):
     x = torch.zeros(2, 2)
-    a, b = x.unbind()
+    a, _ = x.unbind()
     a.add_(1)
     return x
 

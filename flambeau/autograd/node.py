@@ -23,19 +23,22 @@ number: Callable[[], int] = itertools.count(1).__next__
 
 
 class RemovableHandle:
-    """Removes one hook from the dictionary that it was registered in; also a context manager that does so."""
+    """What every ``register_*_hook`` returns: ``remove()`` takes the hook out again, and so does leaving the handle's
+    ``with`` block.
+
+    The caller stores the hook in ``hooks_dict`` under ``handle.id``; ``extra_dict`` is one more dictionary, or a list
+    of them, whose entry of the same id goes at the same time.  All are held weakly.
+    """
 
     next_id = 0
+    _counter = itertools.count()
 
-    def __init__(self, hooks_dict: dict[int, Any], *, extra_dict: Any = None) -> None:
-        self.hooks_dict_ref = weakref.ref(hooks_dict)
-        self.id = RemovableHandle.next_id
-        RemovableHandle.next_id += 1
-        if extra_dict is None:
-            extra_dict = ()
-        elif isinstance(extra_dict, dict):
-            extra_dict = (extra_dict,)
-        self.extra_dict_ref = tuple(weakref.ref(extra) for extra in extra_dict)
+    def __init__(self, hooks_dict: Any, *, extra_dict: Any = None) -> None:
+        self.id = next(RemovableHandle._counter)
+        RemovableHandle.next_id = self.id + 1
+        self.hooks_dict_ref: Any = weakref.ref(hooks_dict)
+        extras = () if extra_dict is None else extra_dict if isinstance(extra_dict, list) else (extra_dict,)
+        self.extra_dict_ref: tuple[Any, ...] = tuple(weakref.ref(extra) for extra in extras)
 
     def remove(self) -> None:
         """Forgets the hook; does nothing the second time."""
@@ -48,11 +51,14 @@ class RemovableHandle:
         return (self.hooks_dict_ref(), self.id, tuple(reference() for reference in self.extra_dict_ref))
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
+        # A dictionary that has died since comes back as an empty one that nobody holds.
         hooks, self.id, *rest = state
         self.hooks_dict_ref = weakref.ref(OrderedDict() if hooks is None else hooks)
         extras = rest[0] if rest else ()
         self.extra_dict_ref = tuple(weakref.ref(OrderedDict() if extra is None else extra) for extra in extras)
-        RemovableHandle.next_id = max(RemovableHandle.next_id, self.id + 1)
+        if self.id >= RemovableHandle.next_id:
+            RemovableHandle.next_id = self.id + 1
+            RemovableHandle._counter = itertools.count(self.id + 1)
 
     def __enter__(self) -> RemovableHandle:
         return self

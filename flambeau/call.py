@@ -24,7 +24,7 @@ from .device import device
 from .dtype import dtype, promote_types
 from .graph.plan import KernelError, Plan, make_plan
 from .graph.schedule import Output
-from .layout import Layout, contiguous_strides, of
+from .layout import Layout, Size, contiguous_strides, of
 from .operator import OPERAND, SCALAR, STATIC, TENSORS, Operator
 from .primitives import Recorder
 from .runtime import memory
@@ -303,6 +303,13 @@ def _tensors(args: Sequence[Any]) -> list[Tensor]:
     return found
 
 
+_ordinary_types: set[type] = {
+    Tensor, bool, int, float, complex, str, type(None), tuple, list, Size, dtype, device, slice, type(Ellipsis), np.ndarray, range,
+    *(np.dtype(c).type for c in "?bhilqBHILQefdFD"),
+}  # fmt: skip
+_ordinary = _ordinary_types.issuperset  # whether a call needs no look for ``__torch_function__``: one test for all of its arguments
+
+
 def torch_function_of(value: Any) -> Any:
     """The ``__torch_function__`` of a value that has its own, or None."""
     cls = type(value)
@@ -374,16 +381,14 @@ def _overridden(public: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any
 
 def dispatch(op: Operator, args: Sequence[Any], public: Any = None) -> Any:
     """Calls an operator: ``args`` are all its arguments, in order."""
-    if special or any(a.__class__ is not Tensor and isinstance(a, Tensor) or hasattr(a, "__torch_function__") and not isinstance(a, Tensor) for a in args) or op.lists:
+    if special or not _ordinary(map(type, args)) or op.lists and not all(_ordinary(map(type, args[i])) for i in op.lists if args[i]):
         result = _overridden(public or op.function, args, {})
         if result is not NotImplemented:
             return result
     if op.kind == "composite":
         return _composite(op, args)
     if op.kind == "view":
-        out = op.run_body(args)
-        tape.record_view(op, args, out)
-        return out
+        return _look(op, args)
     args = _plain(op, args)
     tensors = _tensors(args)
     wanted = grad_state.grad and op.differentiable and any(t._requires_grad for t in tensors)
@@ -411,6 +416,28 @@ def dispatch(op: Operator, args: Sequence[Any], public: Any = None) -> Any:
     if wanted and op.derivative is not None:
         tape.record(op, args, result)
     return result
+
+
+def _look(op: Operator, args: Sequence[Any]) -> Any:
+    """A call of a view, which is remembered: the same arguments give the same layout, as far from the source."""
+    source = args[0]
+    if not isinstance(source, Tensor):
+        raise TypeError(f"{op.name}(): argument '{op.params[0]}' (position 1) must be Tensor, not {type(source).__name__}")
+    out = op.run_body(args)
+    if isinstance(out, Tensor) and source._key is not None and out._layout.dtype is source._layout.dtype and not (
+        op.name in _ABSOLUTE or any(isinstance(a, Tensor) for a in args[1:])
+    ):
+        if len(op.hot) >= _LIMIT:
+            op.hot.clear()
+        try:
+            op.hot[(source._key, *args[1:])] = out._layout, out._offset - source._offset
+        except TypeError:  # an argument is a list
+            pass
+    tape.record_view(op, args, out)
+    return out
+
+
+_ABSOLUTE = frozenset({"as_strided"})  # views whose place is counted from the start of the storage
 
 
 def _plain(op: Operator, args: Sequence[Any]) -> Sequence[Any]:
@@ -526,7 +553,7 @@ def dispatch_inplace(op: Operator, args: Sequence[Any], public: Any = None) -> T
         _write_deferred(op, args, target)
     else:
         _settle(target)
-        args = [a.clone() if isinstance(a, Tensor) and i and _overlaps(target, a) else a for i, a in enumerate(args)]  # type: ignore[attr-defined]
+        args = [_apart(target, a) if i else a for i, a in enumerate(args)]
         key, tensors, numbers = _signature(op, args)
         k = ("in place", *key)
         plan = op.plans.get(k)
@@ -551,6 +578,15 @@ def _settle(target: Tensor) -> None:
     recorder = deferral()
     if recorder.arguments and recorder.reads(target._storage):
         recorder.flush()
+
+
+def _apart(target: Tensor, value: Any) -> Any:
+    """An argument, or a copy of it if writing to ``target`` could change it."""
+    if isinstance(value, Tensor):
+        return value.clone() if _overlaps(target, value) else value  # type: ignore[attr-defined]
+    if isinstance(value, (list, tuple)) and any(isinstance(t, Tensor) and _overlaps(target, t) for t in value):
+        return [_apart(target, t) for t in value]
+    return value
 
 
 def _overlaps(target: Tensor, other: Tensor) -> bool:
@@ -624,6 +660,23 @@ def {name}({signature}):
                 record(op, ({arguments}), t)
             return t
     {out}return dispatch(op, ({arguments}), {name})
+"""
+_LOOK = """
+def {name}({signature}):
+    if not special:
+        try:
+            layout, delta = hot[{first}._key, {rest}]
+        except (KeyError, TypeError, AttributeError):
+            pass
+        else:
+            t = new(Tensor)
+            t._layout = t._key = layout
+            t._storage = {first}._storage
+            t._offset = {first}._offset + delta
+            if grad_state.track_views:
+                record_view(op, ({arguments}), t)
+            return t
+    return dispatch(op, ({arguments}), {name})
 """
 _COLD = """
 def {name}({signature}):
@@ -715,7 +768,7 @@ def _public(op: Operator, name: str, out: bool, template: str, method: bool = Fa
     space: dict[str, Any] = {
         "op": op, "dispatch": dispatch, "dispatch_out": dispatch_out, "dispatch_inplace": dispatch_inplace, "special": special,
         "tracing": prim._stack, "allocate": memory.allocate, "Storage": Storage, "new": Tensor.__new__, "Tensor": Tensor,
-        "grad_state": grad_state, "record": tape.record, **defaults,
+        "grad_state": grad_state, "record": tape.record, "record_view": tape.record_view, "hot": op.hot, **defaults,
     }  # fmt: skip
     if template is _HOT:
         if op.kind == "kernel" and 1 <= count <= 3 and all(p.default is not inspect.Parameter.empty for p in rest) and not op.lists:
@@ -728,6 +781,9 @@ def _public(op: Operator, name: str, out: bool, template: str, method: bool = Fa
             fill["grads"] = " or ".join(f"{n}._requires_grad" for n in tensors) if op.differentiable else "False"
         else:
             template = _COLD
+    if op.kind == "view":
+        template = _LOOK
+        fill["first"], fill["rest"] = names[0], ", ".join(names[1:])
     exec(compile(template.format(**fill), f"<{op.name}>", "exec"), space)  # noqa: S102 - our own text, from our own signatures
     form: Callable[..., Any] = space["form"]
     form.__name__ = form.__qualname__ = name

@@ -446,6 +446,41 @@ class Group:
                 position.append(Opaque(self._checked(i, x.shape[d])))
         return self._at(x, tuple(position))
 
+    # -- what was collected ----------------------------------------------------------------------
+    def roots(self) -> list[Expr]:
+        """The expressions whose values are used."""
+        found: list[Expr] = []
+        for stage in self.stages:
+            for r in stage:
+                found.append(r.value)
+                if r.index is not None:
+                    found.append(r.index)
+        for w in self.row_writes + self.element_writes:
+            found += [w.value, *w.others]
+        for _, _, _, value, index, w in self.scan_writes:
+            found += [value, *w.others] + ([index] if index is not None else [])
+        for checks in self.checks:
+            found += [c.holds for c in checks]
+        return found
+
+    def buffers_read(self) -> set[int]:
+        """The buffers that the group loads from, or combines what is there with something (in a scatter)."""
+        read = {w.buffer for w in self.element_writes if w.kind != "store"}
+        stack, seen = self.roots(), set()
+        while stack:
+            e = stack.pop()
+            if id(e) not in seen:
+                seen.add(id(e))
+                if e.op == "access":
+                    read.add(e.attr[0])  # type: ignore[index]
+                stack.extend(e.args)
+        return read
+
+    def forget_writes(self, buffers: set[int]) -> None:
+        """Removes what is written to ``buffers``."""
+        self.row_writes = [w for w in self.row_writes if w.buffer not in buffers]
+        self.element_writes = [w for w in self.element_writes if w.buffer not in buffers]
+
 
 def _mapped(offset: int, terms: tuple[tuple[int, int], ...], index: Sequence[Index], group: Group | None = None) -> Index:
     """``offset + sum(coefficient * index[dim])``"""
@@ -533,27 +568,11 @@ class _Lowering:
         self.size_memo: dict[int, Expr] = {}
 
     # -- collecting ------------------------------------------------------------------------------
-    def _roots(self) -> list[Expr]:
-        g = self.g
-        roots: list[Expr] = []
-        for stage in g.stages:
-            for r in stage:
-                roots.append(r.value)
-                if r.index is not None:
-                    roots.append(r.index)
-        for w in g.row_writes + g.element_writes:
-            roots += [w.value, *w.others]
-        for _, _, _, value, index, w in g.scan_writes:
-            roots += [value, *w.others] + ([index] if index is not None else [])
-        for checks in g.checks:
-            roots += [c.holds for c in checks]
-        return roots
-
     def _used_forms(self) -> tuple[list[int], bool]:
         """Forms in use (loads, index values, stores), and whether anything heavy is computed."""
         used: dict[int, None] = {}
         heavy = False
-        stack, seen = self._roots(), set()
+        stack, seen = self.g.roots(), set()
         while stack:
             e = stack.pop()
             if id(e) in seen:
@@ -572,17 +591,8 @@ class _Lowering:
 
     def _number_buffers(self) -> None:
         """Buffers in the order the group was told, so that a plan of one kernel has a known signature."""
-        used: set[int] = set()
-        stack, seen = self._roots(), set()
-        while stack:
-            e = stack.pop()
-            if id(e) in seen:
-                continue
-            seen.add(id(e))
-            if e.op == "access":
-                used.add(e.attr[0])  # type: ignore[index]
-            stack.extend(e.args)
         g = self.g
+        used = g.buffers_read()
         used |= {w.buffer for w in g.row_writes + g.element_writes + [s[-1] for s in g.scan_writes]}
         self.buffers = sorted(used, key=g.rank)
 

@@ -101,13 +101,13 @@ class _Attempt:
         self.pieces: list[Node] = []
 
     def _squeeze(self, k: int, o: Output) -> None:
-        """A result that only lacks dimensions of size 1 of a reduction (``keepdim=False``) is computed in place: the
-        reduction goes to the memory of result ``k``."""
+        """A result that only lacks dimensions of size 1 of a computed value (``keepdim=False``) needs no copy: the value
+        is computed in the memory of result ``k``."""
         node = o.node
         if node.op != "move" or o.into is not None or len(self.results[id(node)]) > 1:
             return
         base = node.inputs[0]
-        if base.op not in ("reduce", "argreduce") or id(base) in self.results or id(base) in self.squeezed:
+        if base.op in _FREE or id(base) in self.results or id(base) in self.squeezed:
             return
         strides, dims = [], []
         for size, (offset, terms) in zip(base.shape, node.attrs[0]):  # type: ignore[arg-type]
@@ -115,6 +115,8 @@ class _Attempt:
                 return
             dims += [d for d, _ in terms]
             strides.append(o.strides[terms[0][0]] if terms else 0)
+        if o.strides == contiguous_strides(node.shape):
+            strides = list(contiguous_strides(base.shape))
         if dims == list(range(len(node.shape))) and math.prod(base.shape) == math.prod(node.shape):
             self.squeezed[id(base)] = (k, Place(-1, base.shape, tuple(strides), 0, 0))
 
@@ -158,6 +160,7 @@ class _Attempt:
                 self._store(node)
         self._outputs()
         self._share()
+        self._drop_unread()
         steps: list[KernelCall | ExternCall] = []
         for e in self.entries:
             if isinstance(e, Group):
@@ -207,7 +210,7 @@ class _Attempt:
             depth[id(n)] = d
         for o in self.outputs:
             roots.add(id(o.node))
-        return roots
+        return roots | self.squeezed.keys()
 
     def _base(self, node: Node) -> Node | None:
         """The value in memory of which ``node`` is a strided view, or None."""
@@ -299,6 +302,11 @@ class _Attempt:
 
     def _set_place(self, node: Node, place: Place) -> None:
         self.places[id(node)] = place
+        if id(node) in self.squeezed:
+            k, _ = self.squeezed[id(node)]
+            if self.buffers[place.buffer][:2] == ("output", k):
+                o = self.outputs[k]
+                self.places[id(o.node)] = Place(place.buffer, o.node.shape, o.strides, 0, place.group)
 
     def _target(self, node: Node, group: int) -> Place:
         """Fresh memory for a value: a result's own if it has just that, otherwise temporary."""
@@ -313,11 +321,8 @@ class _Attempt:
         if id(node) in self.squeezed:
             k, place = self.squeezed[id(node)]
             if not any(b.kind == "output" and b.slot == k for b in self.buffers):
-                result = self.outputs[k]
                 size = 1 + sum((n - 1) * s for n, s in zip(node.shape, place.strides)) if math.prod(node.shape) else 0
-                place = place._replace(buffer=self._new_buffer("output", k, node.type, size), group=group)
-                self.places[id(result.node)] = Place(place.buffer, result.node.shape, result.strides, 0, group)
-                return place
+                return place._replace(buffer=self._new_buffer("output", k, node.type, size), group=group)
         b = self._new_buffer("temp", 0, node.type, math.prod(node.shape))
         return Place(b, node.shape, contiguous_strides(node.shape), 0, group)
 
@@ -460,7 +465,7 @@ class _Attempt:
         for k, (shape, type_) in enumerate(results):  # type: ignore[arg-type,misc,var-annotated]
             if k in users:
                 place = self._target(users[k], number)
-                self.places[id(users[k])] = place
+                self._set_place(users[k], place)
             else:
                 place = Place(self._new_buffer("temp", 0, type_, math.prod(shape)), shape, contiguous_strides(shape), 0, number)
             outputs.append(place)
@@ -522,6 +527,20 @@ class _Attempt:
             # only the outermost: what it is computed from is then needed only once
             inner = {id(i) for n in self.order if id(n) in more for i in topological(n.inputs)}
             raise _Materialize(more - inner or more)
+
+    def _drop_unread(self) -> None:
+        """Forgets temporary results that no step reads, such as the maximum that only its own group needs."""
+        unread = {i for i, b in enumerate(self.buffers) if b.kind == "temp"}
+        for e in self.entries:
+            if isinstance(e, Group):
+                unread -= e.buffers_read()
+            else:
+                unread -= {p.buffer for p in (*e.inputs, *e.outputs)}
+        for e in self.entries:
+            if isinstance(e, Group):
+                e.forget_writes(unread)
+        for i in unread:
+            self.buffers[i] = self.buffers[i]._replace(kind="unused")
 
     def _cost(self, node: Node) -> int:
         """Operations to compute one element from memory."""

@@ -1,9 +1,9 @@
 """How a product is cut into blocks: pure arithmetic on sizes, never on the number of threads.
 
 A product has row panels (of A) and column panels (of B).  A chunk of work is a range of each.  One operand is
-the *inner* one: a chunk packs its block of it into the worker's scratch, sized for the second-level cache, and
-runs over it for every panel of the *outer* operand, which is packed beforehand for everyone (``shared``) or by
-the chunk itself, panel by panel.
+the *inner* one: a chunk runs over its block of it, which stays in the second-level cache, for every panel of its
+block of the *outer* operand.  An operand that several chunks use is packed beforehand for everyone (shared); otherwise the
+chunk packs what it needs into its worker's scratch.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from .micro import Blocking, Number
 
 __all__ = ["Cut", "cut", "cut_long"]
 
-SMALL = 4 << 20
-"""Operations under which a product is one chunk that packs everything itself (about 40 us)."""
-STAY = 2 << 20
-"""Operations under which the caller's thread does all the work."""
-CHUNKS = 64
-"""Chunks aimed at, so that up to about that many threads are busy."""
+STAY = 3 << 20
+"""Operations under which the caller's thread does all the work (about 30 us)."""
+GRAIN = 2 << 20
+"""Operations that a chunk should have."""
+CHUNKS = 96
+"""Chunks aimed at in large products, so that up to some tens of threads are evenly busy."""
+LONG = 16
+"""Chunks under which the inner dimension is split."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,9 @@ class Cut:
 
     inner_b: bool
     """Whether B is the inner operand."""
-    shared: bool
-    """Whether the outer operand is packed beforehand."""
+    outer_shared: bool
+    inner_shared: bool
+    """Whether these operands are packed beforehand."""
     inner_blocks: int
     outer_blocks: int
     inner_panels: int
@@ -77,40 +80,48 @@ def unit_block(units: int, num: Number, blk: Blocking) -> int:
 def cut(batch: int, m: int, n: int, units: int, num: Number, blk: Blocking, inner_b: bool | None = None) -> Cut:
     """Chooses the blocks of ``batch`` contractions of m rows by n columns over ``units``.
 
-    ``inner_b`` says which operand is the inner one; by default it is the larger.
+    ``inner_b`` says which operand is the inner one, and that it is costly to pack, so that no two chunks should use
+    the same part of it; by default it is the larger one.
     """
     caches = cpu.cache_sizes()
+    costly = inner_b is not None
+    inner_b = m < n if inner_b is None else inner_b
     rows, cols = _ceil(m, blk.rows), _ceil(n, blk.columns)
+    inner, outer = (cols, rows) if inner_b else (rows, cols)
+    inner_width, outer_width = (blk.columns, blk.rows) if inner_b else (blk.rows, blk.columns)
     work = 2 * m * n * max(units, 1) * num.depth
     batch = max(batch, 1)
     kc = unit_block(units, num, blk)
-    if inner_b is None:
-        inner_b = m < n
-    inner, outer = (cols, rows) if inner_b else (rows, cols)
+    parallel = work * batch > STAY
     inner_bytes = (blk.columns if inner_b else blk.pitch) * kc * num.unit_bytes
     inner_room = max(1, caches.l2 // 4 // inner_bytes)
-    parallel = work * batch > STAY
-    if work <= SMALL:
-        inner_blocks = _ceil(inner, inner_room)
-        return Cut(inner_b, False, inner_blocks, 1, inner, outer, 1, max(units, 1), kc, 1, batch, parallel)
-    # inner blocks no larger than the cache and small enough to make chunks for many threads
-    width = blk.columns if inner_b else blk.rows
-    per_block = min(inner_room, max(1, inner // CHUNKS, (128 if inner_b else 56) // width))
-    inner_blocks = _ceil(inner, per_block)
-    tiles_room = max(1, caches.l2 // 4 // (per_block * blk.rows * blk.columns * num.acc_bytes))
-    wanted = max(1, CHUNKS // (inner_blocks * batch))
-    outer_room = outer if units <= kc else tiles_room
-    outer_width = blk.rows if inner_b else blk.columns
-    outer_blocks = max(_ceil(outer, outer_room), min(wanted, outer * outer_width // 256), 1)
+
+    # how many chunks a matrix is worth, and how many are needed
+    wanted = max(1, min(_ceil(CHUNKS, batch), work // GRAIN))
+    # chunks are about square; a costly inner operand is not divided among chunks of different outer blocks
+    side = max(1, round((m * n / wanted) ** 0.5))
+    per_inner = min(inner_room, max(1, side // inner_width))
+    if costly:
+        per_inner = min(inner_room, max(1, _ceil(inner, wanted), 128 // inner_width))
+    inner_blocks = _ceil(inner, per_inner) if wanted > 1 else _ceil(inner, inner_room)
+    outer_blocks = 1
+    if not costly:
+        outer_blocks = max(1, min(wanted // inner_blocks, outer * outer_width // 64))
+    if units > kc:  # tiles wait for the next block of units
+        tile = blk.rows * blk.columns * num.acc_bytes
+        outer_blocks = max(outer_blocks, _ceil(outer, max(1, caches.l2 // 2 // (per_inner * tile))))
+
     splits = 1
-    if inner_blocks * outer_blocks * batch < 16 and units >= 4 * kc:
-        splits = min(16 // (inner_blocks * outer_blocks * batch) + 1, units // (2 * kc))
-    span = _ceil(_ceil(units, splits), kc) * kc
-    splits = _ceil(units, span)
-    shared = inner_blocks > 1 or splits > 1
+    chunks = inner_blocks * outer_blocks * batch
+    if chunks < LONG and units >= 4 * kc:
+        splits = min(2 * LONG // chunks, units // (2 * kc))
+    span = _ceil(_ceil(max(units, 1), splits), kc) * kc
+    splits = _ceil(max(units, 1), span)
+    # many matrices: each chunk packs for itself, so that all matrices run together
+    alone = batch == 1 or (batch < LONG and wanted > 1) or splits > 1
     return Cut(
-        inner_b, shared, inner_blocks, outer_blocks, inner, outer, splits, span, kc,
-        batch if shared else 1, 1 if shared else batch, parallel,
+        inner_b, alone and inner_blocks > 1, alone and outer_blocks > 1 and not costly, inner_blocks, outer_blocks,
+        inner, outer, splits, span, kc, batch if alone else 1, 1 if alone else batch, parallel,
     )  # fmt: skip
 
 
@@ -130,11 +141,11 @@ def cut_long(batch: int, m: int, n: int, units: int, num: Number, blk: Blocking)
     tiles_room = max(1, caches.l2 // 4 // (_ceil(inner, inner_blocks) * blk.rows * blk.columns * num.acc_bytes))
     outer_blocks = 1 if units <= kc else _ceil(outer, tiles_room)
     splits = 1
-    if work > SMALL:
-        splits = max(1, min(CHUNKS // (2 * inner_blocks * outer_blocks * batch), units // kc, work // SMALL))
+    if work > 2 * GRAIN:
+        splits = max(1, min(2 * LONG // (inner_blocks * outer_blocks * batch), units // kc, work // (2 * GRAIN)))
     span = _ceil(_ceil(max(units, 1), splits), kc) * kc
     splits = _ceil(max(units, 1), span)
     return Cut(
-        True, False, inner_blocks, outer_blocks, inner, outer, splits, span, kc,
+        True, False, False, inner_blocks, outer_blocks, inner, outer, splits, span, kc,
         batch if splits > 1 else 1, 1 if splits > 1 else batch, parallel,
     )  # fmt: skip

@@ -26,9 +26,9 @@ LINE = 64
 COMMON = (
     "chunks", "pool", "problems", "length", "m", "n", "units",
     "batch1", "batch2", "a_0", "a_1", "a_2", "b_0", "b_1", "b_2", "c_0", "c_1", "c_2",
-    "inner_b", "shared", "inner_blocks", "outer_blocks", "inner_panels", "outer_panels",
+    "inner_b", "outer_shared", "inner_shared", "inner_blocks", "outer_blocks", "inner_panels", "outer_panels",
     "splits", "span", "kc", "sequential", "pack_chunks", "reduce_chunks",
-    "partial_at", "worker_at", "worker_bytes", "tiles_at", "outer_at", "tile_step", "micro",
+    "inner_at", "partial_at", "worker_at", "worker_bytes", "tiles_at", "outer_at", "tile_step", "micro",
 )  # fmt: skip
 """Words of every problem; "problems" and "length" (words of a problem) count in the first one only."""
 
@@ -58,31 +58,34 @@ def common_values(
     return {
         "chunks": plan.chunks * some, "pool": pool if plan.parallel else 0, "m": m, "n": n, "units": units,
         "batch1": full[1], "batch2": full[2],
-        "inner_b": int(plan.inner_b), "shared": int(plan.shared),
+        "inner_b": int(plan.inner_b),
+        "outer_shared": int(plan.outer_shared), "inner_shared": int(plan.inner_shared),
         "inner_blocks": plan.inner_blocks, "outer_blocks": plan.outer_blocks,
         "inner_panels": plan.inner_panels, "outer_panels": plan.outer_panels,
         "splits": plan.splits, "span": plan.span, "kc": plan.kc, "sequential": plan.sequential * some,
-        "pack_chunks": plan.outer_panels * -(-units // plan.kc) * plan.shared,
+        "pack_chunks": -(-units // plan.kc)
+        * (plan.outer_panels * plan.outer_shared + plan.inner_panels * plan.inner_shared),
         "reduce_chunks": plan.outer_panels if plan.splits > 1 else 0,
         "micro": micro_kernel(num, isa), **scratch_layout(plan, units, num, blk),
     }  # fmt: skip
 
 
 def scratch_layout(plan: Cut, units: int, num: Number, blk: Blocking) -> dict[str, int]:
-    """Where things lie in scratch memory: the shared operand, partial sums, then a part for every worker with
-    the inner block, a panel of the outer operand, and tiles."""
+    """Where things lie in scratch memory: the shared operands (outer, inner), partial sums, then a part for every
+    worker with its inner block, a panel of the outer operand, and tiles."""
     tile = blk.rows * blk.columns * num.acc_bytes
     inner_width, outer_width = (blk.columns, blk.pitch) if plan.inner_b else (blk.pitch, blk.columns)
-    shared = _round(plan.outer_panels * max(units, 1) * outer_width * num.unit_bytes) if plan.shared else 0
+    inner_at = _round(plan.outer_panels * units * outer_width * num.unit_bytes) * plan.outer_shared
+    partial_at = inner_at + _round(plan.inner_panels * units * inner_width * num.unit_bytes) * plan.inner_shared
     partial = plan.splits * plan.outer_panels * plan.inner_panels * tile if plan.splits > 1 else 0
-    outer_at = _round(plan.inner_most * plan.kc * inner_width * num.unit_bytes)
-    tiles_at = outer_at + (0 if plan.shared else _round(plan.kc * outer_width * num.unit_bytes))
+    outer_at = _round(plan.inner_most * plan.kc * inner_width * num.unit_bytes) * (not plan.inner_shared)
+    tiles_at = outer_at + _round(plan.kc * outer_width * num.unit_bytes) * (not plan.outer_shared)
     many = plan.span > plan.kc and plan.splits == 1
     tiles = plan.inner_most * plan.outer_most if many else 1
-    worker_at = _round(shared + partial)
+    worker_at = _round(partial_at + partial)
     return {
-        "partial_at": shared, "worker_at": worker_at, "worker_bytes": _round(tiles_at + tiles * tile),
-        "outer_at": outer_at, "tiles_at": tiles_at, "tile_step": tile if many else 0,
+        "inner_at": inner_at, "partial_at": partial_at,
+        "worker_at": worker_at, "worker_bytes": _round(tiles_at + tiles * tile), "outer_at": outer_at, "tiles_at": tiles_at, "tile_step": tile if many else 0,
     }  # fmt: skip
 
 
@@ -216,20 +219,27 @@ class Contraction:
 
     # -- bodies ----------------------------------------------------------------------------------------
     def _write_pack(self, b: Flow, block: Val, chunk: Val, worker: Val) -> None:
-        """Packs one block of units of one panel of the shared operand."""
+        """Packs one block of units of one panel of a shared operand: of the outer one, then of the inner one."""
         f = Frame(b, block, self)
-        f.preload("m", "n", "units", "inner_b", "kc", "outer_panels", *self._BATCH, *self.pack_words)
+        f.preload(*COMMON, *self.pack_words)
         batch = f.slot(self.batch_slot, "i64")
         inner_b = b.icmp("ne", f.inner_b, 0)
-        panel, at = b.imod(chunk, f.outer_panels), b.imul(b.idiv(chunk, f.outer_panels), f.kc)
+        blocks = b.idiv(b.iadd(f.units, b.isub(f.kc, 1)), f.kc)
+        number, at = b.idiv(chunk, blocks), b.imul(b.imod(chunk, blocks), f.kc)
         units = b.imin(b.isub(f.units, at), f.kc)
-        offset = self._panel_bytes(b, inner_b, False, b.iadd(b.imul(panel, f.units), at))
-        to = b.bytes_at(f.slot(self.scratch_slot), offset)
+        outer_count = b.imul(f.outer_panels, f.outer_shared)
+        scratch = f.slot(self.scratch_slot)
 
-        def pack(is_b: bool) -> None:
+        def pack(is_b: bool, of_inner: bool) -> None:
+            panel = b.isub(number, outer_count) if of_inner else number
+            offset = self._panel_bytes(b, inner_b, of_inner, b.iadd(b.imul(panel, f.units), at))
+            to = b.bytes_at(scratch, b.iadd(f.inner_at, offset) if of_inner else offset)
             self.pack(b, f, is_b, to, self.matrix(b, f, "b" if is_b else "a", batch), panel, at, units)
 
-        b.either(inner_b, lambda: pack(False), lambda: pack(True))
+        def operand(of_inner: bool) -> None:
+            b.either(inner_b, lambda: pack(of_inner, of_inner), lambda: pack(not of_inner, of_inner))
+
+        b.either(b.icmp("slt", number, outer_count), lambda: operand(False), lambda: operand(True))
         b.ret()
 
     def _write_body(self, b: Flow, block: Val, chunk: Val, worker: Val) -> None:
@@ -248,7 +258,7 @@ class Contraction:
         mine = b.bytes_at(scratch, b.iadd(f.worker_at, b.imul(worker, f.worker_bytes)))
         outer_own = b.bytes_at(mine, f.outer_at)
         inner_b = b.icmp("ne", f.inner_b, 0)
-        shared = b.icmp("ne", f.shared, 0)
+        outer_shared, inner_shared = b.icmp("ne", f.outer_shared, 0), b.icmp("ne", f.inner_shared, 0)
         split_up = b.icmp("sgt", f.splits, 1)
         all_tiles = b.imul(f.outer_panels, f.inner_panels)
         partial = b.bytes_at(scratch, b.iadd(f.partial_at, b.imul(b.imul(split, all_tiles), self.tile_bytes)))
@@ -268,19 +278,23 @@ class Contraction:
         with b.loop(k0, k_end, f.kc) as at:
             units = b.imin(b.isub(k1, at.index), f.kc)
             inner_bytes = self._panel_bytes(b, inner_b, True, units)
+            shared_bytes = self._panel_bytes(b, inner_b, True, f.units)
+            shared_first = b.iadd(b.imul(y0, shared_bytes), self._panel_bytes(b, inner_b, True, at.index))
+            inner_step = b.select(inner_shared, shared_bytes, inner_bytes)
+            inner_first = b.select(inner_shared, b.bytes_at(scratch, b.iadd(f.inner_at, shared_first)), mine)
             fresh = b.cast("zext", b.icmp("eq", at.index, k0), "i64")
             last = b.icmp("sge", b.iadd(at.index, f.kc), k1)
             done = b.op("and", last, b.op("xor", split_up, b.const("i1", 1)))
 
-            with b.loop(y0, y1) as y:
+            with b.loop(y0, b.select(inner_shared, y0, y1)) as y:
                 pack(True, b.bytes_at(mine, b.imul(b.isub(y.index, y0), inner_bytes)), y.index, at.index, units)
             with b.loop(x0, x1) as x:
                 offset = self._panel_bytes(b, inner_b, False, b.iadd(b.imul(x.index, f.units), at.index))
-                with b.when(b.op("xor", shared, b.const("i1", 1))):
+                with b.when(b.op("xor", outer_shared, b.const("i1", 1))):
                     pack(False, outer_own, x.index, at.index, units)
-                outer = b.select(shared, b.bytes_at(scratch, offset), outer_own)
+                outer = b.select(outer_shared, b.bytes_at(scratch, offset), outer_own)
                 with b.loop(y0, y1) as y:
-                    inner = b.bytes_at(mine, b.imul(b.isub(y.index, y0), inner_bytes))
+                    inner = b.bytes_at(inner_first, b.imul(b.isub(y.index, y0), inner_step))
                     own = b.iadd(b.imul(b.isub(x.index, x0), count_y), b.isub(y.index, y0))
                     whole = b.iadd(b.imul(x.index, f.inner_panels), y.index)
                     tile = b.select(

@@ -21,10 +21,11 @@ from typing import Any
 
 import numpy as np
 
+from . import settings
 from .device import device
 from .dtype import uint8
 from .template import mersenne as layout
-from .template.random import kernel
+from .template.random import kernel, load
 from .tensor import Tensor, address, contiguous, numpy_view
 
 __all__ = [
@@ -197,7 +198,7 @@ class Generator:
 
     def draw(self, name: str, codes: tuple[str, ...], *arguments: Any) -> Any:
         """Calls a kernel of ``template/random.py`` on the state and returns its result."""
-        call = kernel(name, *codes)
+        call = load(name, codes, settings.isa)
         with self._lock:
             return call(self._seeded() if self._pending is not None else self._address, *arguments)
 
@@ -222,15 +223,11 @@ default_generator.seed()
 # -- fills -----------------------------------------------------------------------------------------
 
 
-def _of(generator: Generator | None) -> Generator:
-    return default_generator if generator is None else generator
-
-
 def fill_uniform(
     generator: Generator | None, address: int, numel: int, code: str, low: float = 0.0, high: float = 1.0
 ) -> None:
     """Uniform numbers in [low, high) of a floating-point type."""
-    _of(generator).draw("uniform", (code,), address, numel, low, high)
+    (generator or default_generator).draw("uniform", (code,), address, numel, low, high)
 
 
 def fill_normal(
@@ -242,38 +239,38 @@ def fill_normal(
     From 16 elements on they are made in blocks, if the tensor that is filled is contiguous: ``blocks``.
     """
     name = "normal_blocks" if blocks and numel >= 16 else "normal"
-    _of(generator).draw(name, (code,), address, numel, mean, std)
+    (generator or default_generator).draw(name, (code,), address, numel, mean, std)
 
 
 def fill_log_normal(
     generator: Generator | None, address: int, numel: int, code: str, mean: float = 1.0, std: float = 2.0
 ) -> None:
     """The exponential of normal numbers."""
-    _of(generator).draw("log_normal", (code,), address, numel, mean, std)
+    (generator or default_generator).draw("log_normal", (code,), address, numel, mean, std)
 
 
 def fill_exponential(generator: Generator | None, address: int, numel: int, code: str, rate: float = 1.0) -> None:
     """Exponential numbers of mean 1 / ``rate``."""
-    _of(generator).draw("exponential", (code,), address, numel, -1.0 / rate, 0.0)
+    (generator or default_generator).draw("exponential", (code,), address, numel, -1.0 / rate, 0.0)
 
 
 def fill_geometric(generator: Generator | None, address: int, numel: int, code: str, p: float) -> None:
     """Trials up to the first success, each with the probability ``p`` (0 < p < 1), in any type."""
-    _of(generator).draw("geometric", (code,), address, numel, math.log1p(-p), 0.0)
+    (generator or default_generator).draw("geometric", (code,), address, numel, math.log1p(-p), 0.0)
 
 
 def fill_cauchy(
     generator: Generator | None, address: int, numel: int, code: str, median: float = 0.0, sigma: float = 1.0
 ) -> None:
     """Cauchy numbers."""
-    _of(generator).draw("cauchy", (code,), address, numel, median, sigma)
+    (generator or default_generator).draw("cauchy", (code,), address, numel, median, sigma)
 
 
 def fill_bernoulli(
     generator: Generator | None, address: int, numel: int, code: str, p: float = 0.5, value: float = 1.0
 ) -> None:
     """``value`` with the probability ``p``, else 0, in any type."""
-    _of(generator).draw("bernoulli", (code,), address, numel, math.ceil(p * 2.0**53), value)
+    (generator or default_generator).draw("bernoulli", (code,), address, numel, math.ceil(p * 2.0**53), value)
 
 
 def fill_bernoulli_each(
@@ -283,7 +280,7 @@ def fill_bernoulli_each(
 
     Returns False, with nothing drawn, if one of them is not from 0 to 1.
     """
-    return not _of(generator).draw("bernoulli_each", (code, chance_code), address, chances, numel)
+    return not (generator or default_generator).draw("bernoulli_each", (code, chance_code), address, chances, numel)
 
 
 def fill_integers(generator: Generator | None, address: int, numel: int, code: str, low: int, high: int) -> None:
@@ -293,7 +290,9 @@ def fill_integers(generator: Generator | None, address: int, numel: int, code: s
     """
     size = high - low
     name = "integers64" if size >= 2**28 else "integers32"
-    _of(generator).draw(name, (code,), address, numel, _signed(size), 0 if size == 2**64 else _signed(low))
+    (generator or default_generator).draw(
+        name, (code,), address, numel, _signed(size), 0 if size == 2**64 else _signed(low)
+    )
 
 
 # The numbers of ``random_()``: as many as the type represents exactly from 0 on, and the words they are made from.
@@ -310,7 +309,7 @@ def fill_random(generator: Generator | None, address: int, numel: int, code: str
     Raises KeyError for types that PyTorch has no such numbers of (wide unsigned integers, float8).
     """
     size, name = _FULL_RANGE[code]
-    _of(generator).draw(name, (code,), address, numel, _signed(size), 0)
+    (generator or default_generator).draw(name, (code,), address, numel, _signed(size), 0)
 
 
 def _signed(value: int) -> int:
@@ -321,7 +320,7 @@ def _signed(value: int) -> int:
 
 def fill_permutation(generator: Generator | None, address: int, numel: int, code: str) -> None:
     """0 to ``numel`` - 1 in random order, in any type that holds them."""
-    _of(generator).draw("permutation", (code,), address, numel)
+    (generator or default_generator).draw("permutation", (code,), address, numel)
 
 
 def fill_poisson(generator: Generator | None, address: int, numel: int, code: str, rates: int) -> bool:
@@ -329,23 +328,23 @@ def fill_poisson(generator: Generator | None, address: int, numel: int, code: st
 
     Returns False, with nothing drawn, if one of them is negative or NaN.
     """
-    return not _of(generator).draw("poisson", (code,), address, rates, numel)
+    return not (generator or default_generator).draw("poisson", (code,), address, rates, numel)
 
 
 def fill_binomial(generator: Generator | None, address: int, numel: int, code: str, numbers: int, chances: int) -> None:
     """Successes among ``numbers`` trials with the probabilities ``chances`` (addresses; "f32" or "f64")."""
-    _of(generator).draw("binomial", (code,), address, numbers, chances, numel)
+    (generator or default_generator).draw("binomial", (code,), address, numbers, chances, numel)
 
 
 def fill_gamma(generator: Generator | None, address: int, numel: int, code: str, shapes: int) -> None:
     """Gamma numbers of scale 1 with the shapes at ``shapes`` (address; "f32" or "f64")."""
-    _of(generator).draw("gamma", (code,), address, shapes, numel)
+    (generator or default_generator).draw("gamma", (code,), address, shapes, numel)
 
 
 def fill_dirichlet(generator: Generator | None, address: int, rows: int, columns: int, code: str, shapes: int) -> None:
     """Rows of Dirichlet numbers with the concentrations at ``shapes`` (address; "f32" or "f64")."""
     room = (ctypes.c_double * max(1, columns))()
-    _of(generator).draw("dirichlet", (code,), address, shapes, ctypes.addressof(room), rows, columns)
+    (generator or default_generator).draw("dirichlet", (code,), address, shapes, ctypes.addressof(room), rows, columns)
 
 
 def fill_multinomial(
@@ -357,7 +356,7 @@ def fill_multinomial(
     """
     room = (ctypes.c_double * max(1, columns))()
     arguments = (address, weights, ctypes.addressof(room), rows, columns, samples)
-    result: int = _of(generator).draw("multinomial", (code,), *arguments)
+    result: int = (generator or default_generator).draw("multinomial", (code,), *arguments)
     return result
 
 
@@ -368,7 +367,7 @@ def fill_rrelu(
 
     The slopes, 1 for the others, go to ``noise`` (address).
     """
-    _of(generator).draw("rrelu", (code,), address, values, noise, numel, low, high)
+    (generator or default_generator).draw("rrelu", (code,), address, values, noise, numel, low, high)
 
 
 def gamma_gradient(address: int, numel: int, code: str, shapes: int, samples: int) -> None:

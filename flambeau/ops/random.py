@@ -17,16 +17,19 @@ import numpy as np
 
 from .. import device as devices
 from .. import generator as draw
+from .. import primitives as prim
 from ..autograd import tape
 from ..autograd.mode import no_grad
 from ..autograd.mode import state as grad_state
-from ..call import _TITLES
+from ..call import _TITLES, special
 from ..deferral import deferral
 from ..dtype import dtype as dtype_
-from ..dtype import int64
+from ..dtype import get_default_dtype, int64
 from ..generator import Generator
+from ..layout import Layout, dense
 from ..operator import Operand, Operator, operator
 from ..tensor import Tensor, address, contiguous, view, zero
+from ..tensor import empty as allocate
 from .common import shape_of
 from .convert import memory_format, preserve_format
 from .create import empty, empty_like
@@ -35,7 +38,6 @@ __all__ = ["normal", "rand", "rand_like", "randint", "randint_like", "randn", "r
 
 _FLOATS = ("f16", "bf16", "f32", "f64")
 _INTEGERS = ("u8", "i8", "i16", "i32", "i64")
-_WIDE = ("u16", "u32", "u64")
 _DIGITS = {"f16": 11, "bf16": 8, "f32": 24, "f64": 53}  # integers up to 2**digits are exact
 _LIMITS = {"f16": 65504.0, "bf16": 3.3895313892515355e38, "f32": 3.4028234663852886e38, "f64": 1.7976931348623157e308}
 _C_NAMES = {
@@ -44,6 +46,13 @@ _C_NAMES = {
     "bf16": "c10::BFloat16", "f32": "float", "f64": "double", "c64": "c10::complex<float>",
     "c128": "c10::complex<double>",
 }  # fmt: skip
+# type -> the lowest and the highest number, and the highest up to which all integers are there
+_RANGES: dict[str, tuple[float, float, int]] = {
+    **{code: (-limit, limit, 2 ** _DIGITS[code]) for code, limit in _LIMITS.items()},
+    **{f"i{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1, 2 ** (bits - 1) - 1) for bits in (8, 16, 32, 64)},
+    **{f"u{bits}": (0, 2**bits - 1, 2**bits - 1) for bits in (8, 16, 32, 64)},
+    "b1": (0, 1, 1),
+}
 _Fill = Callable[[int, int], object]  # address, number of elements
 
 
@@ -60,6 +69,8 @@ def need(what: str, type_: dtype_, codes: tuple[str, ...] = _FLOATS) -> None:
 
 def number(name: str, argument: str, value: Any) -> float:
     """A parameter as a Python float: a number or a tensor of one element.  Raises TypeError otherwise."""
+    if value.__class__ is float:
+        return value
     if isinstance(value, Tensor) and value._layout.numel == 1:
         value = value.item()  # type: ignore[attr-defined]
     if not isinstance(value, (int, float, np.number)):
@@ -92,6 +103,12 @@ def _memory_order(strides: tuple[int, ...]) -> list[int]:
 def fill_in_order(target: Tensor, fill: _Fill) -> None:
     """Runs a fill over the elements of ``target``, in the order of its memory."""
     layout = target._layout
+    recorder = deferral()
+    if recorder.arguments and recorder.reads(target._storage):
+        recorder.flush()
+    if layout.contiguous and layout.numel and layout.device is devices.cpu:
+        fill(address(target), layout.numel)
+        return
     if layout.overlapping and layout.numel > 1:
         raise RuntimeError(
             "unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
@@ -99,9 +116,6 @@ def fill_in_order(target: Tensor, fill: _Fill) -> None:
         )
     if layout.device is devices.meta or not layout.numel:
         return
-    recorder = deferral()
-    if recorder.arguments and recorder.reads(target._storage):
-        recorder.flush()
     if layout.dense:
         fill(address(target), layout.numel)
         return
@@ -140,8 +154,22 @@ def _inplace(body: Callable[..., None]) -> Operator:
             tape.after_inplace(node, self)
         return self
 
-    op = operator(kind="eager", function=False, out=False, differentiable=False)(run)
-    return _random(op)
+    op = _random(operator(kind="eager", function=False, out=False, differentiable=False)(run))
+    general = getattr(Tensor, op.name)
+
+    @functools.wraps(general)
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if kwargs:
+            check_generator(op.name, kwargs.get("generator"))
+        plain = self._key is not None and not self._requires_grad and not special and not prim.tracing()
+        if not plain or (args and isinstance(args[0], Tensor)) or "p" in kwargs:
+            return general(self, *args, **kwargs)
+        body(self, *args, **kwargs)
+        self._storage.version += 1
+        return self
+
+    setattr(Tensor, op.name, method)
+    return op
 
 
 @_inplace
@@ -151,22 +179,33 @@ def uniform_(self: Tensor, from_: Any = 0.0, to: Any = 1.0, *, generator: Genera
     Raises NotImplementedError for other than floating-point (and complex) types, RuntimeError for bounds that are not
     finite or in the wrong order.
     """
-    type_ = self.dtype.to_real()
+    _uniform(self, number("uniform_", "from", from_), number("uniform_", "to", to), generator)
+
+
+def _uniform(target: Tensor, low: float, high: float, generator: Generator | None) -> None:
+    type_ = target.dtype
+    parts = 1
+    if type_.is_complex:
+        parts, type_ = 2, type_.to_real()
+    code = type_.code
     need("check_uniform_bounds", type_)
-    low, high = number("uniform_", "from", from_), number("uniform_", "to", to)
-    limit = _LIMITS[type_.code]
+    limit = _LIMITS[code]
+    if not (-limit <= low <= high <= limit and high - low <= limit):
+        raise _bad_range(type_, low, high)
+    fill_in_order(target, lambda p, n: draw.fill_uniform(generator, p, n * parts, code, low, high))
+
+
+def _bad_range(type_: dtype_, low: float, high: float) -> RuntimeError:
+    """What is wrong with the bounds of uniform numbers."""
     for name, value in (("from", low), ("to", high)):
-        if not -limit <= value <= limit:
-            raise RuntimeError(f"{name} is out of bounds for {_C_NAMES[type_.code]}: uniform_ got {name}={value:g}")
+        if not abs(value) <= _LIMITS[type_.code]:
+            return RuntimeError(f"{name} is out of bounds for {_C_NAMES[type_.code]}: uniform_ got {name}={value:g}")
     if low > high:
-        raise RuntimeError(f"uniform_ expects to return a [from, to) range, but found from={low:g} > to={high:g}")
-    if high - low > limit:
-        raise RuntimeError(
-            f"uniform_ expects to-from <= std::numeric_limits<{title(type_)}>::max(), but found to={high:g} and "
-            f"from={low:g} which result in to-from to exceed the limit"
-        )
-    parts = 2 if self.dtype.is_complex else 1
-    fill_in_order(self, lambda p, n: draw.fill_uniform(generator, p, n * parts, type_.code, low, high))
+        return RuntimeError(f"uniform_ expects to return a [from, to) range, but found from={low:g} > to={high:g}")
+    return RuntimeError(
+        f"uniform_ expects to-from <= std::numeric_limits<{title(type_)}>::max(), but found to={high:g} and "
+        f"from={low:g} which result in to-from to exceed the limit"
+    )
 
 
 def _normal(target: Tensor, mean: float, std: float, generator: Generator | None) -> None:
@@ -259,7 +298,8 @@ def bernoulli_(self: Tensor, p: Operand = 0.5, *, generator: Generator | None = 
                 f"({self.ndim}) must be greater or equal to the number of dimensions of p ({p.ndim})"
             )
         with no_grad():
-            chances = p.expand(self.shape).permute(_memory_order(self._layout.strides)).contiguous()  # type: ignore[attr-defined]
+            spread = p.expand(self.shape)  # type: ignore[attr-defined]
+            chances = spread.permute(_memory_order(self._layout.strides)).contiguous()
 
         def each(at: int, n: int) -> None:
             if not draw.fill_bernoulli_each(generator, at, n, code, address(chances), p.dtype.code):
@@ -308,15 +348,13 @@ def _integers(target: Tensor, low: int, high: int | None, generator: Generator |
     """Integers from ``low`` up to and without ``high`` (None: as far as the type goes)."""
     type_ = target.dtype
     code = type_.code
-    if type_.is_complex:
-        raise RuntimeError(f"check_random_bounds handles only integral, floating-point and boolean types, not {type_}")
-    need("random_update_from_to", type_, (*_FLOATS, *_INTEGERS, *_WIDE, "b1"))
-    if type_.kind == "f":
-        least, most, last = -_LIMITS[code], _LIMITS[code], 2 ** _DIGITS[code]
-    else:
-        bits = 1 if code == "b1" else 8 * type_.itemsize
-        least, most = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if type_.is_signed else (0, 2**bits - 1)
-        last = int(most)
+    if code not in _RANGES:
+        if type_.is_complex:
+            raise RuntimeError(
+                f"check_random_bounds handles only integral, floating-point and boolean types, not {type_}"
+            )
+        need("random_update_from_to", type_, ())
+    least, most, last = _RANGES[code]
     if high is not None:
         if low >= high:
             raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
@@ -370,13 +408,31 @@ def _made(
     pin_memory: bool,
 ) -> Tensor:
     """The tensor that a factory fills: ``out``, or a fresh one."""
-    check_generator(name, generator)
+    if generator is not None:
+        check_generator(name, generator)
     if pin_memory:
         raise RuntimeError(f"{name}: pin_memory=True requires an accelerator; there is no pinned memory on this system")
+    if out is None and device is None and (dtype is None or dtype.__class__ is dtype_):
+        size = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
+        found = _layout(name, dtype or get_default_dtype(), devices.of(None), *size)
+        if found is not None:
+            return allocate(found)
     return empty(shape_of(shape, name), out=out, dtype=dtype, device=device)
 
 
-def _finished(t: Tensor, requires_grad: bool) -> Tensor:
+@functools.lru_cache(maxsize=2048, typed=True)
+def _layout(name: str, type_: dtype_, place: devices.device, *size: Any) -> Layout | None:
+    """The layout of a fresh tensor; None for a size that has to be refused."""
+    shape = shape_of((size,), name)
+    return None if min(shape, default=0) < 0 else dense(type_, shape, place)
+
+
+def _filled(t: Tensor, requires_grad: bool, fill: Callable[..., None], *arguments: Any) -> Tensor:
+    """Fills a fresh tensor, or one given as ``out``, which may be on the tape."""
+    if t._requires_grad:
+        raise RuntimeError("functions with out=... arguments don't support automatic differentiation")
+    fill(t, *arguments)
+    t._storage.version += 1
     return t.requires_grad_(True) if requires_grad else t  # type: ignore[attr-defined]
 
 
@@ -386,7 +442,7 @@ def rand(
 ) -> Tensor:  # fmt: skip
     """Uniform numbers in [0, 1) in this shape; raises NotImplementedError for integer types."""
     t = _made("rand", size, out, dtype, device, generator, pin_memory)
-    return _finished(t.uniform_(0.0, 1.0, generator=generator), requires_grad)  # type: ignore[attr-defined]
+    return _filled(t, requires_grad, _uniform, 0.0, 1.0, generator)
 
 
 def randn(
@@ -395,7 +451,7 @@ def randn(
 ) -> Tensor:  # fmt: skip
     """Normal numbers of mean 0 and standard deviation 1 in this shape; raises NotImplementedError for integer types."""
     t = _made("randn", size, out, dtype, device, generator, pin_memory)
-    return _finished(t.normal_(0.0, 1.0, generator=generator), requires_grad)  # type: ignore[attr-defined]
+    return _filled(t, requires_grad, _normal, 0.0, 1.0, generator)
 
 
 def _bounds(name: str, low: Any, high: Any, size: Any) -> tuple[int, int, Any]:
@@ -419,7 +475,7 @@ def randint(
     if dtype is None and out is None:
         dtype = int64
     t = _made("randint", (shape,), out, dtype, device, generator, pin_memory)
-    return _finished(t.random_(first, end, generator=generator), requires_grad)  # type: ignore[attr-defined]
+    return _filled(t, requires_grad, _integers, first, end, generator)
 
 
 def rand_like(
@@ -429,7 +485,7 @@ def rand_like(
 ) -> Tensor:  # fmt: skip
     """Uniform numbers in [0, 1) in the shape (and by default of the type) of ``input``."""
     t = empty_like(input, dtype=dtype, device=device, memory_format=memory_format)
-    return _finished(t.uniform_(0.0, 1.0, generator=generator), requires_grad)  # type: ignore[attr-defined]
+    return _filled(t, requires_grad, _uniform, 0.0, 1.0, generator)
 
 
 def randn_like(
@@ -439,7 +495,7 @@ def randn_like(
 ) -> Tensor:  # fmt: skip
     """Normal numbers of mean 0 and standard deviation 1 in the shape (and by default of the type) of ``input``."""
     t = empty_like(input, dtype=dtype, device=device, memory_format=memory_format)
-    return _finished(t.normal_(0.0, 1.0, generator=generator), requires_grad)  # type: ignore[attr-defined]
+    return _filled(t, requires_grad, _normal, 0.0, 1.0, generator)
 
 
 def randint_like(
@@ -451,7 +507,7 @@ def randint_like(
     """Integers from ``low`` (0 if not given) up to and without ``high`` in the shape (and type) of ``input``."""
     first, end, _ = _bounds("randint_like", low, high, ())
     t = empty_like(input, dtype=dtype, device=device, memory_format=memory_format)
-    return _finished(t.random_(first, end, generator=generator), requires_grad)  # type: ignore[attr-defined]
+    return _filled(t, requires_grad, _integers, first, end, generator)
 
 
 def randperm(
@@ -468,9 +524,8 @@ def randperm(
         raise RuntimeError(f"randperm: value cannot be converted to type {dtype.name} without overflow: n={n}")
     t = _made("randperm", ((n,),), out, dtype, device, generator, pin_memory)
     need("randperm", dtype, _FLOATS + _INTEGERS)
-    fill_in_order(t, lambda p, count: draw.fill_permutation(generator, p, count, dtype.code))
-    t._storage.version += 1
-    return _finished(t, requires_grad)
+    code = dtype.code
+    return _filled(t, requires_grad, fill_in_order, lambda p, count: draw.fill_permutation(generator, p, count, code))
 
 
 # -- given distributions -----------------------------------------------------------------------------
@@ -523,7 +578,8 @@ def normal(
             f"normal(): argument 'size' must be tuple of ints where mean and std are numbers, not {type(size).__name__}"
         )
     t = _made("normal", (size,), out, dtype, device, generator, pin_memory)
-    return _finished(t.normal_(mean, std, generator=generator), requires_grad)  # type: ignore[attr-defined]
+    centre, width = number("normal", "mean", mean), number("normal", "std", std)
+    return _filled(t, requires_grad, _normal, centre, width, generator)
 
 
 @operator(kind="eager")

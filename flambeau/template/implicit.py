@@ -13,7 +13,7 @@ from __future__ import annotations
 from ..target.builder import Module, Val
 from ..target.isa import ISA
 from .flow import Flow, function
-from .mersenne import F64, I64, PTR, get, libm, put
+from .mersenne import F64, I64, PTR, export, get, libm, put
 from .samplers import Maths, until
 
 __all__ = ["dirichlet_gradient", "gamma_gradient"]
@@ -174,10 +174,9 @@ def gamma_gradient(module: Module, isa: ISA, code: str) -> None:
             big = m.is_("oge", a, _BIG)
             [value] = b.choose(big, lambda a=a, x=x: cube(a, x), lambda a=a, x=x: expanded(a, x))  # type: ignore[misc]
             put(b, value, "f64", code, out, loop.index)
-        b.ret()
 
     args = [(PTR, "out"), (PTR, "shapes"), (PTR, "samples"), (I64, "count")]
-    function(module, isa, "gamma_gradient", args, write, linkage="external")
+    export(module, isa, "gamma_gradient", args, write)
 
 
 def dirichlet_gradient(module: Module, isa: ISA, code: str) -> None:
@@ -238,7 +237,6 @@ def dirichlet_gradient(module: Module, isa: ISA, code: str) -> None:
             near = m.is_("olt", x, m.div(m.add(a, 1), m.add(total, 2)))
             [value] = b.choose(near, lower, upper)
             put(b, value, "f64", code, out, loop.index)
-        b.ret()
 
     args = [(PTR, "out"), (PTR, "samples"), (PTR, "shapes"), (PTR, "totals"), (I64, "count")]
-    function(module, isa, "dirichlet_gradient", args, write, linkage="external")
+    export(module, isa, "dirichlet_gradient", args, write)

@@ -7,7 +7,7 @@ kernel takes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ..target.builder import Module, Val, lanes_of, vec_type
 from ..target.isa import ISA
@@ -40,6 +40,17 @@ STATE = (PTR, "state")
 OUT = (PTR, "out")
 COUNT = (I64, "count")
 PI = 3.141592653589793
+
+
+def export(
+    module: Module, isa: ISA, name: str, args: Sequence[tuple[str, str]], write: Callable[..., Val | None]
+) -> None:
+    """Defines a kernel that Python calls: ``write`` returns its result (i64), or None for 0."""
+
+    def whole(b: Flow, *arguments: Val) -> None:
+        b.ret(write(b, *arguments) or b.i64(0))
+
+    function(module, isa, name, args, whole, result=I64, linkage="external")
 
 
 # -- the engine ------------------------------------------------------------------------------------

@@ -23,12 +23,12 @@ Logarithms and so on in double precision are those of the C library, as they are
 
 from __future__ import annotations
 
-import ctypes
 import functools
 from collections.abc import Callable, Sequence
 
 from .. import settings
 from ..runtime import engine
+from ..runtime.native import make_caller
 from ..target.builder import Module, Val, lanes_of, vec_type
 from ..target.emit import new_module
 from ..target.isa import ISA
@@ -55,6 +55,7 @@ from .mersenne import (
     STATE,
     bits53,
     each_element,
+    export,
     get,
     libm,
     next32,
@@ -98,10 +99,9 @@ def _uniform(module: Module, isa: ISA, code: str) -> None:
 
         lanes = isa.lanes(I64) if double else isa.lanes(I32)
         each_element(b, isa, state, count, 2 if double else 1, lanes, apply)
-        b.ret()
 
     args = [STATE, OUT, COUNT, (F64, "low"), (F64, "high")]
-    function(module, isa, "uniform", args, write, linkage="external")
+    export(module, isa, "uniform", args, write)
 
 
 def _bernoulli(module: Module, isa: ISA, code: str) -> None:
@@ -115,10 +115,9 @@ def _bernoulli(module: Module, isa: ISA, code: str) -> None:
             put(b, b.select(below, yes, b.const(yes.type, 0)), code, code, out, index)
 
         each_element(b, isa, state, count, 2, isa.lanes(I64), apply)
-        b.ret()
 
     args = [STATE, OUT, COUNT, (I64, "threshold"), (F64, "value")]
-    function(module, isa, "bernoulli", args, write, linkage="external")
+    export(module, isa, "bernoulli", args, write)
 
 
 def _bernoulli_each(module: Module, isa: ISA, code: str, chance: str) -> None:
@@ -126,7 +125,7 @@ def _bernoulli_each(module: Module, isa: ISA, code: str, chance: str) -> None:
     double = chance == "f64"
     source = "f64" if double else "f32"
 
-    def write(b: Flow, state: Val, out: Val, chances: Val, count: Val) -> None:
+    def write(b: Flow, state: Val, out: Val, chances: Val, count: Val) -> Val:
         bad = b.alloca(I64, align=8)
         b.store(b.i64(0), bad, 8)
         with b.loop(0, count) as loop:
@@ -143,10 +142,10 @@ def _bernoulli_each(module: Module, isa: ISA, code: str, chance: str) -> None:
 
             lanes = isa.lanes(I64) if double else isa.lanes(I32)
             each_element(b, isa, state, count, 2 if double else 1, lanes, apply)
-        b.ret(b.load(I64, bad, 8))
+        return b.load(I64, bad, 8)
 
     args = [STATE, OUT, (PTR, "chances"), COUNT]
-    function(module, isa, "bernoulli_each", args, write, result=I64, linkage="external")
+    export(module, isa, "bernoulli_each", args, write)
 
 
 def _integers32(module: Module, isa: ISA, code: str) -> None:
@@ -173,10 +172,9 @@ def _integers32(module: Module, isa: ISA, code: str) -> None:
             put(b, value, "i64", code, out, index)
 
         each_element(b, isa, state, count, 1, isa.lanes(I64), apply)
-        b.ret()
 
     args = [STATE, OUT, COUNT, (I64, "size"), (I64, "base")]
-    function(module, isa, "integers32", args, write, linkage="external")
+    export(module, isa, "integers32", args, write)
 
 
 def _integers64(module: Module, isa: ISA, code: str) -> None:
@@ -198,10 +196,9 @@ def _integers64(module: Module, isa: ISA, code: str) -> None:
             lambda: fill(lambda b, number: b.op("and", number, less)),
             lambda: fill(lambda b, number: b.op("urem", number, size)),
         )
-        b.ret()
 
     args = [STATE, OUT, COUNT, (I64, "size"), (I64, "base")]
-    function(module, isa, "integers64", args, write, linkage="external")
+    export(module, isa, "integers64", args, write)
 
 
 def _from_uniform(
@@ -214,10 +211,9 @@ def _from_uniform(
             put_saturated(b, formula(b, unit_double(b, draws), x, y), code, out, index)
 
         each_element(b, isa, state, count, 2, 1, apply)
-        b.ret()
 
     args = [STATE, OUT, COUNT, (F64, "x"), (F64, "y")]
-    function(module, isa, name, args, write, linkage="external")
+    export(module, isa, name, args, write)
 
 
 def _exponential(b: Flow, unit: Val, scale: Val, _: Val) -> Val:
@@ -243,10 +239,9 @@ def _normal_each(module: Module, isa: ISA, name: str, code: str, exponential: bo
         with b.loop(0, count) as loop:
             value = b.fma(next_normal(b, isa, state), std, mean)
             put(b, libm(b, "exp", value) if exponential else value, "f64", code, out, loop.index)
-        b.ret()
 
     args = [STATE, OUT, COUNT, (F64, "mean"), (F64, "std")]
-    function(module, isa, name, args, write, linkage="external")
+    export(module, isa, name, args, write)
 
 
 _LOG = (
@@ -376,10 +371,9 @@ def _normal_blocks(module: Module, isa: ISA, code: str) -> None:
         else:
             mean, std = (b.cast("fptrunc", v, F32) for v in (mean, std))
             _normal_narrow(b, isa, state, out, count, code, mean, std)
-        b.ret()
 
     args = [STATE, OUT, COUNT, (F64, "mean"), (F64, "std")]
-    function(module, isa, "normal_blocks", args, write, linkage="external")
+    export(module, isa, "normal_blocks", args, write)
 
 
 def _normal_in_place(
@@ -457,9 +451,8 @@ def _permutation(module: Module, isa: ISA, code: str) -> None:
             put(b, loop.index, "i64", code, out, loop.index)
         limit = (2**32 - 1) // 20  # beyond it a word's remainder would be noticeably uneven
         b.either(b.icmp("slt", count, limit), lambda: shuffle(short), lambda: shuffle(long))
-        b.ret()
 
-    function(module, isa, "permutation", [STATE, OUT, COUNT], write, linkage="external")
+    export(module, isa, "permutation", [STATE, OUT, COUNT], write)
 
 
 def _seed(module: Module, isa: ISA) -> None:
@@ -476,9 +469,8 @@ def _seed(module: Module, isa: ISA) -> None:
             loop.next = [word]
         for offset, value in ((POSITION, LENGTH), (STARTED, 0), (NORMAL, 0), (NORMAL_VALID, 0), (SINGLE, 0)):
             b.store(b.i64(value), b.bytes_at(state, offset), 8)
-        b.ret()
 
-    function(module, isa, "seed", [STATE, (I64, "seed")], write, linkage="external")
+    export(module, isa, "seed", [STATE, (I64, "seed")], write)
 
 
 def _output(module: Module, isa: ISA) -> None:
@@ -489,9 +481,8 @@ def _output(module: Module, isa: ISA) -> None:
         with b.loop(0, LENGTH, lanes) as loop:
             word = b.load(t, b.at(I32, state, loop.index))
             b.store(temper(b, word), b.at(I32, b.bytes_at(state, OUTPUT), loop.index))
-        b.ret()
 
-    function(module, isa, "output", [STATE], write, linkage="external")
+    export(module, isa, "output", [STATE], write)
 
 
 def _words(module: Module, isa: ISA) -> None:
@@ -502,56 +493,51 @@ def _words(module: Module, isa: ISA) -> None:
             b.store(draws[0], b.at(I32, out, index))
 
         each_element(b, isa, state, count, 1, isa.lanes(I32), apply)
-        b.ret()
 
-    function(module, isa, "words", [STATE, OUT, COUNT], write, linkage="external")
+    export(module, isa, "words", [STATE, OUT, COUNT], write)
 
 
 # -- loading ---------------------------------------------------------------------------------------
 
-Writer = Callable[..., None]
-_POINTER, _INTEGER, _REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
-_FILL = (_POINTER, _POINTER, _INTEGER)
-
-# name -> what writes it, the types of its arguments
-KERNELS: dict[str, tuple[Writer, tuple[type, ...]]] = {
-    "seed": (_seed, (_POINTER, _INTEGER)),
-    "output": (_output, (_POINTER,)),
-    "words": (_words, _FILL),
-    "uniform": (_uniform, (*_FILL, _REAL, _REAL)),
-    "bernoulli": (_bernoulli, (*_FILL, _INTEGER, _REAL)),
-    "bernoulli_each": (_bernoulli_each, (_POINTER, _POINTER, _POINTER, _INTEGER)),
-    "integers32": (_integers32, (*_FILL, _INTEGER, _INTEGER)),
-    "integers64": (_integers64, (*_FILL, _INTEGER, _INTEGER)),
-    "normal": (lambda m, i, c: _normal_each(m, i, "normal", c, False), (*_FILL, _REAL, _REAL)),
-    "log_normal": (lambda m, i, c: _normal_each(m, i, "log_normal", c, True), (*_FILL, _REAL, _REAL)),
-    "normal_blocks": (_normal_blocks, (*_FILL, _REAL, _REAL)),
-    "exponential": (lambda m, i, c: _from_uniform(m, i, "exponential", c, _exponential), (*_FILL, _REAL, _REAL)),
-    "geometric": (lambda m, i, c: _from_uniform(m, i, "geometric", c, _geometric), (*_FILL, _REAL, _REAL)),
-    "cauchy": (lambda m, i, c: _from_uniform(m, i, "cauchy", c, _cauchy), (*_FILL, _REAL, _REAL)),
-    "permutation": (_permutation, _FILL),
-    "poisson": (poisson, (_POINTER, _POINTER, _POINTER, _INTEGER)),
-    "binomial": (binomial, (_POINTER, _POINTER, _POINTER, _POINTER, _INTEGER)),
-    "gamma": (gamma, (_POINTER, _POINTER, _POINTER, _INTEGER)),
-    "dirichlet": (dirichlet, (_POINTER, _POINTER, _POINTER, _POINTER, _INTEGER, _INTEGER)),
-    "gamma_gradient": (gamma_gradient, (_POINTER, _POINTER, _POINTER, _INTEGER)),
-    "dirichlet_gradient": (dirichlet_gradient, (_POINTER, _POINTER, _POINTER, _POINTER, _INTEGER)),
-    "multinomial": (multinomial, (_POINTER, _POINTER, _POINTER, _POINTER, _INTEGER, _INTEGER, _INTEGER)),
-    "rrelu": (rrelu, (_POINTER, _POINTER, _POINTER, _POINTER, _INTEGER, _REAL, _REAL)),
+# name -> what writes it, the letters of its arguments (``runtime/native.py``)
+KERNELS: dict[str, tuple[Callable[..., None], str]] = {
+    "seed": (_seed, "pi"),
+    "output": (_output, "p"),
+    "words": (_words, "ppi"),
+    "uniform": (_uniform, "ppidd"),
+    "bernoulli": (_bernoulli, "ppiid"),
+    "bernoulli_each": (_bernoulli_each, "pppi"),
+    "integers32": (_integers32, "ppiii"),
+    "integers64": (_integers64, "ppiii"),
+    "normal": (lambda m, i, c: _normal_each(m, i, "normal", c, False), "ppidd"),
+    "log_normal": (lambda m, i, c: _normal_each(m, i, "log_normal", c, True), "ppidd"),
+    "normal_blocks": (_normal_blocks, "ppidd"),
+    "exponential": (lambda m, i, c: _from_uniform(m, i, "exponential", c, _exponential), "ppidd"),
+    "geometric": (lambda m, i, c: _from_uniform(m, i, "geometric", c, _geometric), "ppidd"),
+    "cauchy": (lambda m, i, c: _from_uniform(m, i, "cauchy", c, _cauchy), "ppidd"),
+    "permutation": (_permutation, "ppi"),
+    "poisson": (poisson, "pppi"),
+    "binomial": (binomial, "ppppi"),
+    "gamma": (gamma, "pppi"),
+    "dirichlet": (dirichlet, "ppppii"),
+    "gamma_gradient": (gamma_gradient, "pppi"),
+    "dirichlet_gradient": (dirichlet_gradient, "ppppi"),
+    "multinomial": (multinomial, "ppppiii"),
+    "rrelu": (rrelu, "ppppidd"),
 }
-_REPORTING = ("bernoulli_each", "poisson", "multinomial")  # kernels with a result: 0, or what is wrong with an argument
 
 
 def kernel(name: str, *codes: str) -> Callable[..., int]:
     """The kernel ``name`` for element types ``codes`` ("f32" ...), callable with addresses and numbers.
 
-    Raises ``KeyError`` for an unknown name.
+    It returns 0, or a number that says what is wrong with its arguments.  Raises ``KeyError`` for an unknown name.
     """
-    return _kernel(name, codes, settings.isa)
+    return load(name, codes, settings.isa)
 
 
 @functools.cache
-def _kernel(name: str, codes: tuple[str, ...], isa_name: str) -> Callable[..., int]:
+def load(name: str, codes: tuple[str, ...], isa_name: str) -> Callable[..., int]:
+    """``kernel`` for the instruction set called ``isa_name``."""
     isa = ISA.named(isa_name)
     write, arguments = KERNELS[name]
 
@@ -562,4 +548,4 @@ def _kernel(name: str, codes: tuple[str, ...], isa_name: str) -> Callable[..., i
 
     label = "_".join(("random", name, *codes))
     address = engine.load(label, label, make, isa).address(name)
-    return ctypes.CFUNCTYPE(_INTEGER if name in _REPORTING else None, *arguments)(address)
+    return make_caller(address, arguments, release_gil=True)

@@ -22,7 +22,7 @@ from ..target.builder import Module, Val, float_const
 from ..target.isa import ISA
 from ..target.scalar import cast
 from .flow import Flow, function
-from .mersenne import COUNT, F32, F64, I64, OUT, PTR, STATE, get, libm, next_normal, next_uniform, put
+from .mersenne import COUNT, F32, F64, I64, OUT, PTR, STATE, export, get, libm, next_normal, next_uniform, put
 
 __all__ = ["Maths", "binomial", "dirichlet", "gamma", "multinomial", "poisson", "rrelu", "until"]
 
@@ -170,7 +170,7 @@ def _poisson_big(b: Flow, isa: ISA, state: Val, rate: Val, accepted: Val, number
 def poisson(module: Module, isa: ISA, code: str) -> None:
     """``poisson(state, out, rates, count)``: 1, and nothing drawn, if a rate is negative or NaN."""
 
-    def write(b: Flow, state: Val, out: Val, rates: Val, count: Val) -> None:
+    def write(b: Flow, state: Val, out: Val, rates: Val, count: Val) -> Val:
         m = Maths(b)
         first, second = (b.alloca(F64, align=8) for _ in range(2))
         bad = _any_outside(b, count, lambda i: m.is_("oge", get(b, code, "f64", rates, i), 0))
@@ -188,10 +188,10 @@ def poisson(module: Module, isa: ISA, code: str) -> None:
 
             [value] = b.choose(m.is_("oge", rate, 10), big, small)
             put(b, value, "f64", code, out, loop.index)
-        b.ret(bad)
+        return bad
 
     args = [STATE, OUT, (PTR, "rates"), COUNT]
-    function(module, isa, "poisson", args, write, result=I64, linkage="external")
+    export(module, isa, "poisson", args, write)
 
 
 # -- binomial --------------------------------------------------------------------------------------
@@ -318,10 +318,9 @@ def binomial(module: Module, isa: ISA, code: str) -> None:
 
             [value] = b.choose(b.op("or", b.op("or", impossible, certain), unknown), constant, draw)
             put(b, value, "f64", code, out, loop.index)
-        b.ret()
 
     args = [STATE, OUT, (PTR, "numbers"), (PTR, "chances"), COUNT]
-    function(module, isa, "binomial", args, write, linkage="external")
+    export(module, isa, "binomial", args, write)
 
 
 # -- gamma -----------------------------------------------------------------------------------------
@@ -391,9 +390,8 @@ def gamma(module: Module, isa: ISA, code: str) -> None:
         with b.loop(0, count) as loop:
             value = _gamma(b, isa, state, get(b, code, "f64", shapes, loop.index), code)
             put(b, _at_least(b, value, _TINY[code]), "f64", code, out, loop.index)
-        b.ret()
 
-    function(module, isa, "gamma", [STATE, OUT, (PTR, "shapes"), COUNT], write, linkage="external")
+    export(module, isa, "gamma", [STATE, OUT, (PTR, "shapes"), COUNT], write)
 
 
 def dirichlet(module: Module, isa: ISA, code: str) -> None:
@@ -417,10 +415,9 @@ def dirichlet(module: Module, isa: ISA, code: str) -> None:
                 below = b.const(F64, _BELOW_ONE[code])
                 share = b.select(b.cmp("ogt", share, below), below, share)
                 put(b, share, "f64", code, out, b.iadd(first, loop.index))
-        b.ret()
 
     args = [STATE, OUT, (PTR, "shapes"), (PTR, "scratch"), (I64, "rows"), (I64, "columns")]
-    function(module, isa, "dirichlet", args, write, linkage="external")
+    export(module, isa, "dirichlet", args, write)
 
 
 # -- multinomial and the randomised leaky ReLU -----------------------------------------------------
@@ -435,7 +432,7 @@ def multinomial(module: Module, isa: ISA, code: str) -> None:
     double = code == "f64"
     elem, source = (F64, "f64") if double else (F32, "f32")
 
-    def write(b: Flow, state: Val, out: Val, weights: Val, scratch: Val, rows: Val, columns: Val, samples: Val) -> None:
+    def write(b: Flow, state: Val, out: Val, weights: Val, scratch: Val, rows: Val, columns: Val, samples: Val) -> Val:
         result = b.alloca(I64, align=8)
         slots = b.alloca(I64, align=8), b.alloca(I64, align=8)
         b.store(b.i64(0), result, 8)
@@ -467,10 +464,10 @@ def multinomial(module: Module, isa: ISA, code: str) -> None:
                 unit = next_uniform(b, isa, state)
                 found = _bisect(b, unit, elem, scratch, columns, slots)
                 b.store(found, b.at(I64, out, b.iadd(b.imul(row.index, samples), loop.index)), 8)
-        b.ret(b.load(I64, result, 8))
+        return b.load(I64, result, 8)
 
     args = [STATE, OUT, (PTR, "weights"), (PTR, "scratch"), (I64, "rows"), (I64, "columns"), (I64, "samples")]
-    function(module, isa, "multinomial", args, write, result=I64, linkage="external")
+    export(module, isa, "multinomial", args, write)
 
 
 def _bisect(b: Flow, unit: Val, elem: str, sums: Val, columns: Val, slots: tuple[Val, Val]) -> Val:
@@ -511,7 +508,6 @@ def rrelu(module: Module, isa: ISA, code: str) -> None:
             [factor] = b.choose(b.cmp("ole", value, b.const(value.type, 0)), slope, one.copy)
             put(b, factor, source, code, noise, loop.index)
             put(b, b.fmul(value, factor), source, code, out, loop.index)
-        b.ret()
 
     args = [STATE, OUT, (PTR, "values"), (PTR, "noise"), COUNT, (F64, "low"), (F64, "high")]
-    function(module, isa, "rrelu", args, write, linkage="external")
+    export(module, isa, "rrelu", args, write)

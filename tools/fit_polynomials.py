@@ -16,6 +16,7 @@ import struct
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import mpmath as mp
@@ -112,9 +113,29 @@ def of_square(function: Function) -> Function:
     return lambda z: function(mp.sqrt(z))
 
 
+def odd(function: Function, high: float, terms: int, digits: int, name: str) -> Fit:
+    """An odd function as ``x + x^3 P(x^2)`` on [0, high], of least relative error."""
+    low = 1e-9 if digits == 24 else 1e-14
+    return Fit(
+        of_square(lambda x: (function(x) - x) / x**3), low, high**2, terms, digits,
+        lambda z: z * mp.sqrt(z) / function(mp.sqrt(z)), f"({name} x - x) / x^3 in x^2",
+    )  # fmt: skip
+
+
+def relative(function: Function, low: float, high: float, terms: int, comment: str) -> Fit:
+    """A double polynomial for ``function`` itself, of least relative error."""
+    return Fit(function, low, high, terms, 53, lambda x: 1 / function(x), comment)
+
+
+def exp2(x: mp.mpf) -> mp.mpf:
+    return mp.mpf(2) ** x
+
+
 LN2 = mp.log(2)
 HALF_LN2 = float(LN2 / 2) * 1.0005
 QUARTER_PI = float(mp.pi / 4) * 1.001
+LOG2_C1 = 2 / LN2
+LOG2_C3 = LOG2_C1 / 3
 TWO_OVER_SQRT_PI_F32 = round_to(2 / mp.sqrt(mp.pi), 24)
 TWO_OVER_SQRT_PI_F64 = round_to(2 / mp.sqrt(mp.pi), 53)
 
@@ -128,29 +149,59 @@ def erf_weight(a: mp.mpf) -> mp.mpf:
     return a * mp.erfc(a) / mp.erf(a)
 
 
+def scaled_erfc(t: mp.mpf) -> mp.mpf:
+    a = 4 * (1 + t) / (1 - t)
+    return (1 + 2 * a) * mp.exp(a * a) * mp.erfc(a)
+
+
+ERFC_HIGH_LOW = (10.4 - 4) / (10.4 + 4)
+ERFC_HIGH = (27.5 - 4) / (27.5 + 4)
+
+
+@cache
+def erfinv_ratio(w: mp.mpf) -> mp.mpf:
+    """``erfinv(x) / x`` where ``w = -log(1 - x^2)``."""
+    complement = -mp.expm1(mp.log1p(-mp.exp(-w)) / 2)
+    if w < 0.5:
+        return mp.erfinv(1 - complement) / (1 - complement)
+    root = mp.findroot(lambda y: mp.log(mp.erfc(y)) - mp.log(complement), mp.sqrt(w) * mp.mpf("0.82"))
+    return root / (1 - complement)
+
+
+def stirling(w: mp.mpf) -> mp.mpf:
+    x = 1 / mp.sqrt(w)
+    main = (x - mp.mpf(1) / 2) * (mp.log(x) - 1) + (mp.log(2 * mp.pi) - 1) / 2
+    return (mp.loggamma(x) - main) * x
+
+
+DIGAMMA_ROOT = mp.findroot(mp.digamma, 1.4616)
+
+
+@cache
+def digamma_ratio(u: mp.mpf) -> mp.mpf:
+    x = mp.mpf(3) / 2 + u
+    return mp.digamma(x) / (x - DIGAMMA_ROOT)
+
+
+@cache
+def digamma_tail(w: mp.mpf) -> mp.mpf:
+    x = 1 / mp.sqrt(w)
+    return (mp.log(x) - 1 / (2 * x) - mp.digamma(x)) / w
+
+
 FITS: dict[str, Fit] = {
+    # -- exponentials
     "EXP_F32": Fit(tail(mp.exp, (1, 1), 2), -HALF_LN2, HALF_LN2, 5, 24, lambda x: x, "(e^r - 1 - r) / r^2"),
     "EXP_F64": Fit(tail(mp.exp, (1, 1), 2), -HALF_LN2, HALF_LN2, 10, 53, lambda x: x, "(e^r - 1 - r) / r^2"),
-    "EXP2_F32": Fit(tail(lambda x: mp.mpf(2) ** x, (1,), 1), -0.501, 0.501, 6, 24, lambda x: x, "(2^r - 1) / r"),
-    "EXP2_F64": Fit(tail(lambda x: mp.mpf(2) ** x, (1,), 1), -0.501, 0.501, 11, 53, lambda x: x, "(2^r - 1) / r"),
-    "TANH_F32": Fit(
-        of_square(lambda x: (mp.tanh(x) - x) / x**3),
-        1e-9,
-        0.551**2,
-        5,
-        24,
-        lambda z: z * mp.sqrt(z) / mp.tanh(mp.sqrt(z)),
-        "(tanh x - x) / x^3 in x^2",
-    ),
-    "TANH_F64": Fit(
-        of_square(lambda x: (mp.tanh(x) - x) / x**3),
-        1e-14,
-        0.551**2,
-        11,
-        53,
-        lambda z: z * mp.sqrt(z) / mp.tanh(mp.sqrt(z)),
-        "(tanh x - x) / x^3 in x^2",
-    ),
+    "EXP2_F32": Fit(tail(exp2, (1,), 1), -0.501, 0.501, 6, 24, lambda x: x, "(2^r - 1) / r"),
+    "EXP2_F64": Fit(tail(exp2, (1,), 1), -0.501, 0.501, 11, 53, lambda x: x, "(2^r - 1) / r"),
+    "EXP2_LOW": Fit(exp2, -0.501, 0.501, 7, 53, comment="2^r, for float results"),
+    "TANH_F32": odd(mp.tanh, 0.551, 5, 24, "tanh"),
+    "TANH_F64": odd(mp.tanh, 0.551, 11, 53, "tanh"),
+    "SINH_F32": odd(mp.sinh, 1.001, 4, 24, "sinh"),
+    "SINH_F64": odd(mp.sinh, 1.001, 7, 53, "sinh"),
+    "INVERSE_CBRT": relative(lambda v: 1 / mp.cbrt(v), 0.333, 2.667, 5, "v^(-1/3), to start an iteration"),
+    # -- logarithms
     "LOG_F32": Fit(
         tail(mp.log1p, (0, 1), 2),
         -0.3335,
@@ -170,24 +221,26 @@ FITS: dict[str, Fit] = {
         lambda z: z,
         "(2 atanh(s) - 2 s) / s^3 in s^2",
     ),
-    "SIN_F32": Fit(
-        of_square(lambda r: (mp.sin(r) - r) / r**3),
-        1e-9,
-        QUARTER_PI**2,
-        3,
-        24,
-        lambda z: z * mp.sqrt(z) / mp.sin(mp.sqrt(z)),
-        "(sin r - r) / r^3 in r^2, |r| <= pi/4",
-    ),
-    "SIN_F64": Fit(
-        of_square(lambda r: (mp.sin(r) - r) / r**3),
-        1e-14,
-        QUARTER_PI**2,
-        6,
+    "LOG2_LOW": Fit(
+        of_square(lambda s: LOG2_C1 * mp.atanh(s) / s),
+        1e-8,
+        0.0402,
+        5,
         53,
-        lambda z: z * mp.sqrt(z) / mp.sin(mp.sqrt(z)),
-        "(sin r - r) / r^3 in r^2, |r| <= pi/4",
+        comment="log2((1+s) / (1-s)) / s in s^2, for float results",
     ),
+    "LOG2_TAIL": Fit(
+        of_square(lambda s: (LOG2_C1 * mp.atanh(s) - LOG2_C1 * s - LOG2_C3 * s**3) / s**5),
+        1e-8,
+        0.0402,
+        8,
+        53,
+        lambda z: z * z,
+        "the terms of log2((1+s) / (1-s)) from s^5 on, over s^5, in s^2",
+    ),
+    # -- trigonometry
+    "SIN_F32": odd(mp.sin, QUARTER_PI, 3, 24, "sin"),
+    "SIN_F64": odd(mp.sin, QUARTER_PI, 6, 53, "sin"),
     "COS_F32": Fit(
         of_square(lambda r: (mp.cos(r) - 1 + r * r / 2) / r**4),
         1e-9,
@@ -206,6 +259,11 @@ FITS: dict[str, Fit] = {
         lambda z: z * z,
         "(cos r - 1 + r^2/2) / r^4 in r^2",
     ),
+    "ATAN_F32": odd(mp.atan, 1.0, 9, 24, "atan"),
+    "ATAN_F64": odd(mp.atan, 1.0, 20, 53, "atan"),
+    "ASIN_F32": odd(mp.asin, 0.5005, 5, 24, "asin"),
+    "ASIN_F64": odd(mp.asin, 0.5005, 13, 53, "asin"),
+    # -- error functions
     "ERF_F32": Fit(
         lambda a: neg_log_erfc(a) / a - mp.mpf(TWO_OVER_SQRT_PI_F32),
         1e-6,
@@ -224,6 +282,41 @@ FITS: dict[str, Fit] = {
         erf_weight,
         "-log(erfc a) / a less 2/sqrt(pi) as a double",
     ),
+    "ERFC_LOW": relative(scaled_erfc, -1.0, ERFC_HIGH_LOW, 12, "(1 + 2a) exp(a^2) erfc(a) in (a-4) / (a+4), for float"),
+    "ERF_NEAR": relative(of_square(lambda x: mp.erf(x) / x), 1e-14, 0.2505, 11, "erf(x) / x in x^2"),
+    "ERFC_F64": Fit(
+        lambda t: scaled_erfc(t) - 1.25,
+        -0.78,
+        ERFC_HIGH,
+        22,
+        53,
+        lambda t: 1 / scaled_erfc(t),
+        "(1 + 2a) exp(a^2) erfc(a) - 5/4 in (a-4) / (a+4)",
+    ),
+    "ERFINV_LOW_NEAR": relative(
+        lambda v: erfinv_ratio(v + 2.5), -2.5 + 1e-9, 2.5, 10, "erfinv(x)/x, w = 2.5 + v"
+    ),
+    "ERFINV_LOW_FAR": relative(lambda v: erfinv_ratio((v + 3) ** 2), -0.765, 1.1, 10, "erfinv(x)/x, w = (3 + v)^2"),
+    "ERFINV_NEAR": relative(
+        lambda v: erfinv_ratio(v + 3.125), 1e-12 - 3.125, 3.1251, 22, "erfinv(x)/x, w = v + 25/8"
+    ),
+    "ERFINV_MIDDLE": relative(
+        lambda v: erfinv_ratio((v + 3.25) ** 2), -0.7501, 0.7501, 18, "erfinv(x)/x, w = (3.25 + v)^2"
+    ),
+    "ERFINV_FAR": relative(lambda v: erfinv_ratio((v + 5) ** 2), -1.0001, 1.09, 16, "erfinv(x)/x, w = (5 + v)^2"),
+    # -- gamma functions
+    "LGAMMA_LOW": relative(lambda t: mp.loggamma(2 + t) / t, -0.7501, 0.2501, 11, "log(gamma(2+t)) / t, for float"),
+    "LGAMMA_F64": relative(lambda t: mp.loggamma(2 + t) / t, -0.7501, 0.2501, 21, "log(gamma(2+t)) / t"),
+    "STIRLING_LOW": relative(
+        stirling, 1e-12, 6.24**-2, 4, "x times the rest of Stirling's formula, for float"
+    ),
+    "STIRLING_F64": relative(stirling, 1e-12, 6.24**-2, 9, "x times the rest of Stirling's formula in 1/x^2"),
+    "DIGAMMA_LOW": relative(digamma_ratio, -0.5001, 0.5001, 12, "digamma(3/2+u) / (3/2+u-root), for float"),
+    "DIGAMMA_F64": relative(digamma_ratio, -0.5001, 0.5001, 23, "digamma(3/2+u) / (3/2+u-root)"),
+    "DIGAMMA_TAIL_LOW": relative(
+        digamma_tail, 1e-12, 6.49**-2, 3, "x^2 (log x - 1/(2x) - digamma x) in 1/x^2, for float"
+    ),
+    "DIGAMMA_TAIL_F64": relative(digamma_tail, 1e-12, 6.49**-2, 8, "x^2 (log x - 1/(2x) - digamma x) in 1/x^2"),
 }
 
 

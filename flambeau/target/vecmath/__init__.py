@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from ..builder import Builder, Val, elem_type, mangle
-from . import arithmetic, error, exponential, logarithm, trigonometric
+from . import arithmetic, error, exponential, gamma, hyperbolic, inverse, logarithm, power, trigonometric
 from .lanes import Lanes
 
 __all__ = ["NAMES", "apply", "flops"]
@@ -21,35 +22,54 @@ __all__ = ["NAMES", "apply", "flops"]
 class Function:
     """A function of lanes.
 
-    ``cost`` counts instructions, roughly.  ``widen`` says when float lanes are computed in double:
-    ``"always"``, ``"never"``, or ``"no fma"`` where the float algorithm needs a fused multiply-add.
+    ``cost`` counts instructions, roughly.  ``low`` is a version in double arithmetic that is good enough for
+    float lanes; it serves them always, or, with ``fused``, only where there is no fused multiply-add.
     """
 
     make: Callable[..., Lanes]
     cost: int
     arity: int = 1
-    widen: str = "never"
+    low: Callable[..., Lanes] | None = None
+    fused: bool = False
 
 
 _FUNCTIONS: dict[str, Function] = {
+    "acos": Function(inverse.acos, 24),
+    "acosh": Function(hyperbolic.acosh, 60, low=hyperbolic.acosh_low),
+    "asin": Function(inverse.asin, 24),
+    "asinh": Function(hyperbolic.asinh, 60, low=hyperbolic.asinh_low),
+    "atan": Function(inverse.atan, 24),
+    "atan2": Function(inverse.atan2, 32, arity=2),
+    "atanh": Function(hyperbolic.atanh, 60, low=hyperbolic.atanh_low),
+    "cbrt": Function(power.cbrt, 60, low=power.cbrt_low),
     "ceil": Function(arithmetic.ceil, 1),
-    "cos": Function(trigonometric.cos, 22, widen="no fma"),
-    "erf": Function(error.erf, 28, widen="no fma"),
+    "cos": Function(trigonometric.cos, 22, low=trigonometric.cos, fused=True),
+    "cosh": Function(hyperbolic.cosh, 26),
+    "digamma": Function(gamma.digamma, 120, low=partial(gamma.digamma, low=True)),
+    "erf": Function(error.erf, 28, low=error.erf, fused=True),
+    "erfc": Function(error.erfc, 80, low=error.erfc_low),
+    "erfinv": Function(error.erfinv, 80, low=error.erfinv_low),
     "exp": Function(exponential.exp, 18),
     "exp2": Function(exponential.exp2, 16),
-    "expm1": Function(exponential.expm1, 20),
+    "expm1": Function(exponential.expm1, 22),
     "floor": Function(arithmetic.floor, 1),
+    "fmod": Function(arithmetic.fmod, 20, arity=2, low=arithmetic.fmod_low, fused=True),
+    "hypot": Function(arithmetic.hypot, 40, arity=2, low=arithmetic.hypot_low),
+    "lgamma": Function(gamma.lgamma, 120, low=partial(gamma.lgamma, low=True)),
     "log": Function(logarithm.log, 20),
     "log10": Function(logarithm.log10, 32),
     "log1p": Function(logarithm.log1p, 30),
     "log2": Function(logarithm.log2, 30),
+    "nextafter": Function(arithmetic.nextafter, 12, arity=2),
+    "pow": Function(power.pow_, 80, arity=2),
     "rint": Function(arithmetic.rint, 1),
     "rsqrt": Function(arithmetic.rsqrt, 8),
     "sigmoid": Function(exponential.sigmoid, 22),
-    "sin": Function(trigonometric.sin, 22, widen="no fma"),
+    "sin": Function(trigonometric.sin, 22, low=trigonometric.sin, fused=True),
+    "sinh": Function(hyperbolic.sinh, 32),
     "sqrt": Function(arithmetic.sqrt, 4),
     "tan": Function(trigonometric.tan, 50),
-    "tanh": Function(exponential.tanh, 22),
+    "tanh": Function(exponential.tanh, 26),
     "trunc": Function(arithmetic.trunc, 1),
 }
 
@@ -85,9 +105,8 @@ def _define(caller: Builder, name: str, function: Function, type_: str) -> str:
     """The definition of ``name`` for operands of ``type_``."""
     b = Builder(caller.module)
     operands = [Lanes(b, Val(f"%a{i}", type_)) for i in range(function.arity)]
-    double = function.widen == "always" or (function.widen == "no fma" and not b.module.fma)
-    if double and elem_type(type_) == "float":
-        result = function.make(*(x.widen() for x in operands)).narrow()
+    if elem_type(type_) == "float" and function.low is not None and not (function.fused and b.module.fma):
+        result = function.low(*(x.widen() for x in operands)).narrow()
     else:
         result = function.make(*operands)
     b.ret(result.value)

@@ -1,14 +1,18 @@
-"""erf and its relatives."""
+"""erf, erfc and erfinv."""
 
 from __future__ import annotations
 
 from . import coefficients as table
-from .exponential import FORMATS, exp_reduced, power_of_two
-from .lanes import Lanes, horner, mad
+from .exponential import FORMATS, exp_parts, exp_reduced, power_of_two, scaled
+from .lanes import Lanes, fast_two_sum, horner, mad, two_prod, where
+from .logarithm import log, log_low
 
-__all__ = ["erf"]
+__all__ = ["erf", "erfc", "erfc_low", "erfinv", "erfinv_low"]
 
+_INFINITY = float("inf")
+_LOG2E = 1.4426950408889634
 _TWO_OVER_SQRT_PI = {"float": 1.128379225730896, "double": 1.1283791670955126}
+_ERFC_HEAD = 1.25  # most of the constant term of ERFC_F64's polynomial
 _ERF_HIGH = {"float": 3.94, "double": 5.93}
 _ERF_TERMS = {"float": table.ERF_F32, "double": table.ERF_F64}
 
@@ -24,3 +28,73 @@ def erf(x: Lanes) -> Lanes:
     t, p = exp_reduced(g, FORMATS[x.elem].bias, negate=True)
     power = power_of_two(t)
     return mad(power, -p, 1.0 - power).copysign(x)
+
+
+def _folded(a: Lanes) -> Lanes:
+    """The variable in which ``(1 + 2a) exp(a^2) erfc(a)`` is a polynomial (Shepherd and Laframboise, 1981)."""
+    return (a - 4.0) / (a + 4.0)
+
+
+def erfc_low(x: Lanes) -> Lanes:
+    """``1 - erf(x)``, in double for a float result."""
+    form = FORMATS["double"]
+    a = x.abs().at_most(10.4)
+    shift = form.magic + form.bias
+    exponent = a * a * -_LOG2E
+    t = exponent + shift
+    gauss = horner(exponent - (t - shift), table.EXP2_LOW) * power_of_two(t)
+    small = gauss * horner(_folded(a), table.ERFC_LOW) / mad(a, 2.0, 1.0)
+    return where(x < 0.0, 2.0 - small, small)
+
+
+def erfc(x: Lanes) -> Lanes:
+    """``1 - erf(x)``, accurate where it is tiny (double)."""
+    form = FORMATS["double"]
+    a = x.abs().at_most(27.5)
+    square, square_low = two_prod(a, a)
+    t, main, tail = exp_parts(-square, 2 * form.bias)
+    # exp(-square) as a sum of two numbers, times exp(-square_low)
+    high, low = fast_two_sum(main.like(1.0), main)
+    low = low + mad(high + tail, -square_low, tail)
+    factor, factor_low = fast_two_sum(a.like(_ERFC_HEAD), horner(_folded(a), table.ERFC_F64))
+    above, above_low = two_prod(high, factor)
+    above_low = mad(low, factor, mad(high, factor_low, above_low))
+    below, below_low = fast_two_sum(*_ordered(a + a, a.like(1.0)))
+    ratio = above / below
+    product, lost = two_prod(ratio, below)
+    rest = ((above - product) - lost) + mad(ratio, -below_low, above_low)
+    small = scaled(ratio + rest / below, t)
+    # Near 0 the folded variable has too large an error.
+    near = mad(-x, horner(x * x, table.ERF_NEAR), 1.0)
+    return where(a < 0.5, near, where(x < 0.0, 2.0 - small, small))
+
+
+def _ordered(a: Lanes, b: Lanes) -> tuple[Lanes, Lanes]:
+    """The two of them, the larger first."""
+    first = a > b
+    return where(first, a, b), where(first, b, a)
+
+
+def _at_one(x: Lanes, result: Lanes) -> Lanes:
+    """``result`` inside (-1, 1), infinities at the ends, NaN beyond."""
+    a = x.abs()
+    return where(a < 1.0, result, where(a.equals(1.0), x.like(_INFINITY), float("nan"))).copysign(x)
+
+
+def erfinv_low(x: Lanes) -> Lanes:
+    """The inverse of erf, in double for a float result (Giles, "Approximating the erfinv function", 2011)."""
+    w = -log_low(mad(x, -x, 1.0).at_least(2.0**-30))
+    near = horner(w - 2.5, table.ERFINV_LOW_NEAR)
+    far = horner(w.sqrt() - 3.0, table.ERFINV_LOW_FAR)
+    return _at_one(x, where(w < 5.0, near, far) * x.abs())
+
+
+def erfinv(x: Lanes) -> Lanes:
+    """The inverse of erf (double), by Giles' method with three polynomials."""
+    w = -log((1.0 - x) * (x + 1.0))
+    root = w.sqrt()
+    near = horner(w - 3.125, table.ERFINV_NEAR)
+    middle = horner(root - 3.25, table.ERFINV_MIDDLE)
+    far = horner(root - 5.0, table.ERFINV_FAR)
+    ratio = where(w < 6.25, near, where(w < 16.0, middle, far))
+    return _at_one(x, ratio * x.abs())

@@ -19,6 +19,7 @@ __all__ = [
     "Format",
     "exp",
     "exp2",
+    "exp2_terms",
     "exp_parts",
     "exp_reduced",
     "expm1",
@@ -143,7 +144,12 @@ def exp2(x: Lanes) -> Lanes:
     shift = form.magic + 2 * form.bias
     t = x + shift
     r = x - (t - shift)
-    return scaled(mad(horner(r, form.exp2_terms), r, 1.0), t)
+    return scaled(exp2_terms(r), t)
+
+
+def exp2_terms(r: Lanes) -> Lanes:
+    """``2^r`` for ``|r| <= 1/2``."""
+    return mad(horner(r, FORMATS[r.elem].exp2_terms), r, 1.0)
 
 
 def expm1(x: Lanes) -> Lanes:

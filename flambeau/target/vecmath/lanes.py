@@ -252,13 +252,14 @@ def has_avx512(x: Lanes) -> bool:
 
 
 def avx512(x: Lanes, name: str, other: Lanes | None = None, mode: int | None = None) -> Lanes:
-    """The AVX-512 instruction ``getexp``, ``getmant`` (with ``mode``) or ``scalef`` (with ``other``)."""
+    """The AVX-512 instruction ``getexp``, ``getmant`` (with ``mode``), ``scalef`` (with ``other``) or ``rsqrt14``."""
     builder = x.builder
     register = 512 // (32 if x.single else 64)
     width = next(w for w in (register, register // 2, register // 4) if x.count % w == 0)
     bits = width * (32 if x.single else 64)
     part_type = vec_type(x.elem, width)
-    symbol = f"llvm.x86.avx512.mask.{name}.p{'s' if x.single else 'd'}.{bits}"
+    estimate = name == "rsqrt14"
+    symbol = f"llvm.x86.avx512.{'' if estimate else 'mask.'}{name}.p{'s' if x.single else 'd'}.{bits}"
     mask = f"i{max(width, 8)}"
     results = []
     for start in range(0, x.count, width):
@@ -268,7 +269,7 @@ def avx512(x: Lanes, name: str, other: Lanes | None = None, mode: int | None = N
         if mode is not None:
             args.append(Val(str(mode), "i32"))
         args += [builder.const(part_type, 0.0), Val("-1", mask)]
-        if bits == 512:
+        if bits == 512 and not estimate:
             args.append(Val("4", "i32"))  # round as the environment says
         builder.module.declare(symbol, part_type, [a.type for a in args])
         results.append(Lanes(builder, builder.call(part_type, "@" + symbol, *args)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from . import coefficients as table
 from .exponential import FORMATS
-from .lanes import Lanes, avx512, fast_two_sum, has_avx512, horner, mad, two_prod, where
+from .lanes import Lanes, avx512, fast_two_sum, has_avx512, horner, mad, two_prod, two_sum, where
 
 __all__ = ["log", "log1p", "log2", "log10", "log_pair", "split"]
 
@@ -133,3 +133,24 @@ def log2(x: Lanes) -> Lanes:
 def log10(x: Lanes) -> Lanes:
     """Logarithm to base 10, exact at powers of ten."""
     return _in_base(x, _LOG10E[x.elem], _LOG10_2[x.elem])
+
+
+def log1p_pair(high: Lanes, low: Lanes, doubled: Lanes | None = None) -> Lanes:
+    """``log(1 + high + low)`` for a sum of two numbers that is finite and at least 0.
+
+    In lanes where ``doubled`` is set, ``log(2 high)`` instead.
+    """
+    total, lost = two_sum(high, high.like(1.0))
+    lost = lost + low
+    if doubled is not None:
+        total, lost = where(doubled, high, total), where(doubled, 0.0, lost)
+    m, e = split(total)
+    f = (m - 1.0) + lost * power_of_two_of((-e).at_least(1.0 - FORMATS[high.elem].bias))
+    return _assemble(f, e if doubled is None else where(doubled, e + 1.0, e))
+
+
+def log_low(x: Lanes) -> Lanes:
+    """Natural logarithm of positive finite numbers in double, to the accuracy of float (about 2^-34)."""
+    m, e = split(x)
+    s = (m - 1.0) / (m + 1.0)
+    return mad(s, horner(s * s, table.LOG2_LOW), e) * _LN2

@@ -11,9 +11,10 @@ from __future__ import annotations
 from ..builder import Builder, Val
 from . import coefficients as table
 from .exponential import FORMATS
-from .lanes import Lanes, any_true, fast_two_sum, horner, mad, two_prod, where
+from .lanes import Lanes, fast_two_sum, horner, mad, two_prod, where
+from .rare import patch
 
-__all__ = ["cos", "sin", "tan"]
+__all__ = ["cos", "sin", "sine_and_cosine", "tan"]
 
 _TWO_OVER_PI = 0.6366197723675814
 _HALF_PI_F32 = (1.5707963705062866, -4.371138828673793e-08, -1.7151245100058819e-15)
@@ -70,7 +71,7 @@ def _reduced(a: Lanes) -> tuple[Lanes, Lanes | None, Lanes]:
     return high, ((first - high) - step) - rest, t.bits()
 
 
-def _sine_and_cosine(high: Lanes, low: Lanes) -> tuple[tuple[Lanes, Lanes], tuple[Lanes, Lanes]]:
+def sine_and_cosine(high: Lanes, low: Lanes) -> tuple[tuple[Lanes, Lanes], tuple[Lanes, Lanes]]:
     """Sine and cosine of ``high + low``, which is at most pi/4, each as a sum of two numbers (double)."""
     z = high * high
     half = z * 0.5
@@ -86,7 +87,7 @@ def _quarter_wave(high: Lanes, low: Lanes | None, n: Lanes, shift: int) -> Lanes
         sine = mad(z * high, horner(z, table.SIN_F32), high)
         cosine = horner(z, (1.0, -0.5, *table.COS_F32))
     else:
-        sine, cosine = (main + rest for main, rest in _sine_and_cosine(high, low))
+        sine, cosine = (main + rest for main, rest in sine_and_cosine(high, low))
     if shift:
         n = n + shift
     wave = where((n & 1).equals(0), sine, cosine)
@@ -97,7 +98,7 @@ def _quarter_wave(high: Lanes, low: Lanes | None, n: Lanes, shift: int) -> Lanes
 def _quarter_tangent(high: Lanes, low: Lanes | None, n: Lanes) -> Lanes:
     """``tan(high + low + n pi/2)`` (double): sine over cosine, with the rounding errors of both made good."""
     assert low is not None
-    (sine, sine_low), (cosine, cosine_low) = (fast_two_sum(*pair) for pair in _sine_and_cosine(high, low))
+    (sine, sine_low), (cosine, cosine_low) = (fast_two_sum(*pair) for pair in sine_and_cosine(high, low))
     even = (n & 1).equals(0)
     above, above_low = where(even, sine, -cosine), where(even, sine_low, -cosine_low)
     below, below_low = where(even, cosine, sine), where(even, cosine_low, sine_low)
@@ -112,50 +113,8 @@ def _quarter_tangent(high: Lanes, low: Lanes | None, n: Lanes) -> Lanes:
 
 def _patched(x: Lanes, result: Lanes, name: str) -> Lanes:
     """``result``, except in lanes where x is so large that only ``_define_large`` gets it right."""
-    b = x.builder
-    limit = _LIMIT_F32 if x.single and name != "tan" else _LIMIT_F64[b.module.fma]
-    anywhere = any_true(x.abs() > limit)
-    slow, done, before = b.label("huge"), b.label("done"), b.current
-    b.cond_br(anywhere, slow, done)
-    b.place(slow)
-    patched = b.call(x.type, _define_patch(x, name, limit), x.value, result.value)
-    b.br(done)
-    b.place(done)
-    return Lanes(b, b.phi(x.type, (result.value, before), (patched, slow)))
-
-
-def _define_patch(x: Lanes, name: str, limit: float) -> str:
-    """A function that recomputes those lanes of its second argument where the first is beyond ``limit``."""
-    module, elem, count = x.builder.module, x.elem, x.count
-    symbol = f"fb.{name}.patch.{elem}.{count}"
-
-    def make() -> str:
-        b = Builder(module)
-        large = _define_large(b, name)
-        x_room, y_room = b.alloca(x.type), b.alloca(x.type)
-        b.store(Val("%x", x.type), x_room, 64)
-        b.store(Val("%y", x.type), y_room, 64)
-        loop, huge, step, end = b.label("loop"), b.label("huge"), b.label("step"), b.label("end")
-        b.br(loop)
-        b.place(loop)
-        lane = Val("%lane", "i64")
-        b.emit(f"%lane = phi i64 [ 0, %entry ], [ %next, %{step} ]")
-        value = Lanes(b, b.load(elem, b.gep(elem, x_room, lane), 4))
-        b.cond_br((value.abs() > limit).value, huge, step)
-        b.place(huge)
-        wide = value.widen() if value.single else value
-        answer = Lanes(b, b.call("double", large, wide.value))
-        b.store((answer.narrow() if value.single else answer).value, b.gep(elem, y_room, lane), 4)
-        b.br(step)
-        b.place(step)
-        b.emit("%next = add i64 %lane, 1")
-        b.cond_br(b.cmp("ult", Val("%next", "i64"), b.const("i64", count)), loop, end)
-        b.place(end)
-        b.ret(b.load(x.type, y_room, 64))
-        head = f"define internal {x.type} @{symbol}({x.type} %x, {x.type} %y)"
-        return f"{head} noinline cold nounwind {module.attributes} {{\nentry:\n{b.body()}\n}}"
-
-    return module.require(symbol, make)
+    limit = _LIMIT_F32 if x.single and name != "tan" else _LIMIT_F64[x.builder.module.fma]
+    return patch(name, [x], result, lambda xs: xs[0].abs() > limit, lambda b: _define_large(b, name))
 
 
 def _define_large(builder: Builder, name: str) -> str:

@@ -1,4 +1,4 @@
-"""All operators: importing this package defines them, and every one is an attribute of it by its name."""
+"""All operators: importing this package defines them; they and the factories are attributes of it by their names."""
 
 from __future__ import annotations
 
@@ -20,8 +20,14 @@ importlib.import_module(f"{__name__}.methods").install(_Tensor)
 globals().update({_name: _op.function for _name, _op in OPERATORS.items()})
 
 
+_FACTORIES = [importlib.import_module(f"{__name__}.{name}") for name in ("create", "convert", "random")]
+
+
 def __getattr__(name: str) -> Any:
     op = OPERATORS.get(name)
     if op is not None:
         return op.function
+    for factories in _FACTORIES:
+        if name in factories.__all__:
+            return getattr(factories, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,6 @@
+"""Tools around training: loading data, hooks, trees of tensors."""
+
+from __future__ import annotations
+
+from . import data as data
+from . import hooks as hooks

@@ -102,3 +102,148 @@ def layer_norm(
     """
     _check_normalized("layer_norm", input, normalized_shape, weight, bias)
     return layer_norm_kernel.function(input, weight, bias, len(normalized_shape), eps)[0]  # type: ignore[no-any-return]
+
+
+@operator(name="_group_stats", method=False, function=False, differentiable=False)
+def _stats(input: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """(mean, biased variance) over ``dims``, which stay with size 1, in float32 at least."""
+    x = _wide(input)
+    count = prim.const(math.prod(x.shape[d] for d in dims), x.dtype)
+    center = prim.apply("div", prim.reduce("add", x, dims), count)
+    off = prim.apply("sub", x, center)
+    return center, prim.apply("div", prim.reduce("add", prim.apply("mul", off, off), dims), count)  # type: ignore[return-value]
+
+
+@operator(name="_normalize", method=False, function=False)
+def normalize_kernel(input: Tensor, weight: Tensor | None, bias: Tensor | None, dims: tuple[int, ...], channel: int, eps: float) -> Tensor:
+    """(result, mean, biased variance, 1/deviation): standardised over ``dims``, scaled and shifted along dimension ``channel``."""
+    x = _wide(input)
+    count = prim.const(math.prod(x.shape[d] for d in dims), x.dtype)
+    center = prim.apply("div", prim.reduce("add", x, dims), count)
+    off = prim.apply("sub", x, center)
+    spread = prim.apply("div", prim.reduce("add", prim.apply("mul", off, off), dims), count)
+    scale = prim.apply("rsqrt", prim.apply("add", spread, prim.const(eps, x.dtype)))
+    y = prim.apply("mul", off, scale)
+    y = _affine(y, weight, bias, channel)
+    return prim.cast(y, input.dtype), center, spread, scale  # type: ignore[return-value]
+
+
+def _along(t: Tensor, ndim: int, channel: int, like: Tensor) -> Tensor:
+    """A vector laid along one dimension of ``like``, while an operator is traced."""
+    g = prim.current().graph
+    node = g.cast(prim.read(t), like.dtype.code)
+    return prim.wrap(g.move(node, ((0, ((channel, 1),)),), [n if d == channel else 1 for d, n in enumerate(like.shape)]))
+
+
+def _affine(y: Tensor, weight: Tensor | None, bias: Tensor | None, channel: int) -> Tensor:
+    if weight is not None:
+        y = prim.apply("mul", y, _along(weight, y.ndim, channel, y))
+    if bias is not None:
+        y = prim.apply("add", y, _along(bias, y.ndim, channel, y))
+    return y
+
+
+@normalize_kernel.gradient("input", "weight", "result1", "result3")
+def _(ctx, grad, g1, g2, g3):  # type: ignore[no-untyped-def]
+    center, scale = ctx.results[1], ctx.results[3]
+    ndim = len(ctx.shape("input"))
+    others = tuple(d for d in range(ndim) if d != ctx.channel)
+    dx = dw = db = None
+    if ctx.needs("input"):
+        dx = normalize_backward.function(grad, ctx.input, center, scale, ctx.weight, ctx.dims, ctx.channel)
+    if ctx.weight is not None and ctx.needs("weight"):
+        dw = norm_weight_grad.function(grad, ctx.input, center, scale, others)
+    if ctx.bias is not None and ctx.needs("bias"):
+        db = grad.sum(others)
+    return dx, dw, db
+
+
+@operator(name="_normalize_backward", method=False, function=False)
+def normalize_backward(
+    grad: Tensor, input: Tensor, center: Tensor, scale: Tensor, weight: Tensor | None, dims: tuple[int, ...], channel: int
+) -> Tensor:
+    """The gradient of ``_normalize`` by its input."""
+    count = math.prod(input.shape[d] for d in dims)
+    x, g = input.to(center.dtype), grad.to(center.dtype)  # type: ignore[attr-defined]
+    if weight is not None:
+        g = g * weight.to(center.dtype).reshape([-1 if d == channel else 1 for d in range(input.ndim)])  # type: ignore[attr-defined]
+    y = (x - center) * scale
+    first, second = g.sum(dims, True) / count, (g * y).sum(dims, True) / count
+    return (scale * (g - first - y * second)).to(input.dtype)  # type: ignore[no-any-return]
+
+
+@operator(name="_normalize_with", method=False, function=False)
+def normalize_with(
+    input: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor:
+    """``(x - mean) / sqrt(var + eps) * weight + bias`` along dimension 1, with given statistics."""
+    kind = input.dtype
+    shape = [-1 if d == 1 else 1 for d in range(input.ndim)]
+    work = dtypes.float32 if kind.itemsize < 4 else kind
+    x = input.to(work)  # type: ignore[attr-defined]
+    y = (x - mean.to(work).reshape(shape)) * (var.to(work).reshape(shape) + eps).rsqrt()  # type: ignore[attr-defined]
+    if weight is not None:
+        y = y * weight.to(work).reshape(shape)  # type: ignore[attr-defined]
+    if bias is not None:
+        y = y + bias.to(work).reshape(shape)  # type: ignore[attr-defined]
+    return y.to(kind)  # type: ignore[no-any-return]
+
+
+@operator(kind="composite", method=False, namespace=_F, out=False)
+def batch_norm(
+    input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None, bias: Tensor | None = None,
+    training: bool = False, momentum: float = 0.1, eps: float = 1e-05,
+) -> Tensor:  # fmt: skip
+    """Standardises each channel (dimension 1) with the statistics of the batch (training) or the running ones.
+
+    In training the running statistics move towards the batch's by ``momentum`` (with the unbiased variance).  Raises ValueError for a
+    training batch of one value per channel.  Ioffe & Szegedy 2015.
+    """
+    if input.ndim < 2:
+        raise RuntimeError(f"batch_norm: expected 2D or higher input (got {input.ndim}D input)")
+    channels = input.shape[1]
+    for what, t in (("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias)):
+        if t is not None and t.numel() != channels:
+            raise RuntimeError(f"{what} should contain {channels} elements not {t.numel()}")
+    if not training:
+        if running_mean is None or running_var is None:
+            raise RuntimeError("Expected running_mean and running_var to be defined when training=False")
+        return normalize_with.function(input, running_mean, running_var, weight, bias, eps)  # type: ignore[no-any-return]
+    count = input.numel() // channels if channels else 0
+    if count == 1:
+        raise ValueError(f"Expected more than 1 value per channel when training, got input size {input.shape}")
+    dims = tuple(d for d in range(input.ndim) if d != 1)
+    y, center, spread, _ = normalize_kernel.function(input, weight, bias, dims, 1, eps)
+    for running, now in ((running_mean, center), (running_var, spread)):
+        if running is not None:
+            _move_towards(running, now.detach(), momentum, count / (count - 1) if running is running_var else 1.0)
+    return y  # type: ignore[no-any-return]
+
+
+def _move_towards(running: Tensor, now: Tensor, momentum: float, scale: float) -> None:
+    moved.inplace(running, now, momentum, momentum * scale)  # type: ignore[misc]
+
+
+@operator(name="_moved", method=False, function=False, inplace=True, differentiable=False)
+def moved(input: Tensor, now: Tensor, momentum: float, gain: float) -> Tensor:
+    """``(1 - momentum) * input + gain * now``: a running statistic's step."""
+    return (1 - momentum) * input + gain * now.reshape(input.shape).to(input.dtype)  # type: ignore[attr-defined,operator,no-any-return]
+
+
+@operator(kind="composite", method=False, namespace=_F, out=False)
+def group_norm(input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-05) -> Tensor:
+    """Standardises each of ``num_groups`` groups of channels of each sample; weight and bias are per channel.  Wu & He 2018."""
+    if input.ndim < 2:
+        raise RuntimeError(f"Expected at least 2 dimensions for input tensor but received {input.ndim}")
+    n, c = input.shape[:2]
+    if num_groups <= 0 or c % num_groups:
+        raise RuntimeError(f"Expected number of channels in input to be divisible by num_groups, but got input of shape {list(input.shape)} and num_groups={num_groups}")
+    for what, t in (("weight", weight), ("bias", bias)):
+        if t is not None and tuple(t.shape) != (c,):
+            raise RuntimeError(f"Expected {what} to be a vector of size equal to the number of channels in input, but got {what} of shape {list(t.shape)} and input of shape {list(input.shape)}")
+    x = input.reshape([n, num_groups, c // num_groups, *input.shape[2:]])  # type: ignore[attr-defined]
+    y = normalize_kernel.function(x, None, None, tuple(range(2, x.ndim)), 1, eps)[0].reshape(input.shape)
+    shape = [-1 if d == 1 else 1 for d in range(input.ndim)]
+    if weight is not None:
+        y = y * weight.reshape(shape)  # type: ignore[attr-defined]
+    return y if bias is None else y + bias.reshape(shape)  # type: ignore[attr-defined,no-any-return]

@@ -25,7 +25,9 @@ __all__ = [
 ]  # fmt: skip
 
 
-def _finish(t: Tensor, requires_grad: bool) -> Tensor:
+def _finish(t: Tensor, requires_grad: bool, out: Tensor | None = None) -> Tensor:
+    if out is None:
+        t._storage.version = 0  # filling a new tensor is no write that anybody could have seen
     if requires_grad:
         t.requires_grad_(True)  # type: ignore[attr-defined]
     return t
@@ -59,7 +61,7 @@ def empty(
     pin_memory: bool = False, memory_format: memory_format = contiguous_format,
 ) -> Tensor:  # fmt: skip
     """A tensor of this shape whose elements are not initialised."""
-    return _finish(_made("empty", shape_of(size, "empty"), dtype, device, requires_grad, out, memory_format), requires_grad)
+    return _finish(_made("empty", shape_of(size, "empty"), dtype, device, requires_grad, out, memory_format), requires_grad, out)
 
 
 def zeros(
@@ -67,7 +69,7 @@ def zeros(
     pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """A tensor of zeros."""
-    return _finish(_made("zeros", shape_of(size, "zeros"), dtype, device, requires_grad, out).zero_(), requires_grad)  # type: ignore[attr-defined]
+    return _finish(_made("zeros", shape_of(size, "zeros"), dtype, device, requires_grad, out).zero_(), requires_grad, out)  # type: ignore[attr-defined]
 
 
 def ones(
@@ -75,7 +77,7 @@ def ones(
     pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """A tensor of ones."""
-    return _finish(_made("ones", shape_of(size, "ones"), dtype, device, requires_grad, out).fill_(1), requires_grad)  # type: ignore[attr-defined]
+    return _finish(_made("ones", shape_of(size, "ones"), dtype, device, requires_grad, out).fill_(1), requires_grad, out)  # type: ignore[attr-defined]
 
 
 def full(
@@ -85,7 +87,7 @@ def full(
     """A tensor of one number, whose kind gives the element type unless ``dtype`` does."""
     if dtype is None and out is None:
         dtype = fill_value.dtype if isinstance(fill_value, Tensor) else type_of_number(fill_value)
-    return _finish(_made("full", shape_of((size,), "full"), dtype, device, requires_grad, out).fill_(fill_value), requires_grad)  # type: ignore[attr-defined]
+    return _finish(_made("full", shape_of((size,), "full"), dtype, device, requires_grad, out).fill_(fill_value), requires_grad, out)  # type: ignore[attr-defined]
 
 
 def type_of_number(value: Any) -> dtype_:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import device as devices
+from ..autograd.mode import state as grad_state
 from ..operator import OPERATORS
 from ..printing import tensor_repr
 from ..tensor import Tensor, materialize, numpy_view
@@ -86,7 +87,7 @@ def _numpy(self: Tensor, *, force: bool = False) -> np.ndarray:
 
     ``force=True`` detaches first.
     """
-    if self._requires_grad and not force:
+    if self._requires_grad and grad_state.grad and not force:
         raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
     return numpy_view(self)
 

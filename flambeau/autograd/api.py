@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from .. import ops
 from ..tensor import Tensor, contiguous
 from .engine import execute
 from .graph import GradientEdge
@@ -229,12 +230,4 @@ def _batched(
         )
         for member in range(size)
     ]
-    return [None if column[0] is None else _stack(column) for column in zip(*runs)]  # type: ignore[arg-type]
-
-
-def _stack(members: Sequence[Any]) -> Tensor:
-    """The members along a new first dimension."""
-    found = members[0].new_empty((len(members), *members[0].shape))
-    for index, member in enumerate(members):
-        found[index] = member
-    return found
+    return [None if column[0] is None else ops.stack(column) for column in zip(*runs)]

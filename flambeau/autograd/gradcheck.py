@@ -163,6 +163,12 @@ def _random_like(tensor: Tensor, random: np.random.Generator, gap: bool = False)
     return made.select(-1, 0) if gap else made
 
 
+def _write(x: Any, values: np.ndarray) -> None:
+    """Puts ``values`` into the memory of ``x``, where functions that hold on to it see them, too."""
+    with no_grad():
+        x.copy_(from_numpy(np.asarray(values)))
+
+
 class _Undefined(Function):
     """The identity, with a missing gradient."""
 
@@ -221,22 +227,22 @@ class _Check:
 
     def _values(self) -> list[np.ndarray]:
         """The outputs as real vectors."""
-        with no_grad():
-            return [_real(_array(out)) for out in self._call()]
+        return [_real(_array(out)) for out in self._call()]
 
     def _moved(self, x: Any, direction: np.ndarray) -> list[np.ndarray]:
         """The derivative of every output along ``direction`` of input ``x``, by central differences."""
-        before = _array(x)
+        before, version = _array(x), x._storage.version
         results = []
-        for step in (self.eps, -self.eps):
-            shifted = _real(before) + step * direction
-            if np.iscomplexobj(before):
-                shifted = shifted.view(np.complex128)
-            with no_grad():
-                x.copy_(from_numpy(np.asarray(shifted.reshape(before.shape).astype(before.dtype))))
-            results.append(self._values())
-        with no_grad():
-            x.copy_(from_numpy(before))
+        try:
+            for step in (self.eps, -self.eps):
+                shifted = _real(before) + step * direction
+                if np.iscomplexobj(before):
+                    shifted = shifted.view(np.complex128)
+                _write(x, shifted.reshape(before.shape).astype(before.dtype))
+                results.append(self._values())
+        finally:
+            _write(x, before)
+            x._storage.version = version  # what the graph has saved is there again
         return [(up - down) / (2 * self.eps) for up, down in zip(*results)]
 
     def _gradients(self, output: Any, seed: np.ndarray) -> list[np.ndarray]:

@@ -185,6 +185,9 @@ class CopySlices(Node):
         """PyTorch's name of this node."""
         return "torch::autograd::CopySlices"
 
+    def _short_name(self) -> str:
+        return self.inner._short_name()
+
     def _apply(self, grads: list[Tensor | None], wanted: Sequence[bool] | None) -> Sequence[Tensor | None]:
         grad = grads[0]
         if grad is None:

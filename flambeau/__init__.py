@@ -52,3 +52,8 @@ for _op in _OPERATORS.values():
         for _name in (_op.name, *_op.aliases):
             globals().setdefault(_name, _op.function)
 del _op, _name
+
+from . import nn as nn  # noqa: E402  # isort: skip
+from . import optim as optim  # noqa: E402  # isort: skip
+from . import utils as utils  # noqa: E402  # isort: skip
+from .serialization import load, save  # noqa: E402  # isort: skip

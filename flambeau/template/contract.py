@@ -149,6 +149,9 @@ class Contraction:
         """Stores consecutive columns of a row; ``left`` of them are valid (and in ``mask``, ``None``: all)."""
         raise NotImplementedError
 
+    def touch(self, b: Flow, f: Frame, c: Val, row0: Val, col0: Val, rows: Val) -> None:
+        """Prefetches the tile of the result that is about to be stored; nothing by default."""
+
     # -- module ----------------------------------------------------------------------------------------
     def text(self) -> str:
         """The LLVM module."""
@@ -244,7 +247,7 @@ class Contraction:
 
     def _write_body(self, b: Flow, block: Val, chunk: Val, worker: Val) -> None:
         f = Frame(b, block, self)
-        f.preload(*COMMON, *self.pack_words)
+        f.preload(*COMMON, *self.pack_words, *self.store_words)
         inner_block, rest = b.imod(chunk, f.inner_blocks), b.idiv(chunk, f.inner_blocks)
         outer_block, rest = b.imod(rest, f.outer_blocks), b.idiv(rest, f.outer_blocks)
         split, rest = b.imod(rest, f.splits), b.idiv(rest, f.splits)
@@ -304,6 +307,8 @@ class Contraction:
                     )
                     left, right = b.select(inner_b, outer, inner), b.select(inner_b, inner, outer)
                     row0, rows, col0, cols = self._extent(b, f, inner_b, x.index, y.index)
+                    with b.when(done):
+                        self.touch(b, f, c, row0, col0, rows)
                     b.call_address(f.micro, left, right, pitch, units, tile, fresh, rows, cols)
                     with b.when(done):
                         b.call_void(self.finish, block, tile, c, row0, col0, rows, cols, batch)

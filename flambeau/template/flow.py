@@ -107,6 +107,11 @@ class Flow(Builder):
             f"call {type_} @{symbol}({pointers.type} align {align} {pointers.name}, {mask}, {type_} zeroinitializer)",
         )
 
+    def prefetch(self, pointer: Val, write: bool = False) -> None:
+        """Asks for a cache line; any address will do."""
+        self.module.declare("llvm.prefetch.p0", "void", ["ptr", "i32", "i32", "i32"])
+        self.emit(f"call void @llvm.prefetch.p0({pointer}, i32 {int(write)}, i32 3, i32 1)")
+
     def lane_mask(self, count: Val, lanes: int) -> Val:
         """The mask of the first ``count`` (i64) of ``lanes`` lanes."""
         type_ = vec_type("i32", lanes)

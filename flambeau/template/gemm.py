@@ -31,7 +31,7 @@ from .blocking import cut
 from .contract import Contraction, Frame, Words, common_values, scratch_bytes
 from .epilogue import AddIn, Epilogue, Plain
 from .flow import Flow
-from .micro import blocking, micro_request, number
+from .micro import SIZE, blocking, micro_request, number
 from .pack import pack_kernel, pack_request
 
 __all__ = ["AddIn", "Binding", "GemmSpec", "Plain", "accumulator", "bind", "kernel_name", "key", "make_ir", "requests"]
@@ -180,6 +180,14 @@ class _Product(Contraction):
         k = b.imin(b.isub(f.k, k0), b.imul(units, self.num.depth))
         origin = b.at(LLVM_TYPE[elem], matrix, b.iadd(b.imul(first, stride), b.imul(k0, kstride)))
         b.call_address(packer, to, origin, stride, kstride, b.imin(b.isub(extent, first), width), k, b.i64(pitch))
+
+    def touch(self, b: Flow, f: Frame, c: Val, row0: Val, col0: Val, rows: Val) -> None:
+        elem, size = LLVM_TYPE[self.type_c], SIZE[self.type_c]
+        start = b.at(elem, c, b.iadd(b.imul(row0, f.c_m), b.imul(col0, f.c_n)))
+        with b.loop(0, rows) as i:
+            line = b.at(elem, start, b.imul(i.index, f.c_m))
+            for offset in range(0, self.blk.columns * size, 64):
+                b.prefetch(b.bytes_at(line, offset), write=True)
 
     def store(self, b: Flow, f: Frame, c: Val, row: Val, col: Val, value: Val, left: Val, mask: Val | None) -> None:
         to = b.at(LLVM_TYPE[self.type_c], c, b.iadd(b.imul(row, f.c_m), b.imul(col, f.c_n)))

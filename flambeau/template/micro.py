@@ -20,6 +20,9 @@ from .flow import Flow, function
 
 __all__ = ["Blocking", "Number", "blocking", "micro_kernel", "micro_request", "number"]
 
+_AHEAD = 16
+"""Units that micro-kernels prefetch ahead."""
+
 SIZE = {"i8": 1, "u8": 1, "i16": 2, "u16": 2, "f16": 2, "bf16": 2, "i32": 4, "f32": 4, "i64": 8, "f64": 8}
 
 
@@ -190,6 +193,10 @@ def _write_micro(
     with b.loop(0, units, carry=[*start, a, bp]) as k:
         *acc, a_now, b_now = k.values
         right = [b.load(unit_vector, b.bytes_at(b_now, j * blk.lanes * num.unit_bytes), align=4) for j in range(w)]
+        # panels are read in one direction, but processors' own prefetching stops at every page
+        for j in range(w):
+            b.prefetch(b.bytes_at(b_now, (_AHEAD * blk.columns + j * blk.lanes) * num.unit_bytes))
+        b.prefetch(b.bytes_at(a_now, _AHEAD * blk.pitch * num.unit_bytes))
         for i in range(h):
             left = b.splat(b.load(num.unit, b.at(num.unit, a_now, i), align=4), blk.lanes)
             for j in range(w):

@@ -10,9 +10,10 @@ function), evaluated by the modified Lentz method (W. H. Press et al., "Numerica
 
 from __future__ import annotations
 
+from ..target import vecmath
 from ..target.builder import Module, Val
 from ..target.isa import ISA
-from .flow import Flow, function
+from .flow import Flow
 from .mersenne import F64, I64, PTR, export, get, libm, put
 from .samplers import Maths, until
 
@@ -21,30 +22,6 @@ __all__ = ["dirichlet_gradient", "gamma_gradient"]
 _TINY = 1e-300  # stands for a partial denominator of zero
 _LIMIT = 100_000  # terms; enough for parameters up to 1e8
 _BIG = 1e8  # shapes from here on: the cube root of a gamma number is as good as normal
-
-
-def _digamma(b: Flow, isa: ISA, x: Val) -> Val:
-    """The logarithmic derivative of the gamma function for x > 0: recurrence up to 10, then DLMF 5.11.2."""
-
-    def write(b: Flow, x: Val) -> None:
-        m = Maths(b)
-        shift, place = b.alloca(F64, align=8), b.alloca(F64, align=8)
-        b.store(b.const(F64, 0), shift, 8)
-        b.store(x, place, 8)
-        with b.loop(0, 10):
-            here = b.load(F64, place, 8)
-            with b.when(m.is_("olt", here, 10)):
-                b.store(m.sub(b.load(F64, shift, 8), m.div(1, here)), shift, 8)
-                b.store(m.add(here, 1), place, 8)
-        x = b.load(F64, place, 8)
-        inverse = m.div(1, m.mul(x, x))
-        series: Val | float = 0.0
-        for term in (1 / 12, -691 / 32760, 1 / 132, -1 / 240, 1 / 252, -1 / 120, 1 / 12):
-            series = m.mul(inverse, m.add(term, series))
-        value = m.sub(m.sub(m.log(x), m.div(0.5, x)), series)
-        b.ret(m.add(value, b.load(F64, shift, 8)))
-
-    return b.call(F64, function(b.module, isa, "digamma", [(F64, "x")], write, result=F64, attributes="noinline"), x)
 
 
 class _Fraction:
@@ -158,7 +135,7 @@ def gamma_gradient(module: Module, isa: ISA, code: str) -> None:
             return [m.mul(m.mul(x, value), m.add(logarithm, slope))]
 
         def expanded(a: Val, x: Val) -> list[Val]:
-            logarithm = m.sub(m.log(x), _digamma(b, isa, a))
+            logarithm = m.sub(m.log(x), vecmath.apply(b, "digamma", a))
             left = m.is_("olt", x, m.add(a, 1))
             return b.choose(left, lambda: series(a, x, logarithm), lambda: continued(a, x, logarithm))
 
@@ -223,7 +200,7 @@ def dirichlet_gradient(module: Module, isa: ISA, code: str) -> None:
         with b.loop(0, count) as loop:
             x, a, total = (get(b, code, "f64", p, loop.index) for p in (samples, shapes, totals))
             rest = m.sub(total, a)
-            logarithm = m.add(m.sub(m.log(x), _digamma(b, isa, a)), _digamma(b, isa, total))
+            logarithm = m.add(m.sub(m.log(x), vecmath.apply(b, "digamma", a)), vecmath.apply(b, "digamma", total))
 
             def lower(x: Val = x, a: Val = a, rest: Val = rest, logarithm: Val = logarithm) -> list[Val]:
                 value, slope = beta_fraction(a, rest, x, True)

@@ -264,12 +264,13 @@ def get(b: Flow, code: str, target: str, pointer: Val, index: Val, lanes: int = 
 
 
 def put_saturated(b: Flow, value: Val, code: str, out: Val, index: Val) -> None:
-    """Stores a double as the type ``code``; an integer that it does not fit becomes the lowest, as on x86."""
+    """Stores doubles as the type ``code``; an integer that one does not fit becomes the lowest, as on x86."""
     if code[0] in "iu":
         wide = I64 if code in ("i64", "u64", "u32") else I32
-        limit = 2.0**63 if wide == I64 else 2.0**31
-        inside = b.op("and", b.cmp("olt", value, b.const(F64, limit)), b.cmp("oge", value, b.const(F64, -limit)))
-        whole = b.cast("fptosi", b.select(inside, value, b.const(F64, -limit)), wide)
+        limit = b.const(value.type, 2.0**63 if wide == I64 else 2.0**31)
+        lowest = b.fneg(limit)
+        inside = b.op("and", b.cmp("olt", value, limit), b.cmp("oge", value, lowest))
+        whole = b.cast("fptosi", b.select(inside, value, lowest), vec_type(wide, lanes_of(value.type)))
         put(b, whole, "i64" if wide == I64 else "i32", code, out, index)
     else:
         put(b, value, "f64", code, out, index)

@@ -29,6 +29,7 @@ from collections.abc import Callable, Sequence
 from .. import settings
 from ..runtime import engine
 from ..runtime.native import make_caller
+from ..target import vecmath
 from ..target.builder import Module, Val, lanes_of, vec_type
 from ..target.emit import new_module
 from ..target.isa import ISA
@@ -201,27 +202,85 @@ def _integers64(module: Module, isa: ISA, code: str) -> None:
     export(module, isa, "integers64", args, write)
 
 
+_Formula = Callable[[Flow, Val, Val, Val], Val]
+
+
 def _from_uniform(
-    module: Module, isa: ISA, name: str, code: str, formula: Callable[[Flow, Val, Val, Val], Val]
+    module: Module, isa: ISA, name: str, code: str, formula: _Formula, estimate: _Formula | None = None
 ) -> None:
-    """``name(state, out, count, x, y)``: ``formula(uniform, x, y)`` in double precision."""
+    """``name(state, out, count, x, y)``: ``formula(uniform, x, y)`` in double precision, by the C library.
+
+    ``estimate`` is the same to within 2^-49, on vectors.  Where all numbers within 2^-46 of its result are stored as
+    the same number, that is the result: nearly always, when the type is narrow or the numbers are whole.
+    """
 
     def write(b: Flow, state: Val, out: Val, count: Val, x: Val, y: Val) -> None:
-        def apply(b: Flow, draws: list[Val], index: Val) -> None:
-            put_saturated(b, formula(b, unit_double(b, draws), x, y), code, out, index)
+        units = b.alloca(vec_type(F64, 8))
 
-        each_element(b, isa, state, count, 2, 1, apply)
+        def exact(unit: Val, index: Val) -> None:
+            put_saturated(b, formula(b, unit, x, y), code, out, index)
+
+        def apply(b: Flow, draws: list[Val], index: Val) -> None:
+            unit = unit_double(b, draws)
+            lanes = lanes_of(unit.type)
+            if estimate is None or lanes == 1:
+                exact(unit, index)
+                return
+            value = estimate(b, unit, b.splat(x, lanes), b.splat(y, lanes))
+            margins = (b.fmul(value, b.const(value.type, 1 + sign * 2.0**-46)) for sign in (-1, 1))
+            first, second = (_stored(b, margin, name, code) for margin in margins)
+            agree = b.new("i1", f"call i1 @{_all(b, lanes)}({b.cmp('oeq', first, second)})")
+
+            def each() -> None:
+                b.store(unit, units)
+                with b.loop(0, lanes) as loop:
+                    exact(b.load(F64, b.at(F64, units, loop.index)), b.iadd(index, loop.index))
+
+            b.either(agree, lambda: put_saturated(b, _stored(b, value, name, code), code, out, index), each)
+
+        each_element(b, isa, state, count, 2, 1 if estimate is None else min(8, isa.lanes(I64)), apply)
 
     args = [STATE, OUT, COUNT, (F64, "x"), (F64, "y")]
     export(module, isa, name, args, write)
+
+
+def _all(b: Flow, lanes: int) -> str:
+    """The name of the intrinsic that tells whether all lanes hold."""
+    symbol = f"llvm.vector.reduce.and.v{lanes}i1"
+    b.module.declare(symbol, "i1", [vec_type("i1", lanes)])
+    return symbol
+
+
+def _stored(b: Flow, value: Val, name: str, code: str) -> Val:
+    """Doubles rounded as far as ``name`` does before they are stored: to whole numbers, or to float32."""
+    if name == "geometric":
+        return b.intrinsic("llvm.ceil", value.type, value)
+    return b.cast("fpext", b.cast("fptrunc", value, vec_type(F32, lanes_of(value.type))), value.type)
 
 
 def _exponential(b: Flow, unit: Val, scale: Val, _: Val) -> Val:
     return b.fmul(scale, libm(b, "log1p", b.fneg(unit)))
 
 
+def _exponential_estimate(b: Flow, unit: Val, scale: Val, _: Val) -> Val:
+    return b.fmul(scale, vecmath.apply(b, "log", b.fsub(b.const(unit.type, 1), unit)))  # 1 - unit is exact
+
+
 def _geometric(b: Flow, unit: Val, log_failure: Val, _: Val) -> Val:
     return b.intrinsic("llvm.ceil", F64, b.fdiv(libm(b, "log", unit), log_failure))
+
+
+def _geometric_estimate(b: Flow, unit: Val, log_failure: Val, _: Val) -> Val:
+    return b.fdiv(vecmath.apply(b, "log", unit), log_failure)
+
+
+def _write_exponential(module: Module, isa: ISA, code: str) -> None:
+    estimate = None if code == "f64" else _exponential_estimate
+    _from_uniform(module, isa, "exponential", code, _exponential, estimate)
+
+
+def _write_geometric(module: Module, isa: ISA, code: str) -> None:
+    _from_uniform(module, isa, "geometric", code, _geometric, _geometric_estimate)
 
 
 def _cauchy(b: Flow, unit: Val, median: Val, sigma: Val) -> Val:
@@ -512,8 +571,8 @@ KERNELS: dict[str, tuple[Callable[..., None], str]] = {
     "normal": (lambda m, i, c: _normal_each(m, i, "normal", c, False), "ppidd"),
     "log_normal": (lambda m, i, c: _normal_each(m, i, "log_normal", c, True), "ppidd"),
     "normal_blocks": (_normal_blocks, "ppidd"),
-    "exponential": (lambda m, i, c: _from_uniform(m, i, "exponential", c, _exponential), "ppidd"),
-    "geometric": (lambda m, i, c: _from_uniform(m, i, "geometric", c, _geometric), "ppidd"),
+    "exponential": (_write_exponential, "ppidd"),
+    "geometric": (_write_geometric, "ppidd"),
     "cauchy": (lambda m, i, c: _from_uniform(m, i, "cauchy", c, _cauchy), "ppidd"),
     "permutation": (_permutation, "ppi"),
     "poisson": (poisson, "pppi"),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import ops
+from .. import ops as _ops
 from ..autograd import Function
 from ..autograd.mode import enable_grad, is_grad_enabled, no_grad
 from ..call import _disabled as disabled_torch_function
 from ..device import device
 from ..dtype import bfloat16, dtype, float16, float32, float64, get_default_dtype, int8, int16, int32, int64, uint8
 from ..layout import Size
+from ..ops import convert, create
 from ..tensor import Tensor
 from ..utils.hooks import RemovableHandle
 
@@ -39,6 +40,21 @@ __all__ = [
     "typename",
     "uint8",
 ]
+
+
+class _Operators:
+    """Every operator and factory by name; a name once looked up is an attribute."""
+
+    def __getattr__(self, name: str) -> Any:
+        for place in (_ops, create, convert):
+            found = getattr(place, name, None)
+            if found is not None:
+                setattr(self, name, found)
+                return found
+        raise AttributeError(f"there is no operator {name!r}")
+
+
+ops: Any = _Operators()
 
 
 def make_subclass(cls: type, data: Tensor, requires_grad: bool) -> Any:

@@ -1,18 +1,30 @@
 """Functions of tensors that layers are made of: operators by PyTorch's names, and compositions of them."""
 
+# ruff: noqa: F401, F403
 from __future__ import annotations
 
-from typing import Any
+from ..operator import OPERATORS
+from .functions.activation import *
+from .functions.attention import canonical_mask as _canonical_mask
+from .functions.attention import dtype_or_none as _none_or_dtype
+from .functions.attention import multi_head_attention_forward
+from .functions.dropout import *
+from .functions.loss import *
+from .functions.norm import *
+from .functions.pooling import *
 
-from .. import ops
-from ._attention import canonical_mask as _canonical_mask
-from ._attention import dtype_or_none as _none_or_dtype
-from ._attention import multi_head_attention_forward
+_SHARED = (
+    "adaptive_avg_pool1d avg_pool1d bilinear channel_shuffle conv1d conv2d conv3d conv_tbc conv_transpose1d "
+    "conv_transpose2d conv_transpose3d cosine_similarity native_channel_shuffle pairwise_distance pdist pixel_shuffle "
+    "pixel_unshuffle embedding embedding_bag one_hot"
+).split()  # names that PyTorch has here and in the main namespace, or in this one alone
 
-__all__ = ["multi_head_attention_forward"]
+for _name, _operator in OPERATORS.items():
+    if _operator.namespace == "torch.nn.functional" or _name in _SHARED:
+        for _alias in (_name, *_operator.aliases):
+            globals().setdefault(_alias, _operator.function)
+del _name, _operator, _alias
 
-_ = (_canonical_mask, _none_or_dtype)
-
-
-def __getattr__(name: str) -> Any:
-    return getattr(ops, name)
+__all__ = sorted(
+    name for name, value in globals().items() if callable(value) and not name.startswith("_") and name != "OPERATORS"
+)

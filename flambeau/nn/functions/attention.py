@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import warnings
 
-from .. import ops
-from ..dtype import bool_, dtype
-from ..tensor import Tensor
+from ...dtype import bool_
+from .._base import Tensor, dtype, ops
 
 __all__ = ["canonical_mask", "dtype_or_none", "multi_head_attention_forward"]
 

@@ -47,11 +47,23 @@ cfloat, cdouble = complex64, complex128
 e, pi, inf, nan = _math.e, _math.pi, _math.inf, _math.nan
 newaxis = None
 
-for _op in _OPERATORS.values():
-    if _op.namespace == "torch" and not _op.name.startswith("_"):
-        for _name in (_op.name, *_op.aliases):
-            globals().setdefault(_name, _op.function)
-del _op, _name
+_functions = {
+    _name: _op for _op in _OPERATORS.values() if _op.namespace == "torch" and not _op.name.startswith("_") for _name in (_op.name, *_op.aliases)
+}
+
+
+def __getattr__(name: str) -> object:
+    """Operators become attributes when they are first used."""
+    found = _functions.get(name)
+    if found is None:
+        raise AttributeError(f"module 'torch' has no attribute {name!r}")
+    globals()[name] = found.function
+    return found.function
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_functions})
+
 
 from . import nn as nn  # noqa: E402  # isort: skip
 from . import optim as optim  # noqa: E402  # isort: skip

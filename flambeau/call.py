@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -354,8 +355,9 @@ def _convert(result: Any, cls: type) -> Any:
     return result
 
 
-def _overridden(public: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    """Lets the subclass among the arguments handle a call; NotImplemented if there is none."""
+def _overridden(public: Any, args: Sequence[Any], kwargs: dict[str, Any], call: tuple[Any, ...] | None = None) -> Any:
+    """Lets the subclass among the arguments handle a call; NotImplemented if there is none.  ``call`` are the arguments of
+    ``public`` if they are not ``args``."""
     if _Disabled.depth:
         return NotImplemented
     owners: list[Any] = []
@@ -373,7 +375,7 @@ def _overridden(public: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any
         return NotImplemented
     types = tuple(type(o) for o in owners)
     for o in owners:
-        result = type(o).__torch_function__(public, types, tuple(args), kwargs)
+        result = type(o).__torch_function__(public, types, tuple(args) if call is None else call, kwargs)
         if result is not NotImplemented:
             return result
     raise TypeError(f"no implementation found for '{getattr(public, '__name__', public)}' on types that implement __torch_function__: {list(types)}")
@@ -722,22 +724,35 @@ class _HotTable(dict):  # type: ignore[type-arg]
         return found
 
 
+class _LazyMethod:
+    """A method that is made when it is first looked up: most programs use few of the hundreds of operators."""
+
+    __slots__ = ("make", "name")
+
+    def __init__(self, name: str, make: Callable[[], Callable[..., Any]]) -> None:
+        self.name, self.make = name, make
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        form = self.make()
+        holder = next(c for c in owner.__mro__ if vars(c).get(self.name) is self)
+        setattr(holder, self.name, form)
+        return form if instance is None else form.__get__(instance, owner)
+
+
 def finish(
     op: Operator, *, method: bool, function: bool, inplace: bool, out: bool, aliases: tuple[str, ...], namespace: str
 ) -> None:
-    """Makes the public forms of an operator and attaches the methods to ``Tensor``."""
-    op.function = _public(op, op.name, out and op.kind != "view", _HOT)
+    """Attaches the methods of an operator to ``Tensor`` and says how its function is made."""
+    op.make_function = lambda: _public(op, op.name, out and op.kind != "view", _HOT)
     op.namespace = namespace if function else ""
     op.aliases = aliases
+    if inplace:
+        op.make_inplace = lambda: _public(op, op.name + "_", False, _INPLACE, method=True)
     for name in (op.name, *aliases):
         if method:
-            form = _public(op, name, False, _HOT if op.kind == "kernel" else _COLD, method=True)
-            setattr(Tensor, name, form)
+            setattr(Tensor, name, _LazyMethod(name, partial(_public, op, name, False, _HOT if op.kind == "kernel" else _COLD, True)))
         if inplace:
-            form = _public(op, name + "_", False, _INPLACE, method=True)
-            setattr(Tensor, name + "_", form)
-            if name == op.name:
-                op.inplace = form
+            setattr(Tensor, name + "_", _LazyMethod(name + "_", (lambda: op.inplace) if name == op.name else partial(_public, op, name + "_", False, _INPLACE, True)))  # type: ignore[arg-type,return-value]
 
 
 def _public(op: Operator, name: str, out: bool, template: str, method: bool = False) -> Callable[..., Any]:

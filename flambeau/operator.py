@@ -20,6 +20,7 @@ and planned by itself), "eager" (the body works on memory).
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -66,11 +67,9 @@ class Operator:
         self.promote = promote
         self.to = to
         self.returns = returns
-        self.signature = inspect.signature(body)
-        self.params: tuple[str, ...] = tuple(self.signature.parameters)
-        self.kinds: tuple[int, ...] = tuple(
-            _KINDS.get(str(p.annotation), STATIC) for p in self.signature.parameters.values()
-        )
+        code = body.__code__
+        self.params: tuple[str, ...] = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        self.kinds: tuple[int, ...] = tuple(_KINDS.get(body.__annotations__.get(p, ""), STATIC) for p in self.params)
         self.tensors = tuple(i for i, k in enumerate(self.kinds) if k in (TENSOR, OPTIONAL, OPERAND, TENSORS))
         self.lists = frozenset(i for i, k in enumerate(self.kinds) if k == TENSORS)
         self.promoted = tuple(self.params.index(p) for p in promote)
@@ -82,14 +81,13 @@ class Operator:
         self.index_error: type[Exception] = IndexError
         self.namespace = ""
         self.aliases: tuple[str, ...] = ()
-        self.function: Callable[..., Any] = body
+        self.make_function: Callable[[], Callable[..., Any]] = lambda: body
+        self.make_inplace: Callable[[], Callable[..., Any]] | None = None
         self.batching: Callable[..., Any] | None = None
         self.forward_rule: Callable[..., Any] | None = None
         self.samples: Callable[[], Any] | None = None
         self.reference: Callable[..., Any] | None = None
-        self.inplace: Callable[..., Any] | None = None
-
-        self._positional = sum(p.kind is not inspect.Parameter.KEYWORD_ONLY for p in self.signature.parameters.values())
+        self._positional = code.co_argcount
 
     def __repr__(self) -> str:
         return f"<operator {self.name}>"
@@ -101,6 +99,20 @@ class Operator:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)
+
+    @functools.cached_property
+    def signature(self) -> inspect.Signature:
+        return inspect.signature(self.body)
+
+    @functools.cached_property
+    def function(self) -> Callable[..., Any]:
+        """The public function."""
+        return self.make_function()
+
+    @functools.cached_property
+    def inplace(self) -> Callable[..., Any] | None:
+        """The in-place method, or None."""
+        return None if self.make_inplace is None else self.make_inplace()
 
     @property
     def derivative(self) -> Derivative | None:

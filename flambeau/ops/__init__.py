@@ -17,7 +17,9 @@ for _module in pkgutil.iter_modules(__path__):
 
 importlib.import_module(f"{__name__}.methods").install(_Tensor)
 
-globals().update({_name: _op.function for _name, _op in OPERATORS.items()})
+for _name in OPERATORS:  # an operator comes before the file of the same name
+    if _name in globals():
+        globals()[_name] = OPERATORS[_name].function
 
 
 _FACTORIES = [importlib.import_module(f"{__name__}.{name}") for name in ("create", "convert", "random")]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from ..builder import Builder, Val
 from . import coefficients as table
 from .exponential import FORMATS
-from .lanes import Lanes, fast_two_sum, horner, mad, two_prod, where
+from .lanes import Lanes, fast_two_sum, horner, mad, two_prod, two_sum, where
 from .rare import patch
 
 __all__ = ["cos", "sin", "sine_and_cosine", "tan"]
@@ -155,27 +155,28 @@ def _payne_hanek(bits: Lanes) -> tuple[Lanes, Lanes, Lanes]:
     for i in range(4):
         place = b.gep("i64", Val(_define_two_over_pi(b), "ptr"), (word + i).value)
         words.append(b.load("i64", place, 8))
-    window = [
-        Lanes(b, b.intrinsic("llvm.fshl", "i64", words[i], words[i + 1], shift.value)).cast("zext", "i128")
-        for i in range(3)
-    ]
-    wide = mantissa.cast("zext", "i128")
-    middle = wide * window[1] + ((wide * window[2]) >> 64)
-    product = ((wide * window[0]) << 64) + middle
-    quarters = (product + (1 << 125)) >> 126
-    fraction = product - (quarters << 126)
-    negative = fraction < 0
-    magnitude = where(negative, -fraction, fraction)
-    zeros = Lanes(b, b.intrinsic("llvm.ctlz", "i128", magnitude.value, Val("false", "i1")))
-    normal = magnitude << zeros
-    high_part = (normal >> 75).cast("trunc", "i64").cast("sitofp", "double")
-    low_part = ((normal >> 22).cast("trunc", "i64") & ((1 << 53) - 1)).cast("sitofp", "double")
-    # 2^(75 - 126 - zeros), by its bits
-    unit = (((1023 + 75 - 126) - zeros.cast("trunc", "i64")) << 52).as_float()
-    high, low = high_part * unit, low_part * unit * 2.0**-53
+    window = [Lanes(b, b.intrinsic("llvm.fshl", "i64", words[i], words[i + 1], shift.value)) for i in range(3)]
+    carried = _high_product(mantissa, window[2])
+    middle = mantissa * window[1] + carried
+    carry = middle.below(carried).cast("zext", "i64")
+    top = mantissa * window[0] + _high_product(mantissa, window[1]) + carry
+    quarters = (top + (1 << 61)) >> 62
+    fraction = top - (quarters << 62)
+    # The 126 bits of the signed fraction in four exact doubles, then their sum as two
+    low_half = (1 << 32) - 1
+    parts = [fraction.ashr(32), fraction & low_half, middle >> 32, middle & low_half]
+    units = [part.cast("sitofp", "double") * 2.0 ** (-30 - 32 * i) for i, part in enumerate(parts)]
+    high, low = fast_two_sum(units[0], units[1])
+    high, rest = two_sum(high, units[2] + units[3])
+    low = low + rest
     main, lost = two_prod(high, high.like(_HALF_PI[0]))
-    total, rest = fast_two_sum(main, mad(high, _HALF_PI[1], mad(low, _HALF_PI[0], lost)))
-    return where(negative, -total, total), where(negative, -rest, rest), quarters.cast("trunc", "i64")
+    main, rest = fast_two_sum(main, mad(high, _HALF_PI[1], mad(low, _HALF_PI[0], lost)))
+    return main, rest, quarters
+
+
+def _high_product(a: Lanes, b: Lanes) -> Lanes:
+    """The upper half of the product of two unsigned i64."""
+    return ((a.cast("zext", "i128") * b.cast("zext", "i128")) >> 64).cast("trunc", "i64")
 
 
 def _define_two_over_pi(builder: Builder) -> str:

@@ -290,6 +290,25 @@ def backward_inside_backward(torch):
 
 
 @programs.add
+def views_inside_backward(torch):
+    def forward(ctx, a):
+        ctx.save_for_backward(a)
+        return a.view(4).exp()
+
+    def backward(ctx, g):
+        b = ctx.saved_tensors[0].detach().requires_grad_()
+        with torch.enable_grad():
+            c = b * 1
+            c.view(4).mul_(2)
+            y = c.view(4).exp()
+        return torch.autograd.grad(y, b, g)[0]
+
+    x = leaf(torch, 2, 2, value=0.5)
+    make(torch, forward, backward).apply(x).sum().backward()
+    return x.grad
+
+
+@programs.add
 def differentiated_twice(torch):
     """The derivative of a Function is differentiable when its backward is made of operators."""
 

@@ -28,7 +28,7 @@ class _State(threading.local):
     grad = True
     inference = False
     # Views made while nothing is recorded are still remembered as views, so that a later write through them can be
-    # refused; inference mode and the engine (whose intermediates nobody sees) do without.
+    # refused; inference mode and the engine (whose intermediates nobody sees) do without.  Never off in grad mode.
     track_views = True
     multithreading = True
     task: Any = None  # the run of the engine that the thread is inside of
@@ -132,54 +132,54 @@ def _decorate_generator(
 class _Bare(_Switch):
     """A switch without a parameter: ``@no_grad`` works like ``@no_grad()``."""
 
+    _before: Any
+
     def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
         if function is None:
             return super().__new__(cls)
         return _decorate(cls, function)
-
-    def __init__(self) -> None:
-        self._previous = True
 
 
 class no_grad(_Bare):
     """Records nothing inside the block or the decorated function."""
 
     def __enter__(self) -> None:
-        self._previous = state.grad
+        self._before = state.grad
         state.grad = False
 
     def __exit__(self, *exc: object) -> None:
-        state.grad = self._previous
+        state.grad = self._before
 
 
 class enable_grad(_Bare):
     """Records inside the block or the decorated function, also within ``no_grad``."""
 
     def __enter__(self) -> None:
-        self._previous = state.grad
-        state.grad = True
+        self._before = (state.grad, state.track_views)
+        state.grad = state.track_views = True
 
     def __exit__(self, *exc: object) -> None:
-        state.grad = self._previous
+        state.grad, state.track_views = self._before
 
 
 class set_grad_enabled(_Switch):
     """Sets grad mode to ``mode`` at once; as a context manager, sets it back at the end of the block."""
 
     def __init__(self, mode: bool) -> None:
-        self._previous = state.grad
+        self._before = (state.grad, state.track_views)
         self.mode = mode
-        state.grad = bool(mode)
+        self.__enter__()
 
     def __call__(self, function: F) -> F:
-        state.grad = self._previous  # being used as a decorator, it must not act outside the function
+        self.__exit__()  # being used as a decorator, it must not act outside the function
         return super().__call__(function)
 
     def __enter__(self) -> None:
         state.grad = bool(self.mode)
+        state.track_views |= state.grad
 
     def __exit__(self, *exc: object) -> None:
-        state.grad = self._previous
+        state.grad, state.track_views = self._before
 
     def __str__(self) -> str:
         return f"{type(self).__module__}.{type(self).__name__}(mode={self.mode})"
@@ -189,7 +189,7 @@ class set_grad_enabled(_Switch):
     def clone(self) -> set_grad_enabled:
         """Another manager of the same setting; it acts when it is entered."""
         made = object.__new__(type(self))
-        made._previous = state.grad
+        made._before = (state.grad, state.track_views)
         made.mode = self.mode
         return made
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..layout import Layout, of
 from ..tensor import Tensor, empty
-from .mode import state
+from .mode import enable_grad, state
 from .node import NO_EDGE, Edge, Node, accumulator, extras_of, number
 
 __all__ = ["CopySlices", "View", "check_view", "edge_of", "rebase", "refresh", "set_history"]
@@ -98,12 +98,8 @@ def refresh(tensor: Tensor) -> None:
     if tensor._node is None and not base._requires_grad:
         return
     check_view(tensor, view, indirect=True)
-    grad = state.grad
-    state.grad = True
-    try:
+    with enable_grad():
         derived = replay(view.steps(), base)
-    finally:
-        state.grad = grad
     set_history(tensor, derived._node, derived._output_nr)
     view.version = tensor._storage.version
 

@@ -67,9 +67,9 @@ class Operator:
         self.promote = promote
         self.to = to
         self.returns = returns
-        code = body.__code__
-        self.params: tuple[str, ...] = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-        self.kinds: tuple[int, ...] = tuple(_KINDS.get(body.__annotations__.get(p, ""), STATIC) for p in self.params)
+        names, annotations, self._positional = _parameters(body)
+        self.params: tuple[str, ...] = names
+        self.kinds: tuple[int, ...] = tuple(_KINDS.get(str(annotations.get(p, "")), STATIC) for p in names)
         self.tensors = tuple(i for i, k in enumerate(self.kinds) if k in (TENSOR, OPTIONAL, OPERAND, TENSORS))
         self.lists = frozenset(i for i, k in enumerate(self.kinds) if k == TENSORS)
         self.promoted = tuple(self.params.index(p) for p in promote)
@@ -87,7 +87,6 @@ class Operator:
         self.forward_rule: Callable[..., Any] | None = None
         self.samples: Callable[[], Any] | None = None
         self.reference: Callable[..., Any] | None = None
-        self._positional = code.co_argcount
 
     def __repr__(self) -> str:
         return f"<operator {self.name}>"
@@ -134,6 +133,19 @@ class Operator:
         """Says that the results do not depend on the arguments differentiably."""
         self.differentiable = False
         return self
+
+
+def _parameters(body: Callable[..., Any]) -> tuple[tuple[str, ...], dict[str, Any], int]:
+    """(names, annotations, number of positional ones) of a body's parameters.
+
+    Read from the code, which is ten times quicker than ``inspect.signature``, where the body does not state its own.
+    """
+    if hasattr(body, "__signature__"):
+        found = inspect.signature(body).parameters
+        positional = sum(p.kind is not inspect.Parameter.KEYWORD_ONLY for p in found.values())
+        return tuple(found), {n: p.annotation for n, p in found.items()}, positional
+    code = inspect.unwrap(body).__code__
+    return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount], body.__annotations__, code.co_argcount
 
 
 derive: Callable[[Operator], Derivative] | None = None

@@ -1,0 +1,122 @@
+"""``flambeau.compile``: run a function or module with its operators deferred (DESIGN D4).
+
+Python runs as usual at every call; the operators that it calls append to a graph, which runs when someone
+looks at a number, when the compiled function is entered again, or when it has grown long.  The results stay pending
+when the function returns, so that the loss, the backward pass and the optimizer's step of an ordinary training loop
+join the graph.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from .call import special
+from .deferral import Deferral, deferral
+
+__all__ = ["compile", "disable", "flush", "is_compiling"]
+
+_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+
+
+def compile(
+    model: Any = None, *, fullgraph: bool = False, dynamic: bool | None = None, backend: Any = "flambeau", mode: str | None = None,
+    options: dict[str, Any] | None = None, disable: bool = False,
+) -> Any:  # fmt: skip
+    """A function or ``nn.Module`` whose operators are deferred and fused; also a decorator.
+
+    All programs are accepted: a look at a value (``item()``, ``bool``, printing) computes what is pending and goes on.  ``fullgraph``, ``dynamic``
+    and ``backend`` are accepted for programs written for ``torch.compile``; sizes never need recompilation by hand here.  Raises
+    RuntimeError for an unknown ``mode``.
+    """
+    if mode is not None and mode not in _MODES:
+        raise RuntimeError(f"Unrecognized mode={mode}, should be one of: {', '.join(_MODES)}")
+    if mode is not None and options is not None:
+        raise RuntimeError("Either mode or options can be specified, but both can't be specified at the same time.")
+    if model is None:
+        return functools.partial(
+            compile, fullgraph=fullgraph, dynamic=dynamic, backend=backend, mode=mode, options=options, disable=disable
+        )
+    if disable:
+        return model
+    forward = getattr(model, "forward", None)
+    if forward is not None and not callable(getattr(type(model), "__get__", None)) and hasattr(model, "register_module"):
+        return _compiled_module(model)
+    if not callable(model):
+        raise RuntimeError(f"compile() takes a function or an nn.Module, got {type(model).__name__}")
+    return _compiled_function(model)
+
+
+def _compiled_function(fn: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(fn)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        recorder = _enter()
+        try:
+            return fn(*args, **kwargs)
+        finally:
+            _leave(recorder)
+
+    run._torchdynamo_orig_callable = fn  # type: ignore[attr-defined]
+    return run
+
+
+def _enter() -> Deferral:
+    recorder = deferral()
+    if recorder.depth == 0:
+        recorder.flush()
+    recorder.depth += 1
+    special.append(recorder)
+    return recorder
+
+
+def _leave(recorder: Deferral) -> None:
+    recorder.depth -= 1
+    special.remove(recorder)
+
+
+def _compiled_module(module: Any) -> Any:
+    """The module itself, in a subclass of its class that defers its forward: parameters, hooks and state are its own."""
+    cls = type(module)
+
+    class Compiled(cls):  # type: ignore[misc,valid-type]
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            recorder = _enter()
+            try:
+                return module(*args, **kwargs)
+            finally:
+                _leave(recorder)
+
+    Compiled.__name__, Compiled.__qualname__, Compiled.__module__ = "OptimizedModule", "OptimizedModule", cls.__module__
+    wrapped = Compiled.__new__(Compiled)
+    wrapped.__dict__ = module.__dict__
+    object.__setattr__(wrapped, "_orig_mod_", None)
+    return wrapped
+
+
+def disable(fn: Any = None, recursive: bool = True) -> Any:
+    """Decorator: a function whose operators run at once even inside of a compiled one."""
+    if fn is None:
+        return disable
+
+    @functools.wraps(fn)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        recorder = deferral()
+        recorder.flush()
+        depth, recorder.depth = recorder.depth, 0
+        try:
+            return fn(*args, **kwargs)
+        finally:
+            recorder.depth = depth
+
+    return run
+
+
+def is_compiling() -> bool:
+    """Whether operators are being deferred in this thread."""
+    return deferral().depth > 0
+
+
+def flush() -> None:
+    """Computes everything that is pending in this thread."""
+    deferral().flush()

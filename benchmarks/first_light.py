@@ -182,7 +182,8 @@ def memory(threads: list[int], rounds: int, block: float) -> str:
     for count in threads:
         set_threads(count)
         for size, bytes_ in (("4 KB", 4096), ("1 MB", 1 << 20), ("64 MB", 1 << 26)):
-            data = f"x, y, z = (torch.randn({bytes_ // 4096}, 1024) for _ in range(3)); w, v = torch.randn(1024), torch.randn(1024)"
+            data = f"x, y, z = (torch.randn({bytes_ // 4096}, 1024) for _ in range(3))"
+            data += "; w, v = torch.randn(1024), torch.randn(1024)"
             for what, (statement, setup) in OPERATIONS.items():
                 times = measure(statement, f"{data}\n{setup}", rounds, block)
                 rows.append(

@@ -21,6 +21,7 @@ __all__ = ["BufferSpec", "ExternCall", "Output", "Schedule", "schedule"]
 
 _BARRIERS = frozenset({"reduce", "argreduce", "scan", "scatter", "update", "extern", "out"})
 _FREE = frozenset({"input", "scalar", "const", "iota", "undef", "move", "reshape"})
+_WRITES = frozenset({"update", "scatter"})
 _DEEP = 48  # operations on the longest path of one expression
 _SPLIT_UNITS = 8
 _SPLIT_WORK = 131_072
@@ -197,11 +198,11 @@ class _Attempt:
                     while base.op in ("move", "reshape", "cast"):
                         base = base.inputs[0]
                     roots.add(id(base))
-                else:
+                elif n.inputs[0].op != "undef":
                     roots.add(id(n.inputs[0]))
                 for i in n.inputs[2:] if n.op == "scatter" else ():
                     roots.add(id(i))
-            elif n.op == "update":
+            elif n.op == "update" and n.inputs[0].op != "undef":
                 roots.add(id(n.inputs[0]))
             d = 0 if n.op in _BARRIERS or id(n) in roots else (n.op not in _FREE) + max((depth[id(i)] for i in n.inputs), default=0)
             if d > _DEEP:
@@ -420,16 +421,39 @@ class _Attempt:
 
     def _own_copy(self, base: Node, node: Node) -> Place:
         """Memory that holds ``base`` and that ``node`` may change: the base's own when nobody else reads it."""
-        place = self.places.get(id(base))
         if base.op == "undef":
-            return self._target(node, len(self.entries))
-        if place is not None and self.buffers[place.buffer].kind == "temp" and len(self.users[id(base)]) == 1:
-            if id(base) not in self.results:
+            return self._target(self._last_write(node), len(self.entries))
+        place = self.places.get(id(base))
+        if place is not None and len(self.users[id(base)]) == 1 and id(base) not in self.results:
+            kind = self.buffers[place.buffer].kind
+            if kind == "temp" or kind == "output" and base.op in _WRITES or base.op == "input" and self._written_back(base, node):
                 return place._replace(group=len(self.entries))
-        target = self._target(node, len(self.entries))
+        target = self._target(self._last_write(node), len(self.entries))
         g = self._new_group(base.shape)
         self._need(lambda: g.add_store(base, target, base), base)
         return target
+
+    def _last_write(self, node: Node) -> Node:
+        """The last of a chain of writes to one memory, each of which is read by the next alone."""
+        while id(node) not in self.results:
+            users = self.users.get(id(node), ())
+            if len(users) != 1 or users[0].op not in _WRITES or users[0].inputs[0] is not node or users[0].shape != node.shape:
+                break
+            if any(i is node for i in users[0].inputs[1:]):
+                break
+            node = users[0]
+        return node
+
+    def _written_back(self, base: Node, node: Node) -> bool:
+        """Whether the writes that begin with ``node`` on the argument ``base`` end as the result that goes there."""
+        last = self._last_write(node)
+        numbers = self.results.get(id(last), ())
+        if len(numbers) != 1 or len(self.outputs) > 1:
+            return False
+        o = self.outputs[numbers[0]]
+        if (o.into, o.strides) != base.attrs:
+            return False
+        return sum(n.op == "input" and n.attrs[0] == o.into for n in self.order) == 1
 
     def _update(self, node: Node) -> None:
         base, x = node.inputs

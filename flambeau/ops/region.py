@@ -1,0 +1,508 @@
+"""Views of a part of the elements: selections, slices, diagonals, windows, pieces; and their inverses.
+
+A part is described as primitives describe one (``graph.node``): for each dimension of the whole, an offset and the
+dimensions of the part that step through it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .. import primitives as prim
+from ..graph.node import Map
+from ..layout import Size, dense
+from ..operator import operator
+from ..tensor import Tensor, empty, view as make_view
+from .common import dim_of
+from .join import cat
+
+__all__: list[str] = []
+
+
+def integer(value: Any, name: str, what: str) -> int:
+    """An int from an int, a numpy integer or a 0-dim tensor of integers; TypeError otherwise."""
+    if isinstance(value, Tensor):
+        if value.ndim or value.dtype.kind not in "ui":
+            raise TypeError(f"{name}(): argument '{what}' must be int, not a tensor of {value.dtype} with {value.ndim} dimensions")
+        return int(value.item())  # type: ignore[attr-defined]
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name}(): argument '{what}' must be int, not {type(value).__name__}")
+    return int(value.__index__())
+
+
+def _look(input: Tensor, map_: Map, shape: Sequence[int]) -> Tensor:
+    steps = input._layout.strides
+    strides = [0] * len(shape)
+    offset = input._offset
+    for (start, terms), step in zip(map_, steps):
+        offset += start * step
+        for d, k in terms:
+            strides[d] += k * step
+    taken = {d for _, terms in map_ for d, _ in terms}
+    for d in range(len(shape) - 1, -1, -1):  # dimensions of size 1 that are new
+        if d not in taken:
+            strides[d] = strides[d + 1] * shape[d + 1] if d + 1 < len(shape) else 1
+    return make_view(input, shape, strides, offset)
+
+
+@operator(name="slice", kind="view", method=False, function=False)
+def region(input: Tensor, map: Map, shape: tuple[int, ...]) -> Tensor:
+    """The part of the elements that ``map`` names, which is ``shape`` large."""
+    return _look(input, map, shape)
+
+
+@region.gradient()
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return embed.function(grad, ctx.shape("input"), ctx.map)
+
+
+@operator(name="_embed", kind="composite", method=False, function=False)
+def embed(input: Tensor, shape: Size, map: Map) -> Tensor:
+    """Zeros in ``shape`` with ``input`` in the part that ``map`` names."""
+    if prim.tracing():
+        return prim.update(prim.const(0, input.dtype, shape), input, map)
+    whole = empty(dense(input.dtype, shape, input.device))
+    whole.zero_()  # type: ignore[attr-defined]
+    _look(whole, map, input.shape).copy_(input)  # type: ignore[attr-defined]
+    return whole
+
+
+@embed.gradient()
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return region.function(grad, ctx.map, tuple(ctx.shape("input")))
+
+
+def identity(ndim: int) -> list[Any]:
+    """The map of a part that is all."""
+    return [(0, ((d, 1),)) for d in range(ndim)]
+
+
+def select_map(ndim: int, dim: int, index: int) -> Map:
+    """The map of one index along ``dim``, which is no dimension of the part."""
+    return tuple((index, ()) if d == dim else (0, ((d - (d > dim), 1),)) for d in range(ndim))
+
+
+@operator(kind="view")
+def select(input: Tensor, dim: int, index: int) -> Tensor:
+    """The elements at ``index`` along ``dim``, without that dimension.  Raises IndexError for an index outside of it."""
+    layout = input._layout
+    if not layout.ndim:
+        raise IndexError("select() cannot be applied to a 0-dim tensor.")
+    d, i = dim_of(dim, layout.ndim, "select"), integer(index, "select", "index")
+    n = layout.shape[d]
+    if not -n <= i < n:
+        raise IndexError(f"select(): index {i} out of range for tensor of size {list(layout.shape)} at dimension {d}")
+    i += n if i < 0 else 0
+    return make_view(
+        input, (*layout.shape[:d], *layout.shape[d + 1 :]), (*layout.strides[:d], *layout.strides[d + 1 :]), input._offset + i * layout.strides[d]
+    )
+
+
+@select.gradient()
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    shape = ctx.shape("input")
+    d = ctx.dim % len(shape)
+    return embed.function(grad, shape, select_map(len(shape), d, int(ctx.index) % shape[d]))
+
+
+def slice_map(ndim: int, dim: int, start: int, step: int = 1) -> Map:
+    """The map of every ``step``-th index along ``dim`` from ``start`` on."""
+    return tuple((start, ((d, step),)) if d == dim else (0, ((d, 1),)) for d in range(ndim))
+
+
+def slice_of(input: Tensor, dim: int, start: int, length: int, step: int = 1) -> Tensor:
+    """``length`` indices along ``dim``, as a recorded view."""
+    shape = input.shape
+    return region.function(input, slice_map(len(shape), dim, start if length else 0, step), (*shape[:dim], length, *shape[dim + 1 :]))  # type: ignore[no-any-return]
+
+
+@operator(kind="composite")
+def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
+    """The ``length`` elements along ``dim`` from ``start`` on.  Raises IndexError or RuntimeError outside of the dimension."""
+    if not input.ndim:
+        raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
+    d = dim_of(dim, input.ndim, "narrow")
+    first, count, n = integer(start, "narrow", "start"), integer(length, "narrow", "length"), input.shape[d]
+    if count < 0:
+        raise RuntimeError("narrow(): length must be non-negative.")
+    if not -n <= first <= n:
+        raise IndexError(f"start out of range (expected to be in range of [{-n}, {n}], but got {first})")
+    first += n if first < 0 else 0
+    if first + count > n:
+        raise RuntimeError(f"start ({first}) + length ({count}) exceeds dimension size ({n}).")
+    return slice_of(input, d, first, count)
+
+
+@operator(kind="composite")
+def narrow_copy(input: Tensor, dim: int, start: int, length: int) -> Tensor:
+    """``narrow`` with memory of its own."""
+    return narrow.function(input, dim, start, length).clone()  # type: ignore[no-any-return]
+
+
+@operator(kind="view")
+def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """The diagonal of the plane of two dimensions, as a last dimension; ``offset`` > 0 is above the main one."""
+    shape, map_ = _diagonal(input.shape, offset, dim1, dim2)
+    return _look(input, map_, shape)
+
+
+def _diagonal(shape: Size, offset: int, dim1: int, dim2: int) -> tuple[tuple[int, ...], Map]:
+    ndim = len(shape)
+    a, b = dim_of(dim1, ndim, "diagonal"), dim_of(dim2, ndim, "diagonal")
+    if a == b:
+        raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
+    rest = [d for d in range(ndim) if d not in (a, b)]
+    down, right = max(-offset, 0), max(offset, 0)
+    count = max(0, min(shape[a] - down, shape[b] - right))
+    at = {d: i for i, d in enumerate(rest)}
+    last = len(rest)
+    start = {a: down if count else 0, b: right if count else 0}
+    map_ = tuple((start[d], ((last, 1),)) if d in (a, b) else (0, ((at[d], 1),)) for d in range(ndim))
+    return (*(shape[d] for d in rest), count), map_
+
+
+@diagonal.gradient()
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    shape = ctx.shape("input")
+    return embed.function(grad, shape, _diagonal(shape, ctx.offset, ctx.dim1, ctx.dim2)[1])
+
+
+@operator(kind="composite", namespace="torch.linalg", name="linalg_diagonal", method=False)
+def linalg_diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
+    """The diagonal of the last two dimensions (by default)."""
+    return diagonal.function(A, offset, dim1, dim2)  # type: ignore[no-any-return]
+
+
+@operator(kind="view", function=False)
+def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
+    """All windows of ``size`` along a dimension, ``step`` apart: the window's elements are a last dimension of the view."""
+    layout = input._layout
+    d = dim_of(dimension, layout.ndim, "unfold")
+    n = layout.shape[d] if layout.ndim else 1
+    if size < 0:
+        raise RuntimeError(f"size is {size} but must be >= 0")
+    if size > n:
+        raise RuntimeError(f"maximum size for tensor at dimension {d} is {n} but size is {size}")
+    if step <= 0:
+        raise RuntimeError(f"step is {step} but must be > 0")
+    if not layout.ndim:
+        return make_view(input, (size,), (1,), input._offset)
+    shape = [*layout.shape, size]
+    shape[d] = (n - size) // step + 1
+    strides = [*layout.strides, layout.strides[d]]
+    strides[d] *= step
+    return make_view(input, shape, strides, input._offset)
+
+
+@unfold.gradient()
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return fold_windows.function(grad, ctx.shape("input"), ctx.dimension, ctx.step)
+
+
+@operator(name="_fold_windows", method=False, function=False)
+def fold_windows(input: Tensor, shape: Size, dimension: int, step: int) -> Tensor:
+    """Zeros in ``shape`` to which every window is added at its place: the inverse of ``unfold`` where windows overlap."""
+    base = prim.const(0, input.dtype, shape)
+    if not shape:
+        return prim.wrap(prim.current().graph.reduce("add", prim.read(input), (0,))).reshape(()) if input.shape[0] else base  # type: ignore[attr-defined]
+    d = dimension % len(shape)
+    index = prim.apply("add", prim.apply("mul", prim.iota(input.shape, d), prim.const(step, _int64())), prim.iota(input.shape, input.ndim - 1))
+    return prim.scatter("add", base, input, [index], [("i", 0) if k == d else ("d", k) for k in range(len(shape))])
+
+
+@fold_windows.gradient()
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return grad.unfold(ctx.dimension, ctx.shape("input")[-1], ctx.step)
+
+
+def _int64() -> Any:
+    return prim.coded("i64")
+
+
+@operator(kind="view")
+def as_strided(input: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None) -> Tensor:
+    """The storage seen with any shape and strides.  Raises RuntimeError for a view that leaves the storage."""
+    if len(size) != len(stride):
+        raise RuntimeError(f"mismatch in length of strides and shape: {list(size)} and {list(stride)}")
+    if any(n < 0 for n in size):
+        raise RuntimeError(f"as_strided: negative sizes are not allowed, got {list(size)}")
+    if any(s < 0 for s in stride):
+        raise RuntimeError(f"as_strided: Negative strides are not supported at the moment, got strides: {list(stride)}")
+    offset = input._offset if storage_offset is None else storage_offset
+    if offset < 0:
+        raise RuntimeError(f"Tensor: invalid storage offset {offset}")
+    storage = input._storage
+    held = storage.nbytes if storage.pending is None else storage.pending.layout.nbytes
+    if 0 not in size:
+        last = offset + sum((n - 1) * s for n, s in zip(size, stride))
+        if (last + 1) * input.itemsize > held:
+            raise RuntimeError(
+                f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset {offset}, and itemsize {input.itemsize} requiring a "
+                f"storage size of {(last + 1) * input.itemsize} are out of bounds for storage of size {held}"
+            )
+    return make_view(input, tuple(size), tuple(stride), offset)
+
+
+@as_strided.gradient()
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return scatter_strided.function(grad, ctx.input, ctx.size, ctx.stride, ctx.storage_offset)
+
+
+@operator(name="_scatter_strided", kind="composite", method=False, function=False)
+def scatter_strided(input: Tensor, like: Any, size: Sequence[int], stride: Sequence[int], storage_offset: int | None) -> Tensor:
+    """The gradient of ``as_strided`` for an input that lies as the layout ``like``: what is added up in the storage, as
+    the input sees it."""
+    base = 0 if storage_offset is None else storage_offset
+    return strided_sum.function(input, tuple(size), tuple(stride), base, like)  # type: ignore[no-any-return]
+
+
+@operator(name="_strided_sum", method=False, function=False)
+def strided_sum(input: Tensor, size: Sequence[int], stride: Sequence[int], offset: int, like: Any) -> Tensor:
+    """Adds up elements at their addresses, then reads them as the layout ``like`` does."""
+    reach = 1 + max([offset + sum((n - 1) * s for n, s in zip(size, stride)) if 0 not in size else 0, like.span])
+    g = prim.current().graph
+    index = g.const(offset, "i64", input.shape)
+    for d, s in enumerate(stride):
+        index = g.apply("add", index, g.apply("mul", g.iota(input.shape, d), g.const(s, "i64")))
+    flat = prim.scatter("add", prim.const(0, input.dtype, (reach,)), input, [prim.wrap(index)], [("i", 0)])
+    if 0 in like.shape:
+        return prim.const(0, input.dtype, like.shape)
+    return prim.move(flat, ((0, tuple((d, s) for d, s in enumerate(like.strides) if s)),), like.shape)
+
+
+@strided_sum.gradient()
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return as_strided.function(grad.contiguous(), ctx.size, ctx.stride, ctx.offset)
+
+
+# -- pieces ------------------------------------------------------------------------------------------
+
+
+def _split_sizes(input: Tensor, split_size: int | Sequence[int], dim: int, name: str) -> tuple[int, list[int]]:
+    if not input.ndim:
+        raise RuntimeError(f"{name} expects at least a 1-dimensional tensor")
+    d = dim_of(dim, input.ndim, name)
+    n = input.shape[d]
+    if isinstance(split_size, (tuple, list)):
+        sizes = [integer(s, name, "split_sizes") for s in split_size]
+        if sum(sizes) != n or any(s < 0 for s in sizes):
+            raise RuntimeError(
+                f"split_with_sizes expects split_sizes to sum exactly to {n} (input tensor's size at dimension {dim}), and to have only non-negative "
+                f"entries, but got split_sizes={sizes}"
+            )
+        return d, sizes
+    size = integer(split_size, name, "split_size_or_sections")
+    if size < 0:
+        raise RuntimeError(f"split expects split_size be non-negative, but got split_size={size}")
+    if size == 0:
+        if n:
+            raise RuntimeError(f"split_size can only be 0 if dimension size is 0, but got dimension size of {n}")
+        return d, [0]
+    return d, [min(size, n - i) for i in range(0, max(n, 1), size)]
+
+
+def _pieces(input: Tensor, d: int, sizes: Sequence[int]) -> tuple[Tensor, ...]:
+    layout = input._layout
+    shape, strides, step = layout.shape, layout.strides, layout.strides[d]
+    start, found = input._offset, []
+    for n in sizes:
+        found.append(make_view(input, (*shape[:d], n, *shape[d + 1 :]), strides, start))
+        start += n * step
+    return tuple(found)
+
+
+@operator(name="_split", kind="view", method=False, function=False)
+def pieces(input: Tensor, sizes: tuple[int, ...], dim: int) -> tuple[Tensor, ...]:
+    """Pieces of these sizes along ``dim``."""
+    return _pieces(input, dim, sizes)
+
+
+@pieces.gradient()
+def _(ctx, *grads):  # type: ignore[no-untyped-def]
+    shape, d = ctx.shape("input"), ctx.dim
+    some = next(g for g in grads if g is not None)
+    full = [g if g is not None else some.new_zeros((*shape[:d], n, *shape[d + 1 :])) for g, n in zip(grads, ctx.sizes)]
+    return _join(full, d)
+
+
+def _join(parts: Sequence[Tensor], d: int) -> Tensor:
+    return parts[0] if len(parts) == 1 else cat.function(parts, d)  # type: ignore[no-any-return]
+
+
+@operator(kind="composite", method=False)
+def split(tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+    """Pieces along ``dim``: of one size (the last may be smaller), or of the sizes given.  Views of the tensor.
+
+    Raises RuntimeError for sizes that do not sum to the dimension, and for 0-dim tensors.
+    """
+    d, sizes = _split_sizes(tensor, split_size_or_sections, dim, "split")
+    return pieces.function(tensor, tuple(sizes), d)  # type: ignore[no-any-return]
+
+
+def _split_method(self: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+    return split.function(self, split_size, dim)  # type: ignore[no-any-return]
+
+
+_split_method.__name__, _split_method.__doc__ = "split", split.__doc__
+Tensor.split = _split_method  # type: ignore[attr-defined]
+
+
+@operator(kind="composite")
+def split_with_sizes(input: Tensor, split_sizes: Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+    """Pieces of the sizes given along ``dim``."""
+    return split.function(input, tuple(split_sizes), dim)  # type: ignore[no-any-return]
+
+
+@operator(kind="composite")
+def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """At most ``chunks`` pieces along ``dim`` of one size (the last may be smaller).  Views of the tensor."""
+    if not input.ndim:
+        raise RuntimeError("chunk expects at least a 1-dimensional tensor")
+    if chunks <= 0:
+        raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
+    d = dim_of(dim, input.ndim, "chunk")
+    n = input.shape[d]
+    size = -(-n // chunks)
+    if size == 0:
+        return pieces.function(input, (0,) * chunks, d)  # type: ignore[no-any-return]
+    return split.function(input, size, d)  # type: ignore[no-any-return]
+
+
+def _bounds(input: Tensor, spec: Any, dim: int, name: str) -> list[tuple[int, int]]:
+    """(start, length) of the pieces of ``tensor_split``."""
+    n = input.shape[dim]
+    if isinstance(spec, Tensor):
+        if spec.device.type != "cpu" or spec.dtype.name != "int64":
+            raise RuntimeError(f"{name} expected tensor_indices_or_sections to be a long tensor on cpu, got {spec.dtype} on {spec.device}")
+        if spec.ndim > 1:
+            raise RuntimeError(f"{name} expected tensor_indices_or_sections to be a zero-dimensional or one-dimensional tensor, but got a tensor with {spec.ndim} dims")
+        spec = spec.tolist()  # type: ignore[attr-defined]
+    if isinstance(spec, int):
+        if spec <= 0:
+            raise RuntimeError(f"number of sections must be larger than 0, got {spec}")
+        small, more = divmod(n, spec)
+        lengths = [small + (i < more) for i in range(spec)]
+        starts = [sum(lengths[:i]) for i in range(spec)]
+        return list(zip(starts, lengths))
+    edges = [integer(e, name, "indices") for e in spec]
+    starts_, ends = [0, *edges], [*edges, n]
+    found = []
+    for start, end in zip(starts_, ends):
+        start, end, _ = slice(start, end).indices(n)
+        found.append((start, max(0, end - start)))
+    return found
+
+
+def _tensor_split(input: Tensor, spec: Any, dim: int, name: str) -> tuple[Tensor, ...]:
+    if not input.ndim:
+        raise RuntimeError(f"{name} expected at least a 1-dimensional tensor, but got a tensor with 0 dims")
+    d = dim_of(dim, input.ndim, name)
+    return tuple(slice_of(input, d, start, length) for start, length in _bounds(input, spec, d, name))
+
+
+@operator(kind="composite")
+def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """Pieces along ``dim``: a number of them as equal as can be, or cut at the indices given.  Views of the tensor."""
+    return _tensor_split(input, indices_or_sections, dim, "tensor_split")
+
+
+def _cut(name: str, least: int, dim_of_: Any, which: int) -> None:
+    def body(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
+        if input.ndim < least:
+            raise RuntimeError(f"torch.{name} requires a tensor with at least {least} dimension, but got a tensor with {input.ndim} dimensions!")
+        d = dim_of_(input)
+        if isinstance(indices_or_sections, int):
+            if indices_or_sections == 0 or input.shape[d] % indices_or_sections:
+                raise RuntimeError(
+                    f"torch.{name} attempted to split along dimension {d}, but the size of the dimension {input.shape[d]} is not divisible by the "
+                    f"split_size {indices_or_sections}!"
+                )
+        return _tensor_split(input, indices_or_sections, d, name)
+
+    body.__name__, body.__module__ = name, __name__
+    body.__doc__ = f"``tensor_split`` along dimension {which}; the sizes must come out even."
+    operator(kind="composite")(body)
+
+
+_cut("hsplit", 1, lambda t: 0 if t.ndim == 1 else 1, 1)
+_cut("vsplit", 2, lambda t: 0, 0)
+_cut("dsplit", 3, lambda t: 2, 2)
+
+
+@operator(kind="view")
+def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
+    """The elements at each index along ``dim``, as views without that dimension."""
+    layout = input._layout
+    if not layout.ndim:
+        raise IndexError("Dimension specified as 0 but tensor has no dimensions")
+    d = dim_of(dim, layout.ndim, "unbind")
+    shape, strides = (*layout.shape[:d], *layout.shape[d + 1 :]), (*layout.strides[:d], *layout.strides[d + 1 :])
+    return tuple(make_view(input, shape, strides, input._offset + i * layout.strides[d]) for i in range(layout.shape[d]))
+
+
+@unbind.gradient()
+def _(ctx, *grads):  # type: ignore[no-untyped-def]
+    shape = ctx.shape("input")
+    d = ctx.dim % len(shape)
+    some = next(g for g in grads if g is not None)
+    rest = (*shape[:d], *shape[d + 1 :])
+    return _join([(g if g is not None else some.new_zeros(rest)).unsqueeze(d) for g in grads], d)
+
+
+# -- a part replaced ---------------------------------------------------------------------------------
+
+
+@operator(name="_put_region", method=False, function=False)
+def put_region(input: Tensor, src: Tensor, map: Map) -> Tensor:
+    """``input`` with ``src`` in the part that ``map`` names."""
+    return prim.update(input, prim.cast(src, input.dtype), map)
+
+
+@put_region.gradient()
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    shape = tuple(ctx.shape("src"))
+    rest = put_region.function(grad, grad.new_zeros(shape), ctx.map) if ctx.needs("input") else None
+    return rest, region.function(grad, ctx.map, shape)
+
+
+def _checked(name: str, src: Tensor, shape: Sequence[int]) -> None:
+    if tuple(src.shape) != tuple(shape):
+        raise RuntimeError(f"{name}: expected src to have a size equal to the slice of self. src size = {list(src.shape)}, slice size = {list(shape)}")
+
+
+@operator(kind="composite")
+def select_scatter(input: Tensor, src: Tensor, dim: int, index: int) -> Tensor:
+    """A copy of ``input`` with ``src`` at ``index`` along ``dim``."""
+    _checked("select_scatter", src, select.body(input, dim, index).shape)
+    d = dim_of(dim, input.ndim, "select_scatter")
+    return put_region.function(input, src, select_map(input.ndim, d, index % input.shape[d]))  # type: ignore[no-any-return]
+
+
+@operator(kind="composite")
+def slice_scatter(input: Tensor, src: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Tensor:
+    """A copy of ``input`` with ``src`` in the slice ``start:end:step`` of ``dim``."""
+    d = dim_of(dim, input.ndim, "slice_scatter")
+    if step <= 0:
+        raise RuntimeError(f"slice step must be positive, got {step}")
+    first, last, by = slice(start, end, step).indices(input.shape[d])
+    count = len(range(first, last, by))
+    _checked("slice_scatter", src, (*input.shape[:d], count, *input.shape[d + 1 :]))
+    return put_region.function(input, src, slice_map(input.ndim, d, first if count else 0, by))  # type: ignore[no-any-return]
+
+
+@operator(kind="composite")
+def diagonal_scatter(input: Tensor, src: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """A copy of ``input`` with ``src`` on a diagonal."""
+    shape, map_ = _diagonal(input.shape, offset, dim1, dim2)
+    _checked("diagonal_scatter", src, shape)
+    return put_region.function(input, src, map_)  # type: ignore[no-any-return]
+
+
+@operator(kind="composite")
+def as_strided_scatter(input: Tensor, src: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None) -> Tensor:
+    """A copy of ``input`` with ``src`` where ``as_strided`` would see it."""
+    result = input.clone()  # type: ignore[attr-defined]
+    as_strided.function(result, size, stride, storage_offset).copy_(src)
+    return result  # type: ignore[no-any-return]
+

@@ -542,6 +542,8 @@ def dispatch_inplace(op: Operator, args: Sequence[Any], public: Any = None) -> T
     layout = target._layout
     node = None
     if grad_state.grad and any(t._requires_grad for t in tensors):
+        if op.kind == "composite" and op._derivative is None:
+            return _composite_inplace(op, args)
         if op.derivative is not None:
             node = tape.before_inplace(op, args)
         elif target._requires_grad:
@@ -569,6 +571,19 @@ def dispatch_inplace(op: Operator, args: Sequence[Any], public: Any = None) -> T
     if node is not None:
         tape.after_inplace(node, target)
     return target
+
+
+def _composite_inplace(op: Operator, args: Sequence[Any]) -> Tensor:
+    """The in-place form of an operator whose parts are recorded: computed beside the target, then copied into it."""
+    target: Tensor = args[0]
+    # A copy of the target takes its place, so that what the parts save for their derivatives is not written to.
+    result = op.run_body((target.clone(), *args[1:]))  # type: ignore[attr-defined]
+    if result._layout.shape != target._layout.shape:
+        raise RuntimeError(
+            f"{op.name}_: output with shape {list(target._layout.shape)} doesn't match the broadcast shape {list(result._layout.shape)}"
+        )
+    check_cast(result._layout.dtype, target._layout.dtype)
+    return target.copy_(result)  # type: ignore[attr-defined,no-any-return]
 
 
 def _detached_write(op: Operator) -> Operator:

@@ -141,9 +141,10 @@ def _random(op: Operator) -> Operator:
 
 def _inplace(body: Callable[..., None]) -> Operator:
     """Makes a body that fills its first argument a method: it is recorded as a write, and returns the tensor."""
+    op = _random(operator(kind="eager", method=False, function=False, out=False, differentiable=False)(body))
 
     @functools.wraps(body)
-    def run(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    def recorded(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         check_generator(op.name, kwargs["generator"])
         arguments = (self, *args, *kwargs.values())
         wanted = grad_state.grad and any(isinstance(a, Tensor) and a._requires_grad for a in arguments)
@@ -154,16 +155,15 @@ def _inplace(body: Callable[..., None]) -> Operator:
             tape.after_inplace(node, self)
         return self
 
-    op = _random(operator(kind="eager", function=False, out=False, differentiable=False)(run))
-    general = getattr(Tensor, op.name)
+    op.body = recorded
 
-    @functools.wraps(general)
+    @functools.wraps(body)
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if kwargs:
             check_generator(op.name, kwargs.get("generator"))
         plain = self._key is not None and not self._requires_grad and not special and not prim.tracing()
         if not plain or (args and isinstance(args[0], Tensor)) or "p" in kwargs:
-            return general(self, *args, **kwargs)
+            return op.function(self, *args, **kwargs)
         body(self, *args, **kwargs)
         self._storage.version += 1
         return self

@@ -7,6 +7,7 @@ from typing import Any
 from .. import ops as _ops
 from ..autograd import Function
 from ..autograd.mode import enable_grad, is_grad_enabled, no_grad
+from ..autograd.saved import scalar_name
 from ..call import _disabled as disabled_torch_function
 from ..device import device
 from ..dtype import bfloat16, dtype, float16, float32, float64, get_default_dtype, int8, int16, int32, int64, uint8
@@ -58,7 +59,12 @@ ops: Any = _Operators()
 
 
 def make_subclass(cls: type, data: Tensor, requires_grad: bool) -> Any:
-    """A tensor of class ``cls`` over the memory of ``data``, off the tape."""
+    """A tensor of class ``cls`` over the memory of ``data``, off the tape.
+
+    Raises RuntimeError for gradients of integers.
+    """
+    if requires_grad and not (data.dtype.is_floating_point or data.dtype.is_complex):
+        raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
     result = object.__new__(cls)
     result._layout = data._layout
     result._storage = data._storage
@@ -71,7 +77,8 @@ def make_subclass(cls: type, data: Tensor, requires_grad: bool) -> Any:
 def typename(value: Any) -> str:
     """The name of a value's type as error messages give it: "int", "torch.FloatTensor", "package.Class"."""
     if isinstance(value, Tensor):
-        return value.type()
+        place = "" if value.device.type == "cpu" else f"{value.device.type}."
+        return f"torch.{place}{scalar_name(value.dtype)}Tensor"
     kind = type(value)
     if kind.__module__ in ("builtins", "__builtin__"):
         return kind.__qualname__

@@ -16,7 +16,6 @@ class BackwardHookFunction(Function):
     @staticmethod
     def forward(ctx: Any, react: Callable[[tuple[Any, ...]], Sequence[Any]], *tensors: Tensor) -> tuple[Tensor, ...]:
         ctx.react = react
-        ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(*[t for t in tensors if not t.requires_grad])
         return tensors
 

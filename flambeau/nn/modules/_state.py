@@ -207,10 +207,10 @@ class StateMethods:
 
         load(self, copied, "")
         if strict:
-            if missing_keys:
-                error_msgs.insert(0, f"Missing key(s) in state_dict: {_quoted(missing_keys)}. ")
             if unexpected_keys:
                 error_msgs.insert(0, f"Unexpected key(s) in state_dict: {_quoted(unexpected_keys)}. ")
+            if missing_keys:
+                error_msgs.insert(0, f"Missing key(s) in state_dict: {_quoted(missing_keys)}. ")
         if error_msgs:
             faults = "\n\t".join(error_msgs)
             raise RuntimeError(f"Error(s) in loading state_dict for {type(self).__name__}:\n\t{faults}")

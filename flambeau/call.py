@@ -25,7 +25,7 @@ from .device import device
 from .dtype import dtype, promote_types
 from .graph.plan import KernelError, Plan, make_plan
 from .graph.schedule import Output
-from .layout import Layout, Size, contiguous_strides, of
+from .layout import Layout, Size, contiguous_strides, dense, of
 from .operator import OPERAND, SCALAR, STATIC, TENSORS, Operator
 from .primitives import Recorder
 from .runtime import memory
@@ -196,6 +196,13 @@ def _placeholders(recorder: Recorder, args: Sequence[Any]) -> list[Any]:
 def _build(op: Operator, args: Sequence[Any], tensors: Sequence[Tensor], target: Layout | None = None) -> OpPlan:
     """Traces and plans a call; with ``target``, the result goes into the first argument."""
     where = _device(op, tensors)
+    kind = _flat_kind(op, args, tensors, target) if where is devices.cpu else None
+    if kind is not None and kind in op.flat:
+        like = op.flat[kind]
+        shape = next(t._layout for t in tensors if t._layout.ndim)
+        plan = like.plan.resized(shape.numel) if like.plan is not None else None
+        if plan is not None:
+            return OpPlan(plan, tuple(dense(layout.dtype, shape.shape) for layout in like.layouts), like.several)
     with Recorder() as recorder:
         found = trace_body(op, _placeholders(recorder, args), False)
         several = not isinstance(found, Tensor)
@@ -211,7 +218,31 @@ def _build(op: Operator, args: Sequence[Any], tensors: Sequence[Tensor], target:
     layouts = tuple(of(r._layout.dtype, where, r._layout.shape, o.strides) for r, o in zip(results, outputs))
     if where is devices.meta:
         return OpPlan(None, layouts, several)
-    return OpPlan(make_plan(outputs, len(recorder.arguments)), layouts, several)
+    made = OpPlan(make_plan(outputs, len(recorder.arguments)), layouts, several)
+    if kind is not None and made.plan is not None and made.plan._flat is not None and len(layouts) == 1 and layouts[0].contiguous:
+        op.flat[kind] = made
+    return made
+
+
+def _flat_kind(op: Operator, args: Sequence[Any], tensors: Sequence[Tensor], target: Layout | None) -> tuple[Any, ...] | None:
+    """What a call has in common with others that differ in the number of elements only: all operands contiguous and of
+    one shape, or 0-dim.  None for other calls, and for operators that are not elementwise (``promote``)."""
+    shape = None
+    for t in tensors:
+        layout = t._layout
+        if layout.ndim:
+            if not layout.contiguous or layout.numel < 2 or shape is not None and layout.shape != shape:
+                return None
+            shape = layout.shape
+    if shape is None or not op.promote or op.lists:
+        return None
+    key: list[Any] = [target is not None, len(shape) == 1]
+    for a, k in zip(args, op.kinds):
+        if isinstance(a, Tensor):
+            key += [a._layout.dtype, a._layout.ndim > 0, a._weak]
+        else:
+            key += [a.__class__, None if k in (OPERAND, SCALAR) else _frozen(a)]
+    return tuple(key)
 
 
 def _fit(op: Operator, result: Tensor, target: Layout) -> Tensor:
@@ -708,10 +739,12 @@ def {name}({signature}):
 class _HotPlan:
     """What the hot path needs of a plan of one kernel."""
 
-    __slots__ = ("call", "layout", "nbytes")
+    __slots__ = ("call", "layout", "nbytes", "plan")
 
-    def __init__(self, call: Callable[..., int], layout: Layout, nbytes: int) -> None:
-        self.call, self.layout, self.nbytes = call, layout, nbytes
+    def __init__(self, plan: OpPlan) -> None:
+        assert plan.plan is not None and plan.plan.single is not None and plan.layout is not None
+        self.plan = plan  # owns what the function points to
+        self.call, self.layout, self.nbytes = plan.plan.single, plan.layout, plan.nbytes
 
 
 class _HotTable(dict):  # type: ignore[type-arg]
@@ -735,7 +768,7 @@ class _HotTable(dict):  # type: ignore[type-arg]
             raise KeyError(key)
         if len(self) >= _LIMIT:
             self.clear()
-        found = self[key] = _HotPlan(plan.plan.single, plan.layout, plan.nbytes)
+        found = self[key] = _HotPlan(plan)
         return found
 
 

@@ -61,13 +61,34 @@ class _Write(NamedTuple):
 
 
 class KernelCall(NamedTuple):
-    """A kernel and what it is called with: buffers of the plan, scalars of the plan, parameter words from 2 on."""
+    """A kernel and what it is called with: buffers of the plan, scalars of the plan, parameter words from 2 on.
+
+    ``flat`` is the cost of an element where the kernel is one loop over consecutive elements and its words are those
+    of ``flat_words``, so that another number of elements needs only other words; 0 elsewhere.
+    """
 
     kernel: Kernel
     buffers: tuple[int, ...]
     scalars: tuple[int, ...]
     chunks: int
     words: tuple[int, ...]
+    flat: int = 0
+
+
+def flat_words(n: int, cost: int) -> tuple[int, tuple[int, ...]]:
+    """(chunks, words) of a kernel that is one loop over ``n`` consecutive elements of this cost each."""
+    block = n if n <= 2 * _BLOCK else _BLOCK
+    units = -(-n // block)
+    grain, chunks = _pieces(units, block * cost)
+    return chunks, (units, grain, block, n)
+
+
+def _pieces(units: int, cost: int) -> tuple[int, int]:
+    """(units of a chunk, number of chunks) for units of this cost; the work of a chunk is worth handing out."""
+    if units * cost < _SERIAL_WORK * 2:
+        return units, 1
+    grain = max(1, _CHUNK_WORK // max(cost, 1))
+    return grain, -(-units // grain)
 
 
 class Group:
@@ -825,16 +846,16 @@ class _Lowering:
         body: tuple[Stmt, ...] = tuple(inner)
         body = self._with_digits(body, outer, rest)
         cost = row_work * (4 if self.heavy else 1) * max(1, len(self.g.stages) + bool(element))
-        grain = max(1, _CHUNK_WORK // max(cost, 1))
-        chunks = -(-units // grain)
-        if units * cost < _SERIAL_WORK * 2:
-            grain, chunks = units, 1
+        grain, chunks = _pieces(units, cost)
         self.words[0], self.words[1] = units, grain
+        each = cost // row_work if row_work else 0
+        plain = lanes_outer and not outer and not reduced and not g.scan_writes and len(self.words) == 4
+        flat = each if plain and flat_words(self.words[3], each) == (chunks, tuple(self.words)) else 0
         kernel = Kernel(
             "", tuple(Buffer(_memory_type(g.type_of(b)), i in self.written) for i, b in enumerate(self.buffers)),
             tuple(self.scalar_types), 2 + len(self.words), body,
         )  # fmt: skip
-        return KernelCall(kernel, tuple(self.buffers), tuple(self.scalars), chunks, tuple(self.words))
+        return KernelCall(kernel, tuple(self.buffers), tuple(self.scalars), chunks, tuple(self.words), flat)
 
     def _size_of_loop(self, d: int) -> Expr:
         key = -1 - d  # extents never share a word with strides that happen to be equal

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import threading
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
@@ -17,7 +16,7 @@ from ..runtime import engine, memory, pool
 from ..runtime.native import make_caller
 from ..target.emit import kernel_ir
 from ..target.isa import ISA
-from .lower import KernelCall, Place
+from .lower import KernelCall, Place, flat_words
 from .schedule import ExternCall, Output, schedule
 
 __all__ = ["Extern", "KernelError", "Operand", "Plan", "make_plan"]
@@ -51,7 +50,6 @@ class KernelError(Exception):
 
 
 _code: dict[tuple[str, str], int] = {}
-_keep: list[object] = []
 
 
 def entry_address(kernel: Kernel, isa: ISA) -> int:
@@ -76,7 +74,7 @@ class Plan:
     function of (buffers in ``order``, scalars), for the hot path; ``order`` numbers the results 0, 1, ... and then the arguments.
     """
 
-    __slots__ = ("_buffers", "_steps", "_temps", "inputs", "order", "outputs", "scalar_order", "single", "sizes")
+    __slots__ = ("_buffers", "_flat", "_keep", "_steps", "_temps", "inputs", "order", "outputs", "scalar_order", "single", "sizes")
 
     def __init__(self, outputs: Sequence[Output], input_count: int) -> None:
         plan = schedule(outputs)
@@ -89,9 +87,13 @@ class Plan:
         }
         self._temps = [(i, b.size * coded(b.type).itemsize) for i, b in enumerate(plan.buffers) if b.kind == "temp"]
         self._steps: list[tuple[Callable[..., int], tuple[int, ...], tuple[int, ...]]] = []
+        self._keep: list[object] = []
+        self._flat: KernelCall | None = None
         for step in plan.steps:
             if isinstance(step, KernelCall):
-                self._steps.append((_bind(step, isa), step.buffers, step.scalars))
+                call, params = _bind(step, isa)
+                self._keep.append(params)
+                self._steps.append((call, step.buffers, step.scalars))
             else:
                 self._steps.append((_bind_extern(step, plan.buffers), (), ()))
         self.single = None
@@ -104,6 +106,27 @@ class Plan:
             self.order = tuple(
                 plan.buffers[b].slot + (count if plan.buffers[b].kind == "input" else 0) for b in buffers
             )
+            only = plan.steps[0]
+            if isinstance(only, KernelCall) and only.flat and len(self.sizes) == 1:
+                self._flat = only
+
+    def resized(self, n: int) -> Plan | None:
+        """The same for other operands of ``n`` (at least 2) consecutive elements instead of as many as now, if this
+        plan is one loop over consecutive elements; None otherwise.  It costs a twentieth of planning."""
+        step = self._flat
+        if step is None or n < 2:
+            return None
+        had = step.words[3]
+        chunks, words = flat_words(n, step.flat)
+        other = object.__new__(Plan)
+        other.inputs, other.outputs, other.order, other.scalar_order = self.inputs, self.outputs, self.order, self.scalar_order
+        other._temps, other._flat = [], step._replace(chunks=chunks, words=words)
+        other.sizes = {k: size // had * n for k, size in self.sizes.items()}
+        other._buffers = tuple(b._replace(size=n) if b.size == had else b for b in self._buffers)
+        other.single, params = _bind(other._flat, ISA.host())
+        other._keep = [params]
+        other._steps = [(other.single, step.buffers, step.scalars)]
+        return other
 
     def run(self, results: Sequence[int], arguments: Sequence[int], scalars: Sequence[float]) -> None:
         """Computes the results at the addresses ``results`` (by result number); raises KernelError."""
@@ -135,18 +158,13 @@ def make_plan(outputs: Sequence[Output], input_count: int) -> Plan:
     return Plan(outputs, input_count)
 
 
-_lock = threading.Lock()
-
-
-def _bind(call: KernelCall, isa: ISA) -> Callable[..., int]:
+def _bind(call: KernelCall, isa: ISA) -> tuple[Callable[..., int], object]:
+    """(the native function, the parameters that it points to)"""
     address = entry_address(call.kernel, isa)
     words = (call.chunks, pool.address() if call.chunks > 1 else 0, *call.words)
     params = (ctypes.c_int64 * len(words))(*words)
     signature = "p" * len(call.buffers) + "".join("d" if s == "f64" else "i" for s in call.kernel.scalars)
-    native = make_caller(address, signature, bound=(ctypes.addressof(params),), release_gil=call.chunks > 1)
-    with _lock:
-        _keep.append(params)  # compiled code holds its address
-    return native
+    return make_caller(address, signature, bound=(ctypes.addressof(params),), release_gil=call.chunks > 1), params
 
 
 def _bind_extern(call: ExternCall, buffers: Sequence[object]) -> Callable[[list[int]], int]:

@@ -74,7 +74,7 @@ class Plan:
     function of (buffers in ``order``, scalars), for the hot path; ``order`` numbers the results 0, 1, ... and then the arguments.
     """
 
-    __slots__ = ("_buffers", "_flat", "_keep", "_steps", "_temps", "inputs", "order", "outputs", "scalar_order", "single", "sizes")
+    __slots__ = ("_address", "_buffers", "_flat", "_keep", "_steps", "_temps", "inputs", "order", "outputs", "scalar_order", "single", "sizes")
 
     def __init__(self, outputs: Sequence[Output], input_count: int) -> None:
         plan = schedule(outputs)
@@ -91,7 +91,7 @@ class Plan:
         self._flat: KernelCall | None = None
         for step in plan.steps:
             if isinstance(step, KernelCall):
-                call, params = _bind(step, isa)
+                call, params = _bind(step, entry_address(step.kernel, isa))
                 self._keep.append(params)
                 self._steps.append((call, step.buffers, step.scalars))
             else:
@@ -108,7 +108,7 @@ class Plan:
             )
             only = plan.steps[0]
             if isinstance(only, KernelCall) and only.flat and len(self.sizes) == 1:
-                self._flat = only
+                self._flat, self._address = only, entry_address(only.kernel, isa)
 
     def resized(self, n: int) -> Plan | None:
         """The same for other operands of ``n`` (at least 2) consecutive elements instead of as many as now, if this
@@ -123,7 +123,8 @@ class Plan:
         other._temps, other._flat = [], step._replace(chunks=chunks, words=words)
         other.sizes = {k: size // had * n for k, size in self.sizes.items()}
         other._buffers = tuple(b._replace(size=n) if b.size == had else b for b in self._buffers)
-        other.single, params = _bind(other._flat, ISA.host())
+        other._address = self._address
+        other.single, params = _bind(other._flat, self._address)
         other._keep = [params]
         other._steps = [(other.single, step.buffers, step.scalars)]
         return other
@@ -158,9 +159,8 @@ def make_plan(outputs: Sequence[Output], input_count: int) -> Plan:
     return Plan(outputs, input_count)
 
 
-def _bind(call: KernelCall, isa: ISA) -> tuple[Callable[..., int], object]:
-    """(the native function, the parameters that it points to)"""
-    address = entry_address(call.kernel, isa)
+def _bind(call: KernelCall, address: int) -> tuple[Callable[..., int], object]:
+    """(the native function of the kernel at ``address``, the parameters that it points to)"""
     words = (call.chunks, pool.address() if call.chunks > 1 else 0, *call.words)
     params = (ctypes.c_int64 * len(words))(*words)
     signature = "p" * len(call.buffers) + "".join("d" if s == "f64" else "i" for s in call.kernel.scalars)

@@ -1,10 +1,13 @@
-"""Look-ups in a table, with PyTorch's order of arguments."""
+"""Tables of vectors looked up by index, and windows of images."""
 
 from __future__ import annotations
 
+from typing import Any
+
+from ...ops.gather import embedding_renorm_
 from .._base import Tensor, no_grad, ops
 
-__all__ = ["embedding"]
+__all__ = ["embedding", "unfold"]
 
 
 def embedding(
@@ -16,19 +19,33 @@ def embedding(
     scale_grad_by_freq: bool = False,
     sparse: bool = False,
 ) -> Tensor:
-    """The rows of ``weight``, (V, D), at ``input`` (any shape of integers): shape ``(*input.shape, D)``.
+    """The rows of ``weight`` at ``input``.
 
-    The row ``padding_idx`` gets no gradient.  ``max_norm`` first scales the rows looked up down to that norm, in place.
-    Raises AssertionError for a ``padding_idx`` outside the table, IndexError for an index outside of it.
+    Args:
+        input: indices (...) of int64 or int32.
+        weight: the table (V, D).
+        padding_idx: the row that gets no gradient.
+        max_norm: rows looked up with a larger norm are scaled down to it first, in place.
+        norm_type: the p of that norm.
+        scale_grad_by_freq: whether gradients are divided by how often an index occurs in ``input``.
+        sparse: accepted; gradients are dense.
+
+    Returns:
+        (..., D).
     """
-    rows = weight.shape[0]
+    rows = weight.shape[0] if weight.ndim else 0
     if padding_idx is None:
-        padding_idx = -1
+        padding = -1
     else:
         if not -rows <= padding_idx < rows:
             raise AssertionError("Padding_idx must be within num_embeddings")
-        padding_idx %= rows
+        padding = padding_idx % rows
     if max_norm is not None:
         with no_grad():
-            ops.embedding_renorm_(weight, input.detach(), max_norm, norm_type)
-    return ops.embedding(weight, input, padding_idx, scale_grad_by_freq, sparse)
+            embedding_renorm_(weight, input, max_norm, norm_type)
+    return ops.embedding(weight, input, padding, scale_grad_by_freq, sparse)
+
+
+def unfold(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:
+    """The windows of images (N, C, H, W) as columns (N, C * kh * kw, L)."""
+    return ops._unfold_images(input, kernel_size, dilation, padding, stride)

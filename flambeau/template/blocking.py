@@ -2,8 +2,8 @@
 
 A product has row panels (of A) and column panels (of B).  A chunk of work is a range of each.  One operand is
 the *inner* one: a chunk runs over its block of it, which stays in the second-level cache, for every panel of its
-block of the *outer* operand.  An operand that several chunks use is packed beforehand for everyone (shared); otherwise the
-chunk packs what it needs into its worker's scratch.
+block of the *outer* operand.  An operand that several chunks use is packed beforehand for everyone (shared); otherwise
+the chunk packs what it needs into its worker's scratch.
 """
 
 from __future__ import annotations
@@ -13,16 +13,18 @@ from dataclasses import dataclass
 from ..runtime import cpu
 from .micro import Blocking, Number
 
-__all__ = ["Cut", "cut", "cut_long"]
+__all__ = ["Cut", "cut", "cut_image", "cut_long"]
 
-STAY = 3 << 20
-"""Operations under which the caller's thread does all the work (about 30 us)."""
-GRAIN = 2 << 20
-"""Operations that a chunk should have."""
+STAY = 3 << 19
+"""Operations under which the caller's thread does all the work (about 15 us)."""
+GRAIN = 1 << 19
+"""Operations that a chunk should have at least (about 5 us)."""
+MIDDLE = 16 << 20
+"""Operations up to which it does not pay to pack operands beforehand."""
 CHUNKS = 96
 """Chunks aimed at in large products, so that up to some tens of threads are evenly busy."""
-LONG = 16
-"""Chunks under which the inner dimension is split."""
+FEW = 16
+"""Chunks under which the inner dimension is split; matrices from which on each one is a chunk."""
 
 
 @dataclass(frozen=True)
@@ -77,51 +79,102 @@ def unit_block(units: int, num: Number, blk: Blocking) -> int:
     return _ceil(_ceil(max(units, 1), blocks), 8) * 8
 
 
-def cut(batch: int, m: int, n: int, units: int, num: Number, blk: Blocking, inner_b: bool | None = None) -> Cut:
-    """Chooses the blocks of ``batch`` contractions of m rows by n columns over ``units``.
+def _tiles_room(inner: int, num: Number, blk: Blocking) -> int:
+    """Outer panels whose tiles with ``inner`` inner panels can wait in the second-level cache."""
+    return max(1, cpu.cache_sizes().l2 // 2 // (inner * blk.rows * blk.columns * num.acc_bytes))
 
-    ``inner_b`` says which operand is the inner one, and that it is costly to pack, so that no two chunks should use
-    the same part of it; by default it is the larger one.
-    """
-    caches = cpu.cache_sizes()
-    costly = inner_b is not None
-    inner_b = m < n if inner_b is None else inner_b
+
+def _inner_room(inner_b: bool, kc: int, num: Number, blk: Blocking) -> int:
+    """Inner panels that fit into a quarter of the second-level cache."""
+    width = blk.columns if inner_b else blk.pitch
+    return max(1, cpu.cache_sizes().l2 // 4 // (width * kc * num.unit_bytes))
+
+
+def _split(chunks: int, units: int, kc: int, work: int) -> tuple[int, int]:
+    """Parts of the inner dimension where there are few chunks otherwise, and the units of a part."""
+    units = max(units, 1)
+    splits = 1
+    if chunks < FEW and units >= 4 * kc:
+        splits = max(1, min(2 * FEW // chunks, units // (2 * kc), work // (2 * GRAIN)))
+    span = _ceil(_ceil(units, splits), kc) * kc
+    return _ceil(units, span), span
+
+
+def cut(batch: int, m: int, n: int, units: int, num: Number, blk: Blocking, direct: bool = False) -> Cut:
+    """Chooses the blocks of ``batch`` contractions of m rows by n columns over ``units``; ``direct`` says that B
+    can be read where it is."""
+    batch = max(batch, 1)
+    work = 2 * m * n * max(units, 1) * num.depth
+    if work <= MIDDLE or batch >= FEW or (direct and m <= 8 * blk.rows):
+        return _cut_alone(batch, m, n, units, num, blk, direct)
+    return _cut_shared(batch, m, n, units, num, blk)
+
+
+def _cut_alone(batch: int, m: int, n: int, units: int, num: Number, blk: Blocking, direct: bool) -> Cut:
+    """Every chunk packs for itself: little work, or many matrices, or a B that need not be packed."""
     rows, cols = _ceil(m, blk.rows), _ceil(n, blk.columns)
+    work = 2 * m * n * max(units, 1) * num.depth
+    kc = unit_block(units, num, blk)
+    wanted = max(1, min(_ceil(2 * FEW, batch), work // GRAIN))
+    inner_b = not direct and m < n
+    inner, outer = (cols, rows) if inner_b else (rows, cols)
+    inner_blocks, outer_blocks = min(inner, wanted), 1
+    if direct:
+        outer_blocks = max(1, min(wanted // max(inner_blocks, 1), n // 128))
+    else:  # every further chunk packs the outer operand once more
+        inner_blocks = min(inner_blocks, 4)
+    inner_blocks = max(inner_blocks, _ceil(inner, _inner_room(inner_b, kc, num, blk)), 1)
+    if units > kc:
+        outer_blocks = max(outer_blocks, _ceil(outer, _tiles_room(_ceil(inner, inner_blocks), num, blk)))
+    splits, span = _split(batch * inner_blocks * outer_blocks, units, kc, work)
+    return Cut(
+        inner_b, False, False, inner_blocks, outer_blocks, inner, outer, splits, span, kc,
+        batch if splits > 1 else 1, 1 if splits > 1 else batch, work * batch > STAY,
+    )  # fmt: skip
+
+
+def _cut_shared(batch: int, m: int, n: int, units: int, num: Number, blk: Blocking) -> Cut:
+    """Operands that several chunks use are packed beforehand; one matrix after another."""
+    rows, cols = _ceil(m, blk.rows), _ceil(n, blk.columns)
+    work = 2 * m * n * max(units, 1) * num.depth
+    kc = unit_block(units, num, blk)
+    inner_b = m < n
     inner, outer = (cols, rows) if inner_b else (rows, cols)
     inner_width, outer_width = (blk.columns, blk.rows) if inner_b else (blk.rows, blk.columns)
+    wanted = max(1, min(CHUNKS, work // (4 * GRAIN)))
+    side = max(1, round((m * n / wanted) ** 0.5))  # chunks are about square
+    per_inner = min(_inner_room(inner_b, kc, num, blk), max(1, side // inner_width))
+    inner_blocks = _ceil(inner, per_inner)
+    outer_blocks = max(1, min(wanted // inner_blocks, outer * outer_width // 64))
+    if units > kc:
+        outer_blocks = max(outer_blocks, _ceil(outer, _tiles_room(per_inner, num, blk)))
+    splits, span = _split(inner_blocks * outer_blocks, units, kc, work)
+    return Cut(
+        inner_b, inner_blocks > 1, outer_blocks > 1, inner_blocks, outer_blocks, inner, outer, splits, span, kc,
+        batch, 1, True,
+    )  # fmt: skip
+
+
+def cut_image(batch: int, m: int, n: int, units: int, num: Number, blk: Blocking, inner_b: bool) -> Cut:
+    """Blocks where the inner operand is costly to pack, and large: every part of it is packed by one chunk only."""
+    rows, cols = _ceil(m, blk.rows), _ceil(n, blk.columns)
+    inner, outer = (cols, rows) if inner_b else (rows, cols)
+    width = blk.columns if inner_b else blk.rows
     work = 2 * m * n * max(units, 1) * num.depth
     batch = max(batch, 1)
     kc = unit_block(units, num, blk)
-    parallel = work * batch > STAY
-    inner_bytes = (blk.columns if inner_b else blk.pitch) * kc * num.unit_bytes
-    inner_room = max(1, caches.l2 // 4 // inner_bytes)
-
-    # how many chunks a matrix is worth, and how many are needed
-    wanted = max(1, min(_ceil(CHUNKS, batch), work // GRAIN))
-    # chunks are about square; a costly inner operand is not divided among chunks of different outer blocks
-    side = max(1, round((m * n / wanted) ** 0.5))
-    per_inner = min(inner_room, max(1, side // inner_width))
-    if costly:
-        per_inner = min(inner_room, max(1, _ceil(inner, wanted), 128 // inner_width))
-    inner_blocks = _ceil(inner, per_inner) if wanted > 1 else _ceil(inner, inner_room)
+    wanted = max(1, min(_ceil(CHUNKS, batch), work // (4 * GRAIN)))
+    per_inner = min(_inner_room(inner_b, kc, num, blk), max(1, _ceil(inner, wanted), 128 // width))
+    inner_blocks = _ceil(inner, per_inner) if wanted > 1 else _ceil(inner, _inner_room(inner_b, kc, num, blk))
     outer_blocks = 1
-    if not costly:
-        outer_blocks = max(1, min(wanted // inner_blocks, outer * outer_width // 64))
-    if units > kc:  # tiles wait for the next block of units
-        tile = blk.rows * blk.columns * num.acc_bytes
-        outer_blocks = max(outer_blocks, _ceil(outer, max(1, caches.l2 // 2 // (per_inner * tile))))
-
-    splits = 1
-    chunks = inner_blocks * outer_blocks * batch
-    if chunks < LONG and units >= 4 * kc:
-        splits = min(2 * LONG // chunks, units // (2 * kc))
-    span = _ceil(_ceil(max(units, 1), splits), kc) * kc
-    splits = _ceil(max(units, 1), span)
-    # many matrices: each chunk packs for itself, so that all matrices run together
-    alone = batch == 1 or (batch < LONG and wanted > 1) or splits > 1
+    if units > kc:
+        outer_blocks = _ceil(outer, _tiles_room(per_inner, num, blk))
+    splits, span = _split(batch * inner_blocks * outer_blocks, units, kc, work)
+    # many groups: each chunk packs for itself, so that all groups run together
+    alone = batch == 1 or (batch < FEW and wanted > 1) or splits > 1
     return Cut(
-        inner_b, alone and inner_blocks > 1, alone and outer_blocks > 1 and not costly, inner_blocks, outer_blocks,
-        inner, outer, splits, span, kc, batch if alone else 1, 1 if alone else batch, parallel,
+        inner_b, alone and inner_blocks > 1, False, inner_blocks, outer_blocks, inner, outer, splits, span, kc,
+        batch if alone else 1, 1 if alone else batch, work * batch > STAY,
     )  # fmt: skip
 
 
@@ -138,11 +191,10 @@ def cut_long(batch: int, m: int, n: int, units: int, num: Number, blk: Blocking)
     if inner * kc > room:
         kc = min(kc, max(128, room // inner // 8 * 8))
     inner_blocks = _ceil(inner, max(1, room // kc))
-    tiles_room = max(1, caches.l2 // 4 // (_ceil(inner, inner_blocks) * blk.rows * blk.columns * num.acc_bytes))
-    outer_blocks = 1 if units <= kc else _ceil(outer, tiles_room)
+    outer_blocks = 1 if units <= kc else _ceil(outer, _tiles_room(_ceil(inner, inner_blocks), num, blk))
     splits = 1
-    if work > 2 * GRAIN:
-        splits = max(1, min(2 * LONG // (inner_blocks * outer_blocks * batch), units // kc, work // (2 * GRAIN)))
+    if work > 8 * GRAIN:
+        splits = max(1, min(2 * FEW // (inner_blocks * outer_blocks * batch), units // kc, work // (8 * GRAIN)))
     span = _ceil(_ceil(max(units, 1), splits), kc) * kc
     splits = _ceil(max(units, 1), span)
     return Cut(

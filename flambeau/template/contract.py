@@ -85,7 +85,8 @@ def scratch_layout(plan: Cut, units: int, num: Number, blk: Blocking) -> dict[st
     worker_at = _round(partial_at + partial)
     return {
         "inner_at": inner_at, "partial_at": partial_at,
-        "worker_at": worker_at, "worker_bytes": _round(tiles_at + tiles * tile), "outer_at": outer_at, "tiles_at": tiles_at, "tile_step": tile if many else 0,
+        "worker_at": worker_at, "worker_bytes": _round(tiles_at + tiles * tile),
+        "outer_at": outer_at, "tiles_at": tiles_at, "tile_step": tile if many else 0,
     }  # fmt: skip
 
 
@@ -148,6 +149,11 @@ class Contraction:
     def store(self, b: Flow, f: Frame, c: Val, row: Val, col: Val, value: Val, left: Val, mask: Val | None) -> None:
         """Stores consecutive columns of a row; ``left`` of them are valid (and in ``mask``, ``None``: all)."""
         raise NotImplementedError
+
+    def direct(self, b: Flow, f: Frame, matrix: Val, panel: Val, at: Val) -> tuple[Val, Val, Val] | None:
+        """Whether panel ``panel`` of B may be read where it is from unit ``at`` on, its address there and the bytes
+        from one unit to the next; ``None`` if that is never so."""
+        return None
 
     def touch(self, b: Flow, f: Frame, c: Val, row0: Val, col0: Val, rows: Val) -> None:
         """Prefetches the tile of the result that is about to be stored; nothing by default."""
@@ -270,13 +276,21 @@ class Contraction:
         pitch = b.i64(self.blk.columns * self.num.unit_bytes)
         k_end = b.imax(k1, b.iadd(k0, 1))  # an empty sum still makes one pass
 
-        def pack(inner: bool, to: Val, panel: Val, at: Val, units: Val) -> None:
+        def pack_a(to: Val, panel: Val, at: Val, units: Val) -> None:
+            self.pack(b, f, False, to, a, panel, at, units)
+
+        def pack_b(to: Val, panel: Val, at: Val, units: Val) -> None:
+            there = self.direct(b, f, bb, panel, at)
+            if there is None:
+                self.pack(b, f, True, to, bb, panel, at, units)
+                return
+            with b.when(b.op("xor", there[0], b.const("i1", 1))):
+                self.pack(b, f, True, to, bb, panel, at, units)
+
+        def pack(inner: bool, *args: Val) -> None:
             """Packs a panel of the inner or outer operand."""
-            b.either(
-                inner_b,
-                lambda: self.pack(b, f, inner, to, bb if inner else a, panel, at, units),
-                lambda: self.pack(b, f, not inner, to, a if inner else bb, panel, at, units),
-            )
+            first, second = (pack_b, pack_a) if inner else (pack_a, pack_b)
+            b.either(inner_b, lambda: first(*args), lambda: second(*args))
 
         with b.loop(k0, k_end, f.kc) as at:
             units = b.imin(b.isub(k1, at.index), f.kc)
@@ -306,10 +320,15 @@ class Contraction:
                         b.bytes_at(own_tiles, b.imul(own, f.tile_step)),
                     )
                     left, right = b.select(inner_b, outer, inner), b.select(inner_b, inner, outer)
+                    there = self.direct(b, f, bb, b.select(inner_b, y.index, x.index), at.index)
+                    distance = pitch
+                    if there is not None:
+                        right = b.select(there[0], there[1], right)
+                        distance = b.select(there[0], there[2], pitch)
                     row0, rows, col0, cols = self._extent(b, f, inner_b, x.index, y.index)
                     with b.when(done):
                         self.touch(b, f, c, row0, col0, rows)
-                    b.call_address(f.micro, left, right, pitch, units, tile, fresh, rows, cols)
+                    b.call_address(f.micro, left, right, distance, units, tile, fresh, rows, cols)
                     with b.when(done):
                         b.call_void(self.finish, block, tile, c, row0, col0, rows, cols, batch)
         b.ret()

@@ -25,7 +25,7 @@ from ..target.builder import Val
 from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE
 from . import conv_direct
-from .blocking import cut
+from .blocking import cut_image
 from .contract import Contraction, Frame, Words, common_values, scratch_bytes
 from .conv_problem import (
     ConvSpec,
@@ -180,7 +180,7 @@ def _values(spec: ConvSpec, isa: ISA, p: Problem, num: Number, blk: Blocking, sw
     flat = single_stride(g.grid, (c_d, c_h, c_w)) == 1
     if swap:
         m, n = n, m
-    plan = cut(p.groups, m, n, units, num, blk, inner_b=not swap)
+    plan = cut_image(p.groups, m, n, units, num, blk, inner_b=not swap)
     a, b = (p.x_group, p.w_group) if swap else (p.w_group, p.x_group)
     return common_values(plan, (p.groups,), m, n, units, num, blk, isa, pool) | {
         **g.values(unit_c, unit_t, 8 * (len(_WORDS.names) + spec.tail.words)),

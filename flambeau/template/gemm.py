@@ -93,7 +93,7 @@ def requests(spec: GemmSpec, isa: ISA) -> list[engine.Request]:
 
 # -- parameter words ---------------------------------------------------------------------------------
 
-_WORDS = Words(("k", "a_m", "a_k", "b_k", "b_n", "c_m", "c_n", "pack_a", "pack_b"))
+_WORDS = Words(("k", "a_m", "a_k", "b_k", "b_n", "c_m", "c_n", "b_direct", "pack_a", "pack_b"))
 
 
 def bind(
@@ -141,11 +141,13 @@ def bind(
     for size in sizes:
         total *= size
     units = -(-k // num.depth)
-    plan = cut(total, m, n, units, num, blk)
+    direct = bn == 1 and not num.pair and spec.b == num.packed
+    plan = cut(total, m, n, units, num, blk, direct)
     pad = (0,) * (BATCH_DIMS - len(sizes))
     values = common_values(plan, sizes, m, n, units, num, blk, isa, pool) | {
         "k": k, "a_m": am, "a_k": ak, "b_k": bk, "b_n": bn, "c_m": cm, "c_n": cn, "problems": 1,
         **{f"{x}_{i}": s for x, st in (("a", ab), ("b", bb), ("c", cb)) for i, s in enumerate((*pad, *st))},
+        "b_direct": int(direct and not (plan.outer_shared or plan.inner_shared)),
         "pack_a": pack_kernel(spec.a, num, isa), "pack_b": pack_kernel(spec.b, num, isa),
     }  # fmt: skip
     return Binding(_WORDS.pack(values, words), scratch_bytes(values, workers), swap)
@@ -162,7 +164,7 @@ def make_ir(spec: GemmSpec, isa: ISA) -> str:
 class _Product(Contraction):
     """Operands and result with one stride a dimension."""
 
-    pack_words = ("m", "n", "k", "a_m", "a_k", "b_k", "b_n", "pack_a", "pack_b")
+    pack_words = ("m", "n", "k", "a_m", "a_k", "b_k", "b_n", "b_direct", "pack_a", "pack_b")
     store_words = ("c_m", "c_n")
 
     def __init__(self, spec: GemmSpec, isa: ISA) -> None:
@@ -180,6 +182,14 @@ class _Product(Contraction):
         k = b.imin(b.isub(f.k, k0), b.imul(units, self.num.depth))
         origin = b.at(LLVM_TYPE[elem], matrix, b.iadd(b.imul(first, stride), b.imul(k0, kstride)))
         b.call_address(packer, to, origin, stride, kstride, b.imin(b.isub(extent, first), width), k, b.i64(pitch))
+
+    def direct(self, b: Flow, f: Frame, matrix: Val, panel: Val, at: Val) -> tuple[Val, Val, Val] | None:
+        if self.num.pair or self.type_b != self.num.packed:
+            return None
+        last = b.imul(b.iadd(panel, 1), self.blk.columns)
+        usable = b.op("and", b.icmp("ne", f.b_direct, 0), b.icmp("sle", last, f.n))
+        first = b.iadd(b.imul(panel, self.blk.columns), b.imul(at, f.b_k))
+        return usable, b.at(LLVM_TYPE[self.type_b], matrix, first), b.imul(f.b_k, SIZE[self.type_b])
 
     def touch(self, b: Flow, f: Frame, c: Val, row0: Val, col0: Val, rows: Val) -> None:
         elem, size = LLVM_TYPE[self.type_c], SIZE[self.type_c]

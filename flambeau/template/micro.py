@@ -190,12 +190,14 @@ def _write_micro(
         lambda: [zero for _ in spots],
         lambda: [b.load(vector, where(i, j), align=16) for i, j in spots],
     )
+    ahead = b.imul(pitch, _AHEAD)
     with b.loop(0, units, carry=[*start, a, bp]) as k:
         *acc, a_now, b_now = k.values
         right = [b.load(unit_vector, b.bytes_at(b_now, j * blk.lanes * num.unit_bytes), align=4) for j in range(w)]
         # panels are read in one direction, but processors' own prefetching stops at every page
+        b_ahead = b.bytes_at(b_now, ahead)
         for j in range(w):
-            b.prefetch(b.bytes_at(b_now, (_AHEAD * blk.columns + j * blk.lanes) * num.unit_bytes))
+            b.prefetch(b.bytes_at(b_ahead, j * blk.lanes * num.unit_bytes))
         b.prefetch(b.bytes_at(a_now, _AHEAD * blk.pitch * num.unit_bytes))
         for i in range(h):
             left = b.splat(b.load(num.unit, b.at(num.unit, a_now, i), align=4), blk.lanes)

@@ -11,13 +11,15 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from .. import ops
-from ..autograd.mode import enable_grad
+from ..autograd.mode import enable_grad, is_grad_enabled
 from ..tensor import Tensor
+from ._launch import advance_counters, launch
 from .optimizer import Optimizer, _get_scalar_dtype, _to_scalar, _use_grad_for_differentiable
 
 __all__ = [
     "GroupOptimizer",
     "Rule",
+    "TensorMaths",
     "advance",
     "apply",
     "as_real",
@@ -41,33 +43,70 @@ Scalar = TypeVar("Scalar")
 class Rule(NamedTuple):
     """One optimizer's update of one parameter.
 
-    ``formula(variant, arrays, scalars)`` gets the tensors in the order of ``arrays`` (the last may be missing
-    in some variants) and returns the new values of the first ones, leaving out those named in ``reads``.
-    ``variant`` holds what is decided before any number is known: flags, not quantities.
+    ``formula(variant, arrays, scalars, maths)`` gets values in the order of ``arrays`` (the last may be missing in
+    some variants) and returns what replaces them, but for those named in ``reads``. ``variant`` holds what is decided
+    before any number is known: flags, not quantities. ``maths`` has the functions of :class:`TensorMaths`.
     """
 
     name: str
     arrays: str
     reads: str
-    formula: Callable[[Any, Sequence[Any], Sequence[Any]], tuple[Any, ...]]
+    formula: Callable[[Any, Sequence[Any], Sequence[Any], Any], tuple[Any, ...]]
 
-    def written(self, count: int) -> list[int]:
+    def written(self, count: int) -> tuple[int, ...]:
         """The positions, among the first ``count`` arrays, that the formula's results replace."""
         reads = self.reads.split()
-        return [i for i, name in enumerate(self.arrays.split()[:count]) if name not in reads]
+        return tuple(i for i, name in enumerate(self.arrays.split()[:count]) if name not in reads)
+
+
+class TensorMaths:
+    """What a rule needs besides ``+ - * /`` and comparisons, on tensors; for kernels see ``template/optimizer.py``."""
+
+    @staticmethod
+    def sqrt(x: Tensor) -> Tensor:
+        return x.sqrt()
+
+    @staticmethod
+    def abs(x: Tensor) -> Tensor:
+        return x.abs()
+
+    @staticmethod
+    def maximum(x: Tensor, y: Tensor) -> Tensor:
+        return x.maximum(y)
+
+    @staticmethod
+    def lerp(start: Tensor, end: Tensor, weight: Any) -> Tensor:
+        return start.lerp(end, weight)
+
+    @staticmethod
+    def sign(x: Tensor) -> Tensor:
+        return x.sign()
+
+    @staticmethod
+    def select(mask: Tensor, yes: Any, no: Tensor) -> Tensor:
+        return ops.where(mask, yes, no) if isinstance(yes, Tensor) else no.masked_fill(mask, yes)
+
+    @staticmethod
+    def clamp(x: Tensor, least: Any, most: Any) -> Tensor:
+        return x.clamp(least, most)
 
 
 def apply(rule: Rule, variant: Any, arrays: Sequence[Sequence[Tensor]], scalars: Sequence[Sequence[Any]]) -> None:
-    """Update every parameter in place.
+    """Update every parameter in place: by one kernel for all of them where memory allows, else one by one.
 
     Args:
         arrays: one list of tensors per array of the rule, all of the same length.
         scalars: the scalars of each parameter.
     """
     written = rule.written(len(arrays))
-    for tensors, numbers in zip(zip(*arrays), scalars):
-        for i, value in zip(written, rule.formula(variant, tensors, numbers)):
-            tensors[i].copy_(value)
+    rows = list(zip(*arrays))
+    left = rows if is_grad_enabled() else launch(rule.name, rule.formula, variant, rows, scalars, written)
+    if not left:
+        return
+    numbers = {id(row): own for row, own in zip(rows, scalars)}
+    for row in left:
+        for i, value in zip(written, rule.formula(variant, row, numbers[id(row)], TensorMaths)):
+            row[i].copy_(value)
 
 
 class GroupOptimizer(Optimizer):
@@ -137,6 +176,10 @@ def new_step(param: Tensor, on_device: bool) -> Tensor:
 
 def advance(steps: Sequence[Tensor], keep: bool) -> list[Any]:
     """Add one to every counter and return their values: numbers, or the tensors themselves when ``keep``."""
+    if not keep and not is_grad_enabled():
+        values = advance_counters(steps)
+        if values is not None:
+            return values
     for step in steps:
         step += 1
     return list(steps) if keep else [step.item() for step in steps]
@@ -174,7 +217,9 @@ def sqrt(x: Any) -> Any:
 # -- tensors ---------------------------------------------------------------------------------------
 def as_real(*lists: Sequence[Tensor]) -> list[Sequence[Tensor]]:
     """The lists with each complex tensor replaced by a real view of its parts."""
-    return [[ops.view_as_real(t) if t.is_complex() else t for t in tensors] for tensors in lists]
+    if not any(t.dtype.is_complex for t in lists[0]):
+        return list(lists)
+    return [[ops.view_as_real(t) if t.dtype.is_complex else t for t in tensors] for tensors in lists]
 
 
 def common_kind(states: Sequence[dict[str, Any]], key: str) -> list[Any]:

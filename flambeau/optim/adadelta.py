@@ -25,7 +25,7 @@ from .optimizer import ParamsT
 __all__ = ["Adadelta", "adadelta"]
 
 
-def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any]) -> tuple[Any, ...]:
+def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any], maths: Any) -> tuple[Any, ...]:
     maximize, decay = variant
     lr, weight_decay, rho, weight, eps = scalars
     param, grad, square_avg, acc_delta = arrays
@@ -34,7 +34,7 @@ def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any]) -> tup
     if decay:
         grad = grad + param * weight_decay
     square_avg = square_avg * rho + grad * weight * grad
-    delta = (acc_delta + eps).sqrt() / (square_avg + eps).sqrt() * grad
+    delta = maths.sqrt(acc_delta + eps) / maths.sqrt(square_avg + eps) * grad
     acc_delta = acc_delta * rho + delta * weight * delta
     return param - delta * lr, square_avg, acc_delta
 

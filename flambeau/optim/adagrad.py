@@ -28,7 +28,7 @@ from .optimizer import ParamsT
 __all__ = ["Adagrad", "adagrad"]
 
 
-def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any]) -> tuple[Any, ...]:
+def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any], maths: Any) -> tuple[Any, ...]:
     maximize, decay = variant
     weight_decay, rate, eps = scalars
     param, grad, total = arrays
@@ -37,7 +37,7 @@ def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any]) -> tup
     if decay:
         grad = grad + param * weight_decay
     total = total + grad * grad
-    return param - grad * rate / (total.sqrt() + eps), total
+    return param - grad * rate / (maths.sqrt(total) + eps), total
 
 
 RULE = Rule("adagrad", "param grad sum", reads="grad", formula=_formula)

@@ -35,7 +35,7 @@ from .optimizer import ParamsT
 __all__ = ["Adam", "adam"]
 
 
-def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any]) -> tuple[Any, ...]:
+def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any], maths: Any) -> tuple[Any, ...]:
     maximize, decay, amsgrad = variant
     shrink, weight_decay, weight1, beta2, weight2, step_size, correction, eps = scalars
     param, grad, exp_avg, exp_avg_sq, *largest = arrays
@@ -45,11 +45,11 @@ def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any]) -> tup
         param = param * shrink
     elif decay:
         grad = grad + param * weight_decay
-    exp_avg = exp_avg.lerp(grad, weight1)
+    exp_avg = maths.lerp(exp_avg, grad, weight1)
     exp_avg_sq = exp_avg_sq * beta2 + grad * weight2 * grad
     if amsgrad:
-        largest = [largest[0].maximum(exp_avg_sq)]
-    denominator = (largest[0] if amsgrad else exp_avg_sq).sqrt() / correction + eps
+        largest = [maths.maximum(largest[0], exp_avg_sq)]
+    denominator = maths.sqrt(largest[0] if amsgrad else exp_avg_sq) / correction + eps
     return param - exp_avg * step_size / denominator, exp_avg, exp_avg_sq, *largest
 
 

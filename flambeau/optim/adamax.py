@@ -28,7 +28,7 @@ from .optimizer import ParamsT
 __all__ = ["Adamax", "adamax"]
 
 
-def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any]) -> tuple[Any, ...]:
+def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any], maths: Any) -> tuple[Any, ...]:
     maximize, decay = variant
     weight_decay, weight1, beta2, rate, eps = scalars
     param, grad, exp_avg, exp_inf = arrays
@@ -36,8 +36,8 @@ def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any]) -> tup
         grad = -grad
     if decay:
         grad = grad + param * weight_decay
-    exp_avg = exp_avg.lerp(grad, weight1)
-    exp_inf = (exp_inf * beta2).maximum(grad.abs() + eps)
+    exp_avg = maths.lerp(exp_avg, grad, weight1)
+    exp_inf = maths.maximum(exp_inf * beta2, maths.abs(grad) + eps)
     return param - exp_avg * rate / exp_inf, exp_avg, exp_inf
 
 

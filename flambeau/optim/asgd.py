@@ -25,7 +25,7 @@ from .optimizer import ParamsT
 __all__ = ["ASGD", "asgd"]
 
 
-def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any]) -> tuple[Any, ...]:
+def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any], maths: Any) -> tuple[Any, ...]:
     maximize, decay, averages = variant
     weight_decay, shrink, eta, mu = scalars
     param, grad, mean = arrays

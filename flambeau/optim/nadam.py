@@ -27,7 +27,7 @@ from .optimizer import ParamsT, _get_scalar_dtype
 __all__ = ["NAdam", "nadam"]
 
 
-def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any]) -> tuple[Any, ...]:
+def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any], maths: Any) -> tuple[Any, ...]:
     maximize, decay = variant
     shrink, weight_decay, weight1, beta2, weight2, correction2, of_grad, of_mean, eps = scalars
     param, grad, exp_avg, exp_avg_sq = arrays
@@ -37,9 +37,9 @@ def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any]) -> tup
         param = param * shrink
     elif decay:
         grad = grad + param * weight_decay
-    exp_avg = exp_avg.lerp(grad, weight1)
+    exp_avg = maths.lerp(exp_avg, grad, weight1)
     exp_avg_sq = exp_avg_sq * beta2 + grad * weight2 * grad
-    denominator = (exp_avg_sq / correction2).sqrt() + eps
+    denominator = maths.sqrt(exp_avg_sq / correction2) + eps
     param = param - grad * of_grad / denominator - exp_avg * of_mean / denominator
     return param, exp_avg, exp_avg_sq
 

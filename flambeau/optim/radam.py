@@ -29,7 +29,7 @@ from .optimizer import ParamsT
 __all__ = ["RAdam", "radam"]
 
 
-def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any]) -> tuple[Any, ...]:
+def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any], maths: Any) -> tuple[Any, ...]:
     maximize, decay, rectified = variant
     shrink, weight_decay, weight1, beta2, weight2, correction1, root2, lr, rectification, eps = scalars
     param, grad, exp_avg, exp_avg_sq = arrays
@@ -39,11 +39,11 @@ def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any]) -> tup
         param = param * shrink
     elif decay:
         grad = grad + param * weight_decay
-    exp_avg = exp_avg.lerp(grad, weight1)
+    exp_avg = maths.lerp(exp_avg, grad, weight1)
     exp_avg_sq = exp_avg_sq * beta2 + grad * weight2 * grad
     step = exp_avg / correction1 * lr
     if rectified:
-        step = step * (1 / (exp_avg_sq.sqrt() + eps) * root2) * rectification
+        step = step * (1 / (maths.sqrt(exp_avg_sq) + eps) * root2) * rectification
     return param - step, exp_avg, exp_avg_sq
 
 

@@ -28,7 +28,7 @@ from .optimizer import ParamsT
 __all__ = ["RMSprop", "rmsprop"]
 
 
-def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any]) -> tuple[Any, ...]:
+def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any], maths: Any) -> tuple[Any, ...]:
     maximize, decay, centered, moves = variant
     lr, weight_decay, alpha, weight, eps, momentum = scalars
     param, grad, square_avg, *more = arrays
@@ -39,10 +39,10 @@ def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any]) -> tup
     square_avg = square_avg * alpha + grad * weight * grad
     variance, result = square_avg, []
     if centered:
-        mean = more.pop(0).lerp(grad, weight)
+        mean = maths.lerp(more.pop(0), grad, weight)
         variance = square_avg - mean * mean
         result.append(mean)
-    scale = variance.sqrt() + eps
+    scale = maths.sqrt(variance) + eps
     if not moves:
         return param - grad * lr / scale, square_avg, *result
     velocity = more.pop(0) * momentum + grad / scale

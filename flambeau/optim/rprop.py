@@ -13,19 +13,19 @@ from .optimizer import ParamsT
 __all__ = ["Rprop", "rprop"]
 
 
-def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any]) -> tuple[Any, ...]:
+def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any], maths: Any) -> tuple[Any, ...]:
     (maximize,) = variant
     etaminus, etaplus, smallest, largest = scalars
     param, grad, previous, step_size = arrays
     if maximize:
         grad = -grad
     agreement = grad * previous
-    agrees, turned = agreement > 0, agreement < 0
-    step_size = step_size.where(~agrees, step_size * etaplus).where(~turned, step_size * etaminus)
-    step_size = step_size.clamp(smallest, largest)
+    turned = agreement < 0
+    step_size = maths.select(agreement > 0, step_size * etaplus, maths.select(turned, step_size * etaminus, step_size))
+    step_size = maths.clamp(step_size, smallest, largest)
     # Where the gradient turned, this step rests and the next one counts as neutral.
-    grad = grad.masked_fill(turned, 0.0)
-    return param - grad.sign() * step_size, grad, step_size
+    grad = maths.select(turned, 0.0, grad)
+    return param - maths.sign(grad) * step_size, grad, step_size
 
 
 RULE = Rule("rprop", "param grad prev step_size", reads="grad", formula=_formula)

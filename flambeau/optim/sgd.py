@@ -13,7 +13,7 @@ from .optimizer import ParamsT
 __all__ = ["SGD", "sgd"]
 
 
-def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any]) -> tuple[Any, ...]:
+def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any], maths: Any) -> tuple[Any, ...]:
     maximize, decay, momentum_is, nesterov = variant
     lr, weight_decay, momentum, undamped = scalars
     param, grad, *buffer = arrays

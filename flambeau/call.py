@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import numpy as np
@@ -361,12 +361,59 @@ def _default_torch_function(cls: type, func: Any, types: Any, args: Any = (), kw
         result = func(*args, **(kwargs or {}))
     finally:
         _Disabled.depth = special_before
-    if cls is Tensor or getattr(func, "__name__", "") in _KEEP_TYPE:
+    if cls is Tensor or func in (Tensor.grad.__get__, Tensor._base.__get__):  # type: ignore[attr-defined]
         return result
     return _convert(result, cls)
 
 
-_KEEP_TYPE = frozenset({"__get__", "__set__", "grad", "data_ptr", "numpy", "tolist", "item"})
+def _own_members(cls: type) -> None:
+    """Prepares a subclass of Tensor: one that overrides ``__torch_function__`` gets its say about properties and methods that are
+    no operators (operators ask in ``dispatch``)."""
+    found = getattr(cls, "__torch_function__", None)
+    cls._plain = found is _disabled  # type: ignore[attr-defined]
+    if cls._plain:  # type: ignore[attr-defined]
+        _ordinary_types.add(cls)
+        return
+    _ordinary_types.discard(cls)
+    if found is None or getattr(found, "__func__", found) is _default_torch_function:
+        return
+    for name, member in list(vars(Tensor).items()):
+        if name in _INTERNAL or name.startswith("_") and not name.startswith("__"):
+            continue
+        holder = next(c for c in cls.__mro__ if name in vars(c))
+        if holder is not Tensor:
+            continue
+        if isinstance(member, property):
+            setattr(cls, name, _asking_property(member))
+        elif inspect.isfunction(member) and not hasattr(member, "operator"):
+            setattr(cls, name, _asking_method(member))
+
+
+_INTERNAL = frozenset({
+    "__init_subclass__", "__torch_function__", "__new__", "__init__", "__hash__", "__class__", "__dict__", "__module__", "__weakref__", "__doc__",
+    "__annotations__", "__getattribute__", "__setattr__", "__delattr__",
+})  # fmt: skip
+
+
+def _asking_property(member: property) -> property:
+    def read(self: Tensor) -> Any:
+        result = _overridden(member.__get__, (self,), {})
+        return member.__get__(self) if result is NotImplemented else result
+
+    def write(self: Tensor, value: Any) -> None:
+        if _overridden(member.__set__, (self, value), {}) is NotImplemented:
+            member.__set__(self, value)
+
+    return property(read, write if member.fset is not None else None, member.fdel, member.__doc__)
+
+
+def _asking_method(member: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(member)
+    def method(*args: Any, **kwargs: Any) -> Any:
+        result = _overridden(member, args, kwargs)
+        return member(*args, **kwargs) if result is NotImplemented else result
+
+    return method
 
 
 class _Disabled:
@@ -386,27 +433,46 @@ def _convert(result: Any, cls: type) -> Any:
     return result
 
 
-def _overridden(public: Any, args: Sequence[Any], kwargs: dict[str, Any], call: tuple[Any, ...] | None = None) -> Any:
-    """Lets the subclass among the arguments handle a call; NotImplemented if there is none.  ``call`` are the arguments of
-    ``public`` if they are not ``args``."""
+def _as_called(op: Operator, args: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of an operator as a user would write them: without those at their defaults at the end."""
+    positional: list[Any] = []
+    named: dict[str, Any] = {}
+    for p, a in zip(op.signature.parameters.values(), args):
+        if p.kind is not inspect.Parameter.KEYWORD_ONLY:
+            positional.append((a, p.default))
+        elif a is not p.default:
+            named[p.name] = a
+    while positional and positional[-1][0] is positional[-1][1]:
+        positional.pop()
+    return tuple(a for a, _ in positional), named
+
+
+def _overridden(public: Any, args: Sequence[Any], kwargs: dict[str, Any] | None, op: Operator | None = None, call: tuple[Any, ...] | None = None) -> Any:
+    """Lets the subclass among ``args`` handle a call; NotImplemented if there is none.
+
+    ``public`` is called with ``call`` and ``kwargs``, by default with the arguments themselves.
+    """
     if _Disabled.depth:
         return NotImplemented
     owners: list[Any] = []
     for a in args:
         for x in a if isinstance(a, (list, tuple)) else (a,):
             cls = type(x)
-            if cls is not Tensor and isinstance(x, Tensor) or hasattr(cls, "__torch_function__") and not isinstance(x, (type, Tensor)):
-                found = getattr(cls, "__torch_function__", None)
-                if found is None or getattr(cls, "_plain", False) or found is _disabled:
-                    continue
-                if cls not in (type(o) for o in owners):
-                    at = next((i for i, o in enumerate(owners) if issubclass(cls, type(o))), len(owners))
-                    owners.insert(at, x)
+            if cls in _ordinary_types or isinstance(x, type):
+                continue
+            found = getattr(cls, "__torch_function__", None)
+            if found is None or found is _disabled:
+                continue
+            if cls not in (type(o) for o in owners):
+                at = next((i for i, o in enumerate(owners) if issubclass(cls, type(o))), len(owners))
+                owners.insert(at, x)
     if not owners:
         return NotImplemented
+    if op is not None:
+        call, kwargs = _as_called(op, args)
     types = tuple(type(o) for o in owners)
     for o in owners:
-        result = type(o).__torch_function__(public, types, tuple(args) if call is None else call, kwargs)
+        result = type(o).__torch_function__(public, types, tuple(args) if call is None else call, kwargs or {})
         if result is not NotImplemented:
             return result
     raise TypeError(f"no implementation found for '{getattr(public, '__name__', public)}' on types that implement __torch_function__: {list(types)}")
@@ -415,7 +481,7 @@ def _overridden(public: Any, args: Sequence[Any], kwargs: dict[str, Any], call: 
 def dispatch(op: Operator, args: Sequence[Any], public: Any = None) -> Any:
     """Calls an operator: ``args`` are all its arguments, in order."""
     if special or not _ordinary(map(type, args)) or op.lists and not all(_ordinary(map(type, args[i])) for i in op.lists if args[i]):
-        result = _overridden(public or op.function, args, {})
+        result = _overridden(public or op.function, args, None, op)
         if result is not NotImplemented:
             return result
     if op.kind == "composite":
@@ -564,8 +630,8 @@ def _own(result: Tensor) -> Tensor:
 def dispatch_inplace(op: Operator, args: Sequence[Any], public: Any = None) -> Tensor:
     """Calls an operator so that the result replaces the value of the first argument, which it returns."""
     target: Tensor = args[0]
-    if special or any(isinstance(a, Tensor) and a.__class__ is not Tensor for a in args):
-        result = _overridden(public, args, {})
+    if special or not _ordinary(map(type, args)):
+        result = _overridden(public, args, None, op)
         if result is not NotImplemented:
             return result  # type: ignore[no-any-return]
     args = _plain(op, args)

@@ -384,7 +384,7 @@ def getitem(self: Tensor, index: Any) -> Tensor:
             return t
     if not _ordinary((self.__class__,)) or index.__class__ is tuple and not _ordinary(map(type, index)) or not _ordinary((index.__class__,)):
         seen = [self, *(index if isinstance(index, tuple) else (index,))]
-        result = _overridden(Tensor.__getitem__, seen, {}, (self, index))  # type: ignore[attr-defined]
+        result = _overridden(Tensor.__getitem__, seen, {}, None, (self, index))  # type: ignore[attr-defined]
         if result is not NotImplemented:
             return result  # type: ignore[no-any-return]
     map_, shape, advanced, plain = parse(self, index)
@@ -416,7 +416,7 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
     """``tensor[index] = value``: a number or a tensor, broadcast and converted.  See ``getitem`` for errors."""
     if not _ordinary((self.__class__, value.__class__)) or index.__class__ is tuple and not _ordinary(map(type, index)):
         seen = [self, *(index if isinstance(index, tuple) else (index,)), value]
-        result = _overridden(Tensor.__setitem__, seen, {}, (self, index, value))  # type: ignore[attr-defined]
+        result = _overridden(Tensor.__setitem__, seen, {}, None, (self, index, value))  # type: ignore[attr-defined]
         if result is not NotImplemented:
             return
     if isinstance(value, np.ndarray):

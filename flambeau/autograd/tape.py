@@ -532,13 +532,9 @@ def before_inplace(op: Any, arguments: Sequence[Any]) -> OperatorNode | None:
         return None
     cls = _classes.get(op) or node_class(op)
     node = cls._make(arguments)
-    if node._tensors[0] == 0 and node._versions[0] is not None:  # the derivative reads the value that is about to go
-        grad = state.grad
-        state.grad = False
-        try:
-            old = target.clone()  # type: ignore[attr-defined]
-        finally:
-            state.grad = grad
+    if node._tensors[0] == 0 and node._versions[0] is not None:
+        # The derivative reads the value that is about to go.  The copy is recorded: higher derivatives go through it.
+        old = target.clone()  # type: ignore[attr-defined]
         node._replace(0, old, old._storage.version)
     return node
 

@@ -548,7 +548,7 @@ def _normal_of(mean: Operand, std: Operand, *, generator: Generator | None = Non
             return result.normal_(0.0, std, generator=generator).add_(mean)  # type: ignore[attr-defined]
         if std.dtype.is_complex:
             raise RuntimeError("normal expects standard deviation to be non-complex")
-        if std.device is not devices.meta and not bool((std >= 0).all()):  # type: ignore[operator]
+        if std.device is not devices.meta and not bool((std >= 0).all()):  # type: ignore[operator,attr-defined]
             raise RuntimeError("normal expects all elements of std >= 0.0")
         return result.normal_(generator=generator).mul_(std).add_(mean)  # type: ignore[attr-defined]
 

@@ -12,9 +12,9 @@ from ..dtype import coded
 from ..runtime import engine, memory, pool
 from ..runtime.native import make_caller
 from ..target.isa import ISA
-from . import conv, gemm
+from . import conv, gemm, sort
 
-__all__ = ["Conv", "ConvTranspose", "MatMul"]
+__all__ = ["Conv", "ConvTranspose", "MatMul", "Sort"]
 
 Run = Callable[[Sequence[int], Sequence[int]], int]
 _MERGED = 3  # batch dimensions that one launch takes
@@ -217,3 +217,31 @@ def _run_conv(spec: conv.ConvSpec, isa: ISA, bind: Callable[[int], gemm.Binding]
         return launch(results[0], sources[1], sources[0], sources[2:3], ())
 
     return run
+
+
+@dataclass(frozen=True)
+class Sort:
+    """The first ``k`` elements of every row of a contiguous (rows, n) matrix in stable order, and their positions."""
+
+    k: int
+    descending: bool
+
+    def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Run:
+        x = inputs[0]
+        rows, n = x.shape
+        isa = ISA.host()
+        name = f"sort_{x.type}_{'down' if self.descending else 'up'}"
+        address = engine.load(name, f"{name}|{isa.key}", lambda: sort.kernel_ir(name, x.type, self.descending, isa), isa).address(name)
+        words = sort.params(x.type, rows, n, pool.address(), self.k)
+        params = (ctypes.c_int64 * len(words))(*words)
+        call = make_caller(address, "pppp", bound=(ctypes.addressof(params),), release_gil=rows * n > _SMALL // 64)
+
+        def run(sources: Sequence[int], results: Sequence[int], keep: object = params) -> int:
+            nbytes = sort.scratch_bytes(x.type, rows, n, pool.get_num_threads(), self.k)
+            scratch = memory.allocate(nbytes)
+            try:
+                return call(results[0], results[1], sources[0], scratch)
+            finally:
+                memory.free(scratch, nbytes)
+
+        return run

@@ -70,7 +70,7 @@ def execute(
     unless ``accumulate``.  ``keep_graph`` keeps what nodes have saved, ``create_graph`` records the run itself.
     """
     roots = list(roots)
-    tops = [edge[0] for edge, _ in roots]
+    tops = [edge[0] for edge, _ in roots if edge[0] is not None]
     needed: set[int] | None = None
     captures: dict[int, list[tuple[int, int]]] = {}
     captured: list[Tensor | None] = []
@@ -183,14 +183,14 @@ def _run(
             if target is None or (wanted is not None and not wanted[index]):
                 continue
             if grad is not None:
-                expected = target._outputs
+                expected: Any = target._outputs
                 if type(expected) is tuple:
                     expected = expected[edge[1]]
                 layout = grad._layout
                 if layout is not expected and (
-                    layout.shape != expected.shape  # type: ignore[union-attr]
-                    or layout.dtype is not expected.dtype  # type: ignore[union-attr]
-                    or layout.device is not expected.device  # type: ignore[union-attr]
+                    layout.shape != expected.shape
+                    or layout.dtype is not expected.dtype
+                    or layout.device is not expected.device
                 ):
                     grad = conform(grad, expected, node, index)
             _send(edge, grad, waiting, heap, owned, create_graph)

@@ -305,7 +305,7 @@ def _finish(
     if recorded:
         context._sequence = number()
         context._layouts = tuple(output._layout if isinstance(output, Tensor) else None for output in outputs)
-        context._outputs = context._layouts  # type: ignore[assignment]
+        context._outputs = context._layouts
     constant = {id(tensor) for tensor in context._non_differentiable}
     known = {id(tensor): tensor for tensor in inputs}
     finished: list[Any] = []

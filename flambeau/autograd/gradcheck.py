@@ -108,7 +108,7 @@ def gradgradcheck(
 
     def first_order(*args: Any) -> tuple[Tensor, ...]:
         own, given = args[: len(args) - count], args[len(args) - count :]
-        own = tuple(a.view_as(a) if isinstance(a, Tensor) and a._requires_grad else a for a in own)
+        own = tuple(_again(a) for a in own)
         outputs = [out for out in _tuple(func(*own)) if _differentiable(out)]
         wanted = [a for a in own if isinstance(a, Tensor) and a._requires_grad]
         found = grad(outputs, wanted, given, create_graph=True, allow_unused=True)
@@ -130,6 +130,11 @@ def gradgradcheck(
         fast_mode=fast_mode,
         masked=masked,
     )
+
+
+def _again(what: Any) -> Any:
+    """Another tensor for one that requires grad, which the function may then write to."""
+    return what.view_as(what) if isinstance(what, Tensor) and what._requires_grad else what  # type: ignore[attr-defined]
 
 
 def _tuple(what: Any) -> tuple[Any, ...]:
@@ -250,7 +255,7 @@ class _Check:
         if output._layout.dtype.is_complex:
             seed = seed.view(np.complex128)
         start = from_numpy(np.asarray(seed.reshape(output.shape).astype(output._layout.dtype.numpy)))
-        found = grad(output, self.wanted, start, retain_graph=True, allow_unused=True)
+        found: Sequence[Any] = grad(output, self.wanted, start, retain_graph=True, allow_unused=True)
         vectors = []
         for x, g in zip(self.wanted, found):
             if g is None:
@@ -400,8 +405,8 @@ class _Check:
             seeds = [_random_like(output, random) for _ in range(3)]
             batch = from_numpy(np.stack([_array(seed) for seed in seeds]))
             options: dict[str, Any] = {"retain_graph": True, "allow_unused": True}
-            together = grad(output, self.wanted, batch, is_grads_batched=True, **options)
-            each = [grad(output, self.wanted, seed, **options) for seed in seeds]
+            together: Sequence[Any] = grad(output, self.wanted, batch, is_grads_batched=True, **options)
+            each: list[Sequence[Any]] = [grad(output, self.wanted, seed, **options) for seed in seeds]
             for at, found in enumerate(together):
                 alone = [one[at] for one in each]
                 if found is None and all(one is None for one in alone):

@@ -94,7 +94,7 @@ def register_multi_grad_hook(
         return _MultiHandle([tensor.register_hook(first) for tensor in tensors])  # type: ignore[attr-defined]
 
     # Weak, since the nodes and leaves hold the hooks.
-    where = [weakref.ref(edge_of(t)[0] if t._node is not None else t) for t in tensors]  # type: ignore[type-var]
+    where = [weakref.ref(edge_of(t)[0] if t._node is not None else t) for t in tensors]
     runs: dict[int, tuple[int, list[Tensor | None], list[bool]]] = {}
 
     def expected(task: Any) -> int:

@@ -11,7 +11,7 @@ import itertools
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from ..layout import Layout
@@ -176,7 +176,7 @@ class Node:
         """Drops saved tensors after the node ran for the last time."""
 
 
-Edge = tuple[Node | None, int] if TYPE_CHECKING else tuple
+Edge: TypeAlias = "tuple[Node | None, int]"
 NO_EDGE: Edge = (None, 0)
 
 

@@ -244,9 +244,9 @@ class save_on_cpu(saved_tensors_hooks):
     def __init__(self, pin_memory: bool = False, device_type: str = "cuda") -> None:
         def pack(tensor: Tensor) -> tuple[Any, Tensor]:
             kept = tensor.cpu()  # type: ignore[attr-defined]
-            if pin_memory and tensor.device.type == device_type:  # type: ignore[attr-defined]
+            if pin_memory and tensor.device.type == device_type:
                 kept = kept.pin_memory()
-            return tensor.device, kept  # type: ignore[attr-defined]
+            return tensor.device, kept
 
         def unpack(packed: tuple[Any, Tensor]) -> Tensor:
             device, kept = packed

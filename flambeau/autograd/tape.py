@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from ..layout import Layout, Size
 from ..tensor import Tensor
@@ -90,9 +90,9 @@ class OperatorNode(Node):
     _lists: frozenset[int]  # positions of parameters that are lists of tensors
     _saved_outputs: tuple[int, ...] | None  # numbers of the saved outputs; None: all
     _context: type[Context]
-    _derive: Callable[..., Any]
-    _make: Callable[[Sequence[Any]], OperatorNode]
-    _read: Callable[[OperatorNode, Context, Node], None]
+    _derive: ClassVar[Callable[..., Any]]
+    _make: ClassVar[Callable[[Sequence[Any]], OperatorNode]]
+    _read: ClassVar[Callable[[OperatorNode, Context, Node], None]]
 
     _mask: int
     _values: tuple[Any, ...] | None
@@ -385,7 +385,7 @@ def node_class(op: Any) -> type[OperatorNode]:
     }
     found = type(f"{title}Backward0", (OperatorNode,), members)
     make, read = _write_out(found, fields, rules)
-    found._make, found._read = staticmethod(make), read  # type: ignore[assignment]
+    found._make, found._read = staticmethod(make), read
     _classes[op] = found
     return found
 

@@ -259,8 +259,8 @@ class _Body:
             self.b.store(self.b.const(vec_type("i64", lanes), _NO_INDEX), index, 64)
 
     def _constant(self, type_: str, code: str, value: float | int | bool) -> Val:
-        if code == "bf16":
-            raise AssertionError("bf16 is not computed with")
+        if code in ("bf16", "e4m3", "e5m2"):  # their registers hold bits
+            return cast(self.b, self.b.const(vec_type("float", lanes_of(type_)), value), "f32", code)
         return self.b.const(type_, value)
 
     def _update(self, s: Update) -> None:

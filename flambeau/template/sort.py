@@ -314,8 +314,9 @@ class _Sort:
         return self.function("read", [(PTR, "row"), (PTR, "a"), (I64, "n")], write)
 
     def collect(self) -> str:
-        """``collect(row, a, b, n, k, room, counters)``: the first k records in order of a row of n elements, at a, which
-        has room for more than k + 16, as b has."""
+        """``collect(row, a, b, n, k, room, counters)``: the first k records in order of a row of n elements, at a.
+
+        There is room for more than k + 16 records at a and b."""
         read, sort = self.read(), self.sort()
         lanes = max(1, min(_LANES, self.isa.lanes(self.elem)))
 

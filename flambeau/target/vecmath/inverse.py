@@ -7,7 +7,7 @@ rest of its series: only the last additions round anything that matters.
 from __future__ import annotations
 
 from . import coefficients as table
-from .lanes import Lanes, horner, where
+from .lanes import Lanes, fast_two_sum, horner, where
 
 __all__ = ["acos", "asin", "atan", "atan2"]
 
@@ -30,7 +30,8 @@ def asin(x: Lanes) -> Lanes:
     z = where(large, (1.0 - a) * 0.5, a * a)
     w = where(large, z.sqrt() * -2.0, a)
     tail = _arc(x, w, z) + where(large, x.like(base_low), 0.0)
-    return ((where(large, x.like(base), 0.0) + w) + tail).copysign(x)
+    main, lost = fast_two_sum(where(large, x.like(base), 0.0), w)
+    return (main + (lost + tail)).copysign(x)
 
 
 def acos(x: Lanes) -> Lanes:

@@ -24,9 +24,10 @@ F32 = GemmSpec("f32", "f32", "f32", "f32")
 
 def run(spec, a, b, c, *, isa=HOST, extra=(), scalars=(), words=(), threads=1):
     """c = epilogue(a @ b) by the kernel of ``spec``; a, b and c have the same number of batch dimensions."""
+    strides = [harness.element_strides(x) for x in (a, b, c)]
+    spec = gemm.choose(spec, c.shape[-2], c.shape[-1], *strides)
     name, key = gemm.kernel_name(spec), gemm.key(spec, isa)
     entry = harness.function(name, key, lambda: gemm.make_ir(spec, isa), isa, 4 + len(extra), spec.tail.scalars)
-    strides = [harness.element_strides(x) for x in (a, b, c)]
     sizes = c.shape[-2], c.shape[-1], a.shape[-1]
     address = pool.address() if threads > 1 else 0
     bound = gemm.bind(spec, isa, c.shape[:-2], *sizes, *strides, address, threads, words)
@@ -51,8 +52,11 @@ def empty(shape, dtype=np.float32, order=None):
 SIZES = [
     (1, 1, 1), (1, 1, 0), (14, 32, 8), (15, 33, 7), (13, 31, 16), (64, 64, 64), (100, 100, 100), (3, 200, 17),
     (200, 5, 1000), (1, 300, 400), (300, 1, 400), (333, 333, 333), (17, 40, 20000), (600, 50, 2000), (50, 600, 700),
-    (5, 5, 0), (3, 5000, 300), (5000, 3, 300),
+    (5, 5, 0), (3, 5000, 300), (5000, 3, 300), (1, 1500, 1), (4, 7, 100), (2, 1, 513), (1, 2, 100000), (3, 3, 0),
 ]  # fmt: skip
+
+
+OTHER_SIZES = [(1, 1, 1), (1, 600, 70), (600, 3, 70), (37, 75, 33), (64, 64, 64), (30, 50, 1999), (400, 90, 800)]
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
@@ -79,7 +83,7 @@ def test_every_tail(m):
 
 @pytest.mark.parametrize("out", ["same", "f32"])
 @pytest.mark.parametrize("code", ["f64", "bf16", "f16"])
-@pytest.mark.parametrize("size", [(1, 1, 1), (37, 75, 33), (64, 64, 64), (30, 50, 1999), (400, 90, 800)], ids=str)
+@pytest.mark.parametrize("size", OTHER_SIZES, ids=str)
 def test_other_floats(code, out, size):
     m, n, k = size
     if out == "f32" and code == "f64":
@@ -151,7 +155,7 @@ def test_code_for_arm(code):
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 3), (2, 3, 4), (40,), (0,)], ids=str)
-@pytest.mark.parametrize("size", [(20, 30, 40), (130, 150, 170), (9, 100, 2000)], ids=str)
+@pytest.mark.parametrize("size", [(20, 30, 40), (130, 150, 170), (9, 100, 2000), (1, 70, 90), (70, 2, 90)], ids=str)
 def test_batches(shape, size):
     m, n, k = size
     rng = np.random.default_rng(4)
@@ -173,8 +177,9 @@ def test_large_batch_uses_shared_panels():
 @pytest.mark.parametrize("code", ["f32", "f64", "bf16", "i64"])
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("kind", ["column", "row", "full", "scalar", "strided"])
-def test_scaled_addend(code, transposed, kind):
-    m, n, k, dtype = 37, 43, 29, NUMPY[code]
+@pytest.mark.parametrize("size", [(37, 43, 29), (2, 43, 50), (37, 3, 40)], ids=str)
+def test_scaled_addend(code, transposed, kind, size):
+    (m, n, k), dtype = size, NUMPY[code]
     rng = np.random.default_rng(6)
     a, b = ((rng.standard_normal(s) * 4).astype(dtype) for s in ((2, m, k), (2, k, n)))
     shape, words = {
@@ -202,7 +207,7 @@ def test_accumulates_into_output():
     np.testing.assert_allclose(c, exact, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("size", [(700, 500, 300), (20, 30, 30000), (64, 3000, 500)], ids=str)
+@pytest.mark.parametrize("size", [(700, 500, 300), (20, 30, 30000), (64, 3000, 500), (2, 900, 4000)], ids=str)
 def test_same_bits_for_any_number_of_threads(size):
     m, n, k = size
     rng = np.random.default_rng(8)
@@ -227,6 +232,8 @@ def test_nonfinite_values_stay_in_their_row_and_column():
 def test_bad_arguments():
     with pytest.raises(ValueError, match="4 batch dimensions"):
         gemm.bind(F32, HOST, (1, 1, 1, 1), 2, 2, 2, (0,) * 6, (0,) * 6, (0,) * 6, 0, 1)
+    with pytest.raises(ValueError, match="no thin product of 9 rows"):
+        gemm.bind(GemmSpec("f32", "f32", "f32", "f32", thin=True), HOST, (), 9, 9, 9, (9, 1), (9, 1), (9, 1), 0, 1)
     with pytest.raises(ValueError, match="strides of b"):
         gemm.bind(F32, HOST, (), 2, 2, 2, (2, 1), (1,), (2, 1), 0, 1)
 

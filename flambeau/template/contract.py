@@ -17,7 +17,7 @@ from ..target.scalar import LLVM_TYPE
 from .blocking import Cut
 from .epilogue import Epilogue
 from .flow import Flow, function, parallel_for
-from .micro import SIZE, Blocking, Number, blocking, micro_kernel
+from .micro import SIZE, Blocking, Number, blocking
 
 __all__ = ["Contraction", "Frame", "Words", "common_values", "scratch_layout"]
 
@@ -50,9 +50,9 @@ def _round(value: int, to: int = LINE) -> int:
 
 
 def common_values(
-    plan: Cut, batch: Sequence[int], m: int, n: int, units: int, num: Number, blk: Blocking, isa: ISA, pool: int
+    plan: Cut, batch: Sequence[int], m: int, n: int, units: int, num: Number, blk: Blocking, micro: int, pool: int
 ) -> dict[str, int]:
-    """The common words but for strides: what `Cut` says, the batch sizes (at most three)."""
+    """The common words but for strides: what `Cut` says, at most three batch sizes, the micro-kernel's address."""
     full = (1,) * (3 - len(batch)) + tuple(batch)
     some = int(all((m, n, *batch)))
     return {
@@ -66,7 +66,7 @@ def common_values(
         "pack_chunks": -(-units // plan.kc)
         * (plan.outer_panels * plan.outer_shared + plan.inner_panels * plan.inner_shared),
         "reduce_chunks": plan.outer_panels if plan.splits > 1 else 0,
-        "micro": micro_kernel(num, isa), **scratch_layout(plan, units, num, blk),
+        "micro": micro, **scratch_layout(plan, units, num, blk),
     }  # fmt: skip
 
 

@@ -40,7 +40,7 @@ from .epilogue import AddIn, Plain
 from .flow import Flow, function
 from .gemm import Binding
 from .image import GEOMETRY, GRID, TAP_WORDS, channel_range, image_kernel, image_request
-from .micro import Blocking, Number, blocking, micro_request
+from .micro import Blocking, Number, blocking, micro_kernel, micro_request
 from .pack import pack_kernel, pack_request
 
 __all__ = [
@@ -182,7 +182,7 @@ def _values(spec: ConvSpec, isa: ISA, p: Problem, num: Number, blk: Blocking, sw
         m, n = n, m
     plan = cut_image(p.groups, m, n, units, num, blk, inner_b=not swap)
     a, b = (p.x_group, p.w_group) if swap else (p.w_group, p.x_group)
-    return common_values(plan, (p.groups,), m, n, units, num, blk, isa, pool) | {
+    return common_values(plan, (p.groups,), m, n, units, num, blk, micro_kernel(num, isa), pool) | {
         **g.values(unit_c, unit_t, 8 * (len(_WORDS.names) + spec.tail.words)),
         "a_2": a, "b_2": b, "c_2": p.rows * c_row, "image_is_b": int(not swap),
         "w_mode": mode, "w_row": p.w_row, "w_c": p.w_c, "w_k": w_k, "w_at": offsets[0] if offsets else 0,

@@ -26,7 +26,7 @@ from .conv_problem import ConvSpec, forward_geometry, single_stride, three
 from .flow import Flow, function
 from .gemm import Binding
 from .image import GEOMETRY, PIXELS, TAP_WORDS, patch_kernel, patch_request
-from .micro import blocking, micro_request
+from .micro import blocking, micro_kernel, micro_request
 from .pack import pack_kernel, pack_request
 
 __all__ = ["bind", "kernel_name", "key", "make_ir", "requests"]
@@ -96,7 +96,7 @@ def bind(
     units = x_shape[0] * (g.pixels // segment if segment else 0) * segment_units
     m, n = rows, channels * taps
     plan = cut_long(groups, m, n, units, num, blk)
-    values = common_values(plan, (groups,), m, n, units, num, blk, isa, pool) | {
+    values = common_values(plan, (groups,), m, n, units, num, blk, micro_kernel(num, isa), pool) | {
         **g.values(unit_c, unit_t, 8 * (len(_WORDS.names) + tail.words)), "problems": 1,
         "segment": segment, "segment_units": segment_units, "turn": pack_kernel(spec.source, num, isa),
         "pack_x": patch_kernel(spec.source, num, isa, _WORDS.names),

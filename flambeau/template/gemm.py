@@ -1,6 +1,7 @@
 """Matrix products ``c[b, m, n] = epilogue(sum over k of a[b, m, k] * b[b, k, n])`` for any strides.
 
     spec = gemm.GemmSpec("f32", "f32", "f32", "f32")            # types of a, b, accumulators and output
+    spec = gemm.choose(spec, m, n, a_strides, b_strides, c_strides)      # the kernel for these sizes
     kernel = engine.load(gemm.kernel_name(spec), gemm.key(spec, isa), lambda: gemm.make_ir(spec, isa), isa)
     bound = gemm.bind(spec, isa, batch, m, n, k, a_strides, b_strides, c_strides, pool, workers)
     entry(params, c, a, b, *epilogue buffers, scratch, *epilogue scalars)
@@ -19,8 +20,9 @@ for any number of threads.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from ..runtime import engine
@@ -31,23 +33,38 @@ from .blocking import cut
 from .contract import Contraction, Frame, Words, common_values, scratch_bytes
 from .epilogue import AddIn, Epilogue, Plain
 from .flow import Flow
-from .micro import SIZE, blocking, micro_request, number
+from .micro import SIZE, Number, blocking, micro_kernel, micro_request, number
 from .pack import pack_kernel, pack_request
+from .thin import ROWS, THIN_WORDS, ThinProduct, cut_thin, strip
 
-__all__ = ["AddIn", "Binding", "GemmSpec", "Plain", "accumulator", "bind", "kernel_name", "key", "make_ir", "requests"]
+__all__ = [
+    "AddIn",
+    "Binding",
+    "GemmSpec",
+    "Plain",
+    "accumulator",
+    "bind",
+    "choose",
+    "kernel_name",
+    "key",
+    "make_ir",
+    "requests",
+]
 
 BATCH_DIMS = 3
 
 
 @dataclass(frozen=True)
 class GemmSpec:
-    """What determines the code of a product: element types and the epilogue (``None``: `Plain`)."""
+    """What determines the code of a product: element types, the epilogue (``None``: `Plain`), and whether it is the
+    kernel for at most four rows (or columns), which `choose` decides."""
 
     a: str
     b: str
     acc: str
     out: str
     epilogue: Epilogue | None = None
+    thin: bool = False
 
     @property
     def tail(self) -> Epilogue:
@@ -74,7 +91,7 @@ def accumulator(a: str, b: str) -> str:
 
 def kernel_name(spec: GemmSpec) -> str:
     """The symbol of the entry."""
-    return f"gemm_{spec.a}_{spec.b}_{spec.acc}_{spec.out}"
+    return f"gemm{'v' * spec.thin}_{spec.a}_{spec.b}_{spec.acc}_{spec.out}"
 
 
 def key(spec: GemmSpec, isa: ISA) -> str:
@@ -85,10 +102,38 @@ def key(spec: GemmSpec, isa: ISA) -> str:
 def requests(spec: GemmSpec, isa: ISA) -> list[engine.Request]:
     """All code that a launch needs, the entry first: for ``engine.load_many``, which compiles in parallel.  (`bind`
     loads what is missing.)"""
+    if spec.thin:
+        return [engine.Request(kernel_name(spec), key(spec, isa), partial(make_ir, spec, isa), isa)]
     num = number(spec.a, spec.b, spec.acc, isa)
     packs = [pack_request(source, num, isa) for source in sorted({spec.a, spec.b})]
     entry = engine.Request(kernel_name(spec), key(spec, isa), partial(make_ir, spec, isa), isa)
     return [entry, micro_request(num, isa), *packs]
+
+
+def choose(
+    spec: GemmSpec,
+    m: int,
+    n: int,
+    a_strides: Sequence[int],
+    b_strides: Sequence[int],
+    c_strides: Sequence[int],
+) -> GemmSpec:
+    """The spec of the kernel that suits these sizes and strides (as `bind` takes them)."""
+    thin = False
+    if min(m, n) <= ROWS:
+        swap = _swaps(replace(spec, thin=True), m, n, c_strides)
+        rows = n if swap else m
+        thin = rows <= ROWS and 1 in (a_strides[-2:] if swap else b_strides[-2:])
+    return spec if thin == spec.thin else replace(spec, thin=thin)
+
+
+def _swaps(spec: GemmSpec, m: int, n: int, c_strides: Sequence[int]) -> bool:
+    """Whether the transpose of the product is computed instead: few columns, or a result contiguous along rows."""
+    if spec.a != spec.b or not hasattr(spec.tail, "transposed"):
+        return False
+    if spec.thin:
+        return n < m
+    return c_strides[-1] != 1 and c_strides[-2] == 1 and m > 1
 
 
 # -- parameter words ---------------------------------------------------------------------------------
@@ -127,29 +172,32 @@ def bind(
     words = tuple(epilogue_words)
     (am, ak), (bk, bn), (cm, cn) = a_strides[-2:], b_strides[-2:], c_strides[-2:]
     ab, bb, cb = a_strides[:-2], b_strides[:-2], c_strides[:-2]
-    transposed = getattr(tail, "transposed", None)
-    swap = False
-    if transposed is not None and spec.a == spec.b and cn != 1 and cm == 1 and m > 1:
-        swap = True
+    swap = _swaps(spec, m, n, c_strides)
+    if swap:
         m, n = n, m
         am, ak, bk, bn, cm, cn = bn, bk, ak, am, cn, cm
         ab, bb = bb, ab
-        words = transposed(words)
-    num = number(spec.a, spec.b, spec.acc, isa)
-    blk = blocking(num, isa)
-    total = 1
-    for size in sizes:
-        total *= size
+        words = tail.transposed(words)  # type: ignore[attr-defined]  # _swaps asked for it
+    total = math.prod(sizes)
+    num = Number(spec.acc, spec.acc) if spec.thin else number(spec.a, spec.b, spec.acc, isa)
     units = -(-k // num.depth)
     direct = bn == 1 and not num.pair and spec.b == num.packed
-    plan = cut(total, m, n, units, num, blk, direct)
+    if spec.thin:
+        if m > ROWS or 1 not in (bk, bn):
+            raise ValueError(f"gemm.bind: no thin product of {m} rows with strides {bk}, {bn} of b; use gemm.choose")
+        blk, plan, micro = strip(num, isa), cut_thin(total, n, k), 0
+    else:
+        blk = blocking(num, isa)
+        plan, micro = cut(total, m, n, units, num, blk, direct), micro_kernel(num, isa)
     pad = (0,) * (BATCH_DIMS - len(sizes))
-    values = common_values(plan, sizes, m, n, units, num, blk, isa, pool) | {
+    values = common_values(plan, sizes, m, n, units, num, blk, micro, pool) | {
         "k": k, "a_m": am, "a_k": ak, "b_k": bk, "b_n": bn, "c_m": cm, "c_n": cn, "problems": 1,
         **{f"{x}_{i}": s for x, st in (("a", ab), ("b", bb), ("c", cb)) for i, s in enumerate((*pad, *st))},
-        "b_direct": int(direct and not (plan.outer_shared or plan.inner_shared)),
-        "pack_a": pack_kernel(spec.a, num, isa), "pack_b": pack_kernel(spec.b, num, isa),
     }  # fmt: skip
+    if spec.thin:
+        return Binding(THIN_WORDS.pack(values, words), scratch_bytes(values, workers), swap)
+    values["b_direct"] = int(direct and not (plan.outer_shared or plan.inner_shared))
+    values |= {"pack_a": pack_kernel(spec.a, num, isa), "pack_b": pack_kernel(spec.b, num, isa)}
     return Binding(_WORDS.pack(values, words), scratch_bytes(values, workers), swap)
 
 
@@ -158,6 +206,9 @@ def bind(
 
 def make_ir(spec: GemmSpec, isa: ISA) -> str:
     """The LLVM module of the kernel."""
+    if spec.thin:
+        types = (spec.a, spec.b, spec.out)
+        return ThinProduct(kernel_name(spec), types, Number(spec.acc, spec.acc), isa, spec.tail).text()
     return _Product(spec, isa).text()
 
 

@@ -1,0 +1,233 @@
+"""Products with at most four rows (matrix by vector above all), which memory bounds: nothing is packed.
+
+Where B is contiguous along k, columns are dot products of vectors along k; where it is contiguous along n, scaled rows
+of B are added to a strip of the result that stays in the first-level cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from ..target.builder import Val, vec_type
+from ..target.isa import ISA
+from ..target.scalar import LLVM_TYPE, cast
+from .blocking import FEW, Cut
+from .contract import COMMON, Contraction, Frame, Words
+from .epilogue import Epilogue
+from .flow import Flow, function
+from .micro import SIZE, Blocking, Number, multiply_add
+
+__all__ = ["ROWS", "THIN_WORDS", "ThinProduct", "cut_thin", "strip"]
+
+ROWS = 4
+"""The most rows."""
+STRIP = 512
+"""Columns of a strip."""
+GRAIN = 1 << 16
+"""Elements of B that a chunk should have (about 15 us)."""
+
+THIN_WORDS = Words(("k", "a_m", "a_k", "b_k", "b_n", "c_m", "c_n"))
+_KINDS = ((1, 8), (2, 8), (4, 4))
+"""Rows at a time, and rows (columns) of B at a time."""
+
+
+def strip(num: Number, isa: ISA) -> Blocking:
+    """The tile: all rows by a strip of columns."""
+    lanes = isa.lanes(num.acc_type)
+    return Blocking(lanes, ROWS, STRIP // lanes, lanes, (ROWS,))
+
+
+def cut_thin(batch: int, n: int, k: int) -> Cut:
+    """Blocks: strips, and parts of k where there are few strips."""
+    strips = -(-n // STRIP)
+    elements = n * max(k, 1)
+    splits = 1
+    if batch * strips < FEW:
+        splits = max(1, min(FEW // max(batch * strips, 1), elements // (strips * GRAIN) if strips else 1, k // 64))
+    span = -(-max(k, 1) // splits)
+    span = -(-span // 16) * 16
+    splits = -(-max(k, 1) // span)
+    return Cut(
+        True, False, False, strips, 1, strips, 1, splits, span, span,
+        batch if splits > 1 else 1, 1 if splits > 1 else batch, batch * elements > 2 * GRAIN,
+    )  # fmt: skip
+
+
+class ThinProduct(Contraction):
+    """A product of at most `ROWS` rows."""
+
+    store_words = ("c_m", "c_n")
+
+    def __init__(self, name: str, types: tuple[str, str, str], num: Number, isa: ISA, tail: Epilogue) -> None:
+        super().__init__(name, types, num, isa, tail, THIN_WORDS)
+        self.blk = strip(num, isa)
+        self.tile_bytes = self.blk.rows * self.blk.columns * num.acc_bytes
+        self.vector = vec_type(num.acc_type, self.blk.lanes)
+
+    def pack(self, b: Flow, f: Frame, is_b: bool, to: Val, matrix: Val, panel: Val, at: Val, units: Val) -> None:
+        """Nothing is packed."""
+
+    def _write_body(self, b: Flow, block: Val, chunk: Val, worker: Val) -> None:
+        f = Frame(b, block, self)
+        f.preload(*COMMON, "k", "a_m", "a_k", "b_k", "b_n")
+        number, rest = b.imod(chunk, f.inner_blocks), b.idiv(chunk, f.inner_blocks)
+        split, rest = b.imod(rest, f.splits), b.idiv(rest, f.splits)
+        batch = b.iadd(f.slot(self.batch_slot, "i64"), rest)
+        a, bb, c = (self.matrix(b, f, which, batch) for which in "abc")
+        k0 = b.imul(split, f.span)
+        k = b.isub(b.imin(b.iadd(k0, f.span), f.k), k0)
+        col0 = b.imul(number, STRIP)
+        cols = b.imin(b.isub(f.n, col0), STRIP)
+        scratch = f.slot(self.scratch_slot)
+        split_up = b.icmp("sgt", f.splits, 1)
+        whole = b.iadd(b.imul(split, f.inner_panels), number)
+        own = b.iadd(b.iadd(f.worker_at, f.tiles_at), b.imul(worker, f.worker_bytes))
+        tile = b.bytes_at(scratch, b.select(split_up, b.iadd(f.partial_at, b.imul(whole, self.tile_bytes)), own))
+        a = b.at(LLVM_TYPE[self.type_a], a, b.imul(k0, f.a_k))
+        bb = b.at(LLVM_TYPE[self.type_b], bb, b.iadd(b.imul(k0, f.b_k), b.imul(col0, f.b_n)))
+        with b.loop(0, b.imul(f.m, STRIP), self.blk.lanes) as i:
+            b.store(b.const(self.vector, 0), b.at(self.num.acc_type, tile, i.index), 64)
+        deep = b.icmp("eq", f.b_k, 1)
+        for rows, wide in _KINDS:
+            with b.when(b.op("and", b.icmp("sle", f.m, rows), b.icmp("sgt", f.m, rows // 2))):
+                args = (tile, a, bb, f.a_m, f.a_k, b.select(deep, f.b_n, f.b_k), f.m, cols, k)
+                self._either(b, deep, rows, wide, args)
+        with b.when(b.op("xor", split_up, b.const("i1", 1))):
+            b.call_void(self.finish, block, tile, c, b.i64(0), col0, f.m, cols, batch)
+        b.ret()
+
+    def _either(self, b: Flow, deep: Val, rows: int, wide: int, args: tuple[Val, ...]) -> None:
+        dots = self._function("dots", self._write_dots, rows, wide)
+        sums = self._function("sums", self._write_sums, rows, wide)
+        b.either(deep, lambda: b.call_void(dots, *args), lambda: b.call_void(sums, *args))
+
+    def _function(self, name: str, write: Callable[..., None], rows: int, wide: int) -> str:
+        args = [("ptr noalias", "tile"), ("ptr", "a"), ("ptr", "b")]
+        args += [("i64", n) for n in ("am", "ak", "stride", "m", "cols", "k")]
+        body = partial(write, rows=rows, wide=wide)
+        return function(self.module, self.isa, f"{name}{rows}", args, body, attributes="noinline")
+
+    def _factor(self, b: Flow, a: Val, row: Val, am: Val, ak: Val, k: Val) -> Val:
+        """An element of A, in all lanes of the accumulators' type."""
+        elem = LLVM_TYPE[self.type_a]
+        spot = b.at(elem, a, b.iadd(b.imul(row, am), b.imul(k, ak)))
+        value = cast(b, b.load(elem, spot, SIZE[self.type_a]), self.type_a, self.num.acc)
+        return b.splat(value, self.blk.lanes)
+
+    def _write_sums(
+        self, b: Flow, tile: Val, a: Val, bb: Val, am: Val, ak: Val, stride: Val, m: Val, cols: Val, k: Val,
+        rows: int, wide: int,
+    ) -> None:  # fmt: skip
+        """Adds rows of B, ``wide`` at a time, to the tile; those of A beyond the last are the last again."""
+        lanes, elem = self.blk.lanes, LLVM_TYPE[self.type_b]
+        type_, size = vec_type(elem, lanes), SIZE[self.type_b]
+        which = [b.imin(b.i64(r), b.isub(m, 1)) for r in range(rows)]
+        whole_cols = b.op("and", cols, b.i64(-lanes))
+
+        def add(k0: Val, count: int) -> None:
+            factors = [[self._factor(b, a, row, am, ak, b.iadd(k0, i)) for i in range(count)] for row in which]
+            lines = [b.at(elem, bb, b.imul(b.iadd(k0, i), stride)) for i in range(count)]
+
+            def vector(j: Val, mask: Val | None) -> None:
+                values = []
+                for line in lines:
+                    spot = b.at(elem, line, j)
+                    raw = b.load(type_, spot, size) if mask is None else b.masked_load(type_, spot, mask, size)
+                    values.append(cast(b, raw, self.type_b, self.num.acc))
+                for r in range(rows):
+                    place = b.at(self.num.acc_type, tile, b.iadd(j, r * STRIP))
+                    acc = b.load(self.vector, place, 64)
+                    for factor, value in zip(factors[r], values, strict=True):
+                        acc = multiply_add(b, self.num, self.isa, factor, value, acc)
+                    b.store(acc, place, 64)
+
+            with b.loop(0, whole_cols, lanes) as j:
+                vector(j.index, None)
+            with b.when(b.icmp("slt", whole_cols, cols)):
+                vector(whole_cols, b.lane_mask(b.isub(cols, whole_cols), lanes))
+
+        whole_k = b.op("and", k, b.i64(-wide))
+        with b.loop(0, whole_k, wide) as step:
+            add(step.index, wide)
+        with b.loop(whole_k, k) as step:
+            add(step.index, 1)
+        b.ret()
+
+    def _write_dots(
+        self, b: Flow, tile: Val, a: Val, bb: Val, am: Val, ak: Val, stride: Val, m: Val, cols: Val, k: Val,
+        rows: int, wide: int,
+    ) -> None:  # fmt: skip
+        """Makes ``rows`` by ``wide`` dot products at a time; columns beyond the last are the last again."""
+        lanes, elem_a, elem_b = self.blk.lanes, LLVM_TYPE[self.type_a], LLVM_TYPE[self.type_b]
+        lines_a = [b.at(elem_a, a, b.imul(b.imin(b.i64(r), b.isub(m, 1)), am)) for r in range(rows)]
+        whole_k = b.op("and", k, b.i64(-lanes))
+        long, pointers = vec_type("i64", lanes), vec_type("ptr", lanes)
+        offsets = b.mul(b.iota(long), b.splat(ak, lanes))
+        full = b.const(vec_type("i1", lanes), 1)
+        rest = b.lane_mask(b.isub(k, whole_k), lanes)
+
+        def fetch_a(line: Val, at: Val, mask: Val | None, dense: bool) -> Val:
+            type_ = vec_type(elem_a, lanes)
+            spot = b.at(elem_a, line, b.imul(at, ak))
+            if not dense:
+                spots = b.new(pointers, f"getelementptr {elem_a}, {spot}, {offsets}")
+                raw = b.masked_gather(type_, spots, full if mask is None else mask, SIZE[self.type_a])
+            elif mask is None:
+                raw = b.load(type_, spot, SIZE[self.type_a])
+            else:
+                raw = b.masked_load(type_, spot, mask, SIZE[self.type_a])
+            return cast(b, raw, self.type_a, self.num.acc)
+
+        def fetch_b(line: Val, at: Val, mask: Val | None) -> Val:
+            type_, spot = vec_type(elem_b, lanes), b.at(elem_b, line, at)
+            size = SIZE[self.type_b]
+            raw = b.load(type_, spot, size) if mask is None else b.masked_load(type_, spot, mask, size)
+            return cast(b, raw, self.type_b, self.num.acc)
+
+        def columns(dense: bool) -> None:
+            with b.loop(0, cols, wide) as j:
+                last = b.isub(cols, 1)
+                lines = [b.at(elem_b, bb, b.imul(b.imin(b.iadd(j.index, i), last), stride)) for i in range(wide)]
+
+                def step(at: Val, accs: list[Val], mask: Val | None) -> list[Val]:
+                    left = [fetch_a(line, at, mask, dense) for line in lines_a]
+                    out = []
+                    for i, line in enumerate(lines):
+                        value = fetch_b(line, at, mask)
+                        for r in range(rows):
+                            out.append(multiply_add(b, self.num, self.isa, left[r], value, accs[i * rows + r]))
+                    return out
+
+                zero = b.const(self.vector, 0)
+                with b.loop(0, whole_k, lanes, carry=[zero] * (rows * wide)) as each:
+                    each.next = step(each.index, each.values, None)
+                accs = b.choose(
+                    b.icmp("slt", whole_k, k), lambda: step(whole_k, each.values, rest), lambda: each.values
+                )
+                for i in range(wide):
+                    for r in range(rows):
+                        total = self._total(b, accs[i * rows + r])
+                        # the tile has room for the columns beyond the last, for a strip is a multiple of `wide`
+                        b.store(total, b.at(self.num.acc_type, tile, b.iadd(j.index, r * STRIP + i)), 4)
+
+        b.either(b.icmp("eq", ak, 1), lambda: columns(True), lambda: columns(False))
+        b.ret()
+
+    def _total(self, b: Flow, acc: Val) -> Val:
+        """The sum of the lanes: halves are added to halves."""
+        half = self.blk.lanes
+        plus = "fadd" if self.num.acc[0] == "f" else "add"
+        while half > 1:
+            half //= 2
+            order = [*range(half, 2 * half), *[0] * (self.blk.lanes - half)]
+            acc = b.op(plus, acc, b.shuffle(acc, acc, order))
+        return b.extract(acc, 0)
+
+    def store(self, b: Flow, f: Frame, c: Val, row: Val, col: Val, value: Val, left: Val, mask: Val | None) -> None:
+        to = b.at(LLVM_TYPE[self.type_c], c, b.iadd(b.imul(row, f.c_m), b.imul(col, f.c_n)))
+        b.either(
+            b.icmp("eq", f.c_n, 1),
+            lambda: self.store_vector(b, value, to, mask),
+            lambda: self.store_strided(b, value, to, f.c_n, left),
+        )

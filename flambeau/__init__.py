@@ -19,8 +19,13 @@ from .dtype_info import finfo, iinfo
 from .layout import Size
 from .operator import OPERATORS as _OPERATORS
 from .ops.convert import channels_last, channels_last_3d, contiguous_format, memory_format, preserve_format
+from .ops.arrange import *  # noqa: F403
 from .ops.create import *  # noqa: F403
 from .ops.create import from_numpy
+from .ops.interop import *  # noqa: F403
+from .ops.interop import legacy_classes as _legacy_classes
+from .ops.join import *  # noqa: F403
+from .ops.members import *  # noqa: F403
 from .ops.random import *  # noqa: F403
 from .printing import set_printoptions
 from .tensor import Tensor
@@ -46,6 +51,7 @@ short, int, long = int16, int32, int64
 cfloat, cdouble = complex64, complex128
 e, pi, inf, nan = _math.e, _math.pi, _math.inf, _math.nan
 newaxis = None
+globals().update(_legacy_classes())
 
 _functions = {
     _name: _op for _op in _OPERATORS.values() if _op.namespace == "torch" and not _op.name.startswith("_") for _name in (_op.name, *_op.aliases)

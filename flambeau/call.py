@@ -896,7 +896,7 @@ def _public(op: Operator, name: str, out: bool, template: str, method: bool = Fa
     rest = params[count:]
     space: dict[str, Any] = {
         "op": op, "dispatch": dispatch, "dispatch_out": dispatch_out, "dispatch_inplace": dispatch_inplace, "special": special,
-        "tracing": prim._stack, "allocate": memory.allocate, "Storage": Storage, "new": Tensor.__new__, "Tensor": Tensor,
+        "tracing": prim._stack, "allocate": memory.allocate, "Storage": Storage, "new": object.__new__, "Tensor": Tensor,
         "grad_state": grad_state, "record": tape.record, "record_view": tape.record_view, "hot": op.hot, **defaults,
     }  # fmt: skip
     if template is _HOT:

@@ -36,6 +36,7 @@ class Tensor:
     _grad: Tensor | None = None
     _view: Any = None
     _hooks: Any = None
+    _plain: bool = True  # of the class: results of operators need no look at ``__torch_function__``
     _weak: bool = False  # stands for a Python number: takes part in promotion by its category only
 
     # -- what it is ------------------------------------------------------------------------------
@@ -96,7 +97,7 @@ class Tensor:
         return id(self)
 
 
-_new = Tensor.__new__
+_new = object.__new__
 
 
 def make(storage: Storage, layout: Layout, offset: int = 0) -> Tensor:
@@ -128,7 +129,7 @@ def materialize(t: Tensor) -> Tensor:
     pending = t._storage.pending
     if pending is not None:
         pending.trace.flush()
-    if t._key is None and type(t) is Tensor:
+    if t._key is None and t._plain and not t._weak:
         t._key = t._layout
     return t
 

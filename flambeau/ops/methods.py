@@ -136,6 +136,8 @@ def _format(self: Tensor, spec: str) -> str:
 
 def install(tensor: type[Tensor]) -> None:
     """Attaches everything in this file, and the forms of operators that Python spells with symbols."""
+    for function in (_view, _reshape, _expand, _permute, _sum_to_size, _size, _stride, _numpy):
+        function.__name__ = function.__name__.removeprefix("_")
     tensor.view, tensor.reshape, tensor.expand, tensor.permute = _view, _reshape, _expand, _permute  # type: ignore[attr-defined]
     tensor.sum_to_size, tensor.size, tensor.stride = _sum_to_size, _size, _stride  # type: ignore[attr-defined]
     tensor.numpy, tensor.__array__, tensor.data_ptr = _numpy, _array, _data_ptr  # type: ignore[attr-defined]

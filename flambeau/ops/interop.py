@@ -1,0 +1,501 @@
+"""Tensors among other objects: subclasses, copies, pickles, storages, and memory shared with other libraries."""
+
+from __future__ import annotations
+
+import copy
+import copyreg
+import ctypes
+from typing import Any
+
+import numpy as np
+
+from .. import device as devices
+from .. import dtype as dtypes
+from ..call import _default_torch_function, _own_members
+from ..device import device as device_
+from ..dtype import dtype as dtype_
+from ..layout import dense, of
+from ..storage import Storage, allocate
+from ..tensor import Tensor, from_numpy, make, materialize, numpy_view
+from . import create
+from .members import _TITLES, legacy
+
+__all__ = ["TypedStorage", "UntypedStorage", "from_dlpack", "frombuffer", "is_storage", "typename"]
+
+
+# -- subclasses --------------------------------------------------------------------------------------
+
+
+def _init_subclass(cls: type, **kwargs: Any) -> None:
+    object.__init_subclass__(**kwargs)
+    _own_members(cls)
+
+
+def _over(cls: type, data: Tensor) -> Tensor:
+    """A tensor of class ``cls`` over the memory of ``data``, without its history."""
+    if not issubclass(cls, Tensor):
+        raise TypeError(f"cls must be a subclass of torch.Tensor, not {cls.__name__}")
+    t: Any = object.__new__(cls)
+    t._layout, t._storage, t._offset = data._layout, data._storage, data._offset
+    t._key = data._layout if (cls is Tensor or cls._plain) and data._storage.pending is None else None  # type: ignore[attr-defined]
+    return t  # type: ignore[no-any-return]
+
+
+def _as_subclass(self: Tensor, cls: type) -> Tensor:
+    """The same tensor as an instance of a subclass, with its history."""
+    t = _over(cls, self)
+    t._requires_grad, t._node, t._output_nr = self._requires_grad, self._node, self._output_nr
+    t._view = self._view
+    return t
+
+
+def _make_subclass(cls: type, data: Tensor, require_grad: bool = False, *args: Any, **kwargs: Any) -> Tensor:
+    """A tensor of class ``cls`` over the memory of ``data``, off the tape."""
+    if require_grad and data.dtype.kind not in "fc":
+        raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
+    t = _over(cls, data)
+    t._requires_grad = bool(require_grad)
+    return t
+
+
+def _new_instance(cls: type, *args: Any, **kwargs: Any) -> Tensor:
+    """``Tensor(...)``: of a shape given as ints (uninitialised), or with a copy of a sequence; the default floating type."""
+    device = kwargs.pop("device", None)
+    if "data" in kwargs:
+        args = (kwargs.pop("data"),)
+    if cls is not Tensor and len(args) == 1 and isinstance(args[0], Tensor):
+        return _as_subclass(args[0].detach(), cls)  # type: ignore[attr-defined]
+    if kwargs and cls is Tensor:
+        raise TypeError(f"Tensor() got unexpected keyword arguments {sorted(kwargs)}")
+    made = legacy(dtypes.get_default_dtype(), args, device)
+    return made if cls is Tensor else _over(cls, made)
+
+
+# -- copies and pickles ------------------------------------------------------------------------------
+
+_OWN = frozenset(Tensor.__annotations__)
+
+
+def _state(t: Tensor) -> dict[str, Any]:
+    """The attributes that a user has set."""
+    return {name: value for name, value in t.__dict__.items() if name not in _OWN}
+
+
+def _deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:
+    """A copy with memory of its own; tensors that shared memory still do.  Raises RuntimeError for a computed tensor that
+    requires grad."""
+    if id(self) in memo:
+        return memo[id(self)]  # type: ignore[no-any-return]
+    if self._node is not None:
+        raise RuntimeError(
+            "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment.  If you were attempting to "
+            "deepcopy a module, this may be because of a torch.nn.utils.weight_norm usage, see https://github.com/pytorch/pytorch/pull/103001"
+        )
+    materialize(self)
+    storage = copy.deepcopy(self._storage, memo)
+    result: Any = _over(type(self), make(storage, self._layout, self._offset))
+    memo[id(self)] = result
+    result._requires_grad = self._requires_grad
+    if self._grad is not None:
+        result._grad = copy.deepcopy(self._grad, memo)
+    for name, value in _state(self).items():
+        setattr(result, name, copy.deepcopy(value, memo))
+    return result  # type: ignore[no-any-return]
+
+
+def _reduce_storage(storage: Storage) -> tuple[Any, ...]:
+    if storage.pending is not None:
+        storage.pending.trace.flush()
+    if storage.device is devices.meta:
+        return (_meta_storage, (storage.nbytes,))
+    return (_filled_storage, (ctypes.string_at(storage.ptr, storage.nbytes) if storage.nbytes else b"",))
+
+
+def _meta_storage(nbytes: int) -> Storage:
+    return Storage(0, nbytes, device_=devices.meta)
+
+
+def _filled_storage(data: bytes) -> Storage:
+    storage = allocate(len(data))
+    if data:
+        ctypes.memmove(storage.ptr, data, len(data))
+    return storage
+
+
+copyreg.pickle(Storage, _reduce_storage)
+
+
+def _rebuild(cls: type, storage: Storage, type_: dtype_, shape: tuple[int, ...], strides: tuple[int, ...], offset: int, requires_grad: bool, state: dict[str, Any]) -> Tensor:
+    """The tensor that ``__reduce_ex__`` took apart; its place is checked against the storage."""
+    layout = of(type_, storage.device, shape, strides)
+    if min((*shape, *strides, offset), default=0) < 0 or layout.numel and (offset + layout.span) * layout.itemsize > storage.nbytes:
+        raise ValueError(f"tensor of shape {shape}, strides {strides} and offset {offset} does not fit into {storage.nbytes} bytes")
+    t = _over(cls, make(storage, layout, offset))
+    t._requires_grad = requires_grad
+    for name, value in state.items():
+        setattr(t, name, value)
+    return t
+
+
+def _reduce_ex(self: Tensor, protocol: Any) -> tuple[Any, ...]:
+    """For pickle: the storage (shared by the tensors of one pickle) and where the tensor lies in it."""
+    materialize(self)
+    layout = self._layout
+    if self._node is not None:
+        raise RuntimeError("Only Tensors created explicitly by the user (graph leaves) support pickling; use .detach() first")
+    return (
+        _rebuild,
+        (type(self), self._storage, layout.dtype, tuple(layout.shape), layout.strides, self._offset, self._requires_grad, _state(self)),
+    )
+
+
+# -- storages ----------------------------------------------------------------------------------------
+
+
+class UntypedStorage:
+    """The bytes behind a tensor, as PyTorch's programs see them."""
+
+    def __init__(self, *args: Any, device: Any = None) -> None:
+        if args and isinstance(args[0], Storage):
+            self._storage = args[0]
+        elif args and isinstance(args[0], int):
+            self._storage = allocate(args[0])
+        else:
+            self._storage = _filled_storage(bytes(args[0]) if args else b"")
+
+    @property
+    def device(self) -> device_:
+        """Where the bytes are."""
+        return self._storage.device
+
+    @property
+    def is_cuda(self) -> bool:
+        return False
+
+    def nbytes(self) -> int:
+        """The number of bytes."""
+        pending = self._storage.pending
+        return self._storage.nbytes if pending is None else pending.layout.nbytes
+
+    def size(self) -> int:
+        """The number of bytes."""
+        return self.nbytes()
+
+    def __len__(self) -> int:
+        return self.nbytes()
+
+    def element_size(self) -> int:
+        """Bytes of an element: 1."""
+        return 1
+
+    def data_ptr(self) -> int:
+        """The address of the first byte."""
+        if self._storage.pending is not None:
+            self._storage.pending.trace.flush()
+        return self._storage.ptr
+
+    def _bytes(self) -> Tensor:
+        if self._storage.pending is not None:
+            self._storage.pending.trace.flush()
+        return make(self._storage, dense(dtypes.uint8, (self._storage.nbytes,), self._storage.device))
+
+    def __getitem__(self, index: Any) -> Any:
+        found = self._bytes()[index]  # type: ignore[index]
+        return found.item() if found.ndim == 0 else UntypedStorage(found.clone()._storage)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self._bytes()[index] = value  # type: ignore[index]
+
+    def __iter__(self) -> Any:
+        return iter(self.tolist())
+
+    def tolist(self) -> list[int]:
+        """The bytes as ints."""
+        return self._bytes().tolist()  # type: ignore[attr-defined,no-any-return]
+
+    def clone(self) -> UntypedStorage:
+        """A copy."""
+        return UntypedStorage(copy.deepcopy(self._storage))
+
+    def copy_(self, source: UntypedStorage, non_blocking: bool | None = None) -> UntypedStorage:
+        """Replaces the bytes by those of another storage."""
+        self._bytes().copy_(source._bytes())  # type: ignore[attr-defined]
+        return self
+
+    def fill_(self, value: int) -> UntypedStorage:
+        """Replaces every byte."""
+        self._bytes().fill_(value)  # type: ignore[attr-defined]
+        return self
+
+    def resize_(self, size: int) -> UntypedStorage:
+        """Another number of bytes; what was there stays."""
+        self._storage.resize(size)
+        return self
+
+    def cpu(self) -> UntypedStorage:
+        """The storage in the CPU's memory."""
+        return self
+
+    def is_shared(self) -> bool:
+        """Whether other processes share the memory."""
+        return False
+
+    def is_pinned(self, device: Any = None) -> bool:
+        """Whether the memory is pinned for an accelerator: never."""
+        return False
+
+    def resizable(self) -> bool:
+        """Whether the memory may grow: not if it belongs to another object."""
+        return self._storage.owner is None
+
+    def share_memory_(self) -> UntypedStorage:
+        """Memory that other processes can share is not made here; returns the storage."""
+        return self
+
+    def untyped(self) -> UntypedStorage:
+        """The storage itself."""
+        return self
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, UntypedStorage) and self._storage is other._storage
+
+    def __hash__(self) -> int:
+        return id(self._storage)
+
+    @property
+    def _cdata(self) -> int:
+        """A number that tells storages apart."""
+        return id(self._storage)
+
+    def __repr__(self) -> str:
+        return f"<{self.nbytes()} bytes of storage on {self.device}>"
+
+
+class TypedStorage:
+    """The elements behind a tensor, as older programs see them."""
+
+    def __init__(self, *args: Any, wrap_storage: UntypedStorage | None = None, dtype: dtype_ | None = None, device: Any = None, _internal: bool = False) -> None:
+        self.dtype = dtype or dtypes.get_default_dtype()
+        if wrap_storage is not None:
+            self._untyped_storage = wrap_storage
+        elif args and isinstance(args[0], int):
+            self._untyped_storage = UntypedStorage(args[0] * self.dtype.itemsize)
+        else:
+            made = create.tensor(list(args[0]) if args else [], dtype=self.dtype)
+            self._untyped_storage = UntypedStorage(made._storage)
+
+    def _tensor(self) -> Tensor:
+        storage = self._untyped_storage._storage
+        self._untyped_storage.data_ptr()
+        return make(storage, dense(self.dtype, (storage.nbytes // self.dtype.itemsize,), storage.device))
+
+    @property
+    def device(self) -> device_:
+        """Where the elements are."""
+        return self._untyped_storage.device
+
+    def untyped(self) -> UntypedStorage:
+        """The bytes."""
+        return self._untyped_storage
+
+    def size(self) -> int:
+        """The number of elements."""
+        return self._untyped_storage.nbytes() // self.dtype.itemsize
+
+    def __len__(self) -> int:
+        return self.size()
+
+    def nbytes(self) -> int:
+        """The number of bytes."""
+        return self._untyped_storage.nbytes()
+
+    def element_size(self) -> int:
+        """Bytes of an element."""
+        return self.dtype.itemsize
+
+    def data_ptr(self) -> int:
+        """The address of the first element."""
+        return self._untyped_storage.data_ptr()
+
+    def tolist(self) -> list[Any]:
+        """The elements as Python numbers."""
+        return self._tensor().tolist()  # type: ignore[attr-defined,no-any-return]
+
+    def __getitem__(self, index: Any) -> Any:
+        found = self._tensor()[index]  # type: ignore[index]
+        return found.item() if found.ndim == 0 else found
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self._tensor()[index] = value  # type: ignore[index]
+
+    def __iter__(self) -> Any:
+        return iter(self.tolist())
+
+    def resize_(self, size: int) -> TypedStorage:
+        """Another number of elements; what was there stays."""
+        self._untyped_storage.resize_(size * self.dtype.itemsize)
+        return self
+
+    def clone(self) -> TypedStorage:
+        """A copy."""
+        return TypedStorage(wrap_storage=self._untyped_storage.clone(), dtype=self.dtype)
+
+    def fill_(self, value: Any) -> TypedStorage:
+        """Replaces every element."""
+        self._tensor().fill_(value)  # type: ignore[attr-defined]
+        return self
+
+    @property
+    def _cdata(self) -> int:
+        """A number that tells storages apart."""
+        return self._untyped_storage._cdata
+
+    def __repr__(self) -> str:
+        return f"{self.tolist()}\n[torch.storage.TypedStorage(dtype={self.dtype}, device={self.device}) of size {self.size()}]"
+
+
+def is_storage(obj: Any) -> bool:
+    """Whether ``obj`` is a storage."""
+    return isinstance(obj, (UntypedStorage, TypedStorage))
+
+
+def _untyped_storage(self: Tensor) -> UntypedStorage:
+    """The bytes behind the tensor."""
+    return UntypedStorage(self._storage)
+
+
+def _typed_storage(self: Tensor) -> TypedStorage:
+    """The elements behind the tensor."""
+    return TypedStorage(wrap_storage=UntypedStorage(self._storage), dtype=self.dtype)
+
+
+def _set(self: Tensor, source: Any = None, storage_offset: int = 0, size: Any = None, stride: Any = None) -> Tensor:
+    """Makes the tensor a look at another storage (or that of a tensor): from ``storage_offset`` on, with this shape and these
+    strides.  Raises RuntimeError if it would leave the storage."""
+    if source is None:
+        source = create.empty((0,), dtype=self.dtype, device=self.device)
+    if isinstance(source, Tensor) and size is None:
+        if source.dtype is not self.dtype:
+            raise RuntimeError(f"Could not set tensor of type {source.dtype} to a tensor of type {self.dtype}")
+        storage, layout, offset = source._storage, source._layout, source._offset
+    else:
+        holder = source._storage if isinstance(source, Tensor) else source._untyped_storage._storage if isinstance(source, TypedStorage) else source._storage
+        shape = (holder.nbytes // self.itemsize,) if size is None else (size,) if isinstance(size, int) else tuple(size)
+        strides = tuple(stride) if stride is not None and not isinstance(stride, int) else dense(self.dtype, shape).strides if stride is None else (stride,)
+        storage, layout, offset = holder, of(self.dtype, holder.device, shape, strides), storage_offset
+        if layout.numel and (offset < 0 or (offset + layout.span) * layout.itemsize > holder.nbytes):
+            raise RuntimeError(
+                f"setStorage: sizes {list(shape)}, strides {list(strides)}, storage offset {offset}, and itemsize {layout.itemsize} requiring a storage size of "
+                f"{(offset + layout.span) * layout.itemsize} are out of bounds for storage of size {holder.nbytes}"
+            )
+    plain = type(self) is Tensor or type(self)._plain  # type: ignore[attr-defined]
+    self._storage, self._layout, self._offset = storage, layout, offset
+    self._key = layout if plain and storage.pending is None else None
+    return self
+
+
+def _share_memory(self: Tensor) -> Tensor:
+    """Memory that other processes can share is not made here; returns the tensor."""
+    return self
+
+
+# -- memory shared with other libraries --------------------------------------------------------------
+
+
+def frombuffer(buffer: Any, *, dtype: dtype_, count: int = -1, offset: int = 0, requires_grad: bool = False) -> Tensor:
+    """A 1-dim tensor over the memory of an object with Python's buffer protocol."""
+    view = memoryview(buffer)
+    nbytes, item = view.nbytes, dtype.itemsize
+    if nbytes == 0 and count != 0:
+        raise ValueError(f"both buffer length ({nbytes}) and count ({count}) must not be 0")
+    if not 0 <= offset < nbytes:
+        raise ValueError(f"offset ({offset} bytes) must be non-negative and no greater than buffer length ({nbytes} bytes) - 1")
+    if count < 0:
+        if (nbytes - offset) % item:
+            raise ValueError(f"buffer length ({nbytes - offset} bytes) after offset ({offset} bytes) must be a multiple of element size ({item})")
+        count = (nbytes - offset) // item
+    if count == 0:
+        raise ValueError("both buffer length and count must not be 0")
+    if offset + count * item > nbytes:
+        raise ValueError(f"requested buffer length ({count} * {item} bytes) after offset ({offset} bytes) must not be greater than actual buffer length ({nbytes} bytes)")
+    array = np.frombuffer(view, np.uint8, count * item, offset)
+    made = make(Storage(array.ctypes.data, array.nbytes, array), dense(dtype, (count,)))
+    return made.requires_grad_(requires_grad) if requires_grad else made  # type: ignore[attr-defined,no-any-return]
+
+
+def _dlpack(self: Tensor, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None) -> Any:
+    """The tensor's memory as a DLPack capsule."""
+    if self._requires_grad:
+        raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
+    array = numpy_view(self)
+    if self.dtype is dtypes.bfloat16:
+        raise BufferError("bfloat16 cannot be exported through DLPack")
+    return (array.copy() if copy else array).__dlpack__()
+
+
+def _dlpack_device(self: Tensor) -> tuple[int, int]:
+    """DLPack's device: (1, 0), the CPU."""
+    if self.device is not devices.cpu:
+        raise BufferError(f"tensors on {self.device} cannot be exported through DLPack")
+    return (1, 0)
+
+
+def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None) -> Tensor:
+    """A tensor over the memory of an object with ``__dlpack__`` (an array of another library)."""
+    if isinstance(ext_tensor, Tensor):
+        return ext_tensor.clone() if copy else ext_tensor.detach()  # type: ignore[attr-defined,no-any-return]
+    if not hasattr(ext_tensor, "__dlpack__"):
+        raise TypeError(f"from_dlpack: expected an object with __dlpack__, got {type(ext_tensor).__name__}")
+    array = np.from_dlpack(ext_tensor)
+    return from_numpy(array.copy() if copy else array)
+
+
+# -- names of the first days -------------------------------------------------------------------------
+
+
+class _LegacyMeta(type):
+    """Lets ``isinstance(t, FloatTensor)`` hold for tensors of the type."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, Tensor) and instance.dtype is cls.dtype  # type: ignore[attr-defined]
+
+    def __call__(cls, *args: Any, device: Any = None) -> Tensor:
+        return legacy(cls.dtype, args, device)  # type: ignore[attr-defined]
+
+    def __repr__(cls) -> str:
+        return f"<class 'torch.{cls.__name__}'>"
+
+
+def legacy_classes() -> dict[str, type]:
+    """``FloatTensor`` and its like: callable as constructors, and types for ``isinstance``."""
+    found = {}
+    for name in ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64"):
+        title = f"{_TITLES[name]}Tensor"
+        found[title] = _LegacyMeta(title, (), {"dtype": dtypes.named(name), "__module__": "torch", "__doc__": f"Tensors of {name} elements."})
+    return found
+
+
+def typename(obj: Any) -> str:
+    """The name of an object's type; of a tensor the name of its element type ("torch.FloatTensor")."""
+    if isinstance(obj, Tensor):
+        return obj.type()  # type: ignore[attr-defined,no-any-return]
+    cls = obj if isinstance(obj, type) else type(obj)
+    module = getattr(cls, "__module__", "")
+    return cls.__qualname__ if module in ("builtins", "__builtin__", None, "") else f"{module}.{cls.__qualname__}"
+
+
+def install(cls: type[Tensor]) -> None:
+    """Attaches the members of this file."""
+    members: dict[str, Any] = {
+        "__init_subclass__": classmethod(_init_subclass), "__torch_function__": classmethod(_default_torch_function), "__new__": staticmethod(_new_instance),
+        "as_subclass": _as_subclass, "_make_subclass": staticmethod(_make_subclass), "__deepcopy__": _deepcopy, "__reduce_ex__": _reduce_ex,
+        "untyped_storage": _untyped_storage, "storage": _typed_storage, "_typed_storage": _typed_storage, "set_": _set,
+        "share_memory_": _share_memory, "is_shared": lambda self: False, "__dlpack__": _dlpack, "__dlpack_device__": _dlpack_device,
+    }  # fmt: skip
+    for name, member in members.items():
+        if hasattr(member, "__name__") and not isinstance(member, (classmethod, staticmethod)):
+            member.__name__ = member.__qualname__ = name
+        setattr(cls, name, member)
+
+
+install(Tensor)

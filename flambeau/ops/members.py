@@ -1,0 +1,419 @@
+"""Tensor's members that tell what it is, and that make others like it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .. import device as devices
+from .. import dtype as dtypes
+from ..dtype import dtype as dtype_
+from ..layout import Size, of
+from ..tensor import Tensor, materialize
+from . import create
+from .common import shape_of
+from .convert import contiguous_format, convert, memory_format, preserve_format
+from .shape import in_place, reversed_dims, squeeze, swapaxes, swapdims, t, transpose, unflatten, unsqueeze
+
+__all__ = [
+    "can_cast", "get_device", "is_complex", "is_conj", "is_distributed", "is_floating_point", "is_inference", "is_neg", "is_nonzero",
+    "is_same_size", "is_signed", "is_tensor", "jagged", "layout", "numel", "resolve_conj", "resolve_neg", "sparse_bsc", "sparse_bsr",
+    "sparse_coo", "sparse_csc", "sparse_csr", "strided",
+]  # fmt: skip
+
+
+class layout:  # noqa: N801 - PyTorch's name
+    """How elements are stored: ``strided``; the sparse ones are names without tensors."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"torch.{self.name}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_layout_named, (self.name,))
+
+
+strided, sparse_coo, sparse_csr = layout("strided"), layout("sparse_coo"), layout("sparse_csr")
+sparse_csc, sparse_bsr, sparse_bsc, jagged = layout("sparse_csc"), layout("sparse_bsr"), layout("sparse_bsc"), layout("jagged")
+_LAYOUTS = {x.name: x for x in (strided, sparse_coo, sparse_csr, sparse_csc, sparse_bsr, sparse_bsc, jagged)}
+
+
+def _layout_named(name: str) -> layout:
+    return _LAYOUTS[name]
+
+
+_TITLES = {
+    "bool": "Bool", "uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int", "int64": "Long", "float16": "Half", "bfloat16": "BFloat16",
+    "float32": "Float", "float64": "Double", "complex64": "ComplexFloat", "complex128": "ComplexDouble", "uint16": "UInt16", "uint32": "UInt32",
+    "uint64": "UInt64", "float8_e4m3fn": "Float8_e4m3fn", "float8_e5m2": "Float8_e5m2",
+}  # fmt: skip
+
+
+# -- transposes --------------------------------------------------------------------------------------
+
+
+def _T(self: Tensor) -> Tensor:
+    """All dimensions in the opposite order: a view."""
+    return t.function(self) if self._layout.ndim == 2 else reversed_dims.function(self)  # type: ignore[no-any-return]
+
+
+def _mT(self: Tensor) -> Tensor:
+    """The last two dimensions exchanged: a view."""
+    if self.ndim < 2:
+        raise RuntimeError(f"tensor.mT is only supported on matrices or batches of matrices. Got {self.ndim}-D tensor.")
+    return transpose.function(self, -2, -1)  # type: ignore[no-any-return]
+
+
+def _H(self: Tensor) -> Tensor:
+    """A matrix transposed and conjugated."""
+    if self.ndim not in (0, 2):
+        raise RuntimeError(f"tensor.H is only supported on matrices (2-D tensors). Got {self.ndim}-D tensor.")
+    return _adjoint(self) if self.ndim == 2 else _conj(self)
+
+
+def _mH(self: Tensor) -> Tensor:
+    """The last two dimensions exchanged, and conjugated."""
+    if self.ndim < 2:
+        raise RuntimeError(f"tensor.mH is only supported on matrices or batches of matrices. Got {self.ndim}-D tensor.")
+    return _adjoint(self)
+
+
+def _conj(self: Tensor) -> Tensor:
+    return self.conj() if self.dtype.is_complex else self  # type: ignore[attr-defined,no-any-return]
+
+
+def _adjoint(self: Tensor) -> Tensor:
+    """The last two dimensions exchanged, and conjugated."""
+    return _conj(transpose.function(self, -2, -1))
+
+
+# -- predicates --------------------------------------------------------------------------------------
+
+
+def is_tensor(obj: Any) -> bool:
+    """Whether ``obj`` is a tensor."""
+    return isinstance(obj, Tensor)
+
+
+def numel(input: Tensor) -> int:
+    """The number of elements."""
+    return input._layout.numel
+
+
+def is_floating_point(input: Tensor) -> bool:
+    """Whether the elements are real floating-point numbers."""
+    return input._layout.dtype.kind == "f"
+
+
+def is_complex(input: Tensor) -> bool:
+    """Whether the elements are complex numbers."""
+    return input._layout.dtype.kind == "c"
+
+
+def is_signed(input: Tensor) -> bool:
+    """Whether the element type has negative numbers."""
+    return input._layout.dtype.is_signed
+
+
+def is_conj(input: Tensor) -> bool:
+    """Whether the elements are conjugated when they are read: never, conjugation is computed."""
+    return False
+
+
+def is_neg(input: Tensor) -> bool:
+    """Whether the elements are negated when they are read: never, negation is computed."""
+    return False
+
+
+def resolve_conj(input: Tensor) -> Tensor:
+    """The tensor with conjugation computed: itself."""
+    return input
+
+
+def resolve_neg(input: Tensor) -> Tensor:
+    """The tensor with negation computed: itself."""
+    return input
+
+
+def is_inference(input: Tensor) -> bool:
+    """Whether the tensor was made under inference mode; not remembered, so False."""
+    return False
+
+
+def is_distributed(input: Tensor) -> bool:
+    """Whether the tensor is distributed: never."""
+    return False
+
+
+def is_nonzero(input: Tensor) -> bool:
+    """Whether the only element is not zero; raises RuntimeError if there are none or several."""
+    if input.numel() != 1:
+        raise RuntimeError(f"Boolean value of Tensor with {'no values' if not input.numel() else 'more than one value'} is ambiguous")
+    return bool(input.item())  # type: ignore[attr-defined]
+
+
+def is_same_size(input: Tensor, other: Tensor) -> bool:
+    """Whether two tensors have the same shape."""
+    return input.shape == other.shape
+
+
+def get_device(input: Tensor) -> int:
+    """The index of the device; -1 on the CPU."""
+    return -1 if input.device.index is None else input.device.index
+
+
+def can_cast(from_: dtype_, to: dtype_) -> bool:
+    """Whether values of one type may be written to another: not to a lower category."""
+    order = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
+    return order[from_.kind] <= order[to.kind]
+
+
+def _is_set_to(self: Tensor, tensor: Tensor) -> bool:
+    """Whether both are the same part of the same storage."""
+    return self._storage is tensor._storage and self._offset == tensor._offset and self.shape == tensor.shape and self._layout.strides == tensor._layout.strides
+
+
+def _type(self: Tensor, dtype: Any = None, non_blocking: bool = False, **kwargs: Any) -> Any:
+    """The name of the type ("torch.FloatTensor"), or the tensor converted to ``dtype`` (a dtype, a name or a class)."""
+    if dtype is None:
+        place = "" if self.device.type == "cpu" else f"{self.device.type}."
+        return f"torch.{place}{_TITLES[self.dtype.name]}Tensor"
+    return self.to(type_of(dtype))  # type: ignore[attr-defined]
+
+
+def type_of(value: Any) -> dtype_:
+    """The element type meant by a dtype, a name like "torch.FloatTensor" or a legacy class."""
+    if isinstance(value, dtype_):
+        return value
+    found = getattr(value, "dtype", None)
+    if isinstance(found, dtype_):
+        return found
+    if isinstance(value, str):
+        for name, title in _TITLES.items():
+            if value == f"torch.{title}Tensor":
+                return dtypes.named(name)
+        raise ValueError(f"invalid type: '{value}'")
+    raise TypeError(f"type(): argument 'dtype' must be torch.dtype, str or a tensor class, not {type(value).__name__}")
+
+
+def _type_as(self: Tensor, other: Tensor) -> Tensor:
+    """The tensor with the element type and device of ``other``."""
+    return self.to(other.device, other.dtype)  # type: ignore[attr-defined,no-any-return]
+
+
+def _dim_order(self: Tensor) -> tuple[int, ...]:
+    """The dimensions in the order of memory, slowest first."""
+    strides = self._layout.strides
+    return tuple(sorted(range(self.ndim), key=lambda d: (-strides[d], d)))
+
+
+# -- others like it ----------------------------------------------------------------------------------
+
+
+def _new_tensor(self: Tensor, data: Any, *, dtype: dtype_ | None = None, device: Any = None, requires_grad: bool = False, layout: Any = None, pin_memory: bool = False) -> Tensor:
+    """A copy of ``data`` with this tensor's element type and device."""
+    return create.tensor(data, dtype=dtype or self.dtype, device=self.device if device is None else device, requires_grad=requires_grad)
+
+
+def _maker(name: str, factory: Callable[..., Tensor], text: str) -> Callable[..., Tensor]:
+    def method(
+        self: Tensor, *size: Any, dtype: dtype_ | None = None, device: Any = None, requires_grad: bool = False, layout: Any = None, pin_memory: bool = False, **more: Any
+    ) -> Tensor:  # fmt: skip
+        if "size" in more:
+            size = (more.pop("size"),)
+        return factory(*size, dtype=dtype or self._layout.dtype, device=self._layout.device if device is None else device, requires_grad=requires_grad, **more)
+
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = f"{text}, with this tensor's element type and device unless given."
+    return method
+
+
+def _new_full(
+    self: Tensor, size: Sequence[int], fill_value: Any, *, dtype: dtype_ | None = None, device: Any = None, requires_grad: bool = False, layout: Any = None, pin_memory: bool = False
+) -> Tensor:  # fmt: skip
+    """A tensor of one number, with this tensor's element type and device unless given."""
+    return create.full(size, fill_value, dtype=dtype or self.dtype, device=self.device if device is None else device, requires_grad=requires_grad)
+
+
+def _new_empty_strided(
+    self: Tensor, size: Sequence[int], stride: Sequence[int], dtype: dtype_ | None = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """An uninitialised tensor with these strides, with this tensor's element type and device unless given."""
+    return create.empty_strided(size, stride, dtype=dtype or self.dtype, device=self.device if device is None else device, requires_grad=requires_grad)
+
+
+def _new(self: Tensor, *args: Any, device: Any = None) -> Tensor:
+    """A tensor of this element type: of a shape (uninitialised), or with a copy of data."""
+    return legacy(self.dtype, args, self.device if device is None else device)
+
+
+def legacy(kind: dtype_, args: tuple[Any, ...], device: Any = None) -> Tensor:
+    """What ``torch.FloatTensor(...)`` makes: a tensor of a shape given as ints, or with a copy of a sequence."""
+    if not args:
+        return create.empty((0,), dtype=kind, device=device)
+    if all(isinstance(a, int) and not isinstance(a, bool) for a in args):
+        return create.empty(args, dtype=kind, device=device)
+    if len(args) == 1 and isinstance(args[0], Size):
+        return create.empty(args[0], dtype=kind, device=device)
+    if len(args) == 1 and isinstance(args[0], Tensor):
+        if args[0].dtype is not kind:
+            raise TypeError(f"expected {kind} (got {args[0].dtype})")
+        return args[0].detach()  # type: ignore[attr-defined,no-any-return]
+    if len(args) == 1 and hasattr(args[0], "__len__"):
+        return create.tensor(args[0], dtype=kind, device=device)
+    raise TypeError(f"new(): invalid combination of arguments {args}")
+
+
+def _construct(cls: type, *args: Any, device: Any = None, **kwargs: Any) -> Tensor:
+    """``Tensor(...)``: of a shape (uninitialised), or with a copy of a sequence; the default floating type."""
+    if "data" in kwargs:
+        args = (kwargs.pop("data"),)
+    if kwargs:
+        raise TypeError(f"{cls.__name__}() got unexpected keyword arguments {sorted(kwargs)}")
+    made = legacy(dtypes.get_default_dtype(), args, device)
+    return made if cls is Tensor else made.as_subclass(cls)  # type: ignore[attr-defined,no-any-return]
+
+
+# -- shape and memory in place -----------------------------------------------------------------------
+
+
+def _resize(self: Tensor, *sizes: Any, memory_format: memory_format = contiguous_format) -> Tensor:
+    """Another shape for the tensor itself, over the same storage, which grows if it must (new elements are undefined).
+
+    Raises RuntimeError for tensors that require grad and for memory that belongs to another object.
+    """
+    wanted = shape_of(sizes, "resize_")
+    if self._requires_grad:
+        raise RuntimeError("cannot resize variables that require grad")
+    if any(n < 0 for n in wanted):
+        raise RuntimeError(f"Trying to create tensor with negative dimension {min(wanted)}: {list(wanted)}")
+    if wanted == self.shape and memory_format is contiguous_format:
+        return self
+    materialize(self)
+    layout_ = of(self.dtype, self.device, wanted, create.format_strides(wanted, memory_format if memory_format is not preserve_format else contiguous_format))
+    needed = (self._offset + layout_.span) * layout_.itemsize if layout_.numel else 0
+    if needed > self._storage.nbytes:
+        self._storage.resize(needed)
+    _set_layout(self, layout_, self._offset)
+    return self
+
+
+def _set_layout(self: Tensor, layout_: Any, offset: int) -> None:
+    self._layout, self._offset = layout_, offset
+    if self._key is not None:
+        self._key = layout_
+
+
+def _resize_as(self: Tensor, the_template: Tensor, *, memory_format: memory_format = contiguous_format) -> Tensor:
+    """``resize_`` to the shape of another tensor."""
+    return _resize(self, the_template.shape)
+
+
+def _data(self: Tensor) -> Tensor:
+    """The same memory without a history.  Writing to it is not seen by autograd."""
+    return self.detach()  # type: ignore[attr-defined,no-any-return]
+
+
+def _set_data(self: Tensor, value: Tensor) -> None:
+    if not isinstance(value, Tensor):
+        raise TypeError(f"Variable data has to be a tensor, but got {type(value).__name__}")
+    if self._requires_grad and value.dtype.kind not in "fc":
+        raise RuntimeError("data set to a tensor that requires gradients must be floating point or complex dtype")
+    self._storage, self._layout, self._offset = value._storage, value._layout, value._offset
+    plain = type(self)._plain if type(self) is not Tensor else True  # type: ignore[attr-defined]
+    self._key = value._layout if plain and value._storage.pending is None else None
+
+
+def _apply(self: Tensor, callable: Callable[[Any], Any]) -> Tensor:
+    """Replaces every element by ``callable`` of it (a Python function: slow)."""
+    if self._requires_grad:
+        raise TypeError("apply_ is only implemented on Tensors that do not require grad")
+    flat = [callable(x) for x in self.reshape(-1).tolist()]  # type: ignore[attr-defined]
+    return self.copy_(create.tensor(flat, dtype=self.dtype).reshape(self.shape))  # type: ignore[attr-defined,no-any-return]
+
+
+def _map(self: Tensor, tensor: Tensor, callable: Callable[[Any, Any], Any]) -> Tensor:
+    """Replaces every element by ``callable`` of it and the element of another tensor (broadcast)."""
+    if self._requires_grad or tensor._requires_grad:
+        raise TypeError("map_ is only implemented on Tensors that do not require grad")
+    other = tensor.expand(self.shape).reshape(-1).tolist()  # type: ignore[attr-defined]
+    flat = [callable(x, y) for x, y in zip(self.reshape(-1).tolist(), other)]  # type: ignore[attr-defined]
+    return self.copy_(create.tensor(flat, dtype=self.dtype).reshape(self.shape))  # type: ignore[attr-defined,no-any-return]
+
+
+def _no_device(name: str) -> Callable[..., Tensor]:
+    def method(self: Tensor, device: Any = None, non_blocking: bool = False, memory_format: memory_format = preserve_format) -> Tensor:
+        return convert(self, None, devices.device(name) if device is None else device, memory_format=memory_format)
+
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = f"The tensor on a device of type {name}; raises RuntimeError where there is none."
+    return method
+
+
+def _cpu(self: Tensor, memory_format: memory_format = preserve_format) -> Tensor:
+    """The tensor in the memory of the CPU; itself if it is there."""
+    return convert(self, None, devices.cpu, memory_format=memory_format)
+
+
+def _itself(name: str, text: str) -> Callable[..., Tensor]:
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return self
+
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = text
+    return method
+
+
+def _never(name: str) -> Callable[..., bool]:
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> bool:
+        return False
+
+    method.__name__ = method.__qualname__ = name
+    return method
+
+
+def install(cls: type[Tensor]) -> None:
+    """Attaches the members of this file."""
+    properties: dict[str, Any] = {
+        "T": property(_T), "mT": property(_mT), "H": property(_H), "mH": property(_mH), "data": property(_data, _set_data),
+        "layout": property(lambda self: strided), "is_cpu": property(lambda self: self._layout.device.type == "cpu"),
+        "is_meta": property(lambda self: self._layout.device.type == "meta"), "is_cuda": property(lambda self: self._layout.device.type == "cuda"),
+        "names": property(lambda self: (None,) * self._layout.ndim), "name": property(lambda self: None), "__array_priority__": 1000,
+        "volatile": property(lambda self: False),
+    }  # fmt: skip
+    for name in ("sparse", "sparse_csr", "quantized", "mkldnn", "mps", "xpu", "xla", "ipu", "vulkan", "nested", "maia", "mtia", "hpu", "ort"):
+        properties[f"is_{name}"] = property(lambda self: False)
+    for name, member in properties.items():
+        setattr(cls, name, member)
+    methods: dict[str, Any] = {
+        "adjoint": _adjoint, "is_floating_point": is_floating_point, "is_complex": is_complex, "is_signed": is_signed, "is_conj": is_conj,
+        "is_neg": is_neg, "resolve_conj": resolve_conj, "resolve_neg": resolve_neg, "is_inference": is_inference, "is_distributed": is_distributed,
+        "is_nonzero": is_nonzero, "is_same_size": is_same_size, "get_device": get_device, "is_set_to": _is_set_to, "type": _type, "type_as": _type_as,
+        "dim_order": _dim_order, "new_tensor": _new_tensor, "new_full": _new_full, "new_empty_strided": _new_empty_strided, "new": _new,
+        "new_zeros": _maker("new_zeros", create.zeros, "A tensor of zeros"), "new_ones": _maker("new_ones", create.ones, "A tensor of ones"),
+        "new_empty": _maker("new_empty", create.empty, "An uninitialised tensor"), "resize_": _resize, "resize_as_": _resize_as, "apply_": _apply, "map_": _map,
+        "cpu": _cpu, "cuda": _no_device("cuda"), "xpu": _no_device("xpu"), "ipu": _no_device("ipu"), "hpu": _no_device("hpu"), "mtia": _no_device("mtia"),
+        "pin_memory": _itself("pin_memory", "The tensor itself: without an accelerator no memory is pinned."), "is_pinned": _never("is_pinned"),
+        "has_names": _never("has_names"), "dense_dim": lambda self: self.ndim, "sparse_dim": lambda self: 0, "ndimension": Tensor.dim,
+        "unsqueeze_": in_place("unsqueeze_", unsqueeze.function), "squeeze_": in_place("squeeze_", squeeze.function),
+        "transpose_": in_place("transpose_", transpose.function), "t_": in_place("t_", t.function),
+        "swapaxes_": in_place("swapaxes_", swapaxes.function), "swapdims_": in_place("swapdims_", swapdims.function),
+        "unflatten": _unflatten,
+    }  # fmt: skip
+    for name, method in methods.items():
+        if method.__name__.startswith(("_", "<")):
+            method.__name__ = method.__qualname__ = name
+        setattr(cls, name, method)
+
+
+def _unflatten(self: Tensor, dim: int, *sizes: Any, **kwargs: Any) -> Tensor:
+    """A dimension as several of these sizes (one may be -1)."""
+    return unflatten.function(self, dim, kwargs["sizes"] if "sizes" in kwargs else tuple(shape_of(sizes, "unflatten")))  # type: ignore[no-any-return]
+
+
+install(Tensor)

@@ -35,7 +35,7 @@ from .epilogue import AddIn, Epilogue, Plain
 from .flow import Flow
 from .micro import SIZE, Number, blocking, micro_kernel, micro_request, number
 from .pack import pack_kernel, pack_request
-from .thin import ROWS, THIN_WORDS, ThinProduct, cut_thin, strip
+from .thin import ROWS, THIN_WORDS, ThinProduct, cut_thin, strip, thin_layout
 
 __all__ = [
     "AddIn",
@@ -195,6 +195,7 @@ def bind(
         **{f"{x}_{i}": s for x, st in (("a", ab), ("b", bb), ("c", cb)) for i, s in enumerate((*pad, *st))},
     }  # fmt: skip
     if spec.thin:
+        values |= thin_layout(plan, num, blk)
         return Binding(THIN_WORDS.pack(values, words), scratch_bytes(values, workers), swap)
     values["b_direct"] = int(direct and not (plan.outer_shared or plan.inner_shared))
     values |= {"pack_a": pack_kernel(spec.a, num, isa), "pack_b": pack_kernel(spec.b, num, isa)}

@@ -18,14 +18,17 @@ from .epilogue import Epilogue
 from .flow import Flow, function
 from .micro import SIZE, Blocking, Number, multiply_add
 
-__all__ = ["ROWS", "THIN_WORDS", "ThinProduct", "cut_thin", "strip"]
+__all__ = ["ROWS", "THIN_WORDS", "ThinProduct", "cut_thin", "strip", "thin_layout"]
 
 ROWS = 4
 """The most rows."""
-STRIP = 512
+STRIP = 1024
 """Columns of a strip."""
 GRAIN = 1 << 16
 """Elements of B that a chunk should have (about 15 us)."""
+
+SPAN = 16
+"""Parts of k are multiples of this."""
 
 THIN_WORDS = Words(("k", "a_m", "a_k", "b_k", "b_n", "c_m", "c_n"))
 _KINDS = ((1, 8), (2, 8), (4, 4))
@@ -46,12 +49,20 @@ def cut_thin(batch: int, n: int, k: int) -> Cut:
     if batch * strips < FEW:
         splits = max(1, min(FEW // max(batch * strips, 1), elements // (strips * GRAIN) if strips else 1, k // 64))
     span = -(-max(k, 1) // splits)
-    span = -(-span // 16) * 16
+    span = -(-span // SPAN) * SPAN
     splits = -(-max(k, 1) // span)
     return Cut(
         True, False, False, strips, 1, strips, 1, splits, span, span,
         batch if splits > 1 else 1, 1 if splits > 1 else batch, batch * elements > 2 * GRAIN,
     )  # fmt: skip
+
+
+def thin_layout(plan: Cut, num: Number, blk: Blocking) -> dict[str, int]:
+    """Scratch memory: partial sums, then for every worker the rows of A and a tile."""
+    tile = blk.rows * blk.columns * num.acc_bytes
+    partial = plan.splits * plan.inner_panels * tile if plan.splits > 1 else 0
+    rows = -(-ROWS * plan.span * num.acc_bytes // 64) * 64
+    return {"partial_at": 0, "worker_at": partial, "worker_bytes": rows + tile, "tiles_at": rows}
 
 
 class ThinProduct(Contraction):
@@ -82,16 +93,17 @@ class ThinProduct(Contraction):
         scratch = f.slot(self.scratch_slot)
         split_up = b.icmp("sgt", f.splits, 1)
         whole = b.iadd(b.imul(split, f.inner_panels), number)
-        own = b.iadd(b.iadd(f.worker_at, f.tiles_at), b.imul(worker, f.worker_bytes))
-        tile = b.bytes_at(scratch, b.select(split_up, b.iadd(f.partial_at, b.imul(whole, self.tile_bytes)), own))
-        a = b.at(LLVM_TYPE[self.type_a], a, b.imul(k0, f.a_k))
+        own = b.iadd(f.worker_at, b.imul(worker, f.worker_bytes))
+        at = b.select(split_up, b.iadd(f.partial_at, b.imul(whole, self.tile_bytes)), b.iadd(own, f.tiles_at))
+        tile, rows_of_a = b.bytes_at(scratch, at), b.bytes_at(scratch, own)
+        self._copy_rows(b, f, rows_of_a, b.at(LLVM_TYPE[self.type_a], a, b.imul(k0, f.a_k)), k)
         bb = b.at(LLVM_TYPE[self.type_b], bb, b.iadd(b.imul(k0, f.b_k), b.imul(col0, f.b_n)))
         with b.loop(0, b.imul(f.m, STRIP), self.blk.lanes) as i:
             b.store(b.const(self.vector, 0), b.at(self.num.acc_type, tile, i.index), 64)
         deep = b.icmp("eq", f.b_k, 1)
         for rows, wide in _KINDS:
             with b.when(b.op("and", b.icmp("sle", f.m, rows), b.icmp("sgt", f.m, rows // 2))):
-                args = (tile, a, bb, f.a_m, f.a_k, b.select(deep, f.b_n, f.b_k), f.m, cols, k)
+                args = (tile, rows_of_a, bb, f.span, b.select(deep, f.b_n, f.b_k), f.m, cols, k)
                 self._either(b, deep, rows, wide, args)
         with b.when(b.op("xor", split_up, b.const("i1", 1))):
             b.call_void(self.finish, block, tile, c, b.i64(0), col0, f.m, cols, batch)
@@ -104,19 +116,31 @@ class ThinProduct(Contraction):
 
     def _function(self, name: str, write: Callable[..., None], rows: int, wide: int) -> str:
         args = [("ptr noalias", "tile"), ("ptr", "a"), ("ptr", "b")]
-        args += [("i64", n) for n in ("am", "ak", "stride", "m", "cols", "k")]
+        args += [("i64", n) for n in ("am", "stride", "m", "cols", "k")]
         body = partial(write, rows=rows, wide=wide)
         return function(self.module, self.isa, f"{name}{rows}", args, body, attributes="noinline")
 
-    def _factor(self, b: Flow, a: Val, row: Val, am: Val, ak: Val, k: Val) -> Val:
-        """An element of A, in all lanes of the accumulators' type."""
-        elem = LLVM_TYPE[self.type_a]
-        spot = b.at(elem, a, b.iadd(b.imul(row, am), b.imul(k, ak)))
-        value = cast(b, b.load(elem, spot, SIZE[self.type_a]), self.type_a, self.num.acc)
-        return b.splat(value, self.blk.lanes)
+    def _copy_rows(self, b: Flow, f: Frame, to: Val, a: Val, k: Val) -> None:
+        """Copies the rows of A: contiguous, of the accumulators' type."""
+        elem, acc, lanes = LLVM_TYPE[self.type_a], self.num.acc_type, self.blk.lanes
+        size, type_ = SIZE[self.type_a], vec_type(elem, lanes)
+        whole = b.select(b.icmp("eq", f.a_k, 1), b.op("and", k, b.i64(-lanes)), b.i64(0))
+        with b.loop(0, f.m) as row:
+            line, target = b.at(elem, a, b.imul(row.index, f.a_m)), b.at(acc, to, b.imul(row.index, f.span))
+            with b.loop(0, whole, lanes) as i:
+                value = b.load(type_, b.at(elem, line, i.index), size)
+                b.store(cast(b, value, self.type_a, self.num.acc), b.at(acc, target, i.index), 4)
+            with b.loop(whole, k) as i:
+                value = b.load(elem, b.at(elem, line, b.imul(i.index, f.a_k)), size)
+                b.store(cast(b, value, self.type_a, self.num.acc), b.at(acc, target, i.index), 4)
+
+    def _factor(self, b: Flow, a: Val, row: Val, am: Val, k: Val) -> Val:
+        """An element of A in all lanes."""
+        spot = b.at(self.num.acc_type, a, b.iadd(b.imul(row, am), k))
+        return b.splat(b.load(self.num.acc_type, spot, 4), self.blk.lanes)
 
     def _write_sums(
-        self, b: Flow, tile: Val, a: Val, bb: Val, am: Val, ak: Val, stride: Val, m: Val, cols: Val, k: Val,
+        self, b: Flow, tile: Val, a: Val, bb: Val, am: Val, stride: Val, m: Val, cols: Val, k: Val,
         rows: int, wide: int,
     ) -> None:  # fmt: skip
         """Adds rows of B, ``wide`` at a time, to the tile; those of A beyond the last are the last again."""
@@ -126,7 +150,7 @@ class ThinProduct(Contraction):
         whole_cols = b.op("and", cols, b.i64(-lanes))
 
         def add(k0: Val, count: int) -> None:
-            factors = [[self._factor(b, a, row, am, ak, b.iadd(k0, i)) for i in range(count)] for row in which]
+            factors = [[self._factor(b, a, row, am, b.iadd(k0, i)) for i in range(count)] for row in which]
             lines = [b.at(elem, bb, b.imul(b.iadd(k0, i), stride)) for i in range(count)]
 
             def vector(j: Val, mask: Val | None) -> None:
@@ -155,29 +179,20 @@ class ThinProduct(Contraction):
         b.ret()
 
     def _write_dots(
-        self, b: Flow, tile: Val, a: Val, bb: Val, am: Val, ak: Val, stride: Val, m: Val, cols: Val, k: Val,
+        self, b: Flow, tile: Val, a: Val, bb: Val, am: Val, stride: Val, m: Val, cols: Val, k: Val,
         rows: int, wide: int,
     ) -> None:  # fmt: skip
         """Makes ``rows`` by ``wide`` dot products at a time; columns beyond the last are the last again."""
-        lanes, elem_a, elem_b = self.blk.lanes, LLVM_TYPE[self.type_a], LLVM_TYPE[self.type_b]
-        lines_a = [b.at(elem_a, a, b.imul(b.imin(b.i64(r), b.isub(m, 1)), am)) for r in range(rows)]
+        lanes, elem_b = self.blk.lanes, LLVM_TYPE[self.type_b]
+        acc_type = self.num.acc_type
+        lines_a = [b.at(acc_type, a, b.imul(b.imin(b.i64(r), b.isub(m, 1)), am)) for r in range(rows)]
         whole_k = b.op("and", k, b.i64(-lanes))
-        long, pointers = vec_type("i64", lanes), vec_type("ptr", lanes)
-        offsets = b.mul(b.iota(long), b.splat(ak, lanes))
-        full = b.const(vec_type("i1", lanes), 1)
         rest = b.lane_mask(b.isub(k, whole_k), lanes)
+        last = b.isub(cols, 1)
 
-        def fetch_a(line: Val, at: Val, mask: Val | None, dense: bool) -> Val:
-            type_ = vec_type(elem_a, lanes)
-            spot = b.at(elem_a, line, b.imul(at, ak))
-            if not dense:
-                spots = b.new(pointers, f"getelementptr {elem_a}, {spot}, {offsets}")
-                raw = b.masked_gather(type_, spots, full if mask is None else mask, SIZE[self.type_a])
-            elif mask is None:
-                raw = b.load(type_, spot, SIZE[self.type_a])
-            else:
-                raw = b.masked_load(type_, spot, mask, SIZE[self.type_a])
-            return cast(b, raw, self.type_a, self.num.acc)
+        def fetch_a(line: Val, at: Val, mask: Val | None) -> Val:
+            spot = b.at(acc_type, line, at)
+            return b.load(self.vector, spot, 4) if mask is None else b.masked_load(self.vector, spot, mask, 4)
 
         def fetch_b(line: Val, at: Val, mask: Val | None) -> Val:
             type_, spot = vec_type(elem_b, lanes), b.at(elem_b, line, at)
@@ -185,33 +200,27 @@ class ThinProduct(Contraction):
             raw = b.load(type_, spot, size) if mask is None else b.masked_load(type_, spot, mask, size)
             return cast(b, raw, self.type_b, self.num.acc)
 
-        def columns(dense: bool) -> None:
-            with b.loop(0, cols, wide) as j:
-                last = b.isub(cols, 1)
-                lines = [b.at(elem_b, bb, b.imul(b.imin(b.iadd(j.index, i), last), stride)) for i in range(wide)]
+        with b.loop(0, cols, wide) as j:
+            lines = [b.at(elem_b, bb, b.imul(b.imin(b.iadd(j.index, i), last), stride)) for i in range(wide)]
 
-                def step(at: Val, accs: list[Val], mask: Val | None) -> list[Val]:
-                    left = [fetch_a(line, at, mask, dense) for line in lines_a]
-                    out = []
-                    for i, line in enumerate(lines):
-                        value = fetch_b(line, at, mask)
-                        for r in range(rows):
-                            out.append(multiply_add(b, self.num, self.isa, left[r], value, accs[i * rows + r]))
-                    return out
-
-                zero = b.const(self.vector, 0)
-                with b.loop(0, whole_k, lanes, carry=[zero] * (rows * wide)) as each:
-                    each.next = step(each.index, each.values, None)
-                accs = b.choose(
-                    b.icmp("slt", whole_k, k), lambda: step(whole_k, each.values, rest), lambda: each.values
-                )
-                for i in range(wide):
+            def step(at: Val, accs: list[Val], mask: Val | None) -> list[Val]:
+                left = [fetch_a(line, at, mask) for line in lines_a]
+                out = []
+                for i, line in enumerate(lines):
+                    value = fetch_b(line, at, mask)
                     for r in range(rows):
-                        total = self._total(b, accs[i * rows + r])
-                        # the tile has room for the columns beyond the last, for a strip is a multiple of `wide`
-                        b.store(total, b.at(self.num.acc_type, tile, b.iadd(j.index, r * STRIP + i)), 4)
+                        out.append(multiply_add(b, self.num, self.isa, left[r], value, accs[i * rows + r]))
+                return out
 
-        b.either(b.icmp("eq", ak, 1), lambda: columns(True), lambda: columns(False))
+            zero = b.const(self.vector, 0)
+            with b.loop(0, whole_k, lanes, carry=[zero] * (rows * wide)) as each:
+                each.next = step(each.index, each.values, None)
+            accs = b.choose(b.icmp("slt", whole_k, k), lambda: step(whole_k, each.values, rest), lambda: each.values)
+            for i in range(wide):
+                for r in range(rows):
+                    # the tile has room for the columns beyond the last, for a strip is a multiple of `wide`
+                    spot = b.at(acc_type, tile, b.iadd(j.index, r * STRIP + i))
+                    b.store(self._total(b, accs[i * rows + r]), spot, 4)
         b.ret()
 
     def _total(self, b: Flow, acc: Val) -> Val:

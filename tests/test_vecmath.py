@@ -264,7 +264,10 @@ def bit_patterns(elem: str, count: int, rng: np.random.Generator) -> np.ndarray:
 def near_multiples(elem: str, unit: mpmath.mpf, rng: np.random.Generator, count: int) -> np.ndarray:
     """Numbers that lie as close as they can to multiples of ``unit``, of all sizes."""
     exponents = rng.integers(0, 100 if elem == "float" else 1000, count)
-    return np.array([float(unit * mp.nint(mp.mpf(2) ** int(e) * 1.37)) for e in exponents], DTYPES[elem])
+    numbers = [float(unit * mp.nint(mp.mpf(2) ** int(e) * 1.37)) for e in exponents]
+    if elem == "double":
+        numbers.append(6381956970095103.0 * 2.0**797)  # the closest of all to a multiple of pi/2 (Muller, Handbook)
+    return np.array(numbers, DTYPES[elem])
 
 
 def samples(name: str, elem: str, count: int = 360) -> list[np.ndarray]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from builtins import abs as builtin_abs
 from collections.abc import Callable
 from typing import Any
 
+import ml_dtypes
+
 from .. import dtype as dtypes
 from .. import primitives as prim
-from ..operator import Operator, operator
+from ..operator import OPERATORS, Operand, Operator, operator
 from ..tensor import Tensor
 from .arithmetic import conj_of
 
@@ -118,3 +121,412 @@ def abs(input: Tensor) -> Tensor:
 @abs.gradient("input")
 def _(ctx, grad):  # type: ignore[no-untyped-def]
     return grad * ctx.input.sgn()
+
+
+@operator(promote=("input",), inplace=True)
+def sign(input: Tensor) -> Tensor:
+    """-1, 0 or 1 as the element is negative, zero or positive; NaN stays."""
+    if input.dtype.is_complex:
+        raise RuntimeError("Unlike NumPy, torch.sign doesn't return 0 or 1 for complex numbers; use torch.sgn instead")
+    return _sign(input)
+
+
+def _sign(x: Tensor) -> Tensor:
+    if x.dtype is dtypes.bool_:
+        return x
+    zero, one = prim.const(0, x.dtype), prim.const(1, x.dtype)
+    value = prim.apply("select", prim.apply("gt", x, zero), one, zero)
+    if x.dtype.kind == "u":
+        return value
+    value = prim.apply("select", prim.apply("lt", x, zero), prim.const(-1, x.dtype), value)
+    return prim.apply("select", prim.apply("isnan", x), x, value) if x.dtype.kind == "f" else value
+
+
+@sign.gradient()
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return grad * 0
+
+
+@operator(promote=("input",), inplace=True)
+def sgn(input: Tensor) -> Tensor:
+    """The sign; of a complex number z / abs(z), and 0 of 0."""
+    if not input.dtype.is_complex:
+        return _sign(input)
+    re, im = prim.part("real", input), prim.part("imag", input)
+    size = prim.apply("hypot", re, im)
+    zero, one = prim.const(0, size.dtype), prim.const(1, size.dtype)
+    below = prim.apply("select", prim.apply("eq", size, zero), one, size)
+    return prim.join(prim.apply("div", re, below), prim.apply("div", im, below))
+
+
+@sgn.gradient("input", "result")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    if not ctx.input.dtype.is_complex:
+        return grad * 0
+    size = ctx.input.abs()
+    along = grad - ctx.result * (ctx.result.conj() * grad).real  # what turns the direction
+    return (along / size).masked_fill(size == 0, 0)
+
+
+@operator(inplace=True)
+def round(input: Tensor, *, decimals: int = 0) -> Tensor:
+    """The nearest whole number, halves to even; or the nearest multiple of ``10**-decimals``."""
+    kind = input.dtype
+    if kind.is_complex or kind is dtypes.bool_:
+        raise RuntimeError(f'"round" not implemented for {kind}')
+    if kind.kind != "f":
+        if decimals:
+            raise RuntimeError('"round_decimals" not implemented for integers')
+        return prim.wrap(prim.read(input))
+    x = prim.cast(input, dtypes.float32) if kind.itemsize < 4 else input
+    if decimals:
+        scale = prim.const(10.0 ** builtin_abs(decimals), x.dtype)
+        there, back = ("mul", "div") if decimals > 0 else ("div", "mul")
+        x = prim.apply(back, prim.apply("rint", prim.apply(there, x, scale)), scale)
+    else:
+        x = prim.apply("rint", x)
+    return prim.cast(x, kind)
+
+
+@round.gradient()
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return grad * 0
+
+
+@operator(promote=("input",), inplace=True)
+def frac(input: Tensor) -> Tensor:
+    """What follows the point: ``x - trunc(x)``."""
+    return prim.apply("sub", input, prim.apply("trunc", input))
+
+
+@frac.gradient()
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return grad
+
+
+@operator(promote=("input",), inplace=True)
+def nan_to_num(input: Tensor, nan: float | None = None, posinf: float | None = None, neginf: float | None = None) -> Tensor:
+    """NaN replaced by ``nan`` (0), infinities by ``posinf`` and ``neginf`` (by default the greatest finite numbers)."""
+    kind = input.dtype
+    if kind.kind not in "fc":
+        return input
+    if kind.is_complex:
+        re, im = (_finite(prim.part(p, input), kind.to_real(), nan, posinf, neginf) for p in ("real", "imag"))
+        return prim.join(re, im)
+    return _finite(input, kind, nan, posinf, neginf)
+
+
+def _finite(x: Tensor, kind: dtypes.dtype, nan: float | None, posinf: float | None, neginf: float | None) -> Tensor:
+    top = float(ml_dtypes.finfo(kind.numpy).max)
+    infinity = math.inf
+    high, low = prim.const(top if posinf is None else posinf, x.dtype), prim.const(-top if neginf is None else neginf, x.dtype)
+    value = prim.apply("select", prim.apply("eq", x, prim.const(infinity, x.dtype)), high, x)
+    value = prim.apply("select", prim.apply("eq", x, prim.const(-infinity, x.dtype)), low, value)
+    return prim.apply("select", prim.apply("isnan", x), prim.const(nan or 0.0, x.dtype), value)
+
+
+@nan_to_num.gradient("input")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return grad * ctx.input.isfinite()
+
+
+@operator(differentiable=False)
+def isinf(input: Tensor) -> Tensor:
+    """Whether each element (or a part of it) is infinite."""
+    return _test_parts(input, lambda x: prim.apply("eq", prim.apply("abs", x), prim.const(math.inf, x.dtype)), False, "or")
+
+
+@operator(differentiable=False)
+def isfinite(input: Tensor) -> Tensor:
+    """Whether each element is neither infinite nor NaN."""
+    return _test_parts(input, lambda x: prim.apply("lt", prim.apply("abs", x), prim.const(math.inf, x.dtype)), True, "and")
+
+
+def _test_parts(x: Tensor, test: Callable[[Tensor], Tensor], integers: bool, combine: str) -> Tensor:
+    if x.dtype.is_complex:
+        return prim.apply(combine, test(prim.part("real", x)), test(prim.part("imag", x)))
+    return test(x) if x.dtype.kind == "f" else prim.const(integers, dtypes.bool_, x.shape)
+
+
+@operator(differentiable=False)
+def isposinf(input: Tensor) -> Tensor:
+    """Whether each element is plus infinity."""
+    return prim.apply("eq", input, prim.const(math.inf, input.dtype)) if input.dtype.kind == "f" else prim.const(False, dtypes.bool_, input.shape)
+
+
+@operator(differentiable=False)
+def isneginf(input: Tensor) -> Tensor:
+    """Whether each element is minus infinity."""
+    return prim.apply("eq", input, prim.const(-math.inf, input.dtype)) if input.dtype.kind == "f" else prim.const(False, dtypes.bool_, input.shape)
+
+
+@operator(differentiable=False)
+def signbit(input: Tensor) -> Tensor:
+    """Whether the sign of each element is minus (of -0.0 too)."""
+    if input.dtype.is_complex:
+        raise RuntimeError("signbit is not implemented for complex tensors.")
+    if input.dtype is dtypes.bool_:
+        return prim.const(False, dtypes.bool_, input.shape)
+    x = prim.cast(input, dtypes.float32) if input.dtype.kind == "f" and input.dtype.itemsize < 4 else input
+    return prim.apply("signbit", x)
+
+
+@operator(inplace=False, method=False)
+def conj_physical(input: Tensor) -> Tensor:
+    """The complex conjugate, computed; real tensors as they are."""
+    if not input.dtype.is_complex:
+        return prim.wrap(prim.read(input))
+    return prim.join(prim.part("real", input), prim.apply("neg", prim.part("imag", input)))
+
+
+@conj_physical.gradient()
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return grad.conj()
+
+
+@operator(kind="composite")
+def conj(input: Tensor) -> Tensor:
+    """The complex conjugate; a real tensor itself."""
+    return conj_physical.function(input) if input.dtype.is_complex else input  # type: ignore[no-any-return]
+
+
+@operator(promote=("input",), to="float")
+def angle(input: Tensor) -> Tensor:
+    """The argument of complex numbers; pi for negative real ones, NaN of NaN, 0 otherwise."""
+    if input.dtype.is_complex:
+        return prim.apply("atan2", prim.part("imag", input), prim.part("real", input))
+    value = prim.apply("select", prim.apply("lt", input, prim.const(0, input.dtype)), prim.const(math.pi, input.dtype), prim.const(0, input.dtype))
+    return prim.apply("select", prim.apply("isnan", input), input, value)
+
+
+@angle.gradient("input")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    z = ctx.input
+    if not z.dtype.is_complex:
+        return grad * 0
+    square = z.real * z.real + z.imag * z.imag
+    value = grad / square
+    return complex_of.function(-z.imag * value, z.real * value).masked_fill(square == 0, 0)
+
+
+@operator(name="complex", method=False)
+def complex_of(real: Tensor, imag: Tensor) -> Tensor:
+    """Complex numbers from their parts, which must have one floating-point type (RuntimeError)."""
+    if real.dtype is not imag.dtype:
+        raise RuntimeError(f"Expected object of scalar type {real.dtype} but got scalar type {imag.dtype} for second argument")
+    if real.dtype not in (dtypes.float32, dtypes.float64, dtypes.float16):
+        raise RuntimeError(f"Expected both inputs to be Half, Float or Double tensors but got {real.dtype} and {imag.dtype}")
+    return prim.join(real, imag)
+
+
+@complex_of.gradient()
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return grad.real, grad.imag
+
+
+@operator(method=False)
+def polar(abs: Tensor, angle: Tensor) -> Tensor:
+    """``abs * (cos(angle) + i sin(angle))``"""
+    if abs.dtype is not angle.dtype:
+        raise RuntimeError(f"Expected object of scalar type {abs.dtype} but got scalar type {angle.dtype} for second argument")
+    return prim.join(prim.apply("mul", abs, prim.apply("cos", angle)), prim.apply("mul", abs, prim.apply("sin", angle)))
+
+
+@polar.gradient("abs", "angle")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    unit = polar.function(ctx.abs.new_ones(()).expand(ctx.angle.shape), ctx.angle)
+    along = (grad * unit.conj())
+    return along.real, along.imag * ctx.abs
+
+
+@operator(kind="composite", namespace="torch.special", method=False)
+def expit(input: Tensor) -> Tensor:
+    """1 / (1 + exp(-x))."""
+    return input.sigmoid()  # type: ignore[attr-defined,no-any-return]
+
+
+@operator(promote=("input",), to="float", inplace=True)
+def sinc(input: Tensor) -> Tensor:
+    """sin(pi x) / (pi x), 1 at 0."""
+    x = prim.apply("mul", input, prim.const(math.pi, input.dtype))
+    zero = prim.apply("eq", input, prim.const(0, input.dtype))
+    return prim.apply("select", zero, prim.const(1, input.dtype), prim.apply("div", prim.apply("sin", x), x))
+
+
+@sinc.gradient("input")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    x = ctx.input * math.pi
+    return grad * conj_of(((x * x.cos() - x.sin()) / (x * ctx.input)).masked_fill(ctx.input == 0, 0))
+
+
+@operator(promote=("input",), to="float", inplace=True)
+def logit(input: Tensor, eps: float | None = None) -> Tensor:
+    """log(x / (1 - x)), of x bounded to [eps, 1 - eps] if ``eps`` is given."""
+    x = input
+    if eps is not None:
+        x = prim.apply("min", prim.apply("max", x, prim.const(eps, x.dtype)), prim.const(1 - eps, x.dtype))
+    return prim.apply("log", prim.apply("div", x, prim.apply("sub", prim.const(1, x.dtype), x)))
+
+
+@logit.gradient("input")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    x = ctx.input
+    value = grad / (x * (1 - x))
+    if ctx.eps is None:
+        return value.masked_fill((x < 0) | (x > 1), math.nan)
+    return value.masked_fill((x < ctx.eps) | (x > 1 - ctx.eps), 0)
+
+
+@operator(kind="composite")
+def positive(input: Tensor) -> Tensor:
+    """The tensor itself; booleans have no sign (RuntimeError)."""
+    if input.dtype is dtypes.bool_:
+        raise RuntimeError("The `+` operator, on a bool tensor is not supported.")
+    return input
+
+
+def _binary(name: str, text: str, derivative: Callable[[Any, Tensor], Any], *, primitive: str = "", aliases: tuple[str, ...] = (), inplace: bool = True) -> None:
+    def body(input: Operand, other: Operand) -> Tensor:
+        if input.dtype.is_complex:
+            raise RuntimeError(f"{name}: not implemented for complex numbers")
+        return prim.apply(primitive or name, input, other)
+
+    body.__name__, body.__doc__, body.__module__ = name, text, __name__
+    operator(promote=("input", "other"), to="float", inplace=inplace, aliases=aliases)(body).gradient("input", "other")(derivative)
+
+
+_binary("atan2", "The angle of the point (other, input): atan(input / other) in the right quadrant.",
+        lambda c, g: (g * c.other / (c.input**2 + c.other**2), -g * c.input / (c.input**2 + c.other**2)), aliases=("arctan2",))
+_binary("hypot", "sqrt(input**2 + other**2) without overflow.", lambda c, g: _hypot_gradient(c, g))
+_binary("copysign", "The size of input with the sign of other.",
+        lambda c, g: (g * copysign_ratio(c), g * 0))
+_binary("nextafter", "The next representable number from input towards other.", lambda c, g: (g, None))
+
+
+def _hypot_gradient(c: Any, g: Tensor) -> Any:
+    size = OPERATORS["hypot"].function(c.input, c.other)
+    return g * (c.input / size), g * (c.other / size)
+
+
+def copysign_ratio(c: Any) -> Tensor:
+    """By what the size of input was multiplied: 1 or -1, and 0 at 0."""
+    return (OPERATORS["copysign"].function(c.input, c.other) / c.input).masked_fill(c.input == 0, 0)  # type: ignore[no-any-return]
+
+
+@operator(promote=("input", "other"), to="float")
+def logaddexp(input: Tensor, other: Tensor) -> Tensor:
+    """log(exp(input) + exp(other)) without overflow."""
+    if input.dtype.is_complex:
+        raise RuntimeError("logaddexp: not implemented for complex numbers")
+    top = prim.apply("max", input, other)
+    low = prim.apply("min", input, other)
+    value = prim.apply("add", top, prim.apply("log1p", prim.apply("exp", prim.apply("sub", low, top))))
+    # two equal infinities differ by NaN
+    same = prim.apply("and", prim.apply("eq", input, other), prim.apply("eq", prim.apply("abs", input), prim.const(math.inf, input.dtype)))
+    return prim.apply("select", same, input, value)
+
+
+@logaddexp.gradient("input", "other", "result")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return grad * (ctx.input - ctx.result).exp(), grad * (ctx.other - ctx.result).exp()
+
+
+@operator(promote=("input", "other"), to="float")
+def logaddexp2(input: Tensor, other: Tensor) -> Tensor:
+    """log2(2**input + 2**other) without overflow."""
+    top, low = prim.apply("max", input, other), prim.apply("min", input, other)
+    inner = prim.apply("log1p", prim.apply("exp2", prim.apply("sub", low, top)))
+    value = prim.apply("add", top, prim.apply("mul", inner, prim.const(1 / math.log(2), input.dtype)))
+    same = prim.apply("and", prim.apply("eq", input, other), prim.apply("eq", prim.apply("abs", input), prim.const(math.inf, input.dtype)))
+    return prim.apply("select", same, input, value)
+
+
+@logaddexp2.gradient("input", "other", "result")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return grad * (ctx.input - ctx.result).exp2(), grad * (ctx.other - ctx.result).exp2()
+
+
+@operator(promote=("input", "other"), to="float", inplace=True)
+def xlogy(input: Operand, other: Operand) -> Tensor:
+    """input * log(other); 0 where input is 0, NaN where other is."""
+    value = prim.apply("mul", input, prim.apply("log", other))
+    value = prim.apply("select", prim.apply("eq", input, prim.const(0, value.dtype)), prim.const(0, value.dtype), value)
+    return prim.apply("select", prim.apply("isnan", other), other, value)
+
+
+@xlogy.gradient("input", "other")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    x, y = ctx.input, ctx.other
+    dx = dy = None
+    if ctx.needs("input"):
+        log = y.log() if isinstance(y, Tensor) else math.log(y) if y > 0 else -math.inf
+        dx = grad * log
+        dx = dx.masked_fill((x == 0) & (y <= 0), 0)
+    if ctx.needs("other"):
+        dy = grad * x / y
+    return dx, dy
+
+
+@operator(promote=("input", "end", "weight"), inplace=True)
+def lerp(input: Tensor, end: Tensor, weight: Operand) -> Tensor:
+    """``input + weight * (end - input)``, computed from the nearer end."""
+    if input.dtype.kind not in "fc":
+        raise RuntimeError(f'"lerp_kernel_scalar" not implemented for {input.dtype}')
+    one, half = prim.const(1, weight.dtype), prim.const(0.5, input.dtype.to_real())
+    span = prim.apply("sub", end, input)
+    size = prim.apply("abs", weight)
+    size = prim.part("real", size) if size.dtype.is_complex else size
+    from_start = prim.apply("add", input, prim.apply("mul", weight, span))
+    from_end = prim.apply("sub", end, prim.apply("mul", span, prim.apply("sub", one, weight)))
+    return prim.apply("select", prim.apply("lt", size, half), from_start, from_end)
+
+
+@lerp.gradient("weight", "input:weight", "end:weight")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    w = ctx.weight
+    return (
+        grad * conj_of(1 - w), grad * conj_of(w),
+        grad * conj_of(ctx.end - ctx.input) if isinstance(w, Tensor) and ctx.needs("weight") else None,
+    )  # fmt: skip
+
+
+@operator(promote=("input", "tensor1", "tensor2"), inplace=True)
+def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:
+    """``input + value * tensor1 * tensor2``"""
+    product = prim.apply("mul", tensor1, tensor2)
+    return prim.apply("add", input, product if value == 1 else prim.apply("mul", prim.const(value, input.dtype), product))
+
+
+@addcmul.gradient("tensor1", "tensor2")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    scaled = grad * conj_of(ctx.value)
+    return grad, scaled * conj_of(ctx.tensor2), scaled * conj_of(ctx.tensor1)
+
+
+@operator(promote=("input", "tensor1", "tensor2"), inplace=True)
+def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:
+    """``input + value * tensor1 / tensor2``; integers cannot be divided here (RuntimeError)."""
+    if input.dtype.kind in "bui":
+        raise RuntimeError("Integer division with addcdiv is no longer supported, and in a future  release addcdiv will perform a true division of tensor1 and tensor2.")
+    top = tensor1 if value == 1 else prim.apply("mul", prim.const(value, input.dtype), tensor1)
+    return prim.apply("add", input, prim.apply("div", top, tensor2))
+
+
+@addcdiv.gradient("tensor1", "tensor2")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    scaled = grad * conj_of(ctx.value / ctx.tensor2)
+    return grad, scaled, -scaled * conj_of(ctx.tensor1 / ctx.tensor2)
+
+
+@operator(kind="composite", method=False)
+def rsub(input: Tensor, other: Operand, *, alpha: float = 1) -> Tensor:
+    """``other - alpha * input``"""
+    return OPERATORS["sub"].function(other, input, alpha=alpha)  # type: ignore[no-any-return]
+
+
+@operator(promote=("input", "values"), inplace=True, differentiable=False)
+def heaviside(input: Tensor, values: Tensor) -> Tensor:
+    """0 for negative elements, 1 for positive ones, ``values`` at 0."""
+    zero, one = prim.const(0, input.dtype), prim.const(1, input.dtype)
+    value = prim.apply("select", prim.apply("eq", input, zero), values, prim.apply("select", prim.apply("gt", input, zero), one, zero))
+    return prim.apply("select", prim.apply("isnan", input), input, value) if input.dtype.kind == "f" else value

@@ -138,7 +138,7 @@ def grad_of_intermediate_and_leaf(torch):
 @programs.add
 def batched_grad(torch):
     x = leaf(torch, 2)
-    return torch.autograd.grad(x * x, x, torch.eye(2), is_grads_batched=True)
+    return torch.autograd.grad(x * x, x, torch.tensor([[1.0, 0.0], [0.0, 1.0]]), is_grads_batched=True)
 
 
 @programs.add

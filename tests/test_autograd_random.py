@@ -83,14 +83,14 @@ def run(package: Any, program: list[Step]) -> Any:
             second = package.autograd.grad(squares, leaves, materialize_grads=True)
             seen.append([x.detach().numpy() for x in second])
     except RuntimeError as error:
-        seen.append(str(error))
+        seen.append(str(error).split("[")[0])  # not the node, which PyTorch names AsStrided for any view
     seen.append([item.tensor.detach().numpy() for item in pool])
     seen.append([item.tensor.requires_grad for item in pool])
     seen.append([item.tensor._version for item in pool])
     return seen
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(programs)
 def test_same_as_pytorch(program: list[Step]) -> None:
     expected, found = run(torch, program), run(flambeau, program)

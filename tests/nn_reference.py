@@ -53,27 +53,33 @@ def outcome(package: Any, program: Callable[[Any], Any]) -> Any:
             return ["raised", type(error).__name__, neutral(str(error))]
 
 
-def same(a: Any, b: Any, tolerance: float) -> bool:
-    """Whether two results agree, numbers up to rounding."""
-    if isinstance(a, tuple) and isinstance(b, tuple) and len(a) == len(b) == 2 and isinstance(a[1], np.ndarray):
-        return (
-            a[0] == b[0]
-            and a[1].shape == b[1].shape
-            and np.allclose(a[1], b[1], rtol=tolerance, atol=tolerance, equal_nan=True)
-        )
-    if isinstance(a, dict) and isinstance(b, dict):
-        return list(a) == list(b) and all(same(a[k], b[k], tolerance) for k in a)
-    if isinstance(a, list) and isinstance(b, list):
-        return len(a) == len(b) and all(same(x, y, tolerance) for x, y in zip(a, b))
-    if isinstance(a, float) and isinstance(b, float):
-        return bool(np.isclose(a, b, rtol=tolerance, atol=tolerance, equal_nan=True))
-    return bool(a == b)
+def difference(a: Any, b: Any, tolerance: float, where: str = "result") -> str:
+    """Where and how two results differ (numbers: by more than rounding), or ""."""
+    if isinstance(a, dict) and isinstance(b, dict) and list(a) == list(b):
+        parts = [(f"{where}[{key!r}]", a[key], b[key]) for key in a]
+    elif isinstance(a, tuple) and isinstance(b, tuple) and isinstance(a[1], np.ndarray):
+        if a[0] != b[0] or a[1].shape != b[1].shape:
+            return f"{where}: PyTorch's is {a[0]} {a[1].shape}, flambeau's {b[0]} {b[1].shape}"
+        if np.allclose(a[1], b[1], rtol=tolerance, atol=tolerance, equal_nan=True):
+            return ""
+        return f"{where}: PyTorch:\n{a[1]}\nflambeau:\n{b[1]}"
+    elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+        parts = [(f"{where}[{i}]", x, y) for i, (x, y) in enumerate(zip(a, b))]
+    elif isinstance(a, float) and isinstance(b, float) and np.isclose(a, b, rtol=tolerance, atol=tolerance):
+        return ""
+    else:
+        return "" if a is b or (type(a) is type(b) and a == b) else f"{where}:\nPyTorch:  {a}\nflambeau: {b}"
+    return next(filter(None, (difference(x, y, tolerance, place) for place, x, y in parts)), "")
 
 
 def check(program: Callable[[Any], Any], tolerance: float = 1e-5) -> None:
     """``program`` gives the same with both packages, exceptions included."""
     expected, got = (outcome(package, program) for package in PACKAGES)
-    assert same(expected, got, tolerance), f"\nPyTorch:  {expected}\nflambeau: {got}"
+    raised = [each[:1] == ["raised"] for each in (expected, got) if isinstance(each, list)]
+    if any(raised) and expected != got:
+        raise AssertionError(f"\nPyTorch:  {str(expected)[:500]}\nflambeau: {str(got)[:500]}")
+    found = difference(expected, got, tolerance)
+    assert not found, found
 
 
 def from_numpy(package: Any, array: Any, requires_grad: bool = False) -> Any:

@@ -8,10 +8,10 @@ from collections import OrderedDict
 
 import numpy as np
 import pytest
+from nn_reference import check, torch
 
 import flambeau
 from flambeau import nn
-from nn_reference import check, torch
 
 
 def model(package):
@@ -132,12 +132,22 @@ ITERATION = {
     "modules": lambda m: [name for name, _ in m.named_modules()],
     "all modules": lambda m: [name for name, _ in m.named_modules(remove_duplicate=False, prefix="p")],
     "children": lambda m: [name for name, _ in m.named_children()],
-    "counts": lambda m: [len(list(m.parameters())), len(list(m.buffers())), len(list(m.modules())), len(list(m.children()))],
+    "counts": lambda m: [
+        len(list(m.parameters())),
+        len(list(m.buffers())),
+        len(list(m.modules())),
+        len(list(m.children())),
+    ],
     "state": lambda m: [list(m.state_dict()), list(m.state_dict(prefix="a.")), dict(m.state_dict()._metadata)],
     "repr": lambda m: repr(m),
     "apply": lambda m: (lambda seen: (m.apply(lambda each: seen.append(type(each).__name__)), seen)[1])([]),
     "train": lambda m: (m.eval(), [each.training for each in m.modules()], m.train(), m.training)[1::2],
-    "delete": lambda m: (delattr(m, "again"), delattr(m.first, "kept"), delattr(m.first.lin, "bias"), list(m.state_dict())),
+    "delete": lambda m: (
+        delattr(m, "again"),
+        delattr(m.first, "kept"),
+        delattr(m.first.lin, "bias"),
+        list(m.state_dict()),
+    ),
     "requires grad": lambda m: [p.requires_grad for p in m.requires_grad_(False).parameters()],
 }
 
@@ -217,7 +227,9 @@ def test_pre_hooks_and_hooks_in_order():
         m, seen = p.nn.Linear(2, 2), []
         m.register_forward_pre_hook(lambda mod, args: seen.append("pre 1"))
         m.register_forward_pre_hook(lambda mod, args: (seen.append("pre 0"), args[0] * 2)[1], prepend=True)
-        m.register_forward_pre_hook(lambda mod, args, kwargs: (seen.append(sorted(kwargs)), (args, {}))[1], with_kwargs=True)
+        m.register_forward_pre_hook(
+            lambda mod, args, kwargs: (seen.append(sorted(kwargs)), (args, {}))[1], with_kwargs=True
+        )
         m.register_forward_hook(lambda mod, args, out: seen.append("post 1"))
         m.register_forward_hook(lambda mod, args, out: (seen.append("post 0"), out + 1)[1], prepend=True)
         m.register_forward_hook(lambda mod, args, kwargs, out: seen.append(len(kwargs)), with_kwargs=True)
@@ -379,8 +391,11 @@ def test_extra_state():
         state = m.state_dict()
         m.load_state_dict(state)
         del state["_extra_state"]
-        return list(m.state_dict()), m.got, m.load_state_dict(state, strict=False), p.nn.Linear(1, 1).load_state_dict(
-            m.state_dict(), strict=False
+        return (
+            list(m.state_dict()),
+            m.got,
+            m.load_state_dict(state, strict=False),
+            p.nn.Linear(1, 1).load_state_dict(m.state_dict(), strict=False),
         )
 
     check(program)
@@ -394,9 +409,11 @@ def test_load_assign_and_versions():
         old = p.nn.BatchNorm1d(2).state_dict()
         del old["num_batches_tracked"]
         old._metadata[""]["version"] = 1
-        return [q.dtype for q in m.parameters()], [isinstance(q, p.nn.Parameter) for q in m.parameters()], p.nn.BatchNorm1d(
-            2
-        ).load_state_dict(old)
+        return (
+            [q.dtype for q in m.parameters()],
+            [isinstance(q, p.nn.Parameter) for q in m.parameters()],
+            p.nn.BatchNorm1d(2).load_state_dict(old),
+        )
 
     check(program)
 

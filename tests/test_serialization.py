@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import copy
 import dataclasses
 import enum
 import io
@@ -195,6 +196,26 @@ def test_attributes_of_a_tensor() -> None:
     tensor.note = [1, 2]
     assert torch.load(saved(tensor)).note == [1, 2]
     assert serialization.load(saved(tensor)).note == [1, 2]
+
+
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated")
+def test_storages_go_both_ways() -> None:
+    tensor = ours("int16", (4,))
+    for back in (
+        torch.load(saved([tensor.untyped_storage(), tensor.storage(), tensor])),
+        serialization.load(saved([tensor.untyped_storage(), tensor.storage(), tensor])),
+        serialization.load(torch_saved([torch.tensor(tensor.tolist(), dtype=torch.int16).storage()] * 3)),
+    ):
+        assert back[1].tolist() == tensor.tolist()
+        assert back[0].nbytes() == 8 and back[0].data_ptr() == back[1].data_ptr()
+    theirs = torch.tensor(tensor.tolist(), dtype=torch.int16)
+    loaded = serialization.load(torch_saved([theirs.untyped_storage(), theirs.storage()]))
+    assert bytes(loaded[0].tolist()) == raw(tensor) and loaded[1].tolist() == tensor.tolist()
+
+
+def test_layouts() -> None:
+    assert serialization.load(torch_saved(torch.strided)) is fl.strided
+    assert torch.load(saved(fl.strided)) is torch.strided
 
 
 def test_meta_tensors() -> None:
@@ -642,3 +663,46 @@ def test_deeply_nested_keys_do_not_overrun_the_stack() -> None:
 def test_byte_order_of_this_machine_is_recorded() -> None:
     assert zipfile.ZipFile(saved(1)).read("archive/byteorder") == sys.byteorder.encode()
     assert "archive/byteorder" not in zipfile.ZipFile(saved(1, _disable_byteorder_record=True)).namelist()
+
+
+# -- copy and pickle -------------------------------------------------------------------------------
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
+def test_plain_pickles(dtype: str, protocol: int) -> None:
+    tensor = ours(dtype)
+    loaded = pickle.loads(pickle.dumps(tensor, protocol=protocol))
+    assert type(loaded) is fl.Tensor and loaded.dtype is tensor.dtype and raw(loaded) == raw(tensor)
+
+
+@pytest.mark.parametrize("transfer", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x, protocol=5))])
+def test_copies_share_memory_among_themselves_only(transfer: Any) -> None:
+    base = ours()
+    crossed = view(base, (4, 2), (1, 4), 4)
+    first, second, again = transfer([base, crossed, base])
+    assert first is again and second.stride() == (1, 4) and second.storage_offset() == 4
+    numpy_view(first)[1, 2] = 77
+    assert second.tolist()[2][0] == 77 and base.tolist()[1][2] != 77
+    assert len(transfer([base] * 3)) == 3
+
+
+@pytest.mark.parametrize("transfer", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_copies_keep_gradients_flags_and_attributes(transfer: Any) -> None:
+    tensor = ours().requires_grad_()
+    tensor.note = [1]
+    copied = transfer(tensor)
+    assert copied.requires_grad and copied.note == [1] and copied.note is not tensor.note
+    empty = transfer(make(meta_storage(), of(fl.float32, meta, (2, 3), (3, 1))))
+    assert empty.device is meta and tuple(empty.shape) == (2, 3)
+
+
+def meta_storage() -> Any:
+    return serialization.Storage(0, 24, device_=meta)
+
+
+def test_deepcopy_copies_the_gradient_and_refuses_computed_tensors() -> None:
+    tensor = ours().requires_grad_()
+    tensor.grad = ours()
+    copied = copy.deepcopy(tensor)
+    assert copied.grad is not tensor.grad and raw(copied.grad) == raw(tensor.grad)
+    with pytest.raises(RuntimeError, match="graph leaves"):
+        copy.deepcopy(tensor * 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
+from ..serialization.pickling import attributes
 from ._base import Size, Tensor, disabled_torch_function, make_subclass, no_grad, ops
 
 __all__ = [
@@ -69,7 +70,7 @@ class Parameter(Tensor, metaclass=_MarkedMeta):
 
     def __reduce_ex__(self, proto: Any) -> tuple[Any, ...]:
         # Hooks are not saved; PyTorch stores an empty dictionary in their place.
-        state = {name: value for name, value in self.__dict__.items() if name != "_backward_hooks"}
+        state = attributes(self)
         if not state:
             return (_rebuild_parameter, (self.data, self.requires_grad, OrderedDict()))
         return (_rebuild_parameter_with_state, (self.data, self.requires_grad, OrderedDict(), state))

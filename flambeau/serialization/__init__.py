@@ -17,17 +17,21 @@ from enum import Enum
 from typing import IO, Any, TypeAlias
 
 from ..device import device, meta
+from ..ops.interop import TypedStorage, UntypedStorage
 from ..storage import Storage, allocate
 from . import legacy
 from .archive import ArchiveError, Reader, is_zip, write_archive
 from .pickling import Pickler, StorageTable
 from .restore import (
     CheckpointGlobals,
-    Loaded,
+    LoadedStorage,
     NameCollector,
     add_safe_globals,
     clear_safe_globals,
+    dtype_of,
     get_safe_globals,
+    loaded,
+    memory_of,
     safe_globals,
 )
 from .unpickle import Unpickler, UnpicklingError
@@ -63,7 +67,7 @@ MAGIC_NUMBER = legacy.MAGIC
 PROTOCOL_VERSION = 1001
 
 FILE_LIKE: TypeAlias = "str | os.PathLike[str] | IO[bytes]"
-MAP_LOCATION: TypeAlias = "Callable[[Storage, str], Storage] | device | str | dict[str, str] | None"
+MAP_LOCATION: TypeAlias = "Callable[[UntypedStorage, str], UntypedStorage] | device | str | dict[str, str] | None"
 
 mkdtemp = tempfile.mkdtemp
 
@@ -112,7 +116,7 @@ def get_crc32_options() -> bool:
 
 
 def set_crc32_options(compute_crc32: bool) -> None:
-    """Choose whether :func:`save` computes check sums, without which damage stays unseen, and :func:`load` tests them."""
+    """Choose whether :func:`save` computes check sums and :func:`load` tests them; without, damage stays unseen."""
     _options.crc32 = compute_crc32
 
 
@@ -193,7 +197,7 @@ def default_restore_location(storage: Any, location: str) -> Any:
     if location == "cpu" or location.startswith("cpu:"):
         return storage
     if location == "meta":
-        return Storage(0, storage.nbytes, device_=meta)
+        return UntypedStorage(Storage(0, storage.nbytes(), device_=meta))
     if location.startswith("cuda"):
         validate_cuda_device(location)
     raise RuntimeError(
@@ -434,7 +438,7 @@ def _load_file(
         )
 
     def make(nbytes: int, location: str) -> Storage:
-        return _checked(restore(allocate(nbytes), location), nbytes)
+        return _checked(restore(UntypedStorage(allocate(nbytes)), location), nbytes)
 
     if head[257:262] == b"ustar":
         return legacy.load_tar(file, names, make, encoding)
@@ -447,13 +451,12 @@ def _load_file(
 
 
 def _checked(storage: Any, nbytes: int) -> Storage:
-    """What a ``map_location`` function made of a storage."""
-    storage = getattr(storage, "_storage", storage)
-    if not isinstance(storage, Storage) or storage.nbytes != nbytes:
+    """The memory of what a ``map_location`` function made of a storage."""
+    if not isinstance(storage, (TypedStorage, UntypedStorage)) or storage.nbytes() != nbytes:
         raise RuntimeError(
             f"map_location must return a storage of {nbytes} bytes, but returned {type(storage).__name__}"
         )
-    return storage
+    return memory_of(storage)
 
 
 def _load_archive(
@@ -464,7 +467,7 @@ def _load_archive(
             raise RuntimeError("this is a TorchScript archive, which cannot be loaded; save the state_dict() instead")
         raise ArchiveError("the archive holds no data.pkl: it is not a file that save() wrote")
     order = _byte_order(reader)
-    storages: dict[str, Loaded] = {}
+    storages: dict[str, LoadedStorage] = {}
 
     def load_storage(pid: Any) -> Any:
         type_, key, location, count = legacy.parse_id(pid)
@@ -478,22 +481,17 @@ def _load_archive(
                     f"its tensors were saved with {nbytes}"
                 )
             storage = _read_storage(reader, entry, nbytes, order, type_, mapping, restore is _to_meta)
-            found = storages[key] = Loaded(_checked(restore(storage, location), nbytes), type_)
-        elif found.storage.nbytes != nbytes:
-            raise UnpicklingError(f"storage {key!r} is given two sizes, {found.storage.nbytes} and {nbytes} bytes")
-        return found if found.dtype is type_ else Loaded(found.storage, type_)
+            found = storages[key] = loaded(_checked(restore(UntypedStorage(storage), location), nbytes), type_)
+        elif memory_of(found).nbytes != nbytes:
+            raise UnpicklingError(f"storage {key!r} is given two sizes, {memory_of(found).nbytes} and {nbytes} bytes")
+        return found if dtype_of(found) is type_ else loaded(memory_of(found), type_)
 
     pickled = reader.read("data.pkl")
-    result = Unpickler(pickled, names, load_storage, encoding, errors).load()
-    return _unwrapped(result)
+    return Unpickler(pickled, names, load_storage, encoding, errors).load()
 
 
 def _to_meta(storage: Any, location: str) -> Any:
-    return Storage(0, storage.nbytes, device_=meta)
-
-
-def _unwrapped(result: Any) -> Any:
-    return result.storage if isinstance(result, Loaded) else result
+    return UntypedStorage(Storage(0, storage.nbytes(), device_=meta))
 
 
 def _byte_order(reader: Reader) -> str:

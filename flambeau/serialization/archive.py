@@ -154,8 +154,8 @@ class Reader:
                 done += count
             if self._check_sums and info.CRC and zlib.crc32(target) != info.CRC:
                 raise self._fail(
-                    f"bad check sum (CRC-32) of entry {info.filename!r}: the file was damaged, or changed through a shared "
-                    "mapping; torch.serialization.set_crc32_options(False) reads it all the same"
+                    f"bad check sum (CRC-32) of entry {info.filename!r}: the file was damaged, or changed through a "
+                    "shared mapping; torch.serialization.set_crc32_options(False) reads it all the same"
                 )
             return
         try:

@@ -15,7 +15,7 @@ from ..device import cpu
 from ..dtype import dtype
 from ..storage import Storage
 from .pickling import Pickler, StorageTable
-from .restore import Loaded, rebuild_tensor, storage_type
+from .restore import LoadedStorage, dtype_of, loaded, memory_of, rebuild_tensor, storage_type
 from .unpickle import Globals, Unpickler, UnpicklingError, short
 
 __all__ = ["MAGIC", "buffer_of", "in_native_order", "load_legacy", "load_tar", "parse_id", "save_legacy"]
@@ -86,8 +86,8 @@ def load_legacy(data: bytes, names: Globals, make: MakeStorage, encoding: str) -
         raise UnpicklingError(f"Invalid protocol version: {version}")
     system = stream.object()
     order = "big" if isinstance(system, dict) and system.get("little_endian") is False else "little"
-    storages: dict[str, Loaded] = {}
-    views: dict[Any, Loaded] = {}
+    storages: dict[str, LoadedStorage] = {}
+    views: dict[Any, LoadedStorage] = {}
 
     def load_storage(pid: Any) -> Any:
         if isinstance(pid, tuple) and pid and pid[0] == "module":
@@ -97,7 +97,7 @@ def load_legacy(data: bytes, names: Globals, make: MakeStorage, encoding: str) -
         if key not in storages:
             if count * width > len(data):
                 raise UnpicklingError(f"storage {key!r}: {count * width} bytes in a file of {len(data)}")
-            storages[key] = Loaded(make(count * width, location), type_)
+            storages[key] = loaded(make(count * width, location), type_)
         whole = storages[key]
         view = pid[5] if len(pid) > 5 else None
         if view is None:
@@ -112,29 +112,29 @@ def load_legacy(data: bytes, names: Globals, make: MakeStorage, encoding: str) -
     if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(storages):
         raise UnpicklingError("the list of storages does not name those that the tensors use")
     for key in keys:
-        loaded = storages[str(key)]
-        _read_storage(stream, loaded, order)
+        _read_storage(stream, storages[str(key)], order)
     return result
 
 
-def _read_storage(stream: _Stream, loaded: Loaded, order: str) -> None:
+def _read_storage(stream: _Stream, storage: LoadedStorage, order: str) -> None:
     """Fill a storage from its count and its elements."""
-    width = 1 if loaded.dtype is None else loaded.dtype.itemsize
+    type_, memory = dtype_of(storage), memory_of(storage)
+    width = 1 if type_ is None else type_.itemsize
     (count,) = stream.integers(1)
-    nbytes = loaded.storage.nbytes
-    if count * width != nbytes:
-        raise UnpicklingError(f"a storage has {count * width} bytes, but its tensors were saved with {nbytes}")
-    contents = in_native_order(stream.take(nbytes), order, loaded.dtype)
-    if loaded.storage.device is cpu:
-        ctypes.memmove(loaded.storage.ptr, contents, nbytes)
+    if count * width != memory.nbytes:
+        raise UnpicklingError(f"a storage has {count * width} bytes, but its tensors were saved with {memory.nbytes}")
+    contents = in_native_order(stream.take(memory.nbytes), order, type_)
+    if memory.device is cpu:
+        ctypes.memmove(memory.ptr, contents, memory.nbytes)
 
 
-def _part(whole: Loaded, offset: int, nbytes: int) -> Loaded:
+def _part(whole: LoadedStorage, offset: int, nbytes: int) -> LoadedStorage:
     """A part of a storage, as old files name views of it."""
-    if offset < 0 or nbytes < 0 or offset + nbytes > whole.storage.nbytes:
-        raise UnpicklingError(f"a view of bytes {offset} to {offset + nbytes} of a storage of {whole.storage.nbytes}")
-    part = Storage(whole.storage.ptr + offset, nbytes, owner=whole.storage, device_=whole.storage.device)
-    return Loaded(part, whole.dtype)
+    memory = memory_of(whole)
+    if offset < 0 or nbytes < 0 or offset + nbytes > memory.nbytes:
+        raise UnpicklingError(f"a view of bytes {offset} to {offset + nbytes} of a storage of {memory.nbytes}")
+    part = Storage(memory.ptr + offset, nbytes, owner=memory, device_=memory.device)
+    return loaded(part, dtype_of(whole))
 
 
 def in_native_order(contents: bytes, order: str, type_: dtype | None) -> bytes:
@@ -189,10 +189,11 @@ def load_tar(file: IO[bytes], names: Globals, make: MakeStorage, encoding: str) 
         nbytes = struct.unpack_from("<q", stream.data, stream.position)[0] * width
         if not 0 <= nbytes <= len(stream.data):
             raise UnpicklingError(f"storage {short(key)}: {nbytes} bytes in a file of {len(stream.data)}")
-        objects[key] = Loaded(make(nbytes, location), type_)
+        objects[key] = loaded(make(nbytes, location), type_)
         _read_storage(stream, objects[key], "little")
     for target, root, offset, size in stream.object():
-        width = 1 if objects[root].dtype is None else objects[root].dtype.itemsize
+        type_ = dtype_of(objects[root])
+        width = 1 if type_ is None else type_.itemsize
         objects[target] = _part(objects[root], offset * width, size * width)
     stream = parts["tensors"]
     for _ in range(stream.count()):
@@ -205,8 +206,7 @@ def load_tar(file: IO[bytes], names: Globals, make: MakeStorage, encoding: str) 
     def load(pid: Any) -> Any:
         return pid[0] if isinstance(pid, tuple) else objects[int(pid)]
 
-    result = parts["pickle"].object(load)
-    return result if not isinstance(result, Loaded) else result.storage
+    return parts["pickle"].object(load)
 
 
 def save_legacy(obj: Any, file: IO[bytes], protocol: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import types
 import warnings
 from collections import OrderedDict
 from typing import Any
@@ -12,6 +13,8 @@ from ..device import device as device_type
 from ..device import meta
 from ..dtype import dtype
 from ..layout import Size
+from ..ops.interop import TypedStorage, UntypedStorage
+from ..ops.members import layout
 from ..storage import Storage
 from ..tensor import Tensor, materialize
 from .restore import STORAGE_TYPES, public_name
@@ -39,6 +42,7 @@ _REBUILD = {
     )
 }
 _FROM_TYPE = _Name("torch._tensor", "_rebuild_from_type_v2")
+_GET_LAYOUT = _Name("torch.serialization", "_get_layout")
 _SIZE = _Name("torch", "Size")
 _DEVICE = _Name("torch", "device")
 _UNTYPED = _Name("torch.storage", "UntypedStorage")
@@ -88,6 +92,8 @@ class Pickler(pickle._Pickler):  # type: ignore[name-defined,misc]
     The pickler that is written in C looks names up in the modules they come from, which here do not exist.
     """
 
+    dispatch = pickle._Pickler.dispatch.copy()  # type: ignore[attr-defined]
+
     def __init__(self, file: io.BytesIO, protocol: int, table: StorageTable, with_view: bool = False) -> None:
         super().__init__(file, protocol)
         self._table = table
@@ -109,6 +115,11 @@ class Pickler(pickle._Pickler):  # type: ignore[name-defined,misc]
             return
         self._write_name(obj, *public)
 
+    def _save_function(self, obj: Any) -> None:
+        self.save_global(obj)
+
+    dispatch[types.FunctionType] = _save_function
+
     def _write_name(self, obj: Any, module: str, name: str) -> None:
         if self.proto >= 4:  # type: ignore[attr-defined]
             self.save(module)
@@ -120,8 +131,11 @@ class Pickler(pickle._Pickler):  # type: ignore[name-defined,misc]
 
     # -- objects ---------------------------------------------------------------------------------
     def persistent_id(self, obj: Any) -> Any:
-        if isinstance(obj, Storage):
-            obj = _Contents(obj, None)
+        if isinstance(obj, UntypedStorage):
+            obj = _Contents(obj._storage, None)
+        elif isinstance(obj, TypedStorage):
+            storage = obj.untyped()._storage
+            obj = _Contents(storage, obj.dtype if self._table.typed(storage, obj.dtype) else None)
         if not isinstance(obj, _Contents):
             return None
         storage, type_ = obj.storage, obj.dtype
@@ -138,6 +152,8 @@ class Pickler(pickle._Pickler):  # type: ignore[name-defined,misc]
             return obj.name
         if kind is Size:
             return (_SIZE, (tuple(obj),))
+        if kind is layout:
+            return (_GET_LAYOUT, (str(obj),))
         if kind is device_type:
             return (_DEVICE, (obj.type,) if obj.index is None else (obj.type, obj.index))
         if isinstance(obj, Tensor) and kind.__reduce_ex__ is Tensor.__reduce_ex__:
@@ -147,18 +163,18 @@ class Pickler(pickle._Pickler):  # type: ignore[name-defined,misc]
     def _reduce_tensor(self, tensor: Tensor) -> tuple[Any, ...]:
         _warn_of_hooks(tensor)
         materialize(tensor)
-        layout = tensor._layout
-        shape, strides = tuple(layout.shape), tuple(layout.strides)
-        if layout.device is meta:
-            args: tuple[Any, ...] = (layout.dtype, shape, strides, tensor.requires_grad)
+        place = tensor._layout
+        shape, strides = tuple(place.shape), tuple(place.strides)
+        if place.device is meta:
+            args: tuple[Any, ...] = (place.dtype, shape, strides, tensor.requires_grad)
             return (_REBUILD["_rebuild_meta_tensor_no_storage"], args)
         storage = tensor._storage
-        typed = self._table.typed(storage, layout.dtype)
-        contents = _Contents(storage, layout.dtype if typed else None)
+        typed = self._table.typed(storage, place.dtype)
+        contents = _Contents(storage, place.dtype if typed else None)
         args = (contents, tensor._offset, shape, strides, tensor.requires_grad, OrderedDict())
         if typed:
             return (_REBUILD["_rebuild_tensor_v2"], args)
-        return (_REBUILD["_rebuild_tensor_v3"], (*args, layout.dtype))
+        return (_REBUILD["_rebuild_tensor_v3"], (*args, place.dtype))
 
     def _reduce_subclass(self, tensor: Tensor, state: dict[str, Any]) -> tuple[Any, ...]:
         make, args = self._reduce_tensor(tensor)

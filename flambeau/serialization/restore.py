@@ -11,7 +11,7 @@ import sys
 import types
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from ..device import device as device_type
 from ..device import meta
 from ..dtype import ALL, dtype, from_numpy_dtype
 from ..layout import Layout, Size, of
+from ..ops import members
+from ..ops.interop import TypedStorage, UntypedStorage
 from ..storage import Storage
 from ..tensor import Tensor, from_numpy, make
 from .unpickle import Globals, UnpicklingError, short
@@ -27,12 +29,15 @@ from .unpickle import Globals, UnpicklingError, short
 __all__ = [
     "STORAGE_TYPES",
     "CheckpointGlobals",
-    "Loaded",
+    "LoadedStorage",
     "NameCollector",
     "StorageType",
     "add_safe_globals",
     "clear_safe_globals",
+    "dtype_of",
     "get_safe_globals",
+    "loaded",
+    "memory_of",
     "public_name",
     "rebuild_tensor",
     "safe_globals",
@@ -68,12 +73,24 @@ class StorageType:
         self.dtype = type_
 
 
-class Loaded:
-    """The contents of one storage: its memory, and the type its elements were saved with (None: bytes)."""
+LoadedStorage: TypeAlias = "TypedStorage | UntypedStorage"
+"""A storage as a checkpoint's object holds it."""
 
-    def __init__(self, storage: Storage, type_: dtype | None) -> None:
-        self.storage = storage
-        self.dtype = type_
+
+def loaded(storage: Storage, type_: dtype | None) -> LoadedStorage:
+    """A storage whose elements were saved as ``type_`` (None: bytes)."""
+    untyped = UntypedStorage(storage)
+    return untyped if type_ is None else TypedStorage(wrap_storage=untyped, dtype=type_)
+
+
+def memory_of(storage: LoadedStorage) -> Storage:
+    """The memory of a storage."""
+    return storage.untyped()._storage
+
+
+def dtype_of(storage: LoadedStorage) -> dtype | None:
+    """The type that a storage's elements were saved with; None for bytes."""
+    return storage.dtype if isinstance(storage, TypedStorage) else None
 
 
 # -- names -----------------------------------------------------------------------------------------
@@ -109,7 +126,7 @@ def _integers(what: str, values: Any) -> tuple[int, ...]:
 
 def _tensor(storage: Any, type_: Any, offset: Any, size: Any, stride: Any) -> Tensor:
     """A tensor over a loaded storage, once its claims have been checked against the storage's size."""
-    if not isinstance(storage, Loaded) or not isinstance(type_, dtype):
+    if not isinstance(storage, (TypedStorage, UntypedStorage)) or not isinstance(type_, dtype):
         raise UnpicklingError(
             f"tensor: expected a storage and an element type, got {short(storage)} and {short(type_)}"
         )
@@ -117,14 +134,15 @@ def _tensor(storage: Any, type_: Any, offset: Any, size: Any, stride: Any) -> Te
     (start,) = _integers("the offset", (offset,))
     if len(shape) != len(strides):
         raise UnpicklingError(f"tensor: {len(shape)} sizes but {len(strides)} strides")
-    layout = _layout(type_, storage.storage.device, shape, strides)
+    memory = memory_of(storage)
+    layout = _layout(type_, memory.device, shape, strides)
     end = (start + layout.span) * type_.itemsize
-    if (layout.span or start) and end > storage.storage.nbytes:
+    if (layout.span or start) and end > memory.nbytes:
         raise UnpicklingError(
             f"tensor: size {shape}, stride {strides} and offset {start} of {type_} need {end} bytes, "
-            f"but its storage has {storage.storage.nbytes}"
+            f"but its storage has {memory.nbytes}"
         )
-    return make(storage.storage, layout, start)
+    return make(memory, layout, start)
 
 
 def _layout(type_: dtype, where: device_type, shape: tuple[int, ...], strides: tuple[int, ...]) -> Layout:
@@ -150,7 +168,7 @@ def _finished(tensor: Tensor, requires_grad: Any, metadata: Any = None) -> Tenso
 
 def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any) -> Tensor:
     """A tensor over a loaded storage, of the type that its elements were saved with."""
-    return _tensor(storage, getattr(storage, "dtype", None), offset, size, stride)
+    return _tensor(storage, dtype_of(storage), offset, size, stride)
 
 
 def _rebuild_tensor_v2(
@@ -240,8 +258,8 @@ rebuild_tensor = _rebuild_tensor
 
 
 def _get_layout(name: Any) -> Any:
-    found = getattr(ops, str(name).removeprefix("torch."), None)
-    if found is None or str(found) != name:
+    found = getattr(members, str(name).removeprefix("torch."), None)
+    if not isinstance(found, members.layout) or str(found) != name:
         raise UnpicklingError(f"{short(name)} is no layout")
     return found
 
@@ -578,7 +596,7 @@ class CheckpointGlobals(Globals):
             # The state repeats what the type's name says, but for the order of bytes.
             if isinstance(state, tuple) and len(state) > 1 and state[1] == ">":
                 raise UnpicklingError("numpy: big-endian arrays are not supported; save them in native order")
-        elif isinstance(instance, (Tensor, type, Loaded, StorageType, dtype)):
+        elif isinstance(instance, (Tensor, type, TypedStorage, UntypedStorage, StorageType, dtype)):
             raise UnpicklingError(f"pickle: the state of a {cls.__name__} may not be set from a file")
         elif hasattr(cls, "__setstate__") and (self._allowed_by_user(cls) or not self.weights_only):
             instance.__setstate__(state)

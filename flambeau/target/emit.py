@@ -9,6 +9,7 @@ first known, and is repeated over the lanes only when a vector operation needs i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from ..loop.nodes import COMPARISONS, Check, Combine, Expr, Init, Kernel, Loop, Stmt, Store, Update, expressions, walk
@@ -99,12 +100,14 @@ class _Accumulator:
     """Where an accumulator lives: one slot of vectors for each width that updates it.
 
     ``lanes`` where it was started are part of it (rows side by side); wider updates are folded together
-    when it is read.
+    when it is read.  A wide maximum or minimum of floats passes over nan, and ``nans`` remembers in which lanes it
+    met one: the chain of dependent instructions is then one long, where an extreme that keeps nan takes three.
     """
 
     def __init__(self, kind: str, type_: str, lanes: int) -> None:
         self.kind, self.type, self.lanes = kind, type_, lanes
         self.slots: dict[int, tuple[Val, Val | None]] = {}
+        self.nans: dict[int, Val] = {}
 
 
 class _Body:
@@ -257,6 +260,10 @@ class _Body:
         self.b.store(self._constant(type_, acc.type, identity(acc.kind, acc.type)), slot, 64)
         if index is not None:
             self.b.store(self.b.const(vec_type("i64", lanes), _NO_INDEX), index, 64)
+        if lanes != acc.lanes and acc.kind in ("max", "min") and acc.type in ("f32", "f64"):
+            flags = vec_type("i1", lanes)
+            acc.nans[lanes] = self._alloca(flags)
+            self.b.store(self.b.const(flags, False), acc.nans[lanes], 64)
 
     def _constant(self, type_: str, code: str, value: float | int | bool) -> Val:
         if code in ("bf16", "e4m3", "e5m2"):  # their registers hold bits
@@ -269,7 +276,13 @@ class _Body:
         slot, index_slot = acc.slots[self.lanes]
         b = self.b
         old = b.load(value.type, slot, 64)
-        if index_slot is None:
+        if self.lanes in acc.nans:
+            new, nan = self._extreme(acc.kind, value, old), b.cmp("uno", value, value)
+            if self.mask is not None:
+                new, nan = b.select(self.mask, new, old), b.op("and", nan, self.mask)
+            b.store(new, slot, 64)
+            b.store(b.op("or", b.load(nan.type, acc.nans[self.lanes], 64), nan), acc.nans[self.lanes], 64)
+        elif index_slot is None:
             new = self._fold(acc.kind, acc.type, old, value)
             if self.mask is not None and acc.lanes == 1:
                 new = b.select(self.mask, new, old)
@@ -295,6 +308,10 @@ class _Body:
 
     def _fold(self, kind: str, code: str, x: Val, y: Val) -> Val:
         return elementwise(self.b, kind, code, code, [x, y])
+
+    def _extreme(self, kind: str, x: Val, y: Val) -> Val:
+        """The greater or smaller of two floats, ``y`` if ``x`` is nan: one instruction on x86."""
+        return self.b.select(self.b.cmp("ogt" if kind == "max" else "olt", x, y), x, y)
 
     def _better(self, acc: _Accumulator, value: Val, index: Val, old: Val, old_index: Val) -> Val:
         """Whether (value, index) comes before (old, old_index): more extreme (NaN most of all), then first."""
@@ -324,15 +341,21 @@ class _Body:
                 continue
             x = b.load(vec_type(LLVM_TYPE[acc.type], lanes), wide, 64)
             i = b.load(vec_type("i64", lanes), wide_index, 64) if wide_index is not None else None
+            nan = b.load(vec_type("i1", lanes), acc.nans[lanes], 64) if lanes in acc.nans else None
             while lanes > 1:
                 lanes //= 2
                 x, other = self._halves(x, lanes)
-                if i is None:
+                if nan is not None:
+                    x = self._extreme(acc.kind, other, x)
+                    nan = b.op("or", *self._halves(nan, lanes))
+                elif i is None:
                     x = self._fold(acc.kind, acc.type, x, other)
                 else:
                     i, other_i = self._halves(i, lanes)
                     take = self._better(acc, other, other_i, x, i)
                     x, i = b.select(take, other, x), b.select(take, other_i, i)
+            if nan is not None:
+                x = b.select(nan, b.const(x.type, math.nan), x)
             if i is None:
                 value = self._fold(acc.kind, acc.type, value, x)
             else:

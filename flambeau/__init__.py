@@ -26,6 +26,7 @@ from .ops.interop import *  # noqa: F403
 from .ops.interop import legacy_classes as _legacy_classes
 from .ops.join import *  # noqa: F403
 from .ops.members import *  # noqa: F403
+from .ops.products import *  # noqa: F403
 from .ops.random import *  # noqa: F403
 from .printing import set_printoptions
 from .tensor import Tensor

@@ -201,3 +201,68 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 def isnan(input: Tensor) -> Tensor:
     """Whether each element is not a number."""
     return prim.apply("isnan", input) if input.dtype.kind in "fc" else prim.const(False, dtypes.bool_, input.shape)
+
+
+@operator(kind="composite", differentiable=False, out=False)
+def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
+    """Whether ``|input - other| <= atol + rtol * |other|``; equal infinities are close, NaN only with ``equal_nan``."""
+    if input.dtype is not other.dtype:
+        raise RuntimeError(f"{input.dtype} did not match {other.dtype}")
+    if rtol < 0 or atol < 0:
+        raise RuntimeError(f"rtol and atol must be greater than or equal to zero, but got rtol={rtol}, atol={atol}")
+    close = input == other
+    if equal_nan and input.dtype.kind in "fc":
+        close = close | (input.isnan() & other.isnan())  # type: ignore[attr-defined]
+    if rtol == 0 and atol == 0:
+        return close  # type: ignore[no-any-return]
+    kind = input.dtype if input.dtype.kind in "fc" else dtypes.get_default_dtype()
+    a, b = input.to(kind), other.to(kind)  # type: ignore[attr-defined]
+    gap = (a - b).abs()
+    return close | (gap.isfinite() & (gap <= atol + (rtol * b).abs()))  # type: ignore[no-any-return]
+
+
+@operator(kind="composite", differentiable=False, out=False)
+def allclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
+    """Whether all elements are close (see ``isclose``)."""
+    return bool(isclose.function(input, other, rtol, atol, equal_nan).all())
+
+
+@operator(kind="composite", differentiable=False, out=False)
+def equal(input: Tensor, other: Tensor) -> bool:
+    """Whether two tensors have the same shape and elements."""
+    return input.shape == other.shape and bool((input == other).all())  # type: ignore[attr-defined]
+
+
+@operator(kind="composite", inplace=True)
+def clamp_min(input: Tensor, min: Operand) -> Tensor:
+    """Elements bounded below."""
+    return _clamp.function(input, min, None)  # type: ignore[no-any-return]
+
+
+@operator(kind="composite", inplace=True)
+def clamp_max(input: Tensor, max: Operand) -> Tensor:
+    """Elements bounded above."""
+    return _clamp.function(input, None, max)  # type: ignore[no-any-return]
+
+
+def _ignoring_nan(name: str, primitive: str) -> None:
+    def body(input: Tensor, other: Tensor) -> Tensor:
+        if input.dtype.is_complex:
+            raise RuntimeError(f"{name}: not implemented for complex tensors")
+        value = prim.apply(primitive, input, other)
+        if input.dtype.kind == "f":
+            value = prim.apply("select", prim.apply("isnan", other), input, prim.apply("select", prim.apply("isnan", input), other, value))
+        return value
+
+    body.__name__, body.__module__ = name, __name__
+    body.__doc__ = f"The {'greater' if primitive == 'max' else 'smaller'} of two elements; the other one if one is NaN."
+    op = operator(promote=("input", "other"))(body)
+
+    @op.gradient("input", "other")
+    def _(ctx, grad):  # type: ignore[no-untyped-def]
+        first = (ctx.input >= ctx.other if primitive == "max" else ctx.input <= ctx.other) | ctx.other.isnan()
+        return _where.function(first, grad, 0), _where.function(first, 0, grad)
+
+
+_ignoring_nan("fmax", "max")
+_ignoring_nan("fmin", "min")

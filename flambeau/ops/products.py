@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from typing import Any
+
 from .. import dtype as dtypes
 from .. import primitives as prim
 from ..graph.node import broadcast_shapes
@@ -9,8 +13,9 @@ from ..operator import operator
 from ..template.extern import MatMul
 from ..tensor import Tensor
 from .arithmetic import conj_of
+from .common import drop_dims
 
-__all__: list[str] = []
+__all__ = ["chain_matmul", "einsum"]
 
 
 def product(a: Tensor, b: Tensor, addend: Tensor | None = None, alpha: float = 1, beta: float = 1) -> Tensor:
@@ -227,3 +232,296 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     if ctx.needs("bias"):
         db = rows.sum(0)
     return dx, dw, db
+
+
+def _vectors(name: str, input: Tensor, other: Tensor) -> None:
+    if input.ndim != 1 or other.ndim != 1:
+        raise RuntimeError(f"1D tensors expected, but got {input.ndim}D and {other.ndim}D tensors")
+    same_type(name, input, other)
+    if input.shape != other.shape:
+        raise RuntimeError(f"inconsistent tensor size, expected tensor [{input.shape[0]}] and src [{other.shape[0]}] to have the same number of elements, but got {input.shape[0]} and {other.shape[0]} elements respectively")
+
+
+@operator()
+def dot(input: Tensor, tensor: Tensor) -> Tensor:
+    """The sum of products of two vectors."""
+    _vectors("dot", input, tensor)
+    return drop_dims(prim.reduce("add", prim.apply("mul", input, tensor), (0,)), (0,), False)
+
+
+@dot.gradient("input:tensor", "tensor:input")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return (
+        grad * conj_of(ctx.tensor) if ctx.needs("input") else None,
+        grad * conj_of(ctx.input) if ctx.needs("tensor") else None,
+    )
+
+
+@operator(kind="composite")
+def vdot(input: Tensor, other: Tensor) -> Tensor:
+    """The sum of products of the conjugate of one vector with another."""
+    return dot.function(conj_of(input), other)  # type: ignore[no-any-return]
+
+
+@operator(kind="composite")
+def mv(input: Tensor, vec: Tensor) -> Tensor:
+    """The product of an (n, m) matrix and a vector of m."""
+    if input.ndim != 2 or vec.ndim != 1:
+        raise RuntimeError(f"vector + matrix @ vector expected, got 1, {input.ndim}, {vec.ndim}")
+    if input.shape[1] != vec.shape[0]:
+        raise RuntimeError(f"size mismatch, got input ({input.shape[0]}), mat ({_sizes(input)}), vec ({vec.shape[0]})")
+    return matmul.function(input, vec)  # type: ignore[no-any-return]
+
+
+@operator(kind="composite", aliases=("ger",))
+def outer(input: Tensor, vec2: Tensor) -> Tensor:
+    """All products of an element of one vector with one of another: (n,) and (m,) give (n, m)."""
+    if input.ndim != 1 or vec2.ndim != 1:
+        raise RuntimeError(f"outer: Expected 1-D argument self and vec2, but got {input.ndim}-D and {vec2.ndim}-D")
+    return input.unsqueeze(1) * vec2  # type: ignore[attr-defined,no-any-return]
+
+
+@operator(kind="composite")
+def inner(input: Tensor, other: Tensor) -> Tensor:
+    """Sums of products over the last dimensions."""
+    if not input.ndim or not other.ndim:
+        return input * other  # type: ignore[operator,no-any-return]
+    if input.shape[-1] != other.shape[-1]:
+        raise RuntimeError(f"inner() the last dimension must match on both input tensors but got shapes {list(input.shape)} and {list(other.shape)}")
+    return tensordot.function(input, other, ([-1], [-1]))  # type: ignore[no-any-return]
+
+
+def _scaled_sum(input: Tensor, product_: Tensor, beta: float, alpha: float) -> Tensor:
+    value = product_ if alpha == 1 else product_ * alpha  # type: ignore[operator]
+    return value if beta == 0 else value + (input if beta == 1 else input * beta)  # type: ignore[operator,no-any-return]
+
+
+@operator(kind="composite", inplace=True)
+def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    """``beta * input + alpha * mat @ vec``"""
+    return _scaled_sum(input, mv.function(mat, vec), beta, alpha)
+
+
+@operator(kind="composite", inplace=True)
+def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    """``beta * input + alpha * outer(vec1, vec2)``"""
+    return _scaled_sum(input, outer.function(vec1, vec2), beta, alpha)
+
+
+@operator(inplace=True)
+def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    """``beta * input + alpha * batch1 @ batch2``; with ``beta`` 0 ``input`` is not read."""
+    if batch1.ndim != 3 or batch2.ndim != 3:
+        raise RuntimeError(f"batch1 must be a 3D tensor, got {batch1.ndim}D and {batch2.ndim}D")
+    if batch1.shape[0] != batch2.shape[0] or batch1.shape[2] != batch2.shape[1]:
+        raise RuntimeError(
+            f"Expected size for first two dimensions of batch2 tensor to be: [{batch1.shape[0]}, {batch1.shape[2]}] but got: [{batch2.shape[0]}, {batch2.shape[1]}]."
+        )
+    same_type("baddbmm", batch1, batch2)
+    same_type("baddbmm", input, batch1)
+    shape = (batch1.shape[0], batch1.shape[1], batch2.shape[2])
+    addend = prim.wrap(prim.current().graph.expand(prim.read(input), broadcast_shapes(input.shape, shape)))
+    if tuple(addend.shape) != shape:
+        raise RuntimeError(f"The expanded size of the tensor ({shape}) must match the existing size ({tuple(input.shape)}): baddbmm")
+    return product(batch1, batch2, addend, alpha, beta)
+
+
+@baddbmm.gradient("batch1:batch2", "batch2:batch1")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return (
+        grad * conj_of(ctx.beta) if ctx.needs("input") else None,
+        grad.bmm(conj_of(ctx.batch2).transpose(1, 2)) * conj_of(ctx.alpha) if ctx.needs("batch1") else None,
+        conj_of(ctx.batch1).transpose(1, 2).bmm(grad) * conj_of(ctx.alpha) if ctx.needs("batch2") else None,
+    )
+
+
+@operator(kind="composite", inplace=True)
+def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    """``beta * input + alpha * sum over the batch of batch1 @ batch2``"""
+    return _scaled_sum(input, bmm.function(batch1, batch2).sum(0), beta, alpha)
+
+
+@operator(kind="composite", method=False)
+def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
+    """Sums of products over pairs of dimensions: the last ``dims`` of a with the first of b, or two lists of them."""
+    if isinstance(dims, Tensor):
+        dims = dims.tolist()  # type: ignore[attr-defined]
+    if isinstance(dims, int):
+        if dims < 0:
+            raise RuntimeError(f"tensordot expects dims >= 0, but got dims={dims}")
+        left, right = list(range(a.ndim - dims, a.ndim)), list(range(dims))
+    else:
+        left, right = ([d] if isinstance(d, int) else list(d) for d in dims)
+    if len(left) != len(right):
+        raise RuntimeError(f"both dimension lists should have same length, got {len(left)} and {len(right)}")
+    left, right = [d % a.ndim for d in left], [d % b.ndim for d in right]
+    for i, j in zip(left, right):
+        if a.shape[i] != b.shape[j] and 1 not in (a.shape[i], b.shape[j]):
+            raise RuntimeError(f"contracted dimensions need to match, but first has size {a.shape[i]} in dim {i} and second has size {b.shape[j]} in dim {j}")
+    for i, j in zip(left, right):  # a size 1 against another is broadcast
+        if a.shape[i] != b.shape[j]:
+            a = a.sum(i, True) if b.shape[j] == 1 else a  # type: ignore[attr-defined]
+            b = b.sum(j, True) if a.shape[i] == 1 else b  # type: ignore[attr-defined]
+    rest_a, rest_b = [d for d in range(a.ndim) if d not in left], [d for d in range(b.ndim) if d not in right]
+    inside = math.prod(a.shape[d] for d in left)
+    x = a.permute(rest_a + left).reshape(-1 if inside else math.prod(a.shape[d] for d in rest_a), inside)  # type: ignore[attr-defined]
+    y = b.permute(right + rest_b).reshape(inside, -1 if inside else math.prod(b.shape[d] for d in rest_b))  # type: ignore[attr-defined]
+    return (x @ y).reshape([*(a.shape[d] for d in rest_a), *(b.shape[d] for d in rest_b)])  # type: ignore[no-any-return]
+
+
+def einsum(*args: Any) -> Tensor:
+    """Sums of products in Einstein's notation: ``einsum("ij,jk->ik", a, b)``, or operands each followed by a list of dimension numbers.
+
+    "..." stands for broadcast dimensions.  Operands are contracted from left to right, each pair by one batched product.  Raises
+    RuntimeError for a bad equation.
+    """
+    equation, operands = _einsum_arguments(args)
+    left, arrow, right = equation.replace(" ", "").partition("->")
+    terms = left.split(",")
+    if len(terms) != len(operands):
+        raise RuntimeError(f"einsum(): {'more' if len(operands) > len(terms) else 'fewer'} operands were provided than specified in the equation")
+    labelled = [_einsum_labels(term, x, k) for k, (term, x) in enumerate(zip(terms, operands))]
+    dots = max((sum(label[0] == "." for label in labels) for labels, _ in labelled), default=0)
+    if arrow:
+        if right.count("...") > 1 or right.replace("...", "").count("."):
+            raise RuntimeError("einsum(): found '.' for output but an ellipsis (...) was already found" if right.count(".") > 3 else "einsum(): found '.' for output that is not part of any ellipsis (...)")
+        wanted = [(f".{i}" if c == "." else c) for c in right.replace("...", ".") for i in (range(dots) if c == "." else (0,))]
+    else:
+        letters = [label for labels, _ in labelled for label in labels if label[0] != "."]
+        wanted = [f".{i}" for i in range(dots)] + sorted((c for c in set(letters) if letters.count(c) == 1), key=_letter_order)
+    known = {label for labels, _ in labelled for label in labels}
+    for label in wanted:
+        if label not in known:
+            raise RuntimeError(f"einsum(): output subscript {label} does not appear in the equation for any input operand")
+        if wanted.count(label) > 1:
+            raise RuntimeError(f"einsum(): output subscript {label} appears more than once in the output")
+    sizes: dict[str, int] = {}
+    for labels, x in labelled:
+        for label, n in zip(labels, x.shape):
+            if sizes.get(label, 1) != 1 and n not in (1, sizes[label]):
+                raise RuntimeError(f"einsum(): subscript {label} has size {n} for operand which does not broadcast with previously seen size {sizes[label]}")
+            sizes[label] = max(sizes.get(label, 1), n) if n else 0
+    labels, value = labelled[0]
+    for k in range(1, len(labelled)):
+        later = {label for ls, _ in labelled[k + 1 :] for label in ls} | set(wanted)
+        labels, value = _contract(labels, value, *labelled[k], later)
+    gone = [d for d, label in enumerate(labels) if label not in wanted]
+    if gone:
+        value = value.sum(gone)  # type: ignore[attr-defined]
+        labels = [label for label in labels if label in wanted]
+    value = value.permute([labels.index(label) for label in wanted if label in labels])  # type: ignore[attr-defined]
+    return value  # type: ignore[no-any-return]
+
+
+def _letter_order(c: str) -> tuple[bool, str]:
+    return (c.islower(), c)
+
+
+def _einsum_arguments(args: Sequence[Any]) -> tuple[str, list[Tensor]]:
+    if not args:
+        raise ValueError("einsum(): must specify the equation string and at least one operand, or at least one operand and its subscripts list")
+    if isinstance(args[0], str):
+        rest = args[1] if len(args) == 2 and isinstance(args[1], (list, tuple)) else args[1:]
+        return args[0], list(rest)
+
+    def letters(numbers: Sequence[Any]) -> str:
+        return "".join("..." if n is Ellipsis else chr(ord("A") + n) if n < 26 else chr(ord("a") + n - 26) for n in numbers)
+
+    pairs = len(args) // 2
+    equation = ",".join(letters(args[2 * k + 1]) for k in range(pairs))
+    if len(args) % 2:
+        equation += "->" + letters(args[-1])
+    return equation, [args[2 * k] for k in range(pairs)]
+
+
+def _einsum_labels(term: str, x: Tensor, number: int) -> tuple[list[str], Tensor]:
+    """The label of each dimension; a label that appears twice takes the diagonal."""
+    head, dots, tail = term.partition("...")
+    if "." in head + tail:
+        raise RuntimeError(f"einsum(): found '.' for operand {number} that is not part of any ellipsis (...)")
+    for c in head + tail:
+        if not c.isalpha():
+            raise RuntimeError(f"einsum(): invalid subscript given at index 0 in the equation string, subscripts must be in [a-zA-Z], got {c!r}")
+    count = x.ndim - len(head) - len(tail)
+    if count < 0 or count > 0 and not dots:
+        raise RuntimeError(f"einsum(): the number of subscripts in the equation ({len(head) + len(tail)}) does not match the number of dimensions ({x.ndim}) for operand {number}")
+    labels = [*head, *(f".{i}" for i in range(count)), *tail]
+    while len(set(labels)) < len(labels):
+        twice = next(c for c in labels if labels.count(c) > 1)
+        i = labels.index(twice)
+        j = labels.index(twice, i + 1)
+        if x.shape[i] != x.shape[j]:
+            raise RuntimeError(f"einsum(): subscript {twice} is repeated for operand {number} but the sizes don't match, {x.shape[j]} != {x.shape[i]}")
+        x = x.diagonal(0, i, j)  # type: ignore[attr-defined]
+        labels = [c for k, c in enumerate(labels) if k not in (i, j)] + [twice]
+    return labels, x
+
+
+def _contract(la: list[str], a: Tensor, lb: list[str], b: Tensor, later: set[str]) -> tuple[list[str], Tensor]:
+    """One batched product of two operands; what nobody needs later is summed."""
+    a, la = _summed(a, la, set(lb) | later)
+    b, lb = _summed(b, lb, set(la) | later)
+    shared = [c for c in la if c in lb]
+    for c in shared:  # a size 1 against another is broadcast
+        i, j = la.index(c), lb.index(c)
+        n = max(a.shape[i], b.shape[j]) if a.shape[i] and b.shape[j] else 0
+        a = a.expand([n if d == i else -1 for d in range(a.ndim)])  # type: ignore[attr-defined]
+        b = b.expand([n if d == j else -1 for d in range(b.ndim)])  # type: ignore[attr-defined]
+    batch = [c for c in shared if c in later]
+    inside = [c for c in shared if c not in later]
+    rows, columns = [c for c in la if c not in shared], [c for c in lb if c not in shared]
+    size = {**dict(zip(la, a.shape)), **dict(zip(lb, b.shape))}
+
+    def folded(x: Tensor, labels: list[str], order: list[list[str]]) -> Tensor:
+        flat = x.permute([labels.index(c) for part in order for c in part])  # type: ignore[attr-defined]
+        return flat.reshape([math.prod(size[c] for c in part) for part in order])  # type: ignore[no-any-return]
+
+    found = bmm.function(folded(a, la, [batch, rows, inside]), folded(b, lb, [batch, inside, columns]))
+    labels = batch + rows + columns
+    return labels, found.reshape([size[c] for c in labels])
+
+
+def _summed(x: Tensor, labels: list[str], needed: set[str]) -> tuple[Tensor, list[str]]:
+    gone = [d for d, c in enumerate(labels) if c not in needed]
+    return (x.sum(gone), [c for c in labels if c in needed]) if gone else (x, labels)  # type: ignore[attr-defined]
+
+
+@operator(kind="composite", namespace="torch.nn.functional", method=False, out=False)
+def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``x1 @ weight[o] @ x2 + bias[o]`` for every output o: weight (out, in1, in2)."""
+    if input1.shape[:-1] != input2.shape[:-1]:
+        raise RuntimeError(f"bilinear(): input batch dimensions do not match: got {list(input1.shape[:-1])} and {list(input2.shape[:-1])}")
+    value = einsum("...i,oij,...j->...o", input1, weight, input2)
+    return value if bias is None else value + bias  # type: ignore[no-any-return]
+
+
+@operator(kind="composite")
+def kron(input: Tensor, other: Tensor) -> Tensor:
+    """The Kronecker product: every element of ``input`` times all of ``other``."""
+    n = max(input.ndim, other.ndim)
+    a = input.reshape([1] * (n - input.ndim) + list(input.shape))  # type: ignore[attr-defined]
+    b = other.reshape([1] * (n - other.ndim) + list(other.shape))  # type: ignore[attr-defined]
+    wide = a.reshape([m for k in a.shape for m in (k, 1)]) * b.reshape([m for k in b.shape for m in (1, k)])
+    return wide.reshape([p * q for p, q in zip(a.shape, b.shape)])  # type: ignore[no-any-return]
+
+
+def chain_matmul(*matrices: Any, out: Tensor | None = None) -> Tensor:
+    """The product of several matrices, from left to right."""
+    value = matrices[0]
+    for m in matrices[1:]:
+        value = value @ m
+    return value if out is None else out.copy_(value)  # type: ignore[attr-defined,no-any-return]
+
+
+@operator(kind="composite")
+def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
+    """The vector product along a dimension of size 3 (the first such one by default)."""
+    if dim is None:
+        dim = next((d for d, n in enumerate(input.shape) if n == 3), None)
+        if dim is None:
+            raise RuntimeError("no dimension of size 3 in input")
+    shape = broadcast_shapes(input.shape, other.shape)
+    a, b = input.expand(shape), other.expand(shape)  # type: ignore[attr-defined]
+    if shape[dim] != 3:
+        raise RuntimeError(f"linalg.cross: inputs dimension {dim} must have length 3. Got {input.shape[dim]} and {other.shape[dim]}")
+    return a.roll(-1, dim) * b.roll(1, dim) - a.roll(1, dim) * b.roll(-1, dim)  # type: ignore[no-any-return]

@@ -16,7 +16,7 @@ from .blocking import FEW, Cut
 from .contract import COMMON, Contraction, Frame, Words
 from .epilogue import Epilogue
 from .flow import Flow, function
-from .micro import SIZE, Blocking, Number, multiply_add
+from .micro import SIZE, Blocking, Number, multiply_add, number
 
 __all__ = ["ROWS", "THIN_WORDS", "ThinProduct", "cut_thin", "strip", "thin_layout"]
 
@@ -27,6 +27,8 @@ STRIP = 1024
 GRAIN = 1 << 16
 """Elements of B that a chunk should have (about 15 us)."""
 
+APART = 80
+"""Elements between copied rows of A, lest rows whose length is a power of two compete for the same cache lines."""
 SPAN = 16
 """Parts of k are multiples of this."""
 
@@ -61,7 +63,7 @@ def thin_layout(plan: Cut, num: Number, blk: Blocking) -> dict[str, int]:
     """Scratch memory: partial sums, then for every worker the rows of A and a tile."""
     tile = blk.rows * blk.columns * num.acc_bytes
     partial = plan.splits * plan.inner_panels * tile if plan.splits > 1 else 0
-    rows = -(-ROWS * plan.span * num.acc_bytes // 64) * 64
+    rows = -(-ROWS * (plan.span + APART) * num.acc_bytes // 64) * 64
     return {"partial_at": 0, "worker_at": partial, "worker_bytes": rows + tile, "tiles_at": rows}
 
 
@@ -75,6 +77,9 @@ class ThinProduct(Contraction):
         self.blk = strip(num, isa)
         self.tile_bytes = self.blk.rows * self.blk.columns * num.acc_bytes
         self.vector = vec_type(num.acc_type, self.blk.lanes)
+        # dot products of pairs take elements as they are, otherwise they are converted first
+        self.dot = number(types[0], types[1], num.acc, isa)
+        self.dot_type = types[0] if self.dot.pair else num.acc
 
     def pack(self, b: Flow, f: Frame, is_b: bool, to: Val, matrix: Val, panel: Val, at: Val, units: Val) -> None:
         """Nothing is packed."""
@@ -96,14 +101,19 @@ class ThinProduct(Contraction):
         own = b.iadd(f.worker_at, b.imul(worker, f.worker_bytes))
         at = b.select(split_up, b.iadd(f.partial_at, b.imul(whole, self.tile_bytes)), b.iadd(own, f.tiles_at))
         tile, rows_of_a = b.bytes_at(scratch, at), b.bytes_at(scratch, own)
-        self._copy_rows(b, f, rows_of_a, b.at(LLVM_TYPE[self.type_a], a, b.imul(k0, f.a_k)), k)
+        a = b.at(LLVM_TYPE[self.type_a], a, b.imul(k0, f.a_k))
         bb = b.at(LLVM_TYPE[self.type_b], bb, b.iadd(b.imul(k0, f.b_k), b.imul(col0, f.b_n)))
         with b.loop(0, b.imul(f.m, STRIP), self.blk.lanes) as i:
             b.store(b.const(self.vector, 0), b.at(self.num.acc_type, tile, i.index), 64)
         deep = b.icmp("eq", f.b_k, 1)
+        b.either(
+            deep,
+            lambda: self._copy_rows(b, f, rows_of_a, a, k, self.dot_type),
+            lambda: self._copy_rows(b, f, rows_of_a, a, k, self.num.acc),
+        )
         for rows, wide in _KINDS:
             with b.when(b.op("and", b.icmp("sle", f.m, rows), b.icmp("sgt", f.m, rows // 2))):
-                args = (tile, rows_of_a, bb, f.span, b.select(deep, f.b_n, f.b_k), f.m, cols, k)
+                args = (tile, rows_of_a, bb, b.iadd(f.span, APART), b.select(deep, f.b_n, f.b_k), f.m, cols, k)
                 self._either(b, deep, rows, wide, args)
         with b.when(b.op("xor", split_up, b.const("i1", 1))):
             b.call_void(self.finish, block, tile, c, b.i64(0), col0, f.m, cols, batch)
@@ -120,19 +130,19 @@ class ThinProduct(Contraction):
         body = partial(write, rows=rows, wide=wide)
         return function(self.module, self.isa, f"{name}{rows}", args, body, attributes="noinline")
 
-    def _copy_rows(self, b: Flow, f: Frame, to: Val, a: Val, k: Val) -> None:
-        """Copies the rows of A: contiguous, of the accumulators' type."""
-        elem, acc, lanes = LLVM_TYPE[self.type_a], self.num.acc_type, self.blk.lanes
+    def _copy_rows(self, b: Flow, f: Frame, to: Val, a: Val, k: Val, code: str) -> None:
+        """Copies the rows of A: contiguous, of type ``code``."""
+        elem, acc, lanes = LLVM_TYPE[self.type_a], LLVM_TYPE[code], self.blk.lanes
         size, type_ = SIZE[self.type_a], vec_type(elem, lanes)
         whole = b.select(b.icmp("eq", f.a_k, 1), b.op("and", k, b.i64(-lanes)), b.i64(0))
         with b.loop(0, f.m) as row:
-            line, target = b.at(elem, a, b.imul(row.index, f.a_m)), b.at(acc, to, b.imul(row.index, f.span))
+            line, target = b.at(elem, a, b.imul(row.index, f.a_m)), b.at(acc, to, b.imul(row.index, b.iadd(f.span, APART)))
             with b.loop(0, whole, lanes) as i:
                 value = b.load(type_, b.at(elem, line, i.index), size)
-                b.store(cast(b, value, self.type_a, self.num.acc), b.at(acc, target, i.index), 4)
+                b.store(cast(b, value, self.type_a, code), b.at(acc, target, i.index), SIZE[code])
             with b.loop(whole, k) as i:
                 value = b.load(elem, b.at(elem, line, b.imul(i.index, f.a_k)), size)
-                b.store(cast(b, value, self.type_a, self.num.acc), b.at(acc, target, i.index), 4)
+                b.store(cast(b, value, self.type_a, code), b.at(acc, target, i.index), SIZE[code])
 
     def _factor(self, b: Flow, a: Val, row: Val, am: Val, k: Val) -> Val:
         """An element of A in all lanes."""
@@ -183,22 +193,21 @@ class ThinProduct(Contraction):
         rows: int, wide: int,
     ) -> None:  # fmt: skip
         """Makes ``rows`` by ``wide`` dot products at a time; columns beyond the last are the last again."""
-        lanes, elem_b = self.blk.lanes, LLVM_TYPE[self.type_b]
-        acc_type = self.num.acc_type
-        lines_a = [b.at(acc_type, a, b.imul(b.imin(b.i64(r), b.isub(m, 1)), am)) for r in range(rows)]
+        lanes, elem_a, elem_b = self.blk.lanes * self.dot.depth, LLVM_TYPE[self.dot_type], LLVM_TYPE[self.type_b]
+        lines_a = [b.at(elem_a, a, b.imul(b.imin(b.i64(r), b.isub(m, 1)), am)) for r in range(rows)]
         whole_k = b.op("and", k, b.i64(-lanes))
         rest = b.lane_mask(b.isub(k, whole_k), lanes)
         last = b.isub(cols, 1)
 
         def fetch_a(line: Val, at: Val, mask: Val | None) -> Val:
-            spot = b.at(acc_type, line, at)
-            return b.load(self.vector, spot, 4) if mask is None else b.masked_load(self.vector, spot, mask, 4)
+            type_, spot, size = vec_type(elem_a, lanes), b.at(elem_a, line, at), SIZE[self.dot_type]
+            return b.load(type_, spot, size) if mask is None else b.masked_load(type_, spot, mask, size)
 
         def fetch_b(line: Val, at: Val, mask: Val | None) -> Val:
             type_, spot = vec_type(elem_b, lanes), b.at(elem_b, line, at)
             size = SIZE[self.type_b]
             raw = b.load(type_, spot, size) if mask is None else b.masked_load(type_, spot, mask, size)
-            return cast(b, raw, self.type_b, self.num.acc)
+            return raw if self.dot.pair else cast(b, raw, self.type_b, self.num.acc)
 
         with b.loop(0, cols, wide) as j:
             lines = [b.at(elem_b, bb, b.imul(b.imin(b.iadd(j.index, i), last), stride)) for i in range(wide)]
@@ -209,7 +218,7 @@ class ThinProduct(Contraction):
                 for i, line in enumerate(lines):
                     value = fetch_b(line, at, mask)
                     for r in range(rows):
-                        out.append(multiply_add(b, self.num, self.isa, left[r], value, accs[i * rows + r]))
+                        out.append(multiply_add(b, self.dot, self.isa, left[r], value, accs[i * rows + r]))
                 return out
 
             zero = b.const(self.vector, 0)
@@ -219,7 +228,7 @@ class ThinProduct(Contraction):
             for i in range(wide):
                 for r in range(rows):
                     # the tile has room for the columns beyond the last, for a strip is a multiple of `wide`
-                    spot = b.at(acc_type, tile, b.iadd(j.index, r * STRIP + i))
+                    spot = b.at(self.num.acc_type, tile, b.iadd(j.index, r * STRIP + i))
                     b.store(self._total(b, accs[i * rows + r]), spot, 4)
         b.ret()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from .. import ops
+from ..dtype_info import finfo
 from ..tensor import Tensor
 from ._update import GroupOptimizer, advance, check_lr, check_steps, common_kind, number
 from .optimizer import ParamsT, _get_scalar_dtype
@@ -131,7 +132,7 @@ def adafactor(
     for param, grad, rows, columns, variance, step in zip(params, grads, row_vars, col_vars, variances, steps):
         if maximize:
             grad = -grad
-        smallest = ops.finfo(param.dtype).eps if eps1 is None else eps1
+        smallest = finfo(param.dtype).eps if eps1 is None else eps1
         weight = step**beta2_decay
         scale = max(eps2, param.norm(2).item() / param.numel() ** 0.5) * min(lr, 1 / step**0.5)
         if weight_decay != 0:

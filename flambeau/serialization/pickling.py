@@ -134,8 +134,7 @@ class Pickler(pickle._Pickler):  # type: ignore[name-defined,misc]
         if isinstance(obj, UntypedStorage):
             obj = _Contents(obj._storage, None)
         elif isinstance(obj, TypedStorage):
-            storage = obj.untyped()._storage
-            obj = _Contents(storage, obj.dtype if self._table.typed(storage, obj.dtype) else None)
+            obj = _Contents(obj.untyped()._storage, obj.dtype if obj.dtype.name in STORAGE_TYPES else None)
         if not isinstance(obj, _Contents):
             return None
         storage, type_ = obj.storage, obj.dtype

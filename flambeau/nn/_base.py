@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import ops as _ops
 from ..autograd import Function
 from ..autograd.mode import enable_grad, is_grad_enabled, no_grad
 from ..autograd.saved import scalar_name
@@ -12,7 +11,8 @@ from ..call import _disabled as disabled_torch_function
 from ..device import device
 from ..dtype import bfloat16, dtype, float16, float32, float64, get_default_dtype, int8, int16, int32, int64, uint8
 from ..layout import Size
-from ..ops import convert, create
+from ..operator import OPERATORS
+from ..ops import convert, create, random
 from ..tensor import Tensor
 from ..utils.hooks import RemovableHandle
 
@@ -47,12 +47,16 @@ class _Operators:
     """Every operator and factory by name; a name once looked up is an attribute."""
 
     def __getattr__(self, name: str) -> Any:
-        for place in (_ops, create, convert):
-            found = getattr(place, name, None)
-            if found is not None:
-                setattr(self, name, found)
-                return found
-        raise AttributeError(f"there is no operator {name!r}")
+        if name in OPERATORS:
+            found = OPERATORS[name].function
+        else:
+            places = (place for place in (create, random, convert) if name in place.__all__)
+            place = next(places, None)
+            if place is None:
+                raise AttributeError(f"there is no operator {name!r}")
+            found = getattr(place, name)
+        setattr(self, name, found)
+        return found
 
 
 ops: Any = _Operators()

@@ -13,7 +13,6 @@ from .functions.loss import *
 from .functions.norm import *
 from .functions.pooling import *
 from .functions.sparse import *
-from .functions.sparse import *
 
 _SHARED = (
     "adaptive_avg_pool1d avg_pool1d bilinear channel_shuffle conv1d conv2d conv3d conv_tbc conv_transpose1d "

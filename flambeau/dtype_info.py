@@ -7,7 +7,8 @@ from typing import Any
 
 import ml_dtypes
 
-from . import dtype as types
+from .dtype import dtype as dtype_
+from .dtype import get_default_dtype
 
 __all__ = ["finfo", "iinfo"]
 
@@ -18,7 +19,7 @@ class _Limits:
     __slots__ = ("_type",)
     __hash__ = None  # type: ignore[assignment]  # as in PyTorch, limits are not hashable
 
-    _type: types.dtype
+    _type: dtype_
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
@@ -43,8 +44,8 @@ class _Limits:
         return f"{type(self).__name__}({shown}, dtype={self.dtype})"
 
 
-def _check_is_dtype(function: str, value: object) -> types.dtype:
-    if not isinstance(value, types.dtype):
+def _check_is_dtype(function: str, value: object) -> dtype_:
+    if not isinstance(value, dtype_):
         raise TypeError(f"{function}(): argument 'type' (position 1) must be torch.dtype, not {type(value).__name__}")
     return value
 
@@ -60,8 +61,8 @@ class finfo(_Limits):
 
     __slots__ = ("_info",)
 
-    def __init__(self, type: types.dtype | None = None) -> None:
-        given = types.get_default_dtype() if type is None else _check_is_dtype("finfo", type)
+    def __init__(self, type: dtype_ | None = None) -> None:
+        given = get_default_dtype() if type is None else _check_is_dtype("finfo", type)
         if not (given.is_floating_point or given.is_complex):
             raise TypeError(f"torch.finfo() requires a floating point input type. Use torch.iinfo to handle '{given}'")
         self._type = given.to_real()
@@ -105,7 +106,7 @@ class iinfo(_Limits):
 
     __slots__ = ()
 
-    def __init__(self, type: types.dtype) -> None:
+    def __init__(self, type: dtype_) -> None:
         given = _check_is_dtype("iinfo", type)
         if given.is_floating_point or given.is_complex:
             raise TypeError(f"torch.iinfo() requires an integer input type. Use torch.finfo to handle '{given}'")

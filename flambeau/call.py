@@ -524,7 +524,7 @@ def _look(op: Operator, args: Sequence[Any]) -> Any:
         raise TypeError(f"{op.name}(): argument '{op.params[0]}' (position 1) must be Tensor, not {type(source).__name__}")
     out = op.run_body(args)
     if isinstance(out, Tensor) and source._key is not None and out._layout.dtype is source._layout.dtype and not (
-        op.name in _ABSOLUTE or any(isinstance(a, Tensor) for a in args[1:])
+        any(isinstance(a, Tensor) for a in args[1:])
     ):
         if len(op.hot) >= _LIMIT:
             op.hot.clear()
@@ -534,9 +534,6 @@ def _look(op: Operator, args: Sequence[Any]) -> Any:
             pass
     tape.record_view(op, args, out)
     return out
-
-
-_ABSOLUTE = frozenset({"as_strided"})  # views whose place is counted from the start of the storage
 
 
 def _plain(op: Operator, args: Sequence[Any]) -> Sequence[Any]:

@@ -132,8 +132,8 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     return flip.function(grad, tuple(ctx.dims))
 
 
-def _flip_method(self: Tensor, *dims: Any) -> Tensor:
-    return flip.function(self, tuple(shape_of(dims, "flip")))  # type: ignore[no-any-return]
+def _flip_method(self: Tensor, *args: Any, dims: Any = None) -> Tensor:
+    return flip.function(self, tuple(shape_of(args if dims is None else (dims,), "flip")))  # type: ignore[no-any-return]
 
 
 _flip_method.__name__, _flip_method.__doc__ = "flip", flip.__doc__
@@ -251,9 +251,9 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     return grad.reshape(pairs).sum(list(range(0, len(pairs), 2))).reshape(shape)
 
 
-def _repeat_method(self: Tensor, *repeats: Any) -> Tensor:
+def _repeat_method(self: Tensor, *args: Any, repeats: Any = None) -> Tensor:
     """``repeat(*sizes)``: a copy with the tensor so many times along each dimension."""
-    times = tuple(shape_of(repeats, "repeat"))
+    times = tuple(shape_of(args if repeats is None else (repeats,), "repeat"))
     if len(times) < self.ndim:
         raise RuntimeError("Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor")
     if any(n < 0 for n in times):
@@ -272,8 +272,8 @@ def tile(input: Tensor, dims: Sequence[int]) -> Tensor:
     return input.repeat((1,) * (input.ndim - len(times)) + times)  # type: ignore[attr-defined,no-any-return]
 
 
-def _tile_method(self: Tensor, *dims: Any) -> Tensor:
-    return tile.function(self, tuple(shape_of(dims, "tile")))  # type: ignore[no-any-return]
+def _tile_method(self: Tensor, *args: Any, dims: Any = None) -> Tensor:
+    return tile.function(self, tuple(shape_of(args if dims is None else (dims,), "tile")))  # type: ignore[no-any-return]
 
 
 _tile_method.__name__, _tile_method.__doc__ = "tile", tile.__doc__

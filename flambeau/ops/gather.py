@@ -23,7 +23,7 @@ __all__: list[str] = []
 
 
 def _whole(index: Tensor, name: str) -> None:
-    if index.dtype not in (dtypes.int64, dtypes.int32):
+    if index.dtype not in (dtypes.int64, dtypes.int32) and index.numel():
         raise RuntimeError(f"{name}(): Expected dtype int64 for index, got {index.dtype}")
 
 
@@ -198,7 +198,7 @@ def _extreme(kind: str, type_: Any) -> Any:
     return -(1 << (bits - 1)) if kind == "amax" else (1 << (bits - 1)) - 1
 
 
-@operator(inplace=True, kind="composite")
+@operator(kind="composite")
 def scatter_reduce(input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True) -> Tensor:
     """``input`` combined with ``src`` at the indices along ``dim`` by "sum", "prod", "mean", "amax" or "amin"; without
     ``include_self`` the elements that get something do not count themselves."""
@@ -336,7 +336,7 @@ def _slices(name: str, kind: str, input: Tensor, dim: int, index: Tensor, source
 def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1) -> Tensor:
     """``input`` to which ``alpha`` times the slices of ``source`` are added at the indices along ``dim``."""
     if alpha != 1:
-        source = prim.apply("mul", source, prim.const(alpha, source.dtype)) if source.dtype is not dtypes.bool_ else source
+        source = prim.apply("and" if source.dtype is dtypes.bool_ else "mul", source, prim.const(alpha, source.dtype))
     return _slices("index_add", "add", input, dim, index, source)
 
 
@@ -384,11 +384,17 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     return (
         grad.index_fill(ctx.dim, ctx.index, 0) if ctx.needs("input") else None,
         None,
-        grad.index_select(ctx.dim, ctx.index).sum() if ctx.needs("value") else None,
+        _filled(grad, ctx).sum() if ctx.needs("value") else None,
     )
 
 
-@operator(inplace=True, kind="composite")
+def _filled(grad: Any, ctx: Any) -> Any:
+    """``grad`` where ``index_fill`` wrote (once, however often an index is named), zero elsewhere."""
+    written = create.zeros(grad.shape, dtype=dtypes.bool_).index_fill(ctx.dim, ctx.index, True)  # type: ignore[attr-defined]
+    return grad.masked_fill(~written, 0)
+
+
+@operator(kind="composite")
 def index_reduce(input: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, *, include_self: bool = True) -> Tensor:
     """``input`` combined with the slices of ``source`` at the indices along ``dim`` by "prod", "mean", "amax" or "amin"."""
     if reduce not in ("prod", "mean", "amax", "amin"):
@@ -399,6 +405,21 @@ def index_reduce(input: Tensor, dim: int, index: Tensor, source: Tensor, reduce:
         return _combined(input.reshape(1), 0, index.reshape(-1), source.reshape(-1), reduce, include_self).reshape(())  # type: ignore[attr-defined,no-any-return]
     full = index.reshape([-1 if k == d else 1 for k in range(input.ndim)]).long().expand(source.shape)  # type: ignore[attr-defined]
     return _combined(input, d, full, source, reduce, include_self)
+
+
+def _copied(name: str, form: Any) -> Any:
+    """The in-place form of an operator that is computed beside the tensor and copied into it."""
+
+    def method(self: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True) -> Tensor:
+        return self.copy_(form(self, dim, index, src, reduce, include_self=include_self))  # type: ignore[attr-defined,no-any-return]
+
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = f"``{name[:-1]}`` in place."
+    return method
+
+
+Tensor.scatter_reduce_ = _copied("scatter_reduce_", scatter_reduce.function)  # type: ignore[attr-defined]
+Tensor.index_reduce_ = _copied("index_reduce_", index_reduce.function)  # type: ignore[attr-defined]
 
 
 # -- by position -------------------------------------------------------------------------------------
@@ -414,16 +435,23 @@ def take(input: Tensor, index: Tensor) -> Tensor:
     return index_op.function(input.reshape(-1), [index], (0,))  # type: ignore[attr-defined,no-any-return]
 
 
+@operator(name="_from_the_end", method=False, function=False, differentiable=False)
+def from_the_end(input: Tensor, size: int) -> Tensor:
+    """Indices of which negative ones count from the end, as int64."""
+    return wrapped(input, size)
+
+
 @operator(kind="composite")
 def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
     """``gather`` with all other dimensions broadcast; without ``dim``, of the flattened tensor."""
     if indices.dtype is not dtypes.int64:
         raise RuntimeError(f"torch.take_along_dim(): dtype of indices should be Long but got {indices.dtype}")
     if dim is None:
-        return input.reshape(-1).gather(0, indices.reshape(-1))  # type: ignore[attr-defined,no-any-return]
+        return input.reshape(-1).gather(0, from_the_end.function(indices.reshape(-1), input.numel()))  # type: ignore[attr-defined,no-any-return]
     if input.ndim != indices.ndim:
         raise RuntimeError(f"torch.take_along_dim(): input and indices should have the same number of dimensions, but got {input.ndim} dimensions for input, and {indices.ndim} dimensions for indices")
     d = dim_of(dim, input.ndim, "take_along_dim")
+    indices = from_the_end.function(indices, input.shape[d])
     common = broadcast_shapes([1 if k == d else n for k, n in enumerate(input.shape)], [1 if k == d else n for k, n in enumerate(indices.shape)])
     whole = input.expand([input.shape[k] if k == d else n for k, n in enumerate(common)])  # type: ignore[attr-defined]
     return whole.gather(d, indices.expand([indices.shape[k] if k == d else n for k, n in enumerate(common)]))  # type: ignore[attr-defined,no-any-return]

@@ -94,8 +94,10 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 def index_grad(input: Tensor, indices: Tensors, dims: tuple[int, ...], shape: tuple[int, ...]) -> Tensor:
     """Zeros in ``shape`` to which the elements of ``input`` are added where ``index`` reads them, one after the other."""
     found, map_, _ = _arranged(shape, indices, dims)
-    base = prim.const(0, input.dtype, shape)
-    return prim.scatter("add", base, input, found, map_) if 0 not in input.shape else base
+    if 0 in input.shape:
+        return prim.const(0, input.dtype, shape)
+    work = dtypes.float32 if input.dtype in (dtypes.bfloat16, dtypes.float16) else input.dtype
+    return prim.cast(prim.scatter("add", prim.const(0, work, shape), prim.cast(input, work), found, map_), input.dtype)
 
 
 @index_grad.gradient("indices")
@@ -202,6 +204,19 @@ Tensor.nonzero = _nonzero_method  # type: ignore[attr-defined]
 def argwhere(input: Tensor) -> Tensor:
     """The indices of the elements that are not zero, a row for each."""
     return nonzero.function(input)  # type: ignore[no-any-return]
+
+
+@operator(kind="composite", differentiable=False)
+def nonzero_static(input: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
+    """``nonzero`` with exactly ``size`` rows: cut off, or filled with ``fill_value``."""
+    if size < 0:
+        raise RuntimeError(f"nonzero_static: 'size' must be an non-negative integer, got {size}")
+    found = nonzero.function(input)[:size]
+    if found.shape[0] == size:
+        return found  # type: ignore[no-any-return]
+    whole = create.full((size, found.shape[1]), fill_value, dtype=dtypes.int64)
+    whole[: found.shape[0]] = found  # type: ignore[index]
+    return whole
 
 
 @operator(kind="composite")

@@ -79,7 +79,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     layouts = ctx.tensors
     first = next((x for x in layouts if x.shape != (0,)), None)
     if first is None:
-        return [grad.new_zeros((0,)) for _ in layouts]
+        return ([grad.new_zeros((0,)) for _ in layouts],)
     d = ctx.dim % first.ndim
     found, start = [], 0
     for x in layouts:
@@ -256,7 +256,6 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
     shape = [t.numel() for t in each]
     grids = [t.reshape([n if k == i else 1 for k in range(len(each))]).expand(shape) for i, (t, n) in enumerate(zip(each, shape))]  # type: ignore[attr-defined]
     if swap:
-        grids = [g.transpose(0, 1) for g in grids]
         grids[0], grids[1] = grids[1], grids[0]
     return tuple(grids)
 

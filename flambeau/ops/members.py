@@ -13,11 +13,12 @@ from ..tensor import Tensor, materialize
 from . import create
 from .common import shape_of
 from .convert import contiguous_format, convert, memory_format, preserve_format
+from .region import as_strided
 from .shape import in_place, reversed_dims, squeeze, swapaxes, swapdims, t, transpose, unflatten, unsqueeze
 
 __all__ = [
-    "can_cast", "get_device", "is_complex", "is_conj", "is_distributed", "is_floating_point", "is_inference", "is_neg", "is_nonzero",
-    "is_same_size", "is_signed", "is_tensor", "jagged", "layout", "numel", "resolve_conj", "resolve_neg", "sparse_bsc", "sparse_bsr",
+    "adjoint", "can_cast", "get_device", "is_complex", "is_conj", "is_distributed", "is_floating_point", "is_inference", "is_neg", "is_nonzero",
+    "is_same_size", "is_signed", "is_tensor", "jagged", "layout", "numel", "resize_as_", "resolve_conj", "resolve_neg", "sparse_bsc", "sparse_bsr",
     "sparse_coo", "sparse_csc", "sparse_csr", "strided",
 ]  # fmt: skip
 
@@ -72,23 +73,23 @@ def _H(self: Tensor) -> Tensor:
     """A matrix transposed and conjugated."""
     if self.ndim not in (0, 2):
         raise RuntimeError(f"tensor.H is only supported on matrices (2-D tensors). Got {self.ndim}-D tensor.")
-    return _adjoint(self) if self.ndim == 2 else _conj(self)
+    return adjoint(self) if self.ndim == 2 else _conj(self)
 
 
 def _mH(self: Tensor) -> Tensor:
     """The last two dimensions exchanged, and conjugated."""
     if self.ndim < 2:
         raise RuntimeError(f"tensor.mH is only supported on matrices or batches of matrices. Got {self.ndim}-D tensor.")
-    return _adjoint(self)
+    return adjoint(self)
 
 
 def _conj(self: Tensor) -> Tensor:
     return self.conj() if self.dtype.is_complex else self  # type: ignore[attr-defined,no-any-return]
 
 
-def _adjoint(self: Tensor) -> Tensor:
+def adjoint(input: Tensor) -> Tensor:
     """The last two dimensions exchanged, and conjugated."""
-    return _conj(transpose.function(self, -2, -1))
+    return _conj(transpose.function(input, -2, -1))
 
 
 # -- predicates --------------------------------------------------------------------------------------
@@ -309,7 +310,7 @@ def _set_layout(self: Tensor, layout_: Any, offset: int) -> None:
         self._key = layout_
 
 
-def _resize_as(self: Tensor, the_template: Tensor, *, memory_format: memory_format = contiguous_format) -> Tensor:
+def resize_as_(self: Tensor, the_template: Tensor, *, memory_format: memory_format = contiguous_format) -> Tensor:
     """``resize_`` to the shape of another tensor."""
     return _resize(self, the_template.shape)
 
@@ -391,19 +392,19 @@ def install(cls: type[Tensor]) -> None:
     for name, member in properties.items():
         setattr(cls, name, member)
     methods: dict[str, Any] = {
-        "adjoint": _adjoint, "is_floating_point": is_floating_point, "is_complex": is_complex, "is_signed": is_signed, "is_conj": is_conj,
+        "adjoint": adjoint, "is_floating_point": is_floating_point, "is_complex": is_complex, "is_signed": is_signed, "is_conj": is_conj,
         "is_neg": is_neg, "resolve_conj": resolve_conj, "resolve_neg": resolve_neg, "is_inference": is_inference, "is_distributed": is_distributed,
         "is_nonzero": is_nonzero, "is_same_size": is_same_size, "get_device": get_device, "is_set_to": _is_set_to, "type": _type, "type_as": _type_as,
         "dim_order": _dim_order, "new_tensor": _new_tensor, "new_full": _new_full, "new_empty_strided": _new_empty_strided, "new": _new,
         "new_zeros": _maker("new_zeros", create.zeros, "A tensor of zeros"), "new_ones": _maker("new_ones", create.ones, "A tensor of ones"),
-        "new_empty": _maker("new_empty", create.empty, "An uninitialised tensor"), "resize_": _resize, "resize_as_": _resize_as, "apply_": _apply, "map_": _map,
+        "new_empty": _maker("new_empty", create.empty, "An uninitialised tensor"), "resize_": _resize, "resize_as_": resize_as_, "apply_": _apply, "map_": _map,
         "cpu": _cpu, "cuda": _no_device("cuda"), "xpu": _no_device("xpu"), "ipu": _no_device("ipu"), "hpu": _no_device("hpu"), "mtia": _no_device("mtia"),
         "pin_memory": _itself("pin_memory", "The tensor itself: without an accelerator no memory is pinned."), "is_pinned": _never("is_pinned"),
         "has_names": _never("has_names"), "dense_dim": lambda self: self.ndim, "sparse_dim": lambda self: 0, "ndimension": Tensor.dim,
         "unsqueeze_": in_place("unsqueeze_", unsqueeze.function), "squeeze_": in_place("squeeze_", squeeze.function),
         "transpose_": in_place("transpose_", transpose.function), "t_": in_place("t_", t.function),
         "swapaxes_": in_place("swapaxes_", swapaxes.function), "swapdims_": in_place("swapdims_", swapdims.function),
-        "unflatten": _unflatten,
+        "as_strided_": in_place("as_strided_", as_strided.function), "unflatten": _unflatten,
     }  # fmt: skip
     for name, method in methods.items():
         if method.__name__.startswith(("_", "<")):

@@ -168,12 +168,6 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     return embed.function(grad, shape, _diagonal(shape, ctx.offset, ctx.dim1, ctx.dim2)[1])
 
 
-@operator(kind="composite", namespace="torch.linalg", name="linalg_diagonal", method=False)
-def linalg_diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
-    """The diagonal of the last two dimensions (by default)."""
-    return diagonal.function(A, offset, dim1, dim2)  # type: ignore[no-any-return]
-
-
 @operator(kind="view", function=False)
 def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
     """All windows of ``size`` along a dimension, ``step`` apart: the window's elements are a last dimension of the view."""
@@ -220,60 +214,73 @@ def _int64() -> Any:
     return prim.coded("i64")
 
 
-@operator(kind="view")
+@operator(kind="composite")
 def as_strided(input: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None) -> Tensor:
     """The storage seen with any shape and strides.  Raises RuntimeError for a view that leaves the storage."""
-    if len(size) != len(stride):
-        raise RuntimeError(f"mismatch in length of strides and shape: {list(size)} and {list(stride)}")
-    if any(n < 0 for n in size):
-        raise RuntimeError(f"as_strided: negative sizes are not allowed, got {list(size)}")
-    if any(s < 0 for s in stride):
-        raise RuntimeError(f"as_strided: Negative strides are not supported at the moment, got strides: {list(stride)}")
+    shape, strides = tuple(size), tuple(stride)
+    if len(shape) != len(strides):
+        raise RuntimeError(f"mismatch in length of strides and shape: {list(shape)} and {list(strides)}")
+    if any(n < 0 for n in shape):
+        raise RuntimeError(f"as_strided: negative sizes are not allowed, got {list(shape)}")
+    if any(s < 0 for s in strides):
+        raise RuntimeError(f"as_strided: Negative strides are not supported at the moment, got strides: {list(strides)}")
     offset = input._offset if storage_offset is None else storage_offset
     if offset < 0:
         raise RuntimeError(f"Tensor: invalid storage offset {offset}")
     storage = input._storage
     held = storage.nbytes if storage.pending is None else storage.pending.layout.nbytes
-    if 0 not in size:
-        last = offset + sum((n - 1) * s for n, s in zip(size, stride))
+    if 0 not in shape:
+        last = offset + sum((n - 1) * s for n, s in zip(shape, strides))
         if (last + 1) * input.itemsize > held:
             raise RuntimeError(
-                f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset {offset}, and itemsize {input.itemsize} requiring a "
+                f"setStorage: sizes {list(shape)}, strides {list(strides)}, storage offset {offset}, and itemsize {input.itemsize} requiring a "
                 f"storage size of {(last + 1) * input.itemsize} are out of bounds for storage of size {held}"
             )
-    return make_view(input, tuple(size), tuple(stride), offset)
+    return strided_view.function(input, shape, strides, offset - input._offset)  # type: ignore[no-any-return]
 
 
-@as_strided.gradient()
+@operator(name="_as_strided", kind="view", method=False, function=False)
+def strided_view(input: Tensor, size: tuple[int, ...], stride: tuple[int, ...], shift: int) -> Tensor:
+    """The storage from ``shift`` elements after the tensor's first on, with this shape and these strides."""
+    return make_view(input, size, stride, input._offset + shift)
+
+
+@strided_view.gradient()
 def _(ctx, grad):  # type: ignore[no-untyped-def]
-    return scatter_strided.function(grad, ctx.input, ctx.size, ctx.stride, ctx.storage_offset)
-
-
-@operator(name="_scatter_strided", kind="composite", method=False, function=False)
-def scatter_strided(input: Tensor, like: Any, size: Sequence[int], stride: Sequence[int], storage_offset: int | None) -> Tensor:
-    """The gradient of ``as_strided`` for an input that lies as the layout ``like``: what is added up in the storage, as
-    the input sees it."""
-    base = 0 if storage_offset is None else storage_offset
-    return strided_sum.function(input, tuple(size), tuple(stride), base, like)  # type: ignore[no-any-return]
+    return strided_sum.function(grad, ctx.size, ctx.stride, ctx.shift, ctx.input)
 
 
 @operator(name="_strided_sum", method=False, function=False)
-def strided_sum(input: Tensor, size: Sequence[int], stride: Sequence[int], offset: int, like: Any) -> Tensor:
-    """Adds up elements at their addresses, then reads them as the layout ``like`` does."""
-    reach = 1 + max([offset + sum((n - 1) * s for n, s in zip(size, stride)) if 0 not in size else 0, like.span])
+def strided_sum(input: Tensor, size: tuple[int, ...], stride: tuple[int, ...], shift: int, like: Any) -> Tensor:
+    """Adds up elements at their addresses, then reads them as the layout ``like`` does, whose first element is ``shift``
+    before the first of ``input``."""
+    if 0 in like.shape or 0 in size:
+        return prim.const(0, input.dtype, like.shape)
+    before = max(0, -shift)
+    start = shift + before
+    reach = max(start + 1 + sum((n - 1) * s for n, s in zip(size, stride)), before + like.span)
     g = prim.current().graph
-    index = g.const(offset, "i64", input.shape)
+    index = g.const(start, "i64", input.shape)
     for d, s in enumerate(stride):
         index = g.apply("add", index, g.apply("mul", g.iota(input.shape, d), g.const(s, "i64")))
     flat = prim.scatter("add", prim.const(0, input.dtype, (reach,)), input, [prim.wrap(index)], [("i", 0)])
-    if 0 in like.shape:
-        return prim.const(0, input.dtype, like.shape)
-    return prim.move(flat, ((0, tuple((d, s) for d, s in enumerate(like.strides) if s)),), like.shape)
+    return prim.move(flat, ((before, tuple((d, s) for d, s in enumerate(like.strides) if s)),), like.shape)
 
 
 @strided_sum.gradient()
 def _(ctx, grad):  # type: ignore[no-untyped-def]
-    return as_strided.function(grad.contiguous(), ctx.size, ctx.stride, ctx.offset)
+    whole = embed_strided.function(grad, ctx.like, max(0, -ctx.shift), ctx.size, ctx.stride, ctx.shift)
+    return whole
+
+
+@operator(name="_embed_strided", kind="composite", method=False, function=False)
+def embed_strided(input: Tensor, like: Any, before: int, size: tuple[int, ...], stride: tuple[int, ...], shift: int) -> Tensor:
+    """``input`` written to zeroed memory as the layout ``like`` lies, which is then read with ``size`` and ``stride``."""
+    start = shift + before
+    reach = max(start + 1 + sum((n - 1) * s for n, s in zip(size, stride)) if 0 not in size else 1, before + like.span)
+    flat: Any = input.new_zeros((reach,))  # type: ignore[attr-defined]
+    as_strided.function(flat, tuple(like.shape), like.strides, before).copy_(input)
+    return as_strided.function(flat, size, stride, start)  # type: ignore[no-any-return]
 
 
 # -- pieces ------------------------------------------------------------------------------------------
@@ -502,7 +509,45 @@ def diagonal_scatter(input: Tensor, src: Tensor, offset: int = 0, dim1: int = 0,
 @operator(kind="composite")
 def as_strided_scatter(input: Tensor, src: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None) -> Tensor:
     """A copy of ``input`` with ``src`` where ``as_strided`` would see it."""
+    part = as_strided.function(input, size, stride, storage_offset)
+    _checked("as_strided_scatter", src, part.shape)
     result = input.clone()  # type: ignore[attr-defined]
-    as_strided.function(result, size, stride, storage_offset).copy_(src)
+    strided_view.function(result, tuple(size), tuple(stride), part._offset - input._offset).copy_(src)
     return result  # type: ignore[no-any-return]
+
+
+def _copying(op: Any) -> None:
+    """``NAME_copy``: a view with memory of its own."""
+    parameters = list(op.signature.parameters.values())
+
+    def body(*args: Any, **kwargs: Any) -> Any:
+        found = op.function(*args, **kwargs)
+        return found.clone() if isinstance(found, Tensor) else tuple(t.clone() for t in found)
+
+    body.__name__, body.__module__ = op.name + "_copy", __name__
+    body.__doc__ = f"``{op.name}`` with memory of its own."
+    body.__signature__ = op.signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    operator(kind="composite", method=False)(body)
+
+
+for _view_op in (diagonal, as_strided, unbind, split_with_sizes, unfold, select):
+    _copying(_view_op)
+
+
+@operator(kind="composite")
+def unsafe_chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """``chunk`` with pieces that may be written in place, as copies."""
+    return tuple(t.clone() for t in chunk.function(input, chunks, dim))
+
+
+@operator(kind="composite")
+def unsafe_split_with_sizes(input: Tensor, split_sizes: Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+    """``split_with_sizes`` with pieces that may be written in place, as copies."""
+    return tuple(t.clone() for t in split.function(input, tuple(split_sizes), dim))
+
+
+@operator(kind="composite")
+def unsafe_split(tensor: Tensor, split_size: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """``split`` with pieces that may be written in place, as copies."""
+    return tuple(t.clone() for t in split.function(tensor, split_size, dim))
 

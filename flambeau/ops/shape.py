@@ -460,3 +460,34 @@ def in_place(name: str, form: Any) -> Any:
     method.__name__ = method.__qualname__ = name
     method.__doc__ = f"``{name[:-1]}`` in place: the tensor itself takes the other shape."
     return method
+
+
+# -- views with memory of their own ------------------------------------------------------------------
+
+
+def _copying(op: Any) -> None:
+    """``NAME_copy``: a view with memory of its own."""
+
+    def body(*args: Any, **kwargs: Any) -> Tensor:
+        return op.function(*args, **kwargs).clone()  # type: ignore[no-any-return]
+
+    body.__name__, body.__module__ = op.name + "_copy", __name__
+    body.__doc__ = f"``{op.name}`` with memory of its own."
+    body.__signature__ = op.signature  # type: ignore[attr-defined]
+    operator(kind="composite", method=False)(body)
+
+
+for _op in (permute, transpose, t, unsqueeze, squeeze, alias, view_as_real, view_as_complex):
+    _copying(_op)
+
+
+@operator(kind="composite", method=False)
+def expand_copy(input: Tensor, size: Sequence[int], *, implicit: bool = False) -> Tensor:
+    """``expand`` with memory of its own."""
+    return expand.function(input, Size(size)).clone()  # type: ignore[no-any-return]
+
+
+@operator(kind="composite", method=False)
+def view_copy(input: Tensor, size: Any) -> Tensor:
+    """``view`` with memory of its own."""
+    return (view_dtype if isinstance(size, dtype_) else view).function(input, size).clone()  # type: ignore[no-any-return]

@@ -415,6 +415,8 @@ def test_signatures_are_pytorchs():
         expected, got = getattr(torch.nn, name), getattr(nn, name)
         for method in ("__init__", "forward") if issubclass(got, nn.Module) else ("__init__",):
             theirs = inspect.signature(getattr(expected, method)).parameters
+            if name == "RNNBase" and method == "forward":
+                continue  # abstract in PyTorch
             ours = inspect.signature(getattr(got, method)).parameters
             assert list(ours) == list(theirs), (name, method)
             for parameter, value in theirs.items():

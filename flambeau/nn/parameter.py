@@ -6,7 +6,7 @@ from collections import OrderedDict
 from typing import Any
 
 from ..serialization.pickling import attributes
-from ._base import Size, Tensor, disabled_torch_function, make_subclass, no_grad, ops
+from ._base import Size, Tensor, disabled_torch_function, make_subclass, no_grad, ops, preserve_format
 
 __all__ = [
     "Buffer",
@@ -79,7 +79,7 @@ class Parameter(Tensor, metaclass=_MarkedMeta):
 def _copied(data: Tensor) -> Tensor:
     """A copy in memory of its own, with the same strides."""
     with no_grad():
-        return data.clone(memory_format=ops.preserve_format)
+        return data.clone(memory_format=preserve_format)
 
 
 def _rebuild_parameter(data: Tensor, requires_grad: bool, backward_hooks: Any) -> Parameter:

@@ -307,7 +307,7 @@ def _fills(storage: Storage, layout: Layout) -> bool:
 
 def _strides_of_grad(layout: Layout) -> tuple[int, ...]:
     """The strides that PyTorch promises for ``.grad``: the leaf's if it is dense, else row-major."""
-    return layout.strides if layout.dense else contiguous_strides(layout.shape)
+    return layout.strides if layout.contiguous or layout.dense else contiguous_strides(layout.shape)
 
 
 def _copy_like(grad: Any, layout: Layout) -> Tensor:

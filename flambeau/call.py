@@ -41,6 +41,7 @@ _LIMIT = 4096  # plans kept of one operator
 ERRORS: dict[int, Callable[[Operator], Exception]] = {
     1: lambda op: op.index_error(f"{op.name}: index out of range in self"),
     2: lambda op: RuntimeError("ZeroDivisionError"),
+    3: lambda op: RuntimeError("all elements of input should be between 0 and 1"),
 }
 _NUMBERS = (bool, int, float, complex)
 

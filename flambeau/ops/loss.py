@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
 from .. import dtype as dtypes
 from .. import primitives as prim
-from ..operator import operator
+from ..operator import OPERATORS, operator
 from ..tensor import Tensor
 from .compare import where
 
@@ -164,3 +165,316 @@ def mse_loss(
 def square_difference(input: Tensor, target: Tensor) -> Tensor:
     """``(input - target)**2``"""
     return (input - target) ** 2  # type: ignore[operator,no-any-return]
+
+
+def _check_sizes(input: Tensor, target: Tensor) -> None:
+    if input.shape != target.shape:
+        warnings.warn(
+            f"Using a target size ({target.shape}) that is different to the input size ({input.shape}). This will likely lead to incorrect "
+            "results due to broadcasting. Please ensure they have the same size.", stacklevel=3,
+        )  # fmt: skip
+
+
+def _weighted(loss: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
+    if weight is None:
+        return reduced(loss, reduction)
+    loss = loss * weight  # type: ignore[operator]
+    return loss.sum() / weight.expand(loss.shape).sum() if reduction == "mean" else reduced(loss, reduction)  # type: ignore[attr-defined,no-any-return]
+
+
+@operator(name="_smooth_l1", promote=("input", "target"), method=False, function=False)
+def _smooth(input: Tensor, target: Tensor, beta: float, huber: bool) -> Tensor:
+    """Quadratic within ``beta``, linear beyond."""
+    gap = (input - target).abs()  # type: ignore[operator]
+    inside = gap * gap * 0.5 if huber else gap * gap * (0.5 / beta)
+    beyond = beta * (gap - 0.5 * beta) if huber else gap - 0.5 * beta
+    return where_of(gap < beta, inside, beyond)
+
+
+def where_of(cond: Tensor, yes: Any, no: Any) -> Tensor:
+    """``where`` of tensors or numbers while an operator is traced."""
+    return OPERATORS["_where"].function(cond, yes, no)  # type: ignore[no-any-return]
+
+
+@operator(name="_absolute_difference", promote=("input", "target"), method=False, function=False)
+def _absolute(input: Tensor, target: Tensor) -> Tensor:
+    """``|input - target|``"""
+    return (input - target).abs()  # type: ignore[operator,no-any-return]
+
+
+@operator(kind="composite", method=False, out=False, namespace=_F)
+def l1_loss(
+    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean", weight: Tensor | None = None
+) -> Tensor:
+    """``|input - target|``, reduced."""
+    reduction = reduction_of(reduction, size_average, reduce)
+    _check_sizes(input, target)
+    return _weighted(_absolute.function(input, target), weight, reduction)
+
+
+@operator(kind="composite", method=False, out=False, namespace=_F)
+def smooth_l1_loss(
+    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean", beta: float = 1.0
+) -> Tensor:
+    """``0.5 * d**2 / beta`` where ``d = |input - target| < beta``, ``d - 0.5 * beta`` elsewhere.  Girshick 2015."""
+    reduction = reduction_of(reduction, size_average, reduce)
+    _check_sizes(input, target)
+    if beta < 0:
+        raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
+    loss = _absolute.function(input, target) if beta == 0 else _smooth.function(input, target, float(beta), False)
+    return reduced(loss, reduction)
+
+
+@operator(kind="composite", method=False, out=False, namespace=_F)
+def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Tensor | None = None) -> Tensor:
+    """``0.5 * d**2`` where ``d = |input - target| < delta``, ``delta * (d - 0.5 * delta)`` elsewhere.  Huber 1964."""
+    reduction = reduction_of(reduction, None, None)
+    _check_sizes(input, target)
+    if delta <= 0:
+        raise RuntimeError("huber_loss does not support non-positive values for delta.")
+    return _weighted(_smooth.function(input, target, float(delta), True), weight, reduction)
+
+
+@operator(name="_bce", promote=("input", "target"), method=False, function=False)
+def _bce(input: Tensor, target: Tensor) -> Tensor:
+    """``-(t log x + (1 - t) log(1 - x))`` with logarithms bounded below by -100."""
+    if input.dtype.kind != "f":
+        raise RuntimeError(f'"binary_cross_entropy" not implemented for {input.dtype}')
+    low = prim.const(-100, input.dtype)
+    one = prim.const(1, input.dtype)
+    yes = prim.apply("max", prim.apply("log", input), low)
+    no = prim.apply("max", prim.apply("log1p", prim.apply("neg", input)), low)
+    inside = prim.apply("and", prim.apply("ge", input, prim.const(0, input.dtype)), prim.apply("le", input, one))
+    value = prim.apply("sub", prim.apply("mul", prim.apply("sub", target, one), no), prim.apply("mul", target, yes))
+    return prim.require(value, inside, 3)
+
+
+@_bce.gradient("input", "target")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    x, t = ctx.input, ctx.target
+    dx = grad * (x - t) / ((1 - x) * x).clamp(min=1e-12) if ctx.needs("input") else None
+    dt = grad * ((1 - x).log().clamp(min=-100) - x.log().clamp(min=-100)) if ctx.needs("target") else None
+    return dx, dt
+
+
+@operator(kind="composite", method=False, out=False, namespace=_F)
+def binary_cross_entropy(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean"
+) -> Tensor:
+    """``-(target * log(input) + (1 - target) * log(1 - input))`` for probabilities input.  Raises RuntimeError for others, ValueError for
+    another shape of the target."""
+    reduction = reduction_of(reduction, size_average, reduce)
+    if target.shape != input.shape:
+        raise ValueError(
+            f"Using a target size ({target.shape}) that is different to the input size ({input.shape}) is deprecated. Please ensure they have the same size."
+        )
+    loss = _bce.function(input, target)
+    return reduced(loss if weight is None else loss * weight, reduction)
+
+
+@operator(name="_bce_logits", promote=("input", "target"), method=False, function=False)
+def _bce_logits(input: Tensor, target: Tensor, pos_weight: Tensor | None) -> Tensor:
+    """``(1 - t) x + (1 + (p - 1) t) (log(1 + exp(-|x|)) + max(-x, 0))``"""
+    tail = (-input.abs()).exp().log1p() + (-input).clamp(min=0)  # type: ignore[attr-defined,operator]
+    factor = 1 if pos_weight is None else (pos_weight - 1) * target + 1  # type: ignore[operator]
+    return (1 - target) * input + factor * tail  # type: ignore[operator,no-any-return]
+
+
+@_bce_logits.gradient("input", "target", "pos_weight")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    x, t, p = ctx.input, ctx.target, ctx.pos_weight
+    dx = dt = dp = None
+    if ctx.needs("input"):
+        dx = _bce_logits_backward.function(grad, x, t, p)
+    if ctx.needs("target") or p is not None and ctx.needs("pos_weight"):
+        tail = -OPERATORS["logsigmoid"].function(x)
+        dt = grad * ((tail * (p - 1) if p is not None else 0) - x)
+        dp = grad * t * tail if p is not None else None
+    return dx, dt, dp
+
+
+@operator(name="_bce_logits_backward", method=False, function=False)
+def _bce_logits_backward(grad: Tensor, input: Tensor, target: Tensor, pos_weight: Tensor | None) -> Tensor:
+    """The gradient of ``_bce_logits`` by its input."""
+    s = input.sigmoid()  # type: ignore[attr-defined]
+    if pos_weight is None:
+        return (s - target) * grad  # type: ignore[operator,no-any-return]
+    w = (pos_weight - 1) * target + 1  # type: ignore[operator]
+    return ((1 - target) - w * (1 - s)) * grad  # type: ignore[operator,no-any-return]
+
+
+@operator(kind="composite", method=False, out=False, namespace=_F)
+def binary_cross_entropy_with_logits(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
+    pos_weight: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """Binary cross-entropy of ``sigmoid(input)`` without overflow; ``pos_weight`` weighs positive targets."""
+    reduction = reduction_of(reduction, size_average, reduce)
+    if target.shape != input.shape:
+        raise ValueError(f"Target size ({target.shape}) must be the same as input size ({input.shape})")
+    loss = _bce_logits.function(input, target, pos_weight)
+    return reduced(loss if weight is None else loss * weight, reduction)
+
+
+@operator(kind="composite", method=False, out=False, namespace=_F)
+def kl_div(
+    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean", log_target: bool = False
+) -> Tensor:
+    """``target * (log(target) - input)`` for log-probabilities input; "batchmean" divides the sum by the batch size."""
+    batchmean = reduction == "batchmean"
+    reduction = "sum" if batchmean else reduction_of(reduction, size_average, reduce)
+    if reduction == "mean":
+        warnings.warn("reduction: 'mean' divides the total loss by both the batch size and the support size.'batchmean' divides only by the batch size, and aligns with the KL div math definition.", stacklevel=2)
+    loss = target.exp() * (target - input) if log_target else OPERATORS["xlogy"].function(target, target) - target * input  # type: ignore[attr-defined,operator]
+    loss = reduced(loss, reduction)
+    return loss / input.shape[0] if batchmean and input.ndim else loss  # type: ignore[operator,no-any-return]
+
+
+@operator(kind="composite", method=False, out=False, namespace=_F)
+def poisson_nll_loss(
+    input: Tensor, target: Tensor, log_input: bool = True, full: bool = False, size_average: bool | None = None, eps: float = 1e-8,
+    reduce: bool | None = None, reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """``exp(x) - t x`` (or ``x - t log(x + eps)``), with Stirling's approximation of ``log(t!)`` if ``full``."""
+    reduction = reduction_of(reduction, size_average, reduce)
+    loss = input.exp() - target * input if log_input else input - target * (input + eps).log()  # type: ignore[attr-defined,operator]
+    if full:
+        stirling = target * target.log() - target + 0.5 * (2 * math.pi * target).log()  # type: ignore[attr-defined,operator]
+        loss = loss + where_of(target > 1, stirling, 0.0)
+    return reduced(loss, reduction)
+
+
+@operator(kind="composite", method=False, out=False, namespace=_F)
+def gaussian_nll_loss(input: Tensor, target: Tensor, var: Tensor | float, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> Tensor:
+    """``0.5 * (log(var) + (input - target)**2 / var)`` with the variance bounded below by ``eps``.  Nix & Weigend 1994."""
+    if isinstance(var, (int, float)):
+        if var < 0:
+            raise ValueError("var has negative entry/entries")
+        var = var * OPERATORS["mul"].function(input.detach(), 0).add(1)  # type: ignore[attr-defined]
+    elif (var < 0).any():  # type: ignore[attr-defined,operator]
+        raise ValueError("var has negative entry/entries")
+    if var.shape != input.shape:  # type: ignore[union-attr]
+        if input.shape[:-1] == var.shape:  # type: ignore[union-attr]
+            var = var.unsqueeze(-1)  # type: ignore[union-attr]
+        elif input.shape[:-1] != var.shape[:-1] or var.shape[-1] != 1:  # type: ignore[union-attr]
+            raise ValueError("var is of incorrect size")
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError(reduction + " is not valid")
+    bounded = var + (var.detach().clamp(min=eps) - var.detach())  # type: ignore[union-attr,operator]
+    loss = 0.5 * (bounded.log() + (input - target) ** 2 / bounded)
+    return reduced(loss + 0.5 * math.log(2 * math.pi) if full else loss, reduction)
+
+
+@operator(kind="composite", method=False, out=False)
+def hinge_embedding_loss(
+    input: Tensor, target: Tensor, margin: float = 1.0, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean"
+) -> Tensor:
+    """input where target is 1, ``max(0, margin - input)`` where it is -1."""
+    reduction = reduction_of(reduction, size_average, reduce)
+    far = where_of(target != 1, (margin - input).clamp(min=0), 0.0)  # type: ignore[operator]
+    return reduced(far + where_of(target != -1, input, 0.0), reduction)  # type: ignore[operator]
+
+
+@operator(kind="composite", method=False, out=False)
+def margin_ranking_loss(
+    input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean"
+) -> Tensor:
+    """``max(0, -target * (input1 - input2) + margin)``"""
+    reduction = reduction_of(reduction, size_average, reduce)
+    if not input1.ndim == input2.ndim == target.ndim:
+        raise RuntimeError(f"margin_ranking_loss : All input tensors should have same dimension but got sizes: input1: {input1.shape}, input2: {input2.shape}, target: {target.shape} ")
+    return reduced((-target * (input1 - input2) + margin).clamp(min=0), reduction)  # type: ignore[operator]
+
+
+@operator(kind="composite", method=False, out=False, namespace=_F)
+def soft_margin_loss(input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean") -> Tensor:
+    """``log(1 + exp(-target * input))``"""
+    reduction = reduction_of(reduction, size_average, reduce)
+    return reduced((-target * input).exp().log1p(), reduction)  # type: ignore[operator]
+
+
+@operator(kind="composite", method=False, out=False)
+def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
+    """``x1 . x2 / (max(|x1|, eps) * max(|x2|, eps))`` along ``dim``."""
+    if x1.dtype.kind != "f" and x2.dtype.kind != "f":
+        raise RuntimeError(f"expected common dtype to be floating point, yet common dtype is {x1.dtype}")
+    a = x1 / (x1 * x1).sum(dim, True).sqrt().clamp(min=eps)  # type: ignore[operator]
+    b = x2 / (x2 * x2).sum(dim, True).sqrt().clamp(min=eps)  # type: ignore[operator]
+    return (a * b).sum(dim)  # type: ignore[no-any-return]
+
+
+@operator(kind="composite", method=False, out=False)
+def cosine_embedding_loss(
+    input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean"
+) -> Tensor:
+    """``1 - cos(x1, x2)`` where target is 1, ``max(0, cos(x1, x2) - margin)`` where it is -1."""
+    reduction = reduction_of(reduction, size_average, reduce)
+    if target.ndim + 1 != input1.ndim or target.ndim + 1 != input2.ndim:
+        if target.ndim not in (0, 1):
+            raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
+        raise RuntimeError(f"{target.ndim}D target tensor expects {target.ndim + 1}D input tensors, but found inputs with sizes {list(input1.shape)} and {list(input2.shape)}.")
+    eps = 1e-12
+    dim = target.ndim
+    product = (input1 * input2).sum(dim)  # type: ignore[operator]
+    size = ((input1 * input1).sum(dim) + eps) * ((input2 * input2).sum(dim) + eps)  # type: ignore[operator]
+    cos = product / size.sqrt()
+    near = where_of(target == 1, 1 - cos, 0.0)
+    far = where_of(target == -1, (cos - margin).clamp(min=0), 0.0)
+    return reduced(near + far, reduction)  # type: ignore[operator]
+
+
+@operator(kind="composite", method=False, out=False)
+def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2, eps: float = 1e-6, keepdim: bool = False) -> Tensor:
+    """The p-norm of ``x1 - x2 + eps`` along the last dimension."""
+    return (x1 - x2 + eps).norm(p, -1, keepdim)  # type: ignore[operator,no-any-return]
+
+
+@operator(kind="composite", method=False, out=False)
+def triplet_margin_loss(
+    anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0, p: float = 2, eps: float = 1e-6, swap: bool = False,
+    size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """``max(0, |a - p| - |a - n| + margin)``; with ``swap`` the nearer of anchor and positive counts.  Balntas et al. 2016."""
+    reduction = reduction_of(reduction, size_average, reduce)
+    if margin <= 0:
+        raise ValueError(f"margin must be greater than 0, got {margin}")
+    near = pairwise_distance.function(anchor, positive, p, eps)
+    far = pairwise_distance.function(anchor, negative, p, eps)
+    if swap:
+        far = OPERATORS["minimum"].function(far, pairwise_distance.function(positive, negative, p, eps))
+    return reduced((margin + near - far).clamp(min=0), reduction)
+
+
+@operator(kind="composite", method=False, out=False, namespace=_F)
+def multilabel_soft_margin_loss(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean"
+) -> Tensor:
+    """The mean over classes of the binary cross-entropy of ``sigmoid(input)``."""
+    reduction = reduction_of(reduction, size_average, reduce)
+    logsigmoid = OPERATORS["logsigmoid"].function
+    loss = -(target * logsigmoid(input) + (1 - target) * logsigmoid(-input))  # type: ignore[operator]
+    loss = loss if weight is None else loss * weight
+    return reduced(loss.mean(-1), reduction)
+
+
+@operator(kind="composite", method=False, out=False, namespace=_F)
+def multi_margin_loss(
+    input: Tensor, target: Tensor, p: int = 1, margin: float = 1.0, weight: Tensor | None = None, size_average: bool | None = None,
+    reduce: bool | None = None, reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """The mean over other classes of ``max(0, margin - input[target] + input)**p``, weighted by the target's class."""
+    reduction = reduction_of(reduction, size_average, reduce)
+    if p not in (1, 2):
+        raise ValueError("only p == 1 and p == 2 supported")
+    x = input if input.ndim == 2 else input.reshape(1, -1)  # type: ignore[attr-defined]
+    t = target.reshape(-1)  # type: ignore[attr-defined]
+    if x.shape[0] != t.shape[0]:
+        raise RuntimeError(f"inconsistent target size, expected {x.shape[0]} but got {list(target.shape)}")
+    own = x.gather(1, t.unsqueeze(1))
+    gap = (margin - own + x).clamp(min=0) ** p
+    if weight is not None:
+        gap = gap * weight[t].unsqueeze(1)  # type: ignore[index]
+    classes = x.shape[1]
+    number = t.new_ones(x.shape).cumsum(1) - 1
+    loss = where_of(number == t.unsqueeze(1), 0.0, gap).sum(1) / classes  # type: ignore[attr-defined]
+    return reduced(loss if input.ndim == 2 else loss.squeeze(0), reduction)

@@ -1,0 +1,132 @@
+"""Norms of vectors, and distances."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from .. import dtype as dtypes
+from .. import primitives as prim
+from ..autograd.mode import state as grad_state
+from ..dtype import dtype as dtype_
+from ..operator import OPERATORS, operator
+from ..tensor import Tensor
+from .common import dims_of, drop_dims, unreduce
+
+__all__: list[str] = []
+
+
+@operator(name="_vector_norm", method=False, function=False)
+def vector_norm_kernel(input: Tensor, ord: float, dim: Any, keepdim: bool, dtype: dtype_ | None) -> Tensor:
+    """``sum(|x| ** ord) ** (1 / ord)`` over ``dim``, with its limits for 0 and both infinities."""
+    dims = dims_of(dim, input.ndim, "linalg.vector_norm")
+    kind = dtype or input.dtype
+    work = dtypes.float32 if kind in (dtypes.bfloat16, dtypes.float16) else kind
+    x = prim.apply("abs", prim.cast(input, work))
+    x = prim.part("real", x) if work.is_complex else x
+    real = work.to_real()
+    if ord == 0:
+        found = prim.reduce("add", prim.cast(prim.apply("ne", x, prim.const(0, real)), real), dims)
+    elif ord == math.inf:
+        found = prim.reduce("max", x, dims) if _some(input, dims) else prim.reduce("add", x, dims)
+    elif ord == -math.inf:
+        found = prim.reduce("min", x, dims)
+    elif ord == 1:
+        found = prim.reduce("add", x, dims)
+    elif ord == 2:
+        found = prim.apply("sqrt", prim.reduce("add", prim.apply("mul", x, x), dims)) if input.ndim and dims else x
+    else:
+        total = prim.reduce("add", prim.apply("pow", x, prim.const(ord, real)), dims)
+        found = prim.apply("pow", total, prim.const(1.0 / ord, real))
+    return drop_dims(prim.cast(found, kind.to_real()), dims, keepdim)
+
+
+def _some(input: Tensor, dims: Sequence[int]) -> bool:
+    return all(input.shape[d] for d in dims)
+
+
+@vector_norm_kernel.gradient("input", "result")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    x, p = ctx.input, ctx.ord
+    kind = ctx.dtype_ or x.dtype
+    x = x.to(kind)
+    norm = unreduce(ctx.result, ctx.dim, ctx.keepdim, x.shape)
+    g = unreduce(grad, ctx.dim, ctx.keepdim, x.shape)
+    if p == 0:
+        return g * 0 if not kind.is_complex else x * 0
+    if p == 1:
+        return g * x.sgn()
+    if p == 2:
+        return g * (x / norm.masked_fill(norm == 0, 1) if not grad_state.grad else _unit(x, norm))
+    size = x.abs()
+    if math.isinf(p):
+        hit = (size == norm) | (size != size)
+        return x.sgn() * (g / hit.sum(dims_of(ctx.dim, x.ndim), keepdim=True)) * hit if x.ndim else g * x.sgn()
+    zero = norm == 0
+    scale = (norm.masked_fill(zero, 1)) ** (p - 1)
+    if p < 2:  # powers of |x| below 1 have no derivative at 0; their limit in x is 0 times a sign
+        gone = size == 0
+        power = size.masked_fill(gone, 1).pow(p - 1).masked_fill(gone, 0)
+    else:
+        power = size.pow(p - 1)
+    return x.sgn() * power * (g / scale).masked_fill(zero, 0)
+
+
+def _unit(x: Tensor, norm: Tensor) -> Tensor:
+    """x / norm, 0 where the norm is 0; in a form whose own derivative is finite there."""
+    return (x / norm).masked_fill(norm == 0, 0)  # type: ignore[attr-defined,no-any-return]
+
+
+def _floating(name: str, x: Tensor, dtype: dtype_ | None) -> None:
+    if x.dtype.kind not in "fc":
+        raise RuntimeError(f"{name}: Expected a floating point or complex tensor as input. Got {x.dtype}")
+    if dtype is not None:
+        if dtype.kind not in "fc":
+            raise RuntimeError(f"{name}: dtype should be floating point or complex. Got {dtype}")
+        if dtype.is_complex != x.dtype.is_complex:
+            raise RuntimeError(f"{name}: dtype should be {'complex' if x.dtype.is_complex else 'real'} for {'complex' if x.dtype.is_complex else 'real'} inputs, but got {dtype}")
+        if dtype.itemsize < x.dtype.itemsize:
+            raise RuntimeError(f"{name}: the dtype of the input ({x.dtype}) should be convertible without narrowing to the specified dtype ({dtype})")
+
+
+@operator(name="linalg_vector_norm", kind="composite", method=False, namespace="torch.linalg")
+def linalg_vector_norm(
+    x: Tensor, ord: float = 2, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: dtype_ | None = None
+) -> Tensor:
+    """The ``ord``-norm of vectors: of the flattened tensor for ``dim=None``, else over ``dim``.
+
+    ``sum(|x| ** ord) ** (1 / ord)``; the greatest and the least absolute value for ``inf`` and ``-inf``, the number of
+    elements that are not zero for 0.  Raises RuntimeError for integers and for norms of nothing that do not exist.
+    """
+    _floating("linalg.vector_norm", x, dtype)
+    ord = float(ord)
+    dims = dims_of(dim, x.ndim, "linalg.vector_norm")
+    if (ord < 0 or ord == math.inf) and x.numel() == 0:
+        if dim is None or len(dims) == x.ndim:
+            raise RuntimeError(f"linalg.vector_norm cannot compute the {ord} norm on an empty tensor because the operation does not have an identity")
+        for d in dims:
+            if x.shape[d] == 0:
+                raise RuntimeError(f"linalg.vector_norm cannot compute the {ord} norm on the dimension {d} because this dimension is empty and the operation does not have an identity")
+    return vector_norm_kernel.function(x, ord, None if dim is None else dims if dim != [] and dim != () else None, keepdim, dtype)  # type: ignore[no-any-return]
+
+
+@operator(kind="composite")
+def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, dtype: dtype_ | None = None) -> Tensor:
+    """The norm of vectors (``p`` a number; over all of ``dim``), or of matrices for ``p="nuc"``; "fro" is 2.  See ``torch.linalg``."""
+    if dtype is not None:
+        input = input.to(dtype)  # type: ignore[attr-defined]
+    if p == "nuc":
+        if dim is None:
+            dim = (0, 1) if input.ndim == 2 else tuple(range(input.ndim))
+        return OPERATORS["linalg_matrix_norm"].function(input, "nuc", tuple(dim), keepdim)  # type: ignore[no-any-return]
+    if isinstance(p, str) and p != "fro":
+        raise RuntimeError(f"only valid string values are 'fro' and 'nuc', found {p}")
+    order = 2.0 if p is None or p == "fro" else float(p)
+    return vector_norm_kernel.function(input, order, tuple(dim) if isinstance(dim, (tuple, list)) else dim, keepdim, None) if input.dtype.kind in "fc" else linalg_vector_norm.function(input, order, dim, keepdim)  # type: ignore[no-any-return]
+
+
+@operator(kind="composite", method=True)
+def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
+    """The ``p``-norm of ``input - other``."""
+    return norm.function(input - other, float(p))  # type: ignore[no-any-return]

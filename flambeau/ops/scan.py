@@ -1,0 +1,313 @@
+"""Running combinations along a dimension, differences, and integrals by the trapezoidal rule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from .. import dtype as dtypes
+from .. import primitives as prim
+from ..autograd.mode import state as grad_state
+from ..dtype import dtype as dtype_
+from ..operator import Operator, operator
+from ..tensor import Tensor
+from . import return_types
+from .arithmetic import conj_of
+from .common import dim_of
+from .compare import where
+from .join import cat, stack
+
+__all__: list[str] = []
+
+
+def _sum_type(input: Tensor, dtype: dtype_ | None) -> dtype_:
+    return dtype or (dtypes.int64 if input.dtype.kind in "bui" else input.dtype)
+
+
+@operator(inplace=True)
+def cumsum(input: Tensor, dim: int, *, dtype: dtype_ | None = None) -> Tensor:
+    """Running sums along ``dim``.  Integers and booleans are added as int64; ``dtype`` converts first."""
+    x = prim.cast(input, _sum_type(input, dtype))
+    d = dim_of(dim, input.ndim, "cumsum")
+    return prim.scan("add", x, d) if input.ndim else x
+
+
+@cumsum.gradient()
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return _from_the_end(grad, ctx.dim)
+
+
+def _from_the_end(x: Tensor, dim: int) -> Tensor:
+    """Running sums that start at the end of ``dim``."""
+    return x.flip(dim).cumsum(dim).flip(dim) if x.ndim else x  # type: ignore[attr-defined,no-any-return]
+
+
+@operator(inplace=True)
+def cumprod(input: Tensor, dim: int, *, dtype: dtype_ | None = None) -> Tensor:
+    """Running products along ``dim``.  Integers and booleans are multiplied as int64; ``dtype`` converts first."""
+    x = prim.cast(input, _sum_type(input, dtype))
+    d = dim_of(dim, input.ndim, "cumprod")
+    return prim.scan("mul", x, d) if input.ndim else x
+
+
+@cumprod.gradient("input", "result")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    x, dim = ctx.input.to(grad.dtype), ctx.dim
+    if not x.ndim or x.numel() == 0:
+        return grad
+    x = conj_of(x)
+    if grad_state.grad:
+        return _product_gradient(grad, x, dim)
+    y = conj_of(ctx.result)
+    zero = x == 0
+    zeros = zero.cumsum(dim)
+    # Before the first zero the other factors of y[k] are y[k] / x[i]; at the first one they are the products without it; behind it 0.
+    first = zero & (zeros == 1)
+    safe = x.masked_fill(zero, 1)
+    without = x.masked_fill(first, 1).cumprod(dim)
+    at_first = (grad * without).masked_fill(zeros != 1, 0).sum(dim, True)
+    return where((zeros == 0), _from_the_end(grad * y, dim) / safe, where(first, at_first, 0))
+
+
+def _product_gradient(grad: Tensor, x: Tensor, dim: int) -> Tensor:
+    """The gradient of running products, in a form that has every derivative wherever there are zeros:
+    ``before[i] * s[i]`` with ``s[i] = grad[i] + x[i + 1] * s[i + 1]``."""
+    n = x.shape[dim]
+    total = grad.select(dim, n - 1)  # type: ignore[attr-defined]
+    sums = [total]
+    for i in range(n - 2, -1, -1):
+        total = grad.select(dim, i) + x.select(dim, i + 1) * total  # type: ignore[attr-defined]
+        sums.append(total)
+    first = x.narrow(dim, 0, 1) * 0 + 1  # type: ignore[attr-defined]
+    before = cat([first, x.narrow(dim, 0, n - 1)], dim).cumprod(dim)  # type: ignore[attr-defined]
+    return before * stack(sums[::-1], dim)  # type: ignore[no-any-return]
+
+
+@operator(inplace=True)
+def logcumsumexp(input: Tensor, dim: int) -> Tensor:
+    """``log`` of the running sums of ``exp(x)`` along ``dim``, without overflow.
+
+    Neighbours 1, 2, 4 ... apart are combined in turn (Hillis and Steele 1986), so that no element is scaled by a maximum
+    that comes behind it.
+    """
+    kind = input.dtype
+    if kind.kind not in "fc":
+        raise RuntimeError(f'"logcumsumexp_out_cpu" not implemented for {kind}')
+    d = dim_of(dim, input.ndim, "logcumsumexp")
+    x = prim.cast(input, dtypes.float32) if kind.itemsize < 4 else input
+    if not input.ndim:
+        return prim.wrap(prim.read(input))
+    apart = 1
+    while apart < input.shape[d]:
+        x = _log_add(x, _shifted(x, d, apart))
+        apart *= 2
+    return prim.cast(x, kind)
+
+
+def _shifted(x: Tensor, d: int, by: int) -> Tensor:
+    """x moved along ``d`` by some places, -inf where nothing comes from."""
+    g = prim.current().graph
+    index = prim.iota(x.shape, d)
+    source = prim.apply("max", prim.apply("sub", index, prim.const(by, dtypes.int64)), prim.const(0, dtypes.int64))
+    moved = prim.gather(x, [source], [("i", 0) if i == d else ("d", i) for i in range(x.ndim)], x.shape)
+    inside = g.apply("ge", prim.read(index), g.const(by, "i64"))
+    return prim.apply("select", prim.wrap(inside), moved, prim.const(-math.inf, x.dtype))
+
+
+def _log_add(a: Tensor, b: Tensor) -> Tensor:
+    """``log(exp(a) + exp(b))``, scaled by the greater (by real part)."""
+    if a.dtype.is_complex:
+        swap = prim.apply("lt", prim.part("real", a), prim.part("real", b))
+        high, low = prim.apply("select", swap, b, a), prim.apply("select", swap, a, b)
+        real = prim.part("real", high)
+        same = prim.apply("eq", prim.apply("abs", real), prim.const(math.inf, real.dtype))
+        term = prim.apply("exp", prim.apply("sub", low, high))
+        return prim.apply("select", same, high, prim.apply("add", high, prim.apply("log", prim.apply("add", prim.const(1, a.dtype), term))))
+    high, low = prim.apply("max", a, b), prim.apply("min", a, b)
+    endless = prim.apply("eq", prim.apply("abs", high), prim.const(math.inf, a.dtype))
+    summed = prim.apply("add", high, prim.apply("log1p", prim.apply("exp", prim.apply("sub", low, high))))
+    return prim.apply("select", endless, high, summed)
+
+
+@logcumsumexp.gradient("input", "result")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    x, y, dim = ctx.input, ctx.result, ctx.dim
+    if not x.ndim or x.numel() == 0:
+        return grad
+
+    def share(log_grad: Tensor) -> Tensor:
+        """exp(x[i]) * sum over k >= i of exp(log_grad[k] - y[k])"""
+        return ((log_grad - y).flip(dim).logcumsumexp(dim).flip(dim) + x).exp()  # type: ignore[operator,attr-defined]
+
+    if x.dtype.is_complex:
+        return share(grad.conj().log()).conj()
+    zero = -math.inf
+    up = share(where(grad > 0, grad, 1).log().masked_fill(grad <= 0, zero))
+    down = share(where(grad < 0, -grad, 1).log().masked_fill(grad >= 0, zero))
+    return up - down
+
+
+def _running_extreme(kind: str) -> Operator:
+    name = "cum" + kind
+
+    def body(input: Tensor, dim: int) -> Any:
+        d = dim_of(dim, input.ndim, name)
+        if input.dtype.is_complex:
+            raise RuntimeError(f'"{name}_cpu" not implemented for {input.dtype}')
+        if not input.ndim:
+            return prim.wrap(prim.read(input)), prim.const(0, dtypes.int64)
+        x = prim.cast(input, dtypes.uint8) if input.dtype is dtypes.bool_ else input
+        best = prim.scan(kind, x, d)
+        hit = prim.apply("eq", x, best)
+        if x.dtype.kind == "f":
+            hit = prim.apply("or", hit, prim.apply("isnan", x))
+        place = prim.apply("select", hit, prim.iota(x.shape, d), prim.const(0, dtypes.int64))
+        return prim.cast(best, input.dtype), prim.scan("max", place, d)
+
+    body.__name__, body.__module__ = "_" + name, __name__
+    body.__doc__ = f"The {'greatest' if kind == 'max' else 'least'} element so far along ``dim``, and the last place that has it."
+    op = operator(name="_" + name, method=False, function=False)(body)
+
+    @op.gradient("result1")
+    def _(ctx, grad, grad_index):  # type: ignore[no-untyped-def]
+        shape = ctx.shape("input")
+        return grad.new_zeros(shape).scatter_add(ctx.dim, ctx.results[1], grad) if shape else grad
+
+    return op
+
+
+_cummax, _cummin = _running_extreme("max"), _running_extreme("min")
+
+
+@operator(kind="composite", returns=return_types.cummax)
+def cummax(input: Tensor, dim: int) -> Any:
+    """The greatest element so far along ``dim`` (NaN counts as greatest), and the last place that has it."""
+    return return_types.cummax(*_cummax(input, dim))
+
+
+@operator(kind="composite", returns=return_types.cummin)
+def cummin(input: Tensor, dim: int) -> Any:
+    """The least element so far along ``dim`` (NaN counts as least), and the last place that has it."""
+    return return_types.cummin(*_cummin(input, dim))
+
+
+# -- differences and integrals -----------------------------------------------------------------------
+
+
+@operator(kind="composite")
+def diff(input: Tensor, n: int = 1, dim: int = -1, prepend: Tensor | None = None, append: Tensor | None = None) -> Tensor:
+    """The ``n``-th differences of neighbours along ``dim``, of ``prepend``, ``input`` and ``append`` one behind the other."""
+    if not input.ndim:
+        raise RuntimeError("diff expects input to be at least one-dimensional")
+    d = dim_of(dim, input.ndim, "diff")
+    if n < 0:
+        raise RuntimeError(f"order must be non-negative but got {n}")
+    parts = [t for t in (prepend, input, append) if t is not None]
+    x = cat(parts, d) if len(parts) > 1 else input
+    if n == 0:
+        return x.clone() if x is input else x  # type: ignore[attr-defined,no-any-return]
+    for _ in range(n):
+        size = x.shape[d]
+        if size <= 1:
+            return x.narrow(d, 0, 0).clone()  # type: ignore[attr-defined,no-any-return]
+        high, low = x.narrow(d, 1, size - 1), x.narrow(d, 0, size - 1)  # type: ignore[attr-defined]
+        x = high ^ low if x.dtype is dtypes.bool_ else high - low
+    return x
+
+
+def _steps(name: str, y: Tensor, x: Any, dim: int) -> Any:
+    """The widths of the intervals: a number, or a tensor that broadcasts to the intervals."""
+    if not isinstance(x, Tensor):
+        return x
+    if x.ndim == 1:
+        if x.shape[0] != y.shape[dim]:
+            raise RuntimeError(f"{name}(): There must be one `x` value for each sample point, got {x.shape[0]} and {y.shape[dim]}")
+        widths = x.narrow(0, 1, x.shape[0] - 1) - x.narrow(0, 0, x.shape[0] - 1)  # type: ignore[attr-defined]
+        return widths.reshape([-1 if d == dim else 1 for d in range(y.ndim)])
+    d = dim - y.ndim
+    n = x.shape[d]
+    return x.narrow(d, 1, n - 1) - x.narrow(d, 0, n - 1)  # type: ignore[attr-defined]
+
+
+def _intervals(name: str, y: Tensor, x: Any, dx: Any, dim: int) -> tuple[Tensor | None, int]:
+    d = dim_of(dim, y.ndim, name)
+    if not y.ndim:
+        raise IndexError(f"{name}(): Dimension specified as {dim} but tensor has no dimensions")
+    if y.dtype is dtypes.bool_ or isinstance(x, Tensor) and x.dtype is dtypes.bool_:
+        raise RuntimeError(f"{name}: received a bool input for `{'y' if y.dtype is dtypes.bool_ else 'x'}`, but bool is not supported")
+    n = y.shape[d]
+    if n == 0:
+        return None, d
+    high, low = y.narrow(d, 1, n - 1), y.narrow(d, 0, n - 1)  # type: ignore[attr-defined]
+    width = _steps(name, y, x, d) if x is not None else dx
+    return (high + low) * width / 2.0, d
+
+
+def _trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float | None = None, dim: int = -1) -> Tensor:
+    """The integral of samples ``y`` along ``dim`` by the trapezoidal rule; at points ``x``, or ``dx`` (1) apart."""
+    area, d = _intervals("trapezoid", y, x, 1 if dx is None else dx, dim)
+    if area is None:
+        shape = [n for i, n in enumerate(y.shape) if i != d]
+        return y.new_zeros(shape)  # type: ignore[attr-defined,no-any-return]
+    return area.sum(d)  # type: ignore[attr-defined,no-any-return]
+
+
+_trapezoid.__name__ = "trapezoid"
+trapezoid = operator(kind="composite", method=False, out=False, aliases=("trapz",))(_trapezoid)
+
+
+@operator(kind="composite", method=False, out=False)
+def cumulative_trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float | None = None, dim: int = -1) -> Tensor:
+    """The running integrals of samples ``y`` along ``dim`` by the trapezoidal rule; at points ``x``, or ``dx`` (1) apart."""
+    area, d = _intervals("cumulative_trapezoid", y, x, 1 if dx is None else dx, dim)
+    if area is None:
+        return y.clone()  # type: ignore[attr-defined,no-any-return]
+    return area.cumsum(d)  # type: ignore[attr-defined,no-any-return]
+
+
+@operator(kind="composite", method=False, out=False)
+def gradient(input: Tensor, *, spacing: Any = 1, dim: int | Sequence[int] | None = None, edge_order: int = 1) -> tuple[Tensor, ...]:
+    """Estimates of the derivative along each of ``dim`` by second-order differences, one-sided ones at the borders.
+
+    ``spacing`` is the distance of samples, one for each dimension, or their coordinates (1-dim tensors).  Raises
+    RuntimeError for an ``edge_order`` other than 1 and 2 and for dimensions of fewer than ``edge_order + 1`` elements.
+    """
+    if edge_order not in (1, 2):
+        raise RuntimeError(f"torch.gradient only supports edge_order=1 and edge_order=2, got {edge_order}")
+    dims = list(range(input.ndim)) if dim is None else [dim_of(d, input.ndim, "gradient") for d in (dim if isinstance(dim, (tuple, list)) else [dim])]
+    spaces = list(spacing) if isinstance(spacing, (tuple, list)) else [spacing] * len(dims)
+    if len(spaces) != len(dims):
+        raise RuntimeError(f"torch.gradient expected spacing to be unspecified, a scalar, or a list of length equal to 'self.dim() = {len(dims)}', since dim argument was not given, but got a list of length {len(spaces)}")
+    if len(set(dims)) != len(dims):
+        raise RuntimeError("dim appears multiple times in the list of dims")
+    if not input.dtype.is_floating_point and not input.dtype.is_complex:
+        input = input.to(dtypes.get_default_dtype())  # type: ignore[attr-defined]
+    return tuple(_gradient_along(input, d, h, edge_order) for d, h in zip(dims, spaces))
+
+
+def _gradient_along(f: Tensor, d: int, spacing: Any, edge_order: int) -> Tensor:
+    n = f.shape[d]
+    if n <= edge_order:
+        raise RuntimeError("torch.gradient expected each dimension size to be at least edge_order+1")
+
+    def part(x: Any, start: int, count: int) -> Any:
+        return x.narrow(d, start, count)
+
+    if isinstance(spacing, Tensor) and spacing.ndim:
+        if spacing.shape[0] != n:
+            raise RuntimeError(f"torch.gradient expected each element of spacing to have {n} coordinates, but got {spacing.shape[0]}")
+        shape = [-1 if i == d else 1 for i in range(f.ndim)]
+        width = (spacing[1:] - spacing[:-1]).reshape(shape)  # type: ignore[index,attr-defined]
+    else:
+        width = f.new_ones([n - 1 if i == d else 1 for i in range(f.ndim)]) * spacing  # type: ignore[attr-defined]
+    slope = (part(f, 1, n - 1) - part(f, 0, n - 1)) / width
+    left, right = part(width, 0, n - 2), part(width, 1, n - 2)
+    inner = (part(slope, 0, n - 2) * right + part(slope, 1, n - 2) * left) / (left + right)
+    first, last = part(slope, 0, 1), part(slope, n - 2, 1)
+    if edge_order == 2:
+        change = (part(slope, 1, 1) - first) / (part(width, 0, 1) + part(width, 1, 1))
+        first = first - change * part(width, 0, 1)
+        change = (last - part(slope, n - 3, 1)) / (part(width, n - 3, 1) + part(width, n - 2, 1))
+        last = last + change * part(width, n - 2, 1)
+    return cat([first, inner, last], d)  # type: ignore[no-any-return]

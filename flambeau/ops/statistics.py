@@ -1,0 +1,134 @@
+"""Variance and standard deviation, medians and quantiles, covariance."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from .. import dtype as dtypes
+from .. import primitives as prim
+from ..operator import operator
+from ..tensor import Tensor
+from .common import dims_of, drop_dims, unreduce
+
+__all__: list[str] = []
+
+
+def _spread(input: Tensor, dims: Sequence[int], correction: float) -> tuple[Tensor, Tensor]:
+    """(variance, mean) over ``dims`` in the type that is computed in, in two passes over each row."""
+    kind = input.dtype
+    work = dtypes.float32 if kind in (dtypes.bfloat16, dtypes.float16) else kind
+    x = prim.cast(input, work)
+    count = math.prod(input.shape[d] for d in dims)
+    center = prim.apply("div", prim.reduce("add", x, dims), prim.const(count, work))
+    off = prim.apply("sub", x, center)
+    if work.is_complex:
+        re, im = prim.part("real", off), prim.part("imag", off)
+        square = prim.apply("add", prim.apply("mul", re, re), prim.apply("mul", im, im))
+    else:
+        square = prim.apply("mul", off, off)
+    return prim.apply("div", prim.reduce("add", square, dims), prim.const(max(0, count - correction), work.to_real())), center
+
+
+@operator(name="_var_mean", method=False, function=False)
+def var_mean_kernel(input: Tensor, dim: Any, correction: float, keepdim: bool) -> Any:
+    """Variance and mean over ``dim``."""
+    dims = dims_of(dim, input.ndim, "var_mean")
+    kind = input.dtype
+    return tuple(drop_dims(prim.cast(t, k), dims, keepdim) for t, k in zip(_spread(input, dims, correction), (kind.to_real(), kind)))
+
+
+@var_mean_kernel.gradient("input")
+def _(ctx, grad_var, grad_mean):  # type: ignore[no-untyped-def]
+    shape = ctx.shape("input")
+    count = math.prod(shape[d] for d in dims_of(ctx.dim, len(shape)))
+    total = None if grad_var is None else _spread_back(ctx, grad_var)
+    if grad_mean is not None:
+        part = unreduce(grad_mean / count if count else grad_mean, ctx.dim, ctx.keepdim, shape)
+        total = part if total is None else total + part
+    return total
+
+
+def _spread_back(ctx: Any, grad: Tensor) -> Tensor:
+    """The gradient of the variance: ``2 (x - mean) / (n - correction)``."""
+    shape = ctx.shape("input")
+    dims = dims_of(ctx.dim, len(shape))
+    left = math.prod(shape[d] for d in dims) - ctx.correction
+    off = ctx.input - ctx.input.mean(dims, True) if shape else ctx.input * 0
+    return unreduce(grad * (2.0 / left if left > 0 else math.nan), ctx.dim, ctx.keepdim, shape) * off  # type: ignore[no-any-return]
+
+
+@operator(name="_var", method=False, function=False)
+def var_kernel(input: Tensor, dim: Any, correction: float, keepdim: bool) -> Tensor:
+    """The variance over ``dim``."""
+    dims = dims_of(dim, input.ndim, "var")
+    return drop_dims(prim.cast(_spread(input, dims, correction)[0], input.dtype.to_real()), dims, keepdim)
+
+
+@var_kernel.gradient("input")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return _spread_back(ctx, grad)
+
+
+@operator(name="_std", method=False, function=False)
+def std_kernel(input: Tensor, dim: Any, correction: float, keepdim: bool) -> Tensor:
+    """The standard deviation over ``dim``."""
+    dims = dims_of(dim, input.ndim, "std")
+    return drop_dims(prim.cast(prim.apply("sqrt", _spread(input, dims, correction)[0]), input.dtype.to_real()), dims, keepdim)
+
+
+@std_kernel.gradient("input", "result")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return _spread_back(ctx, (grad / (ctx.result * 2)).masked_fill(ctx.result == 0, 0))
+
+
+def _arguments(name: str, input: Tensor, dim: Any, unbiased: bool | None, correction: float | None) -> tuple[Any, float]:
+    """(dim, correction) from the overloads: ``(dim, unbiased)``, ``(unbiased)``, ``(dim, correction=)``."""
+    if input.dtype.kind not in "fc":
+        raise RuntimeError(f"{name} only support floating point and complex dtypes, got {input.dtype}")
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    if unbiased is not None and correction is not None:
+        raise TypeError(f"{name}(): give either unbiased or correction, not both")
+    by = correction if correction is not None else 1 if unbiased is None or unbiased else 0
+    dims = dims_of(dim, input.ndim, name)
+    count = math.prod(input.shape[d] for d in dims)
+    if count - by <= 0 and input.numel() + (not input.ndim) > 0:
+        warnings.warn(
+            f"{name}(): degrees of freedom is <= 0. Correction should be strictly less than the reduction factor (input numel divided by output numel).",
+            stacklevel=5,
+        )
+    return tuple(dim) if isinstance(dim, (tuple, list)) else dim, by
+
+
+@operator(kind="composite")
+def var(input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None) -> Tensor:
+    """The variance over ``dim`` (all dimensions for None): squared distances from the mean, their sum divided by ``n - correction``.
+
+    ``correction`` is 1 by default (Bessel's), 0 for ``unbiased=False``.
+    """
+    dim, by = _arguments("var", input, dim, unbiased, correction)
+    return var_kernel.function(input, dim, by, keepdim)  # type: ignore[no-any-return]
+
+
+@operator(kind="composite")
+def std(input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None) -> Tensor:
+    """The standard deviation over ``dim``: the root of ``var``."""
+    dim, by = _arguments("std", input, dim, unbiased, correction)
+    return std_kernel.function(input, dim, by, keepdim)  # type: ignore[no-any-return]
+
+
+@operator(kind="composite", method=False, out=False)
+def var_mean(input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None) -> Any:
+    """Variance and mean over ``dim``: see ``var``."""
+    dim, by = _arguments("var_mean", input, dim, unbiased, correction)
+    return var_mean_kernel.function(input, dim, by, keepdim)
+
+
+@operator(kind="composite", method=False, out=False)
+def std_mean(input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None) -> Any:
+    """Standard deviation and mean over ``dim``: see ``std``."""
+    dim, by = _arguments("std_mean", input, dim, unbiased, correction)
+    return std_kernel.function(input, dim, by, keepdim), input.mean(dim, keepdim)  # type: ignore[attr-defined]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from ..loop.nodes import Buffer, Check, Combine, Expr, Init, Kernel, Loop, Pool, Stmt, Store, Update
+from ..loop.nodes import Buffer, Check, Combine, Expr, Init, Kernel, Loop, Pool, Stmt, Store, Update, expressions, walk
 from .complex import elementwise as complex_elementwise
 from .index import Affine, Digit, Index, Opaque, combine, split
 from .node import Map, Node
@@ -97,7 +97,9 @@ class Group:
     def __init__(
         self, number: int, space: Sequence[int], reduced: Sequence[int], place_of: Callable[[Node], Place | None],
         type_of: Callable[[int], str], split_: tuple[int, int] | None = None, rank: Callable[[int], object] = int,
+        is_argument: Callable[[int], bool] = bool,
     ) -> None:  # fmt: skip
+        self.is_argument = is_argument
         self.rank = rank
         self.number = number
         self.space = tuple(space)
@@ -617,6 +619,33 @@ class _Lowering:
         used |= {w.buffer for w in g.row_writes + g.element_writes + [s[-1] for s in g.scan_writes]}
         self.buffers = sorted(used, key=g.rank)
 
+    def _keep_heavy(self) -> list[list[_Write]]:
+        """Stores, by stage, of heavy values that the last pass over a row needs again.
+
+        Where a result is computed from a heavy value of an earlier pass (the exponentials of a softmax), that pass
+        leaves it in the result's memory, and the last pass reads it there instead of computing it again.  The result
+        must have memory of its own: what lies in an argument may still be read.
+        """
+        g = self.g
+        kept: list[list[_Write]] = [[] for _ in g.stages]
+        if g.serial or g.scan_writes or not g.stages:
+            return kept
+        read = g.buffers_read()
+        for k, w in enumerate(g.element_writes):
+            alone = sum(other.buffer == w.buffer for other in g.element_writes + g.row_writes) == 1
+            if w.kind != "store" or w.others or not alone or w.buffer in read or g.is_argument(w.buffer):
+                continue
+            heavy = _outermost_heavy(w.value)
+            if len(heavy) != 1 or heavy[0].type != g.type_of(w.buffer):
+                continue
+            stage = next((n for n, rs in enumerate(g.stages) if any(_contains(r.value, heavy[0]) for r in rs)), None)
+            if stage is None:
+                continue
+            again = g.pool.make("access", heavy[0].type, (), (w.buffer, w.form))
+            kept[stage].append(w._replace(value=heavy[0]))
+            g.element_writes[k] = w._replace(value=_replaced(w.value, heavy[0], again, g.pool))
+        return kept
+
     # -- loop order ------------------------------------------------------------------------------
     def _arrange(self) -> None:
         """Orders, merges and numbers the loops; the innermost of each role comes last."""
@@ -764,6 +793,7 @@ class _Lowering:
             return None
         if any(n == 0 for n in g.space) and not g.stages:
             return None
+        kept = self._keep_heavy()
         self._arrange()
         self._number_buffers()
         vector = self._choose_vector()
@@ -773,7 +803,6 @@ class _Lowering:
             reduced = [x for x in reduced if x[0] != vector] + [x for x in reduced if x[0] == vector]
         outer = [(d, n) for d, n, r in self.loops if not r and d != vector]
         lanes_outer = vector is not None and all(d != vector for d, _ in reduced)
-        unroll = 2 if self.heavy else 4
         make, const = self.pool.make, self.pool.const
         zero = const(0, "i64")
 
@@ -787,6 +816,7 @@ class _Lowering:
             return zero, n
 
         def over_reduced(body: list[Stmt], vectors: bool) -> list[Stmt]:
+            unroll = _unroll(body)
             for d, _ in reversed(reduced):
                 lo, hi = bounds(d)
                 is_vector = vectors and d == vector
@@ -798,6 +828,7 @@ class _Lowering:
             inner += [Init(r.acc, r.kind, r.type) for r in stage]
             work: list[Stmt] = [Check(self._expr(c.holds), c.code) for c in g.checks[k]]
             work += [Update(r.acc, r.kind, self._expr(r.value), self._expr(r.index) if r.index is not None else None) for r in stage]
+            work += [self._write(w) for w in kept[k]]
             inner += over_reduced(work, True)
         for name, kind, type_, value, index, w in g.scan_writes:
             inner.append(Init(name, kind, type_))
@@ -834,7 +865,7 @@ class _Lowering:
                 part, rest = unit, zero
             lo = make("mul", "i64", (part, step))
             hi = make("min", "i64", (make("add", "i64", (lo, step)), self._size_of_loop(vector)))
-            lane_unroll = unroll if not reduced or n >= 64 else 1
+            lane_unroll = _unroll(inner) if not reduced or n >= 64 else 1
             inner = [Loop(self.name_of[vector], lo, hi, True, lane_unroll, tuple(inner))]
             row_work *= block
         else:
@@ -884,6 +915,62 @@ class _Lowering:
                 digit = quotient if k == 0 else make("rem", "i64", (quotient, self._size_of_loop(d)))
             body = (Loop(self.name_of[d], digit, make("add", "i64", (digit, one)), False, 1, body),)
         return body
+
+
+def _outermost_heavy(e: Expr) -> list[Expr]:
+    """The heavy operations in an expression that are not inside of another."""
+    found: dict[int, Expr] = {}
+    stack, seen = [e], set()
+    while stack:
+        x = stack.pop()
+        if id(x) in seen:
+            continue
+        seen.add(id(x))
+        if x.op in _HEAVY:
+            found[id(x)] = x
+        else:
+            stack.extend(x.args)
+    return list(found.values())
+
+
+def _contains(e: Expr, part: Expr) -> bool:
+    stack, seen = [e], set()
+    while stack:
+        x = stack.pop()
+        if x is part:
+            return True
+        if id(x) not in seen:
+            seen.add(id(x))
+            stack.extend(x.args)
+    return False
+
+
+def _replaced(e: Expr, part: Expr, by: Expr, pool: Pool) -> Expr:
+    """``e`` with ``by`` for every ``part`` in it."""
+    memo = {id(part): by}
+
+    def visit(x: Expr) -> Expr:
+        if id(x) not in memo:
+            args = tuple(visit(a) for a in x.args)
+            memo[id(x)] = x if all(a is b for a, b in zip(args, x.args)) else pool.make(x.op, x.type, args, x.attr)
+        return memo[id(x)]
+
+    return visit(e)
+
+
+def _unroll(body: Sequence[Stmt]) -> int:
+    """How many vectors of a loop are in flight at once: as many as hide the latency of light operations, fewer where
+    a function of many instructions does so itself."""
+    stack = [e for s in walk(tuple(body)) for e in expressions(s)]
+    seen: set[int] = set()
+    while stack:
+        e = stack.pop()
+        if id(e) not in seen:
+            if e.op in _HEAVY:
+                return 2
+            seen.add(id(e))
+            stack.extend(e.args)
+    return 4
 
 
 def _memory_type(type_: str) -> str:

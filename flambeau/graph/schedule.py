@@ -131,6 +131,9 @@ class _Attempt:
         self.buffers.append(BufferSpec(kind, slot, type_, size))
         return len(self.buffers) - 1
 
+    def _is_argument(self, buffer: int) -> bool:
+        return self.buffers[buffer].kind == "input"
+
     def _rank(self, buffer: int) -> tuple[int, int, int]:
         """Results first, then arguments, each by slot."""
         b = self.buffers[buffer]
@@ -231,7 +234,7 @@ class _Attempt:
 
     # -- joining groups --------------------------------------------------------------------------
     def _new_group(self, space: Sequence[int], reduced: Sequence[int] = (), split: tuple[int, int] | None = None) -> Group:
-        g = Group(len(self.entries), space, reduced, self.place_of, self.type_of, split, self._rank)
+        g = Group(len(self.entries), space, reduced, self.place_of, self.type_of, split, self._rank, self._is_argument)
         self.entries.append(g)
         return g
 
@@ -381,8 +384,9 @@ class _Attempt:
         The pieces depend on the sizes alone, so the result does not depend on the number of threads."""
         kind, dims, _ = node.attrs
         x = node.inputs[0]
-        dim = max(dims, key=lambda d: (x.shape[d], -d))  # type: ignore[call-overload,type-var]
         pieces = max(1, min(256, math.prod(x.shape) // 32_768))
+        # The outermost dimension that has a part for every piece, so that a piece is contiguous; else the longest.
+        dim = next((d for d in dims if x.shape[d] >= pieces), max(dims, key=lambda d: (x.shape[d], -d)))  # type: ignore[union-attr,attr-defined,call-overload,type-var]
         size = max(64, -(-x.shape[dim] // pieces))
         size = -(-size // 64) * 64 if x.shape[dim] > 64 * 8 else max(1, -(-x.shape[dim] // pieces))
         count = -(-x.shape[dim] // size)

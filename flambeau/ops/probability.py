@@ -26,7 +26,8 @@ def softmax_kernel(input: Tensor, dim: int, dtype: dtype_ | None) -> Tensor:
     """``exp(x - max) / sum(exp(x - max))`` along ``dim``."""
     x, dims, kind = _prepared("softmax", input, dim, dtype)
     e = prim.apply("exp", prim.apply("sub", x, prim.reduce("max", x, dims)))
-    return prim.cast(prim.apply("div", e, prim.reduce("add", e, dims)), kind)
+    scale = prim.apply("div", prim.const(1, x.dtype), prim.reduce("add", e, dims))  # one division for each row
+    return prim.cast(prim.apply("mul", e, scale), kind)
 
 
 @softmax_kernel.gradient("result")

@@ -284,7 +284,7 @@ FITS: dict[str, Fit] = {
     ),
     "ERFC_LOW": relative(scaled_erfc, -1.0, ERFC_HIGH_LOW, 12, "(1 + 2a) exp(a^2) erfc(a) in (a-4) / (a+4), for float"),
     "ERF_NEAR": relative(of_square(lambda x: mp.erf(x) / x), 1e-14, 0.2505, 11, "erf(x) / x in x^2"),
-    "ERFC_F64": Fit(
+    "ERFC": Fit(
         lambda t: scaled_erfc(t) - 1.25,
         -0.78,
         ERFC_HIGH,
@@ -293,30 +293,18 @@ FITS: dict[str, Fit] = {
         lambda t: 1 / scaled_erfc(t),
         "(1 + 2a) exp(a^2) erfc(a) - 5/4 in (a-4) / (a+4)",
     ),
-    "ERFINV_LOW_NEAR": relative(
-        lambda v: erfinv_ratio(v + 2.5), -2.5 + 1e-9, 2.5, 10, "erfinv(x)/x, w = 2.5 + v"
-    ),
+    "ERFINV_LOW_NEAR": relative(lambda v: erfinv_ratio(v + 2.5), -2.5 + 1e-9, 2.5, 10, "erfinv(x)/x, w = 2.5 + v"),
     "ERFINV_LOW_FAR": relative(lambda v: erfinv_ratio((v + 3) ** 2), -0.765, 1.1, 10, "erfinv(x)/x, w = (3 + v)^2"),
-    "ERFINV_NEAR": relative(
-        lambda v: erfinv_ratio(v + 3.125), 1e-12 - 3.125, 3.1251, 22, "erfinv(x)/x, w = v + 25/8"
-    ),
+    "ERFINV_NEAR": relative(lambda v: erfinv_ratio(v + 3.125), 1e-12 - 3.125, 3.1251, 22, "erfinv(x)/x, w = v + 25/8"),
     "ERFINV_MIDDLE": relative(
         lambda v: erfinv_ratio((v + 3.25) ** 2), -0.7501, 0.7501, 18, "erfinv(x)/x, w = (3.25 + v)^2"
     ),
     "ERFINV_FAR": relative(lambda v: erfinv_ratio((v + 5) ** 2), -1.0001, 1.09, 16, "erfinv(x)/x, w = (5 + v)^2"),
     # -- gamma functions
-    "LGAMMA_LOW": relative(lambda t: mp.loggamma(2 + t) / t, -0.7501, 0.2501, 11, "log(gamma(2+t)) / t, for float"),
-    "LGAMMA_F64": relative(lambda t: mp.loggamma(2 + t) / t, -0.7501, 0.2501, 21, "log(gamma(2+t)) / t"),
-    "STIRLING_LOW": relative(
-        stirling, 1e-12, 6.24**-2, 4, "x times the rest of Stirling's formula, for float"
-    ),
-    "STIRLING_F64": relative(stirling, 1e-12, 6.24**-2, 9, "x times the rest of Stirling's formula in 1/x^2"),
-    "DIGAMMA_LOW": relative(digamma_ratio, -0.5001, 0.5001, 12, "digamma(3/2+u) / (3/2+u-root), for float"),
-    "DIGAMMA_F64": relative(digamma_ratio, -0.5001, 0.5001, 23, "digamma(3/2+u) / (3/2+u-root)"),
-    "DIGAMMA_TAIL_LOW": relative(
-        digamma_tail, 1e-12, 6.49**-2, 3, "x^2 (log x - 1/(2x) - digamma x) in 1/x^2, for float"
-    ),
-    "DIGAMMA_TAIL_F64": relative(digamma_tail, 1e-12, 6.49**-2, 8, "x^2 (log x - 1/(2x) - digamma x) in 1/x^2"),
+    "LGAMMA": relative(lambda t: mp.loggamma(2 + t) / t, -0.7501, 0.2501, 21, "log(gamma(2+t)) / t"),
+    "STIRLING": relative(stirling, 1e-12, 6.24**-2, 9, "x times the rest of Stirling's formula in 1/x^2"),
+    "DIGAMMA": relative(digamma_ratio, -0.5001, 0.5001, 23, "digamma(3/2+u) / (3/2+u-root)"),
+    "DIGAMMA_TAIL": relative(digamma_tail, 1e-12, 6.49**-2, 8, "x^2 (log x - 1/(2x) - digamma x) in 1/x^2"),
 }
 
 

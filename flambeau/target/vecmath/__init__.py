@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 from ..builder import Builder, Val, elem_type, mangle
 from . import arithmetic, error, exponential, gamma, hyperbolic, inverse, logarithm, power, trigonometric
@@ -45,7 +44,7 @@ _FUNCTIONS: dict[str, Function] = {
     "ceil": Function(arithmetic.ceil, 1),
     "cos": Function(trigonometric.cos, 22, low=trigonometric.cos, fused=True),
     "cosh": Function(hyperbolic.cosh, 26),
-    "digamma": Function(gamma.digamma, 120, low=partial(gamma.digamma, low=True)),
+    "digamma": Function(gamma.digamma, 120, low=gamma.digamma),
     "erf": Function(error.erf, 28, low=error.erf, fused=True),
     "erfc": Function(error.erfc, 80, low=error.erfc_low),
     "erfinv": Function(error.erfinv, 80, low=error.erfinv_low),
@@ -55,7 +54,7 @@ _FUNCTIONS: dict[str, Function] = {
     "floor": Function(arithmetic.floor, 1),
     "fmod": Function(arithmetic.fmod, 20, arity=2, low=arithmetic.fmod_low, fused=True),
     "hypot": Function(arithmetic.hypot, 40, arity=2, low=arithmetic.hypot_low),
-    "lgamma": Function(gamma.lgamma, 120, low=partial(gamma.lgamma, low=True)),
+    "lgamma": Function(gamma.lgamma, 120, low=gamma.lgamma),
     "log": Function(logarithm.log, 20),
     "log10": Function(logarithm.log10, 32),
     "log1p": Function(logarithm.log1p, 30),

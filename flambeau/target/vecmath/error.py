@@ -12,7 +12,7 @@ __all__ = ["erf", "erfc", "erfc_low", "erfinv", "erfinv_low"]
 _INFINITY = float("inf")
 _LOG2E = 1.4426950408889634
 _TWO_OVER_SQRT_PI = {"float": 1.128379225730896, "double": 1.1283791670955126}
-_ERFC_HEAD = 1.25  # most of the constant term of ERFC_F64's polynomial
+_ERFC_HEAD = 1.25  # most of the constant term of ERFC's polynomial
 _ERF_HIGH = {"float": 3.94, "double": 5.93}
 _ERF_TERMS = {"float": table.ERF_F32, "double": table.ERF_F64}
 
@@ -56,7 +56,7 @@ def erfc(x: Lanes) -> Lanes:
     # exp(-square) as a sum of two numbers, times exp(-square_low)
     high, low = fast_two_sum(main.like(1.0), main)
     low = low + mad(high + tail, -square_low, tail)
-    factor, factor_low = fast_two_sum(a.like(_ERFC_HEAD), horner(_folded(a), table.ERFC_F64))
+    factor, factor_low = fast_two_sum(a.like(_ERFC_HEAD), horner(_folded(a), table.ERFC))
     above, above_low = two_prod(high, factor)
     above_low = mad(low, factor, mad(high, factor_low, above_low))
     below, below_low = fast_two_sum(*_ordered(a + a, a.like(1.0)))

@@ -2,7 +2,8 @@
 
 Both come down to an interval by recurrence, use an asymptotic series from about 6 on, and reflect negative
 arguments.  Near 1 and 2 (where log gamma vanishes) and near digamma's root 1.4616 the relative error stays
-small; near the roots on the negative axis only the absolute error does.  Abramowitz and Stegun, chapter 6.
+small; near the roots on the negative axis only the absolute error does, which is why float lanes are computed
+in full double precision.  Abramowitz and Stegun, chapter 6.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ def _sine_and_cosine_of_turns(a: Lanes) -> tuple[Lanes, Lanes, Lanes]:
     return r, where(folded, cosine, sine).copysign(r), where(folded, sine, cosine)
 
 
-def lgamma(x: Lanes, low: bool = False) -> Lanes:
-    """The logarithm of the magnitude of the gamma function (double); ``low``: good enough for float."""
+def lgamma(x: Lanes) -> Lanes:
+    """The logarithm of the magnitude of the gamma function (double)."""
     a = x.abs()
     y, product = a, a.like(1.0)
     for _ in range(4):
@@ -51,10 +52,10 @@ def lgamma(x: Lanes, low: bool = False) -> Lanes:
     divisor = where(low_end, mad(y, y, y), y)
     large = a >= 6.25
     logarithm = log(where(large, a, where(one_up, divisor, product)))
-    middle = t * horner(t, table.LGAMMA_LOW if low else table.LGAMMA_F64)
+    middle = t * horner(t, table.LGAMMA)
     middle = middle + where(one_up, -logarithm, logarithm)
     inverse = 1.0 / a
-    rest = mad(inverse, horner(inverse * inverse, table.STIRLING_LOW if low else table.STIRLING_F64), _STIRLING)
+    rest = mad(inverse, horner(inverse * inverse, table.STIRLING), _STIRLING)
     series = mad(a - 0.5, logarithm - 1.0, rest)
     result = where(large, series, middle)
 
@@ -68,8 +69,8 @@ def lgamma(x: Lanes, low: bool = False) -> Lanes:
     return improve(x < 0.0, result, reflected)
 
 
-def digamma(x: Lanes, low: bool = False) -> Lanes:
-    """The derivative of log gamma (double); ``low``: good enough for float."""
+def digamma(x: Lanes) -> Lanes:
+    """The derivative of log gamma (double)."""
     a = x.abs()
     y = a
     below_one = a < 1.0
@@ -83,10 +84,10 @@ def digamma(x: Lanes, low: bool = False) -> Lanes:
         y = where(down, less, y)
     u = where(below_one, a - 0.5, y - 1.5)
     from_root = (u - _ROOT[0]) - _ROOT[1]
-    between = from_root * horner(u, table.DIGAMMA_LOW if low else table.DIGAMMA_F64)
+    between = from_root * horner(u, table.DIGAMMA)
     inverse = 1.0 / a
     w = inverse * inverse
-    tail = mad(inverse, 0.5, w * horner(w, table.DIGAMMA_TAIL_LOW if low else table.DIGAMMA_TAIL_F64))
+    tail = mad(inverse, 0.5, w * horner(w, table.DIGAMMA_TAIL))
     result = where(a >= 6.5, log(a) - tail, between + above / below)
 
     def reflected() -> Lanes:

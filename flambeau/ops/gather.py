@@ -411,7 +411,7 @@ def _copied(name: str, form: Any) -> Any:
     """The in-place form of an operator that is computed beside the tensor and copied into it."""
 
     def method(self: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True) -> Tensor:
-        return self.copy_(form(self, dim, index, src, reduce, include_self=include_self))  # type: ignore[attr-defined,no-any-return]
+        return self.copy_(form(self.clone(), dim, index, src, reduce, include_self=include_self))  # type: ignore[attr-defined,no-any-return]
 
     method.__name__ = method.__qualname__ = name
     method.__doc__ = f"``{name[:-1]}`` in place."

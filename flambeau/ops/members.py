@@ -17,7 +17,7 @@ from .region import as_strided
 from .shape import in_place, reversed_dims, squeeze, swapaxes, swapdims, t, transpose, unflatten, unsqueeze
 
 __all__ = [
-    "adjoint", "can_cast", "get_device", "is_complex", "is_conj", "is_distributed", "is_floating_point", "is_inference", "is_neg", "is_nonzero",
+    "adjoint", "can_cast", "empty_permuted", "get_device", "is_complex", "is_conj", "is_distributed", "is_floating_point", "is_inference", "is_neg", "is_nonzero",
     "is_same_size", "is_signed", "is_tensor", "jagged", "layout", "numel", "resize_as_", "resolve_conj", "resolve_neg", "sparse_bsc", "sparse_bsr",
     "sparse_coo", "sparse_csc", "sparse_csr", "strided",
 ]  # fmt: skip
@@ -246,6 +246,20 @@ def _new_empty_strided(
 ) -> Tensor:  # fmt: skip
     """An uninitialised tensor with these strides, with this tensor's element type and device unless given."""
     return create.empty_strided(size, stride, dtype=dtype or self.dtype, device=self.device if device is None else device, requires_grad=requires_grad)
+
+
+def empty_permuted(
+    size: Sequence[int], physical_layout: Sequence[int], *, dtype: dtype_ | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
+    pin_memory: bool = False,
+) -> Tensor:  # fmt: skip
+    """An uninitialised tensor without gaps whose dimensions lie in memory in the order ``physical_layout``, slowest first."""
+    if sorted(physical_layout) != list(range(len(size))):
+        raise RuntimeError(f"empty_permuted: physical_layout {list(physical_layout)} must be a permutation of the dimensions of size {list(size)}")
+    strides, below = [0] * len(size), 1
+    for d in reversed(physical_layout):
+        strides[d] = below
+        below *= max(size[d], 1)
+    return create.empty_strided(size, strides, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
 def _new(self: Tensor, *args: Any, device: Any = None) -> Tensor:

@@ -9,7 +9,7 @@ from .. import primitives as prim
 from ..operator import operator
 from ..tensor import Tensor
 from . import create
-from .gather import index_select
+from .index import index
 
 __all__: list[str] = []
 
@@ -86,7 +86,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
         raise NotImplementedError("Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for now")
     if 0 in input.shape[input.ndim - count :] or 0 in input.shape[-count - 1 :] and mode != "circular":
         raise RuntimeError(f"Expected {count + 1}D or {count + 2}D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for input, but got: {list(input.shape)}")
-    result = input
+    borders: dict[int, Any] = {}
     for d, (before, after) in enumerate(_pairs(width, input.ndim)):
         n = input.shape[d]
         if not before and not after:
@@ -97,8 +97,13 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
             raise RuntimeError("Padding value causes wrapping around more than once.")
         if n + before + after <= 0:
             raise RuntimeError(f"input (size {n} at dimension {d}) is too small for padding ({before}, {after})")
-        result = index_select.function(result, d, _border(mode, n, before, after))
-    return result if result is not input else input.clone()  # type: ignore[attr-defined]
+        borders[d] = _border(mode, n, before, after)
+    if not borders:
+        return input.clone()  # type: ignore[attr-defined,no-any-return]
+    first = min(borders)
+    dims = tuple(range(first, input.ndim))
+    whole = [borders[d] if d in borders else create.arange(input.shape[d]) for d in dims]
+    return index.function(input, [w.reshape([-1 if k == i else 1 for k in range(len(dims))]) for i, w in enumerate(whole)], dims)  # type: ignore[no-any-return]
 
 
 # -- windows of images -------------------------------------------------------------------------------

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ...ops.gather import embedding_renorm_
-from .._base import Tensor, no_grad, ops
+from .._base import Tensor, int64, no_grad, ops
 
-__all__ = ["embedding", "unfold"]
+__all__ = ["embedding", "embedding_bag", "unfold"]
 
 
 def embedding(
@@ -44,6 +44,108 @@ def embedding(
         with no_grad():
             embedding_renorm_(weight, input, max_norm, norm_type)
     return ops.embedding(weight, input, padding, scale_grad_by_freq, sparse)
+
+
+def embedding_bag(
+    input: Tensor,
+    weight: Tensor,
+    offsets: Tensor | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2,
+    scale_grad_by_freq: bool = False,
+    mode: str = "mean",
+    sparse: bool = False,
+    per_sample_weights: Tensor | None = None,
+    include_last_offset: bool = False,
+    padding_idx: int | None = None,
+) -> Tensor:
+    """The sum, mean or maximum of the rows of ``weight`` in each bag.
+
+    Args:
+        input: indices, (B, L) for bags of one length, or (N,) with ``offsets``.
+        weight: the table (V, D).
+        offsets: where each bag begins in ``input``.
+        max_norm: rows looked up with a larger norm are scaled down to it first, in place.
+        norm_type: the p of that norm.
+        scale_grad_by_freq: whether gradients are divided by how often an index occurs.
+        mode: "sum", "mean" or "max"; empty bags give zeros.
+        sparse: accepted; gradients are dense.
+        per_sample_weights: factors of the rows, in the shape of ``input`` (mode "sum" only).
+        include_last_offset: whether ``offsets`` ends with the size of ``input``.
+        padding_idx: the row that is left out of every bag.
+
+    Returns:
+        (B, D).
+    """
+    if mode not in ("sum", "mean", "max"):
+        raise ValueError("mode has to be one of sum, mean or max")
+    if per_sample_weights is not None:
+        if mode != "sum":
+            raise NotImplementedError(
+                "embedding_bag: per_sample_weights was not None. per_sample_weights is only supported for mode='sum' "
+                f"(got mode='{mode}'). Please open a feature request on GitHub."
+            )
+        if per_sample_weights.shape != input.shape:
+            raise ValueError(
+                f"embedding_bag: If per_sample_weights ({list(per_sample_weights.shape)}) is not None, then it must "
+                f"have the same shape as the input ({list(input.shape)})"
+            )
+    if input.ndim == 2:
+        if offsets is not None:
+            raise ValueError(
+                "if input is 2D, then offsets has to be None, as input is treated is a mini-batch of fixed length "
+                f"sequences. However, found offsets of type {type(offsets).__name__}"
+            )
+        bags, length = input.shape
+        bag = ops.arange(bags).repeat_interleave(length)
+        input = input.reshape(-1)
+    elif input.ndim == 1:
+        if offsets is None:
+            raise ValueError("offsets has to be a 1D Tensor but got None")
+        if offsets.ndim != 1:
+            raise ValueError("offsets has to be a 1D Tensor")
+        bags, bag = _bags(offsets, input.shape[0], include_last_offset)
+    else:
+        raise ValueError(f"input has to be 1D or 2D Tensor, but got Tensor of dimension {input.ndim}")
+    weights = None if per_sample_weights is None else per_sample_weights.reshape(-1)
+    if padding_idx is not None:
+        rows = weight.shape[0]
+        if not -rows <= padding_idx < rows:
+            raise AssertionError("padding_idx must be within the number of embeddings")
+        keep = input != padding_idx % rows
+        input, bag = input.masked_select(keep), bag.masked_select(keep)
+        weights = None if weights is None else weights.masked_select(keep)
+    rows = embedding(input, weight, None, max_norm, norm_type, scale_grad_by_freq)
+    if weights is not None:
+        rows = rows * weights.unsqueeze(1)
+    zeros = rows.new_zeros((bags, weight.shape[1]))
+    if mode == "max":
+        index = bag.unsqueeze(1).expand(rows.shape)
+        return zeros.scatter_reduce(0, index, rows, "amax", include_self=False)
+    total = zeros.index_add(0, bag, rows)
+    if mode == "sum":
+        return total
+    count = rows.new_zeros((bags,)).index_add(0, bag, rows.new_ones((bag.shape[0],))).clamp(min=1)
+    return total / count.unsqueeze(1)
+
+
+def _bags(offsets: Tensor, size: int, include_last: bool) -> tuple[int, Tensor]:
+    """The number of bags, and the bag of each of ``size`` indices."""
+    starts = offsets.tolist()
+    if include_last:
+        starts = starts[:-1]
+    if starts and starts[0] != 0:
+        raise ValueError(
+            f"offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. However, got {starts[0]}"
+        )
+    if starts and starts[-1] > size:
+        raise ValueError(
+            f"offsets[-1] can not be greater than input's length ({size}), but got offsets[-1] of {starts[-1]}"
+        )
+    marks = ops.zeros(size + 1, dtype=int64).index_add(
+        0, ops.tensor(starts, dtype=int64), ops.ones(len(starts), dtype=int64)
+    )
+    return len(starts), marks[:size].cumsum(0) - 1
 
 
 def unfold(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import ml_dtypes
+
 from .. import dtype as dtypes
 from .. import primitives as prim
 from ..operator import operator
@@ -247,3 +249,41 @@ def group_norm(input: Tensor, num_groups: int, weight: Tensor | None = None, bia
     if weight is not None:
         y = y * weight.reshape(shape)  # type: ignore[attr-defined]
     return y if bias is None else y + bias.reshape(shape)  # type: ignore[attr-defined,no-any-return]
+
+
+@operator(name="_rms_norm", method=False, function=False)
+def rms_norm_kernel(input: Tensor, weight: Tensor | None, ndim: int, eps: float) -> Tensor:
+    """``x / sqrt(mean(x**2) + eps) * weight`` over the last ``ndim`` dimensions."""
+    dims = tuple(range(input.ndim - ndim, input.ndim))
+    x = input.to(dtypes.float32) if input.dtype.itemsize < 4 else input  # type: ignore[attr-defined]
+    y = x * ((x * x).mean(dims, True) + eps).rsqrt()
+    return (y if weight is None else y * weight.to(y.dtype)).to(input.dtype)  # type: ignore[attr-defined,no-any-return]
+
+
+@operator(kind="composite", method=False, out=False)
+def rms_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None) -> Tensor:
+    """``x / sqrt(mean(x**2) + eps) * weight`` over the last dimensions, which ``normalized_shape`` names.  Zhang & Sennrich 2019."""
+    _check_normalized("rms_norm", input, normalized_shape, weight)
+    if eps is None:
+        eps = float(ml_dtypes.finfo(input.dtype.to_real().numpy).eps)
+    return rms_norm_kernel.function(input, weight, len(normalized_shape), eps)  # type: ignore[no-any-return]
+
+
+@operator(kind="composite", method=False, namespace=_F, out=False)
+def instance_norm(
+    input: Tensor, running_mean: Tensor | None = None, running_var: Tensor | None = None, weight: Tensor | None = None, bias: Tensor | None = None,
+    use_input_stats: bool = True, momentum: float = 0.1, eps: float = 1e-05,
+) -> Tensor:  # fmt: skip
+    """Standardises each channel of each sample; without ``use_input_stats`` with the running statistics.  Ulyanov et al. 2016."""
+    if input.ndim < 2:
+        raise RuntimeError(f"instance_norm: expected at least 2 dimensions, got {input.ndim}")
+    if not use_input_stats:
+        return batch_norm.function(input, running_mean, running_var, weight, bias, False, momentum, eps)  # type: ignore[no-any-return]
+    count = math.prod(input.shape[2:])
+    if count == 1:
+        raise ValueError(f"Expected more than 1 spatial element when training, got input size {input.shape}")
+    y, center, spread, _ = normalize_kernel.function(input, weight, bias, tuple(range(2, input.ndim)), 1, eps)
+    for running, now in ((running_mean, center), (running_var, spread)):
+        if running is not None:
+            _move_towards(running, now.detach().mean(0), momentum, count / (count - 1) if running is running_var else 1.0)
+    return y  # type: ignore[no-any-return]

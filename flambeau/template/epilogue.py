@@ -61,7 +61,7 @@ class Plain:
     def emit(
         self, b: Flow, acc: Val, row: Val, col: Val, batch: Val, mask: Val | None, slots: Callable[[int], Val]
     ) -> Val:
-        return cast(b, acc, self.acc, self.out)
+        return convert(b, acc, self.acc, self.out)
 
     def transposed(self, words: tuple[int, ...]) -> tuple[int, ...]:
         """The bound words for the product of the transposed operands in exchanged order."""
@@ -106,8 +106,8 @@ class AddIn:
         if self.scaled:
             alpha, beta = (b.splat(self._scalar(b, slots(i)), lanes) for i in (1, 2))
             times, plus = ("fmul", "fadd") if self.acc[0] == "f" else ("mul", "add")
-            return cast(b, b.op(plus, b.op(times, alpha, acc), b.op(times, beta, value)), self.acc, self.out)
-        return cast(b, b.op("fadd" if self.acc[0] == "f" else "add", acc, value), self.acc, self.out)
+            return convert(b, b.op(plus, b.op(times, alpha, acc), b.op(times, beta, value)), self.acc, self.out)
+        return convert(b, b.op("fadd" if self.acc[0] == "f" else "add", acc, value), self.acc, self.out)
 
     def _scalar(self, b: Flow, value: Val) -> Val:
         if self.acc[0] == "f":
@@ -117,6 +117,17 @@ class AddIn:
     def transposed(self, words: tuple[int, ...]) -> tuple[int, ...]:
         """The bound words for the product of the transposed operands in exchanged order."""
         return (words[0], words[2], words[1])
+
+
+def convert(b: Flow, value: Val, source: str, target: str) -> Val:
+    """A result in the output's type.  To bfloat16 by the processor's instruction where there is one, which takes
+    denormal numbers for zero, as its products of bfloat16 do."""
+    lanes = lanes_of(value.type)
+    if source == "f32" and target == "bf16" and lanes == 16 and b.isa.has("avx512bf16"):
+        name = "llvm.x86.avx512bf16.cvtneps2bf16.512"
+        b.module.declare(name, "<16 x bfloat>", [value.type])
+        return b.cast("bitcast", b.call("<16 x bfloat>", "@" + name, value), "<16 x i16>")
+    return cast(b, value, source, target)
 
 
 def strided_load(b: Flow, elem: str, pointer: Val, stride: Val, lanes: int, mask: Val | None) -> Val:

@@ -29,7 +29,11 @@ class Loop:
 
 
 class Flow(Builder):
-    """A builder with loops, branches and i64 arithmetic on constants."""
+    """A builder with loops, branches and i64 arithmetic on constants, for an instruction set."""
+
+    def __init__(self, module: Module, isa: ISA) -> None:
+        super().__init__(module)
+        self.isa = isa
 
     # -- i64 arithmetic ----------------------------------------------------------------------------
     def i64(self, value: int) -> Val:
@@ -218,7 +222,7 @@ def function(
     """
 
     def make() -> str:
-        b = Flow(module)
+        b = Flow(module, isa)
         write(b, *(Val(f"%{n}", t.split()[0]) for t, n in args))
         signature = ", ".join(f"{t} %{n}" for t, n in args)
         words = " ".join(filter(None, (attributes, isa.function_attributes())))

@@ -21,6 +21,10 @@ from .micro import SIZE, Number
 __all__ = ["pack_kernel", "pack_request", "transpose"]
 
 
+_AHEAD = 32
+"""Values of k that are prefetched ahead where a panel is contiguous the other way."""
+
+
 @cache
 def pack_kernel(source: str, num: Number, isa: ISA) -> int:
     """The address of the packing function for elements of type ``source``, compiled when first needed:
@@ -157,7 +161,9 @@ class _Packer:
             first = line(b.imul(u.index, depth))
 
             def row(fetch: Callable[[Val], Val], lane: Val) -> None:
-                value = self.convert(b, fetch(b.at(self.memory, first, lane)))
+                spot = b.at(self.memory, first, lane)
+                b.prefetch(b.at(self.memory, spot, b.imul(self.kstride, _AHEAD)))
+                value = self.convert(b, fetch(spot))
                 if depth == 2:  # the value of the even k in the lower half
                     after = fetch(b.at(self.memory, first, b.iadd(lane, self.kstride)))
                     upper = b.op("shl", b.cast("zext", after, wide), b.const(wide, 16))
@@ -188,10 +194,14 @@ class _Packer:
                 b.at(self.memory, self.origin, b.imul(b.imin(b.iadd(group.index, i), last), self.stride))
                 for i in range(lanes)
             ]
+            ahead = b.imul(b.imul(self.stride, lanes), self.size)
             with b.loop(0, units, lanes) as block:
                 # the last block overlaps the one before
                 at = b.imin(block.index, b.isub(units, lanes))
-                loaded = [b.load(type_, b.at(elem, row, at), self.size) for row in rows]
+                spots = [b.at(elem, row, at) for row in rows]
+                loaded = [b.load(type_, spot, self.size) for spot in spots]
+                for spot in spots:  # the rows after these
+                    b.prefetch(b.bytes_at(spot, ahead))
                 turned = transpose(b, [self.convert(b, v) for v in loaded], 8 * self.num.unit_bytes)
                 for i, value in enumerate(turned):
                     b.store(value, self.place(b, b.iadd(at, i), group.index), self.num.unit_bytes)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from heapq import heappop, heappush
 from typing import Any
 
+from .. import ops
 from ..layout import Layout, contiguous_strides, of
 from ..storage import Storage
 from ..tensor import Tensor, empty
@@ -340,7 +341,7 @@ def conform(grad: Any, expected: Any, node: Node, index: int) -> Tensor:
                     f"{where} got a complex gradient ({layout.dtype}) for a real input ({expected.dtype}); return its "
                     "real part"
                 )
-            grad = grad.real
+            grad = ops.view_as_real(grad).select(-1, 0)
         grad = grad.to(expected.dtype)
     return grad
 

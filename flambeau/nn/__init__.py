@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import functional, grad, init, utils
+from . import attention, functional, grad, init, utils
 from . import modules as modules
 from .modules import *
 from .modules import __all__ as _layers
@@ -16,6 +16,7 @@ __all__ = [
     "Parameter",
     "UninitializedBuffer",
     "UninitializedParameter",
+    "attention",
     "factory_kwargs",
     "functional",
     "grad",

@@ -125,11 +125,18 @@ class MemberMethods:
     # -- attributes -----------------------------------------------------------------------------
 
     def __getattr__(self, name: str) -> Any:
+        # Written out: every layer reads its weights through here.
         attributes = self.__dict__
-        for members in ("_parameters", "_buffers", "_modules"):
-            found = attributes.get(members)
-            if found is not None and name in found:
-                return found[name]
+        if "_modules" in attributes:  # all three are there from Module.__init__() on
+            members = attributes["_parameters"]
+            if name in members:
+                return members[name]
+            members = attributes["_buffers"]
+            if name in members:
+                return members[name]
+            members = attributes["_modules"]
+            if name in members:
+                return members[name]
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -790,6 +790,12 @@ def {name}({signature}):
             return t
     return dispatch(op, ({arguments}), {name})
 """
+_PARTS = """
+def {name}({signature}):
+    if {plain}ordinary(({classes})) and not special:
+        return body({call})
+    {out}return dispatch(op, ({arguments}), {name})
+"""
 _COLD = """
 def {name}({signature}):
     {out}return dispatch(op, ({arguments}), {name})
@@ -908,6 +914,12 @@ def _public(op: Operator, name: str, out: bool, template: str, method: bool = Fa
             fill["grads"] = " or ".join(f"{n}._requires_grad" for n in tensors) if op.differentiable else "False"
         else:
             template = _COLD
+    if op.kind == "composite" and op._derivative is None and not op.lists and template is not _INPLACE:
+        template = _PARTS  # nothing is recorded or planned of the operator itself
+        space["body"], space["ordinary"] = op.body, _ordinary
+        fill["plain"] = "out is None and " if out else ""
+        fill["classes"] = "".join(f"{n}.__class__, " for n in names)
+        fill["call"] = ", ".join(f"{p.name}={n}" if p.kind is inspect.Parameter.KEYWORD_ONLY else n for p, n in zip(params, names))
     if op.kind == "view":
         template = _LOOK
         fill["first"], fill["rest"] = names[0], ", ".join(names[1:])

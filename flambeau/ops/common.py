@@ -57,10 +57,17 @@ def unreduce(grad: Tensor, dim: int | Sequence[int] | None, keepdim: bool, shape
     return grad.expand(shape)  # type: ignore[attr-defined,no-any-return]
 
 
+_INTS = frozenset({int})
+
+
 def shape_of(size: Sequence[object], name: str) -> Size:
     """The shape meant by ``*size`` arguments: ints, or one sequence of ints.  Raises TypeError otherwise."""
     if len(size) == 1 and isinstance(size[0], (tuple, list)):
         size = size[0]
+        if size.__class__ is Size:
+            return size
+    if _INTS.issuperset(map(type, size)):
+        return tuple.__new__(Size, size)
     try:
         return Size(size)  # type: ignore[arg-type]
     except (AttributeError, TypeError):

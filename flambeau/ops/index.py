@@ -26,6 +26,7 @@ from .region import region, select
 __all__: list[str] = []
 
 _new = object.__new__
+_record_view = tape.record_view
 _views: dict[Any, Any] = {}
 _LIMIT = 20_000
 _INDEX_TYPES = (dtypes.int64, dtypes.int32, dtypes.uint8, dtypes.bool_)
@@ -83,6 +84,9 @@ def index(input: Tensor, indices: Tensors, dims: tuple[int, ...]) -> Tensor:
     if 0 in shape:
         return prim.undef(shape, input.dtype)
     return prim.gather(input, found, map_, shape)
+
+
+index_rows = index.function
 
 
 @index.gradient("indices")
@@ -383,20 +387,24 @@ def getitem(self: Tensor, index: Any) -> Tensor:
     Raises IndexError for indices outside of their dimensions and for too many of them.
     """
     layout = self._key
-    key = _key_of(index)
-    if layout is not None and key is not None and not special:
-        try:
-            found = _views[layout, key]
-        except (KeyError, TypeError):
-            pass
-        else:
-            t = _new(Tensor)
-            t._layout = t._key = found[0]
-            t._storage = self._storage
-            t._offset = self._offset + found[1]
-            if grad_state.track_views:
-                tape.record_view(found[2], (self, *found[3]), t)
-            return t
+    cls = index.__class__
+    key = index if cls is int else _key_of(index)
+    if layout is not None and not special:
+        if key is not None:
+            try:
+                new_layout, delta, op, rest = _views[layout, key]
+            except (KeyError, TypeError):
+                pass
+            else:
+                t = _new(Tensor)
+                t._layout = t._key = new_layout
+                t._storage = self._storage
+                t._offset = self._offset + delta
+                if grad_state.track_views:
+                    _record_view(op, (self, *rest), t)
+                return t
+        elif cls is Tensor and index._layout.dtype is dtypes.int64 and index._layout.ndim and layout.ndim:
+            return index_rows(self, [index], (0,))  # type: ignore[no-any-return]
     if not _ordinary((self.__class__,)) or index.__class__ is tuple and not _ordinary(map(type, index)) or not _ordinary((index.__class__,)):
         seen = [self, *(index if isinstance(index, tuple) else (index,))]
         result = _overridden(Tensor.__getitem__, seen, {}, None, (self, index))  # type: ignore[attr-defined]
@@ -406,7 +414,8 @@ def getitem(self: Tensor, index: Any) -> Tensor:
     if advanced:
         return _advanced(self, map_, shape, advanced)
     op: Operator
-    if index.__class__ is int:
+    rest: tuple[Any, ...]
+    if cls is int:
         op, rest = select, (0, index)
     else:
         op, rest = region, (map_, shape)

@@ -80,7 +80,10 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 def reshape(input: Tensor, shape: Sequence[int]) -> Tensor:
     """The same elements in row-major order with another shape: a view where the strides allow it, otherwise a copy."""
     layout = input._layout
-    wanted = infer_size(shape_of((shape,) if not isinstance(shape, int) else (shape,), "reshape"), layout.numel, "reshape")
+    wanted = shape if shape.__class__ is Size else shape_of((shape,), "reshape")  # type: ignore[assignment]
+    if (input._key, wanted) in view.hot:
+        return view.function(input, wanted)  # type: ignore[no-any-return]
+    wanted = infer_size(wanted, layout.numel, "reshape")
     if view_strides(layout.shape, layout.strides, wanted) is None:
         input = input.contiguous()  # type: ignore[attr-defined]
     return view.function(input, wanted)  # type: ignore[no-any-return]

@@ -482,6 +482,27 @@ def test_positional_arguments_of_state_dict_warn():
     assert list(state) == ["p.weight", "p.bias"]
 
 
+def test_compile_and_pickle():
+    m = nn.Sequential(nn.Linear(2, 3), nn.Tanh())
+    x = flambeau.ones(4, 2)
+    expected = m(x).detach().numpy()
+    m.compile()
+    for _ in range(2):
+        np.testing.assert_allclose(m(x).detach().numpy(), expected, rtol=1e-6)
+    m(x).sum().backward()
+    assert m[0].weight.grad is not None
+    assert "_compiled_call_impl" not in m.__getstate__()
+    assert copy.deepcopy(m)._compiled_call_impl is None
+
+
+def test_data_parallel():
+    def program(p):
+        m = p.nn.DataParallel(p.nn.Linear(2, 3))
+        return repr(m), list(m.state_dict()), m(p.ones(1, 2)), m.device_ids
+
+    check(program)
+
+
 def test_signatures_are_pytorchs():
     import inspect
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import attention, functional, grad, init, utils
+from . import attention, functional, grad, init, parallel, utils
 from . import modules as modules
 from .modules import *
 from .modules import __all__ as _layers
+from .parallel import DataParallel
 from .parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
 
 __all__ = [
     "Buffer",
+    "DataParallel",
     "Parameter",
     "UninitializedBuffer",
     "UninitializedParameter",
@@ -21,6 +23,7 @@ __all__ = [
     "functional",
     "grad",
     "init",
+    "parallel",
     "utils",
     *_layers,
 ]

@@ -17,7 +17,8 @@ from .functions.sparse import *
 _SHARED = (
     "adaptive_avg_pool1d avg_pool1d bilinear channel_shuffle conv1d conv2d conv3d conv_tbc conv_transpose1d "
     "conv_transpose2d conv_transpose3d cosine_similarity native_channel_shuffle pairwise_distance pdist pixel_shuffle "
-    "pixel_unshuffle embedding_bag one_hot"
+    "pixel_unshuffle embedding_bag one_hot rms_norm hinge_embedding_loss margin_ranking_loss cosine_embedding_loss "
+    "triplet_margin_loss layer_norm ctc_loss"
 ).split()  # names that PyTorch has here and in the main namespace, or in this one alone
 
 for _name, _operator in OPERATORS.items():

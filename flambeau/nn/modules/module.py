@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
+from ...compiler import compile as compile_
 from .._base import Tensor
 from . import _hooks
 from ._backward_hook import BackwardHook
@@ -244,6 +245,10 @@ class Module(HookMethods, StateMethods, ConvertMethods, MemberMethods):
             for hook in hooks:
                 grad_fn.register_hook(_hooks.WrappedHook(hook, self))
             self._maybe_warn_non_full_backward_hook(call.args, call.result, grad_fn)
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Make calls of this module run compiled; the arguments are those of ``flambeau.compile``."""
+        self._compiled_call_impl = compile_(self._call_impl, *args, **kwargs)
 
     # -- modes ----------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from ..autograd.mode import state as grad_state
 from ..dtype import dtype as dtype_
 from ..operator import OPERATORS, operator
 from ..tensor import Tensor
+from .arrange import triu_indices
 from .common import dims_of, drop_dims, unreduce
 
 __all__: list[str] = []
@@ -130,3 +131,73 @@ def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, 
 def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
     """The ``p``-norm of ``input - other``."""
     return norm.function(input - other, float(p))  # type: ignore[no-any-return]
+
+
+# -- distances between rows --------------------------------------------------------------------------
+
+
+@operator(name="_cdist", method=False, function=False)
+def cdist_kernel(x1: Tensor, x2: Tensor, p: float) -> Tensor:
+    """The ``p``-norms of the differences of all rows of the two, without keeping the differences."""
+    return vector_norm_kernel.function(x1.unsqueeze(-2) - x2.unsqueeze(-3), p, -1, False, None)  # type: ignore[attr-defined,no-any-return]
+
+
+@operator(name="_euclidean", kind="composite", method=False, function=False)
+def euclidean(x1: Tensor, x2: Tensor) -> Tensor:
+    """Euclidean distances of all rows through one matrix product: ``|a|^2 + |b|^2 - 2 a.b``."""
+    squares = (x1 * x1).sum(-1, True) + (x2 * x2).sum(-1).unsqueeze(-2)  # type: ignore[attr-defined]
+    return (squares - 2 * x1.matmul(x2.transpose(-1, -2))).clamp(min=0).sqrt()  # type: ignore[attr-defined,no-any-return]
+
+
+@euclidean.gradient("x1", "x2", "result")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    share = (grad / ctx.result).masked_fill(ctx.result == 0, 0)
+    return (
+        ctx.x1 * share.sum(-1, True) - share.matmul(ctx.x2) if ctx.needs("x1") else None,
+        ctx.x2 * share.sum(-2).unsqueeze(-1) - share.transpose(-1, -2).matmul(ctx.x1) if ctx.needs("x2") else None,
+    )
+
+
+@operator(kind="composite", method=False, out=False)
+def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str | None = "use_mm_for_euclid_dist_if_necessary") -> Tensor:
+    """The ``p``-norm distances (..., P, R) of all rows of ``x1`` (..., P, M) and ``x2`` (..., R, M); batches are broadcast.
+
+    ``compute_mode`` says whether Euclidean distances may go through a matrix product, which is quicker and less accurate:
+    always, never, or for more than 25 rows.
+    """
+    modes = {"use_mm_for_euclid_dist_if_necessary": None, "use_mm_for_euclid_dist": True, "donot_use_mm_for_euclid_dist": False}
+    if compute_mode is not None and compute_mode not in modes:
+        raise ValueError(f"{compute_mode} is not a valid value for compute_mode")
+    through = modes[compute_mode or "use_mm_for_euclid_dist_if_necessary"]
+    for name, x in (("X1", x1), ("X2", x2)):
+        if x.dtype.kind != "f":
+            raise RuntimeError(f"cdist only supports floating-point dtypes, {name} got: {x.dtype}")
+        if x.ndim < 2:
+            raise RuntimeError(f"cdist only supports at least 2D tensors, {name} got: {x.ndim}D")
+    if x1.shape[-1] != x2.shape[-1]:
+        raise RuntimeError(f"X1 and X2 must have the same number of columns. X1: {x1.shape[-1]} X2: {x2.shape[-1]}")
+    if p < 0:
+        raise RuntimeError(f"cdist only supports non-negative p values, got {p}")
+    if through is None:
+        through = x1.shape[-2] > 25 or x2.shape[-2] > 25
+    if p == 2 and through and x1.shape[-1]:
+        return euclidean.function(x1, x2)  # type: ignore[no-any-return]
+    if x1.shape[-1] == 0:
+        return (x1.unsqueeze(-2) - x2.unsqueeze(-3)).sum(-1)  # type: ignore[attr-defined,no-any-return]
+    return cdist_kernel.function(x1, x2, float(p))  # type: ignore[no-any-return]
+
+
+@operator(kind="composite", method=False, out=False)
+def pdist(input: Tensor, p: float = 2.0) -> Tensor:
+    """The ``p``-norm distances of all pairs of rows i < j of an (N, M) matrix, row by row: N (N - 1) / 2 of them."""
+    if input.ndim != 2:
+        raise RuntimeError(f"pdist only supports 2D tensors, got: {input.ndim}D")
+    if input.dtype.kind != "f":
+        raise RuntimeError(f"pdist only supports floating-point dtypes, got {input.dtype}")
+    if p < 0:
+        raise RuntimeError("pdist only supports non-negative p values")
+    first, second = triu_indices(input.shape[0], input.shape[0], 1)  # type: ignore[misc]
+    off = input.index_select(0, first) - input.index_select(0, second)  # type: ignore[attr-defined]
+    if not input.shape[1] or not off.shape[0]:
+        return off.sum(-1)  # type: ignore[no-any-return]
+    return vector_norm_kernel.function(off, float(p), -1, False, None)  # type: ignore[no-any-return]

@@ -80,12 +80,12 @@ def _extreme(name: str, kind: str) -> Operator:
 
     @op.gradient("input", "result")
     def _(ctx, grad):  # type: ignore[no-untyped-def]
-        return _share(grad, ctx.input, ctx.result, ctx.dim, ctx.keepdim) if ctx.shape("input") else grad
+        return share_equally(grad, ctx.input, ctx.result, ctx.dim, ctx.keepdim) if ctx.shape("input") else grad
 
     return op
 
 
-def _share(grad: Tensor, input: Tensor, result: Tensor, dim: Any, keepdim: bool) -> Tensor:
+def share_equally(grad: Tensor, input: Tensor, result: Tensor, dim: Any, keepdim: bool) -> Tensor:
     """The gradient of an extreme, in equal parts for the elements that have it."""
     hit = input == unreduce(result, dim, keepdim, input.shape)
     if input.dtype.kind == "f":
@@ -344,7 +344,7 @@ def _(ctx, grad_min, grad_max):  # type: ignore[no-untyped-def]
     total = None
     for grad, result in zip((grad_min, grad_max), ctx.results):
         if grad is not None:
-            part = _share(grad, ctx.input, result, ctx.dim, ctx.keepdim) if shape else grad
+            part = share_equally(grad, ctx.input, result, ctx.dim, ctx.keepdim) if shape else grad
             total = part if total is None else total + part
     return total
 

@@ -12,6 +12,7 @@ from .. import primitives as prim
 from ..operator import operator
 from ..tensor import Tensor
 from .common import dims_of, drop_dims, unreduce
+from .elementwise import complex_of
 
 __all__: list[str] = []
 
@@ -132,3 +133,69 @@ def std_mean(input: Tensor, dim: Any = None, unbiased: bool | None = None, keepd
     """Standard deviation and mean over ``dim``: see ``std``."""
     dim, by = _arguments("std_mean", input, dim, unbiased, correction)
     return std_kernel.function(input, dim, by, keepdim), input.mean(dim, keepdim)  # type: ignore[attr-defined]
+
+
+# -- covariance --------------------------------------------------------------------------------------
+
+
+@operator(kind="composite", out=False)
+def cov(input: Tensor, *, correction: int = 1, fweights: Tensor | None = None, aweights: Tensor | None = None) -> Tensor:
+    """The covariance matrix of variables (rows) from observations (columns); of a vector, its variance.
+
+    ``fweights`` are whole numbers of repetitions, ``aweights`` weights of observations.  The sums are divided by the number
+    of observations (with weights: their sum) minus ``correction``, as numpy.cov does.
+    """
+    if input.ndim > 2:
+        raise RuntimeError(f"cov(): expected input to have two or fewer dimensions but got an input with {input.ndim} dimensions")
+    if input.dtype is dtypes.bool_:
+        raise RuntimeError("cov(): bool dtype is not supported for input")
+    x = input if input.ndim == 2 else input.reshape(1, -1)  # type: ignore[attr-defined]
+    n = x.shape[1]
+    weights = None
+    for name, w, kinds in (("fweights", fweights, "ui"), ("aweights", aweights, "f")):
+        if w is None:
+            continue
+        if w.ndim > 1:
+            raise RuntimeError(f"cov(): expected {name} to have one or fewer dimensions but got {name} with {w.ndim} dimensions")
+        if w.dtype.kind not in kinds:
+            raise RuntimeError(f"cov(): expected {name} to have {'integral' if kinds == 'ui' else 'floating point'} dtype but got {name} with {w.dtype} dtype")
+        if w.numel() != n:
+            raise RuntimeError(f"cov(): expected {name} to have the same numel as there are observations in the input but got {w.numel()} != {n}")
+        if n and bool((w < 0).any()):
+            raise RuntimeError(f"cov(): {name} cannot be negative")
+        weights = w if weights is None else weights * w
+    total: Any = n if weights is None else weights.sum()  # type: ignore[attr-defined]
+    if weights is not None and n and float(total) == 0:
+        raise RuntimeError("cov(): weights sum to zero, can't be normalized")
+    if input.dtype.kind in "bui":
+        x = x.to(dtypes.get_default_dtype())  # type: ignore[attr-defined]
+    center = x.mean(1, True) if weights is None else (x * weights).sum(1, True) / total  # type: ignore[attr-defined,operator]
+    if weights is None or aweights is None or correction == 0:
+        left = total - correction
+    else:
+        left = total - correction * (weights * aweights).sum() / total  # type: ignore[attr-defined]
+    left = float(left)
+    if left <= 0:
+        warnings.warn("cov(): degrees of freedom is <= 0. Correction should be strictly less than the number of observations.", stacklevel=4)
+        left = 0.0
+    off = x - center
+    scaled = off if weights is None else off * weights
+    found = off.mm(scaled.to(off.dtype).t().conj()) / left  # type: ignore[attr-defined]
+    return found.squeeze()  # type: ignore[no-any-return]
+
+
+@operator(kind="composite", out=False)
+def corrcoef(input: Tensor) -> Tensor:
+    """The correlation coefficients of variables (rows), from observations (columns); parts are kept within [-1, 1]."""
+    if input.ndim > 2:
+        raise RuntimeError(f"corrcoef(): expected input to have two or fewer dimensions but got an input with {input.ndim} dimensions")
+    c = cov.function(input)
+    if not c.ndim:
+        return c / c  # type: ignore[no-any-return]
+    spread = c.diagonal()
+    root = (spread.real if spread.dtype.is_complex else spread).sqrt()
+    c = c / root.unsqueeze(-1) / root.unsqueeze(0)
+    if c.dtype.is_complex:
+        re, im = c.real.clamp(-1, 1), c.imag.clamp(-1, 1)
+        return complex_of.function(re, im)  # type: ignore[no-any-return]
+    return c.clamp(-1, 1)  # type: ignore[no-any-return]

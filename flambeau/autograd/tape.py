@@ -484,8 +484,11 @@ def _take_notes(node: OperatorNode, outputs: Sequence[Tensor]) -> None:
 def record_view(op: Any, arguments: Sequence[Any], outputs: Any) -> None:
     """Makes ``outputs`` views of ``arguments[0]``, and records the operator if that requires grad."""
     source: Tensor = arguments[0]
-    if op.derivative is None:
+    if op._derivative is None and op.derivative is None:
         return  # detach: shares memory, but is no view of anything as far as gradients go
+    if outputs.__class__ is Tensor:
+        _record_one_view(op, source, arguments, outputs)
+        return
     if state.grad:
         creation = DEFAULT if isinstance(outputs, Tensor) else MULTIPLE
         if source._requires_grad:
@@ -512,6 +515,27 @@ def record_view(op: Any, arguments: Sequence[Any], outputs: Any) -> None:
     elif state.grad and base._layout.dtype.kind in "fc":
         for output in several:
             watch_view(base, output)
+
+
+def _record_one_view(op: Any, source: Tensor, arguments: Sequence[Any], output: Tensor) -> None:
+    """``record_view`` where it must be quick: one plain output."""
+    parent = source._view
+    grad = state.grad
+    if parent is None:
+        base, creation = source, DEFAULT
+    else:
+        base, creation = parent.base, parent.creation
+    if not grad:
+        if not state.track_views:
+            return
+        creation = NO_GRAD
+    elif source._requires_grad:
+        record(op, arguments, output)
+    output._view = View(base, parent, op, arguments[1:], None, creation)  # type: ignore[arg-type]
+    if base._requires_grad:
+        output._requires_grad = True
+    elif grad and base._layout.dtype.kind in "fc":
+        watch_view(base, output)
 
 
 def before_inplace(op: Any, arguments: Sequence[Any]) -> OperatorNode | None:

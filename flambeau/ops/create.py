@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -331,8 +332,20 @@ def item(self: Tensor) -> Any:
     if self._layout.device is devices.meta:
         raise RuntimeError("Tensor.item() cannot be called on meta tensors")
     materialize(self)
+    read = _READ.get(self._layout.dtype.code)
+    if read is not None:
+        return read(self._storage.ptr + self._offset * self._layout.itemsize).value
     value = numpy_view(self).reshape(())
     return float(value) if self._layout.dtype.kind == "f" else value.item()
+
+
+_READ: dict[str, Any] = {
+    code: getattr(ctypes, kind).from_address
+    for code, kind in {
+        "f32": "c_float", "f64": "c_double", "i64": "c_int64", "i32": "c_int32", "i16": "c_int16", "i8": "c_int8", "u8": "c_uint8", "u16": "c_uint16",
+        "u32": "c_uint32", "u64": "c_uint64", "b1": "c_bool",
+    }.items()
+}  # fmt: skip
 
 
 def tolist(self: Tensor) -> Any:

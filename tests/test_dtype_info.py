@@ -9,17 +9,18 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from flambeau import dtype as types
-from flambeau.dtype_info import finfo, iinfo
+import flambeau
+from flambeau import finfo, iinfo
+from flambeau.dtype import ALL, dtype
 
-FLOATS = [t for t in types.ALL if t.is_floating_point]
-COMPLEX = [t for t in types.ALL if t.is_complex]
-INTEGERS = [t for t in types.ALL if t.kind in "iu"]
+FLOATS = [t for t in ALL if t.is_floating_point]
+COMPLEX = [t for t in ALL if t.is_complex]
+INTEGERS = [t for t in ALL if t.kind in "iu"]
 FLOAT_FIELDS = ("bits", "eps", "max", "min", "tiny", "smallest_normal", "resolution", "dtype")
 
 
 @pytest.mark.parametrize("type_", FLOATS, ids=str)
-def test_floats_against_the_types_themselves(type_: types.dtype) -> None:
+def test_floats_against_the_types_themselves(type_: dtype) -> None:
     info = finfo(type_)
     cast = type_.numpy.type
     assert info.bits == 8 * type_.itemsize and info.dtype == type_.name
@@ -31,7 +32,7 @@ def test_floats_against_the_types_themselves(type_: types.dtype) -> None:
 
 
 @pytest.mark.parametrize("type_", INTEGERS, ids=str)
-def test_integers_against_numpy(type_: types.dtype) -> None:
+def test_integers_against_numpy(type_: dtype) -> None:
     info, expected = iinfo(type_), np.iinfo(type_.numpy)
     assert (info.min, info.max, info.bits, info.dtype) == (expected.min, expected.max, expected.bits, type_.name)
 
@@ -48,11 +49,11 @@ def test_against_pytorch() -> None:
 
 
 def test_default_type_comparison_and_copies() -> None:
-    assert finfo() == finfo(types.get_default_dtype())
-    assert finfo(types.complex128) == finfo(types.float64) != finfo(types.float32)
-    assert iinfo(types.int8) == iinfo(types.int8) != iinfo(types.uint8)
-    assert iinfo(types.int8) != 3
-    assert pickle.loads(pickle.dumps(finfo(types.bfloat16))) == copy.deepcopy(finfo(types.bfloat16))
+    assert finfo() == finfo(flambeau.get_default_dtype())
+    assert finfo(flambeau.complex128) == finfo(flambeau.float64) != finfo(flambeau.float32)
+    assert iinfo(flambeau.int8) == iinfo(flambeau.int8) != iinfo(flambeau.uint8)
+    assert iinfo(flambeau.int8) != 3
+    assert pickle.loads(pickle.dumps(finfo(flambeau.bfloat16))) == copy.deepcopy(finfo(flambeau.bfloat16))
     with pytest.raises(TypeError, match="unhashable"):
         hash(finfo())
     with pytest.raises(AttributeError):
@@ -62,12 +63,12 @@ def test_default_type_comparison_and_copies() -> None:
 @pytest.mark.parametrize(
     ("make", "argument", "message"),
     [
-        (finfo, types.int32, "requires a floating point input type"),
-        (finfo, types.bool_, "requires a floating point input type"),
+        (finfo, flambeau.int32, "requires a floating point input type"),
+        (finfo, flambeau.bool, "requires a floating point input type"),
         (finfo, "float32", "must be torch.dtype, not str"),
-        (iinfo, types.float32, "requires an integer input type"),
-        (iinfo, types.complex64, "requires an integer input type"),
-        (iinfo, types.bool_, "torch.bool is not supported by torch.iinfo"),
+        (iinfo, flambeau.float32, "requires an integer input type"),
+        (iinfo, flambeau.complex64, "requires an integer input type"),
+        (iinfo, flambeau.bool, "torch.bool is not supported by torch.iinfo"),
         (iinfo, 3, "must be torch.dtype, not int"),
     ],
 )

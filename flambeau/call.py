@@ -481,7 +481,7 @@ def _overridden(public: Any, args: Sequence[Any], kwargs: dict[str, Any] | None,
 
 def dispatch(op: Operator, args: Sequence[Any], public: Any = None) -> Any:
     """Calls an operator: ``args`` are all its arguments, in order."""
-    if special or not _ordinary(map(type, args)) or op.lists and not all(_ordinary(map(type, args[i])) for i in op.lists if args[i]):
+    if special or not _ordinary(map(type, args)) or op.lists and not all(_ordinary(map(type, args[i])) for i in op.lists if args[i].__class__ in (list, tuple)):
         result = _overridden(public or op.function, args, None, op)
         if result is not NotImplemented:
             return result
@@ -541,7 +541,7 @@ def _plain(op: Operator, args: Sequence[Any]) -> Sequence[Any]:
     """Checks the kinds of arguments, and makes numpy's numbers Python's."""
     result = None
     for i, (a, kind) in enumerate(zip(args, op.kinds)):
-        if kind == STATIC or a is None or a.__class__ is Tensor or isinstance(a, Tensor):
+        if kind == STATIC or a is None and kind != records.TENSOR or kind != TENSORS and isinstance(a, Tensor):
             continue
         if kind == TENSORS:
             if not isinstance(a, (list, tuple)) or not all(isinstance(t, Tensor) for t in a):
@@ -730,18 +730,41 @@ def dispatch_out(op: Operator, args: Sequence[Any], out: Any) -> Any:
             raise TypeError(f"{op.name}(): argument 'out' must be Tensor, not {type(o).__name__}")
     if grad_state.grad and any(t._requires_grad for t in [*_tensors(args), *outs]):
         raise RuntimeError(f"{op.name}(): functions with out=... arguments don't support automatic differentiation, but one of the arguments requires grad.")
+    for o in outs:
+        _check_written(op, o, _tensors(args))
     result = dispatch(op, args)
     results = (result,) if isinstance(result, Tensor) else result
     if len(results) != len(outs):
         raise TypeError(f"{op.name}(): expected {len(results)} tensors in out, got {len(outs)}")
     for r, o in zip(results, outs):
         check_cast(r._layout.dtype, o._layout.dtype)
+        if op.apart and not op.lists and o._layout.dtype is not r._layout.dtype:
+            raise RuntimeError(f"{op.name}(): Expected out tensor to have dtype {r._layout.dtype}, but got {o._layout.dtype} instead")
         if o._layout.device is not r._layout.device:
             raise RuntimeError(f"{op.name}(): Expected out tensor to have device {r._layout.device}, but got {o._layout.device} instead")
     for r, o in zip(results, outs):
         resize_output(o, r._layout)
         o.copy_(r)  # type: ignore[attr-defined]
     return out if isinstance(result, Tensor) or op.returns is None else op.returns(*outs)
+
+
+def _check_written(op: Operator, out: Tensor, inputs: Sequence[Tensor]) -> None:
+    """Raises RuntimeError for an ``out`` with elements at one address, and for one that shares some memory with an input (all of
+    it, too, unless the operator takes every element to its own place)."""
+    layout = out._layout
+    if layout.overlapping and layout.numel > 1:
+        raise RuntimeError(
+            f"{op.name}: unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
+            "Please clone() the tensor before performing the operation."
+        )
+    for t in inputs:
+        if t._storage is not out._storage or not layout.numel or not t._layout.numel or t._layout is layout and t._offset == out._offset and not op.apart:
+            continue
+        if t._offset < out._offset + layout.span and out._offset < t._offset + t._layout.span and (op.apart or t._layout.dense and layout.dense):
+            raise RuntimeError(
+                f"{op.name}: unsupported operation: some elements of the input tensor and the written-to tensor refer to a single memory location. "
+                "Please clone() the tensor before performing the operation."
+            )
 
 
 def resize_output(out: Tensor, wanted: Layout) -> None:

@@ -79,6 +79,7 @@ class Operator:
         self._derivative: Derivative | None = None
         self.differentiable = True
         self.preserve = False
+        self.apart = False  # reads elements other than the one it writes: ``out`` must not be an input
         self.index_error: type[Exception] = IndexError
         self.namespace = ""
         self.aliases: tuple[str, ...] = ()

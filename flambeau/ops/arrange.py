@@ -198,6 +198,8 @@ def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] =
         return prim.wrap(g.reshape(prim.read(_rolled(flat, by[0], 0)), input.shape))
     if len(by) != len(along):
         raise RuntimeError(f"shifts and dimensions must align. shifts: {len(by)}, dims:{len(along)}")
+    if not input.ndim:
+        raise IndexError("Dimension specified as 0 but tensor has no dimensions")
     for n, d in zip(by, along):
         input = _rolled(input, n, dim_of(d, input.ndim, "roll"))
     return input

@@ -579,4 +579,7 @@ def embedding_renorm_(weight: Tensor, indices: Tensor, max_norm: float, norm_typ
     return renorm_rows.inplace(weight, indices.reshape(-1), float(max_norm), float(norm_type))  # type: ignore[misc,attr-defined,no-any-return]
 
 
+for _op in (gather, index_select, take):
+    _op.apart = True
+
 __all__ += ["embedding_renorm_"]

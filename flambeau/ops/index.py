@@ -233,6 +233,9 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     return index.function(flat, [positions(mask.expand(shape))], (0,))  # type: ignore[attr-defined,no-any-return]
 
 
+masked_select.apart = True
+
+
 # -- the language's brackets -------------------------------------------------------------------------
 
 

@@ -74,6 +74,9 @@ def _order(layout: Any) -> list[int]:
     return sorted(range(layout.ndim), key=lambda k: (-layout.strides[k], k))
 
 
+cat.apart = True
+
+
 @cat.gradient()
 def _(ctx, grad):  # type: ignore[no-untyped-def]
     layouts = ctx.tensors

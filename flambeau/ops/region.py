@@ -123,6 +123,8 @@ def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     if not input.ndim:
         raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
     d = dim_of(dim, input.ndim, "narrow")
+    if isinstance(start, Tensor) and (start.ndim or start.dtype.kind not in "ui"):
+        raise RuntimeError("start must be an 0-dim integral Tensor.")
     first, count, n = integer(start, "narrow", "start"), integer(length, "narrow", "length"), input.shape[d]
     if count < 0:
         raise RuntimeError("narrow(): length must be non-negative.")

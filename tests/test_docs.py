@@ -69,7 +69,7 @@ def test_files_that_a_document_names_exist(document: str) -> None:
     folders = [ROOT, (ROOT / document).parent, ROOT / "flambeau", ROOT / "docs"]
     if document == "docs/architecture.md":  # a row names a folder and then what is in it
         folders += [path for path in (ROOT / "flambeau").iterdir() if path.is_dir()]
-    written = ("out/",)  # by the examples
+    written = ("out/", "flambeau/ops/softclip.py")  # by the examples, and by the test below
     missing = [name for name in names if name not in written and not any((f / name).exists() for f in folders)]
     assert not missing, f"{document} names {missing}"
 

@@ -6,7 +6,6 @@ Every function fills its tensor in place, outside the tape, and returns it.  Ran
 
 from __future__ import annotations
 
-import functools
 import math
 import warnings
 from collections.abc import Callable
@@ -303,12 +302,11 @@ def _deprecated(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     new = function.__name__
     old = new[:-1]
 
-    @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Tensor:
         warnings.warn(f"`nn.init.{old}` is now deprecated in favor of `nn.init.{new}`.", FutureWarning, stacklevel=2)
         return function(*args, **kwargs)
 
-    call.__name__ = old
+    call.__name__ = call.__qualname__ = old
     call.__doc__ = f"The old name of ``{new}``."
     return call
 

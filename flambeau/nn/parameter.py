@@ -171,7 +171,9 @@ class UninitializedTensorMixin:
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if getattr(func, "__name__", "") in _ALLOWED:
-            return Tensor.__torch_function__(func, types, args, kwargs or {})
+            # A buffer that is moved stays one without a shape; a parameter takes the result as its data.
+            kind = Tensor if issubclass(cls, Parameter) else cls
+            return Tensor.__torch_function__.__func__(kind, func, types, args, kwargs or {})
         raise ValueError(
             f"Attempted to use an uninitialized parameter in {func}. This error happens when you are using a "
             "`LazyModule` or explicitly manipulating `torch.nn.parameter.UninitializedParameter` objects. When using "

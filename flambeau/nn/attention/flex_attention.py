@@ -246,6 +246,10 @@ class BlockMask:
         mask_mod: MaskFunction | None = None,
         seq_lengths: tuple[int, int] | None = None,
         compute_q_blocks: bool = True,
+        *,
+        dq_write_order: Tensor | None = None,
+        dq_write_order_full: Tensor | None = None,
+        dq_kv_order: Tensor | bool | None = None,
     ) -> BlockMask:
         """A mask from the blocks of each row; those of each column are computed.  Arguments as for the class."""
         size = (BLOCK_SIZE, BLOCK_SIZE) if isinstance(BLOCK_SIZE, int) else BLOCK_SIZE
@@ -265,6 +269,9 @@ class BlockMask:
             *columns,
             size,
             mask_mod or noop_mask,
+            dq_write_order=dq_write_order,
+            dq_write_order_full=dq_write_order_full,
+            dq_kv_order=dq_kv_order,  # type: ignore[arg-type]
         )
 
     @property

@@ -48,6 +48,16 @@ __all__ = [
 ]
 
 
+# These take PyTorch's arguments as they are.
+hardshrink = ops.hardshrink
+logsigmoid = ops.logsigmoid
+prelu = ops.prelu
+sigmoid = ops.sigmoid
+softplus = ops.softplus
+softshrink = ops.softshrink
+tanh = ops.tanh
+
+
 def in_place(name: str, input: Tensor, *args: Any) -> Tensor:
     """Replace the value of ``input`` by that of the operator ``name``; returns it."""
     operator = OPERATORS[name]
@@ -134,11 +144,6 @@ def leaky_relu_(input: Tensor, negative_slope: float = 0.01) -> Tensor:
     return in_place("leaky_relu", input, negative_slope)
 
 
-def prelu(input: Tensor, weight: Tensor) -> Tensor:
-    """x where x >= 0, else weight x, with one weight or one a channel (dimension 1)."""
-    return ops.prelu(input, weight)
-
-
 def rrelu(
     input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False, inplace: bool = False
 ) -> Tensor:
@@ -151,7 +156,7 @@ def rrelu_(input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, traini
     return ops.rrelu_(input, lower, upper, training)
 
 
-def gelu(input: Tensor, *, approximate: str = "none") -> Tensor:
+def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """x Phi(x), Phi the normal distribution function, or with "tanh" its approximation."""
     return ops.gelu(input, approximate=approximate)
 
@@ -176,21 +181,6 @@ def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     return in_place("hardswish", input) if inplace else ops.hardswish(input)
 
 
-def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
-    """x where abs(x) > lambd, else 0."""
-    return ops.hardshrink(input, lambd)
-
-
-def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
-    """sign(x) max(abs(x) - lambd, 0)."""
-    return ops.softshrink(input, lambd)
-
-
-def softplus(input: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
-    """log(1 + exp(beta x)) / beta, and x where beta x > threshold."""
-    return ops.softplus(input, beta, threshold)
-
-
 def softsign(input: Tensor) -> Tensor:
     """x / (1 + abs(x))."""
     return input / (input.abs() + 1)
@@ -199,21 +189,6 @@ def softsign(input: Tensor) -> Tensor:
 def tanhshrink(input: Tensor) -> Tensor:
     """x - tanh(x)."""
     return input - input.tanh()
-
-
-def tanh(input: Tensor) -> Tensor:
-    """tanh(x)."""
-    return ops.tanh(input)
-
-
-def sigmoid(input: Tensor) -> Tensor:
-    """1 / (1 + exp(-x))."""
-    return ops.sigmoid(input)
-
-
-def logsigmoid(input: Tensor) -> Tensor:
-    """log(1 / (1 + exp(-x)))."""
-    return ops.logsigmoid(input)
 
 
 def glu(input: Tensor, dim: int = -1) -> Tensor:

@@ -273,6 +273,7 @@ def _fractional(
     x = input if batched else input.unsqueeze(0)
     if samples is None:
         samples = ops.rand(x.size(0), x.size(1), n, dtype=input.dtype, device=input.device)
+    samples = samples[: x.size(0)]
     # One coordinate a dimension, (N, C, output, kernel), broadcast to (N, C, *outputs, *kernels).
     place: Any = 0
     for d in range(n):

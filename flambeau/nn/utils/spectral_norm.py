@@ -74,7 +74,8 @@ class SpectralNorm:
 
     def _solve_v_and_rescale(self, weight_mat: Tensor, u: Tensor, target_sigma: Tensor) -> Tensor:
         """v with u^T W v = ``target_sigma`` for the u of an old state, which had no v."""
-        v = ops.linalg_multi_dot([weight_mat.t().mm(weight_mat).pinverse(), weight_mat.t(), u.unsqueeze(1)]).squeeze(1)
+        transposed = weight_mat.t()
+        v = ops.mv(transposed.mm(weight_mat).pinverse(), ops.mv(transposed, u))
         return v.mul_(target_sigma / ops.dot(u, ops.mv(weight_mat, v)))
 
     @staticmethod

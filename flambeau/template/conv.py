@@ -40,7 +40,7 @@ from .epilogue import AddIn, Plain
 from .flow import Flow, function
 from .gemm import Binding
 from .image import GEOMETRY, GRID, TAP_WORDS, channel_range, image_kernel, image_request
-from .micro import Blocking, Number, blocking, micro_kernel, micro_request
+from .micro import SIZE, Blocking, Number, blocking, micro_kernel, micro_request
 from .pack import pack_kernel, pack_request
 
 __all__ = [
@@ -277,6 +277,16 @@ class _Convolution(Contraction):
             lambda: b.either(b.icmp("eq", w["w_mode"], _BY_TAP), by_tap, by_channel),
         )
         b.ret()
+
+    def touch(self, b: Flow, f: Frame, c: Val, row0: Val, col0: Val, rows: Val) -> None:
+        elem, size = LLVM_TYPE[self.type_c], SIZE[self.type_c]
+        with b.when(b.op("and", b.icmp("ne", f.image_is_b, 0), b.icmp("ne", f.c_flat, 0))):
+            pixels = b.imul(f.out_d, b.imul(f.out_h, f.out_w))
+            at = b.iadd(b.imul(b.idiv(col0, pixels), f.c_n), b.iadd(b.imod(col0, pixels), f.c_at))
+            with b.loop(0, rows) as i:
+                line = b.at(elem, c, b.iadd(at, b.imul(b.iadd(row0, i.index), f.c_row)))
+                for offset in range(0, self.blk.columns * size, 64):
+                    b.prefetch(b.bytes_at(line, offset), write=True)
 
     # -- result ----------------------------------------------------------------------------------------
     def store(self, b: Flow, f: Frame, c: Val, row: Val, col: Val, value: Val, left: Val, mask: Val | None) -> None:

@@ -86,7 +86,8 @@ def bind(
     taps, channels, rows = len(g.taps), g.channels, dw_shape[0] // groups
     offsets = [tap[3] for tap in g.taps]
     # columns with the same tap are gathered together, so taps come first where there are channels enough
-    by_tap = channels >= blk.lanes
+    # and pixels enough to outweigh that the result is then stored element by element
+    by_tap = taps == 1 or (channels >= blk.lanes and x_shape[0] * g.pixels >= 4 * rows)
     unit_c, unit_t = (1, channels) if by_tap else (taps, 1)
     flat = dw_strides[1] == unit_c and offsets == [unit_t * t for t in range(taps)]
     d, h, w = three(dy_strides[2:], 0)

@@ -87,13 +87,13 @@ class Flow(Builder):
         """The i64 word ``index`` of an array at ``pointer``."""
         return self.load(I64, self.at(I64, pointer, index), align=8)
 
-    def masked_load(self, type_: str, pointer: Val, mask: Val, align: int = 1) -> Val:
-        """Lanes outside ``mask`` are zero and their memory is not touched."""
+    def masked_load(self, type_: str, pointer: Val, mask: Val, align: int = 1, other: Val | None = None) -> Val:
+        """Lanes outside ``mask`` are those of ``other`` (default: zero) and their memory is not touched."""
         symbol = f"llvm.masked.load.{_suffix(type_)}.p0"
         self.module.declare(symbol, type_, [PTR, mask.type, type_])
         return self.new(
             type_,
-            f"call {type_} @{symbol}(ptr align {align} {pointer.name}, {mask}, {type_} zeroinitializer)",
+            f"call {type_} @{symbol}(ptr align {align} {pointer.name}, {mask}, {type_} {_name(other)})",
         )
 
     def masked_store(self, value: Val, pointer: Val, mask: Val, align: int = 1) -> None:
@@ -101,14 +101,14 @@ class Flow(Builder):
         self.module.declare(symbol, "void", [value.type, PTR, mask.type])
         self.emit(f"call void @{symbol}({value}, ptr align {align} {pointer.name}, {mask})")
 
-    def masked_gather(self, type_: str, pointers: Val, mask: Val, align: int = 1) -> Val:
-        """Lanes outside ``mask`` are zero and their memory is not touched."""
+    def masked_gather(self, type_: str, pointers: Val, mask: Val, align: int = 1, other: Val | None = None) -> Val:
+        """Lanes outside ``mask`` are those of ``other`` (default: zero) and their memory is not touched."""
         lanes = lanes_of(type_)
         symbol = f"llvm.masked.gather.{_suffix(type_)}.v{lanes}p0"
         self.module.declare(symbol, type_, [pointers.type, mask.type, type_])
         return self.new(
             type_,
-            f"call {type_} @{symbol}({pointers.type} align {align} {pointers.name}, {mask}, {type_} zeroinitializer)",
+            f"call {type_} @{symbol}({pointers.type} align {align} {pointers.name}, {mask}, {type_} {_name(other)})",
         )
 
     def prefetch(self, pointer: Val, write: bool = False) -> None:
@@ -245,6 +245,10 @@ def parallel_for(b: Flow, pool: Val, body: str, block: Val, chunks: Val) -> None
         b.emit(f"call void {run.name}({address}, ptr {body}, {block}, {chunks})")
 
     b.either(b.op("or", b.icmp("eq", pool, 0), b.icmp("sle", chunks, 1)), here, there)
+
+
+def _name(value: Val | None) -> str:
+    return "zeroinitializer" if value is None else value.name
 
 
 def _suffix(type_: str) -> str:

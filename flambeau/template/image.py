@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from typing import NamedTuple
 
 from ..runtime import engine
 from ..target.builder import Val, vec_type
@@ -42,6 +43,9 @@ row of pixels.  "segment" is its pixels, "segment_units" its units; "turn" the a
 
 TAP_WORDS = 4
 """Words of a tap: its offset in depth, height and width, and its offset in the weights."""
+
+_RUNS = 4
+"""Runs of pixels that are merged into a vector at a time."""
 
 _GATHERED = 128
 """Pixels that are gathered at a time before they are transposed."""
@@ -158,36 +162,46 @@ class ImageReader:
         """Whether neighbouring pixels lie side by side."""
         return b.icmp("eq", b.imul(self.w["step_w"], self.w["x_w"]), 1)
 
+    def even(self, b: Flow) -> Val:
+        """Whether pixels are every other element."""
+        return b.op("and", b.icmp("eq", self.w["step_w"], 2), b.icmp("eq", self.w["x_w"], 1))
+
     def by_stride(self, b: Flow, x: Val, wanted: Val, copy: Callable[[_Fetch], None]) -> None:
         """Calls ``copy(fetch)`` in a branch for each kind of stride: see the three methods that follow."""
-        w = self.w
 
         def other() -> None:
-            even = b.op("and", b.icmp("eq", w["step_w"], 2), b.icmp("eq", w["x_w"], 1))
-            b.either(even, lambda: copy(self.fetch_even(b, x, wanted)), lambda: copy(self.fetch_sparse(b, x, wanted)))
+            b.either(
+                self.even(b), lambda: copy(self.fetch_even(b, x, wanted)), lambda: copy(self.fetch_sparse(b, x, wanted))
+            )
 
         b.either(self.dense(b), lambda: copy(self.fetch_dense(b, x, wanted)), other)
 
     def fetch_dense(self, b: Flow, x: Val, wanted: Val) -> _Fetch:
-        """``fetch(pointer, extra)`` loads the sources of pixels, the first one of which is at place ``x`` of its row
-        and at ``pointer``: zero outside the row, where not ``wanted``, and if not ``extra``.  Here pixels lie side by
-        side."""
+        """``fetch(pointer, extra, other)`` loads the sources of pixels, the first one of which is at place ``x`` of its
+        row and at ``pointer``: zero outside the row and if not ``extra``, and ``other`` (default: zero) where not
+        ``wanted``.  (``other`` is zero where ``wanted``.)  Here pixels lie side by side."""
         mask = b.op("and", wanted, self._within(b, x, b.i64(1)))
         type_ = vec_type(self.memory, self.lanes)
-        return lambda at, extra: b.masked_load(type_, at, self._both(b, mask, extra), self.size)
+
+        def fetch(at: Val, extra: Val, other: Val | None = None) -> Val:
+            return b.masked_load(type_, at, self._both(b, mask, extra), self.size, other)
+
+        return fetch
 
     def fetch_even(self, b: Flow, x: Val, wanted: Val) -> _Fetch:
         """The same where every other element is a pixel's."""
         lanes = self.lanes
         type_ = vec_type(self.memory, lanes)
-        masks = [self._within(b, b.iadd(x, part * lanes), b.i64(1)) for part in range(2)]
+        some = b.icmp("ne", b.cast("zext", b.cast("bitcast", wanted, f"i{lanes}"), "i64"), 0)
+        masks = [self._both(b, self._within(b, b.iadd(x, part * lanes), b.i64(1)), some) for part in range(2)]
 
-        def fetch(at: Val, extra: Val) -> Val:
+        def fetch(at: Val, extra: Val, other: Val | None = None) -> Val:
             low, high = (
                 b.masked_load(type_, b.at(self.memory, at, part * lanes), self._both(b, mask, extra), self.size)
                 for part, mask in enumerate(masks)
             )
-            return b.shuffle(low, high, range(0, 2 * lanes, 2))
+            value = b.shuffle(low, high, range(0, 2 * lanes, 2))
+            return b.select(wanted, value, b.const(type_, 0) if other is None else other)
 
         return fetch
 
@@ -198,9 +212,9 @@ class ImageReader:
         long, pointers = vec_type("i64", lanes), vec_type("ptr", lanes)
         offsets = b.mul(b.iota(long), b.splat(b.imul(w["step_w"], w["x_w"]), lanes))
 
-        def fetch(at: Val, extra: Val) -> Val:
+        def fetch(at: Val, extra: Val, other: Val | None = None) -> Val:
             spots = b.new(pointers, f"getelementptr {self.memory}, {at}, {offsets}")
-            return b.masked_gather(vec_type(self.memory, lanes), spots, self._both(b, mask, extra), self.size)
+            return b.masked_gather(vec_type(self.memory, lanes), spots, self._both(b, mask, extra), self.size, other)
 
         return fetch
 
@@ -215,7 +229,17 @@ class ImageReader:
         return mask if extra.name == "true" else b.op("and", mask, b.splat(extra, self.lanes))
 
 
-_Fetch = Callable[[Val, Val], Val]
+_Fetch = Callable[..., Val]
+
+
+class _Run(NamedTuple):
+    """Pixels of one row: the image's address, where the first tap of the first pixel lies, lanes and their mask."""
+
+    image: Val
+    corner: list[Val]
+    lane: Val
+    length: Val
+    wanted: Val
 
 
 class _Packer(ImageReader):
@@ -238,8 +262,8 @@ class _Packer(ImageReader):
 class _ImagePacker(_Packer):
     """Packs pixels.
 
-    A panel's pixels fall into runs within a row of the grid.  For every run and tap the valid lanes are found once;
-    then the channels follow in a tight loop.
+    A vector of pixels consists of *runs* within rows of the grid.  For every tap the places that up to `_RUNS` of them
+    read are found once; then the channels follow in a tight loop that merges the runs and stores once.
     """
 
     def write(
@@ -248,57 +272,94 @@ class _ImagePacker(_Packer):
         self.to, self.at, self.units, self.pitch = to, at, units, pitch
         self.w = w = {name: b.word(words, i) for name, i in self.index.items()}
         table = b.bytes_at(words, w["tap_table"])
-        with b.loop(0, count, carry=self.place(b, first)) as run:
-            n, d, h, ow = run.values
-            length = b.imin(b.isub(w["out_w"], ow), b.isub(count, run.index))
-            image = b.at(self.memory, origin, b.imul(n, w["x_n"]))
-            corner = self.corner(b, d, h, ow)
+        lanes = self.lanes
+        sparse = b.op("xor", b.op("or", self.dense(b), self.even(b)), b.const("i1", 1))
+        with b.loop(0, count, carry=self.place(b, first)) as group:
+            lane = b.op("and", group.index, b.i64(lanes - 1))
+            room = b.imin(b.isub(lanes, lane), b.isub(count, group.index))
+            room = b.select(sparse, b.imin(room, b.isub(w["out_w"], group.values[3])), room)
+            runs, place, done = [], group.values, b.i64(0)
+            for _ in range(_RUNS):
+                n, d, h, ow = place
+                length = b.imin(b.isub(w["out_w"], ow), b.isub(room, done))
+                start = b.iadd(lane, done)
+                done = b.iadd(done, length)
+                wanted = b.op("xor", b.lane_mask(start, lanes), b.lane_mask(b.iadd(start, length), lanes))
+                image = b.at(self.memory, origin, b.imul(n, w["x_n"]))
+                runs.append(_Run(image, self.corner(b, d, h, ow), start, length, wanted))
+                after = b.iadd(ow, length)
+                ended = b.icmp("eq", after, w["out_w"])
+                following = [*self.next_row(b, n, d, h), b.i64(0)]
+                place = [b.select(ended, x, y) for x, y in zip(following, (n, d, h, after), strict=True)]
+            group.step, group.next = done, place
+            target = b.at(self.num.unit, to, b.isub(group.index, lane))
+            stored = b.op("xor", b.lane_mask(lane, lanes), b.lane_mask(b.iadd(lane, done), lanes))
             with b.loop(0, w["taps"]) as t:
                 tap = b.at("i64", table, b.imul(t.index, TAP_WORDS))
-                spot = [b.iadd(v, b.word(tap, i)) for i, v in enumerate(corner)]
-                self.tap(b, image, run.index, length, t.index, *spot)
-            run.step = length
-            run.next = [*self.next_row(b, n, d, h), b.i64(0)]  # the next run starts a row
+                self.tap(b, runs, t.index, [b.word(tap, i) for i in range(3)], target, stored)
         b.ret()
 
-    def tap(self, b: Flow, image: Val, lane: Val, length: Val, tap: Val, z: Val, y: Val, x: Val) -> None:
-        """Packs all channels of one tap for one run."""
-        w, lanes, depth = self.w, self.lanes, self.num.depth
-        c0, c1, row = channel_range(b, tap, w["channels"], w["unit_c"], w["unit_t"], self.at, self.units, self.num)
-        to = b.at(self.num.unit, self.to, b.iadd(b.imul(row, self.pitch), lane))
+    def tap(self, b: Flow, runs: list[_Run], tap: Val, shift: list[Val], target: Val, stored: Val) -> None:
+        """Packs all channels of one tap for a vector of pixels."""
+        w = self.w
+        channels = channel_range(b, tap, w["channels"], w["unit_c"], w["unit_t"], self.at, self.units, self.num)
+        target = b.at(self.num.unit, target, b.imul(channels[2], self.pitch))
+        several = b.icmp("sgt", runs[1].length, 0)
+        many = b.icmp("sgt", runs[2].length, 0)
+
+        def some(reader: Callable[..., _Fetch], count: int) -> None:
+            self.channels(b, reader, runs[:count], shift, channels, target, stored)
+
+        def by_count(reader: Callable[..., _Fetch]) -> None:
+            b.either(
+                many,
+                lambda: some(reader, _RUNS),
+                lambda: b.either(several, lambda: some(reader, 2), lambda: some(reader, 1)),
+            )
+
+        b.either(
+            self.dense(b),
+            lambda: by_count(self.fetch_dense),
+            lambda: b.either(self.even(b), lambda: by_count(self.fetch_even), lambda: some(self.fetch_sparse, 1)),
+        )
+
+    def channels(
+        self, b: Flow, reader: Callable[..., _Fetch], runs: list[_Run], shift: list[Val],
+        channels: tuple[Val, Val, Val], target: Val, stored: Val,
+    ) -> None:  # fmt: skip
+        """The loop over channels for some runs."""
+        w, depth, lanes = self.w, self.num.depth, self.lanes
+        c0, c1, _ = channels
         step = b.imul(b.imul(w["unit_c"], self.pitch), self.num.unit_bytes)
-        inside, line = self.line(b, image, z, y, x, b.imul(c0, depth))
         channel_step = b.imul(b.imul(w["x_c"], depth), self.size)
-        with b.loop(0, length, lanes) as v:
-            wanted = b.lane_mask(b.isub(length, v.index), lanes)
-            begin = b.at(self.memory, line, b.imul(v.index, b.imul(w["step_w"], w["x_w"])))
-            target = b.at(self.num.unit, to, v.index)
+        sources = []
+        for run in runs:
+            z, y, x = (b.iadd(v, s) for v, s in zip(run.corner, shift, strict=True))
+            # where lane 0 would read
+            x = b.isub(x, b.imul(run.lane, w["step_w"]))
+            inside, line = self.line(b, run.image, z, y, x, b.imul(c0, depth))
+            sources.append((line, reader(b, x, b.op("and", run.wanted, b.splat(inside, lanes)))))
 
-            def copy(fetch: _Fetch) -> None:
-                with b.loop(c0, c1, carry=[begin, target]) as c:
-                    at, put = c.values
-                    value = fetch(at, b.const("i1", 1))
-                    if depth == 2:
-                        odd = b.icmp("slt", b.iadd(b.imul(c.index, 2), 1), w["channels"])
-                        after = fetch(b.at(self.memory, at, w["x_c"]), odd)
-                        wide = vec_type("i32", lanes)
-                        upper = b.op("shl", b.cast("zext", after, wide), b.const(wide, 16))
-                        value = b.op("or", b.cast("zext", value, wide), upper)
-                    else:
-                        value = cast(b, value, self.source, self.num.packed)
-                    b.masked_store(value, put, wanted, self.num.unit_bytes)
-                    c.next = [b.bytes_at(at, channel_step), b.bytes_at(put, step)]
+        def merged(offset: Val, extra: Val) -> Val:
+            value = None
+            for line, fetch in sources:
+                value = fetch(b.bytes_at(line, offset), extra, value)
+            assert value is not None
+            return value
 
-            def something() -> None:
-                self.by_stride(b, b.iadd(x, b.imul(v.index, w["step_w"])), wanted, copy)
-
-            def nothing() -> None:
-                zero = b.const(vec_type(self.num.unit, lanes), 0)
-                with b.loop(c0, c1, carry=[target]) as c:
-                    b.masked_store(zero, c.values[0], wanted, self.num.unit_bytes)
-                    c.next = [b.bytes_at(c.values[0], step)]
-
-            b.either(inside, something, nothing)
+        with b.loop(c0, c1, carry=[b.i64(0), target]) as c:
+            offset, put = c.values
+            value = merged(offset, b.const("i1", 1))
+            if depth == 2:
+                odd = b.icmp("slt", b.iadd(b.imul(c.index, 2), 1), w["channels"])
+                after = merged(b.iadd(offset, b.imul(w["x_c"], self.size)), odd)
+                wide = vec_type("i32", lanes)
+                upper = b.op("shl", b.cast("zext", after, wide), b.const(wide, 16))
+                value = b.op("or", b.cast("zext", value, wide), upper)
+            else:
+                value = cast(b, value, self.source, self.num.packed)
+            b.masked_store(value, put, stored, self.num.unit_bytes)
+            c.next = [b.iadd(offset, channel_step), b.bytes_at(put, step)]
 
 
 class _PatchPacker(_Packer):

@@ -194,13 +194,16 @@ class _Packer:
                 b.at(self.memory, self.origin, b.imul(b.imin(b.iadd(group.index, i), last), self.stride))
                 for i in range(lanes)
             ]
-            ahead = b.imul(b.imul(self.stride, lanes), self.size)
+            across = b.imul(b.imul(self.stride, lanes), self.size)
             with b.loop(0, units, lanes) as block:
                 # the last block overlaps the one before
                 at = b.imin(block.index, b.isub(units, lanes))
                 spots = [b.at(elem, row, at) for row in rows]
                 loaded = [b.load(type_, spot, self.size) for spot in spots]
-                for spot in spots:  # the rows after these
+                # what follows in the row if there is much, else the rows after these
+                along = b.icmp("slt", b.iadd(at, 8 * lanes), units)
+                ahead = b.select(along, b.i64(4 * lanes * self.num.unit_bytes), across)
+                for spot in spots:
                     b.prefetch(b.bytes_at(spot, ahead))
                 turned = transpose(b, [self.convert(b, v) for v in loaded], 8 * self.num.unit_bytes)
                 for i, value in enumerate(turned):

@@ -136,7 +136,10 @@ class ThinProduct(Contraction):
         size, type_ = SIZE[self.type_a], vec_type(elem, lanes)
         whole = b.select(b.icmp("eq", f.a_k, 1), b.op("and", k, b.i64(-lanes)), b.i64(0))
         with b.loop(0, f.m) as row:
-            line, target = b.at(elem, a, b.imul(row.index, f.a_m)), b.at(acc, to, b.imul(row.index, b.iadd(f.span, APART)))
+            line, target = (
+                b.at(elem, a, b.imul(row.index, f.a_m)),
+                b.at(acc, to, b.imul(row.index, b.iadd(f.span, APART))),
+            )
             with b.loop(0, whole, lanes) as i:
                 value = b.load(type_, b.at(elem, line, i.index), size)
                 b.store(cast(b, value, self.type_a, code), b.at(acc, target, i.index), SIZE[code])

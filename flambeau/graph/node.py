@@ -35,7 +35,7 @@ from collections.abc import Iterable, Sequence
 from ..dtype import coded
 from ..loop.nodes import COMPARISONS, ELEMENTWISE
 
-__all__ = ["Graph", "Map", "Node", "identity_map", "topological"]
+__all__ = ["Graph", "Map", "Node", "graph_text", "identity_map", "topological"]
 
 Map = tuple[tuple[int, tuple[tuple[int, int], ...]], ...]
 
@@ -79,6 +79,18 @@ def topological(roots: Iterable[Node]) -> list[Node]:
         stack.append((node, True))
         stack.extend((i, False) for i in reversed(node.inputs) if id(i) not in seen)
     return order
+
+
+def graph_text(roots: Iterable[Node]) -> str:
+    """The values that the roots depend on, one a line, operands first."""
+    order = topological(roots)
+    number = {id(node): k for k, node in enumerate(order)}
+    lines = []
+    for k, node in enumerate(order):
+        operands = ", ".join(f"%{number[id(i)]}" for i in node.inputs)
+        attributes = "".join(f" {a!r}" for a in node.attrs)
+        lines.append(f"%{k}: {node.type}{list(node.shape)} = {node.op}({operands}){attributes}")
+    return "\n".join(lines)
 
 
 class Graph:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
+from .. import settings
+from ..dtype import coded
 from ..loop.nodes import Kernel
 from ..loop.printer import kernel_text
 from ..loop.verify import verify
-from .. import settings
-from ..dtype import coded
 from ..runtime import engine, memory, pool
 from ..runtime.native import make_caller
 from ..target.emit import kernel_ir
 from ..target.isa import ISA
 from .lower import KernelCall, Place, flat_words
+from .node import graph_text
 from .schedule import ExternCall, Output, schedule
 
 __all__ = ["Extern", "KernelError", "Operand", "Plan", "make_plan"]
@@ -60,7 +62,7 @@ def entry_address(kernel: Kernel, isa: ISA) -> int:
         if settings.verify:
             verify(kernel)
         if settings.debug >= 4:
-            print(text)
+            print(text, file=sys.stderr)
         name = "k" + hashlib.sha256(text.encode()).hexdigest()[:16]
         found = engine.load(name, text, lambda: kernel_ir(kernel._replace(name=name), isa), isa).address(name)
         _code[text, isa.key] = found
@@ -77,6 +79,8 @@ class Plan:
     __slots__ = ("_address", "_buffers", "_flat", "_keep", "_steps", "_temps", "inputs", "order", "outputs", "scalar_order", "single", "sizes")
 
     def __init__(self, outputs: Sequence[Output], input_count: int) -> None:
+        if settings.debug >= 3:
+            print(graph_text(o.node for o in outputs), file=sys.stderr)
         plan = schedule(outputs)
         isa = ISA.host()
         self.inputs = input_count

@@ -68,6 +68,11 @@ def arrays(count: int, size: int, code: str, seed: int) -> list[np.ndarray]:
     return [np.asarray(x).astype(CODES[code]) for x in found]
 
 
+def columns(rows: Any) -> list[Any]:
+    """Rows of tensors as one list for each array."""
+    return list(zip(*rows)) or [[]]
+
+
 def expected(rule: Any, variant: Any, row: list[np.ndarray], scalars: Any, work: Any) -> list[np.ndarray]:
     with np.errstate(invalid="ignore"):
         values = rule.formula(variant, [x.astype(work) for x in row], [work(s) for s in scalars], NumpyMaths)
@@ -85,7 +90,7 @@ def test_rules(case: int, code: str) -> None:
     rows = [arrays(count, size, code, size) for size in SIZES]
     own = [tuple(s * (1 + 0.01 * i) for s in scalars) for i in range(len(rows))]
     tensors = [tuple(from_numpy(x.copy()) for x in row) for row in rows]
-    assert launch(rule.name, rule.formula, variant, tensors, own, rule.written(count)) == []
+    assert launch(rule.name, rule.formula, variant, columns(tensors), own, rule.written(count)) == []
     for row, numbers, updated in zip(rows, own, tensors):
         for i, (value, tensor) in enumerate(zip(expected(rule, variant, row, numbers, work), updated)):
             # NumPy rounds every operation once as well; only square roots of narrow types may differ in the last bit.
@@ -104,7 +109,7 @@ def test_other_instruction_sets(isa: str) -> None:
     for chosen in (settings.isa, isa):
         row = tuple(from_numpy(x) for x in arrays(count, 1003, "f32", 5))
         with settings.override(isa=chosen):
-            assert launch(rule.name, rule.formula, variant, [row], [scalars], rule.written(count)) == []
+            assert launch(rule.name, rule.formula, variant, columns([row]), [scalars], rule.written(count)) == []
         results.append([numpy_view(t) for t in row])
     for a, b in zip(*results):
         np.testing.assert_array_equal(a, b)
@@ -118,7 +123,7 @@ def test_any_number_of_threads_gives_the_same() -> None:
         for threads in (1, 2, 5):
             fl.set_num_threads(threads)
             row = tuple(from_numpy(x) for x in arrays(count, 10 * CHUNK + 3, "f32", 5))
-            launch(rule.name, rule.formula, variant, [row], [scalars], rule.written(count))
+            launch(rule.name, rule.formula, variant, columns([row]), [scalars], rule.written(count))
             results.append([numpy_view(t) for t in row])
     finally:
         fl.set_num_threads(before)
@@ -140,7 +145,7 @@ def test_neighbours_are_left_alone(sizes: list[int], code: str) -> None:
             blocks.append(block)
             row.append(from_numpy(block[1:-1]))
         rows.append(tuple(row))
-    assert launch(rule.name, rule.formula, variant, rows, [scalars] * len(rows), rule.written(count)) == []
+    assert launch(rule.name, rule.formula, variant, columns(rows), [scalars] * len(rows), rule.written(count)) == []
     assert all(block[0] == 77 and block[-1] == 77 for block in blocks)
 
 
@@ -151,7 +156,7 @@ def test_special_values() -> None:
     tensors = tuple(from_numpy(x.copy()) for x in row)
     with np.errstate(all="ignore"):
         reference = expected(rule, variant, row, scalars, np.float32)
-        launch(rule.name, rule.formula, variant, [tensors], [scalars], rule.written(count))
+        launch(rule.name, rule.formula, variant, columns([tensors]), [scalars], rule.written(count))
         for value, tensor in zip(reference, tensors):
             np.testing.assert_allclose(numpy_view(tensor), value, rtol=1e-6)
 
@@ -161,7 +166,7 @@ def test_what_a_kernel_cannot_take_is_left() -> None:
     whole = np.arange(24, dtype=np.float32).reshape(4, 6)
 
     def left(*rows: Any) -> int:
-        return len(launch(rule.name, rule.formula, variant, rows, [scalars] * len(rows), rule.written(count)))
+        return len(launch(rule.name, rule.formula, variant, columns(rows), [scalars] * len(rows), rule.written(count)))
 
     def tensors(p: np.ndarray, g: np.ndarray) -> Any:
         return from_numpy(p), from_numpy(g)
@@ -179,7 +184,7 @@ def test_what_a_kernel_cannot_take_is_left() -> None:
 def test_mixed_types_are_split() -> None:
     rule, variant, count, scalars = RULES[2]
     rows = [tuple(from_numpy(x) for x in arrays(count, 5, code, 1)) for code in ("f32", "bf16", "f32", "f64")]
-    assert launch(rule.name, rule.formula, variant, rows, [scalars] * 4, rule.written(count)) == []
+    assert launch(rule.name, rule.formula, variant, columns(rows), [scalars] * 4, rule.written(count)) == []
     assert all(row[0]._storage.version == 1 for row in rows)
 
 

@@ -6,6 +6,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..call import special
 from ..device import cpu
 from ..layout import Layout
 from ..runtime import pool
@@ -15,34 +16,46 @@ from ..tensor import Tensor
 __all__ = ["advance_counters", "launch"]
 
 _ALONE = 30_000  # elements up to which a launch stays on the calling thread
-_KEPT = 256  # plans that are remembered
-Row = tuple[Tensor, ...]
+_KEPT = 512  # plans that are remembered
+Formula = Callable[..., Any]
 
 
 class _Plan:
-    """The split of the work for tensors of given sizes: made once, while the sizes stay the same."""
+    """A kernel bound to tensors of given layouts: what stays the same from step to step."""
 
-    def __init__(self, sizes: tuple[int, ...]) -> None:
-        table = array("q")
+    def __init__(self, kernel: Callable[..., int], layouts: Sequence[Layout], count: int) -> None:
+        sizes = [layout.numel for layout in layouts[:count]]
+        chunks = array("q")
         for number, size in enumerate(sizes):
             for start in range(0, size, template.CHUNK):
-                table.append(number)
-                table.append(start)
-        count = len(table) // 2
-        self.chunks = table
-        self.chunks_address = _address(table)
-        alone = sum(sizes) <= _ALONE or count == 1
-        self.params = array("q", [count, 0 if alone else pool.address()])
-        self.params_address = _address(self.params)
+                chunks.append(number)
+                chunks.append(start)
+        pieces = len(chunks) // 2
+        alone = sum(sizes) <= _ALONE or pieces == 1
+        self.kernel = kernel
+        self.sizes = array("q", sizes)
+        self.chunks = chunks
+        # Of scalars there is one row for all tensors, or one for each.
+        self.shared = array("q", [pieces, 0 if alone else pool.address(), count, 0])
+        self.each = array("q", [pieces, 0 if alone else pool.address(), count, 1])
+
+    def run(self, addresses: list[int], scalars: Sequence[Sequence[float]]) -> None:
+        """Update the tensors at these addresses, array after array."""
+        first = scalars[0]
+        if scalars.count(first) == len(scalars):
+            params, numbers = self.shared, array("d", first)
+        else:
+            params, numbers = self.each, array("d", [x for own in scalars for x in own])
+        tensors = self.sizes + array("q", addresses)
+        self.kernel(
+            params.buffer_info()[0],
+            tensors.buffer_info()[0],
+            numbers.buffer_info()[0],
+            self.chunks.buffer_info()[0],
+        )
 
 
-_plans: dict[tuple[int, ...], _Plan] = {}
-
-
-def _address(table: array[Any]) -> int:
-    return table.buffer_info()[0]
-
-
+_plans: dict[tuple[Any, ...], _Plan | None] = {}
 _regular: dict[Layout, bool] = {}
 
 
@@ -57,84 +70,119 @@ def _is_regular(layout: Layout) -> bool:
     return found
 
 
-def _suits(row: Row) -> bool:
-    """Whether all tensors of a row lie in memory alike, with values computed."""
-    layout = row[0]._layout
-    if not _is_regular(layout):
-        return False
-    for tensor in row:
-        other = tensor._layout
-        if tensor._storage.pending is not None:
-            return False
-        if other is not layout and not (
-            other.shape == layout.shape and other.strides == layout.strides and _is_regular(other)
-        ):
-            return False
-    return True
+def _alike(layouts: Sequence[Layout | None]) -> bool:
+    """Whether a kernel may take tensors of these layouts element by element; None stands for memory not to be used."""
+    first = layouts[0]
+    return first is not None and all(
+        layout is not None
+        and _is_regular(layout)
+        and (layout is first or (layout.shape == first.shape and layout.strides == first.strides))
+        for layout in layouts
+    )
+
+
+def _plan(
+    name: str,
+    formula: Formula,
+    variant: Any,
+    layouts: Sequence[Layout | None],
+    count: int,
+    written: tuple[int, ...],
+    scalar_count: int,
+) -> _Plan | None:
+    """The plan for tensors of these layouts, array after array; None if one kernel cannot take them all."""
+    if not all(_alike(layouts[i::count]) for i in range(count)):
+        return None
+    codes = []
+    for start in range(0, len(layouts), count):
+        kinds = {layout.dtype.code for layout in layouts[start : start + count]}  # type: ignore[union-attr]
+        if len(kinds) != 1:
+            return None
+        codes.append(kinds.pop())
+    kernel = template.update(name, formula, variant, tuple(codes), written, scalar_count)
+    return _Plan(kernel, layouts, count)  # type: ignore[arg-type]
 
 
 def launch(
     name: str,
-    formula: Callable[..., Any],
+    formula: Formula,
     variant: Any,
-    rows: Sequence[Row],
+    arrays: Sequence[Sequence[Tensor]],
     scalars: Sequence[Sequence[Any]],
     written: tuple[int, ...],
-) -> list[Row]:
-    """Apply a rule to all rows of tensors that a kernel can take; returns the others.
+) -> list[int]:
+    """Apply a rule to all tensors that kernels can take; returns the numbers of the others.
 
     Args:
-        rows: the tensors of each parameter.
-        scalars: its scalars.
-        written: the numbers of the tensors in a row that change.
+        arrays: one list of tensors for each array of the rule.
+        scalars: the scalars of each tensor of a list.
+        written: the numbers of the lists whose tensors change.
     """
-    left: list[Row] = []
+    if _launch_whole(name, formula, variant, arrays, scalars, written):
+        return []
+    # Together they do not fit: sort out which do, and which must go alone.
+    left: list[int] = []
     kinds: dict[tuple[str, ...], list[int]] = {}
     seen: set[int] = set()
-    for i, row in enumerate(rows):
-        first = row[0]
-        place = first._storage.ptr + first._offset * first._layout.itemsize
+    for i, row in enumerate(zip(*arrays)):
+        place = row[0]._storage.ptr + row[0]._offset * row[0]._layout.itemsize
         # A parameter given twice must be updated twice, one after the other.
-        if place in seen or not _suits(row) or any(isinstance(x, Tensor) for x in scalars[i]):
-            left.append(row)
+        if not _alike([t._key for t in row]) or (place in seen and row[0]._layout.numel):
+            left.append(i)
             continue
         seen.add(place)
         kinds.setdefault(tuple([t._layout.dtype.code for t in row]), []).append(i)
-    for codes, chosen in kinds.items():
-        _run(name, formula, variant, codes, [rows[i] for i in chosen], [scalars[i] for i in chosen], written)
-    return left
+    for part in kinds.values():
+        own = [[tensors[i] for i in part] for tensors in arrays]
+        if not _launch_whole(name, formula, variant, own, [scalars[i] for i in part], written):
+            left += part
+    return sorted(left)
 
 
-def _run(
+def _launch_whole(
     name: str,
-    formula: Callable[..., Any],
+    formula: Formula,
     variant: Any,
-    codes: tuple[str, ...],
-    rows: Sequence[Row],
-    scalars: Sequence[Sequence[float]],
+    arrays: Sequence[Sequence[Tensor]],
+    scalars: Sequence[Sequence[Any]],
     written: tuple[int, ...],
-) -> None:
-    kernel = template.update(name, formula, variant, codes, written, len(scalars[0]))
-    sizes = tuple([row[0]._layout.numel for row in rows])
-    plan = _plans.get(sizes)
-    if plan is None:
+) -> bool:
+    """Apply a rule to all tensors by one kernel; False, with nothing done, if that cannot be."""
+    count = len(arrays[0])
+    if not count:
+        return True
+    if special:
+        return False
+    every: list[Tensor] = [tensor for tensors in arrays for tensor in tensors]
+    keys = [tensor._key for tensor in every]  # the layout of a plain tensor whose value is in memory, or None
+    scalar_count = len(scalars[0])
+    known = (name, variant, count, scalar_count, *keys)
+    plan = _plans.get(known, False)
+    if plan is False:
         if len(_plans) >= _KEPT:
             _plans.clear()
-        plan = _plans[sizes] = _Plan(sizes)
-    words: list[int] = []
-    for row in rows:
-        words.append(row[0]._layout.numel)
-        words.extend([t._storage.ptr + t._offset * t._layout.itemsize for t in row])
-    tensors = array("q", words)
-    first = scalars[0]
-    if all(own is first for own in scalars):
-        numbers = array("d", first) * len(rows)
-    else:
-        numbers = array("d", [x for own in scalars for x in own])
-    kernel(plan.params_address, _address(tensors), _address(numbers), plan.chunks_address)
-    for row in rows:
-        for i in written:
-            row[i]._storage.version += 1
+        plan = _plans[known] = _plan(name, formula, variant, keys, count, written, scalar_count)
+    if plan is None:
+        return False
+    if any(isinstance(x, Tensor) for x in scalars[0]) or _pending(every):
+        return False
+    addresses = [tensor._storage.ptr for tensor in every]
+    offsets = [tensor._offset for tensor in every]
+    if any(offsets):
+        addresses = [a + o * t._layout.itemsize for a, o, t in zip(addresses, offsets, every)]
+    if len(set(addresses[:count])) < count:
+        return False
+    plan.run(addresses, scalars)
+    for i in written:
+        for tensor in arrays[i]:
+            tensor._storage.version += 1
+    return True
+
+
+def _pending(tensors: Sequence[Tensor]) -> bool:
+    """Whether a value is still to be computed."""
+    states = [tensor._storage.pending for tensor in tensors]
+    return states.count(None) != len(states)
 
 
 def advance_counters(counters: Sequence[Tensor]) -> list[float] | None:
@@ -142,14 +190,14 @@ def advance_counters(counters: Sequence[Tensor]) -> list[float] | None:
     if not counters:
         return []
     layout = counters[0]._layout
-    if layout.ndim or layout.device is not cpu or layout.dtype.code not in ("f32", "f64"):
-        return None
-    if any(t._layout is not layout or t._storage.pending is not None for t in counters):
+    if special or layout.ndim or layout.device is not cpu or layout.dtype.code not in ("f32", "f64"):
         return None
     count = len(counters)
+    if [t._key for t in counters].count(layout) != count or _pending(counters):
+        return None
     addresses = array("q", [t._storage.ptr + t._offset * layout.itemsize for t in counters])
     values = array("d", bytes(8 * count))
-    template.advance(layout.dtype.code)(_address(addresses), _address(values), count)
+    template.advance(layout.dtype.code)(addresses.buffer_info()[0], values.buffer_info()[0], count)
     for tensor in counters:
         tensor._storage.version += 1
     return values.tolist()

@@ -99,14 +99,14 @@ def apply(rule: Rule, variant: Any, arrays: Sequence[Sequence[Tensor]], scalars:
         scalars: the scalars of each parameter.
     """
     written = rule.written(len(arrays))
-    rows = list(zip(*arrays))
-    left = rows if is_grad_enabled() else launch(rule.name, rule.formula, variant, rows, scalars, written)
-    if not left:
-        return
-    numbers = {id(row): own for row, own in zip(rows, scalars)}
-    for row in left:
-        for i, value in zip(written, rule.formula(variant, row, numbers[id(row)], TensorMaths)):
-            row[i].copy_(value)
+    if is_grad_enabled():
+        left: Sequence[int] = range(len(arrays[0]))
+    else:
+        left = launch(rule.name, rule.formula, variant, arrays, scalars, written)
+    for i in left:
+        row = [tensors[i] for tensors in arrays]
+        for k, value in zip(written, rule.formula(variant, row, scalars[i], TensorMaths)):
+            row[k].copy_(value)
 
 
 class GroupOptimizer(Optimizer):
@@ -148,21 +148,17 @@ class GroupOptimizer(Optimizer):
             with enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            params, grads, states = [], [], []
-            for param in group["params"]:
-                grad = param.grad
-                if grad is None:
-                    continue
-                if grad.is_sparse and not self._takes_sparse:
-                    raise RuntimeError(f"{type(self).__name__} does not support sparse gradients{self._sparse_remedy}")
-                state = self.state[param]
+            params = [param for param in group["params"] if param.grad is not None]
+            if not params:
+                continue
+            grads = [param.grad for param in params]
+            if not self._takes_sparse and any(grad.is_sparse for grad in grads):
+                raise RuntimeError(f"{type(self).__name__} does not support sparse gradients{self._sparse_remedy}")
+            states = [self.state[param] for param in params]
+            for param, state in zip(params, states):
                 if not state:
                     state.update(self._new_state(param, group))
-                params.append(param)
-                grads.append(grad)
-                states.append(state)
-            if params:
-                self._update(group, params, grads, states)
+            self._update(group, params, grads, states)
         return loss
 
 
@@ -187,6 +183,8 @@ def advance(steps: Sequence[Tensor], keep: bool) -> list[Any]:
 
 def scalars_by_step(steps: Sequence[Any], make: Callable[[Any], Scalar]) -> list[Scalar]:
     """``make(step)`` for every counter; once for each value when they are numbers."""
+    if steps and not isinstance(steps[0], Tensor) and steps.count(steps[0]) == len(steps):
+        return [make(steps[0])] * len(steps)
     known: dict[Any, Scalar] = {}
     found = []
     for step in steps:
@@ -217,7 +215,7 @@ def sqrt(x: Any) -> Any:
 # -- tensors ---------------------------------------------------------------------------------------
 def as_real(*lists: Sequence[Tensor]) -> list[Sequence[Tensor]]:
     """The lists with each complex tensor replaced by a real view of its parts."""
-    if not any(t.dtype.is_complex for t in lists[0]):
+    if "c" not in {t.dtype.kind for t in lists[0]}:
         return list(lists)
     return [[ops.view_as_real(t) if t.dtype.is_complex else t for t in tensors] for tensors in lists]
 
@@ -272,7 +270,7 @@ def check_flags(foreach: bool | None, fused: bool | None, differentiable: bool, 
 
 def check_steps(steps: Sequence[Any], params: Sequence[Tensor], capturable: bool, foreach_differentiable: bool) -> None:
     """Refuse step counters that are no tensors, and ``capturable`` where nothing can be captured."""
-    if not all(isinstance(step, Tensor) for step in steps):
+    if set(map(type, steps)) != {Tensor} and not all(isinstance(step, Tensor) for step in steps):
         raise RuntimeError("API has changed, `state_steps` argument must contain a list of singleton tensors")
     if foreach_differentiable:
         raise AssertionError("_foreach ops don't support autograd: pass foreach=False with differentiable=True")

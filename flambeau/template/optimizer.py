@@ -3,9 +3,11 @@
 The rule is a Python function of values and scalars that says what replaces the arrays' elements; it runs once, on
 LLVM values, when its kernel is made. The kernel takes three tables in memory:
 
-* of tensors, one row each: the number of elements, then the address of each array (i64);
-* of scalars, one row per tensor (double);
+* of tensors: the number of elements of each, then the addresses of each array of theirs, array after array (i64);
+* of scalars: one row for all tensors, or one for each (double);
 * of chunks, one row each: the number of a tensor and the first element (i64).
+
+Its parameters are the number of chunks, the thread pool, the number of tensors, and whether each has its own scalars.
 
 A chunk is at most ``CHUNK`` elements of one tensor, so that the work splits the same way for any number of threads.
 Arithmetic is in double where an array is, otherwise in single precision; every operation is rounded once, and none are
@@ -102,11 +104,15 @@ def _ir(
         tensors, table, chunks = (b.load(_PTR, b.at(_I64, block, slot), 8) for slot in (1, 2, 3))
         number = b.load(_I64, b.at(_I64, chunks, b.imul(chunk, 2)), 8)
         start = b.load(_I64, b.at(_I64, chunks, b.iadd(b.imul(chunk, 2), 1)), 8)
-        row = b.at(_I64, tensors, b.imul(number, len(codes) + 1))
-        count = b.imin(b.isub(b.load(_I64, row, 8), start), CHUNK)
-        pointers = [b.at(MEMORY_TYPE[c], b.load(_PTR, b.at(_I64, row, i + 1), 8), start) for i, c in enumerate(codes)]
+        params = b.load(_PTR, block, 8)
+        width, each = b.word(params, 2), b.word(params, 3)
+        count = b.imin(b.isub(b.load(_I64, b.at(_I64, tensors, number), 8), start), CHUNK)
+        pointers = []
+        for i, c in enumerate(codes):
+            place = b.at(_I64, tensors, b.iadd(b.imul(width, i + 1), number))
+            pointers.append(b.at(MEMORY_TYPE[c], b.load(_PTR, place, 8), start))
         numbers = []
-        place = b.at(_F64, table, b.imul(number, scalar_count))
+        place = b.at(_F64, table, b.imul(b.imul(number, each), scalar_count))
         for i in range(scalar_count):
             value = b.load(_F64, b.at(_F64, place, i), 8)
             numbers.append(value if elem == "double" else b.cast("fptrunc", value, elem))

@@ -28,6 +28,8 @@ from .ops.join import *  # noqa: F403
 from .ops.members import *  # noqa: F403
 from .ops.products import *  # noqa: F403
 from .ops.random import *  # noqa: F403
+from .ops.ranges import *  # noqa: F403
+from .ops.shape import *  # noqa: F403
 from .printing import set_printoptions
 from .tensor import Tensor
 

@@ -13,7 +13,7 @@ from ..tensor import Tensor, materialize
 from . import create
 from .common import shape_of
 from .convert import contiguous_format, convert, memory_format, preserve_format
-from .region import as_strided
+from .region import as_strided, strided_view
 from .shape import in_place, reversed_dims, squeeze, swapaxes, swapdims, t, transpose, unflatten, unsqueeze
 
 __all__ = [
@@ -412,7 +412,8 @@ def install(cls: type[Tensor]) -> None:
         "dim_order": _dim_order, "new_tensor": _new_tensor, "new_full": _new_full, "new_empty_strided": _new_empty_strided, "new": _new,
         "new_zeros": _maker("new_zeros", create.zeros, "A tensor of zeros"), "new_ones": _maker("new_ones", create.ones, "A tensor of ones"),
         "new_empty": _maker("new_empty", create.empty, "An uninitialised tensor"), "resize_": _resize, "resize_as_": resize_as_, "apply_": _apply, "map_": _map,
-        "cpu": _cpu, "cuda": _no_device("cuda"), "xpu": _no_device("xpu"), "ipu": _no_device("ipu"), "hpu": _no_device("hpu"), "mtia": _no_device("mtia"),
+        "fill_diagonal_": _fill_diagonal, "__reversed__": _reversed, "__delitem__": _delitem, "const_data_ptr": lambda self: self.data_ptr(),
+        "to_dense": _to_dense, "storage_type": lambda self: type(self.storage()), "cpu": _cpu, "cuda": _no_device("cuda"), "xpu": _no_device("xpu"), "ipu": _no_device("ipu"), "hpu": _no_device("hpu"), "mtia": _no_device("mtia"),
         "pin_memory": _itself("pin_memory", "The tensor itself: without an accelerator no memory is pinned."), "is_pinned": _never("is_pinned"),
         "has_names": _never("has_names"), "dense_dim": lambda self: self.ndim, "sparse_dim": lambda self: 0, "ndimension": Tensor.dim,
         "unsqueeze_": in_place("unsqueeze_", unsqueeze.function), "squeeze_": in_place("squeeze_", squeeze.function),
@@ -424,6 +425,33 @@ def install(cls: type[Tensor]) -> None:
         if method.__name__.startswith(("_", "<")):
             method.__name__ = method.__qualname__ = name
         setattr(cls, name, method)
+
+
+def _fill_diagonal(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
+    """Replaces the elements whose indices are all equal; with ``wrap`` the diagonal of a tall matrix begins anew below."""
+    if self.ndim < 2:
+        raise RuntimeError(f"dimensions must larger than 1, got {self.ndim}")
+    if self.ndim > 2 and len(set(self.shape)) != 1:
+        raise RuntimeError("all dimensions of input must be of equal length")
+    n, step = min(self.shape), sum(self._layout.strides)
+    strided_view.function(self, (n,), (step,), 0).fill_(fill_value)
+    if wrap and self.ndim == 2 and self.shape[0] > self.shape[1] + 1:
+        rest: Any = self[self.shape[1] + 1 :]  # type: ignore[index]
+        _fill_diagonal(rest, fill_value, True)
+    return self
+
+
+def _to_dense(self: Tensor, dtype: dtype_ | None = None, *, masked_grad: bool | None = None) -> Tensor:
+    """The tensor with all its elements in memory: itself, converted to ``dtype`` if given."""
+    return self if dtype is None else convert(self, dtype)
+
+
+def _reversed(self: Tensor) -> Tensor:
+    return self.flip(0) if self.ndim else self  # type: ignore[attr-defined,no-any-return]
+
+
+def _delitem(self: Tensor, index: Any) -> None:
+    raise TypeError("Tensor does not support deleting items")
 
 
 def _unflatten(self: Tensor, dim: int, *sizes: Any, **kwargs: Any) -> Tensor:

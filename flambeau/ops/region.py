@@ -549,7 +549,21 @@ def unsafe_split_with_sizes(input: Tensor, split_sizes: Sequence[int], dim: int 
 
 
 @operator(kind="composite")
-def unsafe_split(tensor: Tensor, split_size: int, dim: int = 0) -> tuple[Tensor, ...]:
+def unsafe_split(tensor: Tensor, split_size_or_sections: int, dim: int = 0) -> tuple[Tensor, ...]:
     """``split`` with pieces that may be written in place, as copies."""
-    return tuple(t.clone() for t in split.function(tensor, split_size, dim))
+    return tuple(t.clone() for t in split.function(tensor, split_size_or_sections, dim))
+
+
+@operator(kind="composite", method=False)
+def split_copy(input: Tensor, split_size: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """``split`` with memory of its own."""
+    return tuple(t.clone() for t in split.function(input, split_size, dim))
+
+
+@operator(kind="composite", method=False)
+def slice_copy(input: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Tensor:
+    """A slice along ``dim`` with memory of its own."""
+    d = dim_of(dim, input.ndim, "slice_copy")
+    first, last, by = slice(start, end, step).indices(input.shape[d])
+    return slice_of(input, d, first, len(range(first, last, by)), by).clone()  # type: ignore[attr-defined,no-any-return]
 

@@ -494,3 +494,43 @@ def expand_copy(input: Tensor, size: Sequence[int], *, implicit: bool = False) -
 def view_copy(input: Tensor, size: Any) -> Tensor:
     """``view`` with memory of its own."""
     return (view_dtype if isinstance(size, dtype_) else view).function(input, size).clone()  # type: ignore[no-any-return]
+
+
+# -- parts of complex numbers ------------------------------------------------------------------------
+
+
+@operator(name="_part", kind="view", method=False, function=False)
+def part(input: Tensor, which: int) -> Tensor:
+    """The real (0) or imaginary (1) parts of complex elements, over the same memory."""
+    layout = input._layout
+    return _retyped(input, layout.dtype.to_real(), layout.shape, [2 * s for s in layout.strides], 2 * input._offset + which)
+
+
+@part.gradient()
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    whole = grad.new_zeros((*grad.shape, 2))
+    return view_as_complex.function(whole.select_scatter(grad, -1, ctx.which))
+
+
+def real(input: Tensor) -> Tensor:
+    """The real parts: a view of a complex tensor, a real tensor itself."""
+    return part.function(input, 0) if input.dtype.is_complex else input  # type: ignore[no-any-return]
+
+
+def imag(input: Tensor) -> Tensor:
+    """The imaginary parts of a complex tensor: a view.  Raises RuntimeError for real tensors."""
+    if not input.dtype.is_complex:
+        raise RuntimeError("imag is not implemented for tensors with non-complex dtypes.")
+    return part.function(input, 1)  # type: ignore[no-any-return]
+
+
+def _set_part(form: Any) -> Any:
+    def write(self: Tensor, value: Any) -> None:
+        form(self).copy_(value) if isinstance(value, Tensor) else form(self).fill_(value)
+
+    return write
+
+
+Tensor.real = property(real, _set_part(real), doc=real.__doc__)  # type: ignore[attr-defined]
+Tensor.imag = property(imag, _set_part(imag), doc=imag.__doc__)  # type: ignore[attr-defined]
+__all__ += ["imag", "real"]

@@ -1,0 +1,163 @@
+"""Matrices and vectors made by a rule: identities, even steps, indices of positions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import call
+from .. import device as devices
+from .. import dtype as dtypes
+from .. import primitives as prim
+from ..dtype import dtype as dtype_
+from ..operator import Scalar, operator
+from ..tensor import Tensor
+from . import create
+from .create import type_of_number
+
+__all__ = ["asarray", "detach", "eye", "linspace", "logspace", "range", "result_type", "unravel_index"]
+
+
+@operator(name="_identity", method=False, function=False, differentiable=False)
+def _identity(n: int, m: int, dtype: dtype_) -> Tensor:
+    """Ones on the diagonal of a matrix of zeros."""
+    g = prim.current().graph
+    same = g.apply("eq", g.iota((n, m), 0), g.iota((n, m), 1))
+    return prim.wrap(g.apply("select", same, g.const(1, dtype.code, (n, m)), g.const(0, dtype.code, (n, m))))
+
+
+def _given(made: Tensor, out: Tensor | None, requires_grad: bool) -> Tensor:
+    if out is not None:
+        if out.shape != made.shape:
+            out.resize_(made.shape)  # type: ignore[attr-defined]
+        return out.copy_(made)  # type: ignore[attr-defined,no-any-return]
+    return made.requires_grad_(True) if requires_grad else made  # type: ignore[attr-defined,no-any-return]
+
+
+def eye(
+    n: int, m: int | None = None, *, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
+    pin_memory: bool = False, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """A matrix (n, m) with ones on the diagonal and zeros elsewhere.  Raises RuntimeError for negative sizes."""
+    columns = n if m is None else m
+    for what, size in (("n", n), ("m", columns)):
+        if size < 0:
+            raise RuntimeError(f"{what} must be greater or equal to 0, got {size}")
+    kind = dtype or (out.dtype if out is not None else dtypes.get_default_dtype())
+    if devices.of(device) is devices.meta:
+        return create.empty((n, columns), dtype=kind, device=device, requires_grad=requires_grad)
+    return _given(_identity.function(n, columns, kind), out, requires_grad)
+
+
+@operator(name="_linear_steps", method=False, function=False)
+def _linear_steps(start: Scalar, end: Scalar, steps: int, dtype: dtype_) -> Tensor:
+    """Even steps from ``start`` to ``end``: the first half counted from the start, the second from the end, so that both ends
+    are exact."""
+    g = prim.current().graph
+    work = "c128" if dtype.is_complex else "f64"
+    index = g.iota((steps,), 0)
+    first, last = (g.cast(prim.read(x), work) for x in (start, end))
+    step = g.apply("div", g.apply("sub", last, first), g.const(max(steps - 1, 1), work))
+    up = g.apply("add", first, g.apply("mul", step, g.cast(index, work)))
+    down = g.apply("sub", last, g.apply("mul", step, g.cast(g.apply("sub", g.const(steps - 1, "i64"), index), work)))
+    found = g.apply("select", g.apply("lt", index, g.const(steps // 2 if steps > 1 else 1, "i64")), up, down)
+    return prim.wrap(g.cast(g.expand(found, (steps,)), dtype.code))
+
+
+_linear_steps.without_gradient()
+
+
+def _numbers(name: str, start: Any, end: Any, steps: Any) -> tuple[Any, Any, bool]:
+    for x in (start, end):
+        if isinstance(x, Tensor) and x.ndim:
+            raise RuntimeError(f"{name} only supports 0-dimensional start and end tensors, but got {x.ndim} dimension(s).")
+    if not isinstance(steps, int) or isinstance(steps, bool):
+        raise TypeError(f"{name}(): argument 'steps' must be int, not {type(steps).__name__}")
+    if steps < 0:
+        raise RuntimeError("number of steps must be non-negative")
+    values = [x.item() if isinstance(x, Tensor) else x for x in (start, end)]  # type: ignore[attr-defined]
+    return values[0], values[1], any(isinstance(v, complex) for v in values)
+
+
+def linspace(
+    start: Any, end: Any, steps: int, *, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
+    pin_memory: bool = False, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """``steps`` numbers from ``start`` to ``end``, both included, in even steps."""
+    first, last, complex_ = _numbers("linspace", start, end, steps)
+    kind = dtype or (out.dtype if out is not None else dtypes.get_default_dtype().to_complex() if complex_ else dtypes.get_default_dtype())
+    if devices.of(device) is devices.meta:
+        return create.empty((steps,), dtype=kind, device=device, requires_grad=requires_grad)
+    return _given(_linear_steps.function(first, last, steps, kind), out, requires_grad)
+
+
+def logspace(
+    start: Any, end: Any, steps: int, base: float = 10.0, *, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None,
+    device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """``base`` to the power of ``linspace(start, end, steps)``."""
+    first, last, complex_ = _numbers("logspace", start, end, steps)
+    kind = dtype or (out.dtype if out is not None else dtypes.get_default_dtype().to_complex() if complex_ else dtypes.get_default_dtype())
+    if devices.of(device) is devices.meta:
+        return create.empty((steps,), dtype=kind, device=device, requires_grad=requires_grad)
+    wide = dtypes.complex128 if kind.is_complex else dtypes.float64
+    powers: Any = create.full((), base, dtype=wide) ** _linear_steps.function(first, last, steps, wide)  # type: ignore[operator]
+    return _given(powers.to(kind), out, requires_grad)
+
+
+def range(
+    start: Any = 0, end: Any = None, step: Any = 1, *, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
+    pin_memory: bool = False, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """``start, start + step, ...`` up to and with ``end``; the default floating type.  ``arange`` is what one wants."""
+    if end is None:
+        start, end = 0, start
+    if step == 0:
+        raise RuntimeError("step must be nonzero")
+    if (end - start) * step < 0:
+        raise RuntimeError("upper bound and lower bound inconsistent with step sign")
+    count = int((end - start) / step) + 1
+    made: Any = create.arange(0, count, dtype=dtypes.float64) * step + start  # type: ignore[operator]
+    return _given(made.to(dtype or dtypes.get_default_dtype()), out, requires_grad)
+
+
+def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
+    """The index along each dimension of ``shape`` of row-major positions (negative ones count from the end)."""
+    if indices.dtype.kind not in "ui":
+        raise TypeError(f"expected 'indices' to be integer dtype, but got {indices.dtype}")
+    sizes = (shape,) if isinstance(shape, int) else tuple(shape)
+    if any(n < 0 for n in sizes):
+        raise ValueError(f"'shape' cannot have negative values, but got {sizes}")
+    found: list[Tensor] = []
+    rest: Any = indices
+    for n in reversed(sizes):
+        found.append(rest % n)
+        rest = rest.div(n, rounding_mode="floor")
+    return tuple(reversed(found))
+
+
+def result_type(tensor1: Any, tensor2: Any) -> dtype_:
+    """The element type of arithmetic on two operands, tensors or numbers."""
+    operands = []
+    for x in (tensor1, tensor2):
+        if isinstance(x, Tensor):
+            operands.append(x)
+        else:
+            operands.append(create.empty((), dtype=type_of_number(x)))
+            operands[-1]._weak = True
+    return call.result_type(operands)
+
+
+def asarray(obj: Any, *, dtype: dtype_ | None = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False) -> Tensor:
+    """``obj`` as a tensor: sharing its memory where it can unless ``copy`` is True.  Raises ValueError if ``copy`` is False and it
+    cannot."""
+    made = create.as_tensor(obj, dtype=dtype, device=device) if not copy else create.tensor(obj, dtype=dtype, device=device)
+    if copy is False and isinstance(obj, Tensor) and made._storage is not obj._storage:
+        raise ValueError("can't alias tensor: another type or device needs a copy")
+    if requires_grad != made._requires_grad:
+        made = made.detach().requires_grad_(requires_grad)  # type: ignore[attr-defined]
+    return made
+
+
+def detach(input: Tensor) -> Tensor:
+    """The same memory without a history."""
+    return input.detach()  # type: ignore[attr-defined,no-any-return]

@@ -76,6 +76,7 @@ def __dir__() -> list[str]:
 
 from . import nn as nn  # noqa: E402  # isort: skip
 from . import optim as optim  # noqa: E402  # isort: skip
+from . import special as special  # noqa: E402  # isort: skip
 from . import utils as utils  # noqa: E402  # isort: skip
 from . import compiler as compiler  # noqa: E402  # isort: skip
 from .compiler import compile  # noqa: E402  # isort: skip

@@ -123,10 +123,18 @@ class _Packer:
     def write(self, b: Flow, to: Val, origin: Val, stride: Val, kstride: Val, count: Val, k: Val, pitch: Val) -> None:
         self.to, self.origin, self.stride, self.kstride = to, origin, stride, kstride
         self.count, self.k, self.pitch = count, k, pitch
-        deep = b.op("and", b.icmp("eq", kstride, 1), b.icmp("sge", k, self.lanes * self.num.depth))
+        units = b.idiv(k, self.num.depth)
+        # a few units are not worth a block of vectors
+        deep = b.op("and", b.icmp("eq", kstride, 1), b.icmp("sge", units, 4))
+
+        def turn() -> None:
+            b.either(b.icmp("sge", units, self.lanes), lambda: self.turn(b), lambda: self.turn_short(b))
+            if self.num.depth == 2:
+                with b.when(b.icmp("ne", b.imod(k, 2), 0)):
+                    self.gather(b, b.isub(k, 1), b.i64(1))
 
         def otherwise() -> None:
-            b.either(deep, lambda: self.turn(b), lambda: self.gather(b, b.i64(0), kstride))
+            b.either(deep, turn, lambda: self.gather(b, b.i64(0), kstride))
 
         b.either(b.icmp("eq", stride, 1), lambda: self.copy(b), otherwise)
         b.ret()
@@ -184,11 +192,11 @@ class _Packer:
 
     # -- contiguous along k --------------------------------------------------------------------------
     def turn(self, b: Flow) -> None:
-        lanes, depth = self.lanes, self.num.depth
+        lanes = self.lanes
         elem = self.num.unit if self.num.pair else self.memory
         type_ = vec_type(elem, lanes)
         last = b.isub(self.count, 1)
-        units = b.idiv(self.k, depth)
+        units = b.idiv(self.k, self.num.depth)
         with b.loop(0, self.count, lanes) as group:
             rows = [
                 b.at(self.memory, self.origin, b.imul(b.imin(b.iadd(group.index, i), last), self.stride))
@@ -208,9 +216,24 @@ class _Packer:
                 turned = transpose(b, [self.convert(b, v) for v in loaded], 8 * self.num.unit_bytes)
                 for i, value in enumerate(turned):
                     b.store(value, self.place(b, b.iadd(at, i), group.index), self.num.unit_bytes)
-        if depth == 2:
-            with b.when(b.icmp("ne", b.imod(self.k, 2), 0)):
-                self.gather(b, b.isub(self.k, 1), b.i64(1))
+
+    def turn_short(self, b: Flow) -> None:
+        """The same for fewer units than a vector has lanes."""
+        lanes = self.lanes
+        elem = self.num.unit if self.num.pair else self.memory
+        type_ = vec_type(elem, lanes)
+        last = b.isub(self.count, 1)
+        units = b.idiv(self.k, self.num.depth)
+        mask = b.lane_mask(units, lanes)
+        with b.loop(0, self.count, lanes) as group:
+            values = []
+            for i in range(lanes):
+                row = b.imul(b.imin(b.iadd(group.index, i), last), self.stride)
+                loaded = b.masked_load(type_, b.at(self.memory, self.origin, row), mask, self.size)
+                values.append(self.convert(b, loaded))
+            for i, value in enumerate(transpose(b, values, 8 * self.num.unit_bytes)):
+                with b.when(b.icmp("sgt", units, i)):
+                    b.store(value, self.place(b, b.i64(i), group.index), self.num.unit_bytes)
 
     # -- anything ------------------------------------------------------------------------------------
     def gather(self, b: Flow, start: Val, kstride: Val) -> None:

@@ -28,6 +28,8 @@ from .ops.join import *  # noqa: F403
 from .ops.members import *  # noqa: F403
 from .ops.products import *  # noqa: F403
 from .ops.random import *  # noqa: F403
+from .ops import return_types as return_types
+from .ops.windows import *  # noqa: F403
 from .ops.ranges import *  # noqa: F403
 from .ops.shape import *  # noqa: F403
 from .printing import set_printoptions
@@ -74,6 +76,8 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_functions})
 
 
+from . import fft as fft  # noqa: E402  # isort: skip
+from . import linalg as linalg  # noqa: E402  # isort: skip
 from . import nn as nn  # noqa: E402  # isort: skip
 from . import optim as optim  # noqa: E402  # isort: skip
 from . import special as special  # noqa: E402  # isort: skip

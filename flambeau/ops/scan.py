@@ -48,7 +48,15 @@ def cumprod(input: Tensor, dim: int, *, dtype: dtype_ | None = None) -> Tensor:
     """Running products along ``dim``.  Integers and booleans are multiplied as int64; ``dtype`` converts first."""
     x = prim.cast(input, _sum_type(input, dtype))
     d = dim_of(dim, input.ndim, "cumprod")
-    return prim.scan("mul", x, d) if input.ndim else x
+    if not input.ndim:
+        return x
+    if not x.dtype.is_complex:
+        return prim.scan("mul", x, d)
+    apart = 1
+    while apart < x.shape[d]:  # neighbours 1, 2, 4 ... apart: the scan of the loop IR is one of real numbers
+        x = prim.apply("mul", x, _shifted(x, d, apart, 1))
+        apart *= 2
+    return x
 
 
 @cumprod.gradient("input", "result")
@@ -100,19 +108,19 @@ def logcumsumexp(input: Tensor, dim: int) -> Tensor:
         return prim.wrap(prim.read(input))
     apart = 1
     while apart < input.shape[d]:
-        x = _log_add(x, _shifted(x, d, apart))
+        x = _log_add(x, _shifted(x, d, apart, -math.inf))
         apart *= 2
     return prim.cast(x, kind)
 
 
-def _shifted(x: Tensor, d: int, by: int) -> Tensor:
-    """x moved along ``d`` by some places, -inf where nothing comes from."""
+def _shifted(x: Tensor, d: int, by: int, fill: float) -> Tensor:
+    """x moved along ``d`` by some places, ``fill`` where nothing comes from."""
     g = prim.current().graph
     index = prim.iota(x.shape, d)
     source = prim.apply("max", prim.apply("sub", index, prim.const(by, dtypes.int64)), prim.const(0, dtypes.int64))
     moved = prim.gather(x, [source], [("i", 0) if i == d else ("d", i) for i in range(x.ndim)], x.shape)
     inside = g.apply("ge", prim.read(index), g.const(by, "i64"))
-    return prim.apply("select", prim.wrap(inside), moved, prim.const(-math.inf, x.dtype))
+    return prim.apply("select", prim.wrap(inside), moved, prim.const(fill, x.dtype))
 
 
 def _log_add(a: Tensor, b: Tensor) -> Tensor:
@@ -172,7 +180,10 @@ def _running_extreme(kind: str) -> Operator:
     @op.gradient("result1")
     def _(ctx, grad, grad_index):  # type: ignore[no-untyped-def]
         shape = ctx.shape("input")
-        return grad.new_zeros(shape).scatter_add(ctx.dim, ctx.results[1], grad) if shape else grad
+        if not shape:
+            return grad
+        wide = grad.float() if grad.dtype.itemsize < 4 else grad
+        return wide.new_zeros(shape).scatter_add(ctx.dim, ctx.results[1], wide)
 
     return op
 
@@ -203,10 +214,10 @@ def diff(input: Tensor, n: int = 1, dim: int = -1, prepend: Tensor | None = None
     d = dim_of(dim, input.ndim, "diff")
     if n < 0:
         raise RuntimeError(f"order must be non-negative but got {n}")
+    if n == 0:
+        return input.clone()  # type: ignore[attr-defined,no-any-return]
     parts = [t for t in (prepend, input, append) if t is not None]
     x = cat(parts, d) if len(parts) > 1 else input
-    if n == 0:
-        return x.clone() if x is input else x  # type: ignore[attr-defined,no-any-return]
     for _ in range(n):
         size = x.shape[d]
         if size <= 1:
@@ -273,6 +284,7 @@ def gradient(input: Tensor, *, spacing: Any = 1, dim: int | Sequence[int] | None
     ``spacing`` is the distance of samples, one for each dimension, or their coordinates (1-dim tensors).  Raises
     RuntimeError for an ``edge_order`` other than 1 and 2 and for dimensions of fewer than ``edge_order + 1`` elements.
     """
+    spacing = 1 if spacing is None else spacing
     if edge_order not in (1, 2):
         raise RuntimeError(f"torch.gradient only supports edge_order=1 and edge_order=2, got {edge_order}")
     dims = list(range(input.ndim)) if dim is None else [dim_of(d, input.ndim, "gradient") for d in (dim if isinstance(dim, (tuple, list)) else [dim])]

@@ -1,0 +1,443 @@
+"""Discrete Fourier transforms, by scipy (pocketfft); spectrograms."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import device as devices
+from .. import dtype as dtypes
+from ..dtype import dtype as dtype_
+from ..layout import dense
+from ..operator import operator
+from ..runtime import pool
+from ..tensor import Tensor, empty, from_numpy, numpy_view
+from . import create
+from .common import dim_of
+from .shape import view_as_real
+
+__all__ = ["fftfreq", "rfftfreq"]
+
+_F = "torch.fft"
+_BIG = 1 << 16  # elements from which threads are worth their start
+_SCALES = ("none", "ortho", "all")  # divide by nothing, the root of the number of points, the number of points
+_NAMES = {True: ("backward", "ortho", "forward"), False: ("forward", "ortho", "backward")}  # scipy's, by direction
+
+
+def _transformed(name: str, x: Tensor, shape: Sequence[int], kind: dtype_, *args: Any, **kwargs: Any) -> Tensor:
+    """The result of scipy's function ``name``; on the meta device a tensor of that shape."""
+    if x.device is devices.meta:
+        return empty(dense(kind, tuple(shape), devices.meta))
+    a = numpy_view(x)
+    workers = pool.get_num_threads() if a.size >= _BIG else 1
+    found = getattr(importlib.import_module("scipy.fft"), name)(a, *args, workers=workers, **kwargs)
+    return from_numpy(np.ascontiguousarray(found, dtype=kind.numpy))
+
+
+# -- the three kernels -------------------------------------------------------------------------------
+
+
+@operator(name="_fft_c2c", kind="eager", method=False, function=False)
+def c2c(input: Tensor, dims: tuple[int, ...], scale: int, forward: bool) -> Tensor:
+    """The transform of complex numbers over ``dims``; ``scale`` is an index into none, ortho, all."""
+    return _transformed("fftn" if forward else "ifftn", input, input.shape, input.dtype, axes=dims, norm=_NAMES[forward][scale])
+
+
+@c2c.gradient()
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return c2c.function(grad, ctx.dims, ctx.scale, not ctx.forward)
+
+
+@operator(name="_fft_r2c", kind="eager", method=False, function=False)
+def r2c(input: Tensor, dims: tuple[int, ...], scale: int, forward: bool) -> Tensor:
+    """The transform of real numbers over ``dims``: half of the last one, as the rest follows by symmetry."""
+    shape = [n // 2 + 1 if d == dims[-1] else n for d, n in enumerate(input.shape)]
+    found = _transformed("rfftn", input, shape, input.dtype.to_complex(), axes=dims, norm=_NAMES[True][scale])
+    if not forward and found.device is not devices.meta:
+        a = numpy_view(found)
+        np.conjugate(a, out=a)
+    return found
+
+
+@r2c.gradient()
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    # Every element of the half that is kept counts once: the transform of the half with zeros behind it.
+    last = ctx.dims[-1]
+    n = ctx.shape("input")[last]
+    full = grad.new_zeros([n if d == last else m for d, m in enumerate(grad.shape)]).slice_scatter(grad, last, 0, grad.shape[last])
+    return view_as_real.function(c2c.function(full, ctx.dims, ctx.scale, not ctx.forward)).select(-1, 0)
+
+
+@operator(name="_fft_c2r", kind="eager", method=False, function=False)
+def c2r(input: Tensor, dims: tuple[int, ...], scale: int, last: int, forward: bool) -> Tensor:
+    """The real transform of ``last`` points over ``dims``, from half of the last one."""
+    shape = [last if d == dims[-1] else n for d, n in enumerate(input.shape)]
+    if forward and input.device is not devices.meta:
+        input = from_numpy(np.conjugate(numpy_view(input)))
+    sizes = [shape[d] for d in dims]
+    return _transformed("irfftn", input, shape, input.dtype.to_real(), s=sizes, axes=dims, norm=_NAMES[False][scale])
+
+
+@c2r.gradient()
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    found = r2c.function(grad, ctx.dims, ctx.scale, not ctx.forward)
+    last = ctx.dims[-1]
+    middle = grad.shape[last] - found.shape[last]  # elements that stand for their mirror image as well
+    if middle <= 0:
+        return found
+    weight = create.ones(found.shape[last], dtype=grad.dtype)
+    weight.narrow(0, 1, middle).fill_(2)  # type: ignore[attr-defined]
+    return found * weight.reshape([-1 if d == last else 1 for d in range(found.ndim)])  # type: ignore[attr-defined]
+
+
+# -- arguments ---------------------------------------------------------------------------------------
+
+
+def _scale(name: str, norm: str | None, forward: bool) -> int:
+    if norm not in (None, "backward", "ortho", "forward"):
+        raise RuntimeError(f'Invalid normalization mode: "{norm}"')
+    if norm == "ortho":
+        return 1
+    return 2 if (norm == "forward") == forward else 0
+
+
+def _floating(name: str, x: Tensor, complex_: bool) -> Tensor:
+    """The input in a type that can be transformed."""
+    kind = x.dtype if x.dtype.kind in "fc" else dtypes.get_default_dtype()
+    if kind in (dtypes.bfloat16, dtypes.float16):
+        raise RuntimeError(f"Unsupported dtype {kind}")
+    if complex_:
+        kind = kind.to_complex()
+    return x if x.dtype is kind else x.to(kind)  # type: ignore[attr-defined,no-any-return]
+
+
+def _resized(x: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
+    """x cut or filled with zeros to n elements along each dimension (d, n)."""
+    for d, n in sizes:
+        have = x.shape[d]
+        if n < have:
+            x = x.narrow(d, 0, n)  # type: ignore[attr-defined]
+        elif n > have:
+            shape = [n if i == d else m for i, m in enumerate(x.shape)]
+            x = x.new_zeros(shape).slice_scatter(x, d, 0, have)  # type: ignore[attr-defined]
+    return x
+
+
+def _one(name: str, x: Tensor, n: int | None, dim: int) -> tuple[int, int]:
+    """(dimension, points) of a transform along one dimension."""
+    if not x.ndim:
+        raise IndexError(f"{name}: Dimension specified as {dim} but tensor has no dimensions")
+    d = dim_of(dim, x.ndim, name)
+    points = x.shape[d] if n is None else n
+    if points < 1:
+        raise RuntimeError(f"Invalid number of data points ({points}) specified")
+    return d, points
+
+
+def _many(name: str, x: Tensor, s: Sequence[int] | None, dim: Any) -> list[tuple[int, int]]:
+    """[(dimension, points)] of a transform over several."""
+    s = (s,) if isinstance(s, int) else s
+    dim = (dim,) if isinstance(dim, int) else dim
+    if dim is not None:
+        dims = [dim_of(d, x.ndim, name) for d in dim]
+        if len(set(dims)) != len(dims):
+            raise RuntimeError("FFT dims must be unique")
+        if s is not None and len(s) != len(dims):
+            raise RuntimeError("When given, dim and shape arguments must have the same length")
+    elif s is not None:
+        if len(s) > x.ndim:
+            raise RuntimeError(f"Got shape with {len(s)} values but input tensor only has {x.ndim} dimensions.")
+        dims = list(range(x.ndim - len(s), x.ndim))
+    else:
+        dims = list(range(x.ndim))
+    found = [(d, x.shape[d] if s is None or s[i] == -1 else s[i]) for i, d in enumerate(dims)]
+    for d, n in found:
+        if n < 1:
+            raise RuntimeError(f"Invalid number of data points ({n}) specified")
+    return found
+
+
+def _along(name: str, input: Tensor, sizes: list[tuple[int, int]], norm: str | None, forward: bool) -> Tensor:
+    """A complex transform."""
+    if not sizes:
+        return _floating(name, input, True)
+    x = _resized(_floating(name, input, True), sizes)
+    return c2c.function(x, tuple(d for d, _ in sizes), _scale(name, norm, forward), forward)  # type: ignore[no-any-return]
+
+
+def _real_input(name: str, input: Tensor, sizes: list[tuple[int, int]], norm: str | None, forward: bool) -> Tensor:
+    """The transform of real numbers, half of it; ``forward=False`` for hfft's inverse."""
+    if input.dtype.is_complex:
+        raise RuntimeError(f"{name} expects a real input tensor, but got {input.dtype}")
+    if not sizes:
+        raise RuntimeError(f"{name} must transform at least one axis")
+    x = _resized(_floating(name, input, False), sizes)
+    return r2c.function(x, tuple(d for d, _ in sizes), _scale(name, norm, forward), forward)  # type: ignore[no-any-return]
+
+
+def _real_output(name: str, input: Tensor, sizes: list[tuple[int, int]], given: bool, norm: str | None, forward: bool) -> Tensor:
+    """The real transform of half of a spectrum."""
+    if not sizes:
+        raise RuntimeError(f"{name} must transform at least one axis")
+    d, n = sizes[-1]
+    points = n if given else 2 * (input.shape[d] - 1)
+    if points < 1:
+        raise RuntimeError(f"Invalid number of data points ({points}) specified")
+    x = _resized(_floating(name, input, True), [*sizes[:-1], (d, points // 2 + 1)])
+    return c2r.function(x, tuple(d for d, _ in sizes), _scale(name, norm, forward), points, forward)  # type: ignore[no-any-return]
+
+
+# -- public transforms -------------------------------------------------------------------------------
+
+
+def _define() -> None:
+    """The eighteen transforms, which differ in direction, dimensions and what is real."""
+    made: dict[str, tuple[str, Any]] = {}
+
+    def one(kind: str, forward: bool) -> Any:
+        def body(input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None) -> Tensor:
+            name = body.__name__
+            size = _one(name, input, n, dim)
+            if kind == "complex":
+                return _along(name, input, [size], norm, forward)
+            if kind == "from real":
+                return _real_input(name, input, [size], norm, forward)
+            return _real_output(name, input, [size], n is not None, norm, forward)
+
+        return body
+
+    def many(kind: str, forward: bool, default: Any) -> Any:
+        def body(input: Tensor, s: Any = None, dim: Any = default, norm: str | None = None) -> Tensor:
+            name = body.__name__
+            sizes = _many(name, input, s, dim)
+            if kind == "complex":
+                return _along(name, input, sizes, norm, forward)
+            if kind == "from real":
+                if forward:
+                    return _real_input(name, input, sizes, norm, forward)
+                first = _real_input(name, input, sizes[-1:], norm, False)
+                return _along(name, first, sizes[:-1], norm, False) if len(sizes) > 1 else first
+            last = s is not None and (s if isinstance(s, int) else s[-1]) != -1
+            if forward and len(sizes) > 1:  # hfftn: complex dimensions forward, then the real one
+                input = _along(name, input, sizes[:-1], norm, True)
+                sizes = sizes[-1:]
+            return _real_output(name, input, sizes, last, norm, forward)
+
+        return body
+
+    for direction, forward in (("", True), ("i", False)):
+        made[f"{direction}fft"] = (f"The {'inverse ' * (not forward)}Fourier transform along ``dim``, of ``n`` points.", one("complex", forward))
+        made[f"{direction}fftn"] = (f"The {'inverse ' * (not forward)}Fourier transform over ``dim`` (all dimensions for None).", many("complex", forward, None))
+        made[f"{direction}fft2"] = (f"The {'inverse ' * (not forward)}Fourier transform over two dimensions.", many("complex", forward, (-2, -1)))
+    made["rfft"] = ("The Fourier transform of real numbers along ``dim``: the first half, the rest being its mirror image.", one("from real", True))
+    made["rfftn"] = ("The Fourier transform of real numbers over ``dim``; half of the last dimension.", many("from real", True, None))
+    made["rfft2"] = ("The Fourier transform of real numbers over two dimensions; half of the last one.", many("from real", True, (-2, -1)))
+    made["irfft"] = ("The inverse of ``rfft``, with ``n`` points (by default 2 (m - 1)).", one("to real", False))
+    made["irfftn"] = ("The inverse of ``rfftn``.", many("to real", False, None))
+    made["irfft2"] = ("The inverse of ``rfft2``.", many("to real", False, (-2, -1)))
+    made["hfft"] = ("The Fourier transform, which is real, of half of a signal that is its own conjugate mirror image.", one("to real", True))
+    made["hfftn"] = ("The Fourier transform, which is real, of a Hermitian signal given by half of its last dimension.", many("to real", True, None))
+    made["hfft2"] = ("``hfftn`` over two dimensions.", many("to real", True, (-2, -1)))
+    made["ihfft"] = ("The inverse of ``hfft``.", one("from real", False))
+    made["ihfftn"] = ("The inverse of ``hfftn``.", many("from real", False, None))
+    made["ihfft2"] = ("The inverse of ``hfft2``.", many("from real", False, (-2, -1)))
+    for name, (text, body) in made.items():
+        body.__name__ = body.__qualname__ = f"fft_{name}"
+        body.__module__ = __name__
+        body.__doc__ = f"{text}\n\n    ``norm`` is \"backward\" (the inverse divides by the number of points), \"ortho\" (both by its root), or \"forward\"."
+        operator(name=f"fft_{name}", kind="composite", method=False, namespace=_F)(body)
+
+
+_define()
+
+
+def _rolled(x: Tensor, dim: Any, inverse: bool) -> Tensor:
+    dims = list(range(x.ndim)) if dim is None else [dim] if isinstance(dim, int) else list(dim)
+    shifts = [((x.shape[d] + 1) if inverse else x.shape[d]) // 2 for d in dims]
+    return x.roll(shifts, dims)  # type: ignore[attr-defined,no-any-return]
+
+
+@operator(name="fft_fftshift", kind="composite", method=False, out=False, namespace=_F)
+def fft_fftshift(input: Tensor, dim: Any = None) -> Tensor:
+    """Spectra with frequency zero moved to the middle of ``dim`` (all dimensions for None)."""
+    return _rolled(input, dim, False)
+
+
+@operator(name="fft_ifftshift", kind="composite", method=False, out=False, namespace=_F)
+def fft_ifftshift(input: Tensor, dim: Any = None) -> Tensor:
+    """The inverse of ``fftshift``."""
+    return _rolled(input, dim, True)
+
+
+def _frequencies(n: int, d: float, count: int, half: bool, out: Any, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
+    kind = dtype or dtypes.get_default_dtype()
+    k = create.arange(count, dtype=kind, device=device)
+    if not half and n > 1:
+        k = k - n * (k >= (n + 1) // 2)
+    k = k * (1.0 / (n * d))
+    if out is not None:
+        out.resize_(k.shape).copy_(k)
+        return out  # type: ignore[no-any-return]
+    return k.requires_grad_() if requires_grad else k  # type: ignore[attr-defined,no-any-return]
+
+
+def fftfreq(
+    n: int, d: float = 1.0, *, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
+    pin_memory: bool = False, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """The frequencies of an ``fft`` of n points ``d`` apart: 0, 1, ..., then the negative ones, divided by ``n d``."""
+    return _frequencies(n, d, n, False, out, dtype, device, requires_grad)
+
+
+def rfftfreq(
+    n: int, d: float = 1.0, *, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
+    pin_memory: bool = False, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """The frequencies of an ``rfft`` of n points ``d`` apart."""
+    return _frequencies(n, d, n // 2 + 1, True, out, dtype, device, requires_grad)
+
+
+# -- spectrograms ------------------------------------------------------------------------------------
+
+
+def _window(name: str, window: Tensor | None, win_length: int, n_fft: int, like: Tensor) -> Tensor:
+    """The window in the middle of ``n_fft`` points."""
+    if window is not None and (window.ndim != 1 or window.shape[0] != win_length):
+        raise RuntimeError(f"{name}: expected a 1D window tensor of size equal to win_length={win_length}, but got window with size {list(window.shape)}")
+    kind = like.dtype.to_real()
+    w = create.ones(win_length, dtype=kind, device=like.device) if window is None else window
+    if win_length == n_fft:
+        return w
+    left = (n_fft - win_length) // 2
+    return w.new_zeros(n_fft).slice_scatter(w, 0, left, left + win_length)  # type: ignore[attr-defined,no-any-return]
+
+
+@operator(kind="composite", out=False)
+def stft(
+    input: Tensor, n_fft: int, hop_length: int | None = None, win_length: int | None = None, window: Tensor | None = None, center: bool = True,
+    pad_mode: str = "reflect", normalized: bool = False, onesided: bool | None = None, return_complex: bool | None = None,
+    align_to_window: bool | None = None,
+) -> Tensor:  # fmt: skip
+    """The short-time Fourier transform of signals (T,) or (B, T): (B, frequencies, frames).
+
+    Frames of ``n_fft`` points, ``hop_length`` (by default a quarter) apart, are multiplied by ``window`` and transformed; with
+    ``center``, frame t is centred at ``t * hop_length`` of the signal extended by ``pad_mode``.  ``onesided`` (for real signals)
+    keeps half of the frequencies.  Raises RuntimeError for sizes that do not fit.
+    """
+    hop = n_fft // 4 if hop_length is None else hop_length
+    width = n_fft if win_length is None else win_length
+    if input.dtype.kind not in "fc":
+        raise RuntimeError(f"stft: expected a tensor of floating point or complex values, got {input.dtype}")
+    if input.ndim not in (1, 2):
+        raise RuntimeError(f"stft: expected a 1D or 2D tensor, got {input.ndim}D")
+    complex_ = input.dtype.is_complex or window is not None and window.dtype.is_complex
+    if return_complex is None:
+        if not complex_:
+            raise RuntimeError("stft requires the return_complex parameter be given for real inputs, and will further require that return_complex=True in a future PyTorch release.")
+        return_complex = True
+    if align_to_window is not None and center:
+        raise RuntimeError("stft align_to_window should only be set when center = false.")
+    x = input.unsqueeze(0) if input.ndim == 1 else input  # type: ignore[attr-defined]
+    if center:
+        pad = n_fft // 2
+        x = _padded(x, pad, pad_mode)
+    n = x.shape[1]
+    if not 0 < n_fft <= n:
+        raise RuntimeError(f"stft: expected 0 < n_fft <= {n}, but got n_fft={n_fft}")
+    if hop <= 0:
+        raise RuntimeError(f"stft: expected hop_length > 0, but got hop_length={hop}")
+    if not 0 < width <= n_fft:
+        raise RuntimeError(f"stft: expected 0 < win_length <= n_fft, but got win_length={width}")
+    w = _window("stft", window, width, n_fft, x)
+    if align_to_window and width < n_fft:
+        left = (n_fft - width) // 2
+        x = x.narrow(1, left, n - 2 * left) if left else x  # type: ignore[attr-defined]
+    frames = x.unfold(1, n_fft, hop) * w  # type: ignore[attr-defined]
+    half = (not complex_) if onesided is None else onesided
+    if half and complex_:
+        raise RuntimeError("Cannot have onesided output if window or input is complex")
+    scale = 1 if normalized else 0
+    found = r2c.function(frames, (2,), scale, True) if half else c2c.function(_floating("stft", frames, True), (2,), scale, True)
+    found = found.transpose(1, 2)
+    found = found.squeeze(0) if input.ndim == 1 else found
+    return found if return_complex else view_as_real.function(found)  # type: ignore[no-any-return]
+
+
+def _padded(x: Tensor, pad: int, mode: str) -> Tensor:
+    """Signals (B, T) with ``pad`` elements at both ends."""
+    n = x.shape[1]
+    if mode == "constant":
+        return x.new_zeros((x.shape[0], n + 2 * pad)).slice_scatter(x, 1, pad, pad + n)  # type: ignore[attr-defined,no-any-return]
+    index = np.arange(-pad, n + pad)
+    if mode == "reflect":
+        if pad >= n:
+            raise RuntimeError(f"Argument #4: Padding size should be less than the corresponding input dimension, but got: padding ({pad}, {pad}) at dimension 2 of input {list(x.shape)}")
+        index = np.abs(index)
+        index = np.where(index >= n, 2 * (n - 1) - index, index)
+    elif mode == "replicate":
+        index = index.clip(0, n - 1)
+    elif mode == "circular":
+        index = index % n
+    else:
+        raise NotImplementedError(f"Unrecognised padding mode {mode}")
+    return x.index_select(1, from_numpy(index.astype(np.int64)))  # type: ignore[attr-defined,no-any-return]
+
+
+@operator(kind="composite", out=False)
+def istft(
+    input: Tensor, n_fft: int, hop_length: int | None = None, win_length: int | None = None, window: Tensor | None = None, center: bool = True,
+    normalized: bool = False, onesided: bool | None = None, length: int | None = None, return_complex: bool = False,
+) -> Tensor:  # fmt: skip
+    """The signal whose ``stft`` is nearest to ``input`` (Griffin and Lim 1984): frames are transformed back, multiplied by the window,
+    added where they overlap, and divided by the sum of the windows' squares, which must not be zero (RuntimeError)."""
+    hop = n_fft // 4 if hop_length is None else hop_length
+    width = n_fft if win_length is None else win_length
+    if not input.dtype.is_complex:
+        raise RuntimeError("istft requires a complex-valued input tensor matching the output from stft with return_complex=True.")
+    if input.numel() == 0:
+        raise RuntimeError("istft(...): input tensor cannot be empty.")
+    if input.ndim not in (2, 3):
+        raise RuntimeError(f"istft(...): expected a tensor with 2 or 3 dimensions, but got {input.ndim}")
+    points = input.shape[-2]
+    half = points != n_fft if onesided is None else onesided
+    if half and points != n_fft // 2 + 1 or not half and points != n_fft:
+        raise RuntimeError(f"istft(...): expected the frequency dimension (3rd to the last) of the input tensor to match {'n_fft / 2 + 1' if half else 'n_fft'} when onesided={half}, but got {points}")
+    if not 0 < hop <= width:
+        raise RuntimeError(f"istft(...): expected 0 < hop_length <= win_length, got hop_length={hop}, win_length={width}")
+    if not 0 < width <= n_fft:
+        raise RuntimeError(f"istft(...): expected 0 < win_length <= n_fft, got win_length={width}")
+    if return_complex and half:
+        raise RuntimeError("cannot have onesided output if window or input is complex")
+    if not return_complex and window is not None and window.dtype.is_complex:
+        raise RuntimeError("Complex windows are incompatible with return_complex=False")
+    x = (input.unsqueeze(0) if input.ndim == 2 else input).transpose(1, 2)  # type: ignore[attr-defined]
+    w = _window("istft", window, width, n_fft, input)
+    scale = 1 if normalized else 2
+    if return_complex:
+        frames = c2c.function(x, (2,), scale, False)
+    else:
+        frames = c2r.function(x if half else x.narrow(2, 0, n_fft // 2 + 1), (2,), scale, n_fft, False)
+    count = frames.shape[1]
+    total = n_fft + hop * (count - 1)
+    signal = _overlap(frames * w, hop, total)
+    weight = _overlap((w * w).expand((1, count, n_fft)), hop, total)  # type: ignore[attr-defined]
+    start = n_fft // 2 if center else 0
+    end = start + length if length is not None else total - n_fft // 2 if center else total
+    stop = min(end, total)
+    signal, weight = signal.narrow(1, start, stop - start), weight.narrow(1, start, stop - start)  # type: ignore[attr-defined]
+    if weight.device is not devices.meta and weight.numel() and float(abs(weight).min()) <= 1e-11:
+        raise RuntimeError("window overlap add min: 1")
+    signal = signal / weight
+    if end > stop:
+        signal = signal.new_zeros((signal.shape[0], end - start)).slice_scatter(signal, 1, 0, stop - start)
+    return signal.squeeze(0) if input.ndim == 2 else signal
+
+
+def _overlap(frames: Tensor, hop: int, total: int) -> Tensor:
+    """Frames (B, count, n) added at their places in signals of ``total`` elements."""
+    batch, count, n = frames.shape
+    place = (create.arange(count).unsqueeze(-1) * hop + create.arange(n)).reshape(-1)  # type: ignore[attr-defined]
+    return frames.new_zeros((batch, total)).index_add(1, place, frames.reshape(batch, count * n))  # type: ignore[attr-defined,no-any-return]

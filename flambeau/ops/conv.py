@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from .. import primitives as prim
 from ..operator import operator
-from ..template.extern import Conv, ConvTranspose
+from ..template.conv import output_size
+from ..template.extern import Conv, ConvTranspose, ConvWeight
 from ..tensor import Tensor
+from .arithmetic import conj_of
 from .products import same_type
 
 __all__: list[str] = []
@@ -67,7 +69,19 @@ def convolution_kernel(
     shape = (input.shape[0], weight.shape[0], *places)
     if 0 in shape or 0 in input.shape or 0 in weight.shape:
         return _only_bias(bias, shape, input)
-    return prim.extern(Conv(stride, padding, dilation, groups, bias is not None), [input, weight] + ([bias] if bias is not None else []), [(shape, input.dtype)])[0]
+    return _contracted(lambda *operands: Conv(stride, padding, dilation, groups, len(operands) > 2), input, weight, bias, shape)
+
+
+def _contracted(spec: Callable[..., object], a: Tensor, b: Tensor, bias: Tensor | None, shape: Sequence[int]) -> Tensor:
+    """The template's result; of complex operands by four products of their parts."""
+    if not a.dtype.is_complex:
+        operands = [a, b] if bias is None else [a, b, bias]
+        return prim.extern(spec(*operands), operands, [(shape, a.dtype)])[0]
+    ar, ai, br, bi = (prim.part(p, x) for x in (a, b) for p in ("real", "imag"))
+    cr, ci = (None, None) if bias is None else (prim.part("real", bias), prim.part("imag", bias))
+    re = prim.apply("sub", _contracted(spec, ar, br, cr, shape), _contracted(spec, ai, bi, None, shape))
+    im = prim.apply("add", _contracted(spec, ar, bi, ci, shape), _contracted(spec, ai, br, None, shape))
+    return prim.join(re, im)
 
 
 def _only_bias(bias: Tensor | None, shape: Sequence[int], like: Tensor) -> Tensor:
@@ -84,9 +98,9 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     dx = dw = db = None
     if ctx.needs("input"):
         extra = output_padding(ctx.shape("input")[2:], grad.shape[2:], ctx.shape("weight")[2:], ctx.stride, ctx.padding, ctx.dilation)
-        dx = transpose_kernel.function(grad, ctx.weight, None, ctx.stride, ctx.padding, extra, ctx.groups, ctx.dilation)
+        dx = transpose_kernel.function(grad, conj_of(ctx.weight), None, ctx.stride, ctx.padding, extra, ctx.groups, ctx.dilation)
     if ctx.needs("weight"):
-        dw = convolution_weight.function(ctx.input, tuple(ctx.shape("weight")), grad, *geometry)
+        dw = convolution_weight.function(conj_of(ctx.input), tuple(ctx.shape("weight")), grad, *geometry)
     if ctx.needs("bias"):
         db = grad.sum((0, *range(2, grad.ndim)))
     return dx, dw, db
@@ -117,19 +131,17 @@ def transpose_kernel(
     shape = (input.shape[0], weight.shape[1] * groups, *sizes)
     if 0 in shape or 0 in input.shape or 0 in weight.shape:
         return _only_bias(bias, shape, input)
-    return prim.extern(
-        ConvTranspose(stride, padding, dilation, groups, bias is not None), [input, weight] + ([bias] if bias is not None else []), [(shape, input.dtype)]
-    )[0]
+    return _contracted(lambda *operands: ConvTranspose(stride, padding, dilation, groups, len(operands) > 2), input, weight, bias, shape)
 
 
 @transpose_kernel.gradient("input:weight", "weight:input")
 def _(ctx, grad):  # type: ignore[no-untyped-def]
     dx = dw = db = None
     if ctx.needs("input"):
-        dx = convolution_kernel.function(grad, ctx.weight, None, ctx.stride, ctx.padding, ctx.dilation, ctx.groups)
+        dx = convolution_kernel.function(grad, conj_of(ctx.weight), None, ctx.stride, ctx.padding, ctx.dilation, ctx.groups)
         dx = _cropped(dx, ctx.shape("input"))
     if ctx.needs("weight"):
-        dw = convolution_weight.function(grad, tuple(ctx.shape("weight")), ctx.input, ctx.stride, ctx.padding, ctx.dilation, ctx.groups)
+        dw = convolution_weight.function(grad, tuple(ctx.shape("weight")), conj_of(ctx.input), ctx.stride, ctx.padding, ctx.dilation, ctx.groups)
     if ctx.needs("bias"):
         db = grad.sum((0, *range(2, grad.ndim)))
     return dx, dw, db
@@ -147,38 +159,16 @@ def convolution_weight(
     input: Tensor, weight_size: tuple[int, ...], grad_output: Tensor, stride: tuple[int, ...], padding: tuple[int, ...], dilation: tuple[int, ...],
     groups: int,
 ) -> Tensor:  # fmt: skip
-    """The gradient of a convolution by its weights: a convolution of the image by the gradient, with channels as images,
-    images as channels, and stride and dilation exchanged."""
-    g = prim.current().graph
-    n, out, ndim = input.shape[0], grad_output.shape[1], input.ndim - 2
+    """The gradient of a convolution by its weights (without conjugation): the sum of ``input * grad_output`` over images and places."""
     if 0 in input.shape or 0 in grad_output.shape or 0 in weight_size:
         return prim.const(0, input.dtype, weight_size)
-    swap = (1, 0, *range(2, ndim + 2))
-    parts = []
-    channels, rows = weight_size[1], out // groups
-    for k in range(groups):
-        x = g.move(prim.read(input), _window(ndim, k * channels), (n, channels, *input.shape[2:]))
-        dy = g.move(prim.read(grad_output), _window(ndim, k * rows), (n, rows, *grad_output.shape[2:]))
-        image, kernel = prim.wrap(g.permute(x, swap)), prim.wrap(g.permute(dy, swap))
-        places = [
-            (size + 2 * p - s * (o - 1) - 1) // d + 1
-            for size, o, s, p, d in zip(input.shape[2:], grad_output.shape[2:], stride, padding, dilation)
-        ]
-        full = prim.extern(Conv(dilation, padding, stride, 1, False), [image, kernel], [((channels, rows, *places), input.dtype)])[0]
-        # positions beyond the kernel belong to pixels that the forward never reached
-        cut = g.move(prim.read(full), tuple((0, ((d, 1),)) for d in range(ndim + 2)), (channels, rows, *weight_size[2:]))
-        parts.append(g.permute(cut, swap))
-    if groups == 1:
-        return prim.wrap(parts[0])
-    whole = g.undef(weight_size, input.dtype.code)
-    for k, part in enumerate(parts):
-        whole = g.update(whole, part, ((k * rows, ((0, 1),)), *((0, ((d, 1),)) for d in range(1, ndim + 2))))
-    return prim.wrap(whole)
-
-
-def _window(ndim: int, first: int) -> tuple[tuple[int, tuple[tuple[int, int], ...]], ...]:
-    """All of a batch from channel ``first`` on."""
-    return ((0, ((0, 1),)), (first, ((1, 1),)), *((0, ((d, 1),)) for d in range(2, ndim + 2)))
+    reached = [
+        output_size(n, k, s, p, d) for n, k, s, p, d in zip(input.shape[2:], weight_size[2:], stride, padding, dilation, strict=True)
+    ]
+    if tuple(reached) != tuple(grad_output.shape[2:]):  # output padding of a transposed convolution made room for further places
+        full = prim.const(0, grad_output.dtype, (*grad_output.shape[:2], *reached))
+        grad_output = prim.update(full, grad_output, tuple((0, ((d, 1),)) for d in range(grad_output.ndim)))
+    return _contracted(lambda *_: ConvWeight(stride, padding, dilation, groups), input, grad_output, None, weight_size)
 
 
 @convolution_weight.gradient("input", "grad_output")
@@ -187,9 +177,9 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     dx = ddy = None
     if ctx.needs("input"):
         extra = output_padding(x[2:], dy[2:], ctx.weight_size[2:], ctx.stride, ctx.padding, ctx.dilation)
-        dx = transpose_kernel.function(ctx.grad_output, grad, None, ctx.stride, ctx.padding, extra, ctx.groups, ctx.dilation)
+        dx = transpose_kernel.function(conj_of(ctx.grad_output), grad, None, ctx.stride, ctx.padding, extra, ctx.groups, ctx.dilation)
     if ctx.needs("grad_output"):
-        ddy = convolution_kernel.function(ctx.input, grad, None, ctx.stride, ctx.padding, ctx.dilation, ctx.groups)
+        ddy = _cropped(convolution_kernel.function(conj_of(ctx.input), grad, None, ctx.stride, ctx.padding, ctx.dilation, ctx.groups), dy)
     return dx, ddy
 
 

@@ -155,8 +155,8 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     if ctx.needs("other"):
         input = conj_of(ctx.input)
         if len(x) > 2 and len(y) <= 2:  # all rows at once
-            rows = input.reshape(-1, x[-1])
-            dy = rows.t().matmul(full.reshape(-1, full.shape[-1]))
+            count = math.prod(x[:-1])
+            dy = input.reshape(count, x[-1]).t().matmul(full.reshape(count, full.shape[-1]))
         else:
             dy = (input.unsqueeze(-1) if len(x) == 1 else input.transpose(-2, -1)).matmul(full)
         dy = dy.squeeze(-1).sum_to_size(y) if len(y) == 1 else dy
@@ -225,9 +225,10 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     if ctx.needs("input"):
         weight = conj_of(ctx.weight)
         dx = full.matmul(weight.unsqueeze(0) if len(w) == 1 else weight)
-    rows = full.reshape(-1, full.shape[-1])
+    count = math.prod(x[:-1])
+    rows = full.reshape(count, full.shape[-1])
     if ctx.needs("weight"):
-        dw = rows.t().mm(conj_of(ctx.input).reshape(-1, x[-1]))
+        dw = rows.t().mm(conj_of(ctx.input).reshape(count, x[-1]))
         dw = dw.squeeze(0) if len(w) == 1 else dw
     if ctx.needs("bias"):
         db = rows.sum(0)

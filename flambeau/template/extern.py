@@ -12,9 +12,9 @@ from ..dtype import coded
 from ..runtime import engine, memory, pool
 from ..runtime.native import make_caller
 from ..target.isa import ISA
-from . import conv, gemm, sort
+from . import conv, conv_weight, gemm, sort
 
-__all__ = ["Conv", "ConvTranspose", "MatMul", "Sort"]
+__all__ = ["Conv", "ConvTranspose", "ConvWeight", "MatMul", "Sort"]
 
 Run = Callable[[Sequence[int], Sequence[int]], int]
 _MERGED = 3  # batch dimensions that one launch takes
@@ -162,7 +162,7 @@ class Conv:
         isa = ISA.host()
         acc = gemm.accumulator(x.type, w.type)
         words, epilogue = _bias(self.bias, inputs, acc, out, self.groups, out.shape[1])
-        spec = conv.ConvSpec(x.type, acc, out.type, epilogue)
+        spec = conv.ConvSpec(x.type, acc, out.type, epilogue, _direct(self.groups, w, acc))
 
         def bind(workers: int) -> gemm.Binding:
             return conv.bind_forward(
@@ -190,7 +190,7 @@ class ConvTranspose:
         isa = ISA.host()
         acc = gemm.accumulator(y.type, w.type)
         words, epilogue = _bias(self.bias, inputs, acc, out, self.groups, out.shape[1])
-        spec = conv.ConvSpec(y.type, acc, out.type, epilogue)
+        spec = conv.ConvSpec(y.type, acc, out.type, epilogue, _direct(self.groups, w, acc))
 
         def bind(workers: int) -> gemm.Binding:
             return conv.bind_input_gradient(
@@ -199,6 +199,42 @@ class ConvTranspose:
             )  # fmt: skip
 
         return _run_conv(spec, isa, bind, self.bias)
+
+
+def _direct(groups: int, weight: Any, acc: str) -> bool:
+    """Whether weights of this shape are for the kernel that does not pack, which is for floating numbers."""
+    return acc[0] == "f" and conv.prefer_direct(groups, weight.shape[1], weight.shape[0] // groups)
+
+
+@dataclass(frozen=True)
+class ConvWeight:
+    """The gradient of a convolution by its weights; the inputs are the image and the gradient of the result."""
+
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int
+
+    def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Run:
+        x, dy = inputs
+        out = outputs[0]
+        isa = ISA.host()
+        acc = gemm.accumulator(x.type, dy.type)
+        spec = conv.ConvSpec(x.type, acc, out.type, None, _direct(self.groups, out, acc))
+
+        def bind(workers: int) -> gemm.Binding:
+            return conv_weight.bind(
+                spec, isa, out.shape, out.strides, x.shape, x.strides, dy.shape, dy.strides, self.stride, self.padding, self.dilation,
+                self.groups, pool.address(), workers,
+            )  # fmt: skip
+
+        launch = _Launch(spec, conv_weight.requests(spec, isa), bind, 3, True)
+
+        def run(sources: Sequence[int], results: Sequence[int]) -> int:
+            # the kernel's operands are the gradient, then the image
+            return launch(results[0], sources[1], sources[0], (), ())
+
+        return run
 
 
 def _bias(bias: bool, inputs: Sequence[Any], acc: str, out: Any, groups: int, channels: int) -> tuple[tuple[int, ...], Any]:

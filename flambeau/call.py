@@ -23,14 +23,14 @@ from .autograd.mode import state as grad_state
 from .deferral import deferral
 from .device import device
 from .dtype import dtype, promote_types
-from .graph.plan import KernelError, Plan, make_plan
+from .graph.plan import CODES, KernelError, Plan, make_plan
 from .graph.schedule import Output
 from .layout import Layout, Size, contiguous_strides, dense, of
 from .operator import OPERAND, SCALAR, STATIC, TENSORS, Operator
 from .primitives import Recorder
 from .runtime import memory
 from .storage import Storage
-from .tensor import Tensor, address, empty, make, materialize
+from .tensor import Tensor, address, empty, make, materialize, numpy_view
 
 __all__ = ["dispatch", "result_type", "special", "torch_function_of"]
 
@@ -38,11 +38,6 @@ special: list[object] = []
 """Not empty while operators must not take the hot path (deferral, function modes); its members say why."""
 
 _LIMIT = 4096  # plans kept of one operator
-ERRORS: dict[int, Callable[[Operator], Exception]] = {
-    1: lambda op: op.index_error(f"{op.name}: index out of range in self"),
-    2: lambda op: RuntimeError("ZeroDivisionError"),
-    3: lambda op: RuntimeError("all elements of input should be between 0 and 1"),
-}
 _NUMBERS = (bool, int, float, complex)
 
 
@@ -274,17 +269,28 @@ _TITLES = {
 def _execute(op: Operator, plan: OpPlan, tensors: Sequence[Tensor], numbers: list[Any]) -> Any:
     outs = [empty(layout) for layout in plan.layouts]
     if plan.plan is not None:
-        _run(op, plan.plan, [t._storage.ptr for t in outs], [address(t) for t in tensors], numbers)
+        _run(op, plan.plan, [t._storage.ptr for t in outs], tensors, numbers)
     if not plan.several:
         return outs[0]
     return tuple(outs) if op.returns is None else op.returns(*outs)
 
 
-def _run(op: Operator, plan: Plan, results: list[int], arguments: list[int], numbers: list[Any]) -> None:
+def _run(op: Operator, plan: Plan, results: list[int], tensors: Sequence[Tensor], numbers: list[Any]) -> None:
     try:
-        plan.run(results, arguments, numbers)
+        plan.run(results, [address(t) for t in tensors], numbers)
     except KernelError as error:
-        raise ERRORS[error.code](op) from None
+        raise _error(op, error.code, tensors) from None
+
+
+def _error(op: Operator, code: int, tensors: Sequence[Tensor]) -> Exception:
+    """The exception for a kernel's error code; looks at the arguments again to say what is wrong."""
+    kind, text = CODES[code]
+    if kind is not IndexError:
+        return kind(f"{op.name}: {text}" if code != 2 else text)
+    found = [numpy_view(t) for t in tensors[1:] if t.dtype.kind in "iu" and t.numel()]
+    reach = ", ".join(f"{values.min()} to {values.max()}" for values in found)
+    sizes = list(tensors[0].shape)
+    return op.index_error(f"{op.name}: {text}: the indices reach from {reach}, into a tensor of shape {sizes}")
 
 
 def _signature(op: Operator, args: Sequence[Any]) -> tuple[list[Any], list[Tensor], list[Any]]:
@@ -661,7 +667,7 @@ def dispatch_inplace(op: Operator, args: Sequence[Any], public: Any = None) -> T
                 op.plans.clear()
             plan = op.plans[k] = _build(op, args, tensors, layout)
         if plan.plan is not None:
-            _run(op, plan.plan, [0], [address(t) for t in tensors], numbers)
+            _run(op, plan.plan, [0], tensors, numbers)
     target._storage.version += 1
     if node is not None:
         tape.after_inplace(node, target)

@@ -7,17 +7,27 @@ import weakref
 from collections.abc import Sequence
 
 from .graph.node import Node, topological
-from .graph.plan import Plan, make_plan
+from .graph.plan import CODES, KernelError, Plan, make_plan
 from .graph.schedule import Output
 from .layout import Layout
 from .primitives import Recorder
 from .runtime import memory
-from .storage import Storage
+from .storage import Storage, Trace
 
 __all__ = ["Deferral", "deferral", "deferring"]
 
 _BOUND = 4000  # nodes after which a graph runs even though nobody looked
 _plans: dict[object, Plan] = {}
+
+
+class _Failed(Trace):
+    """Stands for the graph of values whose computation raised ``error``: looking at one raises it again."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def flush(self) -> None:
+        raise self.error
 
 
 class Deferral(Recorder):
@@ -60,11 +70,21 @@ class Deferral(Recorder):
                 if s is not None and s.pending is not None and s.pending.trace is self:
                     storages[id(s)] = s
             arguments, numbers, homes = self.arguments, self.numbers, self.homes
-            if storages:
-                self._run(list(storages.values()), arguments, numbers, homes)
-            self.graph = type(self.graph)()
-            self.arguments, self.numbers, self.live = [], [], []
-            self.homes, self._known = {}, {}
+            try:
+                if storages:
+                    self._run(list(storages.values()), arguments, numbers, homes)
+            except Exception as error:
+                for s in storages.values():
+                    assert s.pending is not None
+                    if id(s) in homes:
+                        s.pending = None
+                    else:
+                        s.pending.trace = _Failed(error)
+                raise
+            finally:
+                self.graph = type(self.graph)()
+                self.arguments, self.numbers, self.live = [], [], []
+                self.homes, self._known = {}, {}
 
     def _run(
         self, storages: list[Storage], arguments: list[tuple[Storage | None, Layout, int]], numbers: list[float | int], homes: dict[int, int],
@@ -86,9 +106,12 @@ class Deferral(Recorder):
                     results[k] = memory.allocate(plan.sizes[k])
                     taken.append((results[k], plan.sizes[k]))
             plan.run(results, addresses, numbers)
-        except BaseException:
+        except BaseException as error:
             for address, nbytes in taken:
                 memory.free(address, nbytes)
+            if isinstance(error, KernelError):
+                kind, text = CODES[error.code]
+                raise kind(f"{text} (in an operator of a compiled function, which ran when a value was needed)") from None
             raise
         for k, (s, o) in enumerate(zip(storages, outputs)):
             if o.into is None:

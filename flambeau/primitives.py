@@ -110,6 +110,9 @@ def read(t: Tensor) -> Node:
     """The value of a tensor in the graph being recorded."""
     pending = t._storage.pending
     recorder = current()
+    if pending is not None and pending.trace is not recorder:  # another thread's, or one that failed
+        pending.trace.flush()
+        pending = None
     if pending is None:
         return recorder.argument(t._layout, t._storage, t._offset)
     natural, node, layout = pending.layout, pending.node, t._layout
@@ -284,7 +287,7 @@ def argreduce(kind: str, x: Tensor, dims: Sequence[int]) -> Tensor:
 
 
 def require(x: Tensor, holds: Tensor, code: int) -> Tensor:
-    """x; an element of ``holds`` (bool) that is false makes the kernel report the error ``code`` (``call.ERRORS``)."""
+    """x; an element of ``holds`` (bool) that is false makes the kernel report the error ``code`` (``graph.plan.CODES``)."""
     return wrap(current().graph.require(read(x), read(holds), code))
 
 

@@ -21,7 +21,7 @@ from .lower import KernelCall, Place, flat_words
 from .node import graph_text
 from .schedule import ExternCall, Output, schedule
 
-__all__ = ["Extern", "KernelError", "Operand", "Plan", "make_plan"]
+__all__ = ["CODES", "Extern", "KernelError", "Operand", "Plan", "make_plan"]
 
 
 class Operand(NamedTuple):
@@ -41,6 +41,14 @@ class Extern(Protocol):
     """
 
     def bind(self, inputs: Sequence[Operand], outputs: Sequence[Operand]) -> Callable[[Sequence[int], Sequence[int]], int]: ...
+
+
+CODES: dict[int, tuple[type[Exception], str]] = {
+    1: (IndexError, "index out of range in self"),
+    2: (RuntimeError, "ZeroDivisionError"),
+    3: (RuntimeError, "all elements of input should be between 0 and 1"),
+}
+"""What a kernel's error code means."""
 
 
 class KernelError(Exception):

@@ -224,6 +224,8 @@ def _leaves(data: Any) -> Any:
     if isinstance(data, (str, bytes)):
         raise TypeError(f"new(): invalid data type '{type(data).__name__}'")
     if isinstance(data, Sequence) or hasattr(data, "__len__") and hasattr(data, "__getitem__"):
+        if isinstance(data, (list, tuple)) and data and isinstance(data[0], (str, bytes)):
+            raise ValueError(f"too many dimensions '{type(data[0]).__name__}'")
         return [_leaves(x) for x in data]
     return data
 

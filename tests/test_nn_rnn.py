@@ -98,6 +98,22 @@ def test_packed_input(text, sorted_):
     check(program)
 
 
+@pytest.mark.parametrize("text", ["RNN(2, 3)", "LSTM(2, 3, bidirectional=True)", "GRU(2, 3, bias=False)"])
+def test_gradients_of_gradients(text):
+    def program(p):
+        layer = eval(f"p.nn.{text}").double()
+        x = p.linspace(-1, 1, 24, dtype=p.float64).reshape(4, 3, 2).requires_grad_()
+        grads = p.autograd.grad((layer(x)[0] ** 2).sum(), [x, *layer.parameters()], create_graph=True)
+        sum((g**2).sum() for g in grads).backward()
+        return grads, x.grad, [w.grad for w in layer.parameters()]
+
+    check(program, tolerance=1e-10)
+
+
+def test_no_steps():
+    check(lambda p: p.nn.LSTM(2, 3)(p.ones(0, 1, 2)))
+
+
 def test_weights_are_listed_and_may_be_replaced():
     def program(p):
         layer = p.nn.LSTM(2, 3, 2, bidirectional=True)

@@ -1,112 +1,228 @@
-"""Recurrent networks from operators: one step, one direction of one layer, and stacks of layers.
+"""Recurrent networks: one step, one direction of one layer, and stacks of layers.
 
-Sequences are (T, N, features), or packed: the rows of all time steps one after the other, with the number of
-sequences still running at each step, ``batch_sizes``, which never grows.
+Sequences are rows: those of all time steps one after the other, with the number of sequences at each step
+(``sizes``, which never grows), so that packed sequences are no special case.  The inputs of all steps meet their
+weights in one product before the first step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+from ..autograd import grad
 from . import functional as F
-from ._base import Tensor, ops
+from ._base import Function, Tensor, enable_grad, is_grad_enabled, ops
 
 __all__ = ["gru_cell", "lstm_cell", "rnn_relu_cell", "rnn_tanh_cell", "run_layers"]
 
-# The hidden state of one step: (h,) or, of an LSTM, (h, c).
-State = tuple[Tensor, ...]
+State = tuple[Tensor, ...]  # the hidden state of one step: (h,) or, of an LSTM, (h, c)
 
 
-def rnn_tanh_step(gates: Tensor, state: State, weights: dict[str, Tensor | None]) -> State:
-    """h' = tanh(W_ih x + b_ih + W_hh h + b_hh); ``gates`` is W_ih x + b_ih."""
-    return (ops.tanh(gates + F.linear(state[0], weights["weight_hh"], weights["bias_hh"])),)
+class _Cell(NamedTuple):
+    """One kind of network.
 
-
-def rnn_relu_step(gates: Tensor, state: State, weights: dict[str, Tensor | None]) -> State:
-    """h' = relu(W_ih x + b_ih + W_hh h + b_hh)."""
-    return (F.relu(gates + F.linear(state[0], weights["weight_hh"], weights["bias_hh"])),)
-
-
-def lstm_step(gates: Tensor, state: State, weights: dict[str, Tensor | None]) -> State:
-    """c' = f c + i g, h' = o tanh(c'), projected where there is a ``weight_hr``: Hochreiter and Schmidhuber, 1997.
-
-    The gates lie in the order i, f, g, o; i, f and o pass through sigmoid, g through tanh.
+    ``forward(gates, state, w_t, b_hh)`` gives the next state and what ``backward`` wants to know; ``gates`` is what
+    the input contributes, ``w_t`` the transposed weight of the state.  ``backward(kept, grad_y, grad_state, w)`` gives
+    the gradients of ``gates``, of the state's own contribution, and of the state before.
     """
-    h, c = state
-    i, f, g, o = (gates + F.linear(h, weights["weight_hh"], weights["bias_hh"])).chunk(4, -1)
-    c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
-    h = ops.sigmoid(o) * ops.tanh(c)
-    if weights.get("weight_hr") is not None:
-        h = F.linear(h, weights["weight_hr"])
-    return h, c
+
+    forward: Callable[[Tensor, State, Tensor, Tensor | None], tuple[State, State]]
+    backward: Callable[[State, Tensor, State, Tensor], tuple[Tensor, Tensor, State]]
 
 
-def gru_step(gates: Tensor, state: State, weights: dict[str, Tensor | None]) -> State:
-    """h' = (1 - z) n + z h, n = tanh(W_in x + b_in + r (W_hn h + b_hn)): Cho et al., 2014, in cuDNN's variant.
-
-    The gates lie in the order r, z, n; r and z pass through sigmoid.
-    """
-    h = state[0]
-    r_x, z_x, n_x = gates.chunk(3, -1)
-    r_h, z_h, n_h = F.linear(h, weights["weight_hh"], weights["bias_hh"]).chunk(3, -1)
-    z = ops.sigmoid(z_x + z_h)
-    n = ops.tanh(n_x + ops.sigmoid(r_x + r_h) * n_h)
-    return ((h - n) * z + n,)
+def _lstm_forward(gates: Tensor, state: State, w_t: Tensor, b_hh: Tensor | None) -> tuple[State, State]:
+    gates = ops.addmm(gates, state[0], w_t)
+    return ops._lstm_cell(gates, state[1]), (gates, state[1])
 
 
-STEPS: dict[str, Callable[[Tensor, State, dict[str, Any]], State]] = {
-    "RNN_TANH": rnn_tanh_step,
-    "RNN_RELU": rnn_relu_step,
-    "LSTM": lstm_step,
-    "GRU": gru_step,
+def _lstm_backward(kept: State, grad_y: Tensor, grad_state: State, w: Tensor) -> tuple[Tensor, Tensor, State]:
+    grad_gates, grad_c = ops._lstm_cell_backward(*kept, grad_y, *grad_state)
+    return grad_gates, grad_gates, (ops.mm(grad_gates, w), grad_c)
+
+
+def _gru_forward(gates: Tensor, state: State, w_t: Tensor, b_hh: Tensor | None) -> tuple[State, State]:
+    own = ops.mm(state[0], w_t) if b_hh is None else ops.addmm(b_hh, state[0], w_t)
+    return (ops._gru_cell(gates, own, state[0]),), (gates, own, state[0])
+
+
+def _gru_backward(kept: State, grad_y: Tensor, grad_state: State, w: Tensor) -> tuple[Tensor, Tensor, State]:
+    grad_gates, grad_own, grad_h = ops._gru_cell_backward(*kept, grad_y, *grad_state)
+    return grad_gates, grad_own, (ops.addmm(grad_h, grad_own, w),)
+
+
+def _tanh_forward(gates: Tensor, state: State, w_t: Tensor, b_hh: Tensor | None) -> tuple[State, State]:
+    h = ops.addmm(gates, state[0], w_t).tanh()
+    return (h,), (h,)
+
+
+def _relu_forward(gates: Tensor, state: State, w_t: Tensor, b_hh: Tensor | None) -> tuple[State, State]:
+    h = ops.relu(ops.addmm(gates, state[0], w_t))
+    return (h,), (h,)
+
+
+def _tanh_backward(kept: State, grad_y: Tensor, grad_state: State, w: Tensor) -> tuple[Tensor, Tensor, State]:
+    grad_gates = ops._rnn_cell_backward(kept[0], grad_y, grad_state[0], False)
+    return grad_gates, grad_gates, (ops.mm(grad_gates, w),)
+
+
+def _relu_backward(kept: State, grad_y: Tensor, grad_state: State, w: Tensor) -> tuple[Tensor, Tensor, State]:
+    grad_gates = ops._rnn_cell_backward(kept[0], grad_y, grad_state[0], True)
+    return grad_gates, grad_gates, (ops.mm(grad_gates, w),)
+
+
+_CELLS = {
+    "RNN_TANH": _Cell(_tanh_forward, _tanh_backward),
+    "RNN_RELU": _Cell(_relu_forward, _relu_backward),
+    "LSTM": _Cell(_lstm_forward, _lstm_backward),
+    "GRU": _Cell(_gru_forward, _gru_backward),
 }
 
 
-def _run_direction(mode: str, input: Tensor, state: State, weights: dict[str, Tensor | None], reverse: bool) -> Any:
-    """One layer in one direction: (T, N, in) gives (T, N, out) and the last state."""
-    step = STEPS[mode]
-    # The inputs of all steps meet their weights in one product.
-    gates = F.linear(input, weights["weight_ih"], weights["bias_ih"]).unbind(0)
-    outputs: list[Any] = [None] * len(gates)
-    for t in range(len(gates) - 1, -1, -1) if reverse else range(len(gates)):
-        state = step(gates[t], state, weights)
-        outputs[t] = state[0]
-    return ops.stack(outputs), state
+class _Walk(NamedTuple):
+    """What a walk along the sequences leaves, by time step."""
+
+    outputs: list[Tensor]
+    before: list[Tensor]  # h of the step before
+    kept: list[State]
+    last: State
 
 
-def _run_packed(
+def _order(sizes: Sequence[int], reverse: bool) -> Sequence[int]:
+    """The time steps in the order in which they are taken."""
+    return range(len(sizes) - 1, -1, -1) if reverse else range(len(sizes))
+
+
+def _joined(parts: list[State]) -> State:
+    return parts[0] if len(parts) == 1 else tuple(ops.cat(list(column)) for column in zip(*parts))
+
+
+def _walk(
     mode: str,
-    input: Tensor,
-    batch_sizes: Sequence[int],
-    state: State,
-    weights: dict[str, Tensor | None],
+    sizes: Sequence[int],
     reverse: bool,
-) -> Any:
-    """As ``_run_direction`` for packed rows (sum of batch sizes, in).  Sequences are sorted by length, so those
-    that have ended are always the last ones of the batch."""
-    step = STEPS[mode]
-    gates = F.linear(input, weights["weight_ih"], weights["bias_ih"]).split(list(batch_sizes))
-    outputs: list[Any] = [None] * len(gates)
-    initial = state
-    ended: list[State] = []  # last states of the sequences that ended, longest last
-    running = 0 if reverse else batch_sizes[0]
-    if reverse:
-        state = tuple(s[:0] for s in initial)
-    for t in range(len(gates) - 1, -1, -1) if reverse else range(len(gates)):
-        size = batch_sizes[t]
-        if size > running:  # backwards, sequences join as their last step comes up
-            state = tuple(ops.cat([s, s0[running:size]]) for s, s0 in zip(state, initial))
+    gates: Tensor,
+    w_hh: Tensor,
+    b_hh: Tensor | None,
+    w_hr: Tensor | None,
+    initial: State,
+) -> _Walk:
+    """All steps of one direction of one layer.
+
+    The sequences are sorted by length, so that those that end (or, backwards, begin) later are the first rows.
+    """
+    forward = _CELLS[mode].forward
+    w_t = w_hh.t()
+    rows = gates.split(list(sizes))
+    outputs: list[Any] = [None] * len(rows)
+    before: list[Any] = [None] * len(rows)
+    kept: list[Any] = [None] * len(rows)
+    order = _order(sizes, reverse)
+    running = sizes[order[0]]
+    state = initial if running == initial[0].size(0) else tuple(s[:running] for s in initial)
+    ended: list[State] = []
+    for t in order:
+        size = sizes[t]
+        if size > running:
+            state = _joined([state, tuple(s[running:size] for s in initial)])
         elif size < running:
             ended.append(tuple(s[size:] for s in state))
             state = tuple(s[:size] for s in state)
         running = size
-        state = step(gates[t], state, weights)
+        before[t] = state[0]
+        state, kept[t] = forward(rows[t], state, w_t, b_hh)
+        if w_hr is not None:
+            state = (F.linear(state[0], w_hr), *state[1:])
         outputs[t] = state[0]
-    if ended:
-        parts = [state, *reversed(ended)]
-        state = tuple(ops.cat([part[i] for part in parts]) for i in range(len(state)))
-    return ops.cat(outputs), state
+    return _Walk(outputs, before, kept, _joined([state, *reversed(ended)]))
+
+
+class _Layer(Function):
+    """One direction of one layer as one node of the tape: the weights' gradients are one product for all steps."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        mode: str,
+        sizes: Sequence[int],
+        reverse: bool,
+        gates: Tensor,
+        w_hh: Tensor,
+        b_hh: Tensor | None,
+        *initial: Tensor,
+    ) -> tuple[Tensor, ...]:
+        walk = _walk(mode, sizes, reverse, gates, w_hh, b_hh, None, initial)
+        ctx.save_for_backward(gates, w_hh, b_hh, *initial)
+        ctx.how = mode, sizes, reverse
+        ctx.before, ctx.kept = walk.before, walk.kept
+        return (ops.cat(walk.outputs), *walk.last)
+
+    @staticmethod
+    def backward(ctx: Any, grad_rows: Tensor, *grad_last: Tensor) -> tuple[Any, ...]:
+        if is_grad_enabled():
+            return (None, None, None, *_differentiable(ctx, (grad_rows, *grad_last)))
+        mode, sizes, reverse = ctx.how
+        w_hh, b_hh = ctx.saved_tensors[1:3]
+        backward = _CELLS[mode].backward
+        grad_y = grad_rows.split(list(sizes))
+        grad_gates: list[Any] = [None] * len(sizes)
+        grad_own: list[Any] = [None] * len(sizes)
+        order = _order(sizes, reverse)
+        running = sizes[order[-1]]
+        state = grad_last if running == grad_last[0].size(0) else tuple(g[:running] for g in grad_last)
+        joined: list[State] = []  # gradients of the first states of sequences that begin later
+        for step in range(len(order) - 1, -1, -1):
+            t = order[step]
+            grad_gates[t], grad_own[t], state = backward(ctx.kept[t], grad_y[t], state, w_hh)
+            size = sizes[order[step - 1]] if step else running
+            if size > running:
+                state = _joined([state, tuple(g[running:size] for g in grad_last)])
+            elif size < running:
+                joined.append(tuple(g[size:] for g in state))
+                state = tuple(g[:size] for g in state)
+            running = size
+        own = ops.cat(grad_own)
+        return (
+            None,
+            None,
+            None,
+            ops.cat(grad_gates) if mode == "GRU" else own,
+            ops.mm(own.t(), ops.cat(ctx.before)) if ctx.needs_input_grad[4] else None,
+            None if b_hh is None else own.sum(0),
+            *_joined([state, *reversed(joined)]),
+        )
+
+
+def _differentiable(ctx: Any, grads: tuple[Tensor, ...]) -> Sequence[Tensor | None]:
+    """The gradients of a layer's inputs as results that can be differentiated again, from a walk on the tape."""
+    mode, sizes, reverse = ctx.how
+    gates, w_hh, b_hh, *initial = inputs = ctx.saved_tensors
+    with enable_grad():
+        walk = _walk(mode, sizes, reverse, gates, w_hh, b_hh, None, tuple(initial))
+        results = (ops.cat(walk.outputs), *walk.last)
+    wanted = [i for i, t in enumerate(inputs) if t is not None and t.requires_grad]
+    found = grad(results, [inputs[i] for i in wanted], grads, create_graph=True, allow_unused=True)
+    by_input: list[Tensor | None] = [None] * len(inputs)
+    for i, value in zip(wanted, found):
+        by_input[i] = value
+    return by_input
+
+
+def _run(
+    mode: str, rows: Tensor, sizes: Sequence[int], state: State, weights: dict[str, Tensor | None], reverse: bool
+) -> tuple[Tensor, State]:
+    """One direction of one layer: rows (sum of sizes, in) give (sum of sizes, out) and the last state."""
+    b_ih, b_hh = weights["bias_ih"], weights["bias_hh"]
+    if mode != "GRU" and b_ih is not None and b_hh is not None:
+        b_ih, b_hh = b_ih + b_hh, None  # a GRU's gate r multiplies the state's part with its bias
+    gates = F.linear(rows, weights["weight_ih"], b_ih)
+    w_hh, w_hr = weights["weight_hh"], weights["weight_hr"]
+    assert w_hh is not None
+    if w_hr is not None:
+        walk = _walk(mode, sizes, reverse, gates, w_hh, b_hh, w_hr, state)
+        return ops.cat(walk.outputs), walk.last
+    output, *last = _Layer.apply(mode, sizes, reverse, gates, w_hh, b_hh, *state)
+    return output, tuple(last)
 
 
 def run_layers(
@@ -134,7 +250,13 @@ def run_layers(
 
     Returns:
         The last layer's output, and the last states.
+
+    Raises RuntimeError for sequences without a step.
     """
+    sizes = [input.size(1)] * input.size(0) if batch_sizes is None else batch_sizes
+    if not sizes:
+        raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
+    rows = input if batch_sizes is not None else input.reshape(-1, input.size(-1))
     directions = 2 if bidirectional else 1
     last: list[State] = []
     for index in range(0, len(layers), directions):
@@ -142,16 +264,17 @@ def run_layers(
         for direction in range(directions):
             number = index + direction
             state = tuple(h[number] for h in hidden)
-            if batch_sizes is None:
-                output, state = _run_direction(mode, input, state, layers[number], direction == 1)
-            else:
-                output, state = _run_packed(mode, input, batch_sizes, state, layers[number], direction == 1)
+            output, state = _run(mode, rows, sizes, state, layers[number], direction == 1)
             outputs.append(output)
             last.append(state)
-        input = outputs[0] if directions == 1 else ops.cat(outputs, -1)
+        rows = outputs[0] if directions == 1 else ops.cat(outputs, -1)
         if dropout and training and index + directions < len(layers):
-            input = F.dropout(input, dropout, True)
-    return input, tuple(ops.stack(list(states)) for states in zip(*last))
+            shape = rows.shape
+            # The random numbers fall on the elements in the order of the padded tensor.
+            rows = F.dropout(rows if batch_sizes is not None else rows.reshape(len(sizes), -1, shape[1]), dropout, True)
+            rows = rows.reshape(shape)
+    output = rows if batch_sizes is not None else rows.reshape(len(sizes), -1, rows.size(-1))
+    return output, tuple(ops.stack(list(states)) for states in zip(*last))
 
 
 def _check_cell(input: Tensor, hidden: Sequence[Tensor], w_ih: Tensor, w_hh: Tensor) -> None:
@@ -175,8 +298,10 @@ def _cell(
 ) -> State:
     """One step of one cell: input (N, in), states (N, hidden)."""
     _check_cell(input, hidden, w_ih, w_hh)
-    weights = {"weight_hh": w_hh, "bias_hh": b_hh}
-    return STEPS[mode](F.linear(input, w_ih, b_ih), hidden, weights)
+    gates = F.linear(input, w_ih, b_ih)
+    if mode != "GRU" and b_hh is not None:
+        gates = gates + b_hh
+    return _CELLS[mode].forward(gates, hidden, w_hh.t(), b_hh)[0]
 
 
 def rnn_tanh_cell(
@@ -201,7 +326,7 @@ def lstm_cell(
     b_ih: Tensor | None = None,
     b_hh: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The next (h, c) of an LSTM for x (N, in), h and c (N, hidden); see ``lstm_step``."""
+    """The next (h, c) of an LSTM for x (N, in), h and c (N, hidden); see ``LSTM``."""
     h, c = _cell("LSTM", input, tuple(hx), w_ih, w_hh, b_ih, b_hh)
     return h, c
 
@@ -209,5 +334,5 @@ def lstm_cell(
 def gru_cell(
     input: Tensor, hx: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None, b_hh: Tensor | None = None
 ) -> Tensor:
-    """The next h of a GRU for x (N, in) and h (N, hidden); see ``gru_step``."""
+    """The next h of a GRU for x (N, in) and h (N, hidden); see ``GRU``."""
     return _cell("GRU", input, (hx,), w_ih, w_hh, b_ih, b_hh)[0]

@@ -151,4 +151,4 @@ def rrelu_(
     input: Tensor, lower: Any = 1 / 8, upper: Any = 1 / 3, training: bool = False, generator: Generator | None = None
 ) -> Tensor:
     """``rrelu`` in place."""
-    return input.copy_(_rrelu(input, lower, upper, training, generator))  # type: ignore[attr-defined]
+    return input.copy_(_rrelu(input.clone(), lower, upper, training, generator))  # type: ignore[attr-defined]

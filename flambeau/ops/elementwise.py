@@ -271,7 +271,7 @@ def signbit(input: Tensor) -> Tensor:
     return prim.apply("signbit", x)
 
 
-@operator(inplace=False, method=False)
+@operator(inplace=True)
 def conj_physical(input: Tensor) -> Tensor:
     """The complex conjugate, computed; real tensors as they are."""
     if not input.dtype.is_complex:
@@ -413,37 +413,49 @@ def copysign_ratio(c: Any) -> Tensor:
     return (OPERATORS["copysign"].function(c.input, c.other) / c.input).masked_fill(c.input == 0, 0)  # type: ignore[no-any-return]
 
 
+def _log_of_sum(input: Tensor, other: Tensor, log1p: Callable[[Tensor], Tensor], exp: str) -> Tensor:
+    """The greater of two plus ``log1p(exp(less - greater))``; complex numbers are ordered by their real parts."""
+    g = prim.apply
+    a, b = (prim.part("real", x) if x.dtype.is_complex else x for x in (input, other))
+    # the first is the greater one if there is a NaN in it; a NaN in the other makes the difference NaN
+    below = g("lt", a, b)
+    top, low = g("select", below, other, input), g("select", below, input, other)
+    value = g("add", top, log1p(g(exp, g("sub", low, top))))
+    # two equal infinities differ by NaN
+    same = g("and", g("eq", input, other), g("eq", g("abs", a), prim.const(math.inf, a.dtype)))
+    return g("select", same, input, value)
+
+
 @operator(promote=("input", "other"), to="float")
 def logaddexp(input: Tensor, other: Tensor) -> Tensor:
     """log(exp(input) + exp(other)) without overflow."""
-    if input.dtype.is_complex:
-        raise RuntimeError("logaddexp: not implemented for complex numbers")
-    top = prim.apply("max", input, other)
-    low = prim.apply("min", input, other)
-    value = prim.apply("add", top, prim.apply("log1p", prim.apply("exp", prim.apply("sub", low, top))))
-    # two equal infinities differ by NaN
-    same = prim.apply("and", prim.apply("eq", input, other), prim.apply("eq", prim.apply("abs", input), prim.const(math.inf, input.dtype)))
-    return prim.apply("select", same, input, value)
+    return _log_of_sum(input, other, lambda x: prim.apply("log1p", x), "exp")
 
 
-@logaddexp.gradient("input", "other", "result")
+@logaddexp.gradient("input", "other")
 def _(ctx, grad):  # type: ignore[no-untyped-def]
-    return grad * (ctx.input - ctx.result).exp(), grad * (ctx.other - ctx.result).exp()
+    return _share.function(grad, ctx.input, ctx.other, 1.0), _share.function(grad, ctx.other, ctx.input, 1.0)
 
 
 @operator(promote=("input", "other"), to="float")
 def logaddexp2(input: Tensor, other: Tensor) -> Tensor:
     """log2(2**input + 2**other) without overflow."""
-    top, low = prim.apply("max", input, other), prim.apply("min", input, other)
-    inner = prim.apply("log1p", prim.apply("exp2", prim.apply("sub", low, top)))
-    value = prim.apply("add", top, prim.apply("mul", inner, prim.const(1 / math.log(2), input.dtype)))
-    same = prim.apply("and", prim.apply("eq", input, other), prim.apply("eq", prim.apply("abs", input), prim.const(math.inf, input.dtype)))
-    return prim.apply("select", same, input, value)
+    if input.dtype.is_complex:
+        raise RuntimeError("logaddexp2: not implemented for complex numbers")
+    return _log_of_sum(input, other, lambda x: prim.apply("mul", prim.apply("log1p", x), prim.const(1 / math.log(2), x.dtype)), "exp2")
 
 
-@logaddexp2.gradient("input", "other", "result")
+@logaddexp2.gradient("input", "other")
 def _(ctx, grad):  # type: ignore[no-untyped-def]
-    return grad * (ctx.input - ctx.result).exp2(), grad * (ctx.other - ctx.result).exp2()
+    ln2 = math.log(2)
+    return _share.function(grad, ctx.input, ctx.other, ln2), _share.function(grad, ctx.other, ctx.input, ln2)
+
+
+@operator(name="_share", promote=("grad", "input", "other"), method=False, function=False)
+def _share(grad: Tensor, input: Tensor, other: Tensor, scale: float) -> Tensor:
+    """What input has of ``exp(input) + exp(other)`` (exponents times ``scale``), times grad."""
+    share = ((input - other) * scale).sigmoid()  # type: ignore[operator]
+    return grad * conj_of(share)  # type: ignore[operator,no-any-return]
 
 
 @operator(promote=("input", "other"), to="float", inplace=True)
@@ -499,8 +511,7 @@ def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1
 
 @addcmul.gradient("tensor1", "tensor2")
 def _(ctx, grad):  # type: ignore[no-untyped-def]
-    scaled = grad * conj_of(ctx.value)
-    return grad, scaled * conj_of(ctx.tensor2), scaled * conj_of(ctx.tensor1)
+    return grad, grad * conj_of(ctx.tensor2 * ctx.value), grad * conj_of(ctx.tensor1 * ctx.value)
 
 
 @operator(promote=("input", "tensor1", "tensor2"), inplace=True)

@@ -72,6 +72,26 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     return nll_kernel.function(grad, ctx.target, ctx.weight, ctx.ignore_index)[0], None, None
 
 
+def _classes_of(name: str, input: Tensor, target: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Scores (n, c, ...) and class numbers (n, ...), from those of a single sample too; checks their shapes."""
+    if target.dtype not in (dtypes.int64, dtypes.uint8):
+        raise RuntimeError(f"expected scalar type Long but found {target.dtype} for the target of {name}")
+    if input.ndim == 0:
+        raise RuntimeError(f"{name}: input tensor should be 1D or higher")
+    x = input.unsqueeze(0) if input.ndim == 1 else input  # type: ignore[attr-defined]
+    t = target.unsqueeze(0) if input.ndim == 1 and target.ndim == 0 else target  # type: ignore[attr-defined]
+    if t.shape != (x.shape[0], *x.shape[2:]):
+        have = t.shape[0] if t.ndim else 1
+        if x.shape[0] != have:
+            raise ValueError(f"Expected input batch_size ({x.shape[0]}) to match target batch_size ({have}).")
+        raise RuntimeError(f"{name}: expected target of size {[x.shape[0], *x.shape[2:]]}, got {list(t.shape)}")
+    if weight is not None and tuple(weight.shape) != (x.shape[1],):
+        raise RuntimeError(
+            f"weight tensor should be defined either for all {x.shape[1]} classes or no classes but got weight tensor of shape: {list(weight.shape)}"
+        )
+    return x, t.to(dtypes.int64)
+
+
 @operator(kind="composite", method=False, out=False, namespace=_F)
 def nll_loss(
     input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None, ignore_index: int = -100,
@@ -83,19 +103,8 @@ def nll_loss(
     that does not exist.
     """
     reduction = reduction_of(reduction, size_average, reduce)
-    if target.dtype not in (dtypes.int64, dtypes.uint8):
-        raise RuntimeError(f"expected scalar type Long but found {target.dtype} for the target of nll_loss")
-    if input.ndim == 0:
-        raise RuntimeError("nll_loss: input tensor should be 1D or higher")
-    x = input.unsqueeze(0) if input.ndim == 1 else input  # type: ignore[attr-defined]
-    t = target.unsqueeze(0) if input.ndim == 1 and target.ndim == 0 else target  # type: ignore[attr-defined]
-    if t.shape != (x.shape[0], *x.shape[2:]):
-        if x.shape[0] != (t.shape[0] if t.ndim else 1):
-            raise ValueError(f"Expected input batch_size ({x.shape[0]}) to match target batch_size ({t.shape[0] if t.ndim else 1}).")
-        raise RuntimeError(f"nll_loss: expected target of size {[x.shape[0], *x.shape[2:]]}, got {list(t.shape)}")
-    if weight is not None and tuple(weight.shape) != (x.shape[1],):
-        raise RuntimeError(f"weight tensor should be defined either for all {x.shape[1]} classes or no classes but got weight tensor of shape: {list(weight.shape)}")
-    loss, w = nll_kernel.function(x, t.to(dtypes.int64), weight, ignore_index)
+    x, t = _classes_of("nll_loss", input, target, weight)
+    loss, w = nll_kernel.function(x, t, weight, ignore_index)
     if reduction == "none":
         return loss.squeeze(0) if input.ndim == 1 else loss  # type: ignore[no-any-return]
     return loss.sum() / w.sum() if reduction == "mean" else loss.sum()  # type: ignore[no-any-return]
@@ -113,33 +122,82 @@ def cross_entropy(
     reduction = reduction_of(reduction, size_average, reduce)
     if not 0.0 <= label_smoothing <= 1.0:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
-    dim = 0 if input.ndim == 1 else 1
-    logs = input.log_softmax(dim)  # type: ignore[attr-defined]
-    classes = input.shape[dim] if input.ndim else 0
     if target.shape == input.shape and target.dtype.kind == "f":
-        p = target * (1 - label_smoothing) + label_smoothing / classes if label_smoothing else target
-        if weight is not None:
-            logs = logs * weight.reshape([classes if d == dim else 1 for d in range(input.ndim)])  # type: ignore[attr-defined]
-        loss = -(logs * p).sum(dim)  # type: ignore[attr-defined]
-        if reduction == "mean":
-            return loss.sum() / (input.numel() // classes)  # type: ignore[no-any-return]
-        return reduced(loss, reduction)
-    plain = nll_loss.function(logs, target, weight, None, ignore_index, None, reduction)
-    if not label_smoothing:
-        return plain  # type: ignore[no-any-return]
+        return _mixture_entropy.function(input, target, weight, float(label_smoothing), reduction)  # type: ignore[no-any-return]
+    x, t = _classes_of("cross_entropy", input, target, weight)
+    loss = _class_entropy.function(x, t, weight, ignore_index, float(label_smoothing), reduction)
+    return loss.squeeze(0) if input.ndim == 1 and reduction == "none" and target.ndim == 0 else loss  # type: ignore[no-any-return]
+
+
+def _log_of_total(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """(x less its greatest element along ``dim``, the logarithm of the sum of its exponentials): their difference is the
+    logarithm of the softmax."""
+    shifted = x - prim.reduce("max", x, (dim,))  # type: ignore[operator]
+    return shifted, shifted.exp().sum(dim, True).log()
+
+
+@operator(name="_pick_class", method=False, function=False)
+def _pick_class(input: Tensor, target: Tensor, ignore_index: int) -> Tensor:
+    """``input[n, target[n, ...], ...]``; that of class 0 where the target is to be ignored."""
+    g = prim.current().graph
+    t = prim.read(target)
+    safe = g.apply("select", g.apply("eq", t, g.const(ignore_index, "i64")), g.const(0, "i64"), t)
+    places = [("d", 0), ("i", 0), *(("d", d) for d in range(1, len(t.shape)))]
+    return prim.wrap(g.gather(prim.read(input), [safe], places, t.shape))
+
+
+@_pick_class.gradient("target")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return nll_backward.function(-grad, ctx.target, None, ctx.ignore_index, tuple(ctx.shape("input"))), None
+
+
+def _class_weights(target: Tensor, weight: Tensor | None, ignore_index: int, kind: dtypes.dtype) -> Tensor:
+    """The weight of each target's class: 0 of ignored ones, otherwise 1 by default."""
+    g = prim.current().graph
+    t = prim.read(target)
+    ignored = g.apply("eq", t, g.const(ignore_index, "i64"))
+    w = g.const(1, kind.code, t.shape)
+    if weight is not None:
+        w = g.gather(prim.read(weight), [g.apply("select", ignored, g.const(0, "i64"), t)], [("i", 0)], t.shape)
+    return prim.wrap(g.apply("select", ignored, g.const(0, kind.code), w))
+
+
+def _spread_weights(weight: Tensor | None, ndim: int, dim: int) -> Tensor | None:
+    """One weight a class, along dimension ``dim``."""
+    return None if weight is None else weight.reshape([-1 if d == dim else 1 for d in range(ndim)])  # type: ignore[attr-defined,no-any-return]
+
+
+@operator(name="_class_entropy", promote=("input", "weight"), method=False, function=False)
+def _class_entropy(input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, label_smoothing: float, reduction: str) -> Tensor:
+    """Cross-entropy of class numbers (n, ...) under ``softmax(input, 1)``, without the softmax in memory."""
+    top = prim.reduce("max", input, (1,))
+    total = (input - top).exp().sum(1).log()  # type: ignore[operator]
+    top = top.squeeze(1)  # type: ignore[attr-defined]
     kept = target != ignore_index
-    spread = -(logs * weight.reshape([classes if d == dim else 1 for d in range(input.ndim)]) if weight is not None else logs).sum(dim)  # type: ignore[attr-defined]
-    spread = where.function(kept, spread, 0.0)
+    w = _class_weights(target, weight, ignore_index, input.dtype)
+    loss = where_of(kept, (total - (_pick_class.function(input, target, ignore_index) - top)) * w, 0.0)
+    if label_smoothing:
+        spread = total.unsqueeze(1) - (input - top.unsqueeze(1))  # type: ignore[attr-defined]
+        each = _spread_weights(weight, input.ndim, 1)
+        spread = where_of(kept, (spread if each is None else spread * each).sum(1), 0.0)
+        loss = (1 - label_smoothing) * loss + spread * (label_smoothing / input.shape[1])  # type: ignore[operator]
     if reduction == "mean":
-        if weight is not None:
-            safe = where.function(kept, target, 0)
-            below = where.function(kept, weight[safe], 0.0).sum()  # type: ignore[index]
-        else:
-            below = kept.sum()  # type: ignore[attr-defined]
-        spread = spread.sum() / below
-    elif reduction == "sum":
-        spread = spread.sum()
-    return (1 - label_smoothing) * plain + spread * (label_smoothing / classes)  # type: ignore[no-any-return]
+        return loss.sum() / w.sum()  # type: ignore[attr-defined,no-any-return]
+    return reduced(loss, reduction)
+
+
+@operator(name="_mixture_entropy", promote=("input", "target", "weight"), method=False, function=False)
+def _mixture_entropy(input: Tensor, target: Tensor, weight: Tensor | None, label_smoothing: float, reduction: str) -> Tensor:
+    """Cross-entropy of probabilities in the shape of input."""
+    dim = 0 if input.ndim == 1 else 1
+    shifted, total = _log_of_total(input, dim)
+    p = target * (1 - label_smoothing) + label_smoothing / input.shape[dim] if label_smoothing else target  # type: ignore[operator]
+    each = _spread_weights(weight, input.ndim, dim)
+    terms = (total - shifted) * p  # type: ignore[operator]
+    loss = (terms if each is None else terms * each).sum(dim)
+    if reduction == "mean":
+        return loss.sum() / max(math.prod(loss.shape), 1)  # type: ignore[no-any-return]
+    return reduced(loss, reduction)
 
 
 @operator(kind="composite", method=False, out=False, namespace=_F)
@@ -149,22 +207,14 @@ def mse_loss(
 ) -> Tensor:  # fmt: skip
     """``(input - target)**2``, reduced."""
     reduction = reduction_of(reduction, size_average, reduce)
-    if input.shape != target.shape:
-        warnings.warn(
-            f"Using a target size ({target.shape}) that is different to the input size ({input.shape}). This will likely lead to incorrect "
-            "results due to broadcasting. Please ensure they have the same size.", stacklevel=2,
-        )  # fmt: skip
-    loss = square_difference.function(input, target)
-    if weight is None:
-        return reduced(loss, reduction)
-    loss = loss * weight
-    return loss.sum() / weight.expand(loss.shape).sum() if reduction == "mean" else reduced(loss, reduction)  # type: ignore[attr-defined,no-any-return]
+    _check_sizes(input, target)
+    return square_difference.function(input, target, weight, reduction)  # type: ignore[no-any-return]
 
 
-@operator(name="_square_difference", promote=("input", "target"), method=False, function=False)
-def square_difference(input: Tensor, target: Tensor) -> Tensor:
-    """``(input - target)**2``"""
-    return (input - target) ** 2  # type: ignore[operator,no-any-return]
+@operator(name="_square_difference", promote=("input", "target", "weight"), method=False, function=False)
+def square_difference(input: Tensor, target: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
+    """``(input - target)**2``, reduced."""
+    return _weighted((input - target) ** 2, weight, reduction)  # type: ignore[operator]
 
 
 def _check_sizes(input: Tensor, target: Tensor) -> None:
@@ -182,13 +232,13 @@ def _weighted(loss: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
     return loss.sum() / weight.expand(loss.shape).sum() if reduction == "mean" else reduced(loss, reduction)  # type: ignore[attr-defined,no-any-return]
 
 
-@operator(name="_smooth_l1", promote=("input", "target"), method=False, function=False)
-def _smooth(input: Tensor, target: Tensor, beta: float, huber: bool) -> Tensor:
-    """Quadratic within ``beta``, linear beyond."""
+@operator(name="_smooth_l1", promote=("input", "target", "weight"), method=False, function=False)
+def _smooth(input: Tensor, target: Tensor, weight: Tensor | None, beta: float, huber: bool, reduction: str) -> Tensor:
+    """Quadratic within ``beta``, linear beyond; reduced."""
     gap = (input - target).abs()  # type: ignore[operator]
     inside = gap * gap * 0.5 if huber else gap * gap * (0.5 / beta)
     beyond = beta * (gap - 0.5 * beta) if huber else gap - 0.5 * beta
-    return where_of(gap < beta, inside, beyond)
+    return _weighted(where_of(gap < beta, inside, beyond), weight, reduction)
 
 
 def where_of(cond: Tensor, yes: Any, no: Any) -> Tensor:
@@ -196,10 +246,10 @@ def where_of(cond: Tensor, yes: Any, no: Any) -> Tensor:
     return OPERATORS["_where"].function(cond, yes, no)  # type: ignore[no-any-return]
 
 
-@operator(name="_absolute_difference", promote=("input", "target"), method=False, function=False)
-def _absolute(input: Tensor, target: Tensor) -> Tensor:
-    """``|input - target|``"""
-    return (input - target).abs()  # type: ignore[operator,no-any-return]
+@operator(name="_absolute_difference", promote=("input", "target", "weight"), method=False, function=False)
+def _absolute(input: Tensor, target: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
+    """``|input - target|``, reduced."""
+    return _weighted((input - target).abs(), weight, reduction)  # type: ignore[operator]
 
 
 @operator(kind="composite", method=False, out=False, namespace=_F)
@@ -209,7 +259,7 @@ def l1_loss(
     """``|input - target|``, reduced."""
     reduction = reduction_of(reduction, size_average, reduce)
     _check_sizes(input, target)
-    return _weighted(_absolute.function(input, target), weight, reduction)
+    return _absolute.function(input, target, weight, reduction)  # type: ignore[no-any-return]
 
 
 @operator(kind="composite", method=False, out=False, namespace=_F)
@@ -221,8 +271,9 @@ def smooth_l1_loss(
     _check_sizes(input, target)
     if beta < 0:
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
-    loss = _absolute.function(input, target) if beta == 0 else _smooth.function(input, target, float(beta), False)
-    return reduced(loss, reduction)
+    if beta == 0:
+        return _absolute.function(input, target, None, reduction)  # type: ignore[no-any-return]
+    return _smooth.function(input, target, None, float(beta), False, reduction)  # type: ignore[no-any-return]
 
 
 @operator(kind="composite", method=False, out=False, namespace=_F)
@@ -232,7 +283,7 @@ def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean", delta: fl
     _check_sizes(input, target)
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
-    return _weighted(_smooth.function(input, target, float(delta), True), weight, reduction)
+    return _smooth.function(input, target, weight, float(delta), True, reduction)  # type: ignore[no-any-return]
 
 
 @operator(name="_bce", promote=("input", "target"), method=False, function=False)
@@ -272,35 +323,12 @@ def binary_cross_entropy(
     return reduced(loss if weight is None else loss * weight, reduction)
 
 
-@operator(name="_bce_logits", promote=("input", "target"), method=False, function=False)
-def _bce_logits(input: Tensor, target: Tensor, pos_weight: Tensor | None) -> Tensor:
-    """``(1 - t) x + (1 + (p - 1) t) (log(1 + exp(-|x|)) + max(-x, 0))``"""
-    tail = (-input.abs()).exp().log1p() + (-input).clamp(min=0)  # type: ignore[attr-defined,operator]
+@operator(name="_bce_logits", promote=("input", "target", "weight", "pos_weight"), method=False, function=False)
+def _bce_logits(input: Tensor, target: Tensor, weight: Tensor | None, pos_weight: Tensor | None, reduction: str) -> Tensor:
+    """``(1 - t) x - (1 + (p - 1) t) log(sigmoid(x))``, weighted and reduced."""
     factor = 1 if pos_weight is None else (pos_weight - 1) * target + 1  # type: ignore[operator]
-    return (1 - target) * input + factor * tail  # type: ignore[operator,no-any-return]
-
-
-@_bce_logits.gradient("input", "target", "pos_weight")
-def _(ctx, grad):  # type: ignore[no-untyped-def]
-    x, t, p = ctx.input, ctx.target, ctx.pos_weight
-    dx = dt = dp = None
-    if ctx.needs("input"):
-        dx = _bce_logits_backward.function(grad, x, t, p)
-    if ctx.needs("target") or p is not None and ctx.needs("pos_weight"):
-        tail = -OPERATORS["logsigmoid"].function(x)
-        dt = grad * ((tail * (p - 1) if p is not None else 0) - x)
-        dp = grad * t * tail if p is not None else None
-    return dx, dt, dp
-
-
-@operator(name="_bce_logits_backward", method=False, function=False)
-def _bce_logits_backward(grad: Tensor, input: Tensor, target: Tensor, pos_weight: Tensor | None) -> Tensor:
-    """The gradient of ``_bce_logits`` by its input."""
-    s = input.sigmoid()  # type: ignore[attr-defined]
-    if pos_weight is None:
-        return (s - target) * grad  # type: ignore[operator,no-any-return]
-    w = (pos_weight - 1) * target + 1  # type: ignore[operator]
-    return ((1 - target) - w * (1 - s)) * grad  # type: ignore[operator,no-any-return]
+    loss = (1 - target) * input - factor * OPERATORS["logsigmoid"].function(input)  # type: ignore[operator]
+    return reduced(loss if weight is None else loss * weight, reduction)
 
 
 @operator(kind="composite", method=False, out=False, namespace=_F)
@@ -312,8 +340,7 @@ def binary_cross_entropy_with_logits(
     reduction = reduction_of(reduction, size_average, reduce)
     if target.shape != input.shape:
         raise ValueError(f"Target size ({target.shape}) must be the same as input size ({input.shape})")
-    loss = _bce_logits.function(input, target, pos_weight)
-    return reduced(loss if weight is None else loss * weight, reduction)
+    return _bce_logits.function(input, target, weight, pos_weight, reduction)  # type: ignore[no-any-return]
 
 
 @operator(kind="composite", method=False, out=False, namespace=_F)
@@ -325,9 +352,16 @@ def kl_div(
     reduction = "sum" if batchmean else reduction_of(reduction, size_average, reduce)
     if reduction == "mean":
         warnings.warn("reduction: 'mean' divides the total loss by both the batch size and the support size.'batchmean' divides only by the batch size, and aligns with the KL div math definition.", stacklevel=2)
-    loss = target.exp() * (target - input) if log_target else OPERATORS["xlogy"].function(target, target) - target * input  # type: ignore[attr-defined,operator]
-    loss = reduced(loss, reduction)
+    loss = _kl.function(input, target, log_target, reduction)
     return loss / input.shape[0] if batchmean and input.ndim else loss  # type: ignore[operator,no-any-return]
+
+
+@operator(name="_kl", promote=("input", "target"), method=False, function=False)
+def _kl(input: Tensor, target: Tensor, log_target: bool, reduction: str) -> Tensor:
+    """``target * (log(target) - input)``, reduced; ``log_target``: of the logarithm of target."""
+    if log_target:
+        return reduced(target.exp() * (target - input), reduction)  # type: ignore[attr-defined,operator]
+    return reduced(OPERATORS["xlogy"].function(target, target) - target * input, reduction)  # type: ignore[operator]
 
 
 @operator(kind="composite", method=False, out=False, namespace=_F)
@@ -390,7 +424,13 @@ def margin_ranking_loss(
 def soft_margin_loss(input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean") -> Tensor:
     """``log(1 + exp(-target * input))``"""
     reduction = reduction_of(reduction, size_average, reduce)
-    return reduced((-target * input).exp().log1p(), reduction)  # type: ignore[operator]
+    return _soft_margin.function(input, target, reduction)  # type: ignore[no-any-return]
+
+
+@operator(name="_soft_margin", promote=("input", "target"), method=False, function=False)
+def _soft_margin(input: Tensor, target: Tensor, reduction: str) -> Tensor:
+    """``log(1 + exp(-target * input))``, reduced."""
+    return reduced(-OPERATORS["logsigmoid"].function(target * input), reduction)  # type: ignore[operator]
 
 
 @operator(kind="composite", method=False, out=False)
@@ -398,6 +438,12 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
     """``x1 . x2 / (max(|x1|, eps) * max(|x2|, eps))`` along ``dim``."""
     if x1.dtype.kind != "f" and x2.dtype.kind != "f":
         raise RuntimeError(f"expected common dtype to be floating point, yet common dtype is {x1.dtype}")
+    return _cosine.function(x1, x2, dim, float(eps))  # type: ignore[no-any-return]
+
+
+@operator(name="_cosine", promote=("x1", "x2"), method=False, function=False)
+def _cosine(x1: Tensor, x2: Tensor, dim: int, eps: float) -> Tensor:
+    """The kernel of ``cosine_similarity``."""
     a = x1 / (x1 * x1).sum(dim, True).sqrt().clamp(min=eps)  # type: ignore[operator]
     b = x2 / (x2 * x2).sum(dim, True).sqrt().clamp(min=eps)  # type: ignore[operator]
     return (a * b).sum(dim)  # type: ignore[no-any-return]
@@ -477,4 +523,32 @@ def multi_margin_loss(
     classes = x.shape[1]
     number = t.new_ones(x.shape).cumsum(1) - 1
     loss = where_of(number == t.unsqueeze(1), 0.0, gap).sum(1) / classes  # type: ignore[attr-defined]
+    return reduced(loss if input.ndim == 2 else loss.squeeze(0), reduction)
+
+
+@operator(kind="composite", method=False, out=False, namespace=_F)
+def multilabel_margin_loss(
+    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean"
+) -> Tensor:
+    """The mean over classes of ``max(0, 1 - (input[j] - input[i]))``, summed over the classes j of a sample and those i that are not its.
+
+    target (n, c) or (c,), int64: the classes of each sample, ended by -1.  Raises RuntimeError for other shapes.
+    """
+    reduction = reduction_of(reduction, size_average, reduce)
+    if input.ndim > 2 or input.numel() == 0 and (input.ndim != 2 or input.shape[1] == 0):
+        raise RuntimeError(f"Expected non-empty vector or matrix with optional 0-dim batch size, but got: {list(input.shape)}")
+    if target.shape != input.shape and (input.ndim == 2 or target.ndim > 1 or target.numel() != input.numel()):
+        raise RuntimeError(f"inconsistent target size: {list(target.shape)} for input of size: {list(input.shape)}")
+    if target.dtype is not dtypes.int64:
+        raise RuntimeError(f"expected scalar type Long but found {target.dtype}")
+    x = input if input.ndim == 2 else input.reshape(1, -1)  # type: ignore[attr-defined]
+    t = target if target.ndim == 2 else target.reshape(1, -1)  # type: ignore[attr-defined]
+    if (t < -1).any() or (t >= x.shape[1]).any():
+        raise RuntimeError("multilabel_margin_loss: argument #3 target is out of range")
+    valid = (t >= 0).cumprod(1).bool()  # up to the first -1
+    own = t.new_zeros(x.shape).scatter_add(1, t.clamp(min=0), valid.to(dtypes.int64)) > 0
+    chosen = x.gather(1, t.clamp(min=0))
+    gap = (1 - chosen.unsqueeze(2) + x.unsqueeze(1)).clamp(min=0)
+    counted = valid.unsqueeze(2) & ~own.unsqueeze(1)
+    loss = where_of(counted, gap, 0.0).sum((1, 2)) / x.shape[1]  # type: ignore[attr-defined]
     return reduced(loss if input.ndim == 2 else loss.squeeze(0), reduction)

@@ -149,4 +149,4 @@ def adafactor(
             raise AssertionError("adafactor: a parameter needs row and column variances, or a variance")
         update = estimate.clamp_(min=smallest * smallest).rsqrt_().mul_(grad)
         clipped = max(1.0, update.norm(2).item() / (update.numel() ** 0.5 * d))
-        param.add_(update, alpha=-scale / clipped)
+        param.sub_(update * (scale / clipped))

@@ -91,7 +91,7 @@ class Muon(GroupOptimizer):
             update = _orthogonalize(direction, group["ns_coefficients"], group["ns_steps"], group["eps"])
             rate = _adjusted(lr, group["adjust_lr_fn"], param.shape)
             param.mul_(1 - lr * group["weight_decay"])
-            param.add_(update, alpha=-rate)
+            param.sub_(update.to(param.dtype) * rate)
 
 
 def _adjusted(lr: float, adjust_lr_fn: str | None, shape: Any) -> float:

@@ -92,7 +92,7 @@ class LBFGS(Optimizer):
         for param in self._params:
             real = ops.view_as_real(param) if param.is_complex() else param
             count = real.numel()
-            real.add_(direction[offset : offset + count].view_as(real), alpha=step_size)
+            real.add_(direction[offset : offset + count].view_as(real) * step_size)
             offset += count
 
     def _directional_evaluate(
@@ -203,10 +203,10 @@ class LBFGS(Optimizer):
         direction = grad.neg()
         for i in range(len(changes) - 1, -1, -1):
             weights[i] = steps[i].dot(direction) * inverses[i]
-            direction.add_(changes[i], alpha=-weights[i])
+            direction.sub_(changes[i] * weights[i])
         direction = direction.mul(state["H_diag"])
         for i in range(len(changes)):
-            direction.add_(steps[i], alpha=weights[i] - changes[i].dot(direction) * inverses[i])
+            direction.add_(steps[i] * (weights[i] - changes[i].dot(direction) * inverses[i]))
         return direction
 
 

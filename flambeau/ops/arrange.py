@@ -16,6 +16,7 @@ from .common import dim_of, shape_of
 from .gather import index_select
 from .join import stack
 from .region import diagonal, embed
+from .shape import reshaped_copy
 
 __all__: list[str] = []
 
@@ -312,8 +313,7 @@ def repeat_interleave(input: Tensor, repeats: Any = None, dim: int | None = None
     if repeats < 0:
         raise RuntimeError("Repeats must be non-negative")
     whole = x.unsqueeze(d + 1).expand((*x.shape[: d + 1], repeats, *x.shape[d + 1 :]))  # type: ignore[attr-defined]
-    made = whole.clone(memory_format=create.contiguous_format)
-    return made.flatten(d, d + 1)  # type: ignore[no-any-return]
+    return reshaped_copy.function(whole, Size((*x.shape[:d], n * repeats, *x.shape[d + 1 :])))  # type: ignore[no-any-return]
 
 
 def _spread_indices(counts: Tensor) -> Tensor:

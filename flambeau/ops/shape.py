@@ -85,8 +85,19 @@ def reshape(input: Tensor, shape: Sequence[int]) -> Tensor:
         return view.function(input, wanted)  # type: ignore[no-any-return]
     wanted = infer_size(wanted, layout.numel, "reshape")
     if view_strides(layout.shape, layout.strides, wanted) is None:
-        input = input.contiguous()  # type: ignore[attr-defined]
+        return reshaped_copy.function(input, wanted)  # type: ignore[no-any-return]
     return view.function(input, wanted)  # type: ignore[no-any-return]
+
+
+@operator(name="_unsafe_view", method=False, function=False)
+def reshaped_copy(input: Tensor, size: Size) -> Tensor:
+    """The elements in row-major order with another shape, in memory of their own."""
+    return prim.wrap(prim.current().graph.reshape(prim.read(input), size))
+
+
+@reshaped_copy.gradient()
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return grad.reshape(ctx.shape("input"))
 
 
 @operator(kind="view", function=False)
@@ -315,7 +326,7 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 @operator(kind="composite")
 def ravel(input: Tensor) -> Tensor:
     """All elements in row-major order as one dimension; a view where the strides allow it."""
-    return input.contiguous().view(-1)  # type: ignore[attr-defined,no-any-return]
+    return reshape.function(input, Size((-1,)))  # type: ignore[no-any-return]
 
 
 @operator(kind="composite")

@@ -381,7 +381,7 @@ class _Body:
 
     # -- expressions -----------------------------------------------------------------------------
     def _depends(self, e: Expr) -> frozenset[str]:
-        """The loop variables and accumulators that an expression reads."""
+        """The loop variables, accumulators and written buffers that an expression reads."""
         found = self.dependence.get(id(e))
         if found is None:
             self.keep.append(e)
@@ -391,6 +391,8 @@ class _Body:
                 found = frozenset(("acc:" + str(e.attr).removesuffix(".index"),))
             else:
                 found = frozenset().union(*(self._depends(a) for a in e.args))
+                if e.op == "load" and self.kernel.buffers[e.attr].written:  # type: ignore[index]
+                    found |= {f"memory:{e.attr}"}
             self.dependence[id(e)] = found
         return found
 
@@ -398,6 +400,7 @@ class _Body:
         """Computes what the statements of a loop need and that does not change in it."""
         inner = {exclude} | {s.var for s in walk(body) if isinstance(s, Loop)}
         inner |= {"acc:" + s.acc for s in walk(body) if isinstance(s, (Init, Update))}
+        inner |= {f"memory:{s.buffer}" for s in walk(body) if isinstance(s, (Store, Combine))}
         seen: set[int] = set()
 
         def look(e: Expr) -> None:

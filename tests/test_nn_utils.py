@@ -103,9 +103,10 @@ def test_spectral_norm():
         return output, m.state_dict(), len(m._forward_pre_hooks), len(m._state_dict_hooks)
 
     def oldest_state(p):
-        state = p.nn.utils.spectral_norm(p.nn.Linear(3, 2)).state_dict()
+        # Tall, so that the pseudo-inverse that finds v is not one of a singular matrix.
+        state = p.nn.utils.spectral_norm(p.nn.Linear(2, 3)).state_dict()
         keys = {"weight_orig": state["weight_orig"], "weight": state["weight_orig"] / 1.5}
-        m = p.nn.utils.spectral_norm(p.nn.Linear(3, 2))
+        m = p.nn.utils.spectral_norm(p.nn.Linear(2, 3))
         return m.load_state_dict({**keys, "weight_u": state["weight_u"], "bias": state["bias"]}), m.state_dict()
 
     def new(p):

@@ -12,7 +12,7 @@ from ..device import device
 from ..dtype import bfloat16, dtype, float16, float32, float64, get_default_dtype, int8, int16, int32, int64, uint8
 from ..layout import Size
 from ..operator import OPERATORS
-from ..ops import create, random
+from ..ops import create, random, ranges
 from ..ops.convert import preserve_format
 from ..tensor import Tensor
 from ..utils.hooks import RemovableHandle
@@ -52,7 +52,7 @@ class _Operators:
         if name in OPERATORS:
             found = OPERATORS[name].function
         else:
-            places = (place for place in (create, random) if name in place.__all__)
+            places = (place for place in (create, ranges, random) if name in place.__all__)
             place = next(places, None)
             if place is None:
                 raise AttributeError(f"there is no operator {name!r}")

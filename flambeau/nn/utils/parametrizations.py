@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import Any
 
+from ...dtype_info import finfo
 from .. import functional as F
 from .._base import Tensor, no_grad, ops
 from ..modules.conv import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
@@ -20,7 +21,7 @@ def _is_orthogonal(Q: Tensor, eps: float | None = None) -> bool:
     columns = Q.size(-1)
     identity = ops.eye(columns, dtype=Q.dtype, device=Q.device)
     # A product of k terms of size 1 is off by some k roundings.
-    tolerance = (10.0 * columns if eps is None else eps) * ops.finfo(Q.dtype).eps
+    tolerance = (10.0 * columns if eps is None else eps) * finfo(Q.dtype).eps
     return bool(ops.allclose(Q.mH @ Q, identity, atol=tolerance))
 
 

@@ -453,9 +453,9 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 @operator(name="_share", promote=("grad", "input", "other"), method=False, function=False)
 def _share(grad: Tensor, input: Tensor, other: Tensor, scale: float) -> Tensor:
-    """What input has of ``exp(input) + exp(other)`` (exponents times ``scale``), times grad."""
+    """What input has of ``exp(input) + exp(other)`` (exponents times ``scale``), times grad, in the shape of input."""
     share = ((input - other) * scale).sigmoid()  # type: ignore[operator]
-    return grad * conj_of(share)  # type: ignore[operator,no-any-return]
+    return (grad * conj_of(share)).sum_to_size(input.shape)  # type: ignore[operator,no-any-return]
 
 
 @operator(promote=("input", "other"), to="float", inplace=True)

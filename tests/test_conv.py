@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import ml_dtypes
 import numpy as np
 import pytest
 import template_kernels as harness
+from hypothesis import given
+from hypothesis import strategies as st
 
-from flambeau.runtime import pool
+from flambeau.runtime import llvm, pool
 from flambeau.target.isa import ISA
 from flambeau.template import conv, conv_weight
-from flambeau.template.conv import ConvSpec
+from flambeau.template.conv import AddIn, ConvSpec
 
 HOST = ISA.host()
 NUMPY = {"f32": np.float32, "f64": np.float64, "f16": np.float16, "bf16": ml_dtypes.bfloat16}
@@ -200,3 +203,139 @@ def test_other_types(code, case, direct):
         dw = empty(w.shape, NUMPY[code])
         weight_gradient(spec, dw, dy, x, stride, padding, dilation, groups)
         np.testing.assert_allclose(dw.astype(np.float64), exact, rtol=unit, atol=2e-4 if acc == "f32" else 1e-12)
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("spec", [F32, DIRECT], ids=["packed", "direct"])
+def test_bias_of_channels(last, spec):
+    rng = np.random.default_rng(4)
+    x, w, bias = normal(rng, (3, 4, 9, 10), last=last), normal(rng, (6, 2, 3, 3)), normal(rng, (6,))
+    exact = exact_forward(x, w, (1, 1), (1, 1), (1, 1), 2) + bias[:, None, None]
+    y = empty(exact.shape, last=last)
+    with_bias = dataclasses.replace(spec, epilogue=AddIn("f32", "f32", "f32"))
+    # a row is a channel within its group: strides of groups, rows and columns
+    forward(with_bias, x, w, y, (1, 1), (1, 1), (1, 1), 2, extra=[bias], words=(3, 1, 0))
+    np.testing.assert_allclose(y, exact, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("isa", ["x86-64", "avx2", "avx512", "generic"])
+@pytest.mark.parametrize("direct", [False, True])
+@pytest.mark.parametrize("code", ["f32", "f64", "bf16"])
+def test_other_instruction_sets(isa, direct, code):
+    if not HOST.triple.startswith("x86") or (isa[:3] == "avx" and HOST.name not in ("avx512", isa)):
+        pytest.skip("the host lacks it")
+    isa = ISA.named(isa)
+    spec = ConvSpec(code, "f64" if code == "f64" else "f32", code, direct=direct)
+    rng = np.random.default_rng(5)
+    unit = {"f64": 1e-13, "f32": 1e-5, "bf16": 8e-3}[code]
+    for case in (
+        (2, 5, 7, (9, 10), (3, 3), (1, 1), (1, 1), (1, 1), 1),
+        (1, 4, 6, (11, 12), (3, 2), (2, 2), (1, 0), (1, 2), 2),
+    ):
+        n, ci, co, size, kernel, *rest = case
+        x, w = normal(rng, (n, ci, *size), NUMPY[code]), normal(rng, (co, ci // rest[-1], *kernel), NUMPY[code])
+        exact = exact_forward(x, w, *rest)
+        y = empty(exact.shape, NUMPY[code])
+        forward(spec, x, w, y, *rest, isa=isa)
+        np.testing.assert_allclose(y.astype(np.float64), exact, rtol=unit, atol=10 * unit)
+        dy = normal(rng, y.shape, NUMPY[code])
+        dx, dw = empty(x.shape, NUMPY[code]), empty(w.shape, NUMPY[code])
+        input_gradient(spec, dx, w, dy, *rest, isa=isa)
+        weight_gradient(spec, dw, dy, x, *rest, isa=isa)
+        exact = exact_input_gradient(dy, w, x.shape, *rest)
+        np.testing.assert_allclose(dx.astype(np.float64), exact, rtol=unit, atol=10 * unit)
+        exact = exact_weight_gradient(dy, x, w.shape, *rest)
+        np.testing.assert_allclose(dw.astype(np.float64), exact, rtol=unit, atol=10 * unit)
+
+
+@pytest.mark.parametrize("module", [conv, conv_weight], ids=["forward", "weight"])
+@pytest.mark.parametrize("direct", [False, True])
+def test_code_for_arm(module, direct):
+    isa = ISA.named("neon")
+    for request in module.requests(ConvSpec("f32", "f32", "f32", direct=direct), isa):
+        assert llvm.assembly(request.make_ir(), isa)
+
+
+@pytest.mark.parametrize("spec", [F32, DIRECT], ids=["packed", "direct"])
+def test_same_bits_for_any_number_of_threads(spec):
+    rng = np.random.default_rng(6)
+    groups = 1 if spec is F32 else 8
+    x, w = normal(rng, (6, 24, 20, 21)), normal(rng, (40, 24 // groups, 3, 3))
+    dy = normal(rng, (6, 40, 20, 21))
+    results = []
+    for threads in (1, 2):
+        y, dx, dw = empty(dy.shape), empty(x.shape), empty(w.shape)
+        forward(spec, x, w, y, (1, 1), (1, 1), (1, 1), groups, threads=threads)
+        input_gradient(spec, dx, w, dy, (1, 1), (1, 1), (1, 1), groups, threads=threads)
+        weight_gradient(spec, dw, dy, x, (1, 1), (1, 1), (1, 1), groups, threads=threads)
+        results.append((y.tobytes(), dx.tobytes(), dw.tobytes()))
+    assert results[0] == results[1]
+
+
+def test_transposed_convolution_with_output_padding():
+    rng = np.random.default_rng(7)
+    x, w = normal(rng, (2, 3, 5, 6)), normal(rng, (3, 4, 3, 3))
+    y = empty((2, 4, 10, 12))  # stride 2, padding 1, output padding 1
+    input_gradient(F32, y, w, x, (2, 2), (1, 1), (1, 1), 1)
+    np.testing.assert_allclose(y, exact_input_gradient(x, w, y.shape, (2, 2), (1, 1), (1, 1), 1), rtol=1e-5, atol=1e-5)
+
+
+def test_views_and_broadcast_weights():
+    rng = np.random.default_rng(8)
+    x = normal(rng, (2, 9, 22, 26))[:, 1::2, ::2, ::2]
+    w = np.broadcast_to(normal(rng, (5, 1, 3, 3)), (5, 4, 3, 3))
+    y = empty((2, 10, 11, 26))[:, ::2, :, ::2]
+    forward(F32, x, w, y, (1, 1), (1, 1), (1, 1), 1)
+    np.testing.assert_allclose(y, exact_forward(x, w, (1, 1), (1, 1), (1, 1), 1), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("spec", [F32, DIRECT], ids=["packed", "direct"])
+def test_nothing_to_do(spec):
+    w = np.ones((3, 2, 3, 3), np.float32)
+    y = empty((0, 3, 4, 4))
+    forward(spec, np.ones((0, 2, 4, 4), np.float32), w, y, (1, 1), (1, 1), (1, 1), 1)
+    dw = empty(w.shape)
+    weight_gradient(spec, dw, y, np.ones((0, 2, 4, 4), np.float32), (1, 1), (1, 1), (1, 1), 1)
+    np.testing.assert_array_equal(dw, 0)
+
+
+def test_nonfinite_values_spread_to_their_neighbours_only():
+    rng = np.random.default_rng(9)
+    x, w = normal(rng, (2, 3, 8, 9)), normal(rng, (4, 3, 3, 3))
+    x[1, 2, 4, 5] = np.nan
+    y = empty((2, 4, 8, 9))
+    forward(F32, x, w, y, (1, 1), (1, 1), (1, 1), 1)
+    spoilt = np.zeros(y.shape, bool)
+    spoilt[1, :, 3:6, 4:7] = True
+    np.testing.assert_array_equal(np.isnan(y), spoilt)
+
+
+@st.composite
+def convolutions(draw):
+    """Arguments of a convolution: sizes, and strides, padding, dilation, groups."""
+    rank = draw(st.integers(1, 3))
+    groups = draw(st.integers(1, 3))
+    ci, co = (groups * draw(st.integers(1, 18)) for _ in range(2))
+    kernel = [draw(st.integers(1, 4)) for _ in range(rank)]
+    stride, dilation = ([draw(st.integers(1, 3)) for _ in range(rank)] for _ in range(2))
+    padding = [draw(st.integers(0, 3)) for _ in range(rank)]
+    size = [draw(st.integers(max(1, d * (k - 1) + 1 - 2 * p), 20)) for k, d, p in zip(kernel, dilation, padding)]
+    return draw(st.integers(1, 3)), ci, co, size, kernel, stride, padding, dilation, groups
+
+
+@given(convolutions(), st.booleans(), st.integers(0, 7))
+def test_any_convolution(case, direct, last):
+    n, ci, co, size, kernel, *rest = case
+    rng = np.random.default_rng(sum(size))
+    x = normal(rng, (n, ci, *size), last=last & 1)
+    w = normal(rng, (co, ci // rest[-1], *kernel), last=last & 2)
+    exact = exact_forward(x, w, *rest)
+    spec = DIRECT if direct else F32
+    y, dx, dw = empty(exact.shape, last=last & 4), empty(x.shape), empty(w.shape)
+    forward(spec, x, w, y, *rest)
+    np.testing.assert_allclose(y, exact, rtol=1e-5, atol=1e-4)
+    dy = normal(rng, y.shape)
+    input_gradient(spec, dx, w, dy, *rest)
+    np.testing.assert_allclose(dx, exact_input_gradient(dy, w, x.shape, *rest), rtol=1e-5, atol=1e-4)
+    weight_gradient(spec, dw, dy, x, *rest)
+    np.testing.assert_allclose(dw, exact_weight_gradient(dy, x, w.shape, *rest), rtol=1e-5, atol=2e-4)

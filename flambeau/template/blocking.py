@@ -112,7 +112,7 @@ def cut(batch: int, m: int, n: int, units: int, num: Number, blk: Blocking, dire
 
 def _cut_alone(batch: int, m: int, n: int, units: int, num: Number, blk: Blocking, direct: bool) -> Cut:
     """Every chunk packs for itself: little work, or many matrices, or a B that need not be packed."""
-    rows, cols = _ceil(m, blk.rows), _ceil(n, blk.columns)
+    rows, cols = _ceil(max(m, 1), blk.rows), _ceil(max(n, 1), blk.columns)
     work = 2 * m * n * max(units, 1) * num.depth
     kc = unit_block(units, num, blk)
     wanted = max(1, min(_ceil(2 * FEW, batch), work // GRAIN))
@@ -135,7 +135,7 @@ def _cut_alone(batch: int, m: int, n: int, units: int, num: Number, blk: Blockin
 
 def _cut_shared(batch: int, m: int, n: int, units: int, num: Number, blk: Blocking) -> Cut:
     """Operands that several chunks use are packed beforehand; one matrix after another."""
-    rows, cols = _ceil(m, blk.rows), _ceil(n, blk.columns)
+    rows, cols = _ceil(max(m, 1), blk.rows), _ceil(max(n, 1), blk.columns)
     work = 2 * m * n * max(units, 1) * num.depth
     kc = unit_block(units, num, blk)
     inner_b = m < n
@@ -157,7 +157,7 @@ def _cut_shared(batch: int, m: int, n: int, units: int, num: Number, blk: Blocki
 
 def cut_image(batch: int, m: int, n: int, units: int, num: Number, blk: Blocking, inner_b: bool) -> Cut:
     """Blocks where the inner operand is costly to pack, and large: every part of it is packed by one chunk only."""
-    rows, cols = _ceil(m, blk.rows), _ceil(n, blk.columns)
+    rows, cols = _ceil(max(m, 1), blk.rows), _ceil(max(n, 1), blk.columns)
     inner, outer = (cols, rows) if inner_b else (rows, cols)
     width = blk.columns if inner_b else blk.rows
     work = 2 * m * n * max(units, 1) * num.depth
@@ -182,7 +182,7 @@ def cut_long(batch: int, m: int, n: int, units: int, num: Number, blk: Blocking)
     """Blocks for contractions over many units into few columns, B being costly to pack: a block of B is as wide as the
     second-level cache allows, the units are split among chunks, and A is packed panel by panel as it is needed."""
     caches = cpu.cache_sizes()
-    outer, inner = _ceil(m, blk.rows), _ceil(n, blk.columns)
+    outer, inner = _ceil(max(m, 1), blk.rows), _ceil(max(n, 1), blk.columns)
     work = 2 * m * n * max(units, 1) * num.depth
     batch = max(batch, 1)
     parallel = work * batch > STAY

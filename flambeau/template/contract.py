@@ -4,6 +4,9 @@ A contraction sums products of units of two operands, A (by rows) and B (by colu
 is counted in *units* (see `micro.Number`).  A subclass of `Contraction` says how a panel of each operand is packed
 and where elements of the result lie.  `blocking.Cut` says how the work is divided; everything here reads its numbers
 from the parameter words of a *problem*.  A launch may consist of several problems, taken one after another.
+
+A kernel is compiled in two modules: the *core* is the same for all epilogues, and the entry's module holds only what
+an epilogue determines.  The core's address is among the words.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ COMMON = (
     "batch1", "batch2", "a_0", "a_1", "a_2", "b_0", "b_1", "b_2", "c_0", "c_1", "c_2",
     "inner_b", "outer_shared", "inner_shared", "inner_blocks", "outer_blocks", "inner_panels", "outer_panels",
     "splits", "span", "kc", "sequential", "pack_chunks", "reduce_chunks",
-    "inner_at", "partial_at", "worker_at", "worker_bytes", "tiles_at", "outer_at", "tile_step", "micro",
+    "inner_at", "partial_at", "worker_at", "worker_bytes", "tiles_at", "outer_at", "tile_step", "micro", "core",
 )  # fmt: skip
 """Words of every problem; "problems" and "length" (words of a problem) count in the first one only."""
 
@@ -95,13 +98,18 @@ def scratch_bytes(values: dict[str, int], workers: int) -> int:
     return values["worker_at"] + max(workers, 1) * values["worker_bytes"]
 
 
+ERROR, SCRATCH, BATCH, WORDS, FINISH = range(-1, -6, -1)
+"""Slots in front of a launch's arguments: its error code, the scratch memory, the first matrix of the chunks, the words
+of the problem, the function that finishes tiles."""
+
+
 class Frame:
     """The block of a launch inside a function: the problem's words (as attributes), buffers, scalars."""
 
     def __init__(self, b: Flow, block: Val, writer: Contraction) -> None:
         self.b, self.block = b, block
         self._index = writer.words.index
-        self.words = self.slot(writer.words_slot)
+        self.words = self.slot(WORDS)
         self._loaded: dict[str, Val] = {}
 
     def preload(self, *names: str) -> None:
@@ -117,23 +125,20 @@ class Frame:
             raise AttributeError(f"word {name!r} was not loaded") from None
 
     def slot(self, index: int, type_: str = "ptr") -> Val:
-        """An argument of the launch."""
+        """An argument of the launch, or a slot in front of them."""
         return self.b.load(type_, self.b.at("i64", self.block, index), align=8)
 
 
 class Contraction:
-    """Writes the functions of one kernel."""
+    """Writes the functions of one kernel (``tail`` is its epilogue) or, without an epilogue, of its core."""
 
     def __init__(
-        self, name: str, types: tuple[str, str, str], num: Number, isa: ISA, tail: Epilogue, words: Words
+        self, name: str, types: tuple[str, str, str], num: Number, isa: ISA, tail: Epilogue | None, words: Words
     ) -> None:
         self.name, self.num, self.isa, self.tail, self.words = name, num, isa, tail, words
         self.type_a, self.type_b, self.type_c = types
         self.blk = blocking(num, isa)
         self.module = new_module(isa)
-        self.scratch_slot = 4 + tail.buffers
-        self.batch_slot = self.scratch_slot + 1 + len(tail.scalars)
-        self.words_slot = self.batch_slot + 1
         self.tile_bytes = self.blk.rows * self.blk.columns * num.acc_bytes
 
     # -- what a subclass says --------------------------------------------------------------------------
@@ -158,19 +163,22 @@ class Contraction:
     def touch(self, b: Flow, f: Frame, c: Val, row0: Val, col0: Val, rows: Val) -> None:
         """Prefetches the tile of the result that is about to be stored; nothing by default."""
 
-    # -- module ----------------------------------------------------------------------------------------
-    def text(self) -> str:
-        """The LLVM module."""
-        self.finish = function(
-            self.module, self.isa, "finish",
-            [("ptr", "block"), ("ptr noalias", "tile"), ("ptr", "c")]
-            + [("i64", n) for n in ("row0", "col0", "rows", "cols", "batch")],
-            self._write_finish, attributes="noinline",
-        )  # fmt: skip
+    # -- modules ---------------------------------------------------------------------------------------
+    def core_text(self) -> str:
+        """The LLVM module of the core, a function of the block."""
         args = [("ptr", "block"), ("i64", "chunk"), ("i64", "worker")]
         self.pack_body = function(self.module, self.isa, f"{self.name}.pack", args, self._write_pack)
         self.reduce_body = function(self.module, self.isa, f"{self.name}.reduce", args, self._write_reduce)
         self.body = function(self.module, self.isa, f"{self.name}.body", args, self._write_body)
+        function(self.module, self.isa, self.name, args[:1], self._write_launch, linkage="")
+        return self.module.text()
+
+    def text(self) -> str:
+        """The LLVM module of the kernel: its entry, and what finishes a tile."""
+        assert self.tail is not None
+        args = [("ptr", "block"), ("ptr noalias", "tile"), ("ptr", "c")]
+        args += [("i64", n) for n in ("row0", "col0", "rows", "cols", "batch")]
+        self.finish = function(self.module, self.isa, f"{self.name}.finish", args, self._write_finish)
         buffers = ["params", "c", "a", "b", *(f"e{i}" for i in range(self.tail.buffers)), "scratch"]
         entry = [("ptr", n) for n in buffers]
         entry += [("double" if t == "f64" else "i64", f"s{i}") for i, t in enumerate(self.tail.scalars)]
@@ -178,25 +186,40 @@ class Contraction:
         return self.module.text()
 
     def _write_entry(self, b: Flow, *args: Val) -> None:
-        memory = b.alloca(f"[{self.words_slot + 2} x i64]", align=16)
-        block = b.bytes_at(memory, 8)
-        b.store(b.i64(0), memory, align=8)
+        assert self.tail is not None
+        memory = b.alloca(f"[{len(args) - FINISH} x i64]", align=16)
+        block = b.at("i64", memory, -FINISH)
+        b.store(b.i64(0), b.at("i64", block, ERROR), align=8)
+        b.store(args[4 + self.tail.buffers], b.at("i64", block, SCRATCH), align=8)
+        b.store(Val(self.finish, "ptr"), b.at("i64", block, FINISH), align=8)
         for i, value in enumerate(args):
             b.store(value, b.at("i64", block, i), align=8)
-        problems, length = (b.word(args[0], self.words.index[name]) for name in ("problems", "length"))
+        b.call_address(b.word(args[0], self.words.index["core"]), block)
+        b.ret(b.load("i64", b.at("i64", block, ERROR), align=8))
+
+    def _write_launch(self, b: Flow, block: Val) -> None:
+        params = b.load("ptr", block, align=8)
+        problems, length = (b.word(params, self.words.index[name]) for name in ("problems", "length"))
         with b.loop(0, problems) as problem:
-            words = b.at("i64", args[0], b.imul(problem.index, length))
-            b.store(words, b.at("i64", block, self.words_slot), align=8)
+            words = b.at("i64", params, b.imul(problem.index, length))
+            b.store(words, b.at("i64", block, WORDS), align=8)
             f = Frame(b, block, self)
             f.preload("chunks", "pool", "sequential", "pack_chunks", "reduce_chunks")
             with b.loop(0, f.sequential) as step:
-                b.store(step.index, b.at("i64", block, self.batch_slot), align=8)
+                b.store(step.index, b.at("i64", block, BATCH), align=8)
                 with b.when(b.icmp("ne", f.pack_chunks, 0)):
                     parallel_for(b, f.pool, self.pack_body, block, f.pack_chunks)
                 parallel_for(b, f.pool, self.body, block, f.chunks)
                 with b.when(b.icmp("ne", f.reduce_chunks, 0)):
                     parallel_for(b, f.pool, self.reduce_body, block, f.reduce_chunks)
-        b.ret(b.load("i64", memory, align=8))
+        b.ret()
+
+    def call_finish(
+        self, b: Flow, f: Frame, tile: Val, c: Val, row0: Val, col0: Val, rows: Val, cols: Val, batch: Val
+    ) -> None:
+        """Has a tile stored."""
+        arguments = ", ".join(map(str, (f.block, tile, c, row0, col0, rows, cols, batch)))
+        b.emit(f"call void {f.slot(FINISH).name}({arguments})")
 
     # -- addresses -------------------------------------------------------------------------------------
     _BATCH = ("batch1", "batch2", "a_0", "a_1", "a_2", "b_0", "b_1", "b_2", "c_0", "c_1", "c_2")
@@ -231,13 +254,13 @@ class Contraction:
         """Packs one block of units of one panel of a shared operand: of the outer one, then of the inner one."""
         f = Frame(b, block, self)
         f.preload(*COMMON, *self.pack_words)
-        batch = f.slot(self.batch_slot, "i64")
+        batch = f.slot(BATCH, "i64")
         inner_b = b.icmp("ne", f.inner_b, 0)
         blocks = b.idiv(b.iadd(f.units, b.isub(f.kc, 1)), f.kc)
         number, at = b.idiv(chunk, blocks), b.imul(b.imod(chunk, blocks), f.kc)
         units = b.imin(b.isub(f.units, at), f.kc)
         outer_count = b.imul(f.outer_panels, f.outer_shared)
-        scratch = f.slot(self.scratch_slot)
+        scratch = f.slot(SCRATCH)
 
         def pack(is_b: bool, of_inner: bool) -> None:
             panel = b.isub(number, outer_count) if of_inner else number
@@ -257,13 +280,13 @@ class Contraction:
         inner_block, rest = b.imod(chunk, f.inner_blocks), b.idiv(chunk, f.inner_blocks)
         outer_block, rest = b.imod(rest, f.outer_blocks), b.idiv(rest, f.outer_blocks)
         split, rest = b.imod(rest, f.splits), b.idiv(rest, f.splits)
-        batch = b.iadd(f.slot(self.batch_slot, "i64"), rest)
+        batch = b.iadd(f.slot(BATCH, "i64"), rest)
         a, bb, c = (self.matrix(b, f, which, batch) for which in "abc")
         y0, y1 = (b.idiv(b.imul(b.iadd(inner_block, i), f.inner_panels), f.inner_blocks) for i in range(2))
         x0, x1 = (b.idiv(b.imul(b.iadd(outer_block, i), f.outer_panels), f.outer_blocks) for i in range(2))
         k0 = b.imul(split, f.span)
         k1 = b.imin(b.iadd(k0, f.span), f.units)
-        scratch = f.slot(self.scratch_slot)
+        scratch = f.slot(SCRATCH)
         mine = b.bytes_at(scratch, b.iadd(f.worker_at, b.imul(worker, f.worker_bytes)))
         outer_own = b.bytes_at(mine, f.outer_at)
         inner_b = b.icmp("ne", f.inner_b, 0)
@@ -330,19 +353,19 @@ class Contraction:
                         self.touch(b, f, c, row0, col0, rows)
                     b.call_address(f.micro, left, right, distance, units, tile, fresh, rows, cols)
                     with b.when(done):
-                        b.call_void(self.finish, block, tile, c, row0, col0, rows, cols, batch)
+                        self.call_finish(b, f, tile, c, row0, col0, rows, cols, batch)
         b.ret()
 
     def _write_reduce(self, b: Flow, block: Val, chunk: Val, worker: Val) -> None:
         """Adds up the partial sums of the tiles of one outer panel, in order, and stores them."""
         f = Frame(b, block, self)
         f.preload("m", "n", "inner_b", "inner_panels", "outer_panels", "splits", "partial_at", *self._BATCH)
-        batch = f.slot(self.batch_slot, "i64")
+        batch = f.slot(BATCH, "i64")
         c = self.matrix(b, f, "c", batch)
         inner_b = b.icmp("ne", f.inner_b, 0)
         count = self.blk.rows * self.blk.columns
         step = b.imul(b.imul(f.outer_panels, f.inner_panels), self.tile_bytes)
-        base = b.bytes_at(f.slot(self.scratch_slot), f.partial_at)
+        base = b.bytes_at(f.slot(SCRATCH), f.partial_at)
         vector = vec_type(self.num.acc_type, self.blk.lanes)
         plus = "fadd" if self.num.acc[0] == "f" else "add"
         with b.loop(0, f.inner_panels) as y:
@@ -354,7 +377,7 @@ class Contraction:
                     s.next = [b.op(plus, s.values[0], other)]
                 b.store(s.values[0], spot, align=16)
             row0, rows, col0, cols = self._extent(b, f, inner_b, chunk, y.index)
-            b.call_void(self.finish, block, tile, c, row0, col0, rows, cols, batch)
+            self.call_finish(b, f, tile, c, row0, col0, rows, cols, batch)
         b.ret()
 
     # -- output ----------------------------------------------------------------------------------------
@@ -366,10 +389,11 @@ class Contraction:
         f.preload(*self.store_words)
         lanes = self.blk.lanes
         vector = vec_type(self.num.acc_type, lanes)
-        first = self.scratch_slot + 1
-        extras = [f.slot(4 + i) for i in range(self.tail.buffers)]
-        extras += [f.slot(first + i, "double" if t == "f64" else "i64") for i, t in enumerate(self.tail.scalars)]
-        extras += [b.word(f.words, len(self.words.names) + i) for i in range(self.tail.words)]
+        assert self.tail is not None
+        tail, first = self.tail, 5 + self.tail.buffers
+        extras = [f.slot(4 + i) for i in range(tail.buffers)]
+        extras += [f.slot(first + i, "double" if t == "f64" else "i64") for i, t in enumerate(tail.scalars)]
+        extras += [b.word(f.words, len(self.words.names) + i) for i in range(tail.words)]
         self.spill = b.alloca(vec_type(LLVM_TYPE[self.type_c], lanes))
         with b.loop(0, rows) as i:
             row = b.iadd(row0, i.index)
@@ -380,7 +404,7 @@ class Contraction:
                 left = b.imin(b.isub(cols, j.index), lanes)
 
                 def put(mask: Val | None) -> None:
-                    value = self.tail.emit(b, acc, row, col, batch, mask, extras.__getitem__)
+                    value = tail.emit(b, acc, row, col, batch, mask, extras.__getitem__)
                     self.store(b, f, c, row, col, value, left, mask)
 
                 b.either(b.icmp("eq", left, lanes), lambda: put(None), lambda: put(b.lane_mask(left, lanes)))

@@ -36,11 +36,11 @@ from .conv_problem import (
     prefer_direct,
     single_stride,
 )  # fmt: skip
-from .epilogue import AddIn, Plain
+from .epilogue import AddIn, Epilogue, Plain
 from .flow import Flow, function
 from .gemm import Binding
 from .image import GEOMETRY, GRID, TAP_WORDS, channel_range, image_kernel, image_request
-from .micro import SIZE, Blocking, Number, blocking, micro_kernel, micro_request
+from .micro import SIZE, Blocking, Number, blocking, load_address, micro_kernel, micro_request
 from .pack import pack_kernel, pack_request
 
 __all__ = [
@@ -66,7 +66,7 @@ def requests(spec: ConvSpec, isa: ISA) -> list[engine.Request]:
     if spec.direct:
         return [entry]
     packs = [pack_request(spec.source, num, isa), image_request(spec.source, num, isa, _WORDS.names)]
-    return [entry, micro_request(num, isa), *packs]
+    return [entry, core_request(spec, isa), micro_request(num, isa), *packs]
 
 
 # -- binding -----------------------------------------------------------------------------------------
@@ -184,6 +184,7 @@ def _values(spec: ConvSpec, isa: ISA, p: Problem, num: Number, blk: Blocking, sw
     a, b = (p.x_group, p.w_group) if swap else (p.w_group, p.x_group)
     return common_values(plan, (p.groups,), m, n, units, num, blk, micro_kernel(num, isa), pool) | {
         **g.values(unit_c, unit_t, 8 * (len(_WORDS.names) + spec.tail.words)),
+        "core": load_address(core_request(spec, isa)),
         "a_2": a, "b_2": b, "c_2": p.rows * c_row, "image_is_b": int(not swap),
         "w_mode": mode, "w_row": p.w_row, "w_c": p.w_c, "w_k": w_k, "w_at": offsets[0] if offsets else 0,
         "c_at": p.c_at, "c_n": c_n, "c_row": c_row, "c_d": c_d, "c_h": c_h, "c_w": c_w, "c_flat": int(flat),
@@ -198,7 +199,13 @@ def make_ir(spec: ConvSpec, isa: ISA) -> str:
     """The LLVM module of the kernel."""
     if spec.direct:
         return conv_direct.sum_ir(kernel_name(spec), spec, isa)
-    return _Convolution(spec, isa).text()
+    return _Convolution(kernel_name(spec), spec, isa, spec.tail).text()
+
+
+def core_request(spec: ConvSpec, isa: ISA) -> engine.Request:
+    """What the code that all epilogues share asks the engine for."""
+    name = kernel_name(spec) + "_core"
+    return engine.Request(name, f"{name}|{isa.key}", lambda: _Convolution(name, spec, isa, None).core_text(), isa)
 
 
 class _Convolution(Contraction):
@@ -210,9 +217,9 @@ class _Convolution(Contraction):
     )  # fmt: skip
     store_words = ("image_is_b", *GRID, "c_at", "c_n", "c_row", "c_d", "c_h", "c_w", "c_flat")
 
-    def __init__(self, spec: ConvSpec, isa: ISA) -> None:
+    def __init__(self, name: str, spec: ConvSpec, isa: ISA, tail: Epilogue | None) -> None:
         types = (spec.source, spec.source, spec.out)
-        super().__init__(kernel_name(spec), types, spec.number(isa), isa, spec.tail, _WORDS)
+        super().__init__(name, types, spec.number(isa), isa, tail, _WORDS)
 
     # -- operands --------------------------------------------------------------------------------------
     def pack(self, b: Flow, f: Frame, is_b: bool, to: Val, matrix: Val, panel: Val, at: Val, units: Val) -> None:

@@ -23,10 +23,11 @@ from . import conv_direct
 from .blocking import cut_long
 from .contract import Contraction, Frame, Words, common_values, scratch_bytes
 from .conv_problem import ConvSpec, forward_geometry, single_stride, three
+from .epilogue import Epilogue
 from .flow import Flow, function
 from .gemm import Binding
 from .image import GEOMETRY, PIXELS, TAP_WORDS, patch_kernel, patch_request
-from .micro import blocking, micro_kernel, micro_request
+from .micro import blocking, load_address, micro_kernel, micro_request
 from .pack import pack_kernel, pack_request
 
 __all__ = ["bind", "kernel_name", "key", "make_ir", "requests"]
@@ -53,7 +54,7 @@ def requests(spec: ConvSpec, isa: ISA) -> list[engine.Request]:
     if spec.direct:
         return [entry]
     packs = [pack_request(spec.source, num, isa), patch_request(spec.source, num, isa, _WORDS.names)]
-    return [entry, micro_request(num, isa), *packs]
+    return [entry, core_request(spec, isa), micro_request(num, isa), *packs]
 
 
 def bind(
@@ -98,7 +99,8 @@ def bind(
     m, n = rows, channels * taps
     plan = cut_long(groups, m, n, units, num, blk)
     values = common_values(plan, (groups,), m, n, units, num, blk, micro_kernel(num, isa), pool) | {
-        **g.values(unit_c, unit_t, 8 * (len(_WORDS.names) + tail.words)), "problems": 1,
+        **g.values(unit_c, unit_t, 8 * (len(_WORDS.names) + tail.words)),
+        "problems": 1, "core": load_address(core_request(spec, isa)),
         "segment": segment, "segment_units": segment_units, "turn": pack_kernel(spec.source, num, isa),
         "pack_x": patch_kernel(spec.source, num, isa, _WORDS.names),
         "dy_n": dy_strides[0], "dy_c": dy_strides[1], "dy_d": d, "dy_h": h, "dy_p": w if step is None else step,
@@ -113,7 +115,13 @@ def make_ir(spec: ConvSpec, isa: ISA) -> str:
     """The LLVM module of the kernel."""
     if spec.direct:
         return conv_direct.weight_ir(kernel_name(spec), spec, isa)
-    return _WeightGradient(spec, isa).text()
+    return _WeightGradient(kernel_name(spec), spec, isa, spec.tail).text()
+
+
+def core_request(spec: ConvSpec, isa: ISA) -> engine.Request:
+    """What the code that all epilogues share asks the engine for."""
+    name = kernel_name(spec) + "_core"
+    return engine.Request(name, f"{name}|{isa.key}", lambda: _WeightGradient(name, spec, isa, None).core_text(), isa)
 
 
 class _WeightGradient(Contraction):
@@ -122,9 +130,9 @@ class _WeightGradient(Contraction):
     pack_words = (*PIXELS, "out_d", "out_h", "out_w", "dy_n", "dy_c", "dy_d", "dy_h", "dy_p", "pack_x")
     store_words = ("c_row", "c_c", "c_flat", "unit_c", "unit_t", "tap_table")
 
-    def __init__(self, spec: ConvSpec, isa: ISA) -> None:
+    def __init__(self, name: str, spec: ConvSpec, isa: ISA, tail: Epilogue | None) -> None:
         types = (spec.source, spec.source, spec.out)
-        super().__init__(kernel_name(spec), types, spec.number(isa), isa, spec.tail, _WORDS)
+        super().__init__(name, types, spec.number(isa), isa, tail, _WORDS)
 
     def pack(self, b: Flow, f: Frame, is_b: bool, to: Val, matrix: Val, panel: Val, at: Val, units: Val) -> None:
         width, pitch = (self.blk.columns,) * 2 if is_b else (self.blk.rows, self.blk.pitch)

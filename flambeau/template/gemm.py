@@ -33,7 +33,7 @@ from .blocking import cut
 from .contract import Contraction, Frame, Words, common_values, scratch_bytes
 from .epilogue import AddIn, Epilogue, Plain
 from .flow import Flow
-from .micro import SIZE, Number, blocking, micro_kernel, micro_request, number
+from .micro import SIZE, Number, blocking, load_address, micro_kernel, micro_request, number
 from .pack import pack_kernel, pack_request
 from .thin import ROWS, THIN_WORDS, ThinProduct, cut_thin, strip, thin_layout
 
@@ -102,12 +102,13 @@ def key(spec: GemmSpec, isa: ISA) -> str:
 def requests(spec: GemmSpec, isa: ISA) -> list[engine.Request]:
     """All code that a launch needs, the entry first: for ``engine.load_many``, which compiles in parallel.  (`bind`
     loads what is missing.)"""
+    entry = engine.Request(kernel_name(spec), key(spec, isa), partial(make_ir, spec, isa), isa)
+    core = core_request(spec, isa)
     if spec.thin:
-        return [engine.Request(kernel_name(spec), key(spec, isa), partial(make_ir, spec, isa), isa)]
+        return [entry, core]
     num = number(spec.a, spec.b, spec.acc, isa)
     packs = [pack_request(source, num, isa) for source in sorted({spec.a, spec.b})]
-    entry = engine.Request(kernel_name(spec), key(spec, isa), partial(make_ir, spec, isa), isa)
-    return [entry, micro_request(num, isa), *packs]
+    return [entry, core, micro_request(num, isa), *packs]
 
 
 def choose(
@@ -192,6 +193,7 @@ def bind(
     pad = (0,) * (BATCH_DIMS - len(sizes))
     values = common_values(plan, sizes, m, n, units, num, blk, micro, pool) | {
         "k": k, "a_m": am, "a_k": ak, "b_k": bk, "b_n": bn, "c_m": cm, "c_n": cn, "problems": 1,
+        "core": load_address(core_request(spec, isa)),
         **{f"{x}_{i}": s for x, st in (("a", ab), ("b", bb), ("c", cb)) for i, s in enumerate((*pad, *st))},
     }  # fmt: skip
     if spec.thin:
@@ -210,7 +212,20 @@ def make_ir(spec: GemmSpec, isa: ISA) -> str:
     if spec.thin:
         types = (spec.a, spec.b, spec.out)
         return ThinProduct(kernel_name(spec), types, Number(spec.acc, spec.acc), isa, spec.tail).text()
-    return _Product(spec, isa).text()
+    return _Product(kernel_name(spec), spec, isa, spec.tail).text()
+
+
+def core_request(spec: GemmSpec, isa: ISA) -> engine.Request:
+    """What the code that all epilogues share asks the engine for."""
+    name = kernel_name(spec) + "_core"
+
+    def make() -> str:
+        if spec.thin:
+            types = (spec.a, spec.b, spec.out)
+            return ThinProduct(name, types, Number(spec.acc, spec.acc), isa, None).core_text()
+        return _Product(name, spec, isa, None).core_text()
+
+    return engine.Request(name, f"{name}|{isa.key}", make, isa)
 
 
 class _Product(Contraction):
@@ -219,9 +234,9 @@ class _Product(Contraction):
     pack_words = ("m", "n", "k", "a_m", "a_k", "b_k", "b_n", "b_direct", "pack_a", "pack_b")
     store_words = ("c_m", "c_n")
 
-    def __init__(self, spec: GemmSpec, isa: ISA) -> None:
+    def __init__(self, name: str, spec: GemmSpec, isa: ISA, tail: Epilogue | None) -> None:
         num = number(spec.a, spec.b, spec.acc, isa)
-        super().__init__(kernel_name(spec), (spec.a, spec.b, spec.out), num, isa, spec.tail, _WORDS)
+        super().__init__(name, (spec.a, spec.b, spec.out), num, isa, tail, _WORDS)
 
     def pack(self, b: Flow, f: Frame, is_b: bool, to: Val, matrix: Val, panel: Val, at: Val, units: Val) -> None:
         if is_b:

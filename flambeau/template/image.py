@@ -18,7 +18,7 @@ from ..target.emit import new_module
 from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE, cast
 from .flow import Flow, function
-from .micro import SIZE, Number
+from .micro import SIZE, Number, load_address
 
 __all__ = [
     "GEOMETRY", "GRID", "PIXELS", "TAP_WORDS", "Geometry", "ImageReader", "channel_range", "image_kernel",
@@ -108,16 +108,14 @@ def image_kernel(source: str, num: Number, isa: ISA, words: tuple[str, ...]) -> 
 
     packs units [at, at + units) of ``count`` pixels from number ``first`` on (over all images).
     """
-    request = image_request(source, num, isa, words)
-    return engine.load(*request).address(request.name)
+    return load_address(image_request(source, num, isa, words))
 
 
 @cache
 def patch_kernel(source: str, num: Number, isa: ISA, words: tuple[str, ...]) -> int:
     """The address of the packing function of patches, with the arguments of `image_kernel`: it packs columns
     ``unit_c * channel + unit_t * tap``; units are pixels (or pairs of them) as `PIXELS` counts them."""
-    request = patch_request(source, num, isa, words)
-    return engine.load(*request).address(request.name)
+    return load_address(patch_request(source, num, isa, words))
 
 
 class ImageReader:

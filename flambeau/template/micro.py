@@ -18,7 +18,7 @@ from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE
 from .flow import Flow, function
 
-__all__ = ["Blocking", "Number", "blocking", "micro_kernel", "micro_request", "number"]
+__all__ = ["Blocking", "Number", "blocking", "load_address", "micro_kernel", "micro_request", "number"]
 
 _AHEAD = 16
 """Units that micro-kernels prefetch ahead."""
@@ -117,6 +117,17 @@ def multiply_add(b: Flow, num: Number, isa: ISA, x: Val, y: Val, acc: Val) -> Va
     return b.add(b.mul(x, y), acc)
 
 
+def load_address(request: engine.Request) -> int:
+    """The address of the function that a request is named after, compiled when first needed."""
+    known = _addresses.get((request.name, request.key))
+    if known is None:
+        known = _addresses[request.name, request.key] = engine.load(*request).address(request.name)
+    return known
+
+
+_addresses: dict[tuple[str, str], int] = {}
+
+
 @cache
 def micro_kernel(num: Number, isa: ISA) -> int:
     """The address of the micro-kernels' dispatcher, compiled when first needed:
@@ -126,8 +137,7 @@ def micro_kernel(num: Number, isa: ISA) -> int:
     adds the product of panels ``a`` and ``b`` to the tile, or overwrites it when ``fresh`` is not 0.  ``b_pitch``
     is the distance in bytes of two units of the B panel.  At least ``rows`` x ``cols`` of the tile are valid after.
     """
-    request = micro_request(num, isa)
-    return engine.load(*request).address(request.name)
+    return load_address(micro_request(num, isa))
 
 
 def micro_request(num: Number, isa: ISA) -> engine.Request:

@@ -16,7 +16,7 @@ from ..target.emit import new_module
 from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE, cast
 from .flow import Flow, function
-from .micro import SIZE, Number
+from .micro import SIZE, Number, load_address
 
 __all__ = ["pack_kernel", "pack_request", "transpose"]
 
@@ -35,8 +35,7 @@ def pack_kernel(source: str, num: Number, isa: ISA) -> int:
     are valid, and ``pitch``, a multiple of the vector length, is the distance of units.  ``k`` values of k are packed;
     the last unit of an odd number of pairs is filled with zero.
     """
-    request = pack_request(source, num, isa)
-    return engine.load(*request).address(request.name)
+    return load_address(pack_request(source, num, isa))
 
 
 def pack_request(source: str, num: Number, isa: ISA) -> engine.Request:

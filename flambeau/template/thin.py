@@ -13,7 +13,7 @@ from ..target.builder import Val, vec_type
 from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE, cast
 from .blocking import FEW, Cut
-from .contract import COMMON, Contraction, Frame, Words
+from .contract import BATCH, COMMON, SCRATCH, Contraction, Frame, Words
 from .epilogue import Epilogue
 from .flow import Flow, function
 from .micro import SIZE, Blocking, Number, multiply_add, number
@@ -33,7 +33,7 @@ SPAN = 16
 """Parts of k are multiples of this."""
 
 THIN_WORDS = Words(("k", "a_m", "a_k", "b_k", "b_n", "c_m", "c_n"))
-_KINDS = ((1, 8), (2, 8), (4, 4))
+_KINDS = ((1, 8), (4, 4))
 """Rows at a time, and rows (columns) of B at a time."""
 
 
@@ -72,7 +72,7 @@ class ThinProduct(Contraction):
 
     store_words = ("c_m", "c_n")
 
-    def __init__(self, name: str, types: tuple[str, str, str], num: Number, isa: ISA, tail: Epilogue) -> None:
+    def __init__(self, name: str, types: tuple[str, str, str], num: Number, isa: ISA, tail: Epilogue | None) -> None:
         super().__init__(name, types, num, isa, tail, THIN_WORDS)
         self.blk = strip(num, isa)
         self.tile_bytes = self.blk.rows * self.blk.columns * num.acc_bytes
@@ -89,13 +89,13 @@ class ThinProduct(Contraction):
         f.preload(*COMMON, "k", "a_m", "a_k", "b_k", "b_n")
         number, rest = b.imod(chunk, f.inner_blocks), b.idiv(chunk, f.inner_blocks)
         split, rest = b.imod(rest, f.splits), b.idiv(rest, f.splits)
-        batch = b.iadd(f.slot(self.batch_slot, "i64"), rest)
+        batch = b.iadd(f.slot(BATCH, "i64"), rest)
         a, bb, c = (self.matrix(b, f, which, batch) for which in "abc")
         k0 = b.imul(split, f.span)
         k = b.isub(b.imin(b.iadd(k0, f.span), f.k), k0)
         col0 = b.imul(number, STRIP)
         cols = b.imin(b.isub(f.n, col0), STRIP)
-        scratch = f.slot(self.scratch_slot)
+        scratch = f.slot(SCRATCH)
         split_up = b.icmp("sgt", f.splits, 1)
         whole = b.iadd(b.imul(split, f.inner_panels), number)
         own = b.iadd(f.worker_at, b.imul(worker, f.worker_bytes))
@@ -112,11 +112,11 @@ class ThinProduct(Contraction):
             lambda: self._copy_rows(b, f, rows_of_a, a, k, self.num.acc),
         )
         for rows, wide in _KINDS:
-            with b.when(b.op("and", b.icmp("sle", f.m, rows), b.icmp("sgt", f.m, rows // 2))):
+            with b.when(b.icmp("sle" if rows == 1 else "sgt", f.m, 1)):
                 args = (tile, rows_of_a, bb, b.iadd(f.span, APART), b.select(deep, f.b_n, f.b_k), f.m, cols, k)
                 self._either(b, deep, rows, wide, args)
         with b.when(b.op("xor", split_up, b.const("i1", 1))):
-            b.call_void(self.finish, block, tile, c, b.i64(0), col0, f.m, cols, batch)
+            self.call_finish(b, f, tile, c, b.i64(0), col0, f.m, cols, batch)
         b.ret()
 
     def _either(self, b: Flow, deep: Val, rows: int, wide: int, args: tuple[Val, ...]) -> None:

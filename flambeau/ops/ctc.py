@@ -1,0 +1,212 @@
+"""Connectionist temporal classification: A. Graves et al., "Connectionist Temporal Classification: Labelling Unsegmented
+Sequence Data with Recurrent Neural Networks" (2006)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from .. import dtype as dtypes
+from .. import primitives as prim
+from ..operator import operator
+from ..tensor import Tensor
+from .create import arange, full, tensor
+
+__all__: list[str] = []
+
+_REDUCTIONS = ("none", "mean", "sum")
+
+
+def _log_sum(parts: Sequence[Tensor]) -> Tensor:
+    """log(sum(exp(parts))) while an operator is traced; -inf where all are."""
+    low = prim.const(-math.inf, parts[0].dtype)
+    top = parts[0]
+    for p in parts[1:]:
+        top = prim.apply("max", top, p)
+    safe = prim.apply("select", prim.apply("eq", top, low), prim.const(0, top.dtype), top)
+    total = prim.apply("exp", prim.apply("sub", parts[0], safe))
+    for p in parts[1:]:
+        total = prim.apply("add", total, prim.apply("exp", prim.apply("sub", p, safe)))
+    return prim.apply("add", safe, prim.apply("log", total))
+
+
+def _shifted(x: Tensor, by: int) -> Tensor:
+    """Elements ``by`` places further along the last dimension (in front, or behind if negative); -inf where there were none."""
+    g = prim.current().graph
+    n, m = x.shape
+    base = g.const(-math.inf, x.dtype.code, (n, m))
+    if m <= abs(by):
+        return prim.wrap(base)
+    part = g.move(prim.read(x), ((0, ((0, 1),)), (max(-by, 0), ((1, 1),))), (n, m - abs(by)))
+    return prim.wrap(g.update(base, part, ((0, ((0, 1),)), (max(by, 0), ((1, 1),)))))
+
+
+def _paths(alpha: Tensor, skip: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What a state is reached from: itself, the one before, and the one before that where ``skip`` allows it."""
+    low = prim.const(-math.inf, alpha.dtype)
+    return alpha, _shifted(alpha, 1), prim.apply("select", skip, _shifted(alpha, 2), low)
+
+
+@operator(name="_ctc_step", method=False, function=False)
+def step(alpha: Tensor, emission: Tensor, skip: Tensor, alive: Tensor) -> Tensor:
+    """The log-probability of all labellings that end in each state (n, s) one step later; rows that are not ``alive`` (n, 1) stay."""
+    moved = prim.apply("add", _log_sum(_paths(alpha, skip)), emission)
+    return prim.apply("select", alive, moved, alpha)
+
+
+@step.gradient("alpha", "emission", "skip", "alive", "result")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    da, de = step_backward.function(grad, ctx.alpha, ctx.emission, ctx.skip, ctx.alive, ctx.result)
+    return da, de, None, None
+
+
+@operator(name="_ctc_step_backward", method=False, function=False, differentiable=False)
+def step_backward(grad: Tensor, alpha: Tensor, emission: Tensor, skip: Tensor, alive: Tensor, after: Tensor) -> Any:
+    """The gradients of ``_ctc_step`` by alpha and emission: a state's gradient is shared by the paths into it."""
+    zero = prim.const(0, grad.dtype)
+    reached = prim.apply("gt", after, prim.const(-math.inf, after.dtype))
+    use = prim.apply("and", reached, alive)
+    moved = prim.apply("select", use, prim.apply("sub", after, emission), zero)
+    g = prim.apply("select", use, grad, zero)
+    own, one, two = (
+        prim.apply("mul", g, prim.apply("select", use, prim.apply("exp", prim.apply("sub", p, moved)), zero)) for p in _paths(alpha, skip)
+    )
+
+    def back(x: Tensor, by: int) -> Tensor:
+        graph = prim.current().graph
+        n, m = x.shape
+        base = graph.const(0, x.dtype.code, (n, m))
+        if m <= by:
+            return prim.wrap(base)
+        part = graph.move(prim.read(x), ((0, ((0, 1),)), (by, ((1, 1),))), (n, m - by))
+        return prim.wrap(graph.update(base, part, ((0, ((0, 1),)), (0, ((1, 1),)))))
+
+    total = prim.apply("add", own, prim.apply("add", back(one, 1), back(two, 2)))
+    return prim.apply("select", alive, total, grad), g
+
+
+@operator(name="_ctc_end", method=False, function=False)
+def end(last: Tensor, before: Tensor) -> Tensor:
+    """log(exp(last) + exp(before))"""
+    return _log_sum((last, before))
+
+
+@end.gradient("last", "before", "result")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    possible = ctx.result > -math.inf
+    safe = ctx.result.where(possible, 0)
+    nothing = grad * 0
+    return tuple((grad * (x - safe).exp()).where(possible, nothing) for x in (ctx.last, ctx.before))
+
+
+def _lengths(value: Any, what: str, count: int) -> list[int]:
+    if isinstance(value, Tensor):
+        if value.dtype.kind not in "iu":
+            raise RuntimeError(f"{what} must be integral")
+        value = value.reshape(-1).tolist()  # type: ignore[attr-defined]
+    found = [int(n) for n in (value if isinstance(value, (tuple, list)) else [value])]
+    if len(found) != count:
+        raise RuntimeError(f"{what} must be of size batch_size")
+    return found
+
+
+def _padded_targets(targets: Tensor, lengths: Sequence[int], blank: int, count: int) -> list[list[int]]:
+    values = targets.tolist()  # type: ignore[attr-defined]
+    if targets.ndim == 2:
+        if targets.shape[0] != count:
+            raise RuntimeError(f"Expected tensor to have size {count} at dimension 0, but got size {targets.shape[0]} for argument #2 'targets'")
+        rows = [row[:n] for row, n in zip(values, lengths)]
+        if max(lengths, default=0) > targets.shape[1]:
+            raise RuntimeError(
+                f"Expected tensor to have size at least {max(lengths)} at dimension 1, but got size {targets.shape[1]} for argument #2 'targets'"
+            )
+    else:
+        if sum(lengths) != len(values):
+            raise RuntimeError(
+                f"Expected tensor to have size {sum(lengths)} at dimension 0, but got size {len(values)} for argument #2 'targets'"
+            )
+        rows, at = [], 0
+        for n in lengths:
+            rows.append(values[at : at + n])
+            at += n
+    return rows
+
+
+@operator(kind="composite", method=False, out=False)
+def ctc_loss(
+    log_probs: Tensor, targets: Tensor, input_lengths: Any, target_lengths: Any, blank: int = 0, reduction: Any = "mean", zero_infinity: bool = False
+) -> Tensor:
+    """The negative log-likelihood of target sequences, summed over all alignments with the steps of ``log_probs``.
+
+    ``log_probs`` is (steps, batch, classes) or (steps, classes), log-softmaxed; ``targets`` (batch, longest) or all targets in a row;
+    the lengths are tensors or sequences of ints.  "mean" divides each loss by its target's length.  ``zero_infinity`` makes
+    impossible alignments count as 0.  As in PyTorch the gradient is the one that a log_softmax before it turns into the
+    right one.  Raises RuntimeError for lengths and labels that do not fit.
+    """
+    if isinstance(reduction, int):
+        reduction = _REDUCTIONS[reduction]
+    if reduction not in _REDUCTIONS:
+        raise ValueError(f"{reduction} is not a valid value for reduction")
+    x: Any = log_probs
+    if log_probs.dtype not in (dtypes.float32, dtypes.float64):
+        raise RuntimeError(f'"ctc_loss_cpu" not implemented for {log_probs.dtype}')
+    if targets.dtype not in (dtypes.int32, dtypes.int64):
+        raise RuntimeError(f"Expected tensor for argument #2 'targets' to have scalar type Long or Int, but got {targets.dtype}")
+    single = x.ndim == 2
+    if single:
+        x = x.unsqueeze(1)
+        targets = targets.unsqueeze(0) if targets.ndim == 1 else targets  # type: ignore[attr-defined]
+    steps, count, classes = x.shape
+    if not 0 <= blank < classes:
+        raise RuntimeError("blank must be in label range")
+    inputs, lengths = _lengths(input_lengths, "input_lengths", count), _lengths(target_lengths, "target_lengths", count)
+    if any(n < 0 or n > steps for n in inputs):
+        raise RuntimeError(f"Expected input_lengths to have value at most {steps}, but got value {max(inputs)} (while checking arguments for ctc_loss_cpu)")
+    if any(n < 0 for n in lengths):
+        raise RuntimeError(f"Expected target_lengths to have value at least 0, but got value {min(lengths)} (while checking arguments for ctc_loss_cpu)")
+    rows = _padded_targets(targets, lengths, blank, count)
+    if any(not 0 <= label < classes for row in rows for label in row):
+        raise RuntimeError(f"ctc_loss: target labels must be in [0, {classes - 1}]")
+    loss = _losses(x, rows, inputs, lengths, blank)
+    if zero_infinity:
+        loss = loss.where(loss < math.inf, 0)
+    if reduction == "none":
+        return loss.squeeze(0) if single else loss  # type: ignore[no-any-return]
+    if reduction == "sum":
+        return loss.sum()  # type: ignore[no-any-return]
+    return (loss / tensor([max(n, 1) for n in lengths], dtype=loss.dtype, device=loss.device)).mean()  # type: ignore[no-any-return]
+
+
+def _losses(x: Any, rows: Sequence[Sequence[int]], inputs: Sequence[int], lengths: Sequence[int], blank: int) -> Any:
+    steps, count, classes = x.shape
+    device = x.device
+    longest = max(lengths, default=0)
+    # states are blank, label, blank, label, ..., blank; a label may follow another one directly unless they are equal
+    states = [[s for label in row for s in (blank, label)] + [blank] * (2 * (longest - len(row)) + 1) for row in rows]
+    label = tensor(states, dtype=dtypes.int64, device=device).reshape(count, 2 * longest + 1)  # type: ignore[attr-defined]
+    may = [[i >= 2 and row[i] != blank and row[i] != row[i - 2] for i in range(len(row))] for row in states]
+    skip = tensor(may, dtype=dtypes.bool_, device=device).reshape(label.shape)  # type: ignore[attr-defined]
+    emission = x.gather(2, label.unsqueeze(0).expand(steps, -1, -1))
+    begins = arange(2 * longest + 1, device=device) == 0  # type: ignore[comparison-overlap]
+    # before the first step only the state in front of everything is possible: it leads to the first two
+    alpha: Any = full((count, 2 * longest + 1), -math.inf, dtype=x.dtype, device=device)
+    alpha = alpha.masked_fill(begins, 0.0)  # type: ignore[attr-defined]
+    first = tensor([[False] * (2 * longest + 1)], dtype=dtypes.bool_, device=device)
+    for t in range(max(inputs, default=0)):
+        alive = tensor([[t < n] for n in inputs], dtype=dtypes.bool_, device=device)
+        alpha = step.function(alpha, emission[t], first if t == 0 else skip, alive)
+    last = tensor([[2 * n] for n in lengths], dtype=dtypes.int64, device=device)
+    ending = alpha.gather(1, last).squeeze(1)
+    if longest:
+        before = tensor([[max(2 * n - 1, 0)] for n in lengths], dtype=dtypes.int64, device=device)
+        empty = tensor([n == 0 for n in lengths], dtype=dtypes.bool_, device=device)
+        ending = end.function(ending, alpha.gather(1, before).squeeze(1).masked_fill(empty, -math.inf))
+    loss = -ending
+    if not x.requires_grad:
+        return loss
+    # PyTorch's gradient by a log-probability is exp(log_prob) minus the probability of the label at that step, which the
+    # log_softmax that made it leaves alone; so a term of value 0 with the gradient exp(log_prob) is added for possible losses
+    used = tensor([[[t < n] for n in inputs] for t in range(steps)], dtype=dtypes.bool_, device=device)
+    mass = x.exp().where(used & (loss.detach() < math.inf).reshape(1, -1, 1), 0).sum((0, 2))
+    return loss + (mass - mass.detach())

@@ -29,6 +29,8 @@ from .ops.members import *  # noqa: F403
 from .ops.products import *  # noqa: F403
 from .ops.random import *  # noqa: F403
 from .ops import return_types as return_types
+from .ops.linalg import *  # noqa: F403
+from .ops.lowrank import pca_lowrank, svd_lowrank
 from .ops.windows import *  # noqa: F403
 from .ops.ranges import *  # noqa: F403
 from .ops.shape import *  # noqa: F403
@@ -63,17 +65,7 @@ _functions = {
 }
 
 
-def __getattr__(name: str) -> object:
-    """Operators become attributes when they are first used."""
-    found = _functions.get(name)
-    if found is None:
-        raise AttributeError(f"module 'torch' has no attribute {name!r}")
-    globals()[name] = found.function
-    return found.function
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_functions})
+__getattr__, __dir__ = _records.namespace(globals(), _functions)
 
 
 from . import fft as fft  # noqa: E402  # isort: skip

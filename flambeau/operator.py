@@ -27,7 +27,7 @@ from typing import Any, TypeVar
 
 from .tensor import Tensor
 
-__all__ = ["OPERATORS", "Derivative", "Operand", "Operator", "Scalar", "Tensors", "operator"]
+__all__ = ["OPERATORS", "Derivative", "Operand", "Operator", "Scalar", "Tensors", "namespace", "operator"]
 
 Scalar = Any  # int | float | bool | complex, given at run time
 Operand = Any  # Tensor | Scalar
@@ -152,6 +152,23 @@ def _parameters(body: Callable[..., Any]) -> tuple[tuple[str, ...], dict[str, An
 
 derive: Callable[[Operator], Derivative] | None = None
 """Makes the derivative of a body that is made of operators; set by ``autograd``, which stands above this file."""
+
+
+def namespace(space: dict[str, Any], members: dict[str, Operator]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """(``__getattr__``, ``__dir__``) of a module whose functions are operators: each is made when it is first used.
+
+    ``space`` are the module's globals; what is there already comes first.
+    """
+    title = space["__name__"].replace("flambeau", "torch", 1)
+
+    def find(name: str) -> Any:
+        found = members.get(name)
+        if found is None:
+            raise AttributeError(f"module {title!r} has no attribute {name!r}")
+        space[name] = found.function
+        return found.function
+
+    return find, lambda: sorted({*space, *members})
 
 
 def operator(

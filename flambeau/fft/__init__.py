@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from ..operator import OPERATORS
+from ..operator import OPERATORS, namespace
 from ..ops.fft import fftfreq, rfftfreq
 
 __all__ = ["fftfreq", "rfftfreq"]
 
-for _op in OPERATORS.values():
-    if _op.namespace == "torch.fft":
-        _name = _op.name.removeprefix("fft_")
-        globals()[_name] = _op.function
-        __all__ += [_name]  # noqa: PLE0605
+_members = {o.name.removeprefix("fft_"): o for o in OPERATORS.values() if o.namespace == "torch.fft"}
+__getattr__, __dir__ = namespace(globals(), _members)
+__all__ += sorted(_members)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..operator import OPERATORS
+from ..operator import OPERATORS, namespace
 from ..ops.lapack import LinAlgError
 
 __all__ = ["LinAlgError", "diagonal", "matmul"]
@@ -15,9 +15,6 @@ def diagonal(A, *, offset=0, dim1=-2, dim2=-1):  # type: ignore[no-untyped-def]
 
 matmul = OPERATORS["matmul"].function
 
-for _op in OPERATORS.values():
-    if _op.namespace == "torch.linalg":
-        _name = _op.name.removeprefix("linalg_")
-        globals()[_name] = _op.function
-        __all__ += [_name]  # noqa: PLE0605
-del _op, _name
+_members = {o.name.removeprefix("linalg_"): o for o in OPERATORS.values() if o.namespace == "torch.linalg"}
+__getattr__, __dir__ = namespace(globals(), _members)
+__all__ += sorted(_members)

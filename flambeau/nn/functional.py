@@ -3,7 +3,7 @@
 # ruff: noqa: F401, F403
 from __future__ import annotations
 
-from ..operator import OPERATORS
+from ..operator import OPERATORS, namespace
 from .functions.activation import *
 from .functions.attention import canonical_mask as _canonical_mask
 from .functions.attention import dtype_or_none as _none_or_dtype
@@ -21,12 +21,14 @@ _SHARED = (
     "triplet_margin_loss layer_norm ctc_loss"
 ).split()  # names that PyTorch has here and in the main namespace, or in this one alone
 
-for _name, _operator in OPERATORS.items():
-    if _operator.namespace == "torch.nn.functional" or _name in _SHARED:
-        for _alias in (_name, *_operator.aliases):
-            globals().setdefault(_alias, _operator.function)
-del _name, _operator, _alias
+_members = {
+    _alias: _operator
+    for _name, _operator in OPERATORS.items()
+    if _operator.namespace == "torch.nn.functional" or _name in _SHARED
+    for _alias in (_name, *_operator.aliases)
+}
+__getattr__, __dir__ = namespace(globals(), _members)
 
 __all__ = sorted(
-    name for name, value in globals().items() if callable(value) and not name.startswith("_") and name != "OPERATORS"
+    {*(n for n, v in globals().items() if callable(v) and not n.startswith("_") and n not in ("OPERATORS", "namespace")), *_members}
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..operator import OPERATORS as _OPERATORS
+from ..operator import namespace as _namespace
 
 _SAME = (
     "digamma erf erfc erfinv exp2 expm1 i0 log1p log_softmax logit logsumexp polygamma round sinc softmax xlogy"
@@ -15,13 +16,11 @@ _OTHER = {
     "multigammaln": "mvlgamma",
 }
 
-for _name in _SAME:
-    globals()[_name] = _OPERATORS[_name].function
-for _name, _operator in _OPERATORS.items():
-    if _operator.namespace == "torch.special":
-        globals()[_name] = _operator.function
-for _name, _own in _OTHER.items():
-    globals()[_name] = _OPERATORS[_own].function
-del _name, _operator, _own
+_members = {
+    **{n: _OPERATORS[n] for n in _SAME},
+    **{n: o for n, o in _OPERATORS.items() if o.namespace == "torch.special"},
+    **{n: _OPERATORS[own] for n, own in _OTHER.items()},
+}
+__getattr__, __dir__ = _namespace(globals(), _members)
 
-__all__ = sorted(n for n, v in globals().items() if callable(v) and not n.startswith("_"))
+__all__ = sorted(_members)

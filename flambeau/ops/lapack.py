@@ -130,11 +130,11 @@ def _factor(a: np.ndarray, upper: bool) -> np.ndarray:
 def _(ctx, grad, grad_info):  # type: ignore[no-untyped-def]
     lower = adjoint(ctx.results[0]) if ctx.upper else ctx.results[0]
     g = adjoint(grad) if ctx.upper else grad
-    phi = adjoint(lower).matmul(g).tril()
-    phi = phi - _diagonal(phi).diag_embed() * 0.5
-    half = triangular_kernel.function(lower, phi, False, False, False)  # phi L^-1
-    found = triangular_kernel.function(adjoint(lower), half, True, True, False)
-    return (found + adjoint(found)) * 0.5
+    inner = adjoint(lower).matmul(g)
+    low = inner.tril(-1)
+    inner = (low + adjoint(low) + _diagonal(inner).diag_embed()) * 0.5
+    half = triangular_kernel.function(lower, inner, False, False, False)  # inner L^-1
+    return triangular_kernel.function(adjoint(lower), half, True, True, False)
 
 
 # -- solving -----------------------------------------------------------------------------------------
@@ -490,7 +490,7 @@ def _(ctx, gL, gV):  # type: ignore[no-untyped-def]
     if gV is not None:
         gaps = values.unsqueeze(-2) - values.unsqueeze(-1)
         gaps = gaps + gaps.new_ones((values.shape[-1],)).diag_embed()
-        part = _without_diagonal(adjoint(V).matmul(gV) / gaps)
+        part = _without_diagonal(_skew(adjoint(V).matmul(gV)) / (2 * gaps))
         inner = part if inner is None else inner + part
     return V.matmul(inner).matmul(adjoint(V))
 
@@ -590,7 +590,12 @@ def _(ctx, grad_sign, grad_log):  # type: ignore[no-untyped-def]
 @operator(name="_matrix_exp", kind="eager", method=False, function=False)
 def matrix_exp_kernel(A: Tensor) -> Tensor:
     """The exponential of matrices (Al-Mohy and Higham 2009)."""
-    return _host([(A.shape, A.dtype)], [A], lambda a: _scipy("linalg").expm(a) if a.size else a)[0]
+    return _host([(A.shape, A.dtype)], [A], _exponential)[0]
+
+
+def _exponential(a: np.ndarray) -> np.ndarray:
+    """In double precision: squaring loses digits."""
+    return _scipy("linalg").expm(a.astype(np.promote_types(a.dtype, np.float64))) if a.size else a  # type: ignore[no-any-return]
 
 
 @matrix_exp_kernel.gradient("A")

@@ -23,7 +23,7 @@ from .lapack import (
     solve_kernel, svd_kernel, triangular_kernel, unpack_factors,
 )  # fmt: skip
 
-__all__: list[str] = []
+__all__ = ["lu"]
 
 _L = "torch.linalg"
 
@@ -82,6 +82,24 @@ def cholesky(input: Tensor, upper: bool = False) -> Tensor:
     return linalg_cholesky.function(input, upper=upper)  # type: ignore[no-any-return]
 
 
+@operator(name="_cholesky_solve", kind="composite", method=False, function=False)
+def _cholesky_solve(B: Tensor, L: Tensor, upper: bool) -> Tensor:
+    """X with ``A X = B``, from the factor of A; batches are equal."""
+    low = adjoint(L) if upper else L
+    half = triangular_kernel.function(low, B, False, True, False)
+    return triangular_kernel.function(adjoint(low), half, True, True, False)  # type: ignore[no-any-return]
+
+
+@_cholesky_solve.gradient("L", "result")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    gb = _cholesky_solve.function(grad, ctx.L, ctx.upper)
+    if not ctx.needs("L"):
+        return gb, None
+    common = gb.matmul(adjoint(ctx.result))
+    common = common + adjoint(common)
+    return gb, -ctx.L.matmul(common) if ctx.upper else -common.matmul(ctx.L)
+
+
 @operator(kind="composite")
 def cholesky_solve(input: Tensor, input2: Tensor, upper: bool = False) -> Tensor:
     """X with ``A X = input``, from the Cholesky factor ``input2`` of A."""
@@ -89,9 +107,8 @@ def cholesky_solve(input: Tensor, input2: Tensor, upper: bool = False) -> Tensor
     if input.ndim < 2 or input2.ndim < 2:
         raise RuntimeError(f"b should have at least 2 dimensions, but has {input.ndim} dimensions instead")
     _check_fits("cholesky_solve", input2, input)
-    L, B = _batches(adjoint(input2) if upper else input2, input)
-    half = triangular_kernel.function(L, B, False, True, False)
-    return triangular_kernel.function(adjoint(L), half, True, True, False)  # type: ignore[no-any-return]
+    L, B = _batches(input2, input)
+    return _cholesky_solve.function(B, L, bool(upper))  # type: ignore[no-any-return]
 
 
 @operator(kind="composite")
@@ -99,7 +116,7 @@ def cholesky_inverse(input: Tensor, upper: bool = False) -> Tensor:
     """The inverse of A, from its Cholesky factor."""
     check_floating("cholesky_inverse", input)
     check_square("cholesky_inverse", input)
-    return cholesky_solve.function(_identity_like(input), input.triu() if upper else input.tril(), upper)  # type: ignore[attr-defined,no-any-return]
+    return _cholesky_solve.function(_identity_like(input), input, bool(upper))  # type: ignore[no-any-return]
 
 
 def _identity_like(A: Tensor) -> Tensor:
@@ -268,6 +285,26 @@ def linalg_lu(A: Tensor, *, pivot: bool = True) -> Any:
     return return_types.linalg_lu(P, *unpack_factors(factors))
 
 
+def lu(A: Tensor, pivot: bool = True, get_infos: bool = False, out: Any = None) -> Any:
+    """(LU, pivots), and the info of ``torch.linalg.lu_factor_ex`` for ``get_infos``; raises RuntimeError for singular matrices otherwise."""
+    found = linalg_lu_factor_ex.function(A, pivot=pivot, check_errors=not get_infos)
+    result = found if get_infos else tuple(found)[:2]
+    if out is None:
+        return result
+    for o, r in zip(out, result):
+        o.resize_(r.shape).copy_(r)
+    return out
+
+
+def _lu_method(self: Tensor, pivot: bool = True, get_infos: bool = False) -> Any:
+    """See ``torch.lu``."""
+    return lu(self, pivot, get_infos)
+
+
+_lu_method.__name__ = "lu"
+Tensor.lu = _lu_method  # type: ignore[attr-defined]
+
+
 @operator(kind="composite", method=False, returns=return_types.lu_unpack)
 def lu_unpack(LU_data: Tensor, LU_pivots: Tensor, unpack_data: bool = True, unpack_pivots: bool = True) -> Any:
     """(P, L, U) from the results of ``lu_factor``; empty where not wanted."""
@@ -351,6 +388,8 @@ def linalg_householder_product(A: Tensor, tau: Tensor) -> Tensor:
     if tuple(tau.shape[:-1]) != tuple(A.shape[:-2]):
         raise RuntimeError(f"torch.linalg.householder_product: Expected batch dimensions of tau to be equal to input.shape[:-2], but got {list(tau.shape[:-1])}")
     one = A.new_ones((m,)).diag_embed().narrow(-1, 0, n)  # type: ignore[attr-defined]
+    if not k:  # nothing is reflected, but the result still is one of A
+        return A.clone().copy_(one.expand(A.shape))  # type: ignore[attr-defined,no-any-return]
     return _reflect(A, tau, one.expand((*A.shape[:-2], m, n)), False)
 
 
@@ -508,7 +547,7 @@ def linalg_pinv(A: Tensor, rcond: Any = None, hermitian: bool = False, *, atol: 
         rcond, hermitian = None, rcond
     rtol = rcond if rtol is None else rtol
     if not A.numel():
-        return A.new_empty((*A.shape[:-2], A.shape[-1], A.shape[-2]))  # type: ignore[attr-defined,no-any-return]
+        return A.transpose(-2, -1).clone()  # type: ignore[attr-defined,no-any-return]
     if isinstance(atol, Tensor) or isinstance(rtol, Tensor):
         atol, rtol = (t.detach() if isinstance(t, Tensor) else t for t in (atol, rtol))  # type: ignore[attr-defined]
     if hermitian:
@@ -568,7 +607,8 @@ def linalg_lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: st
     if grad_state.grad and (A.requires_grad or B.requires_grad):  # type: ignore[attr-defined]
         x = _pinv_of(a, None, None, False).matmul(b)  # type: ignore[attr-defined]
     full = driver == "gels" or bool((rank == n).all())
-    residuals = (a.matmul(x) - b).abs().square().sum(-2) if m > n and full and driver != "gelsy" else A.new_empty((0,), dtype=A.dtype.to_real())  # type: ignore[attr-defined]
+    off = (a.matmul(x) - b).abs().square().sum(-2)  # type: ignore[attr-defined]
+    residuals = off if m > n and full and driver != "gelsy" else off.reshape(-1).narrow(0, 0, 0)
     none = A.new_empty((0,), dtype=A.dtype.to_real())  # type: ignore[attr-defined]
     return return_types.linalg_lstsq(
         x.squeeze(-1) if vector else x, residuals, rank if driver != "gels" else A.new_empty((0,), dtype=dtypes.int64),  # type: ignore[attr-defined]
@@ -662,7 +702,7 @@ def linalg_matrix_power(A: Tensor, n: int) -> Tensor:
     if n < 0:
         A, n = linalg_inv.function(A), -n
     if n == 0:
-        return A.new_ones(A.shape[:-1]).diag_embed()  # type: ignore[attr-defined,no-any-return]
+        return A.clone().copy_(_identity_like(A))  # type: ignore[attr-defined,no-any-return]
     found = None
     square = A
     while n:
@@ -766,11 +806,11 @@ def linalg_vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
 def linalg_vander(x: Tensor, N: int | None = None) -> Tensor:
     """The powers 0 to ``N - 1`` (by default as many as elements) of each element, in a new last dimension."""
     n = x.shape[-1] if N is None and x.ndim else N
-    if not x.ndim:
+    if n is None:
         raise RuntimeError("Input dim must be greater than or equal to 1.")
-    assert n is not None
     if n <= 1 and N is not None:
         raise RuntimeError(f"N must be greater than 1, but got {N}")
+    x = x if x.ndim else x.unsqueeze(0)  # type: ignore[attr-defined]
     kind = x.dtype if x.dtype.kind in "fc" else dtypes.int64
     base = x.to(kind).unsqueeze(-1)  # type: ignore[attr-defined]
     one = base.new_ones((*x.shape, 1))

@@ -1,0 +1,57 @@
+"""Decompositions of few singular values, by random projections (Halko, Martinsson and Tropp 2011)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import dtype as dtypes
+from ..tensor import Tensor
+from . import random
+from .lapack import adjoint, check_floating, qr_kernel, svd_kernel
+
+__all__ = ["get_approximate_basis", "pca_lowrank", "svd_lowrank"]
+
+
+def _less(A: Any, M: Any) -> Any:
+    """``A - M`` as a function of what it is multiplied by."""
+    return (lambda x: A.matmul(x)) if M is None else (lambda x: A.matmul(x) - M.matmul(x))
+
+
+def get_approximate_basis(A: Tensor, q: int, niter: int | None = 2, M: Tensor | None = None) -> Tensor:
+    """Orthonormal columns (..., m, q) that nearly span the range of ``A - M``; ``niter`` power iterations sharpen it."""
+    n = A.shape[-1]
+    kind = A.dtype if A.dtype.kind in "fc" else dtypes.get_default_dtype()
+    forward = _less(A, M)
+    back = _less(adjoint(A), None if M is None else adjoint(M))
+    Q = qr_kernel.function(forward(random.randn(n, q, dtype=kind, device=A.device).expand((*A.shape[:-2], n, q))), "reduced")[0]  # type: ignore[attr-defined]
+    for _ in range(2 if niter is None else niter):
+        Q = qr_kernel.function(back(Q), "reduced")[0]
+        Q = qr_kernel.function(forward(Q), "reduced")[0]
+    return Q  # type: ignore[no-any-return]
+
+
+def svd_lowrank(A: Tensor, q: int | None = 6, niter: int | None = 2, M: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """(U, S, V) of the ``q`` greatest singular values of ``A - M``, nearly: ``U diag(S) V^H``."""
+    check_floating("svd_lowrank", A)
+    q = 6 if q is None else q
+    M = None if M is None else M.expand(A.shape)  # type: ignore[attr-defined]
+    if A.shape[-2] < A.shape[-1]:
+        U, S, V = svd_lowrank(adjoint(A), q, niter, None if M is None else adjoint(M))
+        return V, S, U
+    Q = get_approximate_basis(A, q, niter, M)
+    B = adjoint(Q).matmul(A if M is None else A - M)  # type: ignore[attr-defined]
+    U, S, Vh = svd_kernel.function(B, False)
+    return Q.matmul(U), S, adjoint(Vh)  # type: ignore[attr-defined]
+
+
+def pca_lowrank(A: Tensor, q: int | None = None, center: bool = True, niter: int = 2) -> tuple[Tensor, Tensor, Tensor]:
+    """(U, S, V): the ``q`` (by default at most 6) principal directions V of the rows of A, nearly; rows are centred first."""
+    m, n = A.shape[-2:]
+    q = min(6, m, n) if q is None else q
+    if not 0 <= q <= min(m, n):
+        raise ValueError(f"q(={q}) must be non-negative integer and not greater than min(m, n)={min(m, n)}")
+    if niter < 0:
+        raise ValueError(f"niter(={niter}) must be non-negative integer")
+    if not center:
+        return svd_lowrank(A, q, niter)
+    return svd_lowrank(A - A.mean(-2, True), q, niter)  # type: ignore[attr-defined]

@@ -42,7 +42,9 @@ def test_basic_index_is_a_view(index: Any) -> None:
     found = ours[index]
     same(found, theirs[index])
     assert found._storage is ours._storage
-    assert [k for n, k in zip(found.shape, found.stride()) if n > 1] == [k for n, k in zip(found.shape, theirs[index].stride()) if n > 1] or 0 in found.shape
+    assert [k for n, k in zip(found.shape, found.stride()) if n > 1] == [
+        k for n, k in zip(found.shape, theirs[index].stride()) if n > 1
+    ] or 0 in found.shape
     if found.numel():
         found.fill_(7)
         theirs[index] = 7
@@ -96,11 +98,26 @@ def test_repeated_indices() -> None:
 
 
 @pytest.mark.parametrize(
-    "index", [5, -5, (0, 9), 1.0, (0, 0, 0), "a", [5], [[0, 1], [0, 1, 2]], ([0, 1], [0, 1, 2]), ([True, False],), (slice(None), [7]), slice(None, None, -1)], ids=repr
+    "index",
+    [
+        5,
+        -5,
+        (0, 9),
+        1.0,
+        (0, 0, 0),
+        "a",
+        [5],
+        [[0, 1], [0, 1, 2]],
+        ([0, 1], [0, 1, 2]),
+        ([True, False],),
+        (slice(None), [7]),
+        slice(None, None, -1),
+    ],
+    ids=repr,
 )
 def test_index_errors_are_pytorchs(index: Any) -> None:
     ours, theirs = both((3, 4))
-    with pytest.raises(Exception) as expected:  # noqa: PT011 - the class is compared
+    with pytest.raises(Exception) as expected:
         theirs[index]
     if isinstance(index, str):  # PyTorch's class for text depends on the text
         expected_class: Any = (TypeError, IndexError)
@@ -238,7 +255,11 @@ def test_bad_indices_raise_before_anything_is_written(call: Any, error: type[Exc
 
 def test_in_place_forms_leave_the_tensor_alone_when_an_index_is_bad() -> None:
     x = fl.zeros(3, 4)
-    for call in (lambda: x.scatter_(0, fl.tensor([[0, 9]]), 1.0), lambda: x.index_add_(0, fl.tensor([0, 9]), fl.ones(2, 4)), lambda: x.__setitem__([0, 9], 1.0)):
+    for call in (
+        lambda: x.scatter_(0, fl.tensor([[0, 9]]), 1.0),
+        lambda: x.index_add_(0, fl.tensor([0, 9]), fl.ones(2, 4)),
+        lambda: x.__setitem__([0, 9], 1.0),
+    ):
         with pytest.raises((RuntimeError, IndexError)):
             call()
         assert not x.any()
@@ -251,7 +272,10 @@ def test_gather_of_every_type(type_: str) -> None:
     index = [[1, 0, 0]]
     assert ours.gather(0, fl.tensor(index)).tolist() == theirs.gather(0, torch.tensor(index)).tolist()
     assert ours[[1, 1, 0]].tolist() == theirs[[1, 1, 0]].tolist()
-    assert ours.index_add(0, fl.tensor([0, 0]), ours).tolist() == theirs.index_add(0, torch.tensor([0, 0]), theirs).tolist()
+    assert (
+        ours.index_add(0, fl.tensor([0, 0]), ours).tolist()
+        == theirs.index_add(0, torch.tensor([0, 0]), theirs).tolist()
+    )
     assert fl.nonzero(ours).tolist() == torch.nonzero(theirs).tolist()
 
 
@@ -268,13 +292,18 @@ def test_nonzero_of_large_and_of_empty_tensors() -> None:
 # -- tables ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [{}, {"padding_idx": 1}, {"padding_idx": -1}, {"scale_grad_by_freq": True}, {"max_norm": 1.0}])
+@pytest.mark.parametrize(
+    "options", [{}, {"padding_idx": 1}, {"padding_idx": -1}, {"scale_grad_by_freq": True}, {"max_norm": 1.0}]
+)
 def test_embedding(options: dict[str, Any]) -> None:
     w, v = both((5, 3))
     w.requires_grad_()
     v.requires_grad_()
     index = np.array([[0, 1, 1], [4, 0, 1]])
-    ours, theirs = F.embedding(fl.from_numpy(index), w, **options), torch.nn.functional.embedding(torch.from_numpy(index), v, **options)
+    ours, theirs = (
+        F.embedding(fl.from_numpy(index), w, **options),
+        torch.nn.functional.embedding(torch.from_numpy(index), v, **options),
+    )
     same(ours, theirs)
     (ours**2).sum().backward()
     (theirs**2).sum().backward()
@@ -288,7 +317,9 @@ def test_embedding_bag(mode: str, padding: int | None) -> None:
     w, v = both((5, 3))
     index, offsets = np.array([0, 2, 2, 4, 1]), np.array([0, 2, 2])
     ours = F.embedding_bag(fl.from_numpy(index), w, fl.from_numpy(offsets), mode=mode, padding_idx=padding)
-    theirs = torch.nn.functional.embedding_bag(torch.from_numpy(index), v, torch.from_numpy(offsets), mode=mode, padding_idx=padding)
+    theirs = torch.nn.functional.embedding_bag(
+        torch.from_numpy(index), v, torch.from_numpy(offsets), mode=mode, padding_idx=padding
+    )
     np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-5)
 
 

@@ -72,7 +72,9 @@ def test_values_strides_sharing_and_gradients(name: str) -> None:
     x, y = pair()
     ours, theirs = call(x), call(y)
     assert ours.tolist() == theirs.tolist()
-    assert [k for n, k in zip(ours.shape, ours.stride()) if n > 1] == [k for n, k in zip(theirs.shape, theirs.stride()) if n > 1]
+    assert [k for n, k in zip(ours.shape, ours.stride()) if n > 1] == [
+        k for n, k in zip(theirs.shape, theirs.stride()) if n > 1
+    ]
     assert (ours._storage is x._storage) == (name in VIEWS)
     assert ours._is_view() == (name in VIEWS)
     weight = np.arange(ours.numel(), dtype=np.float32).reshape(tuple(ours.shape)) + 1
@@ -155,12 +157,21 @@ def test_stacks_grids_and_blocks() -> None:
     a, b = np.arange(3.0), np.arange(4.0, 7.0)
     c = np.arange(2.0)
     for name in ("hstack", "vstack", "dstack", "column_stack"):
-        ours, theirs = getattr(fl, name)([fl.tensor(a), fl.tensor(b)]), getattr(torch, name)([torch.tensor(a), torch.tensor(b)])
+        ours, theirs = (
+            getattr(fl, name)([fl.tensor(a), fl.tensor(b)]),
+            getattr(torch, name)([torch.tensor(a), torch.tensor(b)]),
+        )
         assert ours.tolist() == theirs.tolist()
     for indexing in ("ij", "xy"):
-        ours, theirs = fl.meshgrid(fl.tensor(a), fl.tensor(c), indexing=indexing), torch.meshgrid(torch.tensor(a), torch.tensor(c), indexing=indexing)
+        ours, theirs = (
+            fl.meshgrid(fl.tensor(a), fl.tensor(c), indexing=indexing),
+            torch.meshgrid(torch.tensor(a), torch.tensor(c), indexing=indexing),
+        )
         assert [g.tolist() for g in ours] == [g.tolist() for g in theirs]
-    assert fl.block_diag(fl.ones(1, 2), fl.tensor(3.0), fl.ones(2)).tolist() == torch.block_diag(torch.ones(1, 2), torch.tensor(3.0), torch.ones(2)).tolist()
+    assert (
+        fl.block_diag(fl.ones(1, 2), fl.tensor(3.0), fl.ones(2)).tolist()
+        == torch.block_diag(torch.ones(1, 2), torch.tensor(3.0), torch.ones(2)).tolist()
+    )
     assert fl.cartesian_prod(fl.tensor([1, 2]), fl.tensor([3, 4])).tolist() == [[1, 3], [1, 4], [2, 3], [2, 4]]
     assert fl.combinations(fl.arange(3), 2, True).tolist() == [[0, 0], [0, 1], [0, 2], [1, 1], [1, 2], [2, 2]]
     assert [t.shape for t in fl.atleast_2d(fl.tensor(1.0), fl.ones(2))] == [(1, 1), (1, 2)]
@@ -174,7 +185,9 @@ def test_triangle_indices_and_identity() -> None:
     assert fl.triu_indices(3, 4, -1).tolist() == torch.triu_indices(3, 4, -1).tolist()
     assert fl.eye(2, 3).tolist() == torch.eye(2, 3).tolist()
     for arguments in ((0, 1, 7), (-3, 11, 50), (5, 5, 1), (2, -2, 2), (0, 1, 0)):
-        np.testing.assert_allclose(fl.linspace(*arguments).numpy(), torch.linspace(*arguments).numpy(), rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(
+            fl.linspace(*arguments).numpy(), torch.linspace(*arguments).numpy(), rtol=1e-6, atol=1e-7
+        )
     np.testing.assert_allclose(fl.logspace(-2, 2, 5).numpy(), [0.01, 0.1, 1, 10, 100], rtol=1e-6)
     assert [t.tolist() for t in fl.unravel_index(fl.tensor([5, 11]), (3, 4))] == [[1, 2], [1, 3]]
 

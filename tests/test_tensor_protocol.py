@@ -11,13 +11,14 @@ import pytest
 
 import flambeau as fl
 
-
 # -- what it is --------------------------------------------------------------------------------------
 
 
 def test_predicates_and_names() -> None:
     x = fl.zeros(2, 3)
-    assert x.is_floating_point() and not x.is_complex() and x.is_signed() and not fl.zeros(1, dtype=fl.uint8).is_signed()
+    assert (
+        x.is_floating_point() and not x.is_complex() and x.is_signed() and not fl.zeros(1, dtype=fl.uint8).is_signed()
+    )
     assert x.type() == "torch.FloatTensor" and fl.zeros(1, dtype=fl.int64).type() == "torch.LongTensor"
     assert x.type("torch.DoubleTensor").dtype is fl.float64 and x.type(fl.int32).dtype is fl.int32
     assert x.layout is fl.strided and not x.is_sparse and x.is_cpu and not x.is_cuda and not x.is_meta
@@ -141,7 +142,20 @@ class Foreign:
 
 def test_results_keep_the_subclass() -> None:
     t = fl.arange(6.0).view(2, 3).as_subclass(Tagged)
-    for found in (t + 1, 1 + t, t.view(-1), t[0], t[[0, 1]], t.T, fl.cat([t, t]), t.sum(0), t.mT, t.add_(0), t.split(1)[0], t.clone()):
+    for found in (
+        t + 1,
+        1 + t,
+        t.view(-1),
+        t[0],
+        t[[0, 1]],
+        t.T,
+        fl.cat([t, t]),
+        t.sum(0),
+        t.mT,
+        t.add_(0),
+        t.split(1)[0],
+        t.clone(),
+    ):
         assert type(found) is Tagged
     assert type(copy.deepcopy(t)) is Tagged and type(pickle.loads(pickle.dumps(t))) is Tagged
     t.requires_grad_()
@@ -155,7 +169,7 @@ def test_overrides_see_functions_methods_and_properties() -> None:
     fl.add(x, 1, alpha=2)
     assert Logged.calls == [("add", {"alpha": 2})]
     Logged.calls.clear()
-    x.shape  # noqa: B018
+    x.shape
     x.view(-1)
     x[0]
     fl.stack([x, x])

@@ -52,16 +52,20 @@ def _triangle_indices(name: str, row: int, col: int, offset: int, dtype: dtype_,
         raise RuntimeError(f"{name}: row and col must be non-negative, got {row} and {col}")
     mask = create.ones((row, col), dtype=dtypes.bool_)
     mask = (triu if upper else tril).function(mask, offset)
-    found: Any = mask.nonzero().t().contiguous() if mask.numel() else create.empty((2, 0), dtype=dtypes.int64)  # type: ignore[attr-defined]
-    return found.to(device=device, dtype=dtype)  # type: ignore[no-any-return]
+    found: Any = mask.nonzero().t().contiguous() if mask.numel() else create.empty((2, 0), dtype=dtypes.int64)
+    return found.to(device=device, dtype=dtype)
 
 
-def tril_indices(row: int, col: int, offset: int = 0, *, dtype: dtype_ | None = None, device: Any = None, layout: Any = None) -> Tensor:
+def tril_indices(
+    row: int, col: int, offset: int = 0, *, dtype: dtype_ | None = None, device: Any = None, layout: Any = None
+) -> Tensor:
     """The rows and columns (2, N) of the lower triangle of a matrix, in row-major order."""
     return _triangle_indices("tril_indices", row, col, offset, dtype or dtypes.int64, device, False)
 
 
-def triu_indices(row: int, col: int, offset: int = 0, *, dtype: dtype_ | None = None, device: Any = None, layout: Any = None) -> Tensor:
+def triu_indices(
+    row: int, col: int, offset: int = 0, *, dtype: dtype_ | None = None, device: Any = None, layout: Any = None
+) -> Tensor:
     """The rows and columns (2, N) of the upper triangle of a matrix, in row-major order."""
     return _triangle_indices("triu_indices", row, col, offset, dtype or dtypes.int64, device, True)
 
@@ -70,9 +74,9 @@ def triu_indices(row: int, col: int, offset: int = 0, *, dtype: dtype_ | None = 
 def diag(input: Tensor, diagonal: int = 0) -> Tensor:
     """The diagonal of a matrix as a copy, or the matrix that has a vector as its diagonal."""
     if input.ndim == 1:
-        return diag_embed.function(input, diagonal)  # type: ignore[no-any-return]
+        return diag_embed.function(input, diagonal)
     if input.ndim == 2:
-        return input.diagonal(diagonal).clone()  # type: ignore[attr-defined,no-any-return]
+        return input.diagonal(diagonal).clone()  # type: ignore[attr-defined]
     raise RuntimeError(f"diag(): Supports 1D or 2D tensors. Got {input.ndim}D")
 
 
@@ -97,13 +101,13 @@ def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -
             k = next(rest)
             shape.append(input.shape[k])
             map_.append((0, ((k, 1),)))
-    return embed.function(input, Size(shape), tuple(map_))  # type: ignore[no-any-return]
+    return embed.function(input, Size(shape), tuple(map_))
 
 
 @operator(kind="composite")
 def diagflat(input: Tensor, offset: int = 0) -> Tensor:
     """The matrix that has all elements on its diagonal."""
-    return diag_embed.function(input.reshape(-1), offset)  # type: ignore[attr-defined,no-any-return]
+    return diag_embed.function(input.reshape(-1), offset)  # type: ignore[attr-defined]
 
 
 @operator(kind="composite")
@@ -111,7 +115,7 @@ def trace(input: Tensor) -> Tensor:
     """The sum of the diagonal of a matrix."""
     if input.ndim != 2:
         raise RuntimeError(f"trace: expected a matrix, but got tensor with dim {input.ndim}")
-    return diagonal.function(input).sum()  # type: ignore[no-any-return]
+    return diagonal.function(input).sum()
 
 
 # -- flips and rolls ---------------------------------------------------------------------------------
@@ -125,7 +129,11 @@ def flip(input: Tensor, dims: Sequence[int]) -> Tensor:
         raise RuntimeError(f"flip: a dimension appears multiple times in the list of dims {list(dims)}")
     if 0 in input.shape:
         return input
-    return prim.move(input, tuple((n - 1, ((d, -1),)) if d in named else (0, ((d, 1),)) for d, n in enumerate(input.shape)), input.shape)
+    return prim.move(
+        input,
+        tuple((n - 1, ((d, -1),)) if d in named else (0, ((d, 1),)) for d, n in enumerate(input.shape)),
+        input.shape,
+    )
 
 
 @flip.gradient()
@@ -134,7 +142,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 
 def _flip_method(self: Tensor, *args: Any, dims: Any = None) -> Tensor:
-    return flip.function(self, tuple(shape_of(args if dims is None else (dims,), "flip")))  # type: ignore[no-any-return]
+    return flip.function(self, tuple(shape_of(args if dims is None else (dims,), "flip")))
 
 
 _flip_method.__name__, _flip_method.__doc__ = "flip", flip.__doc__
@@ -146,7 +154,7 @@ def fliplr(input: Tensor) -> Tensor:
     """A copy with the columns in the opposite order."""
     if input.ndim < 2:
         raise RuntimeError("Input must be >= 2-d.")
-    return flip.function(input, (1,))  # type: ignore[no-any-return]
+    return flip.function(input, (1,))
 
 
 @operator(kind="composite")
@@ -154,7 +162,7 @@ def flipud(input: Tensor) -> Tensor:
     """A copy with the rows in the opposite order."""
     if input.ndim < 1:
         raise RuntimeError("Input must be >= 1-d.")
-    return flip.function(input, (0,))  # type: ignore[no-any-return]
+    return flip.function(input, (0,))
 
 
 @operator(kind="composite")
@@ -171,12 +179,12 @@ def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
             raise RuntimeError(f"Rotation dim out of range, dim = {d}")
     turns = k % 4
     if turns == 1:
-        return flip.function(input, (dims[1],)).transpose(*dims).clone()  # type: ignore[no-any-return]
+        return flip.function(input, (dims[1],)).transpose(*dims).clone()
     if turns == 2:
-        return flip.function(input, tuple(dims))  # type: ignore[no-any-return]
+        return flip.function(input, tuple(dims))
     if turns == 3:
-        return flip.function(input, (dims[0],)).transpose(*dims).clone()  # type: ignore[no-any-return]
-    return input.clone()  # type: ignore[attr-defined,no-any-return]
+        return flip.function(input, (dims[0],)).transpose(*dims).clone()
+    return input.clone()  # type: ignore[attr-defined]
 
 
 @operator()
@@ -261,7 +269,7 @@ def _repeat_method(self: Tensor, *args: Any, repeats: Any = None) -> Tensor:
         raise RuntimeError("Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor")
     if any(n < 0 for n in times):
         raise RuntimeError(f"Trying to create tensor with negative dimension {min(times)}: {list(times)}")
-    return repeat.function(self, times)  # type: ignore[no-any-return]
+    return repeat.function(self, times)
 
 
 _repeat_method.__name__ = "repeat"
@@ -272,11 +280,11 @@ Tensor.repeat = _repeat_method  # type: ignore[attr-defined]
 def tile(input: Tensor, dims: Sequence[int]) -> Tensor:
     """The tensor so many times along each dimension; dimensions that are not named stay."""
     times = tuple(dims)
-    return input.repeat((1,) * (input.ndim - len(times)) + times)  # type: ignore[attr-defined,no-any-return]
+    return input.repeat((1,) * (input.ndim - len(times)) + times)  # type: ignore[attr-defined]
 
 
 def _tile_method(self: Tensor, *args: Any, dims: Any = None) -> Tensor:
-    return tile.function(self, tuple(shape_of(args if dims is None else (dims,), "tile")))  # type: ignore[no-any-return]
+    return tile.function(self, tuple(shape_of(args if dims is None else (dims,), "tile")))
 
 
 _tile_method.__name__, _tile_method.__doc__ = "tile", tile.__doc__
@@ -284,19 +292,25 @@ Tensor.tile = _tile_method  # type: ignore[attr-defined]
 
 
 @operator(kind="composite")
-def repeat_interleave(input: Tensor, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None) -> Tensor:
+def repeat_interleave(
+    input: Tensor, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None
+) -> Tensor:
     """Every element along ``dim`` repeated: so often all, or each as often as the tensor ``repeats`` says.
 
     Without ``dim`` the flattened tensor; of a tensor of counts alone, the index of each count so many times.
     """
     if repeats is None:
         if input.ndim != 1 or input.dtype not in (dtypes.int64, dtypes.int32):
-            raise RuntimeError("repeat_interleave only accept 1D vector as repeat" if input.ndim != 1 else "repeats has to be Long or Int tensor")
-        return _spread_indices(input).to(input.dtype)  # type: ignore[attr-defined,no-any-return]
-    x = input.reshape(-1) if dim is None else input  # type: ignore[attr-defined]
+            raise RuntimeError(
+                "repeat_interleave only accept 1D vector as repeat"
+                if input.ndim != 1
+                else "repeats has to be Long or Int tensor"
+            )
+        return _spread_indices(input).to(input.dtype)  # type: ignore[attr-defined]
+    x: Any = input.reshape(-1) if dim is None else input  # type: ignore[attr-defined]
     d = 0 if dim is None else dim_of(dim, x.ndim, "repeat_interleave")
     if x.ndim == 0:
-        x = x.reshape(1)  # type: ignore[attr-defined]
+        x = x.reshape(1)
     n = x.shape[d]
     if isinstance(repeats, (list, tuple)):
         repeats = create.tensor(repeats, dtype=dtypes.int64)
@@ -307,13 +321,15 @@ def repeat_interleave(input: Tensor, repeats: Any = None, dim: int | None = None
             raise RuntimeError("repeat_interleave only accept 1D vector as repeat")
         if repeats.numel() != 1:
             if repeats.numel() != n:
-                raise RuntimeError(f"repeats must have the same size as input along dim, but got repeats.size(0) = {repeats.numel()} and input.size({d}) = {n}")
-            return index_select.function(x, d, _spread_indices(repeats))  # type: ignore[no-any-return]
+                raise RuntimeError(
+                    f"repeats must have the same size as input along dim, but got repeats.size(0) = {repeats.numel()} and input.size({d}) = {n}"
+                )
+            return index_select.function(x, d, _spread_indices(repeats))
         repeats = int(repeats.item())  # type: ignore[attr-defined]
     if repeats < 0:
         raise RuntimeError("Repeats must be non-negative")
-    whole = x.unsqueeze(d + 1).expand((*x.shape[: d + 1], repeats, *x.shape[d + 1 :]))  # type: ignore[attr-defined]
-    return reshaped_copy.function(whole, Size((*x.shape[:d], n * repeats, *x.shape[d + 1 :])))  # type: ignore[no-any-return]
+    whole = x.unsqueeze(d + 1).expand((*x.shape[: d + 1], repeats, *x.shape[d + 1 :]))
+    return reshaped_copy.function(whole, Size((*x.shape[:d], n * repeats, *x.shape[d + 1 :])))
 
 
 def _spread_indices(counts: Tensor) -> Tensor:
@@ -324,7 +340,7 @@ def _spread_indices(counts: Tensor) -> Tensor:
     total = int(ends[-1].item()) if counts.numel() else 0
     starts: Any = create.zeros((total + 1,), dtype=dtypes.int64)
     ones = create.ones((counts.numel(),), dtype=dtypes.int64)
-    return starts.index_add(0, ends, ones)[:total].cumsum(0)  # type: ignore[no-any-return]
+    return starts.index_add(0, ends, ones)[:total].cumsum(0)
 
 
 @operator(kind="composite", method=False)
@@ -343,7 +359,7 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
     for before, after in zip(grids, grids[1:]):
         keep = keep & ((before <= after) if with_replacement else (before < after))
     rows = [input[g.masked_select(keep)] for g in grids]  # type: ignore[index]
-    return stack.function(rows, 1)  # type: ignore[no-any-return]
+    return stack.function(rows, 1)
 
 
 @operator(kind="composite", method=False, namespace="torch.nn.functional", out=False)
@@ -368,7 +384,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
         raise RuntimeError("num_classes should be positive")
     elif top >= num_classes:
         raise RuntimeError("Class values must be smaller than num_classes.")
-    return (t.unsqueeze(-1) == create.arange(num_classes)).to(dtypes.int64)  # type: ignore[no-any-return]
+    return (t.unsqueeze(-1) == create.arange(num_classes)).to(dtypes.int64)
 
 
 @operator(kind="composite", method=False)
@@ -381,7 +397,7 @@ def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
         raise RuntimeError("N must be non-negative.")
     powers: Any = create.arange(n)
     found = x.unsqueeze(1) ** (powers if increasing else flip.function(powers, (0,)))  # type: ignore[attr-defined]
-    return found.to(x.dtype) if x.dtype.kind != "b" else found.long()  # type: ignore[no-any-return]
+    return found.to(x.dtype) if x.dtype.kind != "b" else found.long()
 
 
 __all__ += ["tril_indices", "triu_indices"]

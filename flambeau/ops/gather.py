@@ -33,7 +33,9 @@ def _along(index: Tensor, dim: int, ndim: int) -> list[tuple[str, int]]:
 
 def _fits(name: str, input: Tensor, index: Tensor, dim: int) -> None:
     if max(input.ndim, 1) != max(index.ndim, 1) and index.numel():
-        raise RuntimeError(f"Index tensor must have the same number of dimensions as input tensor: {name} got {index.ndim} and {input.ndim}")
+        raise RuntimeError(
+            f"Index tensor must have the same number of dimensions as input tensor: {name} got {index.ndim} and {input.ndim}"
+        )
     for d in range(input.ndim):
         if d != dim and index.numel() and index.shape[d] > input.shape[d]:
             raise RuntimeError(
@@ -84,13 +86,17 @@ def _scattered(name: str, kind: str, input: Tensor, dim: int, index: Tensor, src
     if src.ndim:
         for k, n in enumerate(i.shape):
             if s.ndim != i.ndim or n > s.shape[k]:
-                raise RuntimeError(f"Expected index {list(index.shape)} to be no larger than src {list(src.shape)} (and self {list(input.shape)} apart from dimension {dim})")
+                raise RuntimeError(
+                    f"Expected index {list(index.shape)} to be no larger than src {list(src.shape)} (and self {list(input.shape)} apart from dimension {dim})"
+                )
         if s.shape != i.shape:
             s = prim.move(s, tuple((0, ((k, 1),)) for k in range(s.ndim)), i.shape)
     else:
         s = prim.wrap(prim.current().graph.expand(prim.read(src), i.shape))
     work = dtypes.uint8 if input.dtype is dtypes.bool_ and kind != "set" else input.dtype
-    result = prim.scatter(kind, prim.cast(x, work), prim.cast(prim.cast(s, input.dtype), work), [i], _along(i, d, x.ndim))
+    result = prim.scatter(
+        kind, prim.cast(x, work), prim.cast(prim.cast(s, input.dtype), work), [i], _along(i, d, x.ndim)
+    )
     return _reshaped(prim.cast(result, input.dtype), input.shape)
 
 
@@ -98,13 +104,19 @@ def _scattered(name: str, kind: str, input: Tensor, dim: int, index: Tensor, src
 def scatter_src(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """``input`` with the elements of ``src`` at the indices."""
     if src.dtype is not input.dtype:
-        raise RuntimeError(f"scatter(): Expected self.dtype to be equal to src.dtype, got {input.dtype} and {src.dtype}")
+        raise RuntimeError(
+            f"scatter(): Expected self.dtype to be equal to src.dtype, got {input.dtype} and {src.dtype}"
+        )
     return _scattered("scatter", "set", input, dim, index, src)
 
 
 @scatter_src.gradient("index")
 def _(ctx, grad):  # type: ignore[no-untyped-def]
-    return scatter_value.function(grad, ctx.dim, ctx.index, 0), None, _sliced(grad.gather(ctx.dim, ctx.index), ctx.shape("src"))
+    return (
+        scatter_value.function(grad, ctx.dim, ctx.index, 0),
+        None,
+        _sliced(grad.gather(ctx.dim, ctx.index), ctx.shape("src")),
+    )
 
 
 def _sliced(grad: Tensor, shape: Sequence[int]) -> Tensor:
@@ -112,7 +124,7 @@ def _sliced(grad: Tensor, shape: Sequence[int]) -> Tensor:
     if grad.shape == tuple(shape):
         return grad
     zeros: Any = grad.new_zeros(shape)  # type: ignore[attr-defined]
-    return zeros.index_put((*[  # type: ignore[no-any-return]
+    return zeros.index_put((*[
         create.arange(n).reshape([-1 if k == d else 1 for k in range(len(shape))]) for d, n in enumerate(grad.shape)  # type: ignore[attr-defined]
     ],), grad)  # fmt: skip
 
@@ -125,10 +137,16 @@ def scatter_value(input: Tensor, dim: int, index: Tensor, value: Operand) -> Ten
 
 @scatter_value.gradient("index")
 def _(ctx, grad):  # type: ignore[no-untyped-def]
-    return scatter_value.function(grad, ctx.dim, ctx.index, 0), None, grad.gather(ctx.dim, ctx.index).sum() if ctx.needs("value") else None
+    return (
+        scatter_value.function(grad, ctx.dim, ctx.index, 0),
+        None,
+        grad.gather(ctx.dim, ctx.index).sum() if ctx.needs("value") else None,
+    )
 
 
-@operator(name="_scatter_combine", inplace=True, method=False, function=False, index_error=RuntimeError, differentiable=False)
+@operator(
+    name="_scatter_combine", inplace=True, method=False, function=False, index_error=RuntimeError, differentiable=False
+)
 def scatter_combine(input: Tensor, dim: int, index: Tensor, src: Operand, kind: str) -> Tensor:
     """``input`` combined with ``src`` at the indices."""
     return _scattered("scatter", kind, input, dim, index, src)
@@ -138,7 +156,9 @@ def scatter_combine(input: Tensor, dim: int, index: Tensor, src: Operand, kind: 
 def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """``input`` to which the elements of ``src`` are added at the indices along ``dim``, one after the other."""
     if src.dtype is not input.dtype:
-        raise RuntimeError(f"scatter_add(): Expected self.dtype to be equal to src.dtype, got {input.dtype} and {src.dtype}")
+        raise RuntimeError(
+            f"scatter_add(): Expected self.dtype to be equal to src.dtype, got {input.dtype} and {src.dtype}"
+        )
     return _scattered("scatter_add", "add", input, dim, index, src)
 
 
@@ -149,6 +169,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 def _scatter(inplace: bool, self: Tensor, dim: int, index: Tensor, src: Any, value: Any, reduce: str | None) -> Tensor:
     given = src if src is not None else value
+    rest: tuple[str, ...] = ()
     if given is None:
         raise TypeError("scatter(): src or value is required")
     if reduce is not None:
@@ -156,24 +177,30 @@ def _scatter(inplace: bool, self: Tensor, dim: int, index: Tensor, src: Any, val
             raise RuntimeError(f"reduce argument must be either add or multiply, got {reduce}")
         op, rest = scatter_combine, (_REDUCE[reduce],)
     elif isinstance(given, Tensor) and (given.ndim or not self.ndim):
-        op, rest = scatter_src, ()
+        op = scatter_src
     else:
-        op, rest = scatter_value, ()
-    return (op.inplace if inplace else op.function)(self, dim, index, given, *rest)  # type: ignore[misc,no-any-return]
+        op = scatter_value
+    return (op.inplace if inplace else op.function)(self, dim, index, given, *rest)  # type: ignore[misc]
 
 
 @operator(kind="composite", method=False)
-def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None, reduce: str | None = None) -> Tensor:
+def scatter(
+    input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None, reduce: str | None = None
+) -> Tensor:
     """A copy of ``input`` with the elements of ``src`` (or a number) at the indices along ``dim``; of several for one place the last
     stays.  ``reduce`` "add" or "multiply" combines instead."""
     return _scatter(False, input, dim, index, src, value, reduce)
 
 
-def _scatter_method(self: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None, reduce: str | None = None) -> Tensor:
-    return scatter.function(self, dim, index, src, value=value, reduce=reduce)  # type: ignore[no-any-return]
+def _scatter_method(
+    self: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None, reduce: str | None = None
+) -> Tensor:
+    return scatter.function(self, dim, index, src, value=value, reduce=reduce)
 
 
-def _scatter_inplace(self: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None, reduce: str | None = None) -> Tensor:
+def _scatter_inplace(
+    self: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None, reduce: str | None = None
+) -> Tensor:
     """``scatter`` in place."""
     return _scatter(True, self, dim, index, src, value, reduce)
 
@@ -199,13 +226,17 @@ def _extreme(kind: str, type_: Any) -> Any:
 
 
 @operator(kind="composite")
-def scatter_reduce(input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True) -> Tensor:
+def scatter_reduce(
+    input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True
+) -> Tensor:
     """``input`` combined with ``src`` at the indices along ``dim`` by "sum", "prod", "mean", "amax" or "amin"; without
     ``include_self`` the elements that get something do not count themselves."""
     if reduce not in (*_KINDS, "mean"):
         raise RuntimeError(f"reduce argument must be either sum, prod, mean, amax or amin, got {reduce}")
     if src.dtype is not input.dtype:
-        raise RuntimeError(f"scatter(): Expected self.dtype to be equal to src.dtype, got {input.dtype} and {src.dtype}")
+        raise RuntimeError(
+            f"scatter(): Expected self.dtype to be equal to src.dtype, got {input.dtype} and {src.dtype}"
+        )
     return _combined(input, dim, index, src, reduce, include_self)
 
 
@@ -213,17 +244,23 @@ def _combined(input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, 
     base: Any = input
     kind = "sum" if reduce == "mean" else reduce
     if not include_self:
-        base = scatter_value.function(input, dim, index, _IDENTITY[kind] if kind in _IDENTITY else _extreme(kind, input.dtype))
+        base = scatter_value.function(
+            input, dim, index, _IDENTITY[kind] if kind in _IDENTITY else _extreme(kind, input.dtype)
+        )
     if kind == "sum":
         total = base.scatter_add(dim, index, src)
     else:
         total = scatter_extreme.function(base, dim, index, src, kind)
     if reduce != "mean":
-        return total  # type: ignore[no-any-return]
+        return total
     ones: Any = create.ones_like(src, dtype=dtypes.int64)
-    count = create.zeros(input.shape, dtype=dtypes.int64) if not include_self else create.ones(input.shape, dtype=dtypes.int64)
+    count = (
+        create.zeros(input.shape, dtype=dtypes.int64)
+        if not include_self
+        else create.ones(input.shape, dtype=dtypes.int64)
+    )
     count = scatter_add.function(count, dim, index, ones).clamp(min=1)
-    return total / count if input.dtype.kind in "fc" else total.div(count, rounding_mode="floor")  # type: ignore[no-any-return]
+    return total / count if input.dtype.kind in "fc" else total.div(count, rounding_mode="floor")
 
 
 @operator(name="_scatter_extreme", method=False, function=False, index_error=RuntimeError)
@@ -321,14 +358,18 @@ def _slices(name: str, kind: str, input: Tensor, dim: int, index: Tensor, source
         s = _reshaped(source, [1] * x.ndim)
     if list(s.shape) != wanted:
         if s.ndim == x.ndim and s.shape[d] != n:
-            raise (IndexError if name == "index_copy" else RuntimeError)(f"{name}(): Number of indices ({n}) should be equal to source.size(dim): ({s.shape[d]}), for dim: {d}")
+            raise (IndexError if name == "index_copy" else RuntimeError)(
+                f"{name}(): Number of indices ({n}) should be equal to source.size(dim): ({s.shape[d]}), for dim: {d}"
+            )
         raise (RuntimeError if s.ndim == x.ndim or name != "index_copy" else IndexError)(
             f"{name}(): source shape {list(source.shape)} must match the indexed part of self, {wanted}"
         )
     if 0 in wanted:
         return input
     work = dtypes.uint8 if input.dtype is dtypes.bool_ and kind != "set" else input.dtype
-    result = prim.scatter(kind, prim.cast(x, work), prim.cast(s, work), [_column(index, d, x.ndim)], _along(index, d, x.ndim))
+    result = prim.scatter(
+        kind, prim.cast(x, work), prim.cast(s, work), [_column(index, d, x.ndim)], _along(index, d, x.ndim)
+    )
     return _reshaped(prim.cast(result, input.dtype), input.shape)
 
 
@@ -358,7 +399,11 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor
 @index_copy.gradient("index")
 def _(ctx, grad):  # type: ignore[no-untyped-def]
     rest = grad.index_fill(ctx.dim, ctx.index, 0) if ctx.needs("input") else None
-    return rest, None, grad.index_select(ctx.dim, ctx.index).reshape(ctx.shape("source")) if ctx.needs("source") else None
+    return (
+        rest,
+        None,
+        grad.index_select(ctx.dim, ctx.index).reshape(ctx.shape("source")) if ctx.needs("source") else None,
+    )
 
 
 @operator(inplace=True)
@@ -366,7 +411,9 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Operand) -> Tensor
     """``input`` with ``value`` in the slices at the indices along ``dim``."""
     _vector("index_fill", index)
     if value.ndim:
-        raise RuntimeError(f"index_fill_ only supports a 0-dimensional value tensor, but got tensor with {value.ndim} dimension(s).")
+        raise RuntimeError(
+            f"index_fill_ only supports a 0-dimensional value tensor, but got tensor with {value.ndim} dimension(s)."
+        )
     d = dim_of(dim, input.ndim, "index_fill")
     x = _one(input)
     shape = [index.numel() if k == d else m for k, m in enumerate(x.shape)]
@@ -395,14 +442,16 @@ def _filled(grad: Any, ctx: Any) -> Any:
 
 
 @operator(kind="composite")
-def index_reduce(input: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, *, include_self: bool = True) -> Tensor:
+def index_reduce(
+    input: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, *, include_self: bool = True
+) -> Tensor:
     """``input`` combined with the slices of ``source`` at the indices along ``dim`` by "prod", "mean", "amax" or "amin"."""
     if reduce not in ("prod", "mean", "amax", "amin"):
         raise RuntimeError(f"index_reduce(): Expected reduce to be one of prod, mean, amax or amin but got {reduce}.")
     _vector("index_reduce", index)
     d = dim_of(dim, input.ndim, "index_reduce")
     if input.ndim == 0:
-        return _combined(input.reshape(1), 0, index.reshape(-1), source.reshape(-1), reduce, include_self).reshape(())  # type: ignore[attr-defined,no-any-return]
+        return _combined(input.reshape(1), 0, index.reshape(-1), source.reshape(-1), reduce, include_self).reshape(())  # type: ignore[attr-defined]
     full = index.reshape([-1 if k == d else 1 for k in range(input.ndim)]).long().expand(source.shape)  # type: ignore[attr-defined]
     return _combined(input, d, full, source, reduce, include_self)
 
@@ -411,7 +460,7 @@ def _copied(name: str, form: Any) -> Any:
     """The in-place form of an operator that is computed beside the tensor and copied into it."""
 
     def method(self: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True) -> Tensor:
-        return self.copy_(form(self.clone(), dim, index, src, reduce, include_self=include_self))  # type: ignore[attr-defined,no-any-return]
+        return self.copy_(form(self.clone(), dim, index, src, reduce, include_self=include_self))  # type: ignore[attr-defined]
 
     method.__name__ = method.__qualname__ = name
     method.__doc__ = f"``{name[:-1]}`` in place."
@@ -432,7 +481,7 @@ def take(input: Tensor, index: Tensor) -> Tensor:
         raise RuntimeError(f"take(): Expected a long tensor for index, but got {index.dtype}")
     if not input.numel() and index.numel():
         raise IndexError("take(): tried to take from an empty tensor")
-    return index_op.function(input.reshape(-1), [index], (0,))  # type: ignore[attr-defined,no-any-return]
+    return index_op.function(input.reshape(-1), [index], (0,))  # type: ignore[attr-defined]
 
 
 @operator(name="_from_the_end", method=False, function=False, differentiable=False)
@@ -447,14 +496,19 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
     if indices.dtype is not dtypes.int64:
         raise RuntimeError(f"torch.take_along_dim(): dtype of indices should be Long but got {indices.dtype}")
     if dim is None:
-        return input.reshape(-1).gather(0, from_the_end.function(indices.reshape(-1), input.numel()))  # type: ignore[attr-defined,no-any-return]
+        return input.reshape(-1).gather(0, from_the_end.function(indices.reshape(-1), input.numel()))  # type: ignore[attr-defined]
     if input.ndim != indices.ndim:
-        raise RuntimeError(f"torch.take_along_dim(): input and indices should have the same number of dimensions, but got {input.ndim} dimensions for input, and {indices.ndim} dimensions for indices")
+        raise RuntimeError(
+            f"torch.take_along_dim(): input and indices should have the same number of dimensions, but got {input.ndim} dimensions for input, and {indices.ndim} dimensions for indices"
+        )
     d = dim_of(dim, input.ndim, "take_along_dim")
     indices = from_the_end.function(indices, input.shape[d])
-    common = broadcast_shapes([1 if k == d else n for k, n in enumerate(input.shape)], [1 if k == d else n for k, n in enumerate(indices.shape)])
+    common = broadcast_shapes(
+        [1 if k == d else n for k, n in enumerate(input.shape)],
+        [1 if k == d else n for k, n in enumerate(indices.shape)],
+    )
     whole = input.expand([input.shape[k] if k == d else n for k, n in enumerate(common)])  # type: ignore[attr-defined]
-    return whole.gather(d, indices.expand([indices.shape[k] if k == d else n for k, n in enumerate(common)]))  # type: ignore[attr-defined,no-any-return]
+    return whole.gather(d, indices.expand([indices.shape[k] if k == d else n for k, n in enumerate(common)]))  # type: ignore[attr-defined]
 
 
 @operator(inplace=True, kind="composite")
@@ -463,11 +517,15 @@ def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) 
     if index.dtype is not dtypes.int64:
         raise RuntimeError(f"put_(): Expected a long tensor for index, but got {index.dtype}")
     if source.dtype is not input.dtype:
-        raise RuntimeError(f"put_(): self and source expected to have the same dtype, but got self.dtype = {input.dtype} and source.dtype = {source.dtype}")
+        raise RuntimeError(
+            f"put_(): self and source expected to have the same dtype, but got self.dtype = {input.dtype} and source.dtype = {source.dtype}"
+        )
     if index.numel() != source.numel():
-        raise RuntimeError(f"put_(): Expected source and index to have the same number of elements, but got source.numel() = {source.numel()}, index.numel() = {index.numel()}")
+        raise RuntimeError(
+            f"put_(): Expected source and index to have the same number of elements, but got source.numel() = {source.numel()}, index.numel() = {index.numel()}"
+        )
     flat = input.reshape(-1)  # type: ignore[attr-defined]
-    return flat.index_put((index.reshape(-1),), source.reshape(-1), accumulate).reshape(input.shape)  # type: ignore[attr-defined,no-any-return]
+    return flat.index_put((index.reshape(-1),), source.reshape(-1), accumulate).reshape(input.shape)  # type: ignore[attr-defined]
 
 
 @operator(name="_masked_scatter", inplace=True, method=False, function=False)
@@ -500,7 +558,9 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 def _check_masked_scatter(self: Tensor, mask: Tensor, source: Tensor, shape: Any) -> None:
     if source.dtype is not self.dtype:
-        raise RuntimeError(f"masked_scatter: expected self and source to have same dtypes but got {self.dtype} and {source.dtype}")
+        raise RuntimeError(
+            f"masked_scatter: expected self and source to have same dtypes but got {self.dtype} and {source.dtype}"
+        )
     if mask.dtype is not dtypes.bool_:
         raise RuntimeError(f"masked_scatter_ only supports boolean masks, but got mask with dtype {mask.dtype}")
     count = int(mask.expand(shape).sum().item()) if mask.numel() else 0  # type: ignore[attr-defined]
@@ -512,15 +572,15 @@ def _check_masked_scatter(self: Tensor, mask: Tensor, source: Tensor, shape: Any
 def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     """``input`` with the elements of ``source``, in order, where ``mask`` (bool, broadcast) holds."""
     shape = broadcast_shapes(input.shape, mask.shape)
-    whole = input.expand(shape) if input.shape != shape else input  # type: ignore[attr-defined]
+    whole: Any = input.expand(shape) if input.shape != shape else input  # type: ignore[attr-defined]
     _check_masked_scatter(input, mask, source, shape)
-    return masked_scatter_kernel.function(whole, mask, source) if source.numel() else whole.clone()  # type: ignore[no-any-return]
+    return masked_scatter_kernel.function(whole, mask, source) if source.numel() else whole.clone()
 
 
 def masked_scatter_(self: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     """``masked_scatter`` in place."""
     _check_masked_scatter(self, mask, source, self.shape)
-    return masked_scatter_kernel.inplace(self, mask, source) if source.numel() else self  # type: ignore[misc,no-any-return]
+    return masked_scatter_kernel.inplace(self, mask, source) if source.numel() else self  # type: ignore[misc]
 
 
 Tensor.masked_scatter_ = masked_scatter_  # type: ignore[attr-defined]
@@ -546,22 +606,30 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     indices = ctx.indices
     if ctx.scale_grad_by_freq:
         flat = indices.reshape(-1)
-        count = index_grad.function(create.ones((flat.shape[0],), dtype=grad.dtype), [flat], (0,), (ctx.shape("weight")[0],))
+        count = index_grad.function(
+            create.ones((flat.shape[0],), dtype=grad.dtype), [flat], (0,), (ctx.shape("weight")[0],)
+        )
         grad = grad / count[flat].reshape(*indices.shape, *(1,) * (grad.ndim - indices.ndim))
     if ctx.padding_idx >= 0:
-        grad = grad.masked_fill((indices == ctx.padding_idx).reshape(*indices.shape, *(1,) * (grad.ndim - indices.ndim)), 0)
+        grad = grad.masked_fill(
+            (indices == ctx.padding_idx).reshape(*indices.shape, *(1,) * (grad.ndim - indices.ndim)), 0
+        )
     return index_grad.function(grad, [indices], (0,), tuple(ctx.shape("weight"))), None
 
 
 @operator(kind="composite", method=False, namespace="torch")
-def embedding(weight: Tensor, indices: Tensor, padding_idx: int = -1, scale_grad_by_freq: bool = False, sparse: bool = False) -> Tensor:
+def embedding(
+    weight: Tensor, indices: Tensor, padding_idx: int = -1, scale_grad_by_freq: bool = False, sparse: bool = False
+) -> Tensor:
     """The rows of ``weight`` at ``indices``; ``padding_idx`` gets no gradient, and ``scale_grad_by_freq`` divides gradients by
     how often an index occurs."""
     if weight.ndim != 2:
         raise RuntimeError("'weight' must be 2-D")
     if indices.dtype not in (dtypes.int64, dtypes.int32):
-        raise RuntimeError(f"Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but got {indices.dtype} instead (while checking arguments for embedding)")
-    return embedding_rows.function(weight, indices, padding_idx, bool(scale_grad_by_freq))  # type: ignore[no-any-return]
+        raise RuntimeError(
+            f"Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but got {indices.dtype} instead (while checking arguments for embedding)"
+        )
+    return embedding_rows.function(weight, indices, padding_idx, bool(scale_grad_by_freq))
 
 
 @operator(name="_renorm_rows", inplace=True, method=False, function=False, differentiable=False)
@@ -569,14 +637,18 @@ def renorm_rows(input: Tensor, indices: Tensor, max_norm: float, norm_type: floa
     """Rows at ``indices`` with a norm above ``max_norm`` scaled down to it."""
     touched = index_grad.body(prim.const(1, dtypes.int32, indices.shape), [indices], (0,), (input.shape[0],))
     work: Any = prim.cast(input, dtypes.float32 if input.dtype.itemsize < 4 else input.dtype)
-    norm = work.abs().pow(norm_type).sum(1, True).pow(1 / norm_type) if norm_type not in (float("inf"),) else work.abs().amax(1, True)
+    norm = (
+        work.abs().pow(norm_type).sum(1, True).pow(1 / norm_type)
+        if norm_type not in (float("inf"),)
+        else work.abs().amax(1, True)
+    )
     over = prim.apply("and", prim.apply("gt", touched.reshape(-1, 1), prim.const(0, dtypes.int32)), norm > max_norm)
     return prim.cast(prim.apply("select", over, work * (max_norm / (norm + 1e-7)), work), input.dtype)
 
 
 def embedding_renorm_(weight: Tensor, indices: Tensor, max_norm: float, norm_type: float) -> Tensor:
     """Scales rows of ``weight`` down to a norm of ``max_norm`` in place."""
-    return renorm_rows.inplace(weight, indices.reshape(-1), float(max_norm), float(norm_type))  # type: ignore[misc,attr-defined,no-any-return]
+    return renorm_rows.inplace(weight, indices.reshape(-1), float(max_norm), float(norm_type))  # type: ignore[misc,attr-defined]
 
 
 for _op in (gather, index_select, take):

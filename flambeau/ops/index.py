@@ -18,7 +18,7 @@ from ..autograd import tape
 from ..autograd.mode import state as grad_state
 from ..call import _ordinary, _overridden, special
 from ..graph.node import broadcast_shapes
-from ..operator import Operator, Tensors, operator
+from ..operator import Tensors, operator
 from ..tensor import Tensor
 from . import create
 from .region import region, select
@@ -39,10 +39,14 @@ def wrapped(index: Tensor, size: int) -> Tensor:
     """Indices of which negative ones count from the end, as int64 (inside of a body)."""
     index = prim.cast(index, dtypes.int64)
     zero = prim.const(0, dtypes.int64)
-    return prim.apply("select", prim.apply("lt", index, zero), prim.apply("add", index, prim.const(size, dtypes.int64)), index)
+    return prim.apply(
+        "select", prim.apply("lt", index, zero), prim.apply("add", index, prim.const(size, dtypes.int64)), index
+    )
 
 
-def _arranged(shape: Sequence[int], indices: Sequence[Tensor], dims: Sequence[int]) -> tuple[list[Tensor], list[tuple[str, int]], tuple[int, ...]]:
+def _arranged(
+    shape: Sequence[int], indices: Sequence[Tensor], dims: Sequence[int]
+) -> tuple[list[Tensor], list[tuple[str, int]], tuple[int, ...]]:
     """The indices as the kernel wants them, the map of the dimensions of the whole, and the shape of the result.
 
     The dimensions of the indices stand where the indexed dimensions stood if these are neighbours, otherwise first.
@@ -118,13 +122,20 @@ def index_write(input: Tensor, values: Tensor, indices: Tensors, dims: tuple[int
         return input
     kind = "set" if not accumulate else "or" if input.dtype is dtypes.bool_ else "add"
     if kind == "or":
-        return prim.cast(prim.scatter("add", prim.cast(input, dtypes.uint8), _spread(prim.cast(values, dtypes.uint8), shape), found, map_), dtypes.bool_)
+        return prim.cast(
+            prim.scatter(
+                "add", prim.cast(input, dtypes.uint8), _spread(prim.cast(values, dtypes.uint8), shape), found, map_
+            ),
+            dtypes.bool_,
+        )
     return prim.scatter(kind, input, _spread(values, shape), found, map_)
 
 
 def _spread(values: Tensor, shape: Sequence[int]) -> Tensor:
     if len(values.shape) > len(shape) or any(v not in (1, n) for v, n in zip(reversed(values.shape), reversed(shape))):
-        raise RuntimeError(f"shape mismatch: value tensor of shape {list(values.shape)} cannot be broadcast to indexing result of shape {list(shape)}")
+        raise RuntimeError(
+            f"shape mismatch: value tensor of shape {list(values.shape)} cannot be broadcast to indexing result of shape {list(shape)}"
+        )
     return prim.wrap(prim.current().graph.expand(prim.read(values), shape))
 
 
@@ -175,10 +186,12 @@ def unravel(input: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 def positions(mask: Tensor) -> Tensor:
     """The row-major positions where a tensor is not zero (N,)."""
-    count = int((mask != 0).sum().item()) if mask.numel() else 0  # type: ignore[attr-defined]
+    given: Any = mask
+    truth = given if mask.dtype is dtypes.bool_ else given != 0
+    count = int(truth.sum().item()) if mask.numel() else 0
     if not count:
         return create.empty((0,), dtype=dtypes.int64, device=mask.device)
-    return compact.function(mask.detach()).narrow(0, 0, count)  # type: ignore[attr-defined,no-any-return]
+    return compact.function(mask.detach()).narrow(0, 0, count)  # type: ignore[attr-defined]
 
 
 @operator(kind="composite", differentiable=False, method=False)
@@ -192,7 +205,11 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
         return (where.clone(),)  # type: ignore[attr-defined]
     if input.ndim == 0:
         return create.empty((where.shape[0], 0), dtype=dtypes.int64)
-    found = unravel.function(where, tuple(input.shape)) if where.shape[0] else create.empty((0, input.ndim), dtype=dtypes.int64)
+    found: Any = (
+        unravel.function(where, tuple(input.shape))
+        if where.shape[0]
+        else create.empty((0, input.ndim), dtype=dtypes.int64)
+    )
     return found.unbind(1) if as_tuple else found
 
 
@@ -207,7 +224,7 @@ Tensor.nonzero = _nonzero_method  # type: ignore[attr-defined]
 @operator(kind="composite", differentiable=False)
 def argwhere(input: Tensor) -> Tensor:
     """The indices of the elements that are not zero, a row for each."""
-    return nonzero.function(input)  # type: ignore[no-any-return]
+    return nonzero.function(input)
 
 
 @operator(kind="composite", differentiable=False)
@@ -217,7 +234,7 @@ def nonzero_static(input: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
         raise RuntimeError(f"nonzero_static: 'size' must be an non-negative integer, got {size}")
     found = nonzero.function(input)[:size]
     if found.shape[0] == size:
-        return found  # type: ignore[no-any-return]
+        return found
     whole = create.full((size, found.shape[1]), fill_value, dtype=dtypes.int64)
     whole[: found.shape[0]] = found  # type: ignore[index]
     return whole
@@ -230,7 +247,7 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
         raise RuntimeError(f"masked_select: expected BoolTensor for mask, got {mask.dtype}")
     shape = broadcast_shapes(input.shape, mask.shape)
     flat = input.expand(shape).reshape(-1)  # type: ignore[attr-defined]
-    return index.function(flat, [positions(mask.expand(shape))], (0,))  # type: ignore[attr-defined,no-any-return]
+    return index.function(flat, [positions(mask.expand(shape))], (0,))  # type: ignore[attr-defined]
 
 
 masked_select.apart = True
@@ -242,12 +259,14 @@ masked_select.apart = True
 def _as_index(value: Any, device: Any) -> Tensor:
     """A list or array of indices as a tensor."""
     t = create.tensor(value, device=device) if not isinstance(value, np.ndarray) else create.as_tensor(value)
-    return t.long() if not t.numel() and t.dtype.kind == "f" else t  # type: ignore[attr-defined,no-any-return]
+    return t.long() if not t.numel() and t.dtype.kind == "f" else t  # type: ignore[attr-defined]
 
 
 def _is_tuple_of_indices(value: Sequence[Any]) -> bool:
     """Whether a list is meant as a tuple of indices (numpy's old rule: short, and one of its members is no number)."""
-    return len(value) < 32 and any(v is None or v is Ellipsis or isinstance(v, (slice, Tensor, list, tuple)) for v in value)
+    return len(value) < 32 and any(
+        v is None or v is Ellipsis or isinstance(v, (slice, Tensor, list, tuple)) for v in value
+    )
 
 
 def _entries(index_: Any) -> list[Any]:
@@ -270,7 +289,7 @@ def _bound(value: Any) -> int | None:
     if isinstance(value, Tensor):
         return int(value.item())  # type: ignore[attr-defined]
     try:
-        return value.__index__()  # type: ignore[no-any-return]
+        return value.__index__()
     except AttributeError:
         raise TypeError("slice indices must be integers or None or have an __index__ method") from None
 
@@ -291,7 +310,12 @@ def parse(t: Tensor, index_: Any) -> tuple[Any, tuple[int, ...], list[tuple[int,
         elif e is not None and e is not Ellipsis and not isinstance(e, (bool, np.bool_)):
             uses += 1
     if uses > ndim:
-        if ndim == 0 and len(entries) == 1 and isinstance(entries[0], (int, slice, np.integer)) and not isinstance(entries[0], bool):
+        if (
+            ndim == 0
+            and len(entries) == 1
+            and isinstance(entries[0], (int, slice, np.integer))
+            and not isinstance(entries[0], bool)
+        ):
             if isinstance(entries[0], slice):
                 raise IndexError("slice() cannot be applied to a 0-dim tensor.")
             raise IndexError(
@@ -305,7 +329,11 @@ def parse(t: Tensor, index_: Any) -> tuple[Any, tuple[int, ...], list[tuple[int,
     for e in entries:
         d = len(map_)
         cls = e.__class__
-        if cls is int or (cls is not bool and isinstance(e, (int, np.integer))) or isinstance(e, Tensor) and e.ndim == 0 and e.dtype.kind in "ui" and e.dtype is not dtypes.uint8:
+        if (
+            cls is int
+            or (cls is not bool and isinstance(e, (int, np.integer)))
+            or (isinstance(e, Tensor) and e.ndim == 0 and e.dtype.kind in "ui" and e.dtype is not dtypes.uint8)
+        ):
             i, n = int(e), sizes[d]
             if not -n <= i < n:
                 raise IndexError(f"index {i} is out of bounds for dimension {d} with size {n}")
@@ -336,14 +364,19 @@ def parse(t: Tensor, index_: Any) -> tuple[Any, tuple[int, ...], list[tuple[int,
         elif isinstance(e, Tensor):
             if e.dtype in (dtypes.bool_, dtypes.uint8):
                 if e.dtype is dtypes.uint8:
-                    warnings.warn("indexing with dtype torch.uint8 is now deprecated, please use a dtype torch.bool instead.", stacklevel=3)
+                    warnings.warn(
+                        "indexing with dtype torch.uint8 is now deprecated, please use a dtype torch.bool instead.",
+                        stacklevel=3,
+                    )
                 if e.ndim == 0:
                     advanced.append((len(shape), positions(e)))
                     shape.append(1)
                     continue
                 for k, n in enumerate(e.shape):
                     if n != sizes[d + k]:
-                        raise IndexError(f"The shape of the mask {list(e.shape)} at index {k} does not match the shape of the indexed tensor {list(sizes)} at index {d + k}")
+                        raise IndexError(
+                            f"The shape of the mask {list(e.shape)} at index {k} does not match the shape of the indexed tensor {list(sizes)} at index {d + k}"
+                        )
                 found = [positions(e)] if e.ndim == 1 else nonzero.function(e, as_tuple=True)
                 for one in found:
                     advanced.append((len(shape), one))
@@ -356,7 +389,9 @@ def parse(t: Tensor, index_: Any) -> tuple[Any, tuple[int, ...], list[tuple[int,
             map_.append((0, ((len(shape), 1),)))
             shape.append(sizes[d])
         else:
-            raise IndexError(f"only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices (got {cls.__name__})")
+            raise IndexError(
+                f"only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices (got {cls.__name__})"
+            )
     while len(map_) < ndim:
         map_.append((0, ((len(shape), 1),)))
         shape.append(sizes[len(map_) - 1])
@@ -407,17 +442,19 @@ def getitem(self: Tensor, index: Any) -> Tensor:
                     _record_view(op, (self, *rest), t)
                 return t
         elif cls is Tensor and index._layout.dtype is dtypes.int64 and index._layout.ndim and layout.ndim:
-            return index_rows(self, [index], (0,))  # type: ignore[no-any-return]
-    if not _ordinary((self.__class__,)) or index.__class__ is tuple and not _ordinary(map(type, index)) or not _ordinary((index.__class__,)):
+            return index_rows(self, [index], (0,))
+    if (
+        not _ordinary((self.__class__,))
+        or (index.__class__ is tuple and not _ordinary(map(type, index)))
+        or not _ordinary((index.__class__,))
+    ):
         seen = [self, *(index if isinstance(index, tuple) else (index,))]
-        result = _overridden(Tensor.__getitem__, seen, {}, None, (self, index))  # type: ignore[attr-defined]
+        result = _overridden(getitem, seen, {}, None, (self, index))
         if result is not NotImplemented:
-            return result  # type: ignore[no-any-return]
+            return result
     map_, shape, advanced, plain = parse(self, index)
     if advanced:
         return _advanced(self, map_, shape, advanced)
-    op: Operator
-    rest: tuple[Any, ...]
     if cls is int:
         op, rest = select, (0, index)
     else:
@@ -427,12 +464,12 @@ def getitem(self: Tensor, index: Any) -> Tensor:
         if len(_views) >= _LIMIT:
             _views.clear()
         _views[layout, key] = t._layout, t._offset - self._offset, op, rest
-    return t  # type: ignore[no-any-return]
+    return t
 
 
 def _advanced(t: Tensor, map_: Any, shape: tuple[int, ...], advanced: list[tuple[int, Tensor]]) -> Tensor:
     part = t if _is_all(t, map_, shape) else region.function(t, map_, shape)
-    return index.function(part, [i for _, i in advanced], tuple(d for d, _ in advanced))  # type: ignore[no-any-return]
+    return index.function(part, [i for _, i in advanced], tuple(d for d, _ in advanced))
 
 
 def _is_all(t: Tensor, map_: Any, shape: tuple[int, ...]) -> bool:
@@ -441,9 +478,11 @@ def _is_all(t: Tensor, map_: Any, shape: tuple[int, ...]) -> bool:
 
 def setitem(self: Tensor, index: Any, value: Any) -> None:
     """``tensor[index] = value``: a number or a tensor, broadcast and converted.  See ``getitem`` for errors."""
-    if not _ordinary((self.__class__, value.__class__)) or index.__class__ is tuple and not _ordinary(map(type, index)):
+    if not _ordinary((self.__class__, value.__class__)) or (
+        index.__class__ is tuple and not _ordinary(map(type, index))
+    ):
         seen = [self, *(index if isinstance(index, tuple) else (index,)), value]
-        result = _overridden(Tensor.__setitem__, seen, {}, None, (self, index, value))  # type: ignore[attr-defined]
+        result = _overridden(setitem, seen, {}, None, (self, index, value))
         if result is not NotImplemented:
             return
     if isinstance(value, np.ndarray):
@@ -470,7 +509,9 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
         if value.ndim == 0 or value.numel() == 1 or value.dtype is self.dtype:
             value = value.to(self.dtype)  # type: ignore[attr-defined]
         else:
-            raise RuntimeError(f"Index put requires the source and destination dtypes match, got {self.dtype} for the destination and {value.dtype} for the source.")
+            raise RuntimeError(
+                f"Index put requires the source and destination dtypes match, got {self.dtype} for the destination and {value.dtype} for the source."
+            )
     index_write.inplace(part, value, [i for _, i in advanced], tuple(d for d, _ in advanced), False)  # type: ignore[misc]
 
 
@@ -480,7 +521,9 @@ def _only_mask(t: Tensor, index_: Any) -> Tensor | None:
     if isinstance(index_, Tensor) and index_.dtype is dtypes.bool_ and 0 < index_.ndim <= t.ndim:
         for k, n in enumerate(index_.shape):
             if n != t.shape[k]:
-                raise IndexError(f"The shape of the mask {list(index_.shape)} at index {k} does not match the shape of the indexed tensor {list(t.shape)} at index {k}")
+                raise IndexError(
+                    f"The shape of the mask {list(index_.shape)} at index {k} does not match the shape of the indexed tensor {list(t.shape)} at index {k}"
+                )
         return index_
     return None
 
@@ -492,8 +535,17 @@ def _assign(part: Tensor, value: Any) -> None:
     lead = value.ndim - part.ndim
     if lead > 0 and all(n == 1 for n in value.shape[:lead]):
         value = value.reshape(value.shape[lead:])  # type: ignore[attr-defined]
-    if len(value.shape) > part.ndim or any(v not in (1, n) for v, n in zip(reversed(value.shape), reversed(part.shape))):
-        d = next((part.ndim - 1 - i for i, (v, n) in enumerate(zip(reversed(value.shape), reversed(part.shape))) if v not in (1, n)), 0)
+    if len(value.shape) > part.ndim or any(
+        v not in (1, n) for v, n in zip(reversed(value.shape), reversed(part.shape))
+    ):
+        d = next(
+            (
+                part.ndim - 1 - i
+                for i, (v, n) in enumerate(zip(reversed(value.shape), reversed(part.shape)))
+                if v not in (1, n)
+            ),
+            0,
+        )
         raise RuntimeError(
             f"The expanded size of the tensor ({part.shape[d] if part.ndim else 0}) must match the existing size ({value.shape[d - part.ndim] if part.ndim else value.shape[0]}) at "
             f"non-singleton dimension {d}.  Target sizes: {list(part.shape)}.  Tensor sizes: {list(value.shape)}"
@@ -503,8 +555,20 @@ def _assign(part: Tensor, value: Any) -> None:
 
 def _put_parts(t: Tensor, indices: Any, name: str) -> tuple[Any, tuple[int, ...], list[tuple[int, Tensor]]]:
     if not isinstance(indices, (tuple, list)):
-        raise TypeError(f"{name}(): argument 'indices' (position 1) must be tuple of Tensors, not {type(indices).__name__}")
-    map_, shape, advanced, _ = parse(t, tuple(slice(None) if i is None else i if not isinstance(i, Tensor) or i.ndim or i.dtype.kind == "b" else i.reshape(1) for i in indices))  # type: ignore[attr-defined]
+        raise TypeError(
+            f"{name}(): argument 'indices' (position 1) must be tuple of Tensors, not {type(indices).__name__}"
+        )
+    map_, shape, advanced, _ = parse(
+        t,
+        tuple(
+            slice(None)
+            if i is None
+            else i
+            if not isinstance(i, Tensor) or i.ndim or i.dtype.kind == "b"
+            else i.reshape(1)  # type: ignore[attr-defined]
+            for i in indices
+        ),
+    )
     return map_, shape, advanced
 
 
@@ -515,13 +579,15 @@ def index_put(input: Tensor, indices: Any, values: Tensor, accumulate: bool = Fa
     _, _, advanced = _put_parts(input, indices, "index_put")
     _same_type(input, values)
     if not advanced:
-        return input.clone()  # type: ignore[attr-defined,no-any-return]
-    return index_write.function(input, values, [i for _, i in advanced], tuple(d for d, _ in advanced), accumulate)  # type: ignore[no-any-return]
+        return input.clone()  # type: ignore[attr-defined]
+    return index_write.function(input, values, [i for _, i in advanced], tuple(d for d, _ in advanced), accumulate)
 
 
 def _same_type(input: Tensor, values: Tensor) -> None:
     if values.dtype is not input.dtype:
-        raise RuntimeError(f"Index put requires the source and destination dtypes match, got {input.dtype} for the destination and {values.dtype} for the source.")
+        raise RuntimeError(
+            f"Index put requires the source and destination dtypes match, got {input.dtype} for the destination and {values.dtype} for the source."
+        )
 
 
 def index_put_(self: Tensor, indices: Any, values: Tensor, accumulate: bool = False) -> Tensor:
@@ -545,9 +611,13 @@ def _contains(self: Tensor, element: Any) -> bool:
     return bool((self == element).any().item())  # type: ignore[attr-defined]
 
 
-Tensor.__getitem__ = getitem  # type: ignore[attr-defined]
-Tensor.__setitem__ = setitem  # type: ignore[attr-defined]
-Tensor.__iter__ = _iterate  # type: ignore[attr-defined]
-Tensor.__contains__ = _contains  # type: ignore[attr-defined]
-Tensor.index_put_ = index_put_  # type: ignore[attr-defined]
-getitem.__name__, setitem.__name__ = "__getitem__", "__setitem__"
+_MEMBERS = {
+    "__getitem__": getitem,
+    "__setitem__": setitem,
+    "__iter__": _iterate,
+    "__contains__": _contains,
+    "index_put_": index_put_,
+}
+for _name, _member in _MEMBERS.items():
+    _member.__name__ = _member.__qualname__ = _name
+    setattr(Tensor, _name, _member)

@@ -37,8 +37,8 @@ def _over(cls: type, data: Tensor) -> Tensor:
         raise TypeError(f"cls must be a subclass of torch.Tensor, not {cls.__name__}")
     t: Any = object.__new__(cls)
     t._layout, t._storage, t._offset = data._layout, data._storage, data._offset
-    t._key = data._layout if (cls is Tensor or cls._plain) and data._storage.pending is None else None  # type: ignore[attr-defined]
-    return t  # type: ignore[no-any-return]
+    t._key = data._layout if (cls is Tensor or cls._plain) and data._storage.pending is None else None
+    return t
 
 
 def _as_subclass(self: Tensor, cls: type) -> Tensor:
@@ -85,7 +85,7 @@ def _deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:
     """A copy with memory of its own; tensors that shared memory still do.  Raises RuntimeError for a computed tensor that
     requires grad."""
     if id(self) in memo:
-        return memo[id(self)]  # type: ignore[no-any-return]
+        return memo[id(self)]
     if self._node is not None:
         raise RuntimeError(
             "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment.  If you were attempting to "
@@ -100,7 +100,7 @@ def _deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:
         result._grad = copy.deepcopy(self._grad, memo)
     for name, value in _state(self).items():
         setattr(result, name, copy.deepcopy(value, memo))
-    return result  # type: ignore[no-any-return]
+    return result
 
 
 def _reduce_storage(storage: Storage) -> tuple[Any, ...]:
@@ -125,11 +125,24 @@ def _filled_storage(data: bytes) -> Storage:
 copyreg.pickle(Storage, _reduce_storage)
 
 
-def _rebuild(cls: type, storage: Storage, type_: dtype_, shape: tuple[int, ...], strides: tuple[int, ...], offset: int, requires_grad: bool, state: dict[str, Any]) -> Tensor:
+def _rebuild(
+    cls: type,
+    storage: Storage,
+    type_: dtype_,
+    shape: tuple[int, ...],
+    strides: tuple[int, ...],
+    offset: int,
+    requires_grad: bool,
+    state: dict[str, Any],
+) -> Tensor:
     """The tensor that ``__reduce_ex__`` took apart; its place is checked against the storage."""
     layout = of(type_, storage.device, shape, strides)
-    if min((*shape, *strides, offset), default=0) < 0 or layout.numel and (offset + layout.span) * layout.itemsize > storage.nbytes:
-        raise ValueError(f"tensor of shape {shape}, strides {strides} and offset {offset} does not fit into {storage.nbytes} bytes")
+    if min((*shape, *strides, offset), default=0) < 0 or (
+        layout.numel and (offset + layout.span) * layout.itemsize > storage.nbytes
+    ):
+        raise ValueError(
+            f"tensor of shape {shape}, strides {strides} and offset {offset} does not fit into {storage.nbytes} bytes"
+        )
     t = _over(cls, make(storage, layout, offset))
     t._requires_grad = requires_grad
     for name, value in state.items():
@@ -142,10 +155,21 @@ def _reduce_ex(self: Tensor, protocol: Any) -> tuple[Any, ...]:
     materialize(self)
     layout = self._layout
     if self._node is not None:
-        raise RuntimeError("Only Tensors created explicitly by the user (graph leaves) support pickling; use .detach() first")
+        raise RuntimeError(
+            "Only Tensors created explicitly by the user (graph leaves) support pickling; use .detach() first"
+        )
     return (
         _rebuild,
-        (type(self), self._storage, layout.dtype, tuple(layout.shape), layout.strides, self._offset, self._requires_grad, _state(self)),
+        (
+            type(self),
+            self._storage,
+            layout.dtype,
+            tuple(layout.shape),
+            layout.strides,
+            self._offset,
+            self._requires_grad,
+            _state(self),
+        ),
     )
 
 
@@ -211,7 +235,7 @@ class UntypedStorage:
 
     def tolist(self) -> list[int]:
         """The bytes as ints."""
-        return self._bytes().tolist()  # type: ignore[attr-defined,no-any-return]
+        return self._bytes().tolist()  # type: ignore[attr-defined]
 
     def clone(self) -> UntypedStorage:
         """A copy."""
@@ -274,7 +298,14 @@ class UntypedStorage:
 class TypedStorage:
     """The elements behind a tensor, as older programs see them."""
 
-    def __init__(self, *args: Any, wrap_storage: UntypedStorage | None = None, dtype: dtype_ | None = None, device: Any = None, _internal: bool = False) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        wrap_storage: UntypedStorage | None = None,
+        dtype: dtype_ | None = None,
+        device: Any = None,
+        _internal: bool = False,
+    ) -> None:
         self.dtype = dtype or dtypes.get_default_dtype()
         if wrap_storage is not None:
             self._untyped_storage = wrap_storage
@@ -319,7 +350,7 @@ class TypedStorage:
 
     def tolist(self) -> list[Any]:
         """The elements as Python numbers."""
-        return self._tensor().tolist()  # type: ignore[attr-defined,no-any-return]
+        return self._tensor().tolist()  # type: ignore[attr-defined]
 
     def __getitem__(self, index: Any) -> Any:
         found = self._tensor()[index]  # type: ignore[index]
@@ -379,16 +410,28 @@ def _set(self: Tensor, source: Any = None, storage_offset: int = 0, size: Any = 
             raise RuntimeError(f"Could not set tensor of type {source.dtype} to a tensor of type {self.dtype}")
         storage, layout, offset = source._storage, source._layout, source._offset
     else:
-        holder = source._storage if isinstance(source, Tensor) else source._untyped_storage._storage if isinstance(source, TypedStorage) else source._storage
+        holder = (
+            source._storage
+            if isinstance(source, Tensor)
+            else source._untyped_storage._storage
+            if isinstance(source, TypedStorage)
+            else source._storage
+        )
         shape = (holder.nbytes // self.itemsize,) if size is None else (size,) if isinstance(size, int) else tuple(size)
-        strides = tuple(stride) if stride is not None and not isinstance(stride, int) else dense(self.dtype, shape).strides if stride is None else (stride,)
+        strides = (
+            tuple(stride)
+            if stride is not None and not isinstance(stride, int)
+            else dense(self.dtype, shape).strides
+            if stride is None
+            else (stride,)
+        )
         storage, layout, offset = holder, of(self.dtype, holder.device, shape, strides), storage_offset
         if layout.numel and (offset < 0 or (offset + layout.span) * layout.itemsize > holder.nbytes):
             raise RuntimeError(
                 f"setStorage: sizes {list(shape)}, strides {list(strides)}, storage offset {offset}, and itemsize {layout.itemsize} requiring a storage size of "
                 f"{(offset + layout.span) * layout.itemsize} are out of bounds for storage of size {holder.nbytes}"
             )
-    plain = type(self) is Tensor or type(self)._plain  # type: ignore[attr-defined]
+    plain = type(self) is Tensor or type(self)._plain
     self._storage, self._layout, self._offset = storage, layout, offset
     self._key = layout if plain and storage.pending is None else None
     return self
@@ -409,21 +452,29 @@ def frombuffer(buffer: Any, *, dtype: dtype_, count: int = -1, offset: int = 0, 
     if nbytes == 0 and count != 0:
         raise ValueError(f"both buffer length ({nbytes}) and count ({count}) must not be 0")
     if not 0 <= offset < nbytes:
-        raise ValueError(f"offset ({offset} bytes) must be non-negative and no greater than buffer length ({nbytes} bytes) - 1")
+        raise ValueError(
+            f"offset ({offset} bytes) must be non-negative and no greater than buffer length ({nbytes} bytes) - 1"
+        )
     if count < 0:
         if (nbytes - offset) % item:
-            raise ValueError(f"buffer length ({nbytes - offset} bytes) after offset ({offset} bytes) must be a multiple of element size ({item})")
+            raise ValueError(
+                f"buffer length ({nbytes - offset} bytes) after offset ({offset} bytes) must be a multiple of element size ({item})"
+            )
         count = (nbytes - offset) // item
     if count == 0:
         raise ValueError("both buffer length and count must not be 0")
     if offset + count * item > nbytes:
-        raise ValueError(f"requested buffer length ({count} * {item} bytes) after offset ({offset} bytes) must not be greater than actual buffer length ({nbytes} bytes)")
+        raise ValueError(
+            f"requested buffer length ({count} * {item} bytes) after offset ({offset} bytes) must not be greater than actual buffer length ({nbytes} bytes)"
+        )
     array = np.frombuffer(view, np.uint8, count * item, offset)
     made = make(Storage(array.ctypes.data, array.nbytes, array), dense(dtype, (count,)))
-    return made.requires_grad_(requires_grad) if requires_grad else made  # type: ignore[attr-defined,no-any-return]
+    return made.requires_grad_(requires_grad) if requires_grad else made  # type: ignore[attr-defined]
 
 
-def _dlpack(self: Tensor, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None) -> Any:
+def _dlpack(
+    self: Tensor, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None
+) -> Any:
     """The tensor's memory as a DLPack capsule."""
     if self._requires_grad:
         raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
@@ -443,7 +494,7 @@ def _dlpack_device(self: Tensor) -> tuple[int, int]:
 def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None) -> Tensor:
     """A tensor over the memory of an object with ``__dlpack__`` (an array of another library)."""
     if isinstance(ext_tensor, Tensor):
-        return ext_tensor.clone() if copy else ext_tensor.detach()  # type: ignore[attr-defined,no-any-return]
+        return ext_tensor.clone() if copy else ext_tensor.detach()  # type: ignore[attr-defined]
     if not hasattr(ext_tensor, "__dlpack__"):
         raise TypeError(f"from_dlpack: expected an object with __dlpack__, got {type(ext_tensor).__name__}")
     array = np.from_dlpack(ext_tensor)
@@ -466,19 +517,21 @@ class _LegacyMeta(type):
         return f"<class 'torch.{cls.__name__}'>"
 
 
-def legacy_classes() -> dict[str, type]:
+def legacy_classes() -> dict[str, Any]:
     """``FloatTensor`` and its like: callable as constructors, and types for ``isinstance``."""
     found = {}
     for name in ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64"):
         title = f"{_TITLES[name]}Tensor"
-        found[title] = _LegacyMeta(title, (), {"dtype": dtypes.named(name), "__module__": "torch", "__doc__": f"Tensors of {name} elements."})
+        found[title] = _LegacyMeta(
+            title, (), {"dtype": dtypes.named(name), "__module__": "torch", "__doc__": f"Tensors of {name} elements."}
+        )
     return found
 
 
 def typename(obj: Any) -> str:
     """The name of an object's type; of a tensor the name of its element type ("torch.FloatTensor")."""
     if isinstance(obj, Tensor):
-        return obj.type()  # type: ignore[attr-defined,no-any-return]
+        return obj.type()  # type: ignore[attr-defined]
     cls = obj if isinstance(obj, type) else type(obj)
     module = getattr(cls, "__module__", "")
     return cls.__qualname__ if module in ("builtins", "__builtin__", None, "") else f"{module}.{cls.__qualname__}"

@@ -46,7 +46,9 @@ def cat(tensors: Tensors, dim: int = 0) -> Tensor:
             raise RuntimeError(f"Tensors must have same number of dimensions: got {len(first)} and {t.ndim}")
         for k, (n, m) in enumerate(zip(first, t.shape)):
             if n != m and k != d:
-                raise RuntimeError(f"Sizes of tensors must match except in dimension {d}. Expected size {n} but got size {m} for tensor number {i} in the list.")
+                raise RuntimeError(
+                    f"Sizes of tensors must match except in dimension {d}. Expected size {n} but got size {m} for tensor number {i} in the list."
+                )
     shape = [*first]
     shape[d] = sum(t.shape[d] for t in parts)
     if len(parts) == 1:
@@ -59,7 +61,11 @@ def cat(tensors: Tensors, dim: int = 0) -> Tensor:
             out = prim.update(out, prim.cast(t, kind), place)
             start += t.shape[d]
     last = [t._layout for t in parts]
-    if len(shape) in (4, 5) and not any(x.contiguous for x in last) and all(x.dense and _order(x) == _order(last[0]) for x in last):
+    if (
+        len(shape) in (4, 5)
+        and not any(x.contiguous for x in last)
+        and all(x.dense and _order(x) == _order(last[0]) for x in last)
+    ):
         # channels last stays channels last
         strides, below = [0] * len(shape), 1
         for k in reversed(_order(last[0])):
@@ -103,7 +109,9 @@ def stack(tensors: Tensors, dim: int = 0) -> Tensor:
     d = dim_of(dim, len(shape) + 1, "stack")
     for i, t in enumerate(tensors):
         if t.shape != shape:
-            raise RuntimeError(f"stack expects each tensor to be equal size, but got {list(shape)} at entry 0 and {list(t.shape)} at entry {i}")
+            raise RuntimeError(
+                f"stack expects each tensor to be equal size, but got {list(shape)} at entry 0 and {list(t.shape)} at entry {i}"
+            )
     kind = result_type(tensors)
     out = prim.undef((*shape[:d], len(tensors), *shape[d:]), kind)
     if 0 in shape:
@@ -121,7 +129,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 def _each(tensors: Sequence[Tensor] | tuple[Sequence[Tensor]]) -> Sequence[Tensor]:
     """The tensors of ``f(a, b)`` or ``f([a, b])``."""
-    return tensors[0] if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)) else tensors  # type: ignore[return-value]
+    return tensors[0] if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)) else tensors
 
 
 def _at_least(name: str, shape_of_: Any, text: str) -> Any:
@@ -142,11 +150,13 @@ def _to_2d(t: Tensor) -> Tensor:
 
 def _to_3d(t: Tensor) -> Tensor:
     if t.ndim == 0:
-        return t.reshape(1, 1, 1)  # type: ignore[attr-defined,no-any-return]
+        return t.reshape(1, 1, 1)  # type: ignore[attr-defined]
     return t.unsqueeze(0).unsqueeze(-1) if t.ndim == 1 else t.unsqueeze(-1) if t.ndim == 2 else t  # type: ignore[attr-defined]
 
 
-atleast_1d = _at_least("atleast_1d", lambda t: t.reshape(1) if t.ndim == 0 else t, "Tensors with at least one dimension: views.")
+atleast_1d = _at_least(
+    "atleast_1d", lambda t: t.reshape(1) if t.ndim == 0 else t, "Tensors with at least one dimension: views."
+)
 atleast_2d = _at_least("atleast_2d", _to_2d, "Tensors with at least two dimensions: views.")
 atleast_3d = _at_least("atleast_3d", _to_3d, "Tensors with at least three dimensions: views.")
 
@@ -157,7 +167,7 @@ def hstack(tensors: Tensors) -> Tensor:
     if not tensors:
         raise RuntimeError("hstack expects a non-empty TensorList")
     rows = atleast_1d(*tensors) if len(tensors) > 1 else (atleast_1d(tensors[0]),)
-    return cat.function(list(rows), 0 if rows[0].ndim == 1 else 1)  # type: ignore[no-any-return]
+    return cat.function(list(rows), 0 if rows[0].ndim == 1 else 1)
 
 
 @operator(kind="composite", method=False, aliases=("row_stack",))
@@ -165,7 +175,7 @@ def vstack(tensors: Tensors) -> Tensor:
     """The tensors on top of one another, as matrices at least."""
     if not tensors:
         raise RuntimeError("vstack expects a non-empty TensorList")
-    return cat.function([_to_2d(t) for t in tensors], 0)  # type: ignore[no-any-return]
+    return cat.function([_to_2d(t) for t in tensors], 0)
 
 
 @operator(kind="composite", method=False)
@@ -173,7 +183,7 @@ def dstack(tensors: Tensors) -> Tensor:
     """The tensors one behind the other, along dimension 2."""
     if not tensors:
         raise RuntimeError("dstack expects a non-empty TensorList")
-    return cat.function([_to_3d(t) for t in tensors], 2)  # type: ignore[no-any-return]
+    return cat.function([_to_3d(t) for t in tensors], 2)
 
 
 @operator(kind="composite", method=False)
@@ -181,7 +191,7 @@ def column_stack(tensors: Tensors) -> Tensor:
     """The tensors side by side, those of one dimension as columns."""
     if not tensors:
         raise RuntimeError("column_stack expects a non-empty TensorList")
-    return cat.function([t.reshape(t.numel(), 1) if t.ndim <= 1 else t for t in tensors], 1)  # type: ignore[attr-defined,no-any-return]
+    return cat.function([t.reshape(t.numel(), 1) if t.ndim <= 1 else t for t in tensors], 1)  # type: ignore[attr-defined]
 
 
 @operator(name="_block_diag", method=False, function=False)
@@ -212,8 +222,10 @@ def block_diag(*tensors: Tensor) -> Tensor:
     blocks = list(_each(tensors))
     for i, t in enumerate(blocks):
         if t.ndim > 2:
-            raise RuntimeError(f"torch.block_diag: Input tensors must have 2 or fewer dimensions. Input {i} has {t.ndim} dimensions")
-    return _block_diag.function([_to_2d(t) for t in blocks])  # type: ignore[no-any-return]
+            raise RuntimeError(
+                f"torch.block_diag: Input tensors must have 2 or fewer dimensions. Input {i} has {t.ndim} dimensions"
+            )
+    return _block_diag.function([_to_2d(t) for t in blocks])
 
 
 @operator(name="_broadcast_tensors", kind="composite", method=False, function=False)
@@ -224,18 +236,22 @@ def _broadcast_tensors(tensors: Tensors) -> tuple[Tensor, ...]:
 
 def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
     """The tensors expanded to the shape to which all broadcast: views.  Raises RuntimeError if there is none."""
-    return _broadcast_tensors.function(list(_each(tensors)))  # type: ignore[no-any-return]
+    return _broadcast_tensors.function(list(_each(tensors)))
 
 
 def broadcast_shapes(*shapes: Any) -> Any:
     """The shape to which all these shapes broadcast.  Raises RuntimeError if there is none."""
     sizes = [(s,) if isinstance(s, int) else tuple(s) for s in shapes]
     if any(n < 0 for s in sizes for n in s):
-        raise RuntimeError(f"Trying to create tensor with negative dimension ({min(n for s in sizes for n in s)}): {sizes}")
+        raise RuntimeError(
+            f"Trying to create tensor with negative dimension ({min(n for s in sizes for n in s)}): {sizes}"
+        )
     try:
         return Size(broadcast_shape(*sizes))
     except RuntimeError:
-        raise RuntimeError(f"Shape mismatch: objects cannot be broadcast to a single shape: {[list(s) for s in sizes]}") from None
+        raise RuntimeError(
+            f"Shape mismatch: objects cannot be broadcast to a single shape: {[list(s) for s in sizes]}"
+        ) from None
 
 
 def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
@@ -243,7 +259,7 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
 
     ``indexing`` "ij" (the default) counts the first tensor along the first dimension, "xy" along the second.
     """
-    each = list(_each(tensors))
+    each: list[Any] = list(_each(tensors))
     if not each:
         raise ValueError("meshgrid expects a non-empty TensorList")
     for t in each:
@@ -257,7 +273,10 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
     if swap:
         each[0], each[1] = each[1], each[0]
     shape = [t.numel() for t in each]
-    grids = [t.reshape([n if k == i else 1 for k in range(len(each))]).expand(shape) for i, (t, n) in enumerate(zip(each, shape))]  # type: ignore[attr-defined]
+    grids = [
+        t.reshape([n if k == i else 1 for k in range(len(each))]).expand(shape)
+        for i, (t, n) in enumerate(zip(each, shape))
+    ]
     if swap:
         grids[0], grids[1] = grids[1], grids[0]
     return tuple(grids)
@@ -271,7 +290,7 @@ def cartesian_prod(*tensors: Any) -> Tensor:
             raise RuntimeError(f"Expect a 1D vector, but got shape {list(t.shape)}")
     if len(each) == 1:
         return each[0]
-    return stack.function([g.reshape(-1) for g in meshgrid(*each, indexing="ij")], 1)  # type: ignore[attr-defined,no-any-return]
+    return stack.function([g.reshape(-1) for g in meshgrid(*each, indexing="ij")], 1)  # type: ignore[attr-defined]
 
 
 __all__ += [

@@ -12,7 +12,7 @@ from ..layout import Size, of
 from ..tensor import Tensor, materialize
 from . import create
 from .common import shape_of
-from .convert import contiguous_format, convert, memory_format, preserve_format
+from .convert import contiguous_format, convert, format_strides, memory_format, preserve_format
 from .region import as_strided, strided_view
 from .shape import in_place, reversed_dims, squeeze, swapaxes, swapdims, t, transpose, unflatten, unsqueeze
 
@@ -23,7 +23,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-class layout:  # noqa: N801 - PyTorch's name
+class layout:
     """How elements are stored: ``strided``; the sparse ones are names without tensors."""
 
     __slots__ = ("name",)
@@ -39,7 +39,12 @@ class layout:  # noqa: N801 - PyTorch's name
 
 
 strided, sparse_coo, sparse_csr = layout("strided"), layout("sparse_coo"), layout("sparse_csr")
-sparse_csc, sparse_bsr, sparse_bsc, jagged = layout("sparse_csc"), layout("sparse_bsr"), layout("sparse_bsc"), layout("jagged")
+sparse_csc, sparse_bsr, sparse_bsc, jagged = (
+    layout("sparse_csc"),
+    layout("sparse_bsr"),
+    layout("sparse_bsc"),
+    layout("jagged"),
+)
 _LAYOUTS = {x.name: x for x in (strided, sparse_coo, sparse_csr, sparse_csc, sparse_bsr, sparse_bsc, jagged)}
 
 
@@ -59,14 +64,14 @@ _TITLES = {
 
 def _T(self: Tensor) -> Tensor:
     """All dimensions in the opposite order: a view."""
-    return t.function(self) if self._layout.ndim == 2 else reversed_dims.function(self)  # type: ignore[no-any-return]
+    return t.function(self) if self._layout.ndim == 2 else reversed_dims.function(self)
 
 
 def _mT(self: Tensor) -> Tensor:
     """The last two dimensions exchanged: a view."""
     if self.ndim < 2:
         raise RuntimeError(f"tensor.mT is only supported on matrices or batches of matrices. Got {self.ndim}-D tensor.")
-    return transpose.function(self, -2, -1)  # type: ignore[no-any-return]
+    return transpose.function(self, -2, -1)
 
 
 def _H(self: Tensor) -> Tensor:
@@ -84,7 +89,7 @@ def _mH(self: Tensor) -> Tensor:
 
 
 def _conj(self: Tensor) -> Tensor:
-    return self.conj() if self.dtype.is_complex else self  # type: ignore[attr-defined,no-any-return]
+    return self.conj() if self.dtype.is_complex else self  # type: ignore[attr-defined]
 
 
 def adjoint(input: Tensor) -> Tensor:
@@ -153,7 +158,9 @@ def is_distributed(input: Tensor) -> bool:
 def is_nonzero(input: Tensor) -> bool:
     """Whether the only element is not zero; raises RuntimeError if there are none or several."""
     if input.numel() != 1:
-        raise RuntimeError(f"Boolean value of Tensor with {'no values' if not input.numel() else 'more than one value'} is ambiguous")
+        raise RuntimeError(
+            f"Boolean value of Tensor with {'no values' if not input.numel() else 'more than one value'} is ambiguous"
+        )
     return bool(input.item())  # type: ignore[attr-defined]
 
 
@@ -175,7 +182,12 @@ def can_cast(from_: dtype_, to: dtype_) -> bool:
 
 def _is_set_to(self: Tensor, tensor: Tensor) -> bool:
     """Whether both are the same part of the same storage."""
-    return self._storage is tensor._storage and self._offset == tensor._offset and self.shape == tensor.shape and self._layout.strides == tensor._layout.strides
+    return (
+        self._storage is tensor._storage
+        and self._offset == tensor._offset
+        and self.shape == tensor.shape
+        and self._layout.strides == tensor._layout.strides
+    )
 
 
 def _type(self: Tensor, dtype: Any = None, non_blocking: bool = False, **kwargs: Any) -> Any:
@@ -203,7 +215,7 @@ def type_of(value: Any) -> dtype_:
 
 def _type_as(self: Tensor, other: Tensor) -> Tensor:
     """The tensor with the element type and device of ``other``."""
-    return self.to(other.device, other.dtype)  # type: ignore[attr-defined,no-any-return]
+    return self.to(other.device, other.dtype)  # type: ignore[attr-defined]
 
 
 def _dim_order(self: Tensor) -> tuple[int, ...]:
@@ -215,9 +227,20 @@ def _dim_order(self: Tensor) -> tuple[int, ...]:
 # -- others like it ----------------------------------------------------------------------------------
 
 
-def _new_tensor(self: Tensor, data: Any, *, dtype: dtype_ | None = None, device: Any = None, requires_grad: bool = False, layout: Any = None, pin_memory: bool = False) -> Tensor:
+def _new_tensor(
+    self: Tensor,
+    data: Any,
+    *,
+    dtype: dtype_ | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    layout: Any = None,
+    pin_memory: bool = False,
+) -> Tensor:
     """A copy of ``data`` with this tensor's element type and device."""
-    return create.tensor(data, dtype=dtype or self.dtype, device=self.device if device is None else device, requires_grad=requires_grad)
+    return create.tensor(
+        data, dtype=dtype or self.dtype, device=self.device if device is None else device, requires_grad=requires_grad
+    )
 
 
 def _maker(name: str, factory: Callable[..., Tensor], text: str) -> Callable[..., Tensor]:
@@ -226,7 +249,13 @@ def _maker(name: str, factory: Callable[..., Tensor], text: str) -> Callable[...
     ) -> Tensor:  # fmt: skip
         if "size" in more:
             size = (more.pop("size"),)
-        return factory(*size, dtype=dtype or self._layout.dtype, device=self._layout.device if device is None else device, requires_grad=requires_grad, **more)
+        return factory(
+            *size,
+            dtype=dtype or self._layout.dtype,
+            device=self._layout.device if device is None else device,
+            requires_grad=requires_grad,
+            **more,
+        )
 
     method.__name__ = method.__qualname__ = name
     method.__doc__ = f"{text}, with this tensor's element type and device unless given."
@@ -237,7 +266,13 @@ def _new_full(
     self: Tensor, size: Sequence[int], fill_value: Any, *, dtype: dtype_ | None = None, device: Any = None, requires_grad: bool = False, layout: Any = None, pin_memory: bool = False
 ) -> Tensor:  # fmt: skip
     """A tensor of one number, with this tensor's element type and device unless given."""
-    return create.full(size, fill_value, dtype=dtype or self.dtype, device=self.device if device is None else device, requires_grad=requires_grad)
+    return create.full(
+        size,
+        fill_value,
+        dtype=dtype or self.dtype,
+        device=self.device if device is None else device,
+        requires_grad=requires_grad,
+    )
 
 
 def _new_empty_strided(
@@ -245,7 +280,13 @@ def _new_empty_strided(
     requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """An uninitialised tensor with these strides, with this tensor's element type and device unless given."""
-    return create.empty_strided(size, stride, dtype=dtype or self.dtype, device=self.device if device is None else device, requires_grad=requires_grad)
+    return create.empty_strided(
+        size,
+        stride,
+        dtype=dtype or self.dtype,
+        device=self.device if device is None else device,
+        requires_grad=requires_grad,
+    )
 
 
 def empty_permuted(
@@ -254,7 +295,9 @@ def empty_permuted(
 ) -> Tensor:  # fmt: skip
     """An uninitialised tensor without gaps whose dimensions lie in memory in the order ``physical_layout``, slowest first."""
     if sorted(physical_layout) != list(range(len(size))):
-        raise RuntimeError(f"empty_permuted: physical_layout {list(physical_layout)} must be a permutation of the dimensions of size {list(size)}")
+        raise RuntimeError(
+            f"empty_permuted: physical_layout {list(physical_layout)} must be a permutation of the dimensions of size {list(size)}"
+        )
     strides, below = [0] * len(size), 1
     for d in reversed(physical_layout):
         strides[d] = below
@@ -278,7 +321,7 @@ def legacy(kind: dtype_, args: tuple[Any, ...], device: Any = None) -> Tensor:
     if len(args) == 1 and isinstance(args[0], Tensor):
         if args[0].dtype is not kind:
             raise TypeError(f"expected {kind} (got {args[0].dtype})")
-        return args[0].detach()  # type: ignore[attr-defined,no-any-return]
+        return args[0].detach()  # type: ignore[attr-defined]
     if len(args) == 1 and hasattr(args[0], "__len__"):
         return create.tensor(args[0], dtype=kind, device=device)
     raise TypeError(f"new(): invalid combination of arguments {args}")
@@ -291,7 +334,7 @@ def _construct(cls: type, *args: Any, device: Any = None, **kwargs: Any) -> Tens
     if kwargs:
         raise TypeError(f"{cls.__name__}() got unexpected keyword arguments {sorted(kwargs)}")
     made = legacy(dtypes.get_default_dtype(), args, device)
-    return made if cls is Tensor else made.as_subclass(cls)  # type: ignore[attr-defined,no-any-return]
+    return made if cls is Tensor else made.as_subclass(cls)  # type: ignore[attr-defined]
 
 
 # -- shape and memory in place -----------------------------------------------------------------------
@@ -310,7 +353,12 @@ def _resize(self: Tensor, *sizes: Any, memory_format: memory_format = contiguous
     if wanted == self.shape and memory_format is contiguous_format:
         return self
     materialize(self)
-    layout_ = of(self.dtype, self.device, wanted, create.format_strides(wanted, memory_format if memory_format is not preserve_format else contiguous_format))
+    layout_ = of(
+        self.dtype,
+        self.device,
+        wanted,
+        format_strides(wanted, memory_format if memory_format is not preserve_format else contiguous_format),
+    )
     needed = (self._offset + layout_.span) * layout_.itemsize if layout_.numel else 0
     if needed > self._storage.nbytes:
         self._storage.resize(needed)
@@ -331,7 +379,7 @@ def resize_as_(self: Tensor, the_template: Tensor, *, memory_format: memory_form
 
 def _data(self: Tensor) -> Tensor:
     """The same memory without a history.  Writing to it is not seen by autograd."""
-    return self.detach()  # type: ignore[attr-defined,no-any-return]
+    return self.detach()  # type: ignore[attr-defined]
 
 
 def _set_data(self: Tensor, value: Tensor) -> None:
@@ -340,7 +388,7 @@ def _set_data(self: Tensor, value: Tensor) -> None:
     if self._requires_grad and value.dtype.kind not in "fc":
         raise RuntimeError("data set to a tensor that requires gradients must be floating point or complex dtype")
     self._storage, self._layout, self._offset = value._storage, value._layout, value._offset
-    plain = type(self)._plain if type(self) is not Tensor else True  # type: ignore[attr-defined]
+    plain = type(self)._plain if type(self) is not Tensor else True
     self._key = value._layout if plain and value._storage.pending is None else None
 
 
@@ -349,7 +397,7 @@ def _apply(self: Tensor, callable: Callable[[Any], Any]) -> Tensor:
     if self._requires_grad:
         raise TypeError("apply_ is only implemented on Tensors that do not require grad")
     flat = [callable(x) for x in self.reshape(-1).tolist()]  # type: ignore[attr-defined]
-    return self.copy_(create.tensor(flat, dtype=self.dtype).reshape(self.shape))  # type: ignore[attr-defined,no-any-return]
+    return self.copy_(create.tensor(flat, dtype=self.dtype).reshape(self.shape))  # type: ignore[attr-defined]
 
 
 def _map(self: Tensor, tensor: Tensor, callable: Callable[[Any, Any], Any]) -> Tensor:
@@ -358,11 +406,13 @@ def _map(self: Tensor, tensor: Tensor, callable: Callable[[Any, Any], Any]) -> T
         raise TypeError("map_ is only implemented on Tensors that do not require grad")
     other = tensor.expand(self.shape).reshape(-1).tolist()  # type: ignore[attr-defined]
     flat = [callable(x, y) for x, y in zip(self.reshape(-1).tolist(), other)]  # type: ignore[attr-defined]
-    return self.copy_(create.tensor(flat, dtype=self.dtype).reshape(self.shape))  # type: ignore[attr-defined,no-any-return]
+    return self.copy_(create.tensor(flat, dtype=self.dtype).reshape(self.shape))  # type: ignore[attr-defined]
 
 
 def _no_device(name: str) -> Callable[..., Tensor]:
-    def method(self: Tensor, device: Any = None, non_blocking: bool = False, memory_format: memory_format = preserve_format) -> Tensor:
+    def method(
+        self: Tensor, device: Any = None, non_blocking: bool = False, memory_format: memory_format = preserve_format
+    ) -> Tensor:
         return convert(self, None, devices.device(name) if device is None else device, memory_format=memory_format)
 
     method.__name__ = method.__qualname__ = name
@@ -401,7 +451,22 @@ def install(cls: type[Tensor]) -> None:
         "names": property(lambda self: (None,) * self._layout.ndim), "name": property(lambda self: None), "__array_priority__": 1000,
         "volatile": property(lambda self: False),
     }  # fmt: skip
-    for name in ("sparse", "sparse_csr", "quantized", "mkldnn", "mps", "xpu", "xla", "ipu", "vulkan", "nested", "maia", "mtia", "hpu", "ort"):
+    for name in (
+        "sparse",
+        "sparse_csr",
+        "quantized",
+        "mkldnn",
+        "mps",
+        "xpu",
+        "xla",
+        "ipu",
+        "vulkan",
+        "nested",
+        "maia",
+        "mtia",
+        "hpu",
+        "ort",
+    ):
         properties[f"is_{name}"] = property(lambda self: False)
     for name, member in properties.items():
         setattr(cls, name, member)
@@ -447,7 +512,7 @@ def _to_dense(self: Tensor, dtype: dtype_ | None = None, *, masked_grad: bool | 
 
 
 def _reversed(self: Tensor) -> Tensor:
-    return self.flip(0) if self.ndim else self  # type: ignore[attr-defined,no-any-return]
+    return self.flip(0) if self.ndim else self  # type: ignore[attr-defined]
 
 
 def _delitem(self: Tensor, index: Any) -> None:
@@ -456,7 +521,7 @@ def _delitem(self: Tensor, index: Any) -> None:
 
 def _unflatten(self: Tensor, dim: int, *sizes: Any, **kwargs: Any) -> Tensor:
     """A dimension as several of these sizes (one may be -1)."""
-    return unflatten.function(self, dim, kwargs["sizes"] if "sizes" in kwargs else tuple(shape_of(sizes, "unflatten")))  # type: ignore[no-any-return]
+    return unflatten.function(self, dim, kwargs["sizes"] if "sizes" in kwargs else tuple(shape_of(sizes, "unflatten")))
 
 
 install(Tensor)

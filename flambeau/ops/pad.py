@@ -31,12 +31,16 @@ def constant_pad_nd(input: Tensor, pad: Sequence[int], value: float = 0) -> Tens
     if len(pad) % 2:
         raise RuntimeError(f"Length of pad must be even but instead it equals {len(pad)}")
     if len(pad) > 2 * input.ndim:
-        raise RuntimeError(f"Length of pad should be no more than twice the number of dimensions of the input. Pad length is {len(pad)} while the input has {input.ndim} dimensions.")
+        raise RuntimeError(
+            f"Length of pad should be no more than twice the number of dimensions of the input. Pad length is {len(pad)} while the input has {input.ndim} dimensions."
+        )
     shape, kept, source, target = [], [], [], []
     for d, (n, (before, after)) in enumerate(zip(input.shape, _pairs(pad, input.ndim))):
         size = n + before + after
         if size < 0:
-            raise RuntimeError(f"The input size {n}, plus negative padding {before} and {after} resulted in a negative output size, which is invalid. Check dimension {d} of your input.")
+            raise RuntimeError(
+                f"The input size {n}, plus negative padding {before} and {after} resulted in a negative output size, which is invalid. Check dimension {d} of your input."
+            )
         shape.append(size)
         kept.append(max(0, n + min(before, 0) + min(after, 0)))
         source.append((max(-before, 0), ((d, 1),)))
@@ -57,10 +61,10 @@ def _border(mode: str, n: int, before: int, after: int) -> Tensor:
     """The indices that a border of ``mode`` reads along a dimension of size ``n``."""
     at: Any = create.arange(-before, n + after)
     if mode == "replicate":
-        return at.clamp(0, n - 1)  # type: ignore[no-any-return]
+        return at.clamp(0, n - 1)
     if mode == "circular":
-        return at % n  # type: ignore[no-any-return]
-    return (n - 1) - (n - 1 - at.abs()).abs()  # type: ignore[no-any-return]
+        return at % n
+    return (n - 1) - (n - 1 - at.abs()).abs()
 
 
 @operator(kind="composite", method=False, namespace=_F, out=False)
@@ -74,9 +78,11 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     if len(width) % 2:
         raise RuntimeError("Padding length must be divisible by 2")
     if len(width) > 2 * input.ndim:
-        raise RuntimeError(f"Padding length should be less than or equal to two times the input dimension but got padding length {len(width)} and input of dimension {input.ndim}")
+        raise RuntimeError(
+            f"Padding length should be less than or equal to two times the input dimension but got padding length {len(width)} and input of dimension {input.ndim}"
+        )
     if mode == "constant":
-        return constant_pad_nd.function(input, width, 0 if value is None else value)  # type: ignore[no-any-return]
+        return constant_pad_nd.function(input, width, 0 if value is None else value)
     if value is not None and value != 0:
         raise ValueError(f'Padding mode "{mode}" doesn\'t take in value argument')
     if mode not in ("reflect", "replicate", "circular"):
@@ -84,26 +90,32 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     count = len(width) // 2
     if not (1 <= count <= 3 and input.ndim in (count + 1, count + 2)):
         raise NotImplementedError("Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for now")
-    if 0 in input.shape[input.ndim - count :] or 0 in input.shape[-count - 1 :] and mode != "circular":
-        raise RuntimeError(f"Expected {count + 1}D or {count + 2}D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for input, but got: {list(input.shape)}")
+    if 0 in input.shape[input.ndim - count :] or (0 in input.shape[-count - 1 :] and mode != "circular"):
+        raise RuntimeError(
+            f"Expected {count + 1}D or {count + 2}D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for input, but got: {list(input.shape)}"
+        )
     borders: dict[int, Any] = {}
     for d, (before, after) in enumerate(_pairs(width, input.ndim)):
         n = input.shape[d]
         if not before and not after:
             continue
         if mode == "reflect" and (before >= n or after >= n):
-            raise RuntimeError(f"Padding size should be less than the corresponding input dimension, but got: padding ({before}, {after}) at dimension {d} of input {list(input.shape)}")
+            raise RuntimeError(
+                f"Padding size should be less than the corresponding input dimension, but got: padding ({before}, {after}) at dimension {d} of input {list(input.shape)}"
+            )
         if mode == "circular" and (before > n or after > n):
             raise RuntimeError("Padding value causes wrapping around more than once.")
         if n + before + after <= 0:
             raise RuntimeError(f"input (size {n} at dimension {d}) is too small for padding ({before}, {after})")
         borders[d] = _border(mode, n, before, after)
     if not borders:
-        return input.clone()  # type: ignore[attr-defined,no-any-return]
+        return input.clone()  # type: ignore[attr-defined]
     first = min(borders)
     dims = tuple(range(first, input.ndim))
-    whole = [borders[d] if d in borders else create.arange(input.shape[d]) for d in dims]
-    return index.function(input, [w.reshape([-1 if k == i else 1 for k in range(len(dims))]) for i, w in enumerate(whole)], dims)  # type: ignore[no-any-return]
+    whole: list[Any] = [borders[d] if d in borders else create.arange(input.shape[d]) for d in dims]
+    return index.function(
+        input, [w.reshape([-1 if k == i else 1 for k in range(len(dims))]) for i, w in enumerate(whole)], dims
+    )
 
 
 # -- windows of images -------------------------------------------------------------------------------
@@ -116,8 +128,12 @@ def _two(value: Any, name: str) -> tuple[int, int]:
     return (values[0], values[-1])
 
 
-def _counts(size: Sequence[int], kernel: Sequence[int], dilation: Sequence[int], padding: Sequence[int], stride: Sequence[int]) -> tuple[int, ...]:
-    return tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, d, p, s in zip(size, kernel, dilation, padding, stride))
+def _counts(
+    size: Sequence[int], kernel: Sequence[int], dilation: Sequence[int], padding: Sequence[int], stride: Sequence[int]
+) -> tuple[int, ...]:
+    return tuple(
+        (n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, d, p, s in zip(size, kernel, dilation, padding, stride)
+    )
 
 
 def _positive(name: str, **values: Sequence[int]) -> None:
@@ -127,7 +143,13 @@ def _positive(name: str, **values: Sequence[int]) -> None:
 
 
 @operator(name="im2col", method=False, function=False)
-def im2col(input: Tensor, kernel_size: tuple[int, int], dilation: tuple[int, int], padding: tuple[int, int], stride: tuple[int, int]) -> Tensor:
+def im2col(
+    input: Tensor,
+    kernel_size: tuple[int, int],
+    dilation: tuple[int, int],
+    padding: tuple[int, int],
+    stride: tuple[int, int],
+) -> Tensor:
     """The windows of images (N, C, H, W) as columns (N, C * kh * kw, L)."""
     n, c, h, w = input.shape
     (kh, kw), (dh, dw), (ph, pw), (sh, sw) = kernel_size, dilation, padding, stride
@@ -162,7 +184,11 @@ def col2im(
     for i in range(kh):
         for j in range(kw):
             place = ((0, ((0, 1),)), (0, ((1, 1),)), (i * dh, ((2, sh),)), (j * dw, ((3, sw),)))
-            one = prim.move(columns, ((0, ((0, 1),)), (0, ((1, 1),)), (i, ()), (j, ()), (0, ((2, 1),)), (0, ((3, 1),))), (n, c, oh, ow))
+            one = prim.move(
+                columns,
+                ((0, ((0, 1),)), (0, ((1, 1),)), (i, ()), (j, ()), (0, ((2, 1),)), (0, ((3, 1),))),
+                (n, c, oh, ow),
+            )
             whole = prim.update(whole, prim.apply("add", prim.move(whole, place, (n, c, oh, ow)), one), place)
     return prim.move(whole, ((0, ((0, 1),)), (0, ((1, 1),)), (ph, ((2, 1),)), (pw, ((3, 1),))), (n, c, h, w))
 
@@ -175,12 +201,21 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 @operator(name="_unfold_images", kind="composite", method=False, function=False)
 def unfold_images(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:
     """See ``nn.functional.unfold``."""
-    kernel, dil, padd, step = _two(kernel_size, "kernel_size"), _two(dilation, "dilation"), _two(padding, "padding"), _two(stride, "stride")
+    kernel, dil, padd, step = (
+        _two(kernel_size, "kernel_size"),
+        _two(dilation, "dilation"),
+        _two(padding, "padding"),
+        _two(stride, "stride"),
+    )
     _positive("unfold", kernel_size=kernel, dilation=dil, stride=step)
     if min(padd) < 0:
-        raise RuntimeError(f"padding should be non-negative, but got padding_height: {padd[0]} padding_width: {padd[1]}")
+        raise RuntimeError(
+            f"padding should be non-negative, but got padding_height: {padd[0]} padding_width: {padd[1]}"
+        )
     if input.ndim not in (3, 4) or 0 in input.shape[input.ndim - 3 :]:
-        raise RuntimeError(f"Expected 3D or 4D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for input, but got: {list(input.shape)}")
+        raise RuntimeError(
+            f"Expected 3D or 4D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for input, but got: {list(input.shape)}"
+        )
     counts = _counts(input.shape[-2:], kernel, dil, padd, step)
     if min(counts) < 1:
         raise RuntimeError(
@@ -189,11 +224,13 @@ def unfold_images(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: A
         )
     batched: Any = input if input.ndim == 4 else input.unsqueeze(0)  # type: ignore[attr-defined]
     found = im2col.function(batched, kernel, dil, padd, step)
-    return found if input.ndim == 4 else found.squeeze(0)  # type: ignore[no-any-return]
+    return found if input.ndim == 4 else found.squeeze(0)
 
 
 @operator(kind="composite", method=False, namespace=_F, out=False)
-def fold(input: Tensor, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:
+def fold(
+    input: Tensor, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
+) -> Tensor:
     """Columns of windows (N, C * kh * kw, L) added up into images (N, C, H, W) of ``output_size``."""
     size, kernel, dil = _two(output_size, "output_size"), _two(kernel_size, "kernel_size"), _two(dilation, "dilation")
     padd, step = _two(padding, "padding"), _two(stride, "stride")
@@ -201,7 +238,9 @@ def fold(input: Tensor, output_size: Any, kernel_size: Any, dilation: Any = 1, p
     if min(padd) < 0:
         raise RuntimeError(f"padding should be non-negative, but got {list(padd)}")
     if input.ndim not in (2, 3) or 0 in input.shape[input.ndim - 2 :]:
-        raise RuntimeError(f"Expected 2D or 3D (batch mode) tensor for input with possibly 0 batch size and non-zero dimensions for input, but got: {list(input.shape)}")
+        raise RuntimeError(
+            f"Expected 2D or 3D (batch mode) tensor for input with possibly 0 batch size and non-zero dimensions for input, but got: {list(input.shape)}"
+        )
     if input.shape[-2] % (kernel[0] * kernel[1]):
         raise RuntimeError(
             f"Expected size of input's dimension 1 to be divisible by the product of kernel_size, but got input.size(1)={input.shape[-2]} and "
@@ -215,7 +254,7 @@ def fold(input: Tensor, output_size: Any, kernel_size: Any, dilation: Any = 1, p
         )
     batched: Any = input if input.ndim == 3 else input.unsqueeze(0)  # type: ignore[attr-defined]
     found = col2im.function(batched, size, kernel, dil, padd, step)
-    return found if input.ndim == 3 else found.squeeze(0)  # type: ignore[no-any-return]
+    return found if input.ndim == 3 else found.squeeze(0)
 
 
 # -- pixels and channels -----------------------------------------------------------------------------
@@ -226,15 +265,19 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     """(..., C * r * r, H, W) -> (..., C, H * r, W * r): groups of channels become finer pixels (Shi et al., 2016)."""
     r = upscale_factor
     if input.ndim < 3:
-        raise RuntimeError(f"pixel_shuffle expects input to have at least 3 dimensions, but got input with {input.ndim} dimension(s)")
+        raise RuntimeError(
+            f"pixel_shuffle expects input to have at least 3 dimensions, but got input with {input.ndim} dimension(s)"
+        )
     if r <= 0:
         raise RuntimeError(f"pixel_shuffle expects a positive upscale_factor, but got {r}")
     *lead, c, h, w = input.shape
     if c % (r * r):
-        raise RuntimeError(f"pixel_shuffle expects its input's 'channel' dimension to be divisible by the square of upscale_factor, but input.size(-3)={c} is not divisible by {r * r}")
+        raise RuntimeError(
+            f"pixel_shuffle expects its input's 'channel' dimension to be divisible by the square of upscale_factor, but input.size(-3)={c} is not divisible by {r * r}"
+        )
     k = len(lead)
     parts: Any = input.reshape(*lead, c // (r * r), r, r, h, w)  # type: ignore[attr-defined]
-    return parts.permute(*range(k), k, k + 3, k + 1, k + 4, k + 2).reshape(*lead, c // (r * r), h * r, w * r)  # type: ignore[no-any-return]
+    return parts.permute(*range(k), k, k + 3, k + 1, k + 4, k + 2).reshape(*lead, c // (r * r), h * r, w * r)
 
 
 @operator(kind="composite", method=False)
@@ -242,15 +285,19 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     """(..., C, H * r, W * r) -> (..., C * r * r, H, W): the inverse of ``pixel_shuffle``."""
     r = downscale_factor
     if input.ndim < 3:
-        raise RuntimeError(f"pixel_unshuffle expects input to have at least 3 dimensions, but got input with {input.ndim} dimension(s)")
+        raise RuntimeError(
+            f"pixel_unshuffle expects input to have at least 3 dimensions, but got input with {input.ndim} dimension(s)"
+        )
     if r <= 0:
         raise RuntimeError(f"pixel_unshuffle expects a positive downscale_factor, but got {r}")
     *lead, c, h, w = input.shape
     if h % r or w % r:
-        raise RuntimeError(f"pixel_unshuffle expects height and width to be divisible by downscale_factor, but input.size is {list(input.shape)} and downscale_factor is {r}")
+        raise RuntimeError(
+            f"pixel_unshuffle expects height and width to be divisible by downscale_factor, but input.size is {list(input.shape)} and downscale_factor is {r}"
+        )
     k = len(lead)
     parts: Any = input.reshape(*lead, c, h // r, r, w // r, r)  # type: ignore[attr-defined]
-    return parts.permute(*range(k), k, k + 2, k + 4, k + 1, k + 3).reshape(*lead, c * r * r, h // r, w // r)  # type: ignore[no-any-return]
+    return parts.permute(*range(k), k, k + 2, k + 4, k + 1, k + 3).reshape(*lead, c * r * r, h // r, w // r)
 
 
 @operator(kind="composite", method=False, aliases=("native_channel_shuffle",))
@@ -264,4 +311,4 @@ def channel_shuffle(input: Tensor, groups: int) -> Tensor:
     if c % groups:
         raise RuntimeError(f"Number of channels must be divisible by groups. Got {c} channels and {groups} groups.")
     parts: Any = input.reshape(n, groups, c // groups, *rest)  # type: ignore[attr-defined]
-    return parts.transpose(1, 2).reshape(input.shape)  # type: ignore[no-any-return]
+    return parts.transpose(1, 2).reshape(input.shape)

@@ -29,8 +29,8 @@ def _given(made: Tensor, out: Tensor | None, requires_grad: bool) -> Tensor:
     if out is not None:
         if out.shape != made.shape:
             out.resize_(made.shape)  # type: ignore[attr-defined]
-        return out.copy_(made)  # type: ignore[attr-defined,no-any-return]
-    return made.requires_grad_(True) if requires_grad else made  # type: ignore[attr-defined,no-any-return]
+        return out.copy_(made)  # type: ignore[attr-defined]
+    return made.requires_grad_(True) if requires_grad else made  # type: ignore[attr-defined]
 
 
 def eye(
@@ -69,7 +69,9 @@ _linear_steps.without_gradient()
 def _numbers(name: str, start: Any, end: Any, steps: Any) -> tuple[Any, Any, bool]:
     for x in (start, end):
         if isinstance(x, Tensor) and x.ndim:
-            raise RuntimeError(f"{name} only supports 0-dimensional start and end tensors, but got {x.ndim} dimension(s).")
+            raise RuntimeError(
+                f"{name} only supports 0-dimensional start and end tensors, but got {x.ndim} dimension(s)."
+            )
     if not isinstance(steps, int) or isinstance(steps, bool):
         raise TypeError(f"{name}(): argument 'steps' must be int, not {type(steps).__name__}")
     if steps < 0:
@@ -84,7 +86,13 @@ def linspace(
 ) -> Tensor:  # fmt: skip
     """``steps`` numbers from ``start`` to ``end``, both included, in even steps."""
     first, last, complex_ = _numbers("linspace", start, end, steps)
-    kind = dtype or (out.dtype if out is not None else dtypes.get_default_dtype().to_complex() if complex_ else dtypes.get_default_dtype())
+    kind = dtype or (
+        out.dtype
+        if out is not None
+        else dtypes.get_default_dtype().to_complex()
+        if complex_
+        else dtypes.get_default_dtype()
+    )
     if devices.of(device) is devices.meta:
         return create.empty((steps,), dtype=kind, device=device, requires_grad=requires_grad)
     return _given(_linear_steps.function(first, last, steps, kind), out, requires_grad)
@@ -96,11 +104,17 @@ def logspace(
 ) -> Tensor:  # fmt: skip
     """``base`` to the power of ``linspace(start, end, steps)``."""
     first, last, complex_ = _numbers("logspace", start, end, steps)
-    kind = dtype or (out.dtype if out is not None else dtypes.get_default_dtype().to_complex() if complex_ else dtypes.get_default_dtype())
+    kind = dtype or (
+        out.dtype
+        if out is not None
+        else dtypes.get_default_dtype().to_complex()
+        if complex_
+        else dtypes.get_default_dtype()
+    )
     if devices.of(device) is devices.meta:
         return create.empty((steps,), dtype=kind, device=device, requires_grad=requires_grad)
     wide = dtypes.complex128 if kind.is_complex else dtypes.float64
-    powers: Any = create.full((), base, dtype=wide) ** _linear_steps.function(first, last, steps, wide)  # type: ignore[operator]
+    powers: Any = create.full((), base, dtype=wide) ** _linear_steps.function(first, last, steps, wide)
     return _given(powers.to(kind), out, requires_grad)
 
 
@@ -116,7 +130,7 @@ def range(
     if (end - start) * step < 0:
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
     count = int((end - start) / step) + 1
-    made: Any = create.arange(0, count, dtype=dtypes.float64) * step + start  # type: ignore[operator]
+    made: Any = create.arange(0, count, dtype=dtypes.float64) * step + start
     return _given(made.to(dtype or dtypes.get_default_dtype()), out, requires_grad)
 
 
@@ -147,10 +161,16 @@ def result_type(tensor1: Any, tensor2: Any) -> dtype_:
     return call.result_type(operands)
 
 
-def asarray(obj: Any, *, dtype: dtype_ | None = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False) -> Tensor:
+def asarray(
+    obj: Any, *, dtype: dtype_ | None = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False
+) -> Tensor:
     """``obj`` as a tensor: sharing its memory where it can unless ``copy`` is True.  Raises ValueError if ``copy`` is False and it
     cannot."""
-    made = create.as_tensor(obj, dtype=dtype, device=device) if not copy else create.tensor(obj, dtype=dtype, device=device)
+    made = (
+        create.as_tensor(obj, dtype=dtype, device=device)
+        if not copy
+        else create.tensor(obj, dtype=dtype, device=device)
+    )
     if copy is False and isinstance(obj, Tensor) and made._storage is not obj._storage:
         raise ValueError("can't alias tensor: another type or device needs a copy")
     if requires_grad != made._requires_grad:
@@ -160,4 +180,4 @@ def asarray(obj: Any, *, dtype: dtype_ | None = None, device: Any = None, copy: 
 
 def detach(input: Tensor) -> Tensor:
     """The same memory without a history."""
-    return input.detach()  # type: ignore[attr-defined,no-any-return]
+    return input.detach()  # type: ignore[attr-defined]

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from .. import dtype as dtypes
 from .. import primitives as prim
 from ..graph.node import Map
 from ..layout import Size, dense
 from ..operator import operator
-from ..tensor import Tensor, empty, view as make_view
+from ..tensor import Tensor, empty
+from ..tensor import view as make_view
 from .common import dim_of
 from .join import cat
 
@@ -24,7 +26,9 @@ def integer(value: Any, name: str, what: str) -> int:
     """An int from an int, a numpy integer or a 0-dim tensor of integers; TypeError otherwise."""
     if isinstance(value, Tensor):
         if value.ndim or value.dtype.kind not in "ui":
-            raise TypeError(f"{name}(): argument '{what}' must be int, not a tensor of {value.dtype} with {value.ndim} dimensions")
+            raise TypeError(
+                f"{name}(): argument '{what}' must be int, not a tensor of {value.dtype} with {value.ndim} dimensions"
+            )
         return int(value.item())  # type: ignore[attr-defined]
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name}(): argument '{what}' must be int, not {type(value).__name__}")
@@ -95,7 +99,10 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
         raise IndexError(f"select(): index {i} out of range for tensor of size {list(layout.shape)} at dimension {d}")
     i += n if i < 0 else 0
     return make_view(
-        input, (*layout.shape[:d], *layout.shape[d + 1 :]), (*layout.strides[:d], *layout.strides[d + 1 :]), input._offset + i * layout.strides[d]
+        input,
+        (*layout.shape[:d], *layout.shape[d + 1 :]),
+        (*layout.strides[:d], *layout.strides[d + 1 :]),
+        input._offset + i * layout.strides[d],
     )
 
 
@@ -114,7 +121,9 @@ def slice_map(ndim: int, dim: int, start: int, step: int = 1) -> Map:
 def slice_of(input: Tensor, dim: int, start: int, length: int, step: int = 1) -> Tensor:
     """``length`` indices along ``dim``, as a recorded view."""
     shape = input.shape
-    return region.function(input, slice_map(len(shape), dim, start if length else 0, step), (*shape[:dim], length, *shape[dim + 1 :]))  # type: ignore[no-any-return]
+    return region.function(
+        input, slice_map(len(shape), dim, start if length else 0, step), (*shape[:dim], length, *shape[dim + 1 :])
+    )
 
 
 @operator(kind="composite")
@@ -139,7 +148,7 @@ def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
 @operator(kind="composite")
 def narrow_copy(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     """``narrow`` with memory of its own."""
-    return narrow.function(input, dim, start, length).clone()  # type: ignore[no-any-return]
+    return narrow.function(input, dim, start, length).clone()
 
 
 @operator(kind="view")
@@ -201,19 +210,20 @@ def fold_windows(input: Tensor, shape: Size, dimension: int, step: int) -> Tenso
     """Zeros in ``shape`` to which every window is added at its place: the inverse of ``unfold`` where windows overlap."""
     base = prim.const(0, input.dtype, shape)
     if not shape:
-        return prim.wrap(prim.current().graph.reduce("add", prim.read(input), (0,))).reshape(()) if input.shape[0] else base  # type: ignore[attr-defined]
+        g = prim.current().graph
+        return prim.wrap(g.reshape(g.reduce("add", prim.read(input), (0,)), ())) if input.shape[0] else base
     d = dimension % len(shape)
-    index = prim.apply("add", prim.apply("mul", prim.iota(input.shape, d), prim.const(step, _int64())), prim.iota(input.shape, input.ndim - 1))
+    index = prim.apply(
+        "add",
+        prim.apply("mul", prim.iota(input.shape, d), prim.const(step, dtypes.int64)),
+        prim.iota(input.shape, input.ndim - 1),
+    )
     return prim.scatter("add", base, input, [index], [("i", 0) if k == d else ("d", k) for k in range(len(shape))])
 
 
 @fold_windows.gradient()
 def _(ctx, grad):  # type: ignore[no-untyped-def]
     return grad.unfold(ctx.dimension, ctx.shape("input")[-1], ctx.step)
-
-
-def _int64() -> Any:
-    return prim.coded("i64")
 
 
 @operator(kind="composite")
@@ -225,7 +235,9 @@ def as_strided(input: Tensor, size: Sequence[int], stride: Sequence[int], storag
     if any(n < 0 for n in shape):
         raise RuntimeError(f"as_strided: negative sizes are not allowed, got {list(shape)}")
     if any(s < 0 for s in strides):
-        raise RuntimeError(f"as_strided: Negative strides are not supported at the moment, got strides: {list(strides)}")
+        raise RuntimeError(
+            f"as_strided: Negative strides are not supported at the moment, got strides: {list(strides)}"
+        )
     offset = input._offset if storage_offset is None else storage_offset
     if offset < 0:
         raise RuntimeError(f"Tensor: invalid storage offset {offset}")
@@ -238,7 +250,7 @@ def as_strided(input: Tensor, size: Sequence[int], stride: Sequence[int], storag
                 f"setStorage: sizes {list(shape)}, strides {list(strides)}, storage offset {offset}, and itemsize {input.itemsize} requiring a "
                 f"storage size of {(last + 1) * input.itemsize} are out of bounds for storage of size {held}"
             )
-    return strided_view.function(input, shape, strides, offset - input._offset)  # type: ignore[no-any-return]
+    return strided_view.function(input, shape, strides, offset - input._offset)
 
 
 @operator(name="_as_strided", kind="view", method=False, function=False)
@@ -276,13 +288,15 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 
 @operator(name="_embed_strided", kind="composite", method=False, function=False)
-def embed_strided(input: Tensor, like: Any, before: int, size: tuple[int, ...], stride: tuple[int, ...], shift: int) -> Tensor:
+def embed_strided(
+    input: Tensor, like: Any, before: int, size: tuple[int, ...], stride: tuple[int, ...], shift: int
+) -> Tensor:
     """``input`` written to zeroed memory as the layout ``like`` lies, which is then read with ``size`` and ``stride``."""
     start = shift + before
     reach = max(start + 1 + sum((n - 1) * s for n, s in zip(size, stride)) if 0 not in size else 1, before + like.span)
     flat: Any = input.new_zeros((reach,))  # type: ignore[attr-defined]
     as_strided.function(flat, tuple(like.shape), like.strides, before).copy_(input)
-    return as_strided.function(flat, size, stride, start)  # type: ignore[no-any-return]
+    return as_strided.function(flat, size, stride, start)
 
 
 # -- pieces ------------------------------------------------------------------------------------------
@@ -336,7 +350,7 @@ def _(ctx, *grads):  # type: ignore[no-untyped-def]
 
 
 def _join(parts: Sequence[Tensor], d: int) -> Tensor:
-    return parts[0] if len(parts) == 1 else cat.function(parts, d)  # type: ignore[no-any-return]
+    return parts[0] if len(parts) == 1 else cat.function(parts, d)
 
 
 @operator(kind="composite", method=False)
@@ -346,11 +360,11 @@ def split(tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int 
     Raises RuntimeError for sizes that do not sum to the dimension, and for 0-dim tensors.
     """
     d, sizes = _split_sizes(tensor, split_size_or_sections, dim, "split")
-    return pieces.function(tensor, tuple(sizes), d)  # type: ignore[no-any-return]
+    return pieces.function(tensor, tuple(sizes), d)
 
 
 def _split_method(self: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
-    return split.function(self, split_size, dim)  # type: ignore[no-any-return]
+    return split.function(self, split_size, dim)
 
 
 _split_method.__name__, _split_method.__doc__ = "split", split.__doc__
@@ -360,7 +374,7 @@ Tensor.split = _split_method  # type: ignore[attr-defined]
 @operator(kind="composite")
 def split_with_sizes(input: Tensor, split_sizes: Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
     """Pieces of the sizes given along ``dim``."""
-    return split.function(input, tuple(split_sizes), dim)  # type: ignore[no-any-return]
+    return split.function(input, tuple(split_sizes), dim)
 
 
 @operator(kind="composite")
@@ -374,8 +388,8 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     n = input.shape[d]
     size = -(-n // chunks)
     if size == 0:
-        return pieces.function(input, (0,) * chunks, d)  # type: ignore[no-any-return]
-    return split.function(input, size, d)  # type: ignore[no-any-return]
+        return pieces.function(input, (0,) * chunks, d)
+    return split.function(input, size, d)
 
 
 def _bounds(input: Tensor, spec: Any, dim: int, name: str) -> list[tuple[int, int]]:
@@ -383,9 +397,13 @@ def _bounds(input: Tensor, spec: Any, dim: int, name: str) -> list[tuple[int, in
     n = input.shape[dim]
     if isinstance(spec, Tensor):
         if spec.device.type != "cpu" or spec.dtype.name != "int64":
-            raise RuntimeError(f"{name} expected tensor_indices_or_sections to be a long tensor on cpu, got {spec.dtype} on {spec.device}")
+            raise RuntimeError(
+                f"{name} expected tensor_indices_or_sections to be a long tensor on cpu, got {spec.dtype} on {spec.device}"
+            )
         if spec.ndim > 1:
-            raise RuntimeError(f"{name} expected tensor_indices_or_sections to be a zero-dimensional or one-dimensional tensor, but got a tensor with {spec.ndim} dims")
+            raise RuntimeError(
+                f"{name} expected tensor_indices_or_sections to be a zero-dimensional or one-dimensional tensor, but got a tensor with {spec.ndim} dims"
+            )
         spec = spec.tolist()  # type: ignore[attr-defined]
     if isinstance(spec, int):
         if spec <= 0:
@@ -419,7 +437,9 @@ def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple
 def _cut(name: str, least: int, dim_of_: Any, which: int) -> None:
     def body(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
         if input.ndim < least:
-            raise RuntimeError(f"torch.{name} requires a tensor with at least {least} dimension, but got a tensor with {input.ndim} dimensions!")
+            raise RuntimeError(
+                f"torch.{name} requires a tensor with at least {least} dimension, but got a tensor with {input.ndim} dimensions!"
+            )
         d = dim_of_(input)
         if isinstance(indices_or_sections, int):
             if indices_or_sections == 0 or input.shape[d] % indices_or_sections:
@@ -447,7 +467,9 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
         raise IndexError("Dimension specified as 0 but tensor has no dimensions")
     d = dim_of(dim, layout.ndim, "unbind")
     shape, strides = (*layout.shape[:d], *layout.shape[d + 1 :]), (*layout.strides[:d], *layout.strides[d + 1 :])
-    return tuple(make_view(input, shape, strides, input._offset + i * layout.strides[d]) for i in range(layout.shape[d]))
+    return tuple(
+        make_view(input, shape, strides, input._offset + i * layout.strides[d]) for i in range(layout.shape[d])
+    )
 
 
 @unbind.gradient()
@@ -477,7 +499,9 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 def _checked(name: str, src: Tensor, shape: Sequence[int]) -> None:
     if tuple(src.shape) != tuple(shape):
-        raise RuntimeError(f"{name}: expected src to have a size equal to the slice of self. src size = {list(src.shape)}, slice size = {list(shape)}")
+        raise RuntimeError(
+            f"{name}: expected src to have a size equal to the slice of self. src size = {list(src.shape)}, slice size = {list(shape)}"
+        )
 
 
 @operator(kind="composite")
@@ -485,11 +509,13 @@ def select_scatter(input: Tensor, src: Tensor, dim: int, index: int) -> Tensor:
     """A copy of ``input`` with ``src`` at ``index`` along ``dim``."""
     _checked("select_scatter", src, select.body(input, dim, index).shape)
     d = dim_of(dim, input.ndim, "select_scatter")
-    return put_region.function(input, src, select_map(input.ndim, d, index % input.shape[d]))  # type: ignore[no-any-return]
+    return put_region.function(input, src, select_map(input.ndim, d, index % input.shape[d]))
 
 
 @operator(kind="composite")
-def slice_scatter(input: Tensor, src: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Tensor:
+def slice_scatter(
+    input: Tensor, src: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
+) -> Tensor:
     """A copy of ``input`` with ``src`` in the slice ``start:end:step`` of ``dim``."""
     d = dim_of(dim, input.ndim, "slice_scatter")
     if step <= 0:
@@ -497,7 +523,7 @@ def slice_scatter(input: Tensor, src: Tensor, dim: int = 0, start: int | None = 
     first, last, by = slice(start, end, step).indices(input.shape[d])
     count = len(range(first, last, by))
     _checked("slice_scatter", src, (*input.shape[:d], count, *input.shape[d + 1 :]))
-    return put_region.function(input, src, slice_map(input.ndim, d, first if count else 0, by))  # type: ignore[no-any-return]
+    return put_region.function(input, src, slice_map(input.ndim, d, first if count else 0, by))
 
 
 @operator(kind="composite")
@@ -505,30 +531,31 @@ def diagonal_scatter(input: Tensor, src: Tensor, offset: int = 0, dim1: int = 0,
     """A copy of ``input`` with ``src`` on a diagonal."""
     shape, map_ = _diagonal(input.shape, offset, dim1, dim2)
     _checked("diagonal_scatter", src, shape)
-    return put_region.function(input, src, map_)  # type: ignore[no-any-return]
+    return put_region.function(input, src, map_)
 
 
 @operator(kind="composite")
-def as_strided_scatter(input: Tensor, src: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None) -> Tensor:
+def as_strided_scatter(
+    input: Tensor, src: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None
+) -> Tensor:
     """A copy of ``input`` with ``src`` where ``as_strided`` would see it."""
     part = as_strided.function(input, size, stride, storage_offset)
     _checked("as_strided_scatter", src, part.shape)
     result = input.clone()  # type: ignore[attr-defined]
     strided_view.function(result, tuple(size), tuple(stride), part._offset - input._offset).copy_(src)
-    return result  # type: ignore[no-any-return]
+    return result
 
 
 def _copying(op: Any) -> None:
     """``NAME_copy``: a view with memory of its own."""
-    parameters = list(op.signature.parameters.values())
 
     def body(*args: Any, **kwargs: Any) -> Any:
         found = op.function(*args, **kwargs)
-        return found.clone() if isinstance(found, Tensor) else tuple(t.clone() for t in found)
+        return tuple(t.clone() for t in found) if isinstance(found, tuple) else found.clone()
 
     body.__name__, body.__module__ = op.name + "_copy", __name__
     body.__doc__ = f"``{op.name}`` with memory of its own."
-    body.__signature__ = op.signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    body.__signature__ = op.signature  # type: ignore[attr-defined]
     operator(kind="composite", method=False)(body)
 
 
@@ -565,5 +592,4 @@ def slice_copy(input: Tensor, dim: int = 0, start: int | None = None, end: int |
     """A slice along ``dim`` with memory of its own."""
     d = dim_of(dim, input.ndim, "slice_copy")
     first, last, by = slice(start, end, step).indices(input.shape[d])
-    return slice_of(input, d, first, len(range(first, last, by)), by).clone()  # type: ignore[attr-defined,no-any-return]
-
+    return slice_of(input, d, first, len(range(first, last, by)), by).clone()  # type: ignore[attr-defined]

@@ -80,13 +80,13 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 def reshape(input: Tensor, shape: Sequence[int]) -> Tensor:
     """The same elements in row-major order with another shape: a view where the strides allow it, otherwise a copy."""
     layout = input._layout
-    wanted = shape if shape.__class__ is Size else shape_of((shape,), "reshape")  # type: ignore[assignment]
+    wanted = shape if shape.__class__ is Size else shape_of((shape,), "reshape")
     if (input._key, wanted) in view.hot:
-        return view.function(input, wanted)  # type: ignore[no-any-return]
+        return view.function(input, wanted)
     wanted = infer_size(wanted, layout.numel, "reshape")
     if view_strides(layout.shape, layout.strides, wanted) is None:
-        return reshaped_copy.function(input, wanted)  # type: ignore[no-any-return]
-    return view.function(input, wanted)  # type: ignore[no-any-return]
+        return reshaped_copy.function(input, wanted)
+    return view.function(input, wanted)
 
 
 @operator(name="_unsafe_view", method=False, function=False)
@@ -115,7 +115,9 @@ def expand(input: Tensor, size: Size) -> Tensor:
         have, step = (layout.shape[i - lead], layout.strides[i - lead]) if i >= lead else (1, 0)
         if n == -1:
             if i < lead:
-                raise RuntimeError(f"expand: The expanded size of the tensor (-1) isn't allowed in a leading, non-existing dimension {i}")
+                raise RuntimeError(
+                    f"expand: The expanded size of the tensor (-1) isn't allowed in a leading, non-existing dimension {i}"
+                )
             n = have
         if have == n:
             strides.append(step if i >= lead else 0)
@@ -205,7 +207,12 @@ def unsqueeze(input: Tensor, dim: int) -> Tensor:
     layout = input._layout
     d = dim_of(dim, layout.ndim + 1, "unsqueeze")
     step = layout.shape[d] * layout.strides[d] if d < layout.ndim else 1
-    return make_view(input, (*layout.shape[:d], 1, *layout.shape[d:]), (*layout.strides[:d], step, *layout.strides[d:]), input._offset)
+    return make_view(
+        input,
+        (*layout.shape[:d], 1, *layout.shape[d:]),
+        (*layout.strides[:d], step, *layout.strides[d:]),
+        input._offset,
+    )
 
 
 @unsqueeze.gradient()
@@ -217,7 +224,13 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 def squeeze(input: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
     """Without dimensions of size 1: all of them, or those named."""
     layout = input._layout
-    named = range(layout.ndim) if dim is None else dims_of(dim, layout.ndim, "squeeze") if not isinstance(dim, (tuple, list)) or dim else ()
+    named = (
+        range(layout.ndim)
+        if dim is None
+        else dims_of(dim, layout.ndim, "squeeze")
+        if not isinstance(dim, (tuple, list)) or dim
+        else ()
+    )
     kept = [d for d in range(layout.ndim) if d not in named or layout.shape[d] != 1]
     return make_view(input, [layout.shape[d] for d in kept], [layout.strides[d] for d in kept], input._offset)
 
@@ -234,7 +247,9 @@ def movedim(input: Tensor, source: int | Sequence[int], destination: int | Seque
     sources = (source,) if isinstance(source, int) else tuple(source)
     places = (destination,) if isinstance(destination, int) else tuple(destination)
     if len(sources) != len(places):
-        raise RuntimeError(f"movedim: Invalid source or destination dims: source ({list(sources)} dims) should contain the same number of dims as destination ({list(places)} dims)")
+        raise RuntimeError(
+            f"movedim: Invalid source or destination dims: source ({list(sources)} dims) should contain the same number of dims as destination ({list(places)} dims)"
+        )
     froms, tos = [dim_of(d, ndim, "movedim") for d in sources], [dim_of(d, ndim, "movedim") for d in places]
     for what, dims, given in (("source", froms, sources), ("destination", tos, places)):
         if len(set(dims)) != len(dims):
@@ -266,7 +281,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 @operator(kind="view")
 def swapaxes(input: Tensor, axis0: int, axis1: int) -> Tensor:
     """Two dimensions exchanged, over the same memory: ``transpose`` by another name."""
-    return transpose.body(input, axis0, axis1)  # type: ignore[no-any-return]
+    return transpose.body(input, axis0, axis1)
 
 
 @swapaxes.gradient()
@@ -277,7 +292,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 @operator(kind="view")
 def swapdims(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """Two dimensions exchanged, over the same memory: ``transpose`` by another name."""
-    return transpose.body(input, dim0, dim1)  # type: ignore[no-any-return]
+    return transpose.body(input, dim0, dim1)
 
 
 @swapdims.gradient()
@@ -316,23 +331,23 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     if first > last:
         raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
     if ndim == 0:
-        return view.function(input, Size((1,)))  # type: ignore[no-any-return]
+        return view.function(input, Size((1,)))
     if first == last:
         return input
     shape = input.shape
-    return reshape.function(input, Size((*shape[:first], Size(shape[first : last + 1]).numel(), *shape[last + 1 :])))  # type: ignore[no-any-return]
+    return reshape.function(input, Size((*shape[:first], Size(shape[first : last + 1]).numel(), *shape[last + 1 :])))
 
 
 @operator(kind="composite")
 def ravel(input: Tensor) -> Tensor:
     """All elements in row-major order as one dimension; a view where the strides allow it."""
-    return reshape.function(input, Size((-1,)))  # type: ignore[no-any-return]
+    return reshape.function(input, Size((-1,)))
 
 
 @operator(kind="composite")
 def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     """The dimension ``dim`` as several of these sizes (one may be -1)."""
-    if isinstance(dim, str):
+    if isinstance(dim, str):  # type: ignore[unreachable]
         raise RuntimeError("unflatten: named dimensions are not supported; pass the dimension as an int")
     d = dim_of(dim, input.ndim, "unflatten")
     parts = list(shape_of((sizes,) if not isinstance(sizes, int) else (sizes,), "unflatten"))
@@ -343,36 +358,40 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
         raise RuntimeError("only one dimension can be inferred")
     known = Size(n for n in parts if n != -1).numel()
     if -1 in parts and (known == 0 or size % known):
-        raise RuntimeError(f"unflatten: Provided sizes {parts} don't multiply up to the size of dim {d} ({size}) in the input tensor")
+        raise RuntimeError(
+            f"unflatten: Provided sizes {parts} don't multiply up to the size of dim {d} ({size}) in the input tensor"
+        )
     if -1 in parts:
         parts[parts.index(-1)] = size // known
     elif known != size:
-        raise RuntimeError(f"unflatten: Provided sizes {parts} don't multiply up to the size of dim {d} ({size}) in the input tensor")
-    return input.view((*input.shape[:d], *parts, *input.shape[d + 1 :]))  # type: ignore[attr-defined,no-any-return]
+        raise RuntimeError(
+            f"unflatten: Provided sizes {parts} don't multiply up to the size of dim {d} ({size}) in the input tensor"
+        )
+    return input.view((*input.shape[:d], *parts, *input.shape[d + 1 :]))  # type: ignore[attr-defined]
 
 
 @operator(kind="composite", function=False)
 def view_as(input: Tensor, other: Tensor) -> Tensor:
     """The elements with the shape of ``other``, over the same memory."""
-    return view.function(input, other.shape)  # type: ignore[no-any-return]
+    return view.function(input, other.shape)
 
 
 @operator(kind="composite", function=False)
 def reshape_as(input: Tensor, other: Tensor) -> Tensor:
     """The elements with the shape of ``other``; a view where the strides allow it."""
-    return reshape.function(input, other.shape)  # type: ignore[no-any-return]
+    return reshape.function(input, other.shape)
 
 
 @operator(kind="composite", function=False)
 def expand_as(input: Tensor, other: Tensor) -> Tensor:
     """Dimensions of size 1 repeated without copying, to the shape of ``other``."""
-    return expand.function(input, other.shape)  # type: ignore[no-any-return]
+    return expand.function(input, other.shape)
 
 
 @operator(kind="composite")
 def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
     """Dimensions of size 1 repeated without copying, to this shape."""
-    return expand.function(input, shape_of((size,), "broadcast_to"))  # type: ignore[no-any-return]
+    return expand.function(input, shape_of((size,), "broadcast_to"))
 
 
 # -- the same memory as another element type ---------------------------------------------------------
@@ -391,19 +410,39 @@ def view_dtype(input: Tensor, dtype: dtype_) -> Tensor:
     if layout.ndim == 0:
         raise RuntimeError(f"self.dim() cannot be 0 to view {layout.dtype} as {dtype} (different element sizes)")
     if layout.strides[-1] != 1:
-        raise RuntimeError(f"self.stride(-1) must be 1 to view {layout.dtype} as {dtype} (different element sizes), but got {layout.strides[-1]}")
+        raise RuntimeError(
+            f"self.stride(-1) must be 1 to view {layout.dtype} as {dtype} (different element sizes), but got {layout.strides[-1]}"
+        )
     if have > wanted:
         k = have // wanted
-        return _retyped(input, dtype, (*layout.shape[:-1], layout.shape[-1] * k), (*(s * k for s in layout.strides[:-1]), 1), input._offset * k)
+        return _retyped(
+            input,
+            dtype,
+            (*layout.shape[:-1], layout.shape[-1] * k),
+            (*(s * k for s in layout.strides[:-1]), 1),
+            input._offset * k,
+        )
     k = wanted // have
     if layout.shape[-1] % k:
-        raise RuntimeError(f"self.size(-1) must be divisible by {k} to view {layout.dtype} as {dtype} (different element sizes), but got {layout.shape[-1]}")
+        raise RuntimeError(
+            f"self.size(-1) must be divisible by {k} to view {layout.dtype} as {dtype} (different element sizes), but got {layout.shape[-1]}"
+        )
     if input._offset % k:
-        raise RuntimeError(f"self.storage_offset() must be divisible by {k} to view {layout.dtype} as {dtype} (different element sizes), but got {input._offset}")
+        raise RuntimeError(
+            f"self.storage_offset() must be divisible by {k} to view {layout.dtype} as {dtype} (different element sizes), but got {input._offset}"
+        )
     for d, s in enumerate(layout.strides[:-1]):
         if s % k:
-            raise RuntimeError(f"self.stride({d}) must be divisible by {k} to view {layout.dtype} as {dtype} (different element sizes), but got {s}")
-    return _retyped(input, dtype, (*layout.shape[:-1], layout.shape[-1] // k), (*(s // k for s in layout.strides[:-1]), 1), input._offset // k)
+            raise RuntimeError(
+                f"self.stride({d}) must be divisible by {k} to view {layout.dtype} as {dtype} (different element sizes), but got {s}"
+            )
+    return _retyped(
+        input,
+        dtype,
+        (*layout.shape[:-1], layout.shape[-1] // k),
+        (*(s // k for s in layout.strides[:-1]), 1),
+        input._offset // k,
+    )
 
 
 view_dtype.without_gradient()
@@ -421,7 +460,9 @@ def view_as_real(input: Tensor) -> Tensor:
     layout = input._layout
     if not layout.dtype.is_complex:
         raise RuntimeError("view_as_real is only supported for complex tensors")
-    return _retyped(input, layout.dtype.to_real(), (*layout.shape, 2), (*(2 * s for s in layout.strides), 1), 2 * input._offset)
+    return _retyped(
+        input, layout.dtype.to_real(), (*layout.shape, 2), (*(2 * s for s in layout.strides), 1), 2 * input._offset
+    )
 
 
 @view_as_real.gradient()
@@ -434,7 +475,9 @@ def view_as_complex(input: Tensor) -> Tensor:
     """Pairs of real elements in the last dimension (of size 2) as complex ones, over the same memory."""
     layout = input._layout
     if layout.dtype not in (dtypes.float16, dtypes.float32, dtypes.float64):
-        raise RuntimeError(f"view_as_complex is only supported for half, float and double tensors, but got a tensor of scalar type: {layout.dtype}")
+        raise RuntimeError(
+            f"view_as_complex is only supported for half, float and double tensors, but got a tensor of scalar type: {layout.dtype}"
+        )
     if layout.ndim == 0:
         raise RuntimeError("Input tensor must have one or more dimensions")
     if layout.shape[-1] != 2:
@@ -442,10 +485,14 @@ def view_as_complex(input: Tensor) -> Tensor:
     if layout.strides[-1] != 1:
         raise RuntimeError("Tensor must have a last dimension with stride 1")
     if any(s % 2 for s in layout.strides[:-1]):
-        raise RuntimeError(f"Tensor must have a stride divisible by 2 for all but last dimension, got {list(layout.strides)}")
+        raise RuntimeError(
+            f"Tensor must have a stride divisible by 2 for all but last dimension, got {list(layout.strides)}"
+        )
     if input._offset % 2:
         raise RuntimeError(f"Tensor must have a storage_offset divisible by 2, got {input._offset}")
-    return _retyped(input, layout.dtype.to_complex(), layout.shape[:-1], [s // 2 for s in layout.strides[:-1]], input._offset // 2)
+    return _retyped(
+        input, layout.dtype.to_complex(), layout.shape[:-1], [s // 2 for s in layout.strides[:-1]], input._offset // 2
+    )
 
 
 @view_as_complex.gradient()
@@ -461,7 +508,9 @@ def in_place(name: str, form: Any) -> Any:
 
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if self._requires_grad and grad_state.grad and (self._node is None or self._view is not None):
-            raise RuntimeError(f"{name}: a leaf or a view that requires grad cannot be given another shape in place; use the form without underscore")
+            raise RuntimeError(
+                f"{name}: a leaf or a view that requires grad cannot be given another shape in place; use the form without underscore"
+            )
         seen = form(self, *args, **kwargs)
         if self._key is not None:
             self._key = seen._layout
@@ -483,7 +532,7 @@ def _copying(op: Any) -> None:
     """``NAME_copy``: a view with memory of its own."""
 
     def body(*args: Any, **kwargs: Any) -> Tensor:
-        return op.function(*args, **kwargs).clone()  # type: ignore[no-any-return]
+        return op.function(*args, **kwargs).clone()
 
     body.__name__, body.__module__ = op.name + "_copy", __name__
     body.__doc__ = f"``{op.name}`` with memory of its own."
@@ -498,10 +547,10 @@ for _op in (permute, transpose, t, unsqueeze, squeeze, alias, view_as_real, view
 @operator(kind="composite", method=False)
 def expand_copy(input: Tensor, size: Sequence[int], *, implicit: bool = False) -> Tensor:
     """``expand`` with memory of its own."""
-    return expand.function(input, Size(size)).clone()  # type: ignore[no-any-return]
+    return expand.function(input, Size(size)).clone()
 
 
 @operator(kind="composite", method=False)
 def view_copy(input: Tensor, size: Any) -> Tensor:
     """``view`` with memory of its own."""
-    return (view_dtype if isinstance(size, dtype_) else view).function(input, size).clone()  # type: ignore[no-any-return]
+    return (view_dtype if isinstance(size, dtype_) else view).function(input, size).clone()

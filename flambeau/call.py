@@ -129,7 +129,7 @@ def trace_body(op: Operator, args: Sequence[Any], constant: bool) -> Any:
 def _cast(t: Tensor, type_: dtype) -> Tensor:
     """A conversion that is on the tape if its operand is (while a body is differentiated)."""
     if t._requires_grad and grad_state.grad and t._layout.dtype is not type_:
-        return t.to(type_)  # type: ignore[attr-defined,no-any-return]
+        return t.to(type_)  # type: ignore[attr-defined]
     return prim.cast(t, type_)
 
 
@@ -536,7 +536,8 @@ def _look(op: Operator, args: Sequence[Any]) -> Any:
         if len(op.hot) >= _LIMIT:
             op.hot.clear()
         try:
-            op.hot[(source._key, *args[1:])] = out._layout, out._offset - source._offset
+            key = (source._key, *args[1:])
+            op.hot[key] = out._layout, out._offset - source._offset
         except TypeError:  # an argument is a list
             pass
     tape.record_view(op, args, out)
@@ -637,7 +638,7 @@ def dispatch_inplace(op: Operator, args: Sequence[Any], public: Any = None) -> T
     if special or not _ordinary(map(type, args)):
         result = _overridden(public, args, None, op)
         if result is not NotImplemented:
-            return result  # type: ignore[no-any-return]
+            return result
     args = _plain(op, args)
     tensors = _tensors(args)
     layout = target._layout
@@ -684,7 +685,7 @@ def _composite_inplace(op: Operator, args: Sequence[Any]) -> Tensor:
             f"{op.name}_: output with shape {list(target._layout.shape)} doesn't match the broadcast shape {list(result._layout.shape)}"
         )
     check_cast(result._layout.dtype, target._layout.dtype)
-    return target.copy_(result)  # type: ignore[attr-defined,no-any-return]
+    return target.copy_(result)  # type: ignore[attr-defined]
 
 
 def _detached_write(op: Operator) -> Operator:
@@ -750,7 +751,7 @@ def dispatch_out(op: Operator, args: Sequence[Any], out: Any) -> Any:
             raise RuntimeError(f"{op.name}(): Expected out tensor to have device {r._layout.device}, but got {o._layout.device} instead")
     for r, o in zip(results, outs):
         resize_output(o, r._layout)
-        o.copy_(r)  # type: ignore[attr-defined]
+        o.copy_(r)
     return out if isinstance(result, Tensor) or op.returns is None else op.returns(*outs)
 
 
@@ -846,7 +847,7 @@ class _HotPlan:
         self.call, self.layout, self.nbytes = plan.plan.single, plan.layout, plan.nbytes
 
 
-class _HotTable(dict):  # type: ignore[type-arg]
+class _HotTable(dict):
     """Plans by the keys of the tensors alone (all other arguments at their defaults).  A key that is not there is
     planned here if the call is a plain one; KeyError sends it the long way."""
 

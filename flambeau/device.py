@@ -25,7 +25,7 @@ class device:
         if isinstance(type, device):
             return type
         if isinstance(type, int):
-            type, index = "cuda", type
+            type, index = "cuda", type  # type: ignore[assignment]
         if not isinstance(type, str):
             raise TypeError(f"device(): argument 'type' must be str or device, got {type.__class__.__name__}")
         match = re.fullmatch(r"([a-z]+)(?::(\d+))?", type)

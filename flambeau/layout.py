@@ -40,7 +40,7 @@ class Size(tuple[int, ...]):
 
     __rmul__ = __mul__
 
-    def __getitem__(self, item):  # type: ignore[no-untyped-def,override]
+    def __getitem__(self, item):  # type: ignore[no-untyped-def]
         found = tuple.__getitem__(self, item)
         return Size(found) if isinstance(item, slice) else found
 
@@ -101,7 +101,7 @@ def of(type_: dtype, device_: device, shape: Sequence[int], strides: Sequence[in
         found.dtype = type_
         found.device = device_
         found.shape = shape if type(shape) is Size else Size(shape)
-        found.strides = key[3]  # type: ignore[assignment]
+        found.strides = key[3]
         found.ndim = len(shape)
         found.numel = math.prod(shape)
         found.itemsize = type_.itemsize

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from . import device as devices
+from .device import cpu
 from .dtype import coded, dtype
 from .graph.node import Graph, Map, Node
 from .layout import Layout, contiguous_strides, dense, of
@@ -97,7 +97,7 @@ def tracing() -> bool:
 def wrap(node: Node, strides: Sequence[int] | None = None, layout: Layout | None = None) -> Tensor:
     """A fresh tensor whose value is ``node``."""
     if layout is None:
-        layout = of(coded(node.type), devices.cpu, node.shape, contiguous_strides(node.shape) if strides is None else strides)
+        layout = of(coded(node.type), cpu, node.shape, contiguous_strides(node.shape) if strides is None else strides)
     storage = Storage(0, 0)
     natural = dense(layout.dtype, layout.shape) if not layout.dense else layout
     recorder = current()
@@ -131,7 +131,7 @@ def _read_reinterpreted(t: Tensor, pending: Pending) -> Node:
         parts = [g.reshape(g.part(p, node), (*node.shape, 1)) for p in ("real", "imag")]
         pair = (*node.shape, 2)
         joined = g.apply("select", g.apply("eq", g.iota(pair, len(pair) - 1), g.const(0, "i64")), *parts)
-        base = of(layout.dtype, devices.cpu, pair, (*(2 * s for s in natural.strides), 1))
+        base = of(layout.dtype, cpu, pair, (*(2 * s for s in natural.strides), 1))
         return look(joined, base, layout.shape, layout.strides, t._offset)
     if layout.dtype.is_complex and natural.dtype is layout.dtype.to_real():
         flat = g.reshape(_row_major(node, natural), (natural.numel // 2, 2))
@@ -140,7 +140,7 @@ def _read_reinterpreted(t: Tensor, pending: Pending) -> Node:
         return look(g.complex(re, im), dense(layout.dtype, half), layout.shape, layout.strides, t._offset)
     if layout.itemsize == natural.itemsize:
         bits = g.bitcast(node, layout.dtype.code)
-        return look(bits, of(layout.dtype, devices.cpu, natural.shape, natural.strides), layout.shape, layout.strides, t._offset)
+        return look(bits, of(layout.dtype, cpu, natural.shape, natural.strides), layout.shape, layout.strides, t._offset)
     raise RuntimeError(f"view of {natural.dtype} as {layout.dtype} cannot be traced; it needs memory")
 
 

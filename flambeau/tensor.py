@@ -153,7 +153,7 @@ def numpy_view(t: Tensor) -> np.ndarray:
         return np.empty(tuple(layout.shape), layout.dtype.numpy)
     block = (ctypes.c_byte * nbytes).from_address(start)
     block._owner = t._storage  # type: ignore[attr-defined]
-    flat = np.frombuffer(block, np.uint8)
+    flat = np.frombuffer(block, np.uint8)  # type: ignore[call-overload]
     return np.ndarray(
         tuple(layout.shape), layout.dtype.numpy, flat, 0, tuple(s * itemsize for s in layout.strides)
     )

@@ -49,7 +49,8 @@ class Sum(NamedTuple):
 def combine(indices: Sequence[Index], weights: Sequence[int], const: int = 0) -> Sum:
     """``const + sum(index * weight)``.  Neighbouring digits of one value whose weights fit are joined again,
     so that splitting an index and laying the parts over contiguous memory costs nothing."""
-    total, terms = const, {}
+    total = const
+    terms: dict[int, int] = {}
     others: list[tuple[Index, int]] = []
     digits: list[tuple[Digit, int]] = []
 

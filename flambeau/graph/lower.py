@@ -9,7 +9,7 @@ every element.  Softmax, layer_norm and their gradients are one such group.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..loop.nodes import Buffer, Check, Combine, Expr, Init, Kernel, Loop, Pool, Stmt, Store, Update, expressions, walk
 from .complex import elementwise as complex_elementwise
@@ -49,7 +49,7 @@ class _Reduction(NamedTuple):
     kind: str
     type: str
     value: Expr
-    index: Expr | None
+    index: Expr | None  # type: ignore[assignment]
 
 
 class _Write(NamedTuple):
@@ -96,7 +96,7 @@ class Group:
 
     def __init__(
         self, number: int, space: Sequence[int], reduced: Sequence[int], place_of: Callable[[Node], Place | None],
-        type_of: Callable[[int], str], split_: tuple[int, int] | None = None, rank: Callable[[int], object] = int,
+        type_of: Callable[[int], str], split_: tuple[int, int] | None = None, rank: Callable[[int], Any] = int,
         is_argument: Callable[[int], bool] = bool,
     ) -> None:  # fmt: skip
         self.is_argument = is_argument
@@ -145,7 +145,7 @@ class Group:
         if not self.reduced:
             if self.accs or self.row_writes or self.scan_writes:
                 raise NotFusable
-            before, self.reduced = self.reduced, dims  # type: ignore[assignment]
+            before, self.reduced = self.reduced, dims
         else:
             before = self.reduced
         try:
@@ -153,6 +153,7 @@ class Group:
         except NotFusable:
             self.reduced = before
             raise
+        parts: tuple[Expr, ...]
         if isinstance(value, tuple):
             parts = value
         else:
@@ -165,12 +166,12 @@ class Group:
             self.checks.append([])
         index = None
         if node.op == "argreduce":
-            sizes = [self.space[d] for d in dims]  # type: ignore[attr-defined]
+            sizes = [self.space[d] for d in dims]
             weights, w = [], 1
             for n in reversed(sizes):
                 weights.append(w)
                 w *= n
-            total = combine([self.full_index()[d] for d in dims], weights[::-1])  # type: ignore[attr-defined]
+            total = combine([self.full_index()[d] for d in dims], weights[::-1])
             index = self._index_value(total.affine)
         name = f"r{len(self.accs)}"
         for part, p in zip(("", "i"), parts):
@@ -223,7 +224,7 @@ class Group:
         else:
             parts = (value,)
         kind = str(kind)
-        index = self._index_value(Affine(0, ((int(dim), 1),))) if kind.startswith("arg") else None  # type: ignore[call-overload]
+        index = self._index_value(Affine(0, ((int(dim), 1),))) if kind.startswith("arg") else None
         if len(parts) == 2 and kind != "add":
             raise NotFusable
         for k, p in enumerate(parts):
@@ -239,7 +240,7 @@ class Group:
         x, indices = node.inputs[1], node.inputs[2:]
         value, checks = self._root(x, self.full_index())
         position: list[Index] = []
-        for d, (what, k) in enumerate(map_):  # type: ignore[misc]
+        for d, (what, k) in enumerate(map_):
             if what == "d":
                 position.append(self.full_index()[k])
             else:
@@ -370,19 +371,19 @@ class Group:
             value = node.attrs[0]
             if node.type in _COMPLEX:
                 part = _COMPLEX[node.type]
-                return self.pool.const(value.real, part), self.pool.const(value.imag, part)  # type: ignore[attr-defined]
-            return self.pool.const(value, node.type)  # type: ignore[arg-type]
+                return self.pool.const(value.real, part), self.pool.const(value.imag, part)
+            return self.pool.const(value, node.type)
         if op == "scalar":
             return self.pool.make("scalar", node.type, (), node.attrs[0])
         if op == "iota":
-            return self._index_expr(index[node.attrs[0]])  # type: ignore[index,call-overload]
+            return self._index_expr(index[node.attrs[0]])
         if op == "undef":
             if node.type in _COMPLEX:
                 zero = self.pool.const(0.0, _COMPLEX[node.type])
                 return zero, zero
             return self.pool.const(0, node.type)
         if op == "move":
-            map_: Map = node.attrs[0]  # type: ignore[assignment]
+            map_: Map = node.attrs[0]
             return self._at(node.inputs[0], tuple(_mapped(o, terms, index, self) for o, terms in map_))
         if op == "reshape":
             return self._at(node.inputs[0], _reshaped(node.inputs[0].shape, node.shape, index))
@@ -451,7 +452,7 @@ class Group:
     def _require(self, node: Node, index: tuple[Index, ...]) -> Expr | tuple[Expr, Expr]:
         value, holds = self._at(node.inputs[0], index), self._at(node.inputs[1], index)
         assert isinstance(holds, Expr) and isinstance(value, Expr)
-        code = int(node.attrs[0])  # type: ignore[call-overload]
+        code = int(node.attrs[0])
         # a value of its own, so that other uses of the operand carry no condition
         marked = self.pool.make("select", value.type, (holds, value, value), code)
         self.check_memo[id(marked)] = (_Condition(holds, code),)
@@ -460,7 +461,7 @@ class Group:
     def _gather(self, node: Node, index: tuple[Index, ...]) -> Expr | tuple[Expr, Expr]:
         x = node.inputs[0]
         position: list[Index] = []
-        for d, (what, k) in enumerate(node.attrs[0]):  # type: ignore[misc,arg-type,var-annotated]
+        for d, (what, k) in enumerate(node.attrs[0]):
             if what == "d":
                 position.append(index[k])
             else:
@@ -495,7 +496,7 @@ class Group:
             if id(e) not in seen:
                 seen.add(id(e))
                 if e.op == "access":
-                    read.add(e.attr[0])  # type: ignore[index]
+                    read.add(e.attr[0])
                 stack.extend(e.args)
         return read
 
@@ -602,9 +603,9 @@ class _Lowering:
                 continue
             seen.add(id(e))
             if e.op == "access":
-                used[e.attr[1]] = None  # type: ignore[index]
+                used[e.attr[1]] = None
             elif e.op == "index":
-                used[e.attr] = None  # type: ignore[index]
+                used[e.attr] = None
             heavy |= e.op in _HEAVY
             stack.extend(e.args)
         g = self.g
@@ -761,17 +762,17 @@ class _Lowering:
         if found is not None:
             return found
         if e.op == "access":
-            buffer, form = e.attr  # type: ignore[misc]
+            buffer, form = e.attr
             found = self.pool.make("load", e.type, (self._form_expr(form, e.args),), self._buffer(buffer))
         elif e.op == "index":
-            found = self._form_expr(e.attr)  # type: ignore[arg-type]
+            found = self._form_expr(e.attr)
         elif e.op == "size":
-            found = self._size(e.attr)  # type: ignore[arg-type]
+            found = self._size(e.attr)
         elif e.op == "scalar":
             if e.attr not in self.scalars:
-                self.scalars.append(e.attr)  # type: ignore[arg-type]
+                self.scalars.append(e.attr)
                 self.scalar_types.append(e.type)
-            found = self.pool.make("scalar", e.type, (), self.scalars.index(e.attr))  # type: ignore[arg-type]
+            found = self.pool.make("scalar", e.type, (), self.scalars.index(e.attr))
         else:
             found = self.pool.make(e.op, e.type, tuple(self._expr(a) for a in e.args), e.attr)
         self.memo[id(e)] = found

@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from ..dtype import coded
 from ..loop.nodes import COMPARISONS, ELEMENTWISE
@@ -49,7 +50,7 @@ class Node:
     __slots__ = ("attrs", "inputs", "op", "shape", "type")
     op: str
     inputs: tuple[Node, ...]
-    attrs: tuple[object, ...]
+    attrs: tuple[Any, ...]
     shape: tuple[int, ...]
     type: str
 
@@ -102,7 +103,7 @@ class Graph:
     def __init__(self) -> None:
         self._table: dict[tuple[object, ...], Node] = {}
 
-    def make(self, op: str, inputs: Sequence[Node], attrs: tuple[object, ...], shape: Sequence[int], type_: str) -> Node:
+    def make(self, op: str, inputs: Sequence[Node], attrs: tuple[Any, ...], shape: Sequence[int], type_: str) -> Node:
         """The node with these parts."""
         key = (op, tuple(map(id, inputs)), repr(attrs) if op == "const" else attrs, tuple(shape), type_)
         found = self._table.get(key)
@@ -157,7 +158,7 @@ class Graph:
         if x.type == type_:
             return x
         if x.op == "const":
-            return self.const(x.attrs[0], type_)  # type: ignore[arg-type]
+            return self.const(x.attrs[0], type_)
         return self.make("cast", (x,), (), x.shape, type_)
 
     def bitcast(self, x: Node, type_: str) -> Node:
@@ -178,7 +179,7 @@ class Graph:
         if shape == x.shape and map_ == identity_map(len(shape)):
             return x
         if x.op == "move":  # compose
-            inner: Map = x.attrs[0]  # type: ignore[assignment]
+            inner: Map = x.attrs[0]
             map_, x = _compose(inner, map_), x.inputs[0]
             if shape == x.shape and map_ == identity_map(len(shape)):
                 return x

@@ -191,6 +191,6 @@ def _bind_extern(call: ExternCall, buffers: Sequence[object]) -> Callable[[list[
     results = [where(p) for p in call.outputs]
 
     def extern(addresses: list[int]) -> int:
-        return run([addresses[b] + o for b, o in inputs], [addresses[b] + o for b, o in results])  # type: ignore[no-any-return]
+        return run([addresses[b] + o for b, o in inputs], [addresses[b] + o for b, o in results])
 
     return extern

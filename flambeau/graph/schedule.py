@@ -111,7 +111,7 @@ class _Attempt:
         if base.op in _FREE or id(base) in self.results or id(base) in self.squeezed:
             return
         strides, dims = [], []
-        for size, (offset, terms) in zip(base.shape, node.attrs[0]):  # type: ignore[arg-type]
+        for size, (offset, terms) in zip(base.shape, node.attrs[0]):
             if offset or len(terms) > 1 or not terms and size != 1 or terms and terms[0][1] != 1:
                 return
             dims += [d for d, _ in terms]
@@ -151,7 +151,7 @@ class _Attempt:
                 self._keep(node)
             elif node.op == "scan":
                 target = self._target(node, len(self.entries))
-                g = self._new_group(node.inputs[0].shape, (int(node.attrs[1]),))  # type: ignore[call-overload]
+                g = self._new_group(node.inputs[0].shape, (int(node.attrs[1]),))
                 self._need(lambda: g.add_scan(node, target), node)
                 self._set_place(node, target)
             elif node.op == "update":
@@ -179,9 +179,9 @@ class _Attempt:
         for n in self.order:
             if n.op == "input":
                 slot, strides = n.attrs
-                span = 1 + sum((k - 1) * s for k, s in zip(n.shape, strides)) if math.prod(n.shape) else 0  # type: ignore[call-overload]
-                b = self._new_buffer("input", slot, n.type, span)  # type: ignore[arg-type]
-                self.places[id(n)] = Place(b, n.shape, strides, 0, -1)  # type: ignore[arg-type]
+                span = 1 + sum((k - 1) * s for k, s in zip(n.shape, strides)) if math.prod(n.shape) else 0
+                b = self._new_buffer("input", slot, n.type, span)
+                self.places[id(n)] = Place(b, n.shape, strides, 0, -1)
 
     def _find_roots(self) -> set[int]:
         """Values that need memory, besides those that always have it."""
@@ -300,7 +300,7 @@ class _Attempt:
                 continue
             stack.extend(n.inputs)
         for e in g.pool._table.values():
-            if e.op == "access" and e.attr[0] in inputs:  # type: ignore[index]
+            if e.op == "access" and e.attr[0] in inputs:
                 return True
         return not inputs
 
@@ -366,7 +366,7 @@ class _Attempt:
     def _reduce(self, node: Node) -> None:
         dims = node.attrs[1]
         x = node.inputs[0]
-        if math.prod(x.shape) >= _SPLIT_WORK and self._units(x, dims) < _SPLIT_UNITS:  # type: ignore[arg-type]
+        if math.prod(x.shape) >= _SPLIT_WORK and self._units(x, dims) < _SPLIT_UNITS:
             self._split_reduce(node)
             return
         self._join(node, lambda g: g.add_reduction(node), x.shape, reduction=True)
@@ -386,11 +386,11 @@ class _Attempt:
         x = node.inputs[0]
         pieces = max(1, min(256, math.prod(x.shape) // 32_768))
         # The outermost dimension that has a part for every piece, so that a piece is contiguous; else the longest.
-        dim = next((d for d in dims if x.shape[d] >= pieces), max(dims, key=lambda d: (x.shape[d], -d)))  # type: ignore[union-attr,attr-defined,call-overload,type-var]
+        dim = next((d for d in dims if x.shape[d] >= pieces), max(dims, key=lambda d: (x.shape[d], -d)))
         size = max(64, -(-x.shape[dim] // pieces))
         size = -(-size // 64) * 64 if x.shape[dim] > 64 * 8 else max(1, -(-x.shape[dim] // pieces))
         count = -(-x.shape[dim] // size)
-        g = self._new_group(x.shape, dims, split=(dim, size))  # type: ignore[arg-type]
+        g = self._new_group(x.shape, dims, split=(dim, size))
         self._need(lambda: g.add_reduction(node), node)
         shape = (count, *node.shape)
         partial = Node()
@@ -461,7 +461,7 @@ class _Attempt:
 
     def _update(self, node: Node) -> None:
         base, x = node.inputs
-        map_: Map = node.attrs[0]  # type: ignore[assignment]
+        map_: Map = node.attrs[0]
         target = self._own_copy(base, node)
         if math.prod(x.shape):
             g = self._new_group(x.shape)
@@ -472,11 +472,11 @@ class _Attempt:
         base, x = node.inputs[:2]
         target = self._own_copy(base, node)
         map_ = node.attrs[1]
-        direct = {k for what, k in map_ if what == "d"}  # type: ignore[attr-defined]
+        direct = {k for what, k in map_ if what == "d"}
         reduced = [d for d in range(len(x.shape)) if d not in direct]
         if math.prod(x.shape):
             for k, i in enumerate(node.inputs[2:]):  # nothing is written unless every index is inside
-                dim = next(d for d, (what, j) in enumerate(map_) if what == "i" and j == k)  # type: ignore[misc,arg-type,var-annotated]
+                dim = next(d for d, (what, j) in enumerate(map_) if what == "i" and j == k)
                 check = self._new_group(i.shape)
                 self._need(lambda c=check, n=i, size=target.shape[dim]: c.add_check(n, size), node)
             g = self._new_group(x.shape, reduced)
@@ -490,7 +490,7 @@ class _Attempt:
         number = len(self.entries)
         outputs: list[Place] = []
         users = {u.attrs[0]: u for u in self.users.get(id(node), ()) if u.op == "out"}
-        for k, (shape, type_) in enumerate(results):  # type: ignore[arg-type,misc,var-annotated]
+        for k, (shape, type_) in enumerate(results):
             if k in users:
                 place = self._target(users[k], number)
                 self._set_place(users[k], place)
@@ -507,7 +507,7 @@ class _Attempt:
             p = self._view(node.inputs[0])
             strides = [0] * len(node.shape)
             offset = p.offset
-            for d, (o, terms) in enumerate(node.attrs[0]):  # type: ignore[misc,arg-type,var-annotated]
+            for d, (o, terms) in enumerate(node.attrs[0]):
                 offset += o * p.strides[d]
                 for t, c in terms:
                     strides[t] += c * p.strides[d]
@@ -543,9 +543,9 @@ class _Attempt:
         for e in self.entries:
             if not isinstance(e, Group):
                 continue
-            for (n, _), _value in e.memo.items():
-                counts.setdefault(n, set()).add(e.number)
-        more = set()
+            for number, _ in e.memo:
+                counts.setdefault(number, set()).add(e.number)
+        more: set[int] = set()
         for n in self.order:
             if len(counts.get(id(n), ())) < 2 or id(n) in self.places or n.op in _FREE or n.op in _BARRIERS:
                 continue

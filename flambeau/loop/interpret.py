@@ -95,9 +95,9 @@ class _Run:
         if e.op == "const":
             return _number(e.type, e.attr)
         if e.op == "param":
-            return self.params[e.attr]  # type: ignore[index]
+            return self.params[e.attr]
         if e.op == "scalar":
-            return _number(e.type, self.scalars[e.attr])  # type: ignore[index]
+            return _number(e.type, self.scalars[e.attr])
         if e.op == "var":
             return self.vars[str(e.attr)]
         if e.op == "acc":
@@ -105,7 +105,7 @@ class _Run:
         if e.op == "load":
             if len(e.args) > 1 and not self.value(e.args[1]):
                 return _number(e.type, 0)
-            return self.buffers[e.attr][self.place(e.attr, e.args[0])]  # type: ignore[index,arg-type]
+            return self.buffers[e.attr][self.place(e.attr, e.args[0])]
         args = [self.value(a) for a in e.args]
         if e.op == "affine":
             return sum(int(i) * int(s) for i, s in zip(args[::2], args[1::2]))

@@ -25,7 +25,7 @@ so that a shared subexpression is computed once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 __all__ = [
     "COMMUTATIVE", "ELEMENTWISE", "Buffer", "Check", "Combine", "Expr", "Init", "Kernel", "Loop", "Pool", "Stmt", "Store", "Update",
@@ -63,7 +63,7 @@ class Expr:
     op: str
     type: str
     args: tuple[Expr, ...]
-    attr: object
+    attr: Any
 
     def __repr__(self) -> str:
         return f"Expr({self.op}:{self.type} {self.attr!r} {self.args!r})"
@@ -75,7 +75,7 @@ class Pool:
     def __init__(self) -> None:
         self._table: dict[tuple[object, ...], Expr] = {}
 
-    def make(self, op: str, type_: str, args: tuple[Expr, ...] = (), attr: object = None) -> Expr:
+    def make(self, op: str, type_: str, args: tuple[Expr, ...] = (), attr: Any = None) -> Expr:
         """The expression with these parts."""
         # 0.0 and -0.0, or 1 and True, are equal as dictionary keys but not as constants
         key = (op, type_, tuple(map(id, args)), repr(attr) if op == "const" else attr)
@@ -130,7 +130,7 @@ class Update(NamedTuple):
     acc: str
     kind: str
     value: Expr
-    index: Expr | None = None
+    index: Expr | None = None  # type: ignore[assignment]
 
 
 class Store(NamedTuple):

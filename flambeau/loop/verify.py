@@ -73,12 +73,12 @@ class _Verifier:
                 self.fail("a leaf with operands", e)
             if e.op == "var" and e.attr not in scope or e.op == "acc" and accs.get(str(e.attr)) != e.type:
                 self.fail("not known here", e)
-            if e.op == "param" and not 2 <= e.attr < self.kernel.params:  # type: ignore[operator]
+            if e.op == "param" and not 2 <= e.attr < self.kernel.params:
                 self.fail("no such parameter", e)
-            if e.op == "scalar" and self.kernel.scalars[e.attr] != e.type:  # type: ignore[index]
+            if e.op == "scalar" and self.kernel.scalars[e.attr] != e.type:
                 self.fail("type of a scalar", e)
         elif e.op == "load":
-            if self.kernel.buffers[e.attr].type != e.type or types not in (["i64"], ["i64", "b1"]):  # type: ignore[index]
+            if self.kernel.buffers[e.attr].type != e.type or types not in (["i64"], ["i64", "b1"]):
                 self.fail("bad load", e)
         elif e.op == "affine":
             if len(types) % 2 or any(t != "i64" for t in types):

@@ -391,7 +391,7 @@ class _Body:
                 found = frozenset(("acc:" + str(e.attr).removesuffix(".index"),))
             else:
                 found = frozenset().union(*(self._depends(a) for a in e.args))
-                if e.op == "load" and self.kernel.buffers[e.attr].written:  # type: ignore[index]
+                if e.op == "load" and self.kernel.buffers[e.attr].written:
                     found |= {f"memory:{e.attr}"}
             self.dependence[id(e)] = found
         return found
@@ -437,7 +437,7 @@ class _Body:
         if lanes_of(value.type) == self.lanes:
             return value
         if e.op == "const":
-            return self._constant(vec_type(value.type, self.lanes), e.type, e.attr)  # type: ignore[arg-type]
+            return self._constant(vec_type(value.type, self.lanes), e.type, e.attr)
         scope = self.scopes[-1]  # it is placed now, so it is good only from here on inwards
         key = (value.name, self.lanes)
         if key not in scope.splats:
@@ -450,11 +450,11 @@ class _Body:
     def _value(self, e: Expr) -> Val:
         """An expression: a vector if it varies over the lanes, else a scalar."""
         if e.op == "const":
-            return self._constant(LLVM_TYPE[e.type], e.type, e.attr)  # type: ignore[arg-type]
+            return self._constant(LLVM_TYPE[e.type], e.type, e.attr)
         if e.op == "param":
-            return self._param(e.attr)  # type: ignore[arg-type]
+            return self._param(e.attr)
         if e.op == "scalar":
-            return self.scalars[e.attr]  # type: ignore[index]
+            return self.scalars[e.attr]
         if e.op == "var":
             return self._variable(str(e.attr))
         key = ("acc", e.attr) if e.op == "acc" else id(e)
@@ -545,7 +545,7 @@ class _Body:
 
     def _load(self, e: Expr) -> Val:
         b = self.b
-        buffer = int(e.attr)  # type: ignore[call-overload]
+        buffer = int(e.attr)
         code = self.kernel.buffers[buffer].type
         elem, size = MEMORY_TYPE[code], _SIZE[code]
         guard = e.args[1] if len(e.args) > 1 else None
@@ -697,7 +697,7 @@ def _width(kernel: Kernel, isa: ISA) -> int:
             return
         seen.add(id(e))
         if e.op == "load":
-            sizes.append(_SIZE[kernel.buffers[e.attr].type])  # type: ignore[index]
+            sizes.append(_SIZE[kernel.buffers[e.attr].type])
         elif is_float(e.type):
             sizes.append(_SIZE[e.type])
         for a in e.args:

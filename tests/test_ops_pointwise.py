@@ -202,7 +202,7 @@ def test_activation(name: str, arguments: dict[str, Any]) -> None:
         (y * y).sum().backward()
         results.append((y.detach().numpy(), x.grad.numpy()))
     for ours, theirs in zip(*results):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-7, atol=1e-12)  # PyTorch rounds some constants to float32
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-12)  # PyTorch rounds some constants to float32
 
 
 def _losses() -> list[tuple[str, tuple[Any, ...], dict[str, Any]]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import dtype as dtypes
 from .. import primitives as prim
+from ..autograd.mode import state as grad_state
 from ..operator import OPERATORS, operator
 from ..tensor import Tensor
 from .compare import where
@@ -125,7 +126,7 @@ def cross_entropy(
     if target.shape == input.shape and target.dtype.kind == "f":
         return _mixture_entropy.function(input, target, weight, float(label_smoothing), reduction)  # type: ignore[no-any-return]
     x, t = _classes_of("cross_entropy", input, target, weight)
-    loss = _class_entropy.function(x, t, weight, ignore_index, float(label_smoothing), reduction)
+    loss = _class_entropy.function(x, t, weight, ignore_index, float(label_smoothing), reduction)[0]
     return loss.squeeze(0) if input.ndim == 1 and reduction == "none" and target.ndim == 0 else loss  # type: ignore[no-any-return]
 
 
@@ -167,23 +168,70 @@ def _spread_weights(weight: Tensor | None, ndim: int, dim: int) -> Tensor | None
     return None if weight is None else weight.reshape([-1 if d == dim else 1 for d in range(ndim)])  # type: ignore[attr-defined,no-any-return]
 
 
-@operator(name="_class_entropy", promote=("input", "weight"), method=False, function=False)
-def _class_entropy(input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, label_smoothing: float, reduction: str) -> Tensor:
-    """Cross-entropy of class numbers (n, ...) under ``softmax(input, 1)``, without the softmax in memory."""
-    top = prim.reduce("max", input, (1,))
-    total = (input - top).exp().sum(1).log()  # type: ignore[operator]
-    top = top.squeeze(1)  # type: ignore[attr-defined]
+@operator(name="_class_entropy", method=False, function=False)
+def _class_entropy(input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, label_smoothing: float, reduction: str) -> Any:
+    """Cross-entropy of class numbers (n, ...) under ``softmax(input, 1)``, without the softmax in memory.
+
+    For the gradient also the greatest score of each sample, and one by the sum of the exponentials of the others' distance to it.
+    """
+    kind = input.dtype
+    if kind.kind != "f":
+        raise RuntimeError(f'"cross_entropy" not implemented for {kind}')
+    x = prim.cast(input, dtypes.float32) if kind.itemsize < 4 else input
+    each = None if weight is None else prim.cast(weight, x.dtype)
+    top = prim.reduce("max", x, (1,))
+    total = (x - top).exp().sum(1, True)  # type: ignore[operator]
+    w = _class_weights(target, each, ignore_index, x.dtype)
+    off = total.log().squeeze(1)
     kept = target != ignore_index
-    w = _class_weights(target, weight, ignore_index, input.dtype)
-    loss = where_of(kept, (total - (_pick_class.function(input, target, ignore_index) - top)) * w, 0.0)
+    loss = where_of(kept, (off - (_pick_class.function(x, target, ignore_index) - top.squeeze(1))) * w, 0.0)  # type: ignore[attr-defined]
     if label_smoothing:
-        spread = total.unsqueeze(1) - (input - top.unsqueeze(1))  # type: ignore[attr-defined]
-        each = _spread_weights(weight, input.ndim, 1)
-        spread = where_of(kept, (spread if each is None else spread * each).sum(1), 0.0)
-        loss = (1 - label_smoothing) * loss + spread * (label_smoothing / input.shape[1])  # type: ignore[operator]
-    if reduction == "mean":
-        return loss.sum() / w.sum()  # type: ignore[attr-defined,no-any-return]
-    return reduced(loss, reduction)
+        spread = total.log() - (x - top)  # type: ignore[operator]
+        wide = _spread_weights(each, x.ndim, 1)
+        spread = where_of(kept, (spread if wide is None else spread * wide).sum(1), 0.0)
+        loss = (1 - label_smoothing) * loss + spread * (label_smoothing / x.shape[1])  # type: ignore[operator]
+    loss = loss.sum() / w.sum() if reduction == "mean" else reduced(loss, reduction)  # type: ignore[attr-defined]
+    return prim.cast(loss, kind), top, total.reciprocal()
+
+
+@_class_entropy.gradient("input", "target", "weight", "result1", "result2")
+def _(ctx, grad, *_):  # type: ignore[no-untyped-def]
+    x, top, scale = ctx.input, ctx.results[1], ctx.results[2]
+    if grad_state.grad:  # to be differentiated again: how the sum depends on the scores must be on the tape
+        top = x.detach().amax(1, True)
+        scale = (x - top).exp().sum(1, True).reciprocal()
+    made = _class_entropy_backward.function(
+        grad, x, ctx.target, ctx.weight, top, scale, ctx.ignore_index, ctx.label_smoothing, ctx.reduction == "mean"
+    )
+    return made, None, None
+
+
+@operator(name="_class_entropy_backward", method=False, function=False)
+def _class_entropy_backward(
+    grad: Tensor, input: Tensor, target: Tensor, weight: Tensor | None, top: Tensor, scale: Tensor, ignore_index: int, label_smoothing: float,
+    mean: bool,
+) -> Tensor:  # fmt: skip
+    """The gradient of ``_class_entropy`` by its input: ``(softmax(input) - onehot(target)) * weight * grad``, in one pass."""
+    g = prim.current().graph
+    x = input.to(dtypes.float32) if input.dtype.itemsize < 4 else input  # type: ignore[attr-defined]
+    each = None if weight is None else prim.cast(weight, x.dtype)
+    classes = x.shape[1]
+    w = _class_weights(target, each, ignore_index, x.dtype)
+    share = grad.to(x.dtype)  # type: ignore[attr-defined]
+    if mean:
+        share = share / w.sum()  # type: ignore[attr-defined]
+    t = g.expand(g.reshape(prim.read(target), (x.shape[0], 1, *x.shape[2:])), x.shape)
+    hit = prim.wrap(g.apply("select", g.apply("eq", t, g.iota(x.shape, 1)), g.const(1, x.dtype.code), g.const(0, x.dtype.code)))
+    p = (x - top).exp() * scale
+    if share.ndim:
+        share = share.unsqueeze(1)
+    if not label_smoothing:
+        return ((p - hit) * (share * w.unsqueeze(1))).to(input.dtype)  # type: ignore[attr-defined,no-any-return]
+    kept = _class_weights(target, None, ignore_index, x.dtype).unsqueeze(1)  # type: ignore[attr-defined]
+    own = (p - hit) * w.unsqueeze(1) * (1 - label_smoothing)  # type: ignore[attr-defined]
+    wide = _spread_weights(each, x.ndim, 1)
+    spread = (p * classes - 1 if wide is None else p * each.sum() - wide) * (label_smoothing / classes)  # type: ignore[attr-defined,union-attr]
+    return ((own + spread * kept) * share).to(input.dtype)  # type: ignore[no-any-return]
 
 
 @operator(name="_mixture_entropy", promote=("input", "target", "weight"), method=False, function=False)

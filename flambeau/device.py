@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import ClassVar
 
 __all__ = ["cpu", "device", "get_default_device", "meta", "of", "set_default_device"]
 
@@ -83,7 +84,7 @@ _SUPPORTED = ("cpu", "meta")
 
 
 class _Default:
-    stack: list[device] = [cpu]
+    stack: ClassVar[list[device]] = [cpu]
 
 
 def of(value: device | str | int | None) -> device:

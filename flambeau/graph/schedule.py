@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 from ..layout import contiguous_strides
@@ -152,7 +153,7 @@ class _Attempt:
             elif node.op == "scan":
                 target = self._target(node, len(self.entries))
                 g = self._new_group(node.inputs[0].shape, (int(node.attrs[1]),))
-                self._need(lambda: g.add_scan(node, target), node)
+                self._need(partial(g.add_scan, node, target), node)
                 self._set_place(node, target)
             elif node.op == "update":
                 self._update(node)

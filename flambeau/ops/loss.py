@@ -438,7 +438,7 @@ def gaussian_nll_loss(input: Tensor, target: Tensor, var: Tensor | float, full: 
     if var.shape != input.shape:  # type: ignore[union-attr]
         if input.shape[:-1] == var.shape:  # type: ignore[union-attr]
             var = var.unsqueeze(-1)  # type: ignore[union-attr]
-        elif input.shape[:-1] != var.shape[:-1] or var.shape[-1] != 1:  # type: ignore[union-attr]
+        elif input.ndim != var.ndim or [n for m, n in zip(input.shape, var.shape) if m != n] != [1]:  # type: ignore[union-attr]
             raise ValueError("var is of incorrect size")
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(reduction + " is not valid")

@@ -519,6 +519,8 @@ def dispatch(op: Operator, args: Sequence[Any], public: Any = None) -> Any:
                 op.plans.clear()
             plan = op.plans[k] = _build(op, args, tensors)
         result = _execute(op, plan, tensors, numbers)
+        if op.warmable:
+            _keep_warm(op, args, plan)
     if wanted and op.derivative is not None:
         tape.record(op, args, result)
     return result
@@ -801,7 +803,27 @@ def {name}({signature}):
             if ({grads}) and grad_state.grad:
                 record(op, ({arguments}), t)
             return t
+{warm}
     {out}return dispatch(op, ({arguments}), {name})
+"""
+_WARM = """
+    if {unless}not special and not tracing:
+        try:
+            plan = warm[{warm_keys}]
+        except (KeyError, TypeError, AttributeError):
+            plan = None
+        if plan is not None:
+            ptr = allocate(plan.nbytes)
+            if plan.run(ptr, {warm_addresses}):
+                free(ptr, plan.nbytes)
+                return dispatch(op, ({arguments}), {name})
+            t = new(Tensor)
+            t._layout = t._key = plan.layout
+            t._storage = Storage(ptr, plan.nbytes)
+            t._offset = 0
+            if grad_state.grad and ({warm_grads}) and op.derivative is not None:
+                record(op, ({arguments}), t)
+            return t
 """
 _LOOK = """
 def {name}({signature}):
@@ -828,6 +850,7 @@ def {name}({signature}):
 """
 _COLD = """
 def {name}({signature}):
+{warm}
     {out}return dispatch(op, ({arguments}), {name})
 """
 _INPLACE = """
@@ -845,6 +868,68 @@ class _HotPlan:
         assert plan.plan is not None and plan.plan.single is not None and plan.layout is not None
         self.plan = plan  # owns what the function points to
         self.call, self.layout, self.nbytes = plan.plan.single, plan.layout, plan.nbytes
+
+
+class _WarmPlan:
+    """A plan of one result as a function of the address of the result and those of the arguments."""
+
+    __slots__ = ("layout", "nbytes", "plan", "run")
+
+    def __init__(self, plan: OpPlan) -> None:
+        assert plan.plan is not None and plan.layout is not None
+        self.plan = plan
+        self.layout, self.nbytes, self.run = plan.layout, plan.nbytes, plan.plan.function()
+
+
+def _keep_warm(op: Operator, args: Sequence[Any], plan: OpPlan) -> None:
+    """Makes the next call with these layouts and static arguments a short one."""
+    if plan.several or plan.plan is None or not plan.nbytes or plan.plan.numbers:
+        return
+    key: list[Any] = []
+    for a, kind in zip(args, op.kinds):
+        if kind in (records.TENSOR, records.OPTIONAL):
+            key.append(0 if a is None else a._key)
+        elif kind == TENSORS:
+            key.extend(t._key for t in a)
+        else:
+            key += [a, a.__class__]
+    if any(t._key is None for t in _tensors(args)):
+        return
+    if len(op.warm) >= _LIMIT:
+        op.warm.clear()
+    try:
+        op.warm[tuple(key)] = _WarmPlan(plan)
+    except TypeError:  # an argument is a list
+        pass
+
+
+def _warm_parts(op: Operator, names: Sequence[str], out: bool) -> dict[str, str] | None:
+    """What the text of the short path says of an operator; None if it has none: for numbers given at run time, and where
+    several lists could be told apart only by more than their members."""
+    tensors = [k for k in op.kinds if k in (records.TENSOR, records.OPTIONAL, TENSORS)]
+    if op.kind != "kernel" or op.returns is not None or not tensors or any(k in (OPERAND, SCALAR) for k in op.kinds) or len(op.lists) > 1:
+        return None
+    keys, addresses, grads = [], [], []
+    where = "{0}._storage.ptr + {0}._offset * {0}._layout.itemsize"
+    for n, kind in zip(names, op.kinds):
+        if kind == records.TENSOR:
+            keys.append(f"{n}._key")
+            addresses.append(where.format(n))
+            grads.append(f"{n}._requires_grad")
+        elif kind == records.OPTIONAL:
+            keys.append(f"0 if {n} is None else {n}._key")
+            addresses.append(f"*(() if {n} is None else ({where.format(n)},))")
+            grads.append(f"{n} is not None and {n}._requires_grad")
+        elif kind == TENSORS:
+            keys.append(f"*[t._key for t in {n}]")
+            addresses.append(f"*[{where.format('t')} for t in {n}]")
+            grads.append(f"any([t._requires_grad for t in {n}])")
+        else:
+            keys.append(f"{n}, {n}.__class__")
+    return {
+        "warm_keys": ", ".join(keys) + ",", "warm_addresses": ", ".join(addresses), "warm_grads": " or ".join(grads) if op.differentiable else "False",
+        "unless": "out is None and " if out else "",
+    }  # fmt: skip
 
 
 class _HotTable(dict):
@@ -928,8 +1013,11 @@ def _public(op: Operator, name: str, out: bool, template: str, method: bool = Fa
         "out": f"if out is not None:\n        return dispatch_out(op, ({arguments}), out)\n    " if out else "",
     }  # fmt: skip
     rest = params[count:]
+    parts = _warm_parts(op, names, out) if template in (_HOT, _COLD) else None
+    op.warmable = op.warmable or parts is not None
+    fill["warm"] = _WARM.format(**fill, **parts) if parts is not None else ""
     space: dict[str, Any] = {
-        "op": op, "dispatch": dispatch, "dispatch_out": dispatch_out, "dispatch_inplace": dispatch_inplace, "special": special,
+        "warm": op.warm, "free": memory.free, "op": op, "dispatch": dispatch, "dispatch_out": dispatch_out, "dispatch_inplace": dispatch_inplace, "special": special,
         "tracing": prim._stack, "allocate": memory.allocate, "Storage": Storage, "new": object.__new__, "Tensor": Tensor,
         "grad_state": grad_state, "record": tape.record, "record_view": tape.record_view, "hot": op.hot, **defaults,
     }  # fmt: skip

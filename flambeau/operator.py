@@ -75,6 +75,8 @@ class Operator:
         self.promoted = tuple(self.params.index(p) for p in promote)
         self.plans: dict[Any, Any] = {}
         self.hot: dict[Any, Any] = {}
+        self.warm: dict[Any, Any] = {}
+        self.warmable = False
         self.flat: dict[Any, Any] = {}
         self._derivative: Derivative | None = None
         self.differentiable = True

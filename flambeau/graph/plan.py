@@ -141,6 +141,36 @@ class Plan:
         other._steps = [(other.single, step.buffers, step.scalars)]
         return other
 
+    @property
+    def numbers(self) -> bool:
+        """Whether numbers are given at run time."""
+        return any(numbers for _, _, numbers in self._steps)
+
+    def function(self) -> Callable[..., int]:
+        """The plan of one result as a function of its address and those of the arguments; it returns 0 or an error code."""
+        if self.single is not None and self.order == tuple(range(self.inputs + 1)):
+            return self.single
+        values = {"output": 0, "input": 1}
+        temps = [nbytes for _, nbytes in self._temps]
+        behind = iter(range(self.inputs + 1, self.inputs + 1 + len(temps)))
+        places = [next(behind) if b.kind == "temp" else values[b.kind] + b.slot for b in self._buffers]
+        steps = [(call, [places[b] for b in buffers]) for call, buffers, _ in self._steps]
+
+        def run(*addresses: int) -> int:
+            taken = [memory.allocate(n) for n in temps]
+            held = (*addresses, *taken)
+            try:
+                for call, where in steps:
+                    status = call(*[held[p] for p in where]) if where else call([held[p] for p in places])
+                    if status:
+                        return status
+            finally:
+                for address, nbytes in zip(taken, temps):
+                    memory.free(address, nbytes)
+            return 0
+
+        return run
+
     def run(self, results: Sequence[int], arguments: Sequence[int], scalars: Sequence[float]) -> None:
         """Computes the results at the addresses ``results`` (by result number); raises KernelError."""
         addresses = [0] * len(self._buffers)

@@ -153,7 +153,10 @@ class Plan:
         values = {"output": 0, "input": 1}
         temps = [nbytes for _, nbytes in self._temps]
         behind = iter(range(self.inputs + 1, self.inputs + 1 + len(temps)))
-        places = [next(behind) if b.kind == "temp" else values[b.kind] + b.slot for b in self._buffers]
+        # an unused buffer is that of a value which its only reader computes itself: any address does
+        places = [
+            next(behind) if b.kind == "temp" else 0 if b.kind == "unused" else values[b.kind] + b.slot for b in self._buffers
+        ]
         steps = [(call, [places[b] for b in buffers]) for call, buffers, _ in self._steps]
 
         def run(*addresses: int) -> int:

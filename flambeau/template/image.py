@@ -165,56 +165,56 @@ class ImageReader:
         return b.op("and", b.icmp("eq", self.w["step_w"], 2), b.icmp("eq", self.w["x_w"], 1))
 
     def by_stride(self, b: Flow, x: Val, wanted: Val, copy: Callable[[_Fetch], None]) -> None:
-        """Calls ``copy(fetch)`` in a branch for each kind of stride: see the three methods that follow."""
+        """Calls ``copy(fetch)`` in a branch for each kind of stride; see `fetch`."""
+        self.each_kind(b, lambda kind: copy(self.fetch(b, kind, x, wanted)))
 
-        def other() -> None:
-            b.either(
-                self.even(b), lambda: copy(self.fetch_even(b, x, wanted)), lambda: copy(self.fetch_sparse(b, x, wanted))
-            )
+    def each_kind(self, b: Flow, run: Callable[[str], None]) -> None:
+        """Calls ``run(kind)`` in a branch for each kind of stride: "dense", "even" (see above) or "sparse"."""
+        b.either(
+            self.dense(b),
+            lambda: run("dense"),
+            lambda: b.either(self.even(b), lambda: run("even"), lambda: run("sparse")),
+        )
 
-        b.either(self.dense(b), lambda: copy(self.fetch_dense(b, x, wanted)), other)
+    def fetch(self, b: Flow, kind: str, x: Val, wanted: Val) -> _Fetch:
+        """``fetch(pointer, extra, other)`` loads what pixels read, the first one of which reads place ``x`` of its row,
+        at ``pointer``: zero outside the row and if not ``extra``, and ``other`` (default: zero) where not ``wanted``.
+        (``other`` is zero where ``wanted``.)"""
+        masks = self.masks(b, kind, x, wanted)
 
-    def fetch_dense(self, b: Flow, x: Val, wanted: Val) -> _Fetch:
-        """``fetch(pointer, extra, other)`` loads the sources of pixels, the first one of which is at place ``x`` of its
-        row and at ``pointer``: zero outside the row and if not ``extra``, and ``other`` (default: zero) where not
-        ``wanted``.  (``other`` is zero where ``wanted``.)  Here pixels lie side by side."""
-        mask = b.op("and", wanted, self._within(b, x, b.i64(1)))
-        type_ = vec_type(self.memory, self.lanes)
+        def load(at: Val, extra: Val, other: Val | None = None) -> Val:
+            return self.load(b, kind, at, [self._both(b, mask, extra) for mask in masks], wanted, other)
 
-        def fetch(at: Val, extra: Val, other: Val | None = None) -> Val:
-            return b.masked_load(type_, at, self._both(b, mask, extra), self.size, other)
+        return load
 
-        return fetch
+    def masks(self, b: Flow, kind: str, x: Val, wanted: Val) -> list[Val]:
+        """The masks for `load`."""
+        if kind != "even":
+            step = b.i64(1) if kind == "dense" else self.w["step_w"]
+            return [b.op("and", wanted, self._within(b, x, step))]
+        some = b.icmp("ne", b.cast("zext", b.cast("bitcast", wanted, f"i{self.lanes}"), "i64"), 0)
+        return [self._both(b, self._within(b, b.iadd(x, part * self.lanes), b.i64(1)), some) for part in range(2)]
 
-    def fetch_even(self, b: Flow, x: Val, wanted: Val) -> _Fetch:
-        """The same where every other element is a pixel's."""
+    def load(
+        self, b: Flow, kind: str, at: Val, masks: list[Val], wanted: Val | None = None, other: Val | None = None
+    ) -> Val:
+        """Loads what pixels read, the first one at ``at``; lanes not ``wanted`` (default: all are) are ``other``."""
         lanes = self.lanes
         type_ = vec_type(self.memory, lanes)
-        some = b.icmp("ne", b.cast("zext", b.cast("bitcast", wanted, f"i{lanes}"), "i64"), 0)
-        masks = [self._both(b, self._within(b, b.iadd(x, part * lanes), b.i64(1)), some) for part in range(2)]
-
-        def fetch(at: Val, extra: Val, other: Val | None = None) -> Val:
-            low, high = (
-                b.masked_load(type_, b.at(self.memory, at, part * lanes), self._both(b, mask, extra), self.size)
-                for part, mask in enumerate(masks)
-            )
-            value = b.shuffle(low, high, range(0, 2 * lanes, 2))
-            return b.select(wanted, value, b.const(type_, 0) if other is None else other)
-
-        return fetch
-
-    def fetch_sparse(self, b: Flow, x: Val, wanted: Val) -> _Fetch:
-        """The same for any stride."""
-        w, lanes = self.w, self.lanes
-        mask = b.op("and", wanted, self._within(b, x, w["step_w"]))
-        long, pointers = vec_type("i64", lanes), vec_type("ptr", lanes)
-        offsets = b.mul(b.iota(long), b.splat(b.imul(w["step_w"], w["x_w"]), lanes))
-
-        def fetch(at: Val, extra: Val, other: Val | None = None) -> Val:
-            spots = b.new(pointers, f"getelementptr {self.memory}, {at}, {offsets}")
-            return b.masked_gather(vec_type(self.memory, lanes), spots, self._both(b, mask, extra), self.size, other)
-
-        return fetch
+        if kind == "dense":
+            return b.masked_load(type_, at, masks[0], self.size, other)
+        if kind == "sparse":
+            offsets = b.mul(b.iota(vec_type("i64", lanes)), b.splat(b.imul(self.w["step_w"], self.w["x_w"]), lanes))
+            spots = b.new(vec_type("ptr", lanes), f"getelementptr {self.memory}, {at}, {offsets}")
+            return b.masked_gather(type_, spots, masks[0], self.size, other)
+        low, high = (
+            b.masked_load(type_, b.at(self.memory, at, part * lanes), mask, self.size)
+            for part, mask in enumerate(masks)
+        )
+        value = b.shuffle(low, high, range(0, 2 * lanes, 2))
+        if wanted is None:
+            return value
+        return b.select(wanted, value, b.const(type_, 0) if other is None else other)
 
     def _within(self, b: Flow, start: Val, step: Val) -> Val:
         """Which of the places start, start + step ... lie in the row."""
@@ -305,24 +305,23 @@ class _ImagePacker(_Packer):
         several = b.icmp("sgt", runs[1].length, 0)
         many = b.icmp("sgt", runs[2].length, 0)
 
-        def some(reader: Callable[..., _Fetch], count: int) -> None:
-            self.channels(b, reader, runs[:count], shift, channels, target, stored)
+        def some(kind: str, count: int) -> None:
+            self.channels(b, kind, runs[:count], shift, channels, target, stored)
 
-        def by_count(reader: Callable[..., _Fetch]) -> None:
+        def by_count(kind: str) -> None:
+            if kind == "sparse":
+                some(kind, 1)
+                return
             b.either(
                 many,
-                lambda: some(reader, _RUNS),
-                lambda: b.either(several, lambda: some(reader, 2), lambda: some(reader, 1)),
+                lambda: some(kind, _RUNS),
+                lambda: b.either(several, lambda: some(kind, 2), lambda: some(kind, 1)),
             )
 
-        b.either(
-            self.dense(b),
-            lambda: by_count(self.fetch_dense),
-            lambda: b.either(self.even(b), lambda: by_count(self.fetch_even), lambda: some(self.fetch_sparse, 1)),
-        )
+        self.each_kind(b, by_count)
 
     def channels(
-        self, b: Flow, reader: Callable[..., _Fetch], runs: list[_Run], shift: list[Val],
+        self, b: Flow, kind: str, runs: list[_Run], shift: list[Val],
         channels: tuple[Val, Val, Val], target: Val, stored: Val,
     ) -> None:  # fmt: skip
         """The loop over channels for some runs."""
@@ -336,7 +335,7 @@ class _ImagePacker(_Packer):
             # where lane 0 would read
             x = b.isub(x, b.imul(run.lane, w["step_w"]))
             inside, line = self.line(b, run.image, z, y, x, b.imul(c0, depth))
-            sources.append((line, reader(b, x, b.op("and", run.wanted, b.splat(inside, lanes)))))
+            sources.append((line, self.fetch(b, kind, x, b.op("and", run.wanted, b.splat(inside, lanes)))))
 
         def merged(offset: Val, extra: Val) -> Val:
             value = None

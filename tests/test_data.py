@@ -112,6 +112,7 @@ def test_tensor_dataset() -> None:
         data.TensorDataset(fl.arange(3), fl.arange(4))
 
 
+@pytest.mark.filterwarnings("ignore:Length of split")
 @given(st.integers(0, 50), st.integers(0, 50), st.integers(0, 2**31))
 def test_random_split_as_pytorch(first: int, second: int, seed: int) -> None:
     parts = data.random_split(Squares(first + second), [first, second], fl.Generator().manual_seed(seed))

@@ -110,6 +110,7 @@ class MatMul:
             words = _addend_words(within[3], len(inner), inner)
         if not inner:
             inner, within = [1], [[0, *w] for w in within]
+        spec = gemm.choose(spec, m, n, within[0], within[1], within[2])
 
         def bind(workers: int) -> gemm.Binding:
             return gemm.bind(spec, isa, inner, m, n, k, within[0], within[1], within[2], pool.address(), workers, words)

@@ -8,6 +8,7 @@ from .functions.activation import *
 from .functions.attention import canonical_mask as _canonical_mask
 from .functions.attention import dtype_or_none as _none_or_dtype
 from .functions.attention import multi_head_attention_forward
+from .functions.compat import *
 from .functions.dropout import *
 from .functions.loss import *
 from .functions.norm import *
@@ -18,7 +19,7 @@ _SHARED = (
     "adaptive_avg_pool1d avg_pool1d bilinear channel_shuffle conv1d conv2d conv3d conv_tbc conv_transpose1d "
     "conv_transpose2d conv_transpose3d cosine_similarity native_channel_shuffle pairwise_distance pdist pixel_shuffle "
     "pixel_unshuffle embedding_bag one_hot rms_norm hinge_embedding_loss margin_ranking_loss cosine_embedding_loss "
-    "triplet_margin_loss layer_norm ctc_loss"
+    "triplet_margin_loss layer_norm group_norm ctc_loss"
 ).split()  # names that PyTorch has here and in the main namespace, or in this one alone
 
 _members = {
@@ -30,5 +31,12 @@ _members = {
 __getattr__, __dir__ = namespace(globals(), _members)
 
 __all__ = sorted(
-    {*(n for n, v in globals().items() if callable(v) and not n.startswith("_") and n not in ("OPERATORS", "namespace")), *_members}
+    {
+        *(
+            n
+            for n, v in globals().items()
+            if callable(v) and not n.startswith("_") and n not in ("OPERATORS", "namespace")
+        ),
+        *_members,
+    }
 )

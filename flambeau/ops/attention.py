@@ -33,6 +33,11 @@ def scaled_dot_product_attention(
         key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)  # type: ignore[attr-defined]
         value = value.repeat_interleave(query.shape[-3] // value.shape[-3], -3)  # type: ignore[attr-defined]
     factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    kind = query.dtype
+    if kind.itemsize < 4:  # scores and weights keep float32's precision
+        query, key, value = (t.to(dtypes.float32) for t in (query, key, value))  # type: ignore[attr-defined]
+        if attn_mask is not None and attn_mask.dtype is kind:
+            attn_mask = attn_mask.to(dtypes.float32)  # type: ignore[attr-defined]
     scores = query @ key.transpose(-2, -1)  # type: ignore[attr-defined,operator]
     if attn_mask is not None and attn_mask.dtype is not dtypes.bool_:
         weights = biased_softmax.function(scores, attn_mask, factor)
@@ -40,7 +45,8 @@ def scaled_dot_product_attention(
         weights = masked_softmax.function(scores, attn_mask, factor, is_causal)
     if dropout_p > 0.0:
         weights = OPERATORS["dropout"].function(weights, dropout_p, True)
-    return weights @ value  # type: ignore[no-any-return]
+    found = weights @ value
+    return found if found.dtype is kind else found.to(kind)  # type: ignore[no-any-return]
 
 
 @operator(name="_masked_softmax", method=False, function=False)
@@ -93,8 +99,10 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 @operator(name="_scaled_softmax_backward", method=False, function=False)
 def scaled_softmax_backward(grad: Tensor, output: Tensor, scale: float) -> Tensor:
     """``scale * y * (g - sum(g * y))`` over the last dimension."""
-    product = grad * output
-    return output * (grad - product.sum(-1, True)) * scale  # type: ignore[attr-defined,operator,no-any-return]
+    kind = output.dtype
+    work = dtypes.float32 if kind.itemsize < 4 else kind
+    g, y = grad.to(work), output.to(work)  # type: ignore[attr-defined]
+    return (y * (g - (g * y).sum(-1, True)) * scale).to(kind)  # type: ignore[no-any-return]
 
 
 @operator(name="_positions", method=False, function=False, differentiable=False)

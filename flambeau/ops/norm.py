@@ -94,11 +94,14 @@ def _check_normalized(name: str, input: Tensor, shape: Sequence[int], weight: Te
         )
 
 
-@operator(kind="composite", method=False, namespace=_F, out=False)
+@operator(kind="composite", method=False, out=False)
 def layer_norm(
-    input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-05
-) -> Tensor:
+    input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-05,
+    cudnn_enable: bool = True,
+) -> Tensor:  # fmt: skip
     """``(x - mean) / sqrt(var + eps) * weight + bias`` over the last dimensions, which ``normalized_shape`` names.
+
+    ``cudnn_enable`` is of the form in the main namespace and changes nothing.
 
     Raises RuntimeError for shapes that do not fit.  Ba, Kiros, Hinton 2016.
     """
@@ -232,9 +235,14 @@ def moved(input: Tensor, now: Tensor, momentum: float, gain: float) -> Tensor:
     return (1 - momentum) * input + gain * now.reshape(input.shape).to(input.dtype)  # type: ignore[attr-defined,operator,no-any-return]
 
 
-@operator(kind="composite", method=False, namespace=_F, out=False)
-def group_norm(input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-05) -> Tensor:
-    """Standardises each of ``num_groups`` groups of channels of each sample; weight and bias are per channel.  Wu & He 2018."""
+@operator(kind="composite", method=False, out=False)
+def group_norm(
+    input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-05, cudnn_enabled: bool = True
+) -> Tensor:
+    """Standardises each of ``num_groups`` groups of channels of each sample; weight and bias are per channel.  Wu & He 2018.
+
+    ``cudnn_enabled`` is of the form in the main namespace and changes nothing.
+    """
     if input.ndim < 2:
         raise RuntimeError(f"Expected at least 2 dimensions for input tensor but received {input.ndim}")
     n, c = input.shape[:2]

@@ -150,13 +150,19 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     if ctx.needs("input"):
         other = conj_of(ctx.other)
         other = other.unsqueeze(0) if len(y) == 1 else other.transpose(-2, -1)
-        dx = full.matmul(other)
+        if len(x) == 2 and len(y) > 2:  # the sum over the batch belongs to the product
+            inside = math.prod(y[:-2]) * y[-1]
+            wide = full.reshape(math.prod(y[:-2]), x[0], y[-1]).transpose(0, 1).reshape(x[0], inside)
+            dx = wide.mm(other.reshape(inside, x[1]))
+        else:
+            dx = full.matmul(other)
         dx = dx.squeeze(-2).sum_to_size(x) if len(x) == 1 else dx
     if ctx.needs("other"):
         input = conj_of(ctx.input)
-        if len(x) > 2 and len(y) <= 2:  # all rows at once
+        if len(x) > 2 and math.prod(y[:-2]) == 1:  # all rows at once
             count = math.prod(x[:-1])
             dy = input.reshape(count, x[-1]).t().matmul(full.reshape(count, full.shape[-1]))
+            dy = dy if len(y) <= 2 else dy.reshape(y)
         else:
             dy = (input.unsqueeze(-1) if len(x) == 1 else input.transpose(-2, -1)).matmul(full)
         dy = dy.squeeze(-1).sum_to_size(y) if len(y) == 1 else dy
@@ -225,10 +231,11 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     if ctx.needs("input"):
         weight = conj_of(ctx.weight)
         dx = full.matmul(weight.unsqueeze(0) if len(w) == 1 else weight)
-    count = math.prod(x[:-1])
-    rows = full.reshape(count, full.shape[-1])
+    count, flat = math.prod(x[:-1]), len(x) == 2
+    rows = full if flat else full.reshape(count, full.shape[-1])
     if ctx.needs("weight"):
-        dw = rows.t().mm(conj_of(ctx.input).reshape(count, x[-1]))
+        input = conj_of(ctx.input)
+        dw = rows.t().mm(input if flat else input.reshape(count, x[-1]))
         dw = dw.squeeze(0) if len(w) == 1 else dw
     if ctx.needs("bias"):
         db = rows.sum(0)
@@ -292,21 +299,29 @@ def inner(input: Tensor, other: Tensor) -> Tensor:
     return tensordot.function(input, other, ([-1], [-1]))  # type: ignore[no-any-return]
 
 
-def _scaled_sum(input: Tensor, product_: Tensor, beta: float, alpha: float) -> Tensor:
-    value = product_ if alpha == 1 else product_ * alpha  # type: ignore[operator]
-    return value if beta == 0 else value + (input if beta == 1 else input * beta)  # type: ignore[operator,no-any-return]
-
-
 @operator(kind="composite", inplace=True)
 def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """``beta * input + alpha * mat @ vec``"""
-    return _scaled_sum(input, mv.function(mat, vec), beta, alpha)
+    if mat.ndim != 2 or vec.ndim != 1 or mat.shape[1] != vec.shape[0]:
+        raise RuntimeError(f"size mismatch, got input ({mat.shape[0] if mat.ndim else 1}), mat ({_sizes(mat)}), vec ({_sizes(vec)})")
+    if input.ndim > 1:
+        raise RuntimeError(f"vector + matrix @ vector expected, got {input.ndim}, {mat.ndim}, {vec.ndim}")
+    return addmm.function(input.unsqueeze(-1), mat, vec.unsqueeze(1), beta=beta, alpha=alpha).squeeze(1)  # type: ignore[attr-defined,no-any-return]
 
 
 @operator(kind="composite", inplace=True)
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """``beta * input + alpha * outer(vec1, vec2)``"""
-    return _scaled_sum(input, outer.function(vec1, vec2), beta, alpha)
+    if vec1.ndim != 1 or vec2.ndim != 1:
+        raise RuntimeError(f"addr: Expected 1-D argument vec1 and vec2, but got {vec1.ndim}-D and {vec2.ndim}-D")
+    if input.dtype is vec1.dtype is vec2.dtype and input.dtype is not dtypes.bool_:
+        return addmm.function(input, vec1.unsqueeze(1), vec2.unsqueeze(0), beta=beta, alpha=alpha)  # type: ignore[attr-defined,no-any-return]
+    value = outer.function(vec1, vec2)
+    if input.dtype is value.dtype is dtypes.bool_:  # numbers count as whether they are zero
+        value = value & bool(alpha)
+        return value | (input & bool(beta))  # type: ignore[operator,no-any-return]
+    value = value if alpha == 1 else value * alpha
+    return value if beta == 0 else value + (input if beta == 1 else input * beta)  # type: ignore[operator,no-any-return]
 
 
 @operator(inplace=True)
@@ -339,7 +354,15 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 @operator(kind="composite", inplace=True)
 def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """``beta * input + alpha * sum over the batch of batch1 @ batch2``"""
-    return _scaled_sum(input, bmm.function(batch1, batch2).sum(0), beta, alpha)
+    if batch1.ndim != 3 or batch2.ndim != 3:
+        raise RuntimeError(f"batch1 must be a 3D tensor, got {batch1.ndim}D and {batch2.ndim}D")
+    if batch1.shape[0] != batch2.shape[0] or batch1.shape[2] != batch2.shape[1]:
+        raise RuntimeError(
+            f"Expected size for first two dimensions of batch2 tensor to be: [{batch1.shape[0]}, {batch1.shape[2]}] but got: [{batch2.shape[0]}, {batch2.shape[1]}]."
+        )
+    inside = batch1.shape[0] * batch1.shape[2]
+    wide = batch1.transpose(0, 1).reshape(batch1.shape[1], inside)  # type: ignore[attr-defined]
+    return addmm.function(input, wide, batch2.reshape(inside, batch2.shape[2]), beta=beta, alpha=alpha)  # type: ignore[attr-defined,no-any-return]
 
 
 @operator(kind="composite", method=False)

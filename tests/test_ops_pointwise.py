@@ -329,3 +329,12 @@ def test_errors() -> None:
         flambeau.nn.functional.cross_entropy(flambeau.ones(2, 3), flambeau.tensor([1]))
     with pytest.raises(RuntimeError, match="derivative"):
         flambeau.special.bessel_j0(flambeau.ones(1, requires_grad=True)).backward()
+
+
+def test_operands_that_must_be_tensors() -> None:
+    x = flambeau.ones(2)
+    for name, operands in {"atan2": (x, 2), "hypot": (2, x), "fmod": (2, x), "pow": (2, 3), "float_power": (2, 3), "rsub": (2, x), "ldexp": (x, 2), "isclose": (x, 2)}.items():
+        with pytest.raises(TypeError, match="must be Tensor"):
+            getattr(flambeau, name)(*operands)
+    assert flambeau.rsub(x, 3, 2).tolist() == [1.0, 1.0]
+    assert flambeau.copysign(x, -1).tolist() == [-1.0, -1.0]

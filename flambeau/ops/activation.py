@@ -77,7 +77,7 @@ def _define(name: str, text: str, forward: Callable[..., Tensor], backward: Call
         f"def {name}(input: Tensor{', ' + params if params else ''}):\n    float_only({name!r}, input)\n    return forward(input{passed})\n"
         f"def {name}_backward(grad: Tensor, input: Tensor{passed}):\n    return backward(grad, input{passed})\n"
     )
-    exec(compile(source, f"<{name}>", "exec"), space)  # noqa: S102 - our own text
+    exec(compile(source, f"<{name}>", "exec"), space)
     body, slope = space[name], space[f"{name}_backward"]
     body.__doc__, body.__module__, slope.__module__ = text, __name__, __name__
     slope.__doc__ = f"The gradient of ``{name}``."
@@ -122,8 +122,14 @@ _define("hardswish", "``x * min(max(x + 3, 0), 6) / 6``.  Howard et al. 2019.", 
         lambda g, x: g * _where(x <= -3, 0.0, _where(x < 3, x / 3 + 0.5, 1.0)), "")
 _define("hardshrink", "0 within ``[-lambd, lambd]``, x elsewhere.", lambda x, lambd: _where((x >= -lambd) & (x <= lambd), 0.0, x),
         lambda g, x, lambd: _where((x >= -lambd) & (x <= lambd), 0.0, g), "lambd: float = 0.5", torch=True, method=True)
+def _softshrink(x: Tensor, lambd: float) -> Tensor:
+    if lambd < 0:
+        raise RuntimeError(f"lambda must be greater or equal to 0, but found to be {lambd}.")
+    return _where(x > lambd, x - lambd, _where(x < -lambd, x + lambd, x * 0))  # type: ignore[operator]
+
+
 _define("softshrink", "x moved towards 0 by ``lambd``, and 0 within ``[-lambd, lambd]``.",
-        lambda x, lambd: _where(x > lambd, x - lambd, _where(x < -lambd, x + lambd, x * 0)),
+        _softshrink,
         lambda g, x, lambd: _where((x >= -lambd) & (x <= lambd), 0.0, g), "lambd: float = 0.5")
 
 
@@ -141,7 +147,7 @@ _define("logsigmoid", "``log(sigmoid(x))`` without overflow.", lambda x: x.clamp
 @operator(promote=("input",), inplace=True, method=False, function=False)
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """x bounded to ``[min_val, max_val]``."""
-    if input.dtype is dtypes.bool_ or input.dtype.is_complex or input.dtype.kind == "u" and min_val < 0:
+    if input.dtype is dtypes.bool_ or input.dtype.is_complex or (input.dtype.kind == "u" and min_val < 0):
         raise RuntimeError(f"hardtanh: cannot do hardtanh on {input.dtype}")
     return prim.apply("min", prim.apply("max", input, _number(min_val, input)), _number(max_val, input))
 
@@ -165,7 +171,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 @operator(kind="composite")
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
     """x where positive, ``weight * x`` elsewhere; one weight, or one per channel (dimension 1).  He et al. 2015."""
-    if weight.ndim > 1 or weight.numel() != 1 and (input.ndim < 1 or weight.numel() != (input.shape[1] if input.ndim > 1 else 1)):
+    if weight.ndim > 1 or (weight.numel() != 1 and (input.ndim < 1 or weight.numel() != (input.shape[1] if input.ndim > 1 else 1))):
         channels = input.shape[1] if input.ndim > 1 else 1
         raise RuntimeError(f"Mismatch of parameter numbers and input channel size. Found parameter numbers = {weight.numel()} and channel size = {channels}.")
     w = weight.reshape([-1 if d == 1 else 1 for d in range(input.ndim)]) if weight.numel() != 1 else weight.reshape([1] * input.ndim)  # type: ignore[attr-defined]

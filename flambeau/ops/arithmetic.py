@@ -6,6 +6,7 @@ from .. import dtype as dtypes
 from .. import primitives as prim
 from ..operator import Operand, operator
 from ..tensor import Tensor
+from .common import need_tensor
 
 __all__ = ["conj_of"]
 
@@ -167,6 +168,7 @@ def floor_divide(input: Operand, other: Operand) -> Tensor:
 @operator(promote=("input", "other"), inplace=True)
 def remainder(input: Operand, other: Operand) -> Tensor:
     """The remainder with the sign of the divisor, as Python's ``%``.  Integer division by zero raises RuntimeError."""
+    need_tensor("remainder", input, other)
     _no_complex("remainder", input)
     zero = prim.const(0, input.dtype)
     if input.dtype.kind != "f":
@@ -185,7 +187,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 
 @operator(promote=("input", "other"), inplace=True)
-def fmod(input: Operand, other: Operand) -> Tensor:
+def fmod(input: Tensor, other: Operand) -> Tensor:
     """The remainder with the sign of the dividend, as C's ``fmod``.  Integer division by zero raises RuntimeError."""
     _no_complex("fmod", input)
     if input.dtype.kind == "f":
@@ -204,6 +206,7 @@ def pow(input: Operand, exponent: Operand) -> Tensor:
 
     Integers to a negative integer power raise RuntimeError.
     """
+    need_tensor("pow", input, exponent)
     if isinstance(exponent, (int, float)) and not isinstance(exponent, bool) and isinstance(input, Tensor):
         if isinstance(exponent, int) and exponent < 0 and input.dtype.kind in "bui":
             raise RuntimeError("Integers to negative integer powers are not allowed.")
@@ -220,7 +223,7 @@ def pow_number(input: Tensor, exponent: float) -> Tensor:
         return prim.apply("sqrt", input)
     if exponent == -0.5 and not input.dtype.is_complex:
         return prim.apply("rsqrt", input)
-    if exponent == int(exponent) and (0 <= exponent <= 8 or exponent >= 0 and input.dtype.kind in "bui"):
+    if exponent == int(exponent) and (0 <= exponent <= 8 or (exponent >= 0 and input.dtype.kind in "bui")):
         return _whole_power(input, int(exponent))
     if exponent in (-1, -2):
         return prim.apply("div", prim.const(1, input.dtype), _whole_power(input, -int(exponent)))

@@ -9,7 +9,7 @@ from .. import primitives as prim
 from ..layout import Size
 from ..tensor import Tensor
 
-__all__ = ["dim_of", "dims_of", "drop_dims", "shape_of", "unreduce"]
+__all__ = ["dim_of", "dims_of", "drop_dims", "need_tensor", "shape_of", "unreduce"]
 
 
 def dim_of(dim: int, ndim: int, name: str = "") -> int:
@@ -24,12 +24,19 @@ def dim_of(dim: int, ndim: int, name: str = "") -> int:
     return dim % size
 
 
+def need_tensor(name: str, *operands: object) -> None:
+    """Raises TypeError if none of the operands is a tensor (a number that is being traced is none)."""
+    if not any(isinstance(x, Tensor) and not x._weak for x in operands):
+        kind = type(operands[0]).__name__ if not isinstance(operands[0], Tensor) else "Number"
+        raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {kind}")
+
+
 def dims_of(dim: int | Sequence[int] | None, ndim: int, name: str = "") -> tuple[int, ...]:
     """The dimensions meant by an argument ``dim`` of a reduction: all for None and for an empty sequence.
 
     Raises RuntimeError for a dimension named twice.
     """
-    if dim is None or isinstance(dim, (tuple, list)) and not dim:
+    if dim is None or (isinstance(dim, (tuple, list)) and not dim):
         return tuple(range(ndim))
     if not isinstance(dim, (tuple, list)):
         dim = (dim,)  # type: ignore[assignment]

@@ -9,6 +9,7 @@ from .. import primitives as prim
 from ..call import result_type
 from ..operator import Operand, operator
 from ..tensor import Tensor
+from .common import need_tensor
 
 __all__: list[str] = []
 
@@ -58,8 +59,9 @@ _logic("logical_xor", "ne")
 
 def _bits(name: str, primitive: str, aliases: tuple[str, ...] = ()) -> None:
     def body(input: Operand, other: Operand) -> Tensor:
-        if input.dtype.kind in "fc" or primitive in ("shl", "shr") and input.dtype is dtypes.bool_:
+        if input.dtype.kind in "fc" or (primitive in ("shl", "shr") and input.dtype is dtypes.bool_):
             raise RuntimeError(f'"{name}" not implemented for {input.dtype}; it takes integers')
+        need_tensor(name, input, other)
         return prim.apply(primitive, input, other)
 
     body.__name__, body.__module__ = name, __name__
@@ -147,7 +149,7 @@ def masked_fill(input: Tensor, mask: Tensor, value: Operand) -> Tensor:
         raise RuntimeError(f"masked_fill_ only supports boolean masks, but got mask with dtype {mask.dtype}")
     if value.ndim:
         raise RuntimeError(f"masked_fill only supports a 0-dimensional value tensor, but got tensor with {value.ndim} dimension(s).")
-    if not value._weak and result_type([input, value]) is not input.dtype or value._weak and value.dtype.kind == "c" and input.dtype.kind != "c":
+    if (not value._weak and result_type([input, value]) is not input.dtype) or (value._weak and value.dtype.kind == "c" and input.dtype.kind != "c"):
         raise RuntimeError(f"value cannot be converted to type {input.dtype} without overflow")
     return prim.apply("select", mask, prim.cast(value, input.dtype), input)
 
@@ -206,6 +208,9 @@ def isnan(input: Tensor) -> Tensor:
 @operator(kind="composite", differentiable=False, out=False)
 def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
     """Whether ``|input - other| <= atol + rtol * |other|``; equal infinities are close, NaN only with ``equal_nan``."""
+    for position, (name, x) in enumerate((("input", input), ("other", other)), 1):
+        if not isinstance(x, Tensor):
+            raise TypeError(f"isclose(): argument '{name}' (position {position}) must be Tensor, not {type(x).__name__}")
     if input.dtype is not other.dtype:
         raise RuntimeError(f"{input.dtype} did not match {other.dtype}")
     if rtol < 0 or atol < 0:

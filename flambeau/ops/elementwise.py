@@ -14,6 +14,7 @@ from .. import primitives as prim
 from ..operator import OPERATORS, Operand, Operator, operator
 from ..tensor import Tensor
 from .arithmetic import conj_of
+from .common import need_tensor
 
 __all__: list[str] = []
 
@@ -385,13 +386,15 @@ def positive(input: Tensor) -> Tensor:
     return input
 
 
-def _binary(name: str, text: str, derivative: Callable[[Any, Tensor], Any], *, primitive: str = "", aliases: tuple[str, ...] = (), inplace: bool = True) -> None:
-    def body(input: Operand, other: Operand) -> Tensor:
+def _binary(name: str, text: str, derivative: Callable[[Any, Tensor], Any], *, primitive: str = "", aliases: tuple[str, ...] = (), inplace: bool = True, number: bool = False) -> None:
+    def body(input: Tensor, other: Tensor) -> Tensor:
         if input.dtype.is_complex:
             raise RuntimeError(f"{name}: not implemented for complex numbers")
         return prim.apply(primitive or name, input, other)
 
     body.__name__, body.__doc__, body.__module__ = name, text, __name__
+    if number:
+        body.__annotations__["other"] = "Operand"
     operator(promote=("input", "other"), to="float", inplace=inplace, aliases=aliases)(body).gradient("input", "other")(derivative)
 
 
@@ -399,7 +402,7 @@ _binary("atan2", "The angle of the point (other, input): atan(input / other) in 
         lambda c, g: (g * c.other / (c.input**2 + c.other**2), -g * c.input / (c.input**2 + c.other**2)), aliases=("arctan2",))
 _binary("hypot", "sqrt(input**2 + other**2) without overflow.", lambda c, g: _hypot_gradient(c, g))
 _binary("copysign", "The size of input with the sign of other.",
-        lambda c, g: (g * copysign_ratio(c), g * 0))
+        lambda c, g: (g * copysign_ratio(c), g * 0), number=True)
 _binary("nextafter", "The next representable number from input towards other.", lambda c, g: (g, None))
 
 
@@ -530,8 +533,9 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 
 @operator(kind="composite", method=False)
-def rsub(input: Tensor, other: Operand, *, alpha: float = 1) -> Tensor:
+def rsub(input: Tensor, other: Operand, alpha: float = 1) -> Tensor:
     """``other - alpha * input``"""
+    need_tensor("rsub", input)
     return OPERATORS["sub"].function(other, input, alpha=alpha)  # type: ignore[no-any-return]
 
 

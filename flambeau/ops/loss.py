@@ -11,7 +11,6 @@ from .. import primitives as prim
 from ..autograd.mode import state as grad_state
 from ..operator import OPERATORS, operator
 from ..tensor import Tensor
-from .compare import where
 
 __all__: list[str] = []
 
@@ -51,6 +50,8 @@ def nll_kernel(input: Tensor, target: Tensor, weight: Tensor | None, ignore_inde
 
 @nll_kernel.gradient("target", "weight")
 def _(ctx, grad, grad_weight):  # type: ignore[no-untyped-def]
+    if grad is None:
+        return None, None, None
     return nll_backward.function(grad, ctx.target, ctx.weight, ctx.ignore_index, tuple(ctx.shape("input"))), None, None
 
 
@@ -560,6 +561,8 @@ def multi_margin_loss(
     reduction = reduction_of(reduction, size_average, reduce)
     if p not in (1, 2):
         raise ValueError("only p == 1 and p == 2 supported")
+    if weight is not None and weight.ndim != 1:
+        raise ValueError(f"weight must be one-dimensional, got {weight.ndim} dimensions")
     x = input if input.ndim == 2 else input.reshape(1, -1)  # type: ignore[attr-defined]
     t = target.reshape(-1)  # type: ignore[attr-defined]
     if x.shape[0] != t.shape[0]:
@@ -583,7 +586,7 @@ def multilabel_margin_loss(
     target (n, c) or (c,), int64: the classes of each sample, ended by -1.  Raises RuntimeError for other shapes.
     """
     reduction = reduction_of(reduction, size_average, reduce)
-    if input.ndim > 2 or input.numel() == 0 and (input.ndim != 2 or input.shape[1] == 0):
+    if input.ndim > 2 or (input.numel() == 0 and (input.ndim != 2 or input.shape[1] == 0)):
         raise RuntimeError(f"Expected non-empty vector or matrix with optional 0-dim batch size, but got: {list(input.shape)}")
     if target.shape != input.shape and (input.ndim == 2 or target.ndim > 1 or target.numel() != input.numel()):
         raise RuntimeError(f"inconsistent target size: {list(target.shape)} for input of size: {list(input.shape)}")

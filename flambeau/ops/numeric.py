@@ -10,6 +10,7 @@ from .. import primitives as prim
 from ..operator import OPERATORS, Operand, operator
 from ..tensor import Tensor
 from . import return_types
+from .common import need_tensor
 from .special import host
 
 __all__: list[str] = []
@@ -53,6 +54,7 @@ def _double_of(*operands: Any) -> dtypes.dtype:
 @operator(kind="composite")
 def float_power(input: Operand, exponent: Operand) -> Tensor:
     """``input`` to the power ``exponent`` in double precision (complex if either is)."""
+    need_tensor("float_power", input, exponent)
     kind = _double_of(input, exponent)
     number = complex if kind is dtypes.complex128 else float
     base, power = (x.to(kind) if isinstance(x, Tensor) else number(x) for x in (input, exponent))
@@ -76,6 +78,8 @@ Tensor.float_power_ = _float_power_inplace  # type: ignore[attr-defined]
 @operator(kind="composite", inplace=True)
 def ldexp(input: Tensor, other: Tensor) -> Tensor:
     """``input * 2**other``"""
+    need_tensor("ldexp", input)
+    need_tensor("ldexp", other)
     return input * OPERATORS["pow"].function(2.0, other)  # type: ignore[no-any-return]
 
 

@@ -62,8 +62,9 @@ def _border(mode: str, n: int, before: int, after: int) -> Tensor:
     at: Any = create.arange(-before, n + after)
     if mode == "replicate":
         return at.clamp(0, n - 1)
-    if mode == "circular":
-        return at % n
+    if mode == "circular":  # what is cut off on one side does not come back on the other
+        first, length = max(-before, 0), n + min(before, 0) + min(after, 0)
+        return first + (at - first) % length
     return (n - 1) - (n - 1 - at.abs()).abs()
 
 

@@ -116,17 +116,20 @@ def embedding_bag(
         input, bag = input.masked_select(keep), bag.masked_select(keep)
         weights = None if weights is None else weights.masked_select(keep)
     rows = embedding(input, weight, None, max_norm, norm_type, scale_grad_by_freq)
+    kind = rows.dtype
+    if kind.itemsize < 4:
+        rows = rows.float()  # sums of many are rounded once
     if weights is not None:
         rows = rows * weights.unsqueeze(1)
     zeros = rows.new_zeros((bags, weight.shape[1]))
     if mode == "max":
         index = bag.unsqueeze(1).expand(rows.shape)
-        return zeros.scatter_reduce(0, index, rows, "amax", include_self=False)
+        return zeros.scatter_reduce(0, index, rows, "amax", include_self=False).to(kind)
     total = zeros.index_add(0, bag, rows)
     if mode == "sum":
-        return total
+        return total.to(kind)
     count = rows.new_zeros((bags,)).index_add(0, bag, rows.new_ones((bag.shape[0],))).clamp(min=1)
-    return total / count.unsqueeze(1)
+    return (total / count.unsqueeze(1)).to(kind)
 
 
 def _bags(offsets: Tensor, size: int, include_last: bool) -> tuple[int, Tensor]:

@@ -286,7 +286,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     x, n = ctx.input, ctx.exponent
     dx = dn = None
     if ctx.needs("input"):
-        flat = (n == 0) if isinstance(n, Tensor) else n == 0
+        flat = n == 0
         power = n * x ** (n - 1)
         dx = grad * conj_of(power.masked_fill(flat, 0) if isinstance(flat, Tensor) else power * 0 if flat else power)
     if ctx.needs("exponent"):

@@ -146,7 +146,7 @@ def install(tensor: type[Tensor]) -> None:
     tensor.__float__ = lambda self: float(self.item())  # type: ignore[attr-defined]
     tensor.__complex__ = lambda self: complex(self.item())  # type: ignore[attr-defined]
     forms = {
-        "add": "add", "sub": "sub", "mul": "mul", "truediv": "true_divide", "floordiv": "floor_divide", "mod": "remainder", "pow": "pow",
+        "add": "add", "sub": "sub", "mul": "mul", "truediv": "true_divide", "div": "true_divide", "floordiv": "floor_divide", "mod": "remainder", "pow": "pow",
         "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor", "lshift": "bitwise_left_shift",
         "rshift": "bitwise_right_shift", "matmul": "matmul",
     }  # fmt: skip

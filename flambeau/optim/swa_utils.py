@@ -15,7 +15,7 @@ from ..dtype import int64
 from ..nn.modules import Module
 from ..nn.modules.batchnorm import _BatchNorm
 from ..tensor import Tensor
-from .lr_scheduler import LRScheduler, _per_group
+from ._schedule import LRScheduler, _per_group
 from .optimizer import Optimizer
 
 __all__ = [

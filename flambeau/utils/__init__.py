@@ -2,5 +2,6 @@
 
 from __future__ import annotations
 
+from . import _pytree as _pytree
 from . import data as data
 from . import hooks as hooks

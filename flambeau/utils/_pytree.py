@@ -234,7 +234,7 @@ def _register_pytree_node(
 def _deregister_pytree_node(cls: type[Any]) -> None:
     """Forget a class that was registered."""
     del SUPPORTED_NODES[cls]
-    del SERIALIZED_TYPE_TO_PYTHON_TYPE[SUPPORTED_SERIALIZED_TYPES.pop(cls).serialized_type_name]
+    SERIALIZED_TYPE_TO_PYTHON_TYPE.pop(SUPPORTED_SERIALIZED_TYPES.pop(cls).serialized_type_name, None)
     CONSTANT_NODES.discard(cls)
 
 
@@ -652,6 +652,11 @@ class TreeSpec:
         if self._type is None:
             found.append(tree)
             return
+        for spec, child in zip(self._children, self._children_of(tree)):
+            spec._match(child, found)
+
+    def _children_of(self, tree: PyTree) -> list[PyTree]:
+        """The children of a node, in the order of this structure's; raises ValueError if it is another kind of node."""
         kind = _get_node_type(tree)
         # Dictionaries of any kind match each other by their keys.
         both_dicts = self._type in STANDARD_DICT_TYPES and kind in STANDARD_DICT_TYPES
@@ -674,8 +679,7 @@ class TreeSpec:
                     f"Node context mismatch for custom node type {self._type!r}; expected {self._context!r}, but got "
                     f"{context!r}."
                 )
-        for spec, child in zip(self._children, children):
-            spec._match(child, found)
+        return children
 
     def unflatten(self, leaves: Iterable[Any]) -> PyTree:
         """The tree of this structure with these leaves; raises ValueError for the wrong number of them."""
@@ -840,11 +844,11 @@ def _broadcast_to_and_flatten(tree: PyTree, treespec: TreeSpec, is_leaf: IsLeaf 
     """The leaves of a tree, each as often as the structure has leaves in its place; None if the structures differ."""
     if tree_is_leaf(tree, is_leaf):
         return [tree] * treespec.num_leaves
-    kind = _get_node_type(tree)
-    if treespec.type is None or kind != treespec.type:
+    if treespec.type is None:
         return None
-    children, context = SUPPORTED_NODES[kind].flatten_fn(tree)
-    if len(children) != treespec.num_children or context != treespec.context:
+    try:
+        children = treespec._children_of(tree)
+    except ValueError:
         return None
     result: list[Any] = []
     for child, spec in zip(children, treespec.children_specs):

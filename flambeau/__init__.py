@@ -30,6 +30,7 @@ from .ops.products import *  # noqa: F403
 from .ops.random import *  # noqa: F403
 from .ops import return_types as return_types
 from .ops.linalg import *  # noqa: F403
+from .ops.search import histogramdd
 from .ops.lowrank import pca_lowrank, svd_lowrank
 from .ops.windows import *  # noqa: F403
 from .ops.ranges import *  # noqa: F403

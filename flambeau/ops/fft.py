@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import device as devices
 from .. import dtype as dtypes
+from .. import primitives as prim
 from ..dtype import dtype as dtype_
 from ..layout import dense
 from ..operator import operator
@@ -93,6 +94,17 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     return found * weight.reshape([-1 if d == last else 1 for d in range(found.ndim)])  # type: ignore[attr-defined]
 
 
+@operator(name="_to_complex", method=False, function=False)
+def to_complex(input: Tensor) -> Tensor:
+    """Real numbers as complex ones."""
+    return prim.cast(input, input.dtype.to_complex())
+
+
+@to_complex.gradient()
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return view_as_real.function(grad).select(-1, 0)
+
+
 # -- arguments ---------------------------------------------------------------------------------------
 
 
@@ -109,9 +121,8 @@ def _floating(name: str, x: Tensor, complex_: bool) -> Tensor:
     kind = x.dtype if x.dtype.kind in "fc" else dtypes.get_default_dtype()
     if kind in (dtypes.bfloat16, dtypes.float16):
         raise RuntimeError(f"Unsupported dtype {kind}")
-    if complex_:
-        kind = kind.to_complex()
-    return x if x.dtype is kind else x.to(kind)  # type: ignore[attr-defined,no-any-return]
+    x = x if x.dtype is kind else x.to(kind)  # type: ignore[attr-defined]
+    return to_complex.function(x) if complex_ and not kind.is_complex else x  # type: ignore[no-any-return]
 
 
 def _resized(x: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:

@@ -6,7 +6,7 @@ from collections import namedtuple
 from typing import Any
 
 __all__ = [
-    "aminmax", "cummax", "cummin", "frexp", "geqrf", "histogram", "kthvalue", "linalg_cholesky_ex", "linalg_eig", "linalg_eigh", "linalg_inv_ex",
+    "aminmax", "cummax", "cummin", "frexp", "geqrf", "histogram", "histogramdd", "kthvalue", "linalg_cholesky_ex", "linalg_eig", "linalg_eigh", "linalg_inv_ex",
     "linalg_ldl_factor", "linalg_ldl_factor_ex", "linalg_lstsq", "linalg_lu", "linalg_lu_factor", "linalg_lu_factor_ex", "linalg_qr",
     "linalg_slogdet", "linalg_solve_ex", "linalg_svd", "lu_unpack", "max", "median", "min", "mode", "nanmedian", "qr", "slogdet", "sort", "svd",
     "topk", "triangular_solve",
@@ -41,6 +41,7 @@ cummax, cummin, kthvalue, max, median, min, mode, nanmedian, sort, topk = (
 aminmax = _named("aminmax", "min max")
 frexp = _named("frexp", "mantissa exponent")
 histogram = _named("histogram", "hist bin_edges")
+histogramdd = _named("histogramdd", "hist bin_edges")
 qr = _named("qr", "Q R")
 geqrf = _named("geqrf", "a tau")
 slogdet = _named("slogdet", "sign logabsdet")

@@ -17,6 +17,7 @@ from .arithmetic import conj_of
 from .common import dim_of
 from .compare import where
 from .join import cat, stack
+from .shape import view_as_real
 
 __all__: list[str] = []
 
@@ -143,6 +144,12 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     x, y, dim = ctx.input, ctx.result, ctx.dim
     if not x.ndim or x.numel() == 0:
         return grad
+
+    if grad_state.grad:  # sums of logarithms have no derivative where a term is 0
+        top = y.detach()
+        top = top.amax(dim, True) if not x.dtype.is_complex else view_as_real.function(top).select(-1, 0).amax(dim, True)
+        top = top.masked_fill(top.isinf(), 0)
+        return conj_of((x - top).exp()) * _from_the_end(grad * conj_of((top - y).exp()), dim)
 
     def share(log_grad: Tensor) -> Tensor:
         """exp(x[i]) * sum over k >= i of exp(log_grad[k] - y[k])"""
@@ -295,7 +302,9 @@ def gradient(input: Tensor, *, spacing: Any = 1, dim: int | Sequence[int] | None
         raise RuntimeError("dim appears multiple times in the list of dims")
     if not input.dtype.is_floating_point and not input.dtype.is_complex:
         input = input.to(dtypes.get_default_dtype())  # type: ignore[attr-defined]
-    return tuple(_gradient_along(input, d, h, edge_order) for d, h in zip(dims, spaces))
+    kind = input.dtype
+    x = input.float() if kind.itemsize < 4 else input  # type: ignore[attr-defined]
+    return tuple(_gradient_along(x, d, h, edge_order).to(kind) for d, h in zip(dims, spaces))  # type: ignore[attr-defined]
 
 
 def _gradient_along(f: Tensor, d: int, spacing: Any, edge_order: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from .. import dtype as dtypes
@@ -15,7 +16,7 @@ from .common import dim_of
 from .compare import where
 from .order import _differs, sort_kernel
 
-__all__: list[str] = []
+__all__ = ["histogramdd"]
 
 
 # -- sorted sequences --------------------------------------------------------------------------------
@@ -159,15 +160,15 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
     return weights.new_zeros(size).scatter_add(0, index, weights)  # type: ignore[no-any-return]
 
 
-def _range(name: str, x: Tensor, low: float, high: float) -> tuple[float, float]:
-    """The interval that is divided into bins: that of the elements if none is given, widened if it is empty."""
+def _range(name: str, x: Tensor, low: float, high: float, wider: float) -> tuple[float, float]:
+    """The interval that is divided into bins: that of the elements if none is given, ``wider`` at both ends if it is empty."""
     if low == high and x.numel():
         low, high = (float(t) for t in x.aminmax())  # type: ignore[attr-defined]
     if not (math.isfinite(low) and math.isfinite(high)):
         raise RuntimeError(f"{name}: range of [{low}, {high}] is not finite")
     if low > high:
         raise RuntimeError(f"{name}: max must be larger than min, got {low} and {high}")
-    return (low - 1, high + 1) if low == high else (low, high)
+    return (low - wider, high + wider) if low == high else (low, high)
 
 
 @operator(name="_histc", method=False, function=False, differentiable=False)
@@ -195,7 +196,9 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
         raise RuntimeError(f'"histogram_cpu" not implemented for {input.dtype}')
     if bins <= 0:
         raise RuntimeError(f"torch.histc(): bins must be > 0, got {bins}")
-    low, high = _range("torch.histc", input, float(min), float(max))
+    low, high = _range("torch.histc", input, float(min), float(max), 1.0)
+    if not input.numel():
+        return input.new_zeros(bins)  # type: ignore[attr-defined,no-any-return]
     return histc_kernel.function(input, None, bins, low, high)  # type: ignore[no-any-return]
 
 
@@ -219,26 +222,66 @@ def histogram(input: Tensor, bins: Any, *, range: Any = None, weight: Tensor | N
         raise RuntimeError("torch.histogram: if weight tensor is provided it should have the same shape as the input tensor")
     if weight is not None and weight.dtype is not input.dtype:
         raise RuntimeError(f"torch.histogram: if weight tensor is provided, input tensor and weight tensor should have the same dtype, but got input(torch.{input.dtype}), and weight({weight.dtype})")
+    limits = (0.0, 0.0) if range is None else (float(range[0]), float(range[1]))
+    x = input.reshape(-1)  # type: ignore[attr-defined]
+    edges = _bin_edges(x, bins, limits)
+    hist = _counted([x], [edges], None if weight is None else weight.reshape(-1), density)  # type: ignore[attr-defined]
+    return return_types.histogram(hist, edges)
+
+
+def _bin_edges(x: Tensor, bins: Any, limits: tuple[float, float]) -> Tensor:
+    """Edges that are given, or those of equal parts."""
     if isinstance(bins, Tensor):
         if bins.ndim != 1 or bins.numel() == 0:
             raise RuntimeError(f"torch.histogramdd: bins tensor should have one dimension, but got {bins.ndim} dimensions")
-        edges = bins.clone()  # type: ignore[attr-defined]
-    else:
-        if bins <= 0:
-            raise RuntimeError(f"torch.histogramdd(): bins must be > 0, but got {bins} for dimension 0")
-        low, high = _range("torch.histogramdd", input, *(float(r) for r in range or (0, 0)))
-        edges = _edges(low, high, bins, input)
-    n = edges.numel() - 1
-    x, w = input.reshape(-1), None if weight is None else weight.reshape(-1)  # type: ignore[attr-defined]
-    w = create.ones_like(x) if w is None else w
-    place = search_kernel.function(edges, x, None, True, False) - 1
-    last = edges[-1]
-    place = place - (x == last).long()
-    w = w * ((place >= 0) & (place < n)).to(w.dtype)
-    hist = x.new_zeros(n).scatter_add(0, place.clamp(0, max(n - 1, 0)), w)
+        return bins.clone()  # type: ignore[attr-defined,no-any-return]
+    if bins <= 0:
+        raise RuntimeError(f"torch.histogramdd(): bins must be > 0, but got {bins} for dimension 0")
+    return _edges(*_range("torch.histogramdd", x, *limits, 0.5), bins, x)
+
+
+def _counted(columns: Sequence[Tensor], edges: Sequence[Tensor], weight: Tensor | None, density: bool) -> Tensor:
+    """The weight of the points (one column for each coordinate) in every bin; the last bins have both their edges."""
+    x = columns[0]
+    w = create.ones_like(x) if weight is None else weight
+    place: Any = 0
+    for column, edge in zip(columns, edges):
+        n = edge.numel() - 1
+        at = search_kernel.function(edge, column, None, True, False) - 1
+        at = at - (column == edge[-1]).long()  # type: ignore[index,attr-defined]
+        w = w * ((at >= 0) & (at < n)).to(w.dtype)
+        place = place * n + at.clamp(0, max(n - 1, 0))
+    shape = [edge.numel() - 1 for edge in edges]
+    hist = x.new_zeros(math.prod(shape)).scatter_add(0, place, w).reshape(shape)  # type: ignore[attr-defined]
     if density:
-        hist = hist / (hist.sum() * (edges[1:] - edges[:-1]))
-    return return_types.histogram(hist, edges)
+        hist = hist / hist.sum()
+        for d, edge in enumerate(edges):
+            hist = hist / edge.diff().reshape([-1 if i == d else 1 for i, _ in enumerate(edges)])  # type: ignore[attr-defined]
+    return hist  # type: ignore[no-any-return]
+
+
+def histogramdd(
+    input: Tensor, bins: Any, *, range: Sequence[float] | None = None, weight: Tensor | None = None, density: bool = False
+) -> Any:
+    """(counts, edges): the number, or the weight, of points (rows, one column for each of d coordinates) in each d-dimensional bin.
+
+    ``bins`` are the numbers of equal parts of each coordinate's ``range`` (low, high, low, high ...), or the edges.
+    """
+    if input.dtype not in (dtypes.float32, dtypes.float64):
+        raise RuntimeError(f'"histogramdd" not implemented for {input.dtype}')
+    if input.ndim < 2:
+        raise RuntimeError(f"torch.histogramdd: input tensor should have at least 2 dimensions, but got {input.ndim}")
+    d = input.shape[-1]
+    wanted = [bins] * d if isinstance(bins, int) else list(bins)
+    if len(wanted) != d:
+        raise RuntimeError(f"torch.histogramdd: expected {d} sequences of bin edges for a {d}-dimensional histogram but got {len(wanted)}")
+    if range is not None and len(range) != 2 * d:
+        raise RuntimeError(f"torch.histogramdd: for a {d}-dimensional histogram range should have {2 * d} elements, but got {len(range)}")
+    rows = input.reshape(-1, d).detach()  # type: ignore[attr-defined]
+    columns = [rows.select(1, i) for i, _ in enumerate(wanted)]
+    edges = [_bin_edges(c, b, (0.0, 0.0) if range is None else (float(range[2 * i]), float(range[2 * i + 1]))) for i, (c, b) in enumerate(zip(columns, wanted))]
+    hist = _counted(columns, edges, None if weight is None else weight.reshape(-1), density)  # type: ignore[attr-defined]
+    return return_types.histogramdd(hist, tuple(edges))
 
 
 # -- distinct elements -------------------------------------------------------------------------------

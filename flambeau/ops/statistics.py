@@ -174,8 +174,7 @@ def cov(input: Tensor, *, correction: int = 1, fweights: Tensor | None = None, a
         left = total - correction
     else:
         left = total - correction * (weights * aweights).sum() / total  # type: ignore[attr-defined]
-    left = float(left)
-    if left <= 0:
+    if float(left) <= 0:
         warnings.warn("cov(): degrees of freedom is <= 0. Correction should be strictly less than the number of observations.", stacklevel=4)
         left = 0.0
     off = x - center

@@ -934,12 +934,12 @@ def _warm_parts(op: Operator, names: Sequence[str], out: bool) -> dict[str, str]
 
 class _HotTable(dict):
     """Plans by the keys of the tensors alone (all other arguments at their defaults).  A key that is not there is
-    planned here if the call is a plain one; KeyError sends it the long way."""
+    planned here if the call is a plain one; KeyError, or None for a plan of more than one kernel, sends it the long way."""
 
     def __init__(self, op: Operator, tensors: int, rest: tuple[Any, ...]) -> None:
         self.op, self.tensors, self.rest = op, tensors, rest
 
-    def __missing__(self, key: Any) -> _HotPlan:
+    def __missing__(self, key: Any) -> _HotPlan | None:
         layouts = key if self.tensors > 1 else (key,)
         if special or any(k is None or k.device is not devices.cpu or k.numel == 0 for k in layouts):
             raise KeyError(key)
@@ -949,11 +949,14 @@ class _HotTable(dict):
         plan = self.op.plans.get(k)
         if plan is None:
             plan = self.op.plans[k] = _build(self.op, [*stand_ins, *self.rest], tensors)
+        found: _HotPlan | None
         if plan.plan is None or plan.plan.single is None or plan.several or plan.plan.scalar_order or plan.plan.order != tuple(range(self.tensors + 1)):
-            raise KeyError(key)
+            found = None  # remembered, so that the next call goes on to the table of other plans at once
+        else:
+            found = _HotPlan(plan)
         if len(self) >= _LIMIT:
             self.clear()
-        found = self[key] = _HotPlan(plan)
+        self[key] = found
         return found
 
 

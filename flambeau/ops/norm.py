@@ -251,12 +251,15 @@ def group_norm(
     for what, t in (("weight", weight), ("bias", bias)):
         if t is not None and tuple(t.shape) != (c,):
             raise RuntimeError(f"Expected {what} to be a vector of size equal to the number of channels in input, but got {what} of shape {list(t.shape)} and input of shape {list(input.shape)}")
-    x = input.reshape([n, num_groups, c // num_groups, *input.shape[2:]])  # type: ignore[attr-defined]
+    kind = input.dtype
+    wide = input.to(dtypes.float32) if kind.itemsize < 4 else input  # type: ignore[attr-defined]
+    x = wide.reshape([n, num_groups, c // num_groups, *input.shape[2:]])  # type: ignore[attr-defined]
     y = normalize_kernel.function(x, None, None, tuple(range(2, x.ndim)), 1, eps)[0].reshape(input.shape)
     shape = [-1 if d == 1 else 1 for d in range(input.ndim)]
     if weight is not None:
         y = y * weight.reshape(shape)  # type: ignore[attr-defined]
-    return y if bias is None else y + bias.reshape(shape)  # type: ignore[attr-defined,no-any-return]
+    y = y if bias is None else y + bias.reshape(shape)  # type: ignore[attr-defined]
+    return y if y.dtype is kind else y.to(kind)  # type: ignore[no-any-return]
 
 
 @operator(name="_rms_norm", method=False, function=False)

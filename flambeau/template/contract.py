@@ -160,6 +160,13 @@ class Contraction:
         from one unit to the next; ``None`` if that is never so."""
         return None
 
+    def in_place(
+        self, b: Flow, f: Frame, c: Val, row0: Val, col0: Val, rows: Val, cols: Val
+    ) -> tuple[Val, Val, Val] | None:
+        """Whether a tile may be computed where it belongs in the result, without an epilogue, its address there and the
+        bytes between its rows; ``None`` if that is never so."""
+        return None
+
     def touch(self, b: Flow, f: Frame, c: Val, row0: Val, col0: Val, rows: Val) -> None:
         """Prefetches the tile of the result that is about to be stored; nothing by default."""
 
@@ -297,6 +304,7 @@ class Contraction:
         own_tiles = b.bytes_at(mine, f.tiles_at)
         count_y = b.isub(y1, y0)
         pitch = b.i64(self.blk.columns * self.num.unit_bytes)
+        tile_pitch = b.i64(self.blk.columns * self.num.acc_bytes)
         k_end = b.imax(k1, b.iadd(k0, 1))  # an empty sum still makes one pass
 
         def pack_a(to: Val, panel: Val, at: Val, units: Val) -> None:
@@ -349,10 +357,15 @@ class Contraction:
                         right = b.select(there[0], there[1], right)
                         distance = b.select(there[0], there[2], pitch)
                     row0, rows, col0, cols = self._extent(b, f, inner_b, x.index, y.index)
-                    with b.when(done):
+                    here = self.in_place(b, f, c, row0, col0, rows, cols)
+                    step, stored = tile_pitch, b.const("i1", 0)
+                    if here is not None:
+                        stored = b.op("and", here[0], b.op("xor", split_up, b.const("i1", 1)))
+                        tile, step = b.select(stored, here[1], tile), b.select(stored, here[2], tile_pitch)
+                    with b.when(b.op("or", done, stored)):
                         self.touch(b, f, c, row0, col0, rows)
-                    b.call_address(f.micro, left, right, distance, units, tile, fresh, rows, cols)
-                    with b.when(done):
+                    b.call_address(f.micro, left, right, distance, units, tile, step, fresh, rows, cols)
+                    with b.when(b.op("and", done, b.op("xor", stored, b.const("i1", 1)))):
                         self.call_finish(b, f, tile, c, row0, col0, rows, cols, batch)
         b.ret()
 

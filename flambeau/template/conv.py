@@ -74,7 +74,7 @@ def requests(spec: ConvSpec, isa: ISA) -> list[engine.Request]:
 _WORDS = Words(
     (
         *GEOMETRY, "image_is_b", "w_mode", "w_row", "w_c", "w_k", "w_at",
-        "c_at", "c_n", "c_row", "c_d", "c_h", "c_w", "c_flat", "pack_w", "pack_x",
+        "c_at", "c_n", "c_row", "c_d", "c_h", "c_w", "c_flat", "c_plain", "pack_w", "pack_x",
     )
 )  # fmt: skip
 _FLAT, _BY_TAP, _BY_CHANNEL = range(3)
@@ -188,6 +188,7 @@ def _values(spec: ConvSpec, isa: ISA, p: Problem, num: Number, blk: Blocking, sw
         "a_2": a, "b_2": b, "c_2": p.rows * c_row, "image_is_b": int(not swap),
         "w_mode": mode, "w_row": p.w_row, "w_c": p.w_c, "w_k": w_k, "w_at": offsets[0] if offsets else 0,
         "c_at": p.c_at, "c_n": c_n, "c_row": c_row, "c_d": c_d, "c_h": c_h, "c_w": c_w, "c_flat": int(flat),
+        "c_plain": int(flat and not swap and isinstance(spec.tail, Plain)),
         "pack_w": pack_kernel(spec.source, num, isa), "pack_x": image_kernel(spec.source, num, isa, _WORDS.names),
     }  # fmt: skip
 
@@ -215,7 +216,7 @@ class _Convolution(Contraction):
         "image_is_b", "w_mode", "w_row", "w_c", "w_k", "w_at", "channels", "taps", "unit_c", "unit_t", "tap_table",
         "pack_w", "pack_x",
     )  # fmt: skip
-    store_words = ("image_is_b", *GRID, "c_at", "c_n", "c_row", "c_d", "c_h", "c_w", "c_flat")
+    store_words = ("image_is_b", *GRID, "c_at", "c_n", "c_row", "c_d", "c_h", "c_w", "c_flat", "c_plain")
 
     def __init__(self, name: str, spec: ConvSpec, isa: ISA, tail: Epilogue | None) -> None:
         types = (spec.source, spec.source, spec.out)
@@ -284,6 +285,19 @@ class _Convolution(Contraction):
             lambda: b.either(b.icmp("eq", w["w_mode"], _BY_TAP), by_tap, by_channel),
         )
         b.ret()
+
+    def in_place(
+        self, b: Flow, f: Frame, c: Val, row0: Val, col0: Val, rows: Val, cols: Val
+    ) -> tuple[Val, Val, Val] | None:
+        if self.type_c != self.num.acc:
+            return None
+        pixels = b.imul(f.out_d, b.imul(f.out_h, f.out_w))
+        image, rest = b.idiv(col0, pixels), b.imod(col0, pixels)
+        whole = b.op("and", b.icmp("eq", rows, self.blk.rows), b.icmp("eq", cols, self.blk.columns))
+        together = b.icmp("sle", b.iadd(rest, self.blk.columns), pixels)
+        usable = b.op("and", b.icmp("ne", f.c_plain, 0), b.op("and", whole, together))
+        offset = b.iadd(b.iadd(f.c_at, b.imul(image, f.c_n)), b.iadd(b.imul(row0, f.c_row), rest))
+        return usable, b.at(LLVM_TYPE[self.type_c], c, offset), b.imul(f.c_row, SIZE[self.type_c])
 
     def touch(self, b: Flow, f: Frame, c: Val, row0: Val, col0: Val, rows: Val) -> None:
         elem, size = LLVM_TYPE[self.type_c], SIZE[self.type_c]

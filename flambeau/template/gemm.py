@@ -139,7 +139,7 @@ def _swaps(spec: GemmSpec, m: int, n: int, c_strides: Sequence[int]) -> bool:
 
 # -- parameter words ---------------------------------------------------------------------------------
 
-_WORDS = Words(("k", "a_m", "a_k", "b_k", "b_n", "c_m", "c_n", "b_direct", "pack_a", "pack_b"))
+_WORDS = Words(("k", "a_m", "a_k", "b_k", "b_n", "c_m", "c_n", "b_direct", "c_plain", "pack_a", "pack_b"))
 
 
 def bind(
@@ -199,6 +199,7 @@ def bind(
     if spec.thin:
         values |= thin_layout(plan, num, blk)
         return Binding(THIN_WORDS.pack(values, words), scratch_bytes(values, workers), swap)
+    values["c_plain"] = int(isinstance(tail, Plain) and cn == 1)
     values["b_direct"] = int(direct and not (plan.outer_shared or plan.inner_shared))
     values |= {"pack_a": pack_kernel(spec.a, num, isa), "pack_b": pack_kernel(spec.b, num, isa)}
     return Binding(_WORDS.pack(values, words), scratch_bytes(values, workers), swap)
@@ -232,7 +233,7 @@ class _Product(Contraction):
     """Operands and result with one stride a dimension."""
 
     pack_words = ("m", "n", "k", "a_m", "a_k", "b_k", "b_n", "b_direct", "pack_a", "pack_b")
-    store_words = ("c_m", "c_n")
+    store_words = ("c_m", "c_n", "c_plain")
 
     def __init__(self, name: str, spec: GemmSpec, isa: ISA, tail: Epilogue | None) -> None:
         num = number(spec.a, spec.b, spec.acc, isa)
@@ -257,6 +258,17 @@ class _Product(Contraction):
         usable = b.op("and", b.icmp("ne", f.b_direct, 0), b.icmp("sle", last, f.n))
         first = b.iadd(b.imul(panel, self.blk.columns), b.imul(at, f.b_k))
         return usable, b.at(LLVM_TYPE[self.type_b], matrix, first), b.imul(f.b_k, SIZE[self.type_b])
+
+    def in_place(
+        self, b: Flow, f: Frame, c: Val, row0: Val, col0: Val, rows: Val, cols: Val
+    ) -> tuple[Val, Val, Val] | None:
+        if self.type_c != self.num.acc:
+            return None
+        whole = b.op("and", b.icmp("eq", rows, self.blk.rows), b.icmp("eq", cols, self.blk.columns))
+        size = SIZE[self.type_c]
+        offset = b.iadd(b.imul(row0, f.c_m), col0)
+        usable = b.op("and", b.icmp("ne", f.c_plain, 0), whole)
+        return usable, b.at(LLVM_TYPE[self.type_c], c, offset), b.imul(f.c_m, size)
 
     def touch(self, b: Flow, f: Frame, c: Val, row0: Val, col0: Val, rows: Val) -> None:
         elem, size = LLVM_TYPE[self.type_c], SIZE[self.type_c]

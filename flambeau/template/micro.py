@@ -132,10 +132,11 @@ _addresses: dict[tuple[str, str], int] = {}
 def micro_kernel(num: Number, isa: ISA) -> int:
     """The address of the micro-kernels' dispatcher, compiled when first needed:
 
-    ``micro(ptr a, ptr b, i64 b_pitch, i64 units, ptr tile, i64 fresh, i64 rows, i64 cols)``
+    ``micro(ptr a, ptr b, i64 b_pitch, i64 units, ptr tile, i64 tile_pitch, i64 fresh, i64 rows, i64 cols)``
 
     adds the product of panels ``a`` and ``b`` to the tile, or overwrites it when ``fresh`` is not 0.  ``b_pitch``
-    is the distance in bytes of two units of the B panel.  At least ``rows`` x ``cols`` of the tile are valid after.
+    is the distance in bytes of two units of the B panel, ``tile_pitch`` that of two rows of the tile.  At least
+    ``rows`` x ``cols`` of the tile are valid after, and no more than the next height and width are written.
     """
     return load_address(micro_request(num, isa))
 
@@ -150,7 +151,7 @@ def _micro_module(name: str, num: Number, isa: ISA) -> str:
     module = new_module(isa)
     blk = blocking(num, isa)
     args = [("ptr noalias", "a"), ("ptr noalias", "b"), ("i64", "pitch"), ("i64", "units"), ("ptr noalias", "tile")]
-    args.append(("i64", "fresh"))
+    args += [("i64", "tilepitch"), ("i64", "fresh")]
 
     def define(h: int, w: int) -> str:
         write = partial(_write_micro, num=num, isa=isa, blk=blk, shape=(h, w))
@@ -159,7 +160,7 @@ def _micro_module(name: str, num: Number, isa: ISA) -> str:
     kernels = {(h, w): define(h, w) for h in blk.heights for w in range(1, blk.vectors + 1)}
 
     def dispatch(b: Flow, *v: Val) -> None:
-        inner, rows, cols = v[:6], v[6], v[7]
+        inner, rows, cols = v[:7], v[7], v[8]
         for h in reversed(blk.heights):
             taller = b.label("taller")
             if h != blk.rows:
@@ -183,7 +184,7 @@ def _micro_module(name: str, num: Number, isa: ISA) -> str:
 
 
 def _write_micro(
-    b: Flow, a: Val, bp: Val, pitch: Val, units: Val, tile: Val, fresh: Val,
+    b: Flow, a: Val, bp: Val, pitch: Val, units: Val, tile: Val, tile_pitch: Val, fresh: Val,
     num: Number, isa: ISA, blk: Blocking, shape: tuple[int, int],
 ) -> None:  # fmt: skip
     h, w = shape
@@ -192,13 +193,15 @@ def _write_micro(
     zero = b.const(vector, 0)
     spots = [(i, j) for i in range(h) for j in range(w)]
 
+    lines = [b.bytes_at(tile, b.imul(tile_pitch, i)) for i in range(h)]
+
     def where(i: int, j: int) -> Val:
-        return b.bytes_at(tile, (i * blk.columns + j * blk.lanes) * num.acc_bytes)
+        return b.bytes_at(lines[i], j * blk.lanes * num.acc_bytes)
 
     start = b.choose(
         b.icmp("ne", fresh, 0),
         lambda: [zero for _ in spots],
-        lambda: [b.load(vector, where(i, j), align=16) for i, j in spots],
+        lambda: [b.load(vector, where(i, j), align=num.acc_bytes) for i, j in spots],
     )
     ahead = b.imul(pitch, _AHEAD)
     with b.loop(0, units, carry=[*start, a, bp]) as k:
@@ -215,5 +218,5 @@ def _write_micro(
                 acc[i * w + j] = multiply_add(b, num, isa, left, right[j], acc[i * w + j])
         k.next = [*acc, b.bytes_at(a_now, blk.pitch * num.unit_bytes), b.bytes_at(b_now, pitch)]
     for (i, j), value in zip(spots, k.values, strict=False):
-        b.store(value, where(i, j), align=16)
+        b.store(value, where(i, j), align=num.acc_bytes)
     b.ret()

@@ -199,8 +199,9 @@ def _class_entropy(input: Tensor, target: Tensor, weight: Tensor | None, ignore_
 def _(ctx, grad, *_):  # type: ignore[no-untyped-def]
     x, top, scale = ctx.input, ctx.results[1], ctx.results[2]
     if grad_state.grad:  # to be differentiated again: how the sum depends on the scores must be on the tape
-        top = x.detach().amax(1, True)
-        scale = (x - top).exp().sum(1, True).reciprocal()
+        wide = x.to(dtypes.float32) if x.dtype.itemsize < 4 else x
+        top = wide.detach().amax(1, True)
+        scale = (wide - top).exp().sum(1, True).reciprocal()
     made = _class_entropy_backward.function(
         grad, x, ctx.target, ctx.weight, top, scale, ctx.ignore_index, ctx.label_smoothing, ctx.reduction == "mean"
     )

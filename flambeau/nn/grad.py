@@ -5,51 +5,43 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..ops.conv import output_padding
 from ._base import Tensor, ops
-from .modules.utils import _pair, _single, _triple
+from .modules.utils import _ntuple
 
 __all__: list[str] = []
 
 
 def _of_input(
-    input_size: Sequence[int], weight: Tensor, grad_output: Tensor, options: tuple[Any, ...], groups: int
+    n: int,
+    input_size: Sequence[int],
+    weight: Tensor,
+    grad_output: Tensor,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
 ) -> Tensor:
-    """``options`` is (stride, padding, dilation), each a tuple."""
-    input = grad_output.new_empty(1).expand(input_size)
-    stride, padding, dilation = options
-    return ops.convolution_backward(
-        grad_output,
-        input,
-        weight,
-        None,
-        stride,
-        padding,
-        dilation,
-        False,
-        (0,) * len(stride),
-        groups,
-        (True, False, False),
-    )[0]
+    """The transposed convolution of ``grad_output``, as large as the input was."""
+    stride, padding, dilation = (_ntuple(n)(value) for value in (stride, padding, dilation))
+    spatial, kernel = tuple(input_size[2:]), tuple(weight.shape[2:])
+    extra = output_padding(spatial, grad_output.shape[2:], kernel, stride, padding, dilation)
+    transposed = getattr(ops, f"conv_transpose{n}d")
+    return transposed(grad_output, weight, None, stride, padding, tuple(extra), groups, dilation)
 
 
 def _of_weight(
-    input: Tensor, weight_size: Sequence[int], grad_output: Tensor, options: tuple[Any, ...], groups: int
+    n: int,
+    input: Tensor,
+    weight_size: Sequence[int],
+    grad_output: Tensor,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
 ) -> Tensor:
-    weight = grad_output.new_empty(1).expand(weight_size)
-    stride, padding, dilation = options
-    return ops.convolution_backward(
-        grad_output,
-        input,
-        weight,
-        None,
-        stride,
-        padding,
-        dilation,
-        False,
-        (0,) * len(stride),
-        groups,
-        (False, True, False),
-    )[1]
+    geometry = (_ntuple(n)(value) for value in (stride, padding, dilation))
+    return ops._convolution_weight(input, tuple(weight_size), grad_output, *geometry, groups)
 
 
 def conv1d_input(
@@ -62,7 +54,7 @@ def conv1d_input(
     groups: int = 1,
 ) -> Tensor:
     """The gradient of ``conv1d`` with respect to an input of shape ``input_size``."""
-    return _of_input(input_size, weight, grad_output, (_single(stride), _single(padding), _single(dilation)), groups)
+    return _of_input(1, input_size, weight, grad_output, stride, padding, dilation, groups)
 
 
 def conv1d_weight(
@@ -75,7 +67,7 @@ def conv1d_weight(
     groups: int = 1,
 ) -> Tensor:
     """The gradient of ``conv1d`` with respect to a weight of shape ``weight_size``."""
-    return _of_weight(input, weight_size, grad_output, (_single(stride), _single(padding), _single(dilation)), groups)
+    return _of_weight(1, input, weight_size, grad_output, stride, padding, dilation, groups)
 
 
 def conv2d_input(
@@ -88,7 +80,7 @@ def conv2d_input(
     groups: int = 1,
 ) -> Tensor:
     """The gradient of ``conv2d`` with respect to an input of shape ``input_size``."""
-    return _of_input(input_size, weight, grad_output, (_pair(stride), _pair(padding), _pair(dilation)), groups)
+    return _of_input(2, input_size, weight, grad_output, stride, padding, dilation, groups)
 
 
 def conv2d_weight(
@@ -101,7 +93,7 @@ def conv2d_weight(
     groups: int = 1,
 ) -> Tensor:
     """The gradient of ``conv2d`` with respect to a weight of shape ``weight_size``."""
-    return _of_weight(input, weight_size, grad_output, (_pair(stride), _pair(padding), _pair(dilation)), groups)
+    return _of_weight(2, input, weight_size, grad_output, stride, padding, dilation, groups)
 
 
 def conv3d_input(
@@ -114,7 +106,7 @@ def conv3d_input(
     groups: int = 1,
 ) -> Tensor:
     """The gradient of ``conv3d`` with respect to an input of shape ``input_size``."""
-    return _of_input(input_size, weight, grad_output, (_triple(stride), _triple(padding), _triple(dilation)), groups)
+    return _of_input(3, input_size, weight, grad_output, stride, padding, dilation, groups)
 
 
 def conv3d_weight(
@@ -127,4 +119,4 @@ def conv3d_weight(
     groups: int = 1,
 ) -> Tensor:
     """The gradient of ``conv3d`` with respect to a weight of shape ``weight_size``."""
-    return _of_weight(input, weight_size, grad_output, (_triple(stride), _triple(padding), _triple(dilation)), groups)
+    return _of_weight(3, input, weight_size, grad_output, stride, padding, dilation, groups)

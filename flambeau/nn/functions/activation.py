@@ -85,7 +85,7 @@ def relu6(input: Tensor, inplace: bool = False) -> Tensor:
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
     """min(max(x, min_val), max_val).  Raises ValueError if min_val > max_val."""
     if min_val > max_val:
-        raise ValueError(f"min_val cannot be greater than max_val, got min_val={min_val} and max_val={max_val}")
+        raise ValueError("min_val cannot be greater than max_val")
     return in_place("hardtanh", input, min_val, max_val) if inplace else ops.hardtanh(input, min_val, max_val)
 
 

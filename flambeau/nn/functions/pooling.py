@@ -98,8 +98,7 @@ def _lp_pool(n: int, input: Tensor, p: float, kernel_size: Any, stride: Any, cei
     """(sum of x^p)^(1/p) through the mean; a negative sum under an odd power has no root and gives NaN."""
     if input.dim() < n + 1:
         raise IndexError(
-            f"lp_pool{n}d: Dimension out of range (expected to be in range of [-{input.dim()}, {input.dim() - 1}], "
-            f"but got {-n - 1})"
+            f"Dimension out of range (expected to be in range of [-{input.dim()}, {input.dim() - 1}], but got {-n - 1})"
         )
     mean = getattr(ops, f"avg_pool{n}d")(input.pow(p), kernel_size, stride, 0, ceil_mode)
     count = math.prod(_sizes(kernel_size, n))
@@ -265,10 +264,8 @@ def _fractional(
     spatial = input.shape[-n:]
     for d in range(n):
         if output[d] + kernel[d] - 1 > spatial[d]:
-            raise RuntimeError(
-                f"{name}(): pool size ({kernel[d]}) too large relative to input size ({spatial[d]}) for "
-                f"{output[d]} windows"
-            )
+            what = ("time", "height", "width")[d - n]
+            raise RuntimeError(f"{name}(): pool {what} {kernel[d]} too large relative to input {what} {spatial[d]}")
     batched = input.dim() == n + 2
     x = input if batched else input.unsqueeze(0)
     if samples is None:

@@ -68,12 +68,22 @@ def test_convolution(x: tuple[int, ...], w: tuple[int, ...], options: dict[str, 
     [
         ((2, 4, 5, 5), (4, 3, 3, 3), {"stride": 2, "padding": 1, "output_padding": 1}),
         ((2, 4, 4), (4, 1, 3), {"stride": 3, "groups": 4}),
-        ((2, 4, 4, 4), (4, 1, 4, 5), {"stride": (3, 2), "padding": (1, 2), "output_padding": (2, 3), "groups": 2, "dilation": 4}),
+        (
+            (2, 4, 4, 4),
+            (4, 1, 4, 5),
+            {"stride": (3, 2), "padding": (1, 2), "output_padding": (2, 3), "groups": 2, "dilation": 4},
+        ),
     ],
 )
 def test_transposed_convolution(x: tuple[int, ...], w: tuple[int, ...], options: dict[str, Any]) -> None:
     name = f"conv_transpose{len(x) - 2}d"
-    _both(lambda a, b: getattr(F, name)(a, b, **options), lambda a, b: getattr(TF, name)(a, b, **options), _normal(*x), _normal(*w), tol=5e-5)
+    _both(
+        lambda a, b: getattr(F, name)(a, b, **options),
+        lambda a, b: getattr(TF, name)(a, b, **options),
+        _normal(*x),
+        _normal(*w),
+        tol=5e-5,
+    )
 
 
 def test_convolution_of_integers_and_of_nothing() -> None:
@@ -95,7 +105,12 @@ def test_second_derivative_of_convolution() -> None:
 @pytest.mark.parametrize("beta_alpha", [(1, 1), (0.5, 2.0), (0, 1.5)])
 def test_sums_with_products(beta_alpha: tuple[float, float]) -> None:
     beta, alpha = beta_alpha
-    cases = {"addmv": [(3,), (3, 4), (4,)], "addr": [(3, 4), (3,), (4,)], "addbmm": [(3, 5), (2, 3, 4), (2, 4, 5)], "baddbmm": [(5,), (2, 3, 4), (2, 4, 5)]}
+    cases = {
+        "addmv": [(3,), (3, 4), (4,)],
+        "addr": [(3, 4), (3,), (4,)],
+        "addbmm": [(3, 5), (2, 3, 4), (2, 4, 5)],
+        "baddbmm": [(5,), (2, 3, 4), (2, 4, 5)],
+    }
     for name, shapes in cases.items():
         _both(
             lambda *t, name=name: getattr(flambeau, name)(*t, beta=beta, alpha=alpha),
@@ -108,7 +123,10 @@ def test_addr_of_booleans() -> None:
     assert flambeau.addr(a, b, c, beta=3, alpha=2).tolist() == [[True, True], [True, False]]
 
 
-@pytest.mark.parametrize("shapes", [((3, 4), (2, 4, 5)), ((2, 3, 4), (4, 5)), ((4,), (2, 4, 5)), ((5, 5, 0), (0, 5)), ((2, 1, 3, 4), (5, 4, 2))])
+@pytest.mark.parametrize(
+    "shapes",
+    [((3, 4), (2, 4, 5)), ((2, 3, 4), (4, 5)), ((4,), (2, 4, 5)), ((5, 5, 0), (0, 5)), ((2, 1, 3, 4), (5, 4, 2))],
+)
 def test_matmul(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
     _both(flambeau.matmul, torch.matmul, *(_normal(*s) for s in shapes))
 
@@ -177,7 +195,12 @@ def test_grid_sample(mode: str, padding: str, align: bool) -> None:
 
 def test_grid_sample_of_volumes_and_far_places() -> None:
     grid = np.random.default_rng(2).uniform(-1.2, 1.2, (1, 2, 3, 2, 3)).astype("float32")
-    _both(lambda x, g: F.grid_sample(x, g, align_corners=True), lambda x, g: TF.grid_sample(x, g, align_corners=True), _normal(1, 2, 3, 4, 3), grid)
+    _both(
+        lambda x, g: F.grid_sample(x, g, align_corners=True),
+        lambda x, g: TF.grid_sample(x, g, align_corners=True),
+        _normal(1, 2, 3, 4, 3),
+        grid,
+    )
     far = flambeau.tensor([[[[1e30, 0.0], [math.inf, 0.0], [math.nan, 0.0]]]])
     assert F.grid_sample(flambeau.ones(1, 1, 3, 3), far, align_corners=False).tolist() == [[[[0.0, 0.0, 0.0]]]]
     with pytest.raises(RuntimeError, match="same batch size"):
@@ -189,7 +212,11 @@ def test_grid_sample_of_volumes_and_far_places() -> None:
 def test_affine_grid(size: tuple[int, ...]) -> None:
     n = len(size) - 2
     for align in (False, True):
-        _both(lambda t, align=align: F.affine_grid(t, size, align), lambda t, align=align: TF.affine_grid(t, size, align), _normal(3, n, n + 1))
+        _both(
+            lambda t, align=align: F.affine_grid(t, size, align),
+            lambda t, align=align: TF.affine_grid(t, size, align),
+            _normal(3, n, n + 1),
+        )
 
 
 @pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
@@ -206,7 +233,9 @@ def test_ctc_loss(reduction: str) -> None:
 def test_ctc_loss_of_impossible_targets() -> None:
     x = flambeau.tensor(_normal(2, 1, 4), requires_grad=True)
     targets = flambeau.tensor([[1, 1]])
-    assert F.ctc_loss(x.log_softmax(-1), targets, [2], [2], reduction="sum").item() == math.inf  # equal labels need a blank between them
+    assert (
+        F.ctc_loss(x.log_softmax(-1), targets, [2], [2], reduction="sum").item() == math.inf
+    )  # equal labels need a blank between them
     loss = F.ctc_loss(x.log_softmax(-1), targets, [2], [2], reduction="sum", zero_infinity=True)
     loss.backward()
     assert loss.item() == 0 and not x.grad.any()
@@ -220,7 +249,13 @@ def test_ctc_loss_of_impossible_targets() -> None:
 def test_normalisations(dtype: str) -> None:
     x, w, b = _normal(3, 6, 4, dtype=dtype), _normal(6, dtype=dtype), _normal(6, dtype=dtype)
     _both(lambda *t: F.group_norm(t[0], 3, t[1], t[2]), lambda *t: TF.group_norm(t[0], 3, t[1], t[2]), x, w, b)
-    _both(lambda *t: F.batch_norm(t[0], None, None, t[1], t[2], True), lambda *t: TF.batch_norm(t[0], None, None, t[1], t[2], True), x, w, b)
+    _both(
+        lambda *t: F.batch_norm(t[0], None, None, t[1], t[2], True),
+        lambda *t: TF.batch_norm(t[0], None, None, t[1], t[2], True),
+        x,
+        w,
+        b,
+    )
     _both(lambda *t: flambeau.layer_norm(t[0], (4,)), lambda *t: torch.layer_norm(t[0], (4,)), x)
 
 

@@ -70,7 +70,8 @@ def step_backward(grad: Tensor, alpha: Tensor, emission: Tensor, skip: Tensor, a
     moved = prim.apply("select", use, prim.apply("sub", after, emission), zero)
     g = prim.apply("select", use, grad, zero)
     own, one, two = (
-        prim.apply("mul", g, prim.apply("select", use, prim.apply("exp", prim.apply("sub", p, moved)), zero)) for p in _paths(alpha, skip)
+        prim.apply("mul", g, prim.apply("select", use, prim.apply("exp", prim.apply("sub", p, moved)), zero))
+        for p in _paths(alpha, skip)
     )
 
     def back(x: Tensor, by: int) -> Tensor:
@@ -115,16 +116,21 @@ def _padded_targets(targets: Tensor, lengths: Sequence[int], blank: int, count: 
     values = targets.tolist()  # type: ignore[attr-defined]
     if targets.ndim == 2:
         if targets.shape[0] != count:
-            raise RuntimeError(f"Expected tensor to have size {count} at dimension 0, but got size {targets.shape[0]} for argument #2 'targets'")
+            raise RuntimeError(
+                f"Expected tensor to have size {count} at dimension 0, but got size {targets.shape[0]} for "
+                "argument #2 'targets'"
+            )
         rows = [row[:n] for row, n in zip(values, lengths)]
         if max(lengths, default=0) > targets.shape[1]:
             raise RuntimeError(
-                f"Expected tensor to have size at least {max(lengths)} at dimension 1, but got size {targets.shape[1]} for argument #2 'targets'"
+                f"Expected tensor to have size at least {max(lengths)} at dimension 1, but got size "
+                f"{targets.shape[1]} for argument #2 'targets'"
             )
     else:
         if sum(lengths) != len(values):
             raise RuntimeError(
-                f"Expected tensor to have size {sum(lengths)} at dimension 0, but got size {len(values)} for argument #2 'targets'"
+                f"Expected tensor to have size {sum(lengths)} at dimension 0, but got size {len(values)} for "
+                "argument #2 'targets'"
             )
         rows, at = [], 0
         for n in lengths:
@@ -135,7 +141,13 @@ def _padded_targets(targets: Tensor, lengths: Sequence[int], blank: int, count: 
 
 @operator(kind="composite", method=False, out=False)
 def ctc_loss(
-    log_probs: Tensor, targets: Tensor, input_lengths: Any, target_lengths: Any, blank: int = 0, reduction: Any = "mean", zero_infinity: bool = False
+    log_probs: Tensor,
+    targets: Tensor,
+    input_lengths: Any,
+    target_lengths: Any,
+    blank: int = 0,
+    reduction: Any = "mean",
+    zero_infinity: bool = False,
 ) -> Tensor:
     """The negative log-likelihood of target sequences, summed over all alignments with the steps of ``log_probs``.
 
@@ -152,7 +164,9 @@ def ctc_loss(
     if log_probs.dtype not in (dtypes.float32, dtypes.float64):
         raise RuntimeError(f'"ctc_loss_cpu" not implemented for {log_probs.dtype}')
     if targets.dtype not in (dtypes.int32, dtypes.int64):
-        raise RuntimeError(f"Expected tensor for argument #2 'targets' to have scalar type Long or Int, but got {targets.dtype}")
+        raise RuntimeError(
+            f"Expected tensor for argument #2 'targets' to have scalar type Long or Int, but got {targets.dtype}"
+        )
     single = x.ndim == 2
     if single:
         x = x.unsqueeze(1)
@@ -162,9 +176,15 @@ def ctc_loss(
         raise RuntimeError("blank must be in label range")
     inputs, lengths = _lengths(input_lengths, "input_lengths", count), _lengths(target_lengths, "target_lengths", count)
     if any(n < 0 or n > steps for n in inputs):
-        raise RuntimeError(f"Expected input_lengths to have value at most {steps}, but got value {max(inputs)} (while checking arguments for ctc_loss_cpu)")
+        raise RuntimeError(
+            f"Expected input_lengths to have value at most {steps}, but got value {max(inputs)} (while checking "
+            "arguments for ctc_loss_cpu)"
+        )
     if any(n < 0 for n in lengths):
-        raise RuntimeError(f"Expected target_lengths to have value at least 0, but got value {min(lengths)} (while checking arguments for ctc_loss_cpu)")
+        raise RuntimeError(
+            f"Expected target_lengths to have value at least 0, but got value {min(lengths)} (while checking "
+            "arguments for ctc_loss_cpu)"
+        )
     rows = _padded_targets(targets, lengths, blank, count)
     if any(not 0 <= label < classes for row in rows for label in row):
         raise RuntimeError(f"ctc_loss: target labels must be in [0, {classes - 1}]")
@@ -179,7 +199,7 @@ def ctc_loss(
 
 
 def _losses(x: Any, rows: Sequence[Sequence[int]], inputs: Sequence[int], lengths: Sequence[int], blank: int) -> Any:
-    steps, count, classes = x.shape
+    steps, count = x.shape[:2]
     device = x.device
     longest = max(lengths, default=0)
     # states are blank, label, blank, label, ..., blank; a label may follow another one directly unless they are equal

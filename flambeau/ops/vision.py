@@ -42,7 +42,9 @@ def resample(input: Tensor, index: Tensor, weight: Tensor, back_index: Tensor, b
 
     def taken(full: tuple[int, ...], tap: Any) -> Any:
         column = ((0, ((dim, 1),)), tap)
-        found = g.gather(x, [g.move(at, column, full)], [("i", 0) if d == dim else ("d", d) for d in range(len(shape))], full)
+        found = g.gather(
+            x, [g.move(at, column, full)], [("i", 0) if d == dim else ("d", d) for d in range(len(shape))], full
+        )
         return g.apply("mul", g.cast(found, weight.dtype.code), g.move(by, column, full))
 
     if taps <= _UNROLLED:
@@ -57,7 +59,13 @@ def resample(input: Tensor, index: Tensor, weight: Tensor, back_index: Tensor, b
 
 @resample.gradient("index", "weight", "back_index", "back_weight")
 def _(ctx, grad):  # type: ignore[no-untyped-def]
-    return resample.function(grad, ctx.back_index, ctx.back_weight, ctx.index, ctx.weight, ctx.dim), None, None, None, None
+    return (
+        resample.function(grad, ctx.back_index, ctx.back_weight, ctx.index, ctx.weight, ctx.dim),
+        None,
+        None,
+        None,
+        None,
+    )
 
 
 def _transposed(table: Table, n: int) -> Table:
@@ -120,7 +128,15 @@ def _cubic(n: int, o: int, align: bool, factor: float | None, real: Any) -> Tabl
     return np.clip(first.astype(np.int64)[:, None] + taps, 0, n - 1), weight
 
 
-def _smooth(n: int, o: int, align: bool, factor: float | None, real: Any, radius: int, kernel: Callable[[np.ndarray], np.ndarray]) -> Table:
+def _smooth(
+    n: int,
+    o: int,
+    align: bool,
+    factor: float | None,
+    real: Any,
+    radius: int,
+    kernel: Callable[[np.ndarray], np.ndarray],
+) -> Table:
     """The kernel is made wider than the input's step where the image shrinks, and cut at the borders."""
     step = _scale(n, o, align, factor, real)
     reach = radius * max(step, real(1))
@@ -135,7 +151,9 @@ def _smooth(n: int, o: int, align: bool, factor: float | None, real: Any, radius
 
 
 @functools.lru_cache(maxsize=256)
-def _tables(n: int, o: int, mode: str, align: bool, factor: float | None, antialias: bool, double: bool, device: str) -> tuple[Tensor, ...]:
+def _tables(
+    n: int, o: int, mode: str, align: bool, factor: float | None, antialias: bool, double: bool, device: str
+) -> tuple[Tensor, ...]:
     """(index, weight, transposed index, transposed weight) along one dimension of ``n`` elements that becomes ``o``."""
     real: Any = np.float64 if double else np.float32
     if mode.startswith("nearest"):
@@ -163,8 +181,10 @@ def _per_dim(value: Any, ndim: int, what: str, input: Tensor) -> list[Any]:
     if isinstance(value, (tuple, list)):
         if len(value) != ndim:
             raise ValueError(
-                f"Input and output must have the same number of spatial dimensions, but got input with spatial dimensions of "
-                f"{list(input.shape[2:])} and {what} of {value}. Please provide input tensor in (N, C, d1, d2, ...,dK) format and "
+                "Input and output must have the same number of spatial dimensions, but got input with spatial "
+                "dimensions of "
+                f"{list(input.shape[2:])} and {what} of {value}. Please provide input tensor in (N, C, d1, d2, "
+                "...,dK) format and "
                 f"{what} in (s1, s2, ...,sK) format."
             )
         return list(value)
@@ -185,7 +205,10 @@ def interpolate(
     """
     if mode in ("nearest", "area", "nearest-exact"):
         if align_corners is not None:
-            raise ValueError("align_corners option can only be set with the interpolating modes: linear | bilinear | bicubic | trilinear")
+            raise ValueError(
+                "align_corners option can only be set with the interpolating modes: linear | bilinear | bicubic "
+                "| trilinear"
+            )
     elif align_corners is None:
         align_corners = False
     ndim = input.ndim - 2
@@ -204,30 +227,42 @@ def interpolate(
             raise ValueError("recompute_scale_factor is not meaningful with an explicit size.")
         factors = [None] * ndim
     if antialias and not (mode in ("bilinear", "bicubic") and input.ndim == 4):
-        raise ValueError("Anti-alias option is restricted to bilinear and bicubic modes and requires a 4-D tensor as input")
+        raise ValueError(
+            "Anti-alias option is restricted to bilinear and bicubic modes and requires a 4-D tensor as input"
+        )
     if mode == "area" and ndim in (1, 2, 3):
         return OPERATORS[f"adaptive_avg_pool{ndim}d"].function(input, sizes)  # type: ignore[no-any-return]
-    if not (mode in ("nearest", "nearest-exact") and ndim in (1, 2, 3) or _LINEAR.get(mode) == ndim):
+    if not ((mode in ("nearest", "nearest-exact") and ndim in (1, 2, 3)) or _LINEAR.get(mode) == ndim):
         if mode in (*_LINEAR, "nearest", "nearest-exact", "area"):
-            raise NotImplementedError(f"Got {input.ndim}D input, but {mode} mode needs {_LINEAR.get(mode, 1) + 2}D input")
+            raise NotImplementedError(
+                f"Got {input.ndim}D input, but {mode} mode needs {_LINEAR.get(mode, 1) + 2}D input"
+            )
         raise NotImplementedError(
-            "Input Error: Only 3D, 4D and 5D input Tensors supported (got {}D) for the modes: nearest | linear | bilinear | bicubic | "
-            "trilinear | area | nearest-exact (got {})".format(input.ndim, mode)
+            f"Input Error: Only 3D, 4D and 5D input Tensors supported (got {input.ndim}D) for the modes: nearest "
+            "| linear | bilinear | bicubic | "
+            f"trilinear | area | nearest-exact (got {mode})"
         )
     return resized(input, sizes, factors, mode, bool(align_corners), antialias)
 
 
-def resized(input: Tensor, sizes: Sequence[int], factors: Sequence[float | None], mode: str, align: bool, antialias: bool) -> Tensor:
+def resized(
+    input: Tensor, sizes: Sequence[int], factors: Sequence[float | None], mode: str, align: bool, antialias: bool
+) -> Tensor:
     """``interpolate`` with its arguments checked."""
     if any(n <= 0 for n in (*sizes, *input.shape[2:])):
-        raise RuntimeError(f"Input and output sizes should be greater than 0, but got input {list(input.shape[2:])} output {list(sizes)}")
+        raise RuntimeError(
+            f"Input and output sizes should be greater than 0, but got input {list(input.shape[2:])} output "
+            f"{list(sizes)}"
+        )
     kind = input.dtype
     nearest = mode.startswith("nearest")
     if kind.is_complex or not (kind.kind == "f" or kind is dtypes.uint8):
         raise NotImplementedError(f'"interpolate" not implemented for {kind} in mode {mode!r}')
     double = kind is dtypes.float64
     x = input
-    if kind.itemsize < 4 and (not nearest or kind.kind == "f" and input._requires_grad):  # sums, of the gradient too, are in float32
+    if kind.itemsize < 4 and (
+        not nearest or (kind.kind == "f" and input._requires_grad)
+    ):  # sums, of the gradient too, are in float32
         x = x.to(dtypes.float32)  # type: ignore[attr-defined]
     for d, (n, o, factor) in enumerate(zip(input.shape[2:], sizes, factors)):
         if n == o and (factor is None or factor == 1):
@@ -245,7 +280,9 @@ def _deprecated(name: str) -> None:
 
 
 @operator(kind="composite", namespace=_F, method=False, out=False)
-def upsample(input: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None) -> Tensor:
+def upsample(
+    input: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None
+) -> Tensor:
     """``interpolate`` by its old name."""
     _deprecated("upsample")
     return interpolate.function(input, size, scale_factor, mode, align_corners)  # type: ignore[no-any-return]

@@ -165,7 +165,7 @@ def _many(name: str, x: Tensor, s: Sequence[int] | None, dim: Any) -> list[tuple
     else:
         dims = list(range(x.ndim))
     found = [(d, x.shape[d] if s is None or s[i] == -1 else s[i]) for i, d in enumerate(dims)]
-    for d, n in found:
+    for _, n in found:
         if n < 1:
             raise RuntimeError(f"Invalid number of data points ({n}) specified")
     return found

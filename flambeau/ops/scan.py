@@ -31,7 +31,11 @@ def cumsum(input: Tensor, dim: int, *, dtype: dtype_ | None = None) -> Tensor:
     """Running sums along ``dim``.  Integers and booleans are added as int64; ``dtype`` converts first."""
     x = prim.cast(input, _sum_type(input, dtype))
     d = dim_of(dim, input.ndim, "cumsum")
-    return prim.scan("add", x, d) if input.ndim else x
+    if not input.ndim:
+        return x
+    if x.dtype is dtypes.float32:  # running sums in double precision, as rounding errors of long ones add up
+        return prim.cast(prim.scan("add", prim.cast(x, dtypes.float64), d), dtypes.float32)
+    return prim.scan("add", x, d)
 
 
 @cumsum.gradient()

@@ -12,36 +12,61 @@ from . import ops as _ops
 from .call import result_type as _result_type
 from .device import device, get_default_device, set_default_device
 from .dtype import (
-    bfloat16, complex64, complex128, dtype, float8_e4m3fn, float8_e5m2, float16, float32, float64, get_default_dtype, int8, int16, int32,
-    int64, promote_types, set_default_dtype, uint8, uint16, uint32, uint64,
+    bfloat16,
+    complex64,
+    complex128,
+    dtype,
+    float8_e4m3fn,
+    float8_e5m2,
+    float16,
+    float32,
+    float64,
+    get_default_dtype,
+    int8,
+    int16,
+    int32,
+    int64,
+    promote_types,
+    set_default_dtype,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
 )  # fmt: skip
 from .dtype_info import finfo, iinfo
 from .layout import Size
 from .operator import OPERATORS as _OPERATORS
-from .ops.convert import channels_last, channels_last_3d, contiguous_format, memory_format, preserve_format
+from .ops import return_types as return_types
 from .ops.arrange import *  # noqa: F403
+from .ops.convert import channels_last, channels_last_3d, contiguous_format, memory_format, preserve_format
 from .ops.create import *  # noqa: F403
 from .ops.create import from_numpy
 from .ops.interop import *  # noqa: F403
 from .ops.interop import legacy_classes as _legacy_classes
 from .ops.join import *  # noqa: F403
+from .ops.linalg import *  # noqa: F403
+from .ops.lowrank import pca_lowrank, svd_lowrank
 from .ops.members import *  # noqa: F403
 from .ops.products import *  # noqa: F403
 from .ops.random import *  # noqa: F403
-from .ops import return_types as return_types
-from .ops.linalg import *  # noqa: F403
-from .ops.search import histogramdd
-from .ops.lowrank import pca_lowrank, svd_lowrank
-from .ops.windows import *  # noqa: F403
 from .ops.ranges import *  # noqa: F403
+from .ops.search import histogramdd
 from .ops.shape import *  # noqa: F403
+from .ops.windows import *  # noqa: F403
 from .printing import set_printoptions
 from .tensor import Tensor
 
 from . import autograd as autograd  # isort: skip
 from . import operator as _records  # isort: skip
 from .autograd.derive import automatic as _automatic  # isort: skip
-from .autograd.mode import enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad, set_grad_enabled  # isort: skip
+from .autograd.mode import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_grad_enabled,
+)  # isort: skip
 from .autograd.tensor_methods import install as _install  # isort: skip
 from . import random as random  # isort: skip
 from .generator import Generator, default_generator  # isort: skip
@@ -62,7 +87,10 @@ newaxis = None
 globals().update(_legacy_classes())
 
 _functions = {
-    _name: _op for _op in _OPERATORS.values() if _op.namespace == "torch" and not _op.name.startswith("_") for _name in (_op.name, *_op.aliases)
+    _name: _op
+    for _op in _OPERATORS.values()
+    if _op.namespace == "torch" and not _op.name.startswith("_")
+    for _name in (_op.name, *_op.aliases)
 }
 
 

@@ -1,8 +1,8 @@
 """Calling operators: the eager hot path, and everything that takes more care.
 
 ``dispatch`` looks up the plan of a call by the layouts and static arguments; a miss traces the operator's body
-and plans it.  Calls with pending operands are recorded instead of run.  All public forms of an operator (function, method,
-in-place, ``out=``) are made here from its record.
+and plans it.  Calls with pending operands are recorded instead of run.  All public forms of an operator (function,
+method, in-place, ``out=``) are made here from its record.
 """
 
 from __future__ import annotations
@@ -55,7 +55,13 @@ def result_type(tensors: Sequence[Tensor]) -> dtype:
         if t._weak:
             rank = 2
             kind = layout.dtype.kind
-            type_ = dtypes.get_default_dtype() if kind == "f" else dtypes.get_default_dtype().to_complex() if kind == "c" else layout.dtype
+            type_ = (
+                dtypes.get_default_dtype()
+                if kind == "f"
+                else dtypes.get_default_dtype().to_complex()
+                if kind == "c"
+                else layout.dtype
+            )
         else:
             rank, type_ = (0 if layout.ndim else 1), layout.dtype
         before = found[rank]
@@ -82,10 +88,22 @@ def _combine(higher: dtype | None, lower: dtype | None) -> dtype | None:
 
 def _number(value: Any, constant: bool) -> Tensor:
     """A Python number as a 0-dim tensor of the graph being recorded."""
-    kind = dtypes.bool_ if isinstance(value, bool) else dtypes.int64 if isinstance(value, int) else dtypes.float64 if isinstance(value, float) else dtypes.complex128
+    kind = (
+        dtypes.bool_
+        if isinstance(value, bool)
+        else dtypes.int64
+        if isinstance(value, int)
+        else dtypes.float64
+        if isinstance(value, float)
+        else dtypes.complex128
+    )
     recorder = prim.current()
     if constant:
-        node = recorder.graph.const(value, kind.code) if kind is not dtypes.int64 or -(1 << 63) <= value < 1 << 63 else recorder.number(value)
+        node = (
+            recorder.graph.const(value, kind.code)
+            if kind is not dtypes.int64 or -(1 << 63) <= value < 1 << 63
+            else recorder.number(value)
+        )
     else:
         node = recorder.number(value)
         if kind is dtypes.bool_:
@@ -140,7 +158,12 @@ def _pick_strides(result: Tensor, inputs: Sequence[Layout]) -> tuple[int, ...]:
         return natural.strides
     shape = result._layout.shape
     full = [layout for layout in inputs if layout.shape == shape and layout.ndim > 1]
-    if full and not any(layout.contiguous for layout in full) and full[0].dense and all(x.strides == full[0].strides for x in full):
+    if (
+        full
+        and not any(layout.contiguous for layout in full)
+        and full[0].dense
+        and all(x.strides == full[0].strides for x in full)
+    ):
         return full[0].strides
     return contiguous_strides(shape)
 
@@ -166,10 +189,16 @@ def _device(op: Operator, tensors: Sequence[Tensor]) -> device:
             found = where
         elif devices.meta in (where, found) and (t._layout.ndim == 0 or where is devices.cpu or found is devices.cpu):
             if any(x._layout.ndim and x._layout.device is devices.cpu for x in tensors):
-                raise RuntimeError(f"{op.name}: Expected all tensors to be on the same device, but found at least two devices, {found} and {where}!")
+                raise RuntimeError(
+                    f"{op.name}: Expected all tensors to be on the same device, but found at least "
+                    f"two devices, {found} and {where}!"
+                )
             found = devices.meta
         else:
-            raise RuntimeError(f"{op.name}: Expected all tensors to be on the same device, but found at least two devices, {found} and {where}!")
+            raise RuntimeError(
+                f"{op.name}: Expected all tensors to be on the same device, but found at least two "
+                f"devices, {found} and {where}!"
+            )
     return found or devices.cpu
 
 
@@ -179,7 +208,9 @@ def _placeholders(recorder: Recorder, args: Sequence[Any]) -> list[Any]:
     for a in args:
         if isinstance(a, Tensor):
             layout = a._layout
-            p = recorder.placeholder(layout if layout.device is devices.cpu else of(layout.dtype, devices.cpu, layout.shape, layout.strides))
+            p = recorder.placeholder(
+                layout if layout.device is devices.cpu else of(layout.dtype, devices.cpu, layout.shape, layout.strides)
+            )
             p._weak = a._weak
             result.append(p)
         elif isinstance(a, (list, tuple)) and a and isinstance(a[0], Tensor):
@@ -215,19 +246,27 @@ def _build(op: Operator, args: Sequence[Any], tensors: Sequence[Tensor], target:
     if where is devices.meta:
         return OpPlan(None, layouts, several)
     made = OpPlan(make_plan(outputs, len(recorder.arguments)), layouts, several)
-    if kind is not None and made.plan is not None and made.plan._flat is not None and len(layouts) == 1 and layouts[0].contiguous:
+    if (
+        kind is not None
+        and made.plan is not None
+        and made.plan._flat is not None
+        and len(layouts) == 1
+        and layouts[0].contiguous
+    ):
         op.flat[kind] = made
     return made
 
 
-def _flat_kind(op: Operator, args: Sequence[Any], tensors: Sequence[Tensor], target: Layout | None) -> tuple[Any, ...] | None:
+def _flat_kind(
+    op: Operator, args: Sequence[Any], tensors: Sequence[Tensor], target: Layout | None
+) -> tuple[Any, ...] | None:
     """What a call has in common with others that differ in the number of elements only: all operands contiguous and of
     one shape, or 0-dim.  None for other calls, and for operators that are not elementwise (``promote``)."""
     shape = None
     for t in tensors:
         layout = t._layout
         if layout.ndim:
-            if not layout.contiguous or layout.numel < 2 or shape is not None and layout.shape != shape:
+            if not layout.contiguous or layout.numel < 2 or (shape is not None and layout.shape != shape):
                 return None
             shape = layout.shape
     if shape is None or not op.promote or op.lists:
@@ -245,7 +284,8 @@ def _fit(op: Operator, result: Tensor, target: Layout) -> Tensor:
     """The result of an in-place form as the target can hold it; raises RuntimeError when it cannot."""
     if result._layout.shape != target.shape:
         raise RuntimeError(
-            f"{op.name}_: output with shape {list(target.shape)} doesn't match the broadcast shape {list(result._layout.shape)}"
+            f"{op.name}_: output with shape {list(target.shape)} doesn't match the broadcast "
+            f"shape {list(result._layout.shape)}"
         )
     check_cast(result._layout.dtype, target.dtype)
     return prim.cast(result, target.dtype)
@@ -254,11 +294,15 @@ def _fit(op: Operator, result: Tensor, target: Layout) -> Tensor:
 def check_cast(source: dtype, target: dtype) -> None:
     """Raises RuntimeError if a result of type ``source`` must not be written to ``target``."""
     if _CATEGORY[source.kind] > _CATEGORY[target.kind]:
-        raise RuntimeError(f"result type {_TITLES.get(source.name, source.name)} can't be cast to the desired output type {_TITLES.get(target.name, target.name)}")
+        raise RuntimeError(
+            f"result type {_TITLES.get(source.name, source.name)} can't be cast to the desired "
+            f"output type {_TITLES.get(target.name, target.name)}"
+        )
 
 
 _TITLES = {
-    "bool": "Bool", "uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int", "int64": "Long", "float16": "Half", "bfloat16": "BFloat16",
+    "bool": "Bool", "uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int", "int64": "Long",
+    "float16": "Half", "bfloat16": "BFloat16",
     "float32": "Float", "float64": "Double", "complex64": "ComplexFloat", "complex128": "ComplexDouble",
 }  # fmt: skip
 
@@ -314,7 +358,9 @@ def _signature(op: Operator, args: Sequence[Any]) -> tuple[list[Any], list[Tenso
             else:
                 if not -(1 << 63) <= a < 1 << 63:
                     if not 0 <= a < 1 << 64:
-                        raise RuntimeError(f"{op.name}: value cannot be converted to type int64_t without overflow: {a}")
+                        raise RuntimeError(
+                            f"{op.name}: value cannot be converted to type int64_t without overflow: {a}"
+                        )
                     a -= 1 << 64
                 numbers.append(int(a))
         elif kind == TENSORS:
@@ -343,10 +389,13 @@ def _tensors(args: Sequence[Any]) -> list[Tensor]:
 
 
 _ordinary_types: set[type] = {
-    Tensor, bool, int, float, complex, str, type(None), tuple, list, Size, dtype, device, slice, type(Ellipsis), np.ndarray, range,
+    Tensor, bool, int, float, complex, str, type(None), tuple, list, Size, dtype, device, slice, type(Ellipsis),
+    np.ndarray, range,
     *(np.dtype(c).type for c in "?bhilqBHILQefdFD"),
 }  # fmt: skip
-_ordinary = _ordinary_types.issuperset  # whether a call needs no look for ``__torch_function__``: one test for all of its arguments
+_ordinary = (
+    _ordinary_types.issuperset
+)  # whether a call needs no look for ``__torch_function__``: one test for all of its arguments
 
 
 def torch_function_of(value: Any) -> Any:
@@ -374,8 +423,8 @@ def _default_torch_function(cls: type, func: Any, types: Any, args: Any = (), kw
 
 
 def _own_members(cls: type) -> None:
-    """Prepares a subclass of Tensor: one that overrides ``__torch_function__`` gets its say about properties and methods that are
-    no operators (operators ask in ``dispatch``)."""
+    """Prepares a subclass of Tensor: one that overrides ``__torch_function__`` gets its say about properties and
+    methods that are no operators (operators ask in ``dispatch``)."""
     found = getattr(cls, "__torch_function__", None)
     cls._plain = found is _disabled  # type: ignore[attr-defined]
     if cls._plain:  # type: ignore[attr-defined]
@@ -385,7 +434,7 @@ def _own_members(cls: type) -> None:
     if found is None or getattr(found, "__func__", found) is _default_torch_function:
         return
     for name, member in list(vars(Tensor).items()):
-        if name in _INTERNAL or name.startswith("_") and not name.startswith("__"):
+        if name in _INTERNAL or (name.startswith("_") and not name.startswith("__")):
             continue
         holder = next(c for c in cls.__mro__ if name in vars(c))
         if holder is not Tensor:
@@ -397,7 +446,8 @@ def _own_members(cls: type) -> None:
 
 
 _INTERNAL = frozenset({
-    "__init_subclass__", "__torch_function__", "__new__", "__init__", "__hash__", "__class__", "__dict__", "__module__", "__weakref__", "__doc__",
+    "__init_subclass__", "__torch_function__", "__new__", "__init__", "__hash__", "__class__", "__dict__", "__module__",
+    "__weakref__", "__doc__",
     "__annotations__", "__getattribute__", "__setattr__", "__delattr__",
 })  # fmt: skip
 
@@ -454,7 +504,13 @@ def _as_called(op: Operator, args: Sequence[Any]) -> tuple[tuple[Any, ...], dict
     return tuple(a for a, _ in positional), named
 
 
-def _overridden(public: Any, args: Sequence[Any], kwargs: dict[str, Any] | None, op: Operator | None = None, call: tuple[Any, ...] | None = None) -> Any:
+def _overridden(
+    public: Any,
+    args: Sequence[Any],
+    kwargs: dict[str, Any] | None,
+    op: Operator | None = None,
+    call: tuple[Any, ...] | None = None,
+) -> Any:
     """Lets the subclass among ``args`` handle a call; NotImplemented if there is none.
 
     ``public`` is called with ``call`` and ``kwargs``, by default with the arguments themselves.
@@ -482,12 +538,19 @@ def _overridden(public: Any, args: Sequence[Any], kwargs: dict[str, Any] | None,
         result = type(o).__torch_function__(public, types, tuple(args) if call is None else call, kwargs or {})
         if result is not NotImplemented:
             return result
-    raise TypeError(f"no implementation found for '{getattr(public, '__name__', public)}' on types that implement __torch_function__: {list(types)}")
+    raise TypeError(
+        f"no implementation found for '{getattr(public, '__name__', public)}' on types that "
+        f"implement __torch_function__: {list(types)}"
+    )
 
 
 def dispatch(op: Operator, args: Sequence[Any], public: Any = None) -> Any:
     """Calls an operator: ``args`` are all its arguments, in order."""
-    if special or not _ordinary(map(type, args)) or op.lists and not all(_ordinary(map(type, args[i])) for i in op.lists if args[i].__class__ in (list, tuple)):
+    if (
+        special
+        or not _ordinary(map(type, args))
+        or (op.lists and not all(_ordinary(map(type, args[i])) for i in op.lists if args[i].__class__ in (list, tuple)))
+    ):
         result = _overridden(public or op.function, args, None, op)
         if result is not NotImplemented:
             return result
@@ -513,7 +576,9 @@ def dispatch(op: Operator, args: Sequence[Any], public: Any = None) -> Any:
         try:
             plan = op.plans.get(k)
         except TypeError:
-            raise TypeError(f"{op.name}(): an argument has a type that is not accepted: {[type(a).__name__ for a in args]}") from None
+            raise TypeError(
+                f"{op.name}(): an argument has a type that is not accepted: {[type(a).__name__ for a in args]}"
+            ) from None
         if plan is None:
             if len(op.plans) >= _LIMIT:
                 op.plans.clear()
@@ -530,10 +595,15 @@ def _look(op: Operator, args: Sequence[Any]) -> Any:
     """A call of a view, which is remembered: the same arguments give the same layout, as far from the source."""
     source = args[0]
     if not isinstance(source, Tensor):
-        raise TypeError(f"{op.name}(): argument '{op.params[0]}' (position 1) must be Tensor, not {type(source).__name__}")
+        raise TypeError(
+            f"{op.name}(): argument '{op.params[0]}' (position 1) must be Tensor, not {type(source).__name__}"
+        )
     out = op.run_body(args)
-    if isinstance(out, Tensor) and source._key is not None and out._layout.dtype is source._layout.dtype and not (
-        any(isinstance(a, Tensor) for a in args[1:])
+    if (
+        isinstance(out, Tensor)
+        and source._key is not None
+        and out._layout.dtype is source._layout.dtype
+        and not (any(isinstance(a, Tensor) for a in args[1:]))
     ):
         if len(op.hot) >= _LIMIT:
             op.hot.clear()
@@ -550,14 +620,19 @@ def _plain(op: Operator, args: Sequence[Any]) -> Sequence[Any]:
     """Checks the kinds of arguments, and makes numpy's numbers Python's."""
     result = None
     for i, (a, kind) in enumerate(zip(args, op.kinds)):
-        if kind == STATIC or a is None and kind != records.TENSOR or kind != TENSORS and isinstance(a, Tensor):
+        if kind == STATIC or (a is None and kind != records.TENSOR) or (kind != TENSORS and isinstance(a, Tensor)):
             continue
         if kind == TENSORS:
             if not isinstance(a, (list, tuple)) or not all(isinstance(t, Tensor) for t in a):
                 if isinstance(a, (list, tuple)):
                     bad = next(t for t in a if not isinstance(t, Tensor))
-                    raise TypeError(f"{op.name}(): expected Tensor as element in argument '{op.params[i]}', but got {type(bad).__name__}")
-                raise TypeError(f"{op.name}(): argument '{op.params[i]}' must be tuple of Tensors, not {type(a).__name__}")
+                    raise TypeError(
+                        f"{op.name}(): expected Tensor as element in argument '{op.params[i]}', but "
+                        f"got {type(bad).__name__}"
+                    )
+                raise TypeError(
+                    f"{op.name}(): argument '{op.params[i]}' must be tuple of Tensors, not {type(a).__name__}"
+                )
             continue
         if kind in (OPERAND, SCALAR) and a.__class__ in _NUMBERS:
             continue
@@ -566,7 +641,9 @@ def _plain(op: Operator, args: Sequence[Any]) -> Sequence[Any]:
             result[i] = a.item() if isinstance(a, np.generic) else int(a) if isinstance(a, int) else float(a)  # type: ignore[arg-type]
             continue
         what = "Tensor" if kind not in (SCALAR,) else "Number"
-        raise TypeError(f"{op.name}(): argument '{op.params[i]}' (position {i + 1}) must be {what}, not {type(a).__name__}")
+        raise TypeError(
+            f"{op.name}(): argument '{op.params[i]}' (position {i + 1}) must be {what}, not {type(a).__name__}"
+        )
     return args if result is None else result
 
 
@@ -654,7 +731,8 @@ def dispatch_inplace(op: Operator, args: Sequence[Any], public: Any = None) -> T
             node = tape.before_inplace(_detached_write(op), args)
     if layout.overlapping and layout.numel > 1:
         raise RuntimeError(
-            f"{op.name}_: unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
+            f"{op.name}_: unsupported operation: more than one element of the written-to tensor "
+            "refers to a single memory location. "
             "Please clone() the tensor before performing the operation."
         )
     if prim.tracing() or deferral().depth or any(t._storage.pending is not None for t in tensors):
@@ -684,7 +762,8 @@ def _composite_inplace(op: Operator, args: Sequence[Any]) -> Tensor:
     result = op.run_body((target.clone(), *args[1:]))  # type: ignore[attr-defined]
     if result._layout.shape != target._layout.shape:
         raise RuntimeError(
-            f"{op.name}_: output with shape {list(target._layout.shape)} doesn't match the broadcast shape {list(result._layout.shape)}"
+            f"{op.name}_: output with shape {list(target._layout.shape)} doesn't match the "
+            f"broadcast shape {list(result._layout.shape)}"
         )
     check_cast(result._layout.dtype, target._layout.dtype)
     return target.copy_(result)  # type: ignore[attr-defined]
@@ -738,7 +817,10 @@ def dispatch_out(op: Operator, args: Sequence[Any], out: Any) -> Any:
         if not isinstance(o, Tensor):
             raise TypeError(f"{op.name}(): argument 'out' must be Tensor, not {type(o).__name__}")
     if grad_state.grad and any(t._requires_grad for t in [*_tensors(args), *outs]):
-        raise RuntimeError(f"{op.name}(): functions with out=... arguments don't support automatic differentiation, but one of the arguments requires grad.")
+        raise RuntimeError(
+            f"{op.name}(): functions with out=... arguments don't support automatic "
+            "differentiation, but one of the arguments requires grad."
+        )
     for o in outs:
         _check_written(op, o, _tensors(args))
     result = dispatch(op, args)
@@ -748,9 +830,14 @@ def dispatch_out(op: Operator, args: Sequence[Any], out: Any) -> Any:
     for r, o in zip(results, outs):
         check_cast(r._layout.dtype, o._layout.dtype)
         if op.apart and not op.lists and o._layout.dtype is not r._layout.dtype:
-            raise RuntimeError(f"{op.name}(): Expected out tensor to have dtype {r._layout.dtype}, but got {o._layout.dtype} instead")
+            raise RuntimeError(
+                f"{op.name}(): Expected out tensor to have dtype {r._layout.dtype}, but got {o._layout.dtype} instead"
+            )
         if o._layout.device is not r._layout.device:
-            raise RuntimeError(f"{op.name}(): Expected out tensor to have device {r._layout.device}, but got {o._layout.device} instead")
+            raise RuntimeError(
+                f"{op.name}(): Expected out tensor to have device {r._layout.device}, but got "
+                f"{o._layout.device} instead"
+            )
     for r, o in zip(results, outs):
         resize_output(o, r._layout)
         o.copy_(r)
@@ -758,20 +845,31 @@ def dispatch_out(op: Operator, args: Sequence[Any], out: Any) -> Any:
 
 
 def _check_written(op: Operator, out: Tensor, inputs: Sequence[Tensor]) -> None:
-    """Raises RuntimeError for an ``out`` with elements at one address, and for one that shares some memory with an input (all of
-    it, too, unless the operator takes every element to its own place)."""
+    """Raises RuntimeError for an ``out`` with elements at one address, and for one that shares some memory with an
+    input (all of it, too, unless the operator takes every element to its own place)."""
     layout = out._layout
     if layout.overlapping and layout.numel > 1:
         raise RuntimeError(
-            f"{op.name}: unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
+            f"{op.name}: unsupported operation: more than one element of the written-to tensor "
+            "refers to a single memory location. "
             "Please clone() the tensor before performing the operation."
         )
     for t in inputs:
-        if t._storage is not out._storage or not layout.numel or not t._layout.numel or t._layout is layout and t._offset == out._offset and not op.apart:
+        if (
+            t._storage is not out._storage
+            or not layout.numel
+            or not t._layout.numel
+            or (t._layout is layout and t._offset == out._offset and not op.apart)
+        ):
             continue
-        if t._offset < out._offset + layout.span and out._offset < t._offset + t._layout.span and (op.apart or t._layout.dense and layout.dense):
+        if (
+            t._offset < out._offset + layout.span
+            and out._offset < t._offset + t._layout.span
+            and (op.apart or (t._layout.dense and layout.dense))
+        ):
             raise RuntimeError(
-                f"{op.name}: unsupported operation: some elements of the input tensor and the written-to tensor refer to a single memory location. "
+                f"{op.name}: unsupported operation: some elements of the input tensor and the "
+                "written-to tensor refer to a single memory location. "
                 "Please clone() the tensor before performing the operation."
             )
 
@@ -904,10 +1002,16 @@ def _keep_warm(op: Operator, args: Sequence[Any], plan: OpPlan) -> None:
 
 
 def _warm_parts(op: Operator, names: Sequence[str], out: bool) -> dict[str, str] | None:
-    """What the text of the short path says of an operator; None if it has none: for numbers given at run time, and where
-    several lists could be told apart only by more than their members."""
+    """What the text of the short path says of an operator; None if it has none: for numbers given at run time, and
+    where several lists could be told apart only by more than their members."""
     tensors = [k for k in op.kinds if k in (records.TENSOR, records.OPTIONAL, TENSORS)]
-    if op.kind != "kernel" or op.returns is not None or not tensors or any(k in (OPERAND, SCALAR) for k in op.kinds) or len(op.lists) > 1:
+    if (
+        op.kind != "kernel"
+        or op.returns is not None
+        or not tensors
+        or any(k in (OPERAND, SCALAR) for k in op.kinds)
+        or len(op.lists) > 1
+    ):
         return None
     keys, addresses, grads = [], [], []
     where = "{0}._storage.ptr + {0}._offset * {0}._layout.itemsize"
@@ -927,14 +1031,16 @@ def _warm_parts(op: Operator, names: Sequence[str], out: bool) -> dict[str, str]
         else:
             keys.append(f"{n}, {n}.__class__")
     return {
-        "warm_keys": ", ".join(keys) + ",", "warm_addresses": ", ".join(addresses), "warm_grads": " or ".join(grads) if op.differentiable else "False",
+        "warm_keys": ", ".join(keys) + ",", "warm_addresses": ", ".join(addresses),
+        "warm_grads": " or ".join(grads) if op.differentiable else "False",
         "unless": "out is None and " if out else "",
     }  # fmt: skip
 
 
 class _HotTable(dict):
     """Plans by the keys of the tensors alone (all other arguments at their defaults).  A key that is not there is
-    planned here if the call is a plain one; KeyError, or None for a plan of more than one kernel, sends it the long way."""
+    planned here if the call is a plain one; KeyError, or None for a plan of more than one kernel, sends it the long
+    way."""
 
     def __init__(self, op: Operator, tensors: int, rest: tuple[Any, ...]) -> None:
         self.op, self.tensors, self.rest = op, tensors, rest
@@ -950,7 +1056,13 @@ class _HotTable(dict):
         if plan is None:
             plan = self.op.plans[k] = _build(self.op, [*stand_ins, *self.rest], tensors)
         found: _HotPlan | None
-        if plan.plan is None or plan.plan.single is None or plan.several or plan.plan.scalar_order or plan.plan.order != tuple(range(self.tensors + 1)):
+        if (
+            plan.plan is None
+            or plan.plan.single is None
+            or plan.several
+            or plan.plan.scalar_order
+            or plan.plan.order != tuple(range(self.tensors + 1))
+        ):
             found = None  # remembered, so that the next call goes on to the table of other plans at once
         else:
             found = _HotPlan(plan)
@@ -986,9 +1098,22 @@ def finish(
         op.make_inplace = lambda: _public(op, op.name + "_", False, _INPLACE, method=True)
     for name in (op.name, *aliases):
         if method:
-            setattr(Tensor, name, _LazyMethod(name, partial(_public, op, name, False, _HOT if op.kind == "kernel" else _COLD, True)))
+            setattr(
+                Tensor,
+                name,
+                _LazyMethod(name, partial(_public, op, name, False, _HOT if op.kind == "kernel" else _COLD, True)),
+            )
         if inplace:
-            setattr(Tensor, name + "_", _LazyMethod(name + "_", (lambda: op.inplace) if name == op.name else partial(_public, op, name + "_", False, _INPLACE, True)))  # type: ignore[arg-type,return-value]
+            setattr(
+                Tensor,
+                name + "_",
+                _LazyMethod(
+                    name + "_",
+                    (lambda: op.inplace)
+                    if name == op.name
+                    else partial(_public, op, name + "_", False, _INPLACE, True),
+                ),
+            )  # type: ignore[arg-type,return-value]
 
 
 def _public(op: Operator, name: str, out: bool, template: str, method: bool = False) -> Callable[..., Any]:
@@ -1020,14 +1145,23 @@ def _public(op: Operator, name: str, out: bool, template: str, method: bool = Fa
     op.warmable = op.warmable or parts is not None
     fill["warm"] = _WARM.format(**fill, **parts) if parts is not None else ""
     space: dict[str, Any] = {
-        "warm": op.warm, "free": memory.free, "op": op, "dispatch": dispatch, "dispatch_out": dispatch_out, "dispatch_inplace": dispatch_inplace, "special": special,
-        "tracing": prim._stack, "allocate": memory.allocate, "Storage": Storage, "new": object.__new__, "Tensor": Tensor,
+        "warm": op.warm, "free": memory.free, "op": op, "dispatch": dispatch, "dispatch_out": dispatch_out,
+        "dispatch_inplace": dispatch_inplace, "special": special,
+        "tracing": prim._stack, "allocate": memory.allocate, "Storage": Storage, "new": object.__new__,
+        "Tensor": Tensor,
         "grad_state": grad_state, "record": tape.record, "record_view": tape.record_view, "hot": op.hot, **defaults,
     }  # fmt: skip
     if template is _HOT:
-        if op.kind == "kernel" and 1 <= count <= 3 and all(p.default is not inspect.Parameter.empty for p in rest) and not op.lists:
+        if (
+            op.kind == "kernel"
+            and 1 <= count <= 3
+            and all(p.default is not inspect.Parameter.empty for p in rest)
+            and not op.lists
+        ):
             tensors = names[:count]
-            space["hot"] = op.hot = op.hot if isinstance(op.hot, _HotTable) else _HotTable(op, count, tuple(p.default for p in rest))
+            space["hot"] = op.hot = (
+                op.hot if isinstance(op.hot, _HotTable) else _HotTable(op, count, tuple(p.default for p in rest))
+            )
             conditions = [f"{n} is _d_{n}" for n in names[count:]] + (["out is None"] if out else [])
             fill["plain"] = " and ".join(conditions) or "True"
             fill["keys"] = ", ".join(f"{n}._key" for n in tensors)
@@ -1040,11 +1174,13 @@ def _public(op: Operator, name: str, out: bool, template: str, method: bool = Fa
         space["body"], space["ordinary"] = op.body, _ordinary
         fill["plain"] = "out is None and " if out else ""
         fill["classes"] = "".join(f"{n}.__class__, " for n in names)
-        fill["call"] = ", ".join(f"{p.name}={n}" if p.kind is inspect.Parameter.KEYWORD_ONLY else n for p, n in zip(params, names))
+        fill["call"] = ", ".join(
+            f"{p.name}={n}" if p.kind is inspect.Parameter.KEYWORD_ONLY else n for p, n in zip(params, names)
+        )
     if op.kind == "view":
         template = _LOOK
         fill["first"], fill["rest"] = names[0], ", ".join(names[1:])
-    exec(compile(template.format(**fill), f"<{op.name}>", "exec"), space)  # noqa: S102 - our own text, from our own signatures
+    exec(compile(template.format(**fill), f"<{op.name}>", "exec"), space)
     form: Callable[..., Any] = space["form"]
     form.__name__ = form.__qualname__ = name
     form.__doc__ = op.__doc__

@@ -21,14 +21,15 @@ _MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagra
 
 
 def compile(
-    model: Any = None, *, fullgraph: bool = False, dynamic: bool | None = None, backend: Any = "flambeau", mode: str | None = None,
+    model: Any = None, *, fullgraph: bool = False, dynamic: bool | None = None, backend: Any = "flambeau",
+    mode: str | None = None,
     options: dict[str, Any] | None = None, disable: bool = False,
 ) -> Any:  # fmt: skip
     """A function or ``nn.Module`` whose operators are deferred and fused; also a decorator.
 
-    All programs are accepted: a look at a value (``item()``, ``bool``, printing) computes what is pending and goes on.  ``fullgraph``, ``dynamic``
-    and ``backend`` are accepted for programs written for ``torch.compile``; sizes never need recompilation by hand here.  Raises
-    RuntimeError for an unknown ``mode``.
+    All programs are accepted: a look at a value (``item()``, ``bool``, printing) computes what is pending and goes on.
+    ``fullgraph``, ``dynamic`` and ``backend`` are accepted for programs written for ``torch.compile``; sizes never need
+    recompilation by hand here.  Raises RuntimeError for an unknown ``mode``.
     """
     if mode is not None and mode not in _MODES:
         raise RuntimeError(f"Unrecognized mode={mode}, should be one of: {', '.join(_MODES)}")
@@ -41,7 +42,11 @@ def compile(
     if disable:
         return model
     forward = getattr(model, "forward", None)
-    if forward is not None and not callable(getattr(type(model), "__get__", None)) and hasattr(model, "register_module"):
+    if (
+        forward is not None
+        and not callable(getattr(type(model), "__get__", None))
+        and hasattr(model, "register_module")
+    ):
         return _compiled_module(model)
     if not callable(model):
         raise RuntimeError(f"compile() takes a function or an nn.Module, got {type(model).__name__}")
@@ -76,7 +81,8 @@ def _leave(recorder: Deferral) -> None:
 
 
 def _compiled_module(module: Any) -> Any:
-    """The module itself, in a subclass of its class that defers its forward: parameters, hooks and state are its own."""
+    """The module itself, in a subclass of its class that defers its forward: parameters, hooks and state are its
+    own."""
     cls = type(module)
 
     class Compiled(cls):  # type: ignore[misc,valid-type]

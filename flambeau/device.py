@@ -7,7 +7,8 @@ from typing import ClassVar
 
 __all__ = ["cpu", "device", "get_default_device", "meta", "of", "set_default_device"]
 
-_TYPES = ("cpu", "cuda", "meta", "mps", "xpu", "hip", "mkldnn", "opengl", "opencl", "ideep", "ve", "fpga", "maia", "xla",
+_TYPES = ("cpu", "cuda", "meta", "mps", "xpu", "hip", "mkldnn", "opengl", "opencl", "ideep", "ve", "fpga", "maia",
+"xla",
           "lazy", "vulkan", "mtia", "hpu", "privateuseone")  # fmt: skip
 _table: dict[tuple[str, int | None], device] = {}
 
@@ -35,12 +36,12 @@ class device:
         name, digits = match.groups()
         if digits is not None:
             if index is not None:
-                raise RuntimeError(f"type (string) must not include an index because index was passed explicitly: {type}")
+                raise RuntimeError(
+                    f"type (string) must not include an index because index was passed explicitly: {type}"
+                )
             index = int(digits)
         if name not in _TYPES:
-            raise RuntimeError(
-                f"Expected one of {', '.join(_TYPES)} device type at start of device string: {name}"
-            )
+            raise RuntimeError(f"Expected one of {', '.join(_TYPES)} device type at start of device string: {name}")
         if name == "cpu" and index is not None and index > 0:
             raise RuntimeError(f"CPU device index must be -1 or zero, got {index}")
         key = (name, index)
@@ -56,7 +57,9 @@ class device:
         raise AttributeError(f"attribute '{name}' of 'torch.device' objects is not writable")
 
     def __repr__(self) -> str:
-        return f"device(type='{self.type}')" if self.index is None else f"device(type='{self.type}', index={self.index})"
+        return (
+            f"device(type='{self.type}')" if self.index is None else f"device(type='{self.type}', index={self.index})"
+        )
 
     def __str__(self) -> str:
         return self.type if self.index is None else f"{self.type}:{self.index}"
@@ -103,6 +106,6 @@ def get_default_device() -> device:
     return _Default.stack[-1]
 
 
-def set_default_device(device: device | str | None) -> None:  # noqa: A002 - PyTorch's name
+def set_default_device(device: device | str | None) -> None:
     """Sets the device on which factory functions create tensors; None restores the CPU."""
     _Default.stack[0] = cpu if device is None else of(device)

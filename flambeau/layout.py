@@ -56,7 +56,19 @@ class Layout:
     to one past the last address touched (0 when empty).
     """
 
-    __slots__ = ("__weakref__", "contiguous", "device", "dtype", "itemsize", "nbytes", "ndim", "numel", "shape", "span", "strides")
+    __slots__ = (
+        "__weakref__",
+        "contiguous",
+        "device",
+        "dtype",
+        "itemsize",
+        "nbytes",
+        "ndim",
+        "numel",
+        "shape",
+        "span",
+        "strides",
+    )
 
     dtype: dtype
     device: device

@@ -10,8 +10,9 @@ An operator is a Python function with PyTorch's signature, decorated::
     @mul.derivative("input:other", "other:input")
     def _(ctx, grad): ...
 
-The annotations of its parameters say what they are: ``Tensor``, ``Tensor | None``, ``Tensors`` (a list of them), ``Operand`` (a
-tensor, or a number given at run time), ``Scalar`` (a number given at run time); anything else is static: its value is part of the plan.
+The annotations of its parameters say what they are: ``Tensor``, ``Tensor | None``, ``Tensors`` (a list of them),
+``Operand`` (a tensor, or a number given at run time), ``Scalar`` (a number given at run time); anything else is static:
+its value is part of the plan.
 
 Kinds: "kernel" (the body is traced once for each signature, fused and compiled; the default), "view" (the body
 returns a tensor over the same storage), "composite" (the body just calls other operators, each of which is recorded
@@ -37,7 +38,8 @@ OPERATORS: dict[str, Operator] = {}
 
 TENSOR, OPTIONAL, OPERAND, TENSORS, SCALAR, STATIC = range(6)
 _KINDS = {
-    "Tensor": TENSOR, "Tensor | None": OPTIONAL, "Operand": OPERAND, "Operand | None": OPERAND, "Tensors": TENSORS, "Scalar": SCALAR,
+    "Tensor": TENSOR, "Tensor | None": OPTIONAL, "Operand": OPERAND, "Operand | None": OPERAND, "Tensors": TENSORS,
+    "Scalar": SCALAR,
     "Scalar | None": SCALAR,
 }  # fmt: skip
 
@@ -60,7 +62,9 @@ class Derivative:
 class Operator:
     """See the module; ``name`` is PyTorch's."""
 
-    def __init__(self, name: str, body: Callable[..., Any], kind: str, promote: tuple[str, ...], to: str | None, returns: Any) -> None:
+    def __init__(
+        self, name: str, body: Callable[..., Any], kind: str, promote: tuple[str, ...], to: str | None, returns: Any
+    ) -> None:
         self.name = name
         self.body = body
         self.kind = kind
@@ -156,7 +160,9 @@ derive: Callable[[Operator], Derivative] | None = None
 """Makes the derivative of a body that is made of operators; set by ``autograd``, which stands above this file."""
 
 
-def namespace(space: dict[str, Any], members: dict[str, Operator]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+def namespace(
+    space: dict[str, Any], members: dict[str, Operator]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """(``__getattr__``, ``__dir__``) of a module whose functions are operators: each is made when it is first used.
 
     ``space`` are the module's globals; what is there already comes first.
@@ -174,15 +180,19 @@ def namespace(space: dict[str, Any], members: dict[str, Operator]) -> tuple[Call
 
 
 def operator(
-    *, name: str | None = None, kind: str = "kernel", promote: tuple[str, ...] = (), to: str | None = None, method: bool = True,
-    function: bool = True, inplace: bool = False, out: bool = True, differentiable: bool = True, aliases: Sequence[str] = (),
-    returns: Any = None, namespace: str = "torch", preserve: bool | None = None, index_error: type[Exception] = IndexError,
+    *, name: str | None = None, kind: str = "kernel", promote: tuple[str, ...] = (), to: str | None = None,
+    method: bool = True,
+    function: bool = True, inplace: bool = False, out: bool = True, differentiable: bool = True,
+    aliases: Sequence[str] = (),
+    returns: Any = None, namespace: str = "torch", preserve: bool | None = None,
+    index_error: type[Exception] = IndexError,
 ) -> Callable[[Callable[..., Any]], Operator]:  # fmt: skip
     """Registers an operator; see the module.
 
     ``promote`` names the parameters that are brought to one element type; ``to`` is "float" if integers become the
-    default floating type.  ``method``, ``function``, ``inplace`` and ``out`` say which forms exist; ``aliases`` are other names
-    of all of them.  ``returns`` is the named tuple of several results.  ``namespace`` is where the function is public.
+    default floating type.  ``method``, ``function``, ``inplace`` and ``out`` say which forms exist; ``aliases`` are
+    other names of all of them.  ``returns`` is the named tuple of several results.  ``namespace`` is where the function
+    is public.
     ``preserve``: the result lies in memory as the operands do when they agree (default: if there is ``promote``).
     ``index_error`` is raised for an index outside of its dimension.
     """
@@ -198,7 +208,9 @@ def operator(
             raise ValueError(f"operator {op.name!r} is defined twice")
         OPERATORS[op.name] = op
         assert finish is not None
-        finish(op, method=method, function=function, inplace=inplace, out=out, aliases=tuple(aliases), namespace=namespace)
+        finish(
+            op, method=method, function=function, inplace=inplace, out=out, aliases=tuple(aliases), namespace=namespace
+        )
         return op
 
     return register

@@ -17,7 +17,8 @@ from .storage import Pending, Storage, Trace
 from .tensor import Tensor, make
 
 __all__ = [
-    "Recorder", "apply", "argreduce", "bitcast", "cast", "const", "current", "extern", "gather", "iota", "move", "read", "reduce", "require",
+    "Recorder", "apply", "argreduce", "bitcast", "cast", "const", "current", "extern", "gather", "iota", "move", "read",
+    "reduce", "require",
     "scalar", "scan", "scatter", "undef", "update", "wrap", "write",
 ]  # fmt: skip
 
@@ -140,7 +141,9 @@ def _read_reinterpreted(t: Tensor, pending: Pending) -> Node:
         return look(g.complex(re, im), dense(layout.dtype, half), layout.shape, layout.strides, t._offset)
     if layout.itemsize == natural.itemsize:
         bits = g.bitcast(node, layout.dtype.code)
-        return look(bits, of(layout.dtype, cpu, natural.shape, natural.strides), layout.shape, layout.strides, t._offset)
+        return look(
+            bits, of(layout.dtype, cpu, natural.shape, natural.strides), layout.shape, layout.strides, t._offset
+        )
     raise RuntimeError(f"view of {natural.dtype} as {layout.dtype} cannot be traced; it needs memory")
 
 
@@ -253,7 +256,11 @@ def const(value: complex, type_: dtype, shape: Sequence[int] = ()) -> Tensor:
 
 def scalar(value: complex | float | int | bool) -> Tensor:
     """A run-time number, shape ()."""
-    return wrap(current().graph.cast(n, "b1") if isinstance(value, bool) and (n := current().number(value)) else current().number(value))
+    return wrap(
+        current().graph.cast(n, "b1")
+        if isinstance(value, bool) and (n := current().number(value))
+        else current().number(value)
+    )
 
 
 def iota(shape: Sequence[int], dim: int) -> Tensor:
@@ -287,7 +294,8 @@ def argreduce(kind: str, x: Tensor, dims: Sequence[int]) -> Tensor:
 
 
 def require(x: Tensor, holds: Tensor, code: int) -> Tensor:
-    """x; an element of ``holds`` (bool) that is false makes the kernel report the error ``code`` (``graph.plan.CODES``)."""
+    """x; an element of ``holds`` (bool) that is false makes the kernel report the error ``code``
+    (``graph.plan.CODES``)."""
     return wrap(current().graph.require(read(x), read(holds), code))
 
 
@@ -302,8 +310,8 @@ def move(x: Tensor, map_: Map, shape: Sequence[int]) -> Tensor:
 
 
 def gather(x: Tensor, indices: Sequence[Tensor], map_: Sequence[tuple[str, int]], shape: Sequence[int]) -> Tensor:
-    """x at computed indices: for each dimension of x, ("i", k) takes the k-th index (broadcast to ``shape``), ("d", r) the
-    result's index along r.  An index outside of its dimension raises IndexError."""
+    """x at computed indices: for each dimension of x, ("i", k) takes the k-th index (broadcast to ``shape``), ("d", r)
+    the result's index along r.  An index outside of its dimension raises IndexError."""
     return wrap(current().graph.gather(read(x), [read(i) for i in indices], map_, shape))
 
 
@@ -317,7 +325,9 @@ def update(base: Tensor, x: Tensor, map_: Map) -> Tensor:
     return wrap(current().graph.update(read(base), read(x), map_))
 
 
-def extern(spec: object, inputs: Sequence[Tensor], results: Sequence[tuple[Sequence[int], dtype]]) -> tuple[Tensor, ...]:
+def extern(
+    spec: object, inputs: Sequence[Tensor], results: Sequence[tuple[Sequence[int], dtype]]
+) -> tuple[Tensor, ...]:
     """The results of a template or host computation (``graph.plan.Extern``)."""
     nodes = current().graph.extern(spec, [read(i) for i in inputs], [(s, t.code) for s, t in results])
     return tuple(wrap(n) for n in nodes)

@@ -59,7 +59,9 @@ class Storage:
         if nbytes == self.nbytes:
             return
         if self.owner is not None:
-            raise RuntimeError("resize_: trying to resize storage that is not resizable (its memory belongs to another object)")
+            raise RuntimeError(
+                "resize_: trying to resize storage that is not resizable (its memory belongs to another object)"
+            )
         if self.device is not cpu:
             self.nbytes = nbytes
             return

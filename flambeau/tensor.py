@@ -144,7 +144,10 @@ def address(t: Tensor) -> int:
 def numpy_view(t: Tensor) -> np.ndarray:
     """A numpy array over the memory of a CPU tensor, which it keeps alive."""
     if t._layout.device is not devices.cpu:
-        raise TypeError(f"can't convert {t._layout.device} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first.")
+        raise TypeError(
+            f"can't convert {t._layout.device} device type tensor to numpy. Use Tensor.cpu() to "
+            "copy the tensor to host memory first."
+        )
     layout = t._layout
     start = address(t)
     itemsize = layout.itemsize
@@ -154,9 +157,7 @@ def numpy_view(t: Tensor) -> np.ndarray:
     block = (ctypes.c_byte * nbytes).from_address(start)
     block._owner = t._storage  # type: ignore[attr-defined]
     flat = np.frombuffer(block, np.uint8)  # type: ignore[call-overload]
-    return np.ndarray(
-        tuple(layout.shape), layout.dtype.numpy, flat, 0, tuple(s * itemsize for s in layout.strides)
-    )
+    return np.ndarray(tuple(layout.shape), layout.dtype.numpy, flat, 0, tuple(s * itemsize for s in layout.strides))
 
 
 def from_numpy(array: np.ndarray) -> Tensor:
@@ -172,9 +173,16 @@ def from_numpy(array: np.ndarray) -> Tensor:
         raise TypeError(f"can't convert np.ndarray of type {array.dtype}. The only supported types are: {names}.")
     itemsize = array.itemsize
     if any(s < 0 for s in array.strides):
-        raise ValueError("At least one stride in the given numpy array is negative, and tensors with negative strides are not currently supported. (You can probably work around this by making a copy of your array  with array.copy().)")
+        raise ValueError(
+            "At least one stride in the given numpy array is negative, and tensors with "
+            "negative strides are not currently supported. (You can probably work around this "
+            "by making a copy of your array  with array.copy().)"
+        )
     if any(s % itemsize for s in array.strides):
-        raise ValueError(f"from_numpy: strides {array.strides} are not multiples of the element size {itemsize}; copy the array first")
+        raise ValueError(
+            f"from_numpy: strides {array.strides} are not multiples of the element size "
+            f"{itemsize}; copy the array first"
+        )
     layout = of(type_, devices.cpu, array.shape, [s // itemsize for s in array.strides])
     return make(Storage(array.ctypes.data, layout.span * itemsize, array), layout)
 

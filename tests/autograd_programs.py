@@ -60,9 +60,7 @@ def same(one: Any, two: Any) -> bool:
     if isinstance(one, np.ndarray):
         return isinstance(two, np.ndarray) and np.allclose(one, two, rtol=1e-5, atol=1e-6, equal_nan=True)
     if isinstance(one, (list, tuple)):
-        return (
-            isinstance(two, (list, tuple)) and len(one) == len(two) and all(same(a, b) for a, b in zip(one, two))
-        )
+        return isinstance(two, (list, tuple)) and len(one) == len(two) and all(same(a, b) for a, b in zip(one, two))
     if isinstance(one, dict):
         return isinstance(two, dict) and one.keys() == two.keys() and all(same(one[key], two[key]) for key in one)
     return type(one) is type(two) and one == two

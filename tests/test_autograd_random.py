@@ -23,9 +23,7 @@ class Item(NamedTuple):
 
 
 Step = tuple[str, int, int]
-programs = st.lists(
-    st.tuples(st.sampled_from(STEPS), st.integers(0, 20), st.integers(0, 20)), min_size=1, max_size=12
-)
+programs = st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 20), st.integers(0, 20)), min_size=1, max_size=12)
 
 
 def step(package: Any, pool: list[Item], name: str, i: int, j: int) -> None:

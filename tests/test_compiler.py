@@ -6,7 +6,9 @@ import ctypes
 
 import numpy as np
 import pytest
-from hypothesis import given, settings as hypothesis_settings, strategies as st
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from flambeau import settings
 from flambeau.dtype import coded
@@ -76,7 +78,9 @@ def standardised(g: Graph, x: Node) -> tuple[Node, Node]:
     n = g.const(x.shape[0], "f32")
     mean = g.apply("div", g.reduce("add", x, (0,)), n)
     off = g.apply("sub", x, mean)
-    return g.apply("mul", off, g.apply("rsqrt", g.apply("div", g.reduce("add", g.apply("mul", off, off), (0,)), n))), mean
+    return g.apply(
+        "mul", off, g.apply("rsqrt", g.apply("div", g.reduce("add", g.apply("mul", off, off), (0,)), n))
+    ), mean
 
 
 rng = np.random.default_rng(0)
@@ -95,12 +99,15 @@ PROGRAMS = {
     "scan": (lambda g, x: g.scan("add", x, 1), (A,), lambda: A.cumsum(1)),
     "scan of columns": (lambda g, x: g.scan("max", x, 0), (A,), lambda: np.maximum.accumulate(A, 0)),
     "reshape": (lambda g, x: g.reshape(g.permute(x, (1, 0)), (7, 19)), (A,), lambda: A.T.reshape(7, 19)),
-    "gather": (lambda g, x, i: g.gather(x, [g.reshape(i, (5, 3, 1))], (("i", 0), ("d", 2)), (5, 3, 19)), (A, I), lambda: A[I]),
+    "gather": (lambda g, x, i: g.gather(x, [g.reshape(i, (5, 3, 1))], (("i", 0), ("d", 2)), (5, 3, 19)), (A, I),
+    lambda: A[I]),
     "flip": (lambda g, x: g.move(x, ((6, ((0, -1),)), (0, ((1, 1),))), (7, 19)), (A,), lambda: A[::-1]),
     "windows": (lambda g, x: g.reduce("add", g.move(x, ((0, ((0, 1),)), (0, ((1, 2), (2, 1)))), (7, 9, 3)), (2,)), (A,),
                 lambda: np.lib.stride_tricks.sliding_window_view(A, 3, 1)[:, ::2].sum(-1, keepdims=True)),
-    "complex": (lambda g, x: g.apply("mul", g.complex(x, x), g.complex(x, g.apply("neg", x))), (A,), lambda: 2 * A * A + 0j),
-    "cast": (lambda g, x: g.cast(g.apply("mul", x, g.const(100, "f32")), "i8"), (A / 4,), lambda: (A * 25).astype(np.int8)),
+    "complex": (lambda g, x: g.apply("mul", g.complex(x, x), g.complex(x, g.apply("neg", x))), (A,),
+    lambda: 2 * A * A + 0j),
+    "cast": (lambda g, x: g.cast(g.apply("mul", x, g.const(100, "f32")), "i8"), (A / 4,),
+    lambda: (A * 25).astype(np.int8)),
 }  # fmt: skip
 
 
@@ -151,7 +158,11 @@ def test_elementwise_programs(data):
     arrays = [
         rng.standard_normal([n if data.draw(st.booleans()) else 1 for n in shape]).astype(np.float32) for _ in range(2)
     ]
-    steps = data.draw(st.lists(st.tuples(st.sampled_from(["add", "sub", "mul", "max", "min"]), st.integers(0, 9)), min_size=1, max_size=6))
+    steps = data.draw(
+        st.lists(
+            st.tuples(st.sampled_from(["add", "sub", "mul", "max", "min"]), st.integers(0, 9)), min_size=1, max_size=6
+        )
+    )
     functions = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "max": np.maximum, "min": np.minimum}
 
     def make(g, *inputs):

@@ -31,7 +31,8 @@ def same(ours: Any, theirs: Any) -> None:
 # -- brackets ----------------------------------------------------------------------------------------
 
 BASIC = [
-    0, -1, slice(1, 3), slice(None, None, 2), (1, 2), (slice(None), 1), (..., 0), (None, 1), (1, None, slice(2)), (slice(4, 1), 0), Ellipsis, None,
+    0, -1, slice(1, 3), slice(None, None, 2), (1, 2), (slice(None), 1), (..., 0), (None, 1), (1, None, slice(2)),
+    (slice(4, 1), 0), Ellipsis, None,
     (slice(-2, None), ..., slice(0, 9)), (np.int64(1), 0), (), slice(10, 20), (0, 1, 2),
 ]  # fmt: skip
 
@@ -52,8 +53,10 @@ def test_basic_index_is_a_view(index: Any) -> None:
 
 
 ADVANCED = [
-    [0, 2, -1], ([0, 1], [1, 2]), (slice(None), [0, 1]), ([[0], [1]], [0, 1, 2]), (0, [1, 1]), (slice(1, 3), [0, 2], 1), ([0, 1], slice(None), [1, 2]),
-    (None, [0, 1]), (..., [0, 1]), True, False, ([True, False, True, True],), (slice(None), [True, False, True]), ([], slice(None)),
+    [0, 2, -1], ([0, 1], [1, 2]), (slice(None), [0, 1]), ([[0], [1]], [0, 1, 2]), (0, [1, 1]), (slice(1, 3), [0, 2], 1),
+    ([0, 1], slice(None), [1, 2]),
+    (None, [0, 1]), (..., [0, 1]), True, False, ([True, False, True, True],), (slice(None), [True, False, True]), ([],
+    slice(None)),
     (0, slice(None), [0, 4]), ([0, 1], None, [1, 2]),
 ]  # fmt: skip
 

@@ -69,7 +69,10 @@ def test_against_numpy() -> None:
     near(linalg.solve(A, B), np.linalg.solve(a, b))
     near(linalg.solve(A, B[0, :, 0]), np.linalg.solve(a, np.broadcast_to(b[0, :, :1], (3, 4, 1)))[..., 0])
     near(linalg.solve_triangular(A.triu(), B, upper=True), np.linalg.solve(np.triu(a), b))
-    near(linalg.solve_triangular(A, B.mT, upper=False, left=False, unitriangular=True), b.swapaxes(1, 2) @ np.linalg.inv(np.tril(a, -1) + np.eye(4)))
+    near(
+        linalg.solve_triangular(A, B.mT, upper=False, left=False, unitriangular=True),
+        b.swapaxes(1, 2) @ np.linalg.inv(np.tril(a, -1) + np.eye(4)),
+    )
     near(linalg.pinv(B), np.linalg.pinv(b))
     near(linalg.lstsq(A[:, :, :2], B)[0], np.linalg.pinv(a[:, :, :2]) @ b)
     near(linalg.matrix_power(A, -3), np.linalg.matrix_power(a, -3), 1e-7)
@@ -83,14 +86,24 @@ def test_against_numpy() -> None:
     for order in (0, 1, 2, 3.5, np.inf, -np.inf):
         near(linalg.vector_norm(A, order, 1), np.linalg.norm(a, order, 1))
     near(linalg.multi_dot([A[0], B[0], B[0].mT, A[1][0]]), np.linalg.multi_dot([a[0], b[0], b[0].T, a[1][0]]))
-    near(linalg.tensorsolve(flambeau.tensor(a.reshape(3, 4, 4)[:, :, :3].reshape(2, 3, 6)), flambeau.ones(2, 3, dtype=flambeau.float64)), np.linalg.tensorsolve(a[:, :, :3].reshape(2, 3, 6), np.ones((2, 3))), 1e-8)
+    near(
+        linalg.tensorsolve(
+            flambeau.tensor(a.reshape(3, 4, 4)[:, :, :3].reshape(2, 3, 6)), flambeau.ones(2, 3, dtype=flambeau.float64)
+        ),
+        np.linalg.tensorsolve(a[:, :, :3].reshape(2, 3, 6), np.ones((2, 3))),
+        1e-8,
+    )
 
 
 GRADIENTS = {
-    "inv": linalg.inv, "det": linalg.det, "slogdet": lambda x: linalg.slogdet(x)[1], "cholesky": lambda x: linalg.cholesky(x @ linalg_adjoint(x)),
-    "qr": lambda x: linalg.qr(x)[1].abs(), "svdvals": linalg.svdvals, "svd": lambda x: linalg.svd(x[..., :2], False)[0].abs(), "eigh": lambda x: linalg.eigh(x + linalg_adjoint(x))[1].abs(),
-    "eig": lambda x: linalg.eig(x)[1].abs(), "lu": lambda x: linalg.lu(x)[1:], "wide": lambda x: linalg.lu_factor(x[..., :2, :])[0], "tall": lambda x: linalg.lu_factor(x[..., :2])[0],
-    "pinv": lambda x: linalg.pinv(x[..., :2]), "exp": linalg.matrix_exp, "solve": lambda x: linalg.solve(x, x * x), "triangular": lambda x: linalg.solve_triangular(x, x * 2, upper=True, left=False),
+    "inv": linalg.inv, "det": linalg.det, "slogdet": lambda x: linalg.slogdet(x)[1],
+    "cholesky": lambda x: linalg.cholesky(x @ linalg_adjoint(x)),
+    "qr": lambda x: linalg.qr(x)[1].abs(), "svdvals": linalg.svdvals, "svd": lambda x: linalg.svd(x[..., :2],
+    False)[0].abs(), "eigh": lambda x: linalg.eigh(x + linalg_adjoint(x))[1].abs(),
+    "eig": lambda x: linalg.eig(x)[1].abs(), "lu": lambda x: linalg.lu(x)[1:], "wide": lambda x: linalg.lu_factor(x[...,
+    :2, :])[0], "tall": lambda x: linalg.lu_factor(x[..., :2])[0],
+    "pinv": lambda x: linalg.pinv(x[..., :2]), "exp": linalg.matrix_exp, "solve": lambda x: linalg.solve(x, x * x),
+    "triangular": lambda x: linalg.solve_triangular(x, x * 2, upper=True, left=False),
     "nuc": lambda x: linalg.norm(x, "nuc"), "power": lambda x: linalg.matrix_power(x, 3),
 }  # fmt: skip
 
@@ -122,14 +135,24 @@ def test_errors() -> None:
     with pytest.raises(linalg.LinAlgError, match="positive-definite"):
         linalg.cholesky(-flambeau.eye(3))
     assert linalg.cholesky_ex(-flambeau.eye(3)).info.item() == 1 and linalg.inv_ex(zero).info.item() == 1
-    for call in (lambda: linalg.inv(ones), lambda: linalg.det(ones), lambda: linalg.svd(ones[0]), lambda: linalg.inv(zero.long()), lambda: linalg.solve(zero, ones.mT)):
+    for call in (
+        lambda: linalg.inv(ones),
+        lambda: linalg.det(ones),
+        lambda: linalg.svd(ones[0]),
+        lambda: linalg.inv(zero.long()),
+        lambda: linalg.solve(zero, ones.mT),
+    ):
         with pytest.raises(RuntimeError):
             call()
 
 
 def test_empty_and_meta() -> None:
     none = flambeau.empty(0, 3, 3)
-    assert linalg.inv(none).shape == (0, 3, 3) and linalg.det(none).shape == (0,) and linalg.det(flambeau.empty(0, 0)).item() == 1
+    assert (
+        linalg.inv(none).shape == (0, 3, 3)
+        and linalg.det(none).shape == (0,)
+        and linalg.det(flambeau.empty(0, 0)).item() == 1
+    )
     assert linalg.svd(flambeau.empty(2, 0, 3)).Vh.shape == (2, 3, 3)
     shapes = [t.shape for t in linalg.svd(flambeau.empty(4, 5, 3, device="meta"), full_matrices=False)]
     assert shapes == [(4, 5, 3), (4, 3), (4, 3, 3)]
@@ -138,7 +161,22 @@ def test_empty_and_meta() -> None:
 
 # -- Fourier transforms ------------------------------------------------------------------------------
 
-TRANSFORMS = ["fft", "ifft", "rfft", "irfft", "hfft", "ihfft", "fftn", "ifftn", "rfftn", "irfftn", "fft2", "ifft2", "rfft2", "irfft2"]
+TRANSFORMS = [
+    "fft",
+    "ifft",
+    "rfft",
+    "irfft",
+    "hfft",
+    "ihfft",
+    "fftn",
+    "ifftn",
+    "rfftn",
+    "irfftn",
+    "fft2",
+    "ifft2",
+    "rfft2",
+    "irfft2",
+]
 
 
 @pytest.mark.parametrize("norm", [None, "ortho", "forward"])
@@ -171,7 +209,13 @@ def test_frequencies() -> None:
 
 def test_transform_errors() -> None:
     x = flambeau.ones(3, 4)
-    for call in (lambda: flambeau.fft.fft(x, 0), lambda: flambeau.fft.fft(x, norm="none"), lambda: flambeau.fft.rfft(x + 0j), lambda: flambeau.fft.fftn(x, dim=(0, 0)), lambda: flambeau.fft.fft(x.half())):
+    for call in (
+        lambda: flambeau.fft.fft(x, 0),
+        lambda: flambeau.fft.fft(x, norm="none"),
+        lambda: flambeau.fft.rfft(x + 0j),
+        lambda: flambeau.fft.fftn(x, dim=(0, 0)),
+        lambda: flambeau.fft.fft(x.half()),
+    ):
         with pytest.raises(RuntimeError):
             call()
 
@@ -182,7 +226,10 @@ def test_windows(name: str, periodic: bool) -> None:
     for n in (1, 2, 9):
         found = getattr(flambeau, f"{name}_window")(n, periodic, dtype=flambeau.float64)
         near(found, scipy.signal.get_window(name, n, fftbins=periodic))
-    near(flambeau.kaiser_window(9, periodic, 5.0, dtype=flambeau.float64), scipy.signal.get_window(("kaiser", 5.0), 9, fftbins=periodic))
+    near(
+        flambeau.kaiser_window(9, periodic, 5.0, dtype=flambeau.float64),
+        scipy.signal.get_window(("kaiser", 5.0), 9, fftbins=periodic),
+    )
 
 
 def test_spectrogram_and_back() -> None:
@@ -190,7 +237,12 @@ def test_spectrogram_and_back() -> None:
     x = tensor(2, 100)
     w = flambeau.hann_window(16, dtype=flambeau.float64)
     ours = flambeau.stft(x, 20, 5, 16, w, return_complex=True)
-    reference = torch.stft(torch.tensor(x.detach().numpy()), 20, 5, 16, torch.hann_window(16, dtype=torch.float64), return_complex=True)
+    reference = torch.stft(
+        torch.tensor(x.detach().numpy()), 20, 5, 16, torch.hann_window(16, dtype=torch.float64), return_complex=True
+    )
     near(ours, reference.numpy())
     near(flambeau.istft(ours, 20, 5, 16, w, length=100), x)
-    assert gradcheck(lambda t: flambeau.istft(flambeau.stft(t, 8, return_complex=True) * 1j, 8), (x[0, :20].detach().requires_grad_(),))
+    assert gradcheck(
+        lambda t: flambeau.istft(flambeau.stft(t, 8, return_complex=True) * 1j, 8),
+        (x[0, :20].detach().requires_grad_(),),
+    )

@@ -132,8 +132,10 @@ def test_matmul(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
 
 
 _RESIZED = [
-    ("nearest", (2, 3, 5), (8,)), ("nearest", (1, 2, 5, 6), (3, 9)), ("nearest-exact", (1, 2, 3, 4, 5), (5, 3, 5)), ("area", (1, 2, 5, 6), (3, 4)),
-    ("linear", (2, 3, 5), (8,)), ("bilinear", (1, 2, 5, 6), (9, 3)), ("bicubic", (1, 2, 5, 6), (9, 3)), ("trilinear", (1, 2, 3, 4, 5), (5, 2, 1)),
+    ("nearest", (2, 3, 5), (8,)), ("nearest", (1, 2, 5, 6), (3, 9)), ("nearest-exact", (1, 2, 3, 4, 5), (5, 3, 5)),
+    ("area", (1, 2, 5, 6), (3, 4)),
+    ("linear", (2, 3, 5), (8,)), ("bilinear", (1, 2, 5, 6), (9, 3)), ("bicubic", (1, 2, 5, 6), (9, 3)), ("trilinear",
+    (1, 2, 3, 4, 5), (5, 2, 1)),
 ]  # fmt: skip
 
 
@@ -152,7 +154,8 @@ def test_interpolate_by_factor(mode: str, factor: Any) -> None:
     for again in (None, True):
         _both(
             lambda x, again=again: F.interpolate(x, scale_factor=factor, mode=mode, recompute_scale_factor=again),
-            lambda x, again=again: TF.interpolate(x, scale_factor=factor, mode=mode, recompute_scale_factor=again), _normal(1, 2, 5, 6),
+            lambda x, again=again: TF.interpolate(x, scale_factor=factor, mode=mode, recompute_scale_factor=again),
+            _normal(1, 2, 5, 6),
         )  # fmt: skip
 
 
@@ -162,7 +165,8 @@ def test_interpolate_by_factor(mode: str, factor: Any) -> None:
 def test_interpolate_smoothed(mode: str, size: tuple[int, int], align: bool) -> None:
     _both(
         lambda x: F.interpolate(x, size, mode=mode, antialias=True, align_corners=align),
-        lambda x: TF.interpolate(x, size, mode=mode, antialias=True, align_corners=align), _normal(2, 1, 13, 9), tol=5e-5,
+        lambda x: TF.interpolate(x, size, mode=mode, antialias=True, align_corners=align), _normal(2, 1, 13, 9),
+        tol=5e-5,
     )  # fmt: skip
 
 
@@ -188,7 +192,8 @@ def test_interpolate_checks_its_arguments() -> None:
 def test_grid_sample(mode: str, padding: str, align: bool) -> None:
     grid = np.random.default_rng(2).uniform(-1.6, 1.6, (2, 3, 5, 2)).astype("float32")
     _both(
-        lambda x, g: F.grid_sample(x, g, mode, padding, align), lambda x, g: TF.grid_sample(x, g, mode, padding, align), _normal(2, 3, 5, 4), grid,
+        lambda x, g: F.grid_sample(x, g, mode, padding, align), lambda x, g: TF.grid_sample(x, g, mode, padding, align),
+        _normal(2, 3, 5, 4), grid,
         tol=5e-5,
     )  # fmt: skip
 

@@ -16,11 +16,16 @@ RNG = np.random.default_rng(7)
 SPECIAL = np.array([0.0, -0.0, math.inf, -math.inf, math.nan, 1e-310, -1e300, 1.0, -1.0, 0.5])
 
 UNARY: dict[str, Callable[[Any], Any]] = {
-    "exp": np.exp, "exp2": np.exp2, "expm1": np.expm1, "log": np.log, "log2": np.log2, "log10": np.log10, "log1p": np.log1p, "sqrt": np.sqrt,
-    "sin": np.sin, "cos": np.cos, "tan": np.tan, "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan, "sinh": np.sinh, "cosh": np.cosh,
-    "tanh": np.tanh, "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh, "erf": special.erf, "erfc": special.erfc,
-    "erfinv": special.erfinv, "sigmoid": special.expit, "floor": np.floor, "ceil": np.ceil, "trunc": np.trunc, "round": np.round,
-    "square": np.square, "abs": np.abs, "sign": np.sign, "reciprocal": np.reciprocal, "deg2rad": np.deg2rad, "rad2deg": np.rad2deg,
+    "exp": np.exp, "exp2": np.exp2, "expm1": np.expm1, "log": np.log, "log2": np.log2, "log10": np.log10,
+    "log1p": np.log1p, "sqrt": np.sqrt,
+    "sin": np.sin, "cos": np.cos, "tan": np.tan, "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan,
+    "sinh": np.sinh, "cosh": np.cosh,
+    "tanh": np.tanh, "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh, "erf": special.erf,
+    "erfc": special.erfc,
+    "erfinv": special.erfinv, "sigmoid": special.expit, "floor": np.floor, "ceil": np.ceil, "trunc": np.trunc,
+    "round": np.round,
+    "square": np.square, "abs": np.abs, "sign": np.sign, "reciprocal": np.reciprocal, "deg2rad": np.deg2rad,
+    "rad2deg": np.rad2deg,
     "sinc": np.sinc, "isnan": np.isnan, "isinf": np.isinf, "isfinite": np.isfinite, "signbit": np.signbit,
 }  # fmt: skip
 
@@ -56,9 +61,12 @@ def test_integers_stay(name: str) -> None:
 
 
 BINARY: dict[str, Callable[[Any, Any], Any]] = {
-    "add": np.add, "sub": np.subtract, "mul": np.multiply, "true_divide": np.divide, "fmod": np.fmod, "remainder": np.mod,
-    "floor_divide": np.floor_divide, "maximum": np.maximum, "minimum": np.minimum, "fmax": np.fmax, "fmin": np.fmin, "atan2": np.arctan2,
-    "hypot": np.hypot, "copysign": np.copysign, "nextafter": np.nextafter, "logaddexp": np.logaddexp, "logaddexp2": np.logaddexp2,
+    "add": np.add, "sub": np.subtract, "mul": np.multiply, "true_divide": np.divide, "fmod": np.fmod,
+    "remainder": np.mod,
+    "floor_divide": np.floor_divide, "maximum": np.maximum, "minimum": np.minimum, "fmax": np.fmax, "fmin": np.fmin,
+    "atan2": np.arctan2,
+    "hypot": np.hypot, "copysign": np.copysign, "nextafter": np.nextafter, "logaddexp": np.logaddexp,
+    "logaddexp2": np.logaddexp2,
     "eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal,
     "logical_and": np.logical_and, "logical_or": np.logical_or, "logical_xor": np.logical_xor, "xlogy": special.xlogy,
 }  # fmt: skip
@@ -81,7 +89,9 @@ def test_binary(name: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "int32", "int64"])
-@pytest.mark.parametrize("name", ["gcd", "lcm", "floor_divide", "remainder", "fmod", "bitwise_and", "bitwise_or", "bitwise_xor"])
+@pytest.mark.parametrize(
+    "name", ["gcd", "lcm", "floor_divide", "remainder", "fmod", "bitwise_and", "bitwise_or", "bitwise_xor"]
+)
 def test_integer_pairs(name: str, dtype: str) -> None:
     low = 1 if dtype == "uint8" else -11
     a = RNG.integers(low, 12, (6, 5)).astype(dtype)
@@ -131,11 +141,16 @@ def test_parts_of_complex_numbers_are_views() -> None:
 
 
 SCIPY = {
-    "i0": special.i0, "i0e": special.i0e, "i1": special.i1, "i1e": special.i1e, "bessel_j0": special.j0, "bessel_j1": special.j1,
-    "bessel_y0": special.y0, "bessel_y1": special.y1, "modified_bessel_k0": special.k0, "modified_bessel_k1": special.k1,
-    "scaled_modified_bessel_k0": special.k0e, "scaled_modified_bessel_k1": special.k1e, "erfcx": special.erfcx, "ndtr": special.ndtr,
-    "log_ndtr": special.log_ndtr, "ndtri": special.ndtri, "entr": special.entr, "gammaln": special.gammaln, "psi": special.psi,
-    "airy_ai": lambda x: special.airy(x)[0], "spherical_bessel_j0": lambda x: special.spherical_jn(0, x), "expit": special.expit,
+    "i0": special.i0, "i0e": special.i0e, "i1": special.i1, "i1e": special.i1e, "bessel_j0": special.j0,
+    "bessel_j1": special.j1,
+    "bessel_y0": special.y0, "bessel_y1": special.y1, "modified_bessel_k0": special.k0,
+    "modified_bessel_k1": special.k1,
+    "scaled_modified_bessel_k0": special.k0e, "scaled_modified_bessel_k1": special.k1e, "erfcx": special.erfcx,
+    "ndtr": special.ndtr,
+    "log_ndtr": special.log_ndtr, "ndtri": special.ndtri, "entr": special.entr, "gammaln": special.gammaln,
+    "psi": special.psi,
+    "airy_ai": lambda x: special.airy(x)[0], "spherical_bessel_j0": lambda x: special.spherical_jn(0, x),
+    "expit": special.expit,
 }  # fmt: skip
 
 
@@ -170,7 +185,8 @@ def _multigammaln(a: np.ndarray, p: int) -> np.ndarray:
     ("name", "reference"),
     [
         ("chebyshev_polynomial_t", special.eval_chebyt), ("chebyshev_polynomial_u", special.eval_chebyu),
-        ("shifted_chebyshev_polynomial_t", special.eval_sh_chebyt), ("shifted_chebyshev_polynomial_u", special.eval_sh_chebyu),
+        ("shifted_chebyshev_polynomial_t", special.eval_sh_chebyt), ("shifted_chebyshev_polynomial_u",
+        special.eval_sh_chebyu),
         ("hermite_polynomial_h", special.eval_hermite), ("hermite_polynomial_he", special.eval_hermitenorm),
         ("laguerre_polynomial_l", special.eval_laguerre), ("legendre_polynomial_p", special.eval_legendre),
     ],
@@ -183,10 +199,14 @@ def test_polynomials(name: str, reference: Any) -> None:
 
 
 ACTIVATIONS = [
-    ("relu", {}), ("relu6", {}), ("gelu", {}), ("gelu", {"approximate": "tanh"}), ("silu", {}), ("mish", {}), ("elu", {"alpha": 1.3}),
-    ("celu", {"alpha": 0.7}), ("selu", {}), ("leaky_relu", {"negative_slope": 0.2}), ("hardsigmoid", {}), ("hardswish", {}),
-    ("hardshrink", {"lambd": 0.3}), ("softshrink", {"lambd": 0.3}), ("softplus", {"beta": 2.0, "threshold": 3.0}), ("logsigmoid", {}),
-    ("hardtanh", {"min_val": -0.5, "max_val": 0.7}), ("threshold", {"threshold": 0.1, "value": 2.0}), ("softsign", {}), ("tanhshrink", {}),
+    ("relu", {}), ("relu6", {}), ("gelu", {}), ("gelu", {"approximate": "tanh"}), ("silu", {}), ("mish", {}), ("elu",
+    {"alpha": 1.3}),
+    ("celu", {"alpha": 0.7}), ("selu", {}), ("leaky_relu", {"negative_slope": 0.2}), ("hardsigmoid", {}), ("hardswish",
+    {}),
+    ("hardshrink", {"lambd": 0.3}), ("softshrink", {"lambd": 0.3}), ("softplus", {"beta": 2.0, "threshold": 3.0}),
+    ("logsigmoid", {}),
+    ("hardtanh", {"min_val": -0.5, "max_val": 0.7}), ("threshold", {"threshold": 0.1, "value": 2.0}), ("softsign", {}),
+    ("tanhshrink", {}),
     ("glu", {}), ("softmin", {"dim": 1}),
 ]  # fmt: skip
 
@@ -212,15 +232,22 @@ def _losses() -> list[tuple[str, tuple[Any, ...], dict[str, Any]]]:
     sign = np.sign(RNG.normal(size=(4, 5)))
     labels = np.array([[0, 1, -1, 2, 3], [4, -1, 0, 0, 0], [-1, 0, 0, 0, 0], [0, 1, 2, 3, 4]])
     return [
-        ("mse_loss", (x, p), {}), ("l1_loss", (x, p), {}), ("smooth_l1_loss", (x, p), {"beta": 0.5}), ("huber_loss", (x, p), {"delta": 0.7}),
+        ("mse_loss", (x, p), {}), ("l1_loss", (x, p), {}), ("smooth_l1_loss", (x, p), {"beta": 0.5}), ("huber_loss", (x,
+        p), {"delta": 0.7}),
         ("nll_loss", (x, classes), {"weight": w}), ("cross_entropy", (x * 30, classes), {"weight": w}),
-        ("cross_entropy", (x, classes), {"weight": w, "label_smoothing": 0.2}), ("cross_entropy", (x, p), {"weight": w, "label_smoothing": 0.1}),
+        ("cross_entropy", (x, classes), {"weight": w, "label_smoothing": 0.2}), ("cross_entropy", (x, p), {"weight": w,
+        "label_smoothing": 0.1}),
         ("cross_entropy", (x[0], np.array(2)), {}), ("binary_cross_entropy", (p, (sign + 1) / 2), {"weight": w}),
-        ("binary_cross_entropy_with_logits", (x, p), {"weight": w, "pos_weight": w}), ("kl_div", (x, p), {}), ("kl_div", (x, x), {"log_target": True}),
-        ("poisson_nll_loss", (x, p * 9), {"full": True}), ("gaussian_nll_loss", (x, p, p), {}), ("hinge_embedding_loss", (x, sign), {}),
-        ("margin_ranking_loss", (x, p, sign), {"margin": 0.3}), ("soft_margin_loss", (x, sign), {}), ("multilabel_margin_loss", (x, labels), {}),
-        ("multilabel_soft_margin_loss", (x, (sign + 1) / 2), {}), ("multi_margin_loss", (x, np.abs(classes) % 5), {"p": 2, "weight": w}),
-        ("cosine_embedding_loss", (x, p, sign[:, 0]), {"margin": 0.1}), ("triplet_margin_loss", (x, p, sign), {"swap": True}),
+        ("binary_cross_entropy_with_logits", (x, p), {"weight": w, "pos_weight": w}), ("kl_div", (x, p), {}), ("kl_div",
+        (x, x), {"log_target": True}),
+        ("poisson_nll_loss", (x, p * 9), {"full": True}), ("gaussian_nll_loss", (x, p, p), {}), ("hinge_embedding_loss",
+        (x, sign), {}),
+        ("margin_ranking_loss", (x, p, sign), {"margin": 0.3}), ("soft_margin_loss", (x, sign), {}),
+        ("multilabel_margin_loss", (x, labels), {}),
+        ("multilabel_soft_margin_loss", (x, (sign + 1) / 2), {}), ("multi_margin_loss", (x, np.abs(classes) % 5),
+        {"p": 2, "weight": w}),
+        ("cosine_embedding_loss", (x, p, sign[:, 0]), {"margin": 0.1}), ("triplet_margin_loss", (x, p, sign),
+        {"swap": True}),
     ]  # fmt: skip
 
 
@@ -258,15 +285,20 @@ def test_cross_entropy_of_huge_scores() -> None:
 
 
 GRADCHECKED: dict[str, Callable[..., Any]] = {
-    "pow": lambda a, b: a.abs() ** b, "atan2": lambda a, b: flambeau.atan2(a, b), "logaddexp": lambda a, b: flambeau.logaddexp(a, b),
-    "logaddexp2": lambda a, b: flambeau.logaddexp2(a, b), "xlogy": lambda a, b: flambeau.xlogy(a, b.abs()), "hypot": lambda a, b: flambeau.hypot(a, b),
+    "pow": lambda a, b: a.abs() ** b, "atan2": lambda a, b: flambeau.atan2(a, b), "logaddexp": lambda a,
+    b: flambeau.logaddexp(a, b),
+    "logaddexp2": lambda a, b: flambeau.logaddexp2(a, b), "xlogy": lambda a, b: flambeau.xlogy(a, b.abs()),
+    "hypot": lambda a, b: flambeau.hypot(a, b),
     "lerp": lambda a, b: flambeau.lerp(a, b, a * b), "addcdiv": lambda a, b: flambeau.addcdiv(a, b, a, value=2.5),
-    "addcmul": lambda a, b: flambeau.addcmul(a, b, a, value=2.5), "clamp": lambda a, b: flambeau.clamp(a, b - 1, b + 0.5),
-    "sinc": lambda a, b: flambeau.sinc(a), "i1e": lambda a, b: flambeau.special.i1e(a), "erfcx": lambda a, b: flambeau.special.erfcx(a),
+    "addcmul": lambda a, b: flambeau.addcmul(a, b, a, value=2.5), "clamp": lambda a, b: flambeau.clamp(a, b - 1,
+    b + 0.5),
+    "sinc": lambda a, b: flambeau.sinc(a), "i1e": lambda a, b: flambeau.special.i1e(a), "erfcx": lambda a,
+    b: flambeau.special.erfcx(a),
     "polygamma": lambda a, b: flambeau.polygamma(2, a.abs()), "log_ndtr": lambda a, b: flambeau.special.log_ndtr(a),
     "zeta": lambda a, b: flambeau.special.zeta(2.5, a.abs()), "entr": lambda a, b: flambeau.special.entr(a.abs()),
     "frexp": lambda a, b: flambeau.frexp(a).mantissa, "mvlgamma": lambda a, b: flambeau.mvlgamma(a.abs() + 1, 2),
-    "igamma": lambda a, b: flambeau.igamma(flambeau.tensor(1.7), a.abs()), "float_power": lambda a, b: flambeau.float_power(a.abs(), b),
+    "igamma": lambda a, b: flambeau.igamma(flambeau.tensor(1.7), a.abs()), "float_power": lambda a,
+    b: flambeau.float_power(a.abs(), b),
 }  # fmt: skip
 
 
@@ -276,13 +308,38 @@ def test_gradients(name: str) -> None:
     assert flambeau.autograd.gradcheck(GRADCHECKED[name], (a, b))
 
 
-COMPLEX = ["exp", "log", "sqrt", "sin", "cos", "tan", "tanh", "asin", "acos", "atan", "asinh", "acosh", "atanh", "reciprocal", "square", "sgn", "sigmoid"]
+COMPLEX = [
+    "exp",
+    "log",
+    "sqrt",
+    "sin",
+    "cos",
+    "tan",
+    "tanh",
+    "asin",
+    "acos",
+    "atan",
+    "asinh",
+    "acosh",
+    "atanh",
+    "reciprocal",
+    "square",
+    "sgn",
+    "sigmoid",
+]
 
 
 @pytest.mark.parametrize("name", COMPLEX)
 def test_complex(name: str) -> None:
     z = RNG.normal(size=(3, 4)) + 1j * RNG.normal(size=(3, 4))
-    names = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "asinh": "arcsinh", "acosh": "arccosh", "atanh": "arctanh"}
+    names = {
+        "asin": "arcsin",
+        "acos": "arccos",
+        "atan": "arctan",
+        "asinh": "arcsinh",
+        "acosh": "arccosh",
+        "atanh": "arctanh",
+    }
     special_cases = {"sgn": lambda v: v / np.abs(v), "sigmoid": lambda v: 1 / (1 + np.exp(-v))}
     reference = special_cases.get(name) or getattr(np, names.get(name, name))
     leaf = flambeau.tensor(z, requires_grad=True)
@@ -333,7 +390,16 @@ def test_errors() -> None:
 
 def test_operands_that_must_be_tensors() -> None:
     x = flambeau.ones(2)
-    for name, operands in {"atan2": (x, 2), "hypot": (2, x), "fmod": (2, x), "pow": (2, 3), "float_power": (2, 3), "rsub": (2, x), "ldexp": (x, 2), "isclose": (x, 2)}.items():
+    for name, operands in {
+        "atan2": (x, 2),
+        "hypot": (2, x),
+        "fmod": (2, x),
+        "pow": (2, 3),
+        "float_power": (2, 3),
+        "rsub": (2, x),
+        "ldexp": (x, 2),
+        "isclose": (x, 2),
+    }.items():
         with pytest.raises(TypeError, match="must be Tensor"):
             getattr(flambeau, name)(*operands)
     assert flambeau.rsub(x, 3, 2).tolist() == [1.0, 1.0]

@@ -42,11 +42,16 @@ X = RNG.standard_normal((4, 5, 6)).astype(np.float32)
 SPECIAL = np.array([[1, math.nan, 3], [math.inf, -math.inf, 0], [-0.0, 0.0, 2]], np.float32)
 
 REDUCTIONS = {
-    "sum": lambda m, x, d: x.sum(d), "mean": lambda m, x, d: x.mean(d), "amax": lambda m, x, d: x.amax(d), "var": lambda m, x, d: m.var(x, d),
-    "std0": lambda m, x, d: m.std(x, d, unbiased=False), "std_mean": lambda m, x, d: m.std_mean(x, d, correction=0, keepdim=True),
-    "logsumexp": lambda m, x, d: m.logsumexp(x, d), "nansum": lambda m, x, d: m.nansum(x, d), "nanmean": lambda m, x, d: m.nanmean(x, d),
-    "count_nonzero": lambda m, x, d: m.count_nonzero(x, d), "norm3": lambda m, x, d: m.norm(x, 3, d), "norminf": lambda m, x, d: m.norm(x, math.inf, d),
-    "norm0": lambda m, x, d: m.linalg.vector_norm(x, 0, d), "any": lambda m, x, d: m.any(x > 1, d), "all": lambda m, x, d: m.all(x > -2, d),
+    "sum": lambda m, x, d: x.sum(d), "mean": lambda m, x, d: x.mean(d), "amax": lambda m, x, d: x.amax(d),
+    "var": lambda m, x, d: m.var(x, d),
+    "std0": lambda m, x, d: m.std(x, d, unbiased=False), "std_mean": lambda m, x, d: m.std_mean(x, d, correction=0,
+    keepdim=True),
+    "logsumexp": lambda m, x, d: m.logsumexp(x, d), "nansum": lambda m, x, d: m.nansum(x, d), "nanmean": lambda m, x,
+    d: m.nanmean(x, d),
+    "count_nonzero": lambda m, x, d: m.count_nonzero(x, d), "norm3": lambda m, x, d: m.norm(x, 3, d),
+    "norminf": lambda m, x, d: m.norm(x, math.inf, d),
+    "norm0": lambda m, x, d: m.linalg.vector_norm(x, 0, d), "any": lambda m, x, d: m.any(x > 1, d), "all": lambda m, x,
+    d: m.all(x > -2, d),
 }  # fmt: skip
 
 
@@ -55,21 +60,35 @@ REDUCTIONS = {
 def test_reductions(name: str, dim: Any) -> None:
     ours, theirs = both(X)
     same(REDUCTIONS[name](flambeau, ours, dim), REDUCTIONS[name](torch, theirs, dim))
-    same(REDUCTIONS[name](flambeau, ours.permute(2, 0, 1)[::2], dim), REDUCTIONS[name](torch, theirs.permute(2, 0, 1)[::2], dim))
+    same(
+        REDUCTIONS[name](flambeau, ours.permute(2, 0, 1)[::2], dim),
+        REDUCTIONS[name](torch, theirs.permute(2, 0, 1)[::2], dim),
+    )
 
 
 ALONG = {
-    "max": lambda m, x: m.max(x, 1), "min": lambda m, x: m.min(x, -1, keepdim=True), "max_all": lambda m, x: m.max(x), "argmax": lambda m, x: x.argmax(1),
-    "aminmax": lambda m, x: m.aminmax(x, dim=0), "prod": lambda m, x: m.prod(x, 1), "prod_all": lambda m, x: x.prod(), "median": lambda m, x: m.median(x, 1),
-    "median_all": lambda m, x: m.median(x), "nanmedian": lambda m, x: m.nanmedian(x, 2), "kthvalue": lambda m, x: m.kthvalue(x, 3, 1),
-    "quantile": lambda m, x: m.quantile(x, 0.3, 1), "quantiles": lambda m, x: m.quantile(x, m.tensor([0.1, 0.5, 1.0]), -1, True),
-    "higher": lambda m, x: m.quantile(x, 0.35, interpolation="higher"), "nanquantile": lambda m, x: m.nanquantile(x, 0.6, 0, interpolation="midpoint"),
-    "cumsum": lambda m, x: x.cumsum(1), "cumprod": lambda m, x: x.cumprod(2), "cummax": lambda m, x: m.cummax(x, 1), "cummin": lambda m, x: m.cummin(x, 0),
-    "logcumsumexp": lambda m, x: m.logcumsumexp(x, 1), "diff": lambda m, x: m.diff(x, 2, 1), "trapezoid": lambda m, x: m.trapezoid(x, dim=1),
-    "cumulative": lambda m, x: m.cumulative_trapezoid(x, dx=0.5), "gradient": lambda m, x: m.gradient(x, dim=(0, 2), edge_order=2),
-    "sort": lambda m, x: m.sort(x, 1, descending=True), "msort": lambda m, x: m.msort(x), "topk": lambda m, x: m.topk(x, 3, 1),
-    "cov": lambda m, x: m.cov(x[0]), "corrcoef": lambda m, x: m.corrcoef(x[0]), "cdist": lambda m, x: m.cdist(x, x[:1] + 1),
-    "cdist1": lambda m, x: m.cdist(x[0], x[1], p=1.0), "pdist": lambda m, x: m.pdist(x[0]), "renorm": lambda m, x: m.dist(x, x * 2, 3),
+    "max": lambda m, x: m.max(x, 1), "min": lambda m, x: m.min(x, -1, keepdim=True), "max_all": lambda m, x: m.max(x),
+    "argmax": lambda m, x: x.argmax(1),
+    "aminmax": lambda m, x: m.aminmax(x, dim=0), "prod": lambda m, x: m.prod(x, 1), "prod_all": lambda m, x: x.prod(),
+    "median": lambda m, x: m.median(x, 1),
+    "median_all": lambda m, x: m.median(x), "nanmedian": lambda m, x: m.nanmedian(x, 2), "kthvalue": lambda m,
+    x: m.kthvalue(x, 3, 1),
+    "quantile": lambda m, x: m.quantile(x, 0.3, 1), "quantiles": lambda m, x: m.quantile(x, m.tensor([0.1, 0.5, 1.0]),
+    -1, True),
+    "higher": lambda m, x: m.quantile(x, 0.35, interpolation="higher"), "nanquantile": lambda m, x: m.nanquantile(x,
+    0.6, 0, interpolation="midpoint"),
+    "cumsum": lambda m, x: x.cumsum(1), "cumprod": lambda m, x: x.cumprod(2), "cummax": lambda m, x: m.cummax(x, 1),
+    "cummin": lambda m, x: m.cummin(x, 0),
+    "logcumsumexp": lambda m, x: m.logcumsumexp(x, 1), "diff": lambda m, x: m.diff(x, 2, 1), "trapezoid": lambda m,
+    x: m.trapezoid(x, dim=1),
+    "cumulative": lambda m, x: m.cumulative_trapezoid(x, dx=0.5), "gradient": lambda m, x: m.gradient(x, dim=(0, 2),
+    edge_order=2),
+    "sort": lambda m, x: m.sort(x, 1, descending=True), "msort": lambda m, x: m.msort(x), "topk": lambda m, x: m.topk(x,
+    3, 1),
+    "cov": lambda m, x: m.cov(x[0]), "corrcoef": lambda m, x: m.corrcoef(x[0]), "cdist": lambda m, x: m.cdist(x,
+    x[:1] + 1),
+    "cdist1": lambda m, x: m.cdist(x[0], x[1], p=1.0), "pdist": lambda m, x: m.pdist(x[0]), "renorm": lambda m,
+    x: m.dist(x, x * 2, 3),
 }  # fmt: skip
 
 
@@ -117,7 +136,15 @@ def test_products_with_zeros(name: str, zeros: list[int]) -> None:
 
 
 @pytest.mark.parametrize(
-    "f", [lambda x: x.std(1), lambda x: x.logsumexp(0), lambda x: flambeau.norm(x, 3, 1), lambda x: x.logcumsumexp(1), lambda x: x.median(1)[0], lambda x: flambeau.var_mean(x)]
+    "f",
+    [
+        lambda x: x.std(1),
+        lambda x: x.logsumexp(0),
+        lambda x: flambeau.norm(x, 3, 1),
+        lambda x: x.logcumsumexp(1),
+        lambda x: x.median(1)[0],
+        lambda x: flambeau.var_mean(x),
+    ],
 )
 def test_second_derivatives(f: Any) -> None:
     x = flambeau.tensor(RNG.standard_normal((3, 4)), requires_grad=True)
@@ -140,10 +167,14 @@ def test_empty() -> None:
 def test_errors() -> None:
     x = flambeau.ones(2, 3)
     for call, kind in (
-        (lambda: x.sum(2), IndexError), (lambda: x.sum((0, 0)), RuntimeError), (lambda: x.long().mean(), RuntimeError), (lambda: x.long().std(), RuntimeError),
-        (lambda: x.kthvalue(4), RuntimeError), (lambda: flambeau.quantile(x, 1.5), RuntimeError), (lambda: flambeau.bincount(x.long()), RuntimeError),
-        (lambda: flambeau.bincount(flambeau.tensor([-1])), RuntimeError), (lambda: x.to(flambeau.complex64).max(), RuntimeError),
-        (lambda: flambeau.searchsorted(x, x.double()), RuntimeError), (lambda: flambeau.histc(x, 0), RuntimeError), (lambda: flambeau.cdist(x, flambeau.ones(2, 2)), RuntimeError),
+        (lambda: x.sum(2), IndexError), (lambda: x.sum((0, 0)), RuntimeError), (lambda: x.long().mean(), RuntimeError),
+        (lambda: x.long().std(), RuntimeError),
+        (lambda: x.kthvalue(4), RuntimeError), (lambda: flambeau.quantile(x, 1.5), RuntimeError),
+        (lambda: flambeau.bincount(x.long()), RuntimeError),
+        (lambda: flambeau.bincount(flambeau.tensor([-1])), RuntimeError), (lambda: x.to(flambeau.complex64).max(),
+        RuntimeError),
+        (lambda: flambeau.searchsorted(x, x.double()), RuntimeError), (lambda: flambeau.histc(x, 0), RuntimeError),
+        (lambda: flambeau.cdist(x, flambeau.ones(2, 2)), RuntimeError),
     ):  # fmt: skip
         with pytest.raises(kind):
             call()
@@ -177,7 +208,11 @@ def test_half_precision_adds_in_float32(dtype: str) -> None:
 
 def test_integers_add_as_int64() -> None:
     x = flambeau.full((1000,), 100, dtype=flambeau.int8)
-    assert x.sum().item() == 100000 and x.sum().dtype is flambeau.int64 and flambeau.ones(3, dtype=flambeau.bool).cumsum(0).tolist() == [1, 2, 3]
+    assert (
+        x.sum().item() == 100000
+        and x.sum().dtype is flambeau.int64
+        and flambeau.ones(3, dtype=flambeau.bool).cumsum(0).tolist() == [1, 2, 3]
+    )
 
 
 def test_accuracy_of_many() -> None:
@@ -208,12 +243,18 @@ def test_threads_do_not_change_results() -> None:
 def test_unique(numbers: list[int], consecutive: bool) -> None:
     ours, theirs = both(np.array(numbers, np.int64))
     name = "unique_consecutive" if consecutive else "unique"
-    same(getattr(flambeau, name)(ours, return_inverse=True, return_counts=True), getattr(torch, name)(theirs, return_inverse=True, return_counts=True))
+    same(
+        getattr(flambeau, name)(ours, return_inverse=True, return_counts=True),
+        getattr(torch, name)(theirs, return_inverse=True, return_counts=True),
+    )
 
 
 def test_unique_slices() -> None:
     ours, theirs = both(np.random.default_rng(2).integers(0, 2, (3, 9, 2)))
-    same(flambeau.unique(ours, dim=1, return_inverse=True, return_counts=True), torch.unique(theirs, dim=1, return_inverse=True, return_counts=True))
+    same(
+        flambeau.unique(ours, dim=1, return_inverse=True, return_counts=True),
+        torch.unique(theirs, dim=1, return_inverse=True, return_counts=True),
+    )
     same(flambeau.unique_consecutive(ours, dim=1), torch.unique_consecutive(theirs, dim=1))
 
 
@@ -221,10 +262,16 @@ def test_unique_slices() -> None:
 @settings(max_examples=25, deadline=None)
 def test_searchsorted(n: int, right: bool, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    edges, values = np.sort(rng.integers(0, 8, (2, n)).astype(np.float32)), rng.integers(-1, 9, (2, 5)).astype(np.float32)
+    edges, values = (
+        np.sort(rng.integers(0, 8, (2, n)).astype(np.float32)),
+        rng.integers(-1, 9, (2, 5)).astype(np.float32),
+    )
     (s, t), (v, w) = both(edges), both(values)
     same(flambeau.searchsorted(s, v, right=right), torch.searchsorted(t, w, right=right))
-    same(flambeau.bucketize(v, s[0], right=right, out_int32=True), torch.bucketize(w, t[0].contiguous(), right=right, out_int32=True))
+    same(
+        flambeau.bucketize(v, s[0], right=right, out_int32=True),
+        torch.bucketize(w, t[0].contiguous(), right=right, out_int32=True),
+    )
 
 
 def test_searchsorted_with_order() -> None:
@@ -248,8 +295,13 @@ def test_counting() -> None:
     same(flambeau.bincount(ours, w), torch.bincount(theirs, u))
     same(flambeau.histc(w, 6), torch.histc(u, 6))
     same(flambeau.histc(w, 5, 0.2, 0.7), torch.histc(u, 5, 0.2, 0.7))
-    same(flambeau.histogram(w, 7, range=(0.1, 0.8), density=True), torch.histogram(u, 7, range=(0.1, 0.8), density=True))
-    same(flambeau.histogram(w, flambeau.tensor([0.0, 0.5, 0.6, 1.0], dtype=flambeau.float64), weight=w), torch.histogram(u, torch.tensor([0.0, 0.5, 0.6, 1.0], dtype=torch.float64), weight=u))
+    same(
+        flambeau.histogram(w, 7, range=(0.1, 0.8), density=True), torch.histogram(u, 7, range=(0.1, 0.8), density=True)
+    )
+    same(
+        flambeau.histogram(w, flambeau.tensor([0.0, 0.5, 0.6, 1.0], dtype=flambeau.float64), weight=w),
+        torch.histogram(u, torch.tensor([0.0, 0.5, 0.6, 1.0], dtype=torch.float64), weight=u),
+    )
     points, others = both(np.random.default_rng(4).random((30, 2)))
     found, wanted = flambeau.histogramdd(points, [3, 4]), torch.histogramdd(others, [3, 4])
     same(found.hist, wanted.hist)
@@ -259,4 +311,6 @@ def test_counting() -> None:
 def test_mode() -> None:
     x = flambeau.tensor([[3, 1, 3, 1], [2, 2, 5, 4]])
     found = x.mode(1)
-    assert found.values.tolist() == [1, 2] and flambeau.gather(x, 1, found.indices.unsqueeze(1)).squeeze(1).tolist() == [1, 2]
+    assert found.values.tolist() == [1, 2] and flambeau.gather(x, 1, found.indices.unsqueeze(1)).squeeze(
+        1
+    ).tolist() == [1, 2]

@@ -79,7 +79,9 @@ class _Slot:
 
 
 def _backward_operator(op: Operator) -> Operator:
-    def body(grads: Tensors, inputs: Tensors, rest: tuple[Any, ...], wanted: tuple[bool, ...], present: tuple[bool, ...]) -> Any:
+    def body(
+        grads: Tensors, inputs: Tensors, rest: tuple[Any, ...], wanted: tuple[bool, ...], present: tuple[bool, ...]
+    ) -> Any:
         before = state.grad
         state.grad = True
         try:
@@ -98,7 +100,13 @@ def _backward_operator(op: Operator) -> Operator:
             state.grad = before
         return tuple(prim.const(0, x.dtype, x.shape) if g is None else g for g, x in zip(found, aims))
 
-    body.__annotations__ = {"grads": "Tensors", "inputs": "Tensors", "rest": "tuple", "wanted": "tuple", "present": "tuple"}
+    body.__annotations__ = {
+        "grads": "Tensors",
+        "inputs": "Tensors",
+        "rest": "tuple",
+        "wanted": "tuple",
+        "present": "tuple",
+    }
     return Operator(f"{op.name}_backward", body, "kernel", (), None, None)
 
 
@@ -113,7 +121,6 @@ def _leaf(x: Tensor, wanted: bool) -> Tensor:
 def _arguments(rest: Sequence[Any], leaves: Sequence[Tensor]) -> list[Any]:
     values = iter(leaves)
     return [
-        r if not isinstance(r, _Slot) else [next(values) for _ in range(r.count)] if r.several else next(values) for r in rest
+        r if not isinstance(r, _Slot) else [next(values) for _ in range(r.count)] if r.several else next(values)
+        for r in rest
     ]
-
-

@@ -166,9 +166,7 @@ def _run(
         edges = node.next_functions
         wanted = None
         if needed is not None:
-            wanted = [
-                to[0] is not None and (to[0]._sequence in needed or to[0]._sequence in captures) for to in edges
-            ]
+            wanted = [to[0] is not None and (to[0]._sequence in needed or to[0]._sequence in captures) for to in edges]
         found = node._apply(grads, wanted) if not watch.anomaly else _apply_watched(node, grads, wanted)
         if len(found) != len(edges):
             raise RuntimeError(

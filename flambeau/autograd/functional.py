@@ -127,9 +127,7 @@ def vjp(
     )
 
 
-def _push(
-    outputs: Sequence[Any], xs: Sequence[Any], directions: Sequence[Any], create_graph: bool
-) -> tuple[Any, ...]:
+def _push(outputs: Sequence[Any], xs: Sequence[Any], directions: Sequence[Any], create_graph: bool) -> tuple[Any, ...]:
     """The product of the Jacobian with ``directions``: the derivative of v -> v'J along them ("double backward")."""
     dual = tuple(out.new_zeros(out.shape).requires_grad_() for out in outputs)
     first = _derivatives(outputs, xs, dual, True)

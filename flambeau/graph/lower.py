@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from ..loop.nodes import Buffer, Check, Combine, Expr, Init, Kernel, Loop, Pool, Stmt, Store, Update, expressions, walk
 from .complex import elementwise as complex_elementwise
-from .index import Affine, Digit, Index, Opaque, combine, split
+from .index import Affine, Index, Opaque, combine, split
 from .node import Map, Node
 
 __all__ = ["Group", "KernelCall", "NotFusable", "Place", "kernel_of"]
@@ -22,7 +22,7 @@ INDEX_ERROR = 1
 _COMPLEX = {"c64": "f32", "c128": "f64"}
 
 
-class NotFusable(Exception):  # noqa: N818 - a signal within the scheduler, not an error
+class NotFusable(Exception):
     """This value cannot be computed inside this group."""
 
 
@@ -229,7 +229,9 @@ class Group:
             raise NotFusable
         for k, p in enumerate(parts):
             name = f"s{k}"
-            acc = self.pool.make("acc", "i64" if index is not None else p.type, (), name + (".index" if index is not None else ""))
+            acc = self.pool.make(
+                "acc", "i64" if index is not None else p.type, (), name + (".index" if index is not None else "")
+            )
             pieces = self._writes(target, self.full_index(), acc if len(parts) == 1 else (acc, acc), "store")
             self.scan_writes.append((name, kind, p.type, p, index, pieces[k]))
         self.inside[id(node)] = node
@@ -251,10 +253,14 @@ class Group:
                 checks = checks + tuple(self.found_checks)
                 self.found_checks = []
         self.checks[-1].extend(checks)
-        self.element_writes.extend(self._writes(target, tuple(position), value, "store" if kind == "set" else str(kind)))
+        self.element_writes.extend(
+            self._writes(target, tuple(position), value, "store" if kind == "set" else str(kind))
+        )
         self.inside[id(node)] = node
 
-    def _writes(self, target: Place, position: tuple[Index, ...], value: Expr | tuple[Expr, Expr], kind: str) -> list[_Write]:
+    def _writes(
+        self, target: Place, position: tuple[Index, ...], value: Expr | tuple[Expr, Expr], kind: str
+    ) -> list[_Write]:
         if isinstance(value, Expr):
             form, others = self._address(target, position, 1, 0)
             return [_Write(target.buffer, form, others, value, kind)]
@@ -506,7 +512,9 @@ class Group:
         self.element_writes = [w for w in self.element_writes if w.buffer not in buffers]
 
 
-def _mapped(offset: int, terms: tuple[tuple[int, int], ...], index: Sequence[Index], group: Group | None = None) -> Index:
+def _mapped(
+    offset: int, terms: tuple[tuple[int, int], ...], index: Sequence[Index], group: Group | None = None
+) -> Index:
     """``offset + sum(coefficient * index[dim])``"""
     if len(terms) == 1 and terms[0][1] == 1 and offset == 0:
         return index[terms[0][0]]
@@ -565,7 +573,8 @@ def _reshaped(source: Sequence[int], target: Sequence[int], index: Sequence[Inde
 # -- from a group to a kernel ------------------------------------------------------------------------
 
 _HEAVY = frozenset({
-    "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh",
+    "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "sinh",
+    "cosh", "tanh",
     "asinh", "acosh", "atanh", "erf", "erfc", "erfinv", "sigmoid", "lgamma", "digamma", "pow", "atan2", "hypot", "fmod",
 })  # fmt: skip
 _SERIAL_WORK = 32_768  # elements of light work below which a kernel stays on the caller
@@ -828,14 +837,22 @@ class _Lowering:
         for k, stage in enumerate(g.stages):
             inner += [Init(r.acc, r.kind, r.type) for r in stage]
             work: list[Stmt] = [Check(self._expr(c.holds), c.code) for c in g.checks[k]]
-            work += [Update(r.acc, r.kind, self._expr(r.value), self._expr(r.index) if r.index is not None else None) for r in stage]
+            work += [
+                Update(r.acc, r.kind, self._expr(r.value), self._expr(r.index) if r.index is not None else None)
+                for r in stage
+            ]
             work += [self._write(w) for w in kept[k]]
             inner += over_reduced(work, True)
         for name, kind, type_, value, index, w in g.scan_writes:
             inner.append(Init(name, kind, type_))
             inner += over_reduced(
-                [*(Check(self._expr(c.holds), c.code) for c in g.checks[-1]),
-                 Update(name, kind, self._expr(value), self._expr(index) if index is not None else None), self._write(w)], False)
+                [
+                    *(Check(self._expr(c.holds), c.code) for c in g.checks[-1]),
+                    Update(name, kind, self._expr(value), self._expr(index) if index is not None else None),
+                    self._write(w),
+                ],
+                False,
+            )
         inner += [self._write(w) for w in g.row_writes]
         element: list[Stmt] = []
         if not g.scan_writes:

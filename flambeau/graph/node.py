@@ -150,7 +150,9 @@ class Graph:
             raise TypeError(f"{op}: operand types differ: {[a.type for a in args]}")
         result = "b1" if op in _PREDICATES else type_
         if type_ in _WORK and op not in ("select", "bitcast"):
-            wide = self.make(op, [self.cast(a, _WORK[type_]) for a in args], (), shape, result if result == "b1" else _WORK[type_])
+            wide = self.make(
+                op, [self.cast(a, _WORK[type_]) for a in args], (), shape, result if result == "b1" else _WORK[type_]
+            )
             return wide if result == "b1" else self.cast(wide, type_)
         return self.make(op, args, (), shape, result)
 
@@ -170,7 +172,13 @@ class Graph:
 
     def complex(self, re: Node, im: Node) -> Node:
         shape = broadcast_shapes(re.shape, im.shape)
-        return self.make("complex", (self.expand(re, shape), self.expand(im, shape)), (), shape, "c64" if re.type == "f32" else "c128")
+        return self.make(
+            "complex",
+            (self.expand(re, shape), self.expand(im, shape)),
+            (),
+            shape,
+            "c64" if re.type == "f32" else "c128",
+        )
 
     # -- layout ----------------------------------------------------------------------------------
     def move(self, x: Node, map_: Map, shape: Sequence[int]) -> Node:
@@ -191,7 +199,9 @@ class Graph:
         if x.shape == shape:
             return x
         lead = len(shape) - len(x.shape)
-        map_ = tuple((0, ()) if n == 1 and shape[lead + d] != 1 else (0, ((lead + d, 1),)) for d, n in enumerate(x.shape))
+        map_ = tuple(
+            (0, ()) if n == 1 and shape[lead + d] != 1 else (0, ((lead + d, 1),)) for d, n in enumerate(x.shape)
+        )
         return self.move(x, map_, shape)
 
     def permute(self, x: Node, dims: Sequence[int]) -> Node:
@@ -236,7 +246,10 @@ class Graph:
     def scan(self, kind: str, x: Node, dim: int) -> Node:
         type_ = "i64" if kind.startswith("arg") else x.type
         if x.type in _WORK:
-            return self.cast(self.make("scan", (self.cast(x, "f32"),), (kind, dim), x.shape, "i64" if type_ == "i64" else "f32"), type_)
+            return self.cast(
+                self.make("scan", (self.cast(x, "f32"),), (kind, dim), x.shape, "i64" if type_ == "i64" else "f32"),
+                type_,
+            )
         return self.make("scan", (x,), (kind, dim), x.shape, type_)
 
     def gather(self, x: Node, indices: Sequence[Node], map_: Sequence[tuple[str, int]], shape: Sequence[int]) -> Node:
@@ -252,7 +265,9 @@ class Graph:
             return x
         return self.make("update", (base, x), (map_,), base.shape, base.type)
 
-    def extern(self, spec: object, inputs: Sequence[Node], results: Sequence[tuple[Sequence[int], str]]) -> tuple[Node, ...]:
+    def extern(
+        self, spec: object, inputs: Sequence[Node], results: Sequence[tuple[Sequence[int], str]]
+    ) -> tuple[Node, ...]:
         """The results of a template or a host library; ``results``: (shape, type) of each."""
         made = tuple((tuple(s), t) for s, t in results)
         e = self.make("extern", inputs, (spec, made), (), "")
@@ -269,7 +284,8 @@ def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
             if n != have and n != 1:
                 if have != 1:
                     raise RuntimeError(
-                        f"The size of tensor a ({have}) must match the size of tensor b ({n}) at non-singleton dimension {rank - i}"
+                        f"The size of tensor a ({have}) must match the size of tensor b ({n}) at "
+                        f"non-singleton dimension {rank - i}"
                     )
                 result[-i] = n
     return tuple(result)

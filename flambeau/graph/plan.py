@@ -40,7 +40,9 @@ class Extern(Protocol):
     code.
     """
 
-    def bind(self, inputs: Sequence[Operand], outputs: Sequence[Operand]) -> Callable[[Sequence[int], Sequence[int]], int]: ...
+    def bind(
+        self, inputs: Sequence[Operand], outputs: Sequence[Operand]
+    ) -> Callable[[Sequence[int], Sequence[int]], int]: ...
 
 
 CODES: dict[int, tuple[type[Exception], str]] = {
@@ -81,10 +83,24 @@ class Plan:
     """Kernels bound to sizes, in order.
 
     ``sizes`` are the bytes of the results; ``single`` is, for a plan of one kernel on the arguments alone, the
-    function of (buffers in ``order``, scalars), for the hot path; ``order`` numbers the results 0, 1, ... and then the arguments.
+    function of (buffers in ``order``, scalars), for the hot path; ``order`` numbers the results 0, 1, ... and then the
+    arguments.
     """
 
-    __slots__ = ("_address", "_buffers", "_flat", "_keep", "_steps", "_temps", "inputs", "order", "outputs", "scalar_order", "single", "sizes")
+    __slots__ = (
+        "_address",
+        "_buffers",
+        "_flat",
+        "_keep",
+        "_steps",
+        "_temps",
+        "inputs",
+        "order",
+        "outputs",
+        "scalar_order",
+        "single",
+        "sizes",
+    )
 
     def __init__(self, outputs: Sequence[Output], input_count: int) -> None:
         if settings.debug >= 3:
@@ -94,9 +110,7 @@ class Plan:
         self.inputs = input_count
         self.outputs = [k for k, o in enumerate(outputs) if o.into is None]
         self._buffers = plan.buffers
-        self.sizes = {
-            b.slot: b.size * coded(b.type).itemsize for b in plan.buffers if b.kind == "output"
-        }
+        self.sizes = {b.slot: b.size * coded(b.type).itemsize for b in plan.buffers if b.kind == "output"}
         self._temps = [(i, b.size * coded(b.type).itemsize) for i, b in enumerate(plan.buffers) if b.kind == "temp"]
         self._steps: list[tuple[Callable[..., int], tuple[int, ...], tuple[int, ...]]] = []
         self._keep: list[object] = []
@@ -131,7 +145,12 @@ class Plan:
         had = step.words[3]
         chunks, words = flat_words(n, step.flat)
         other = object.__new__(Plan)
-        other.inputs, other.outputs, other.order, other.scalar_order = self.inputs, self.outputs, self.order, self.scalar_order
+        other.inputs, other.outputs, other.order, other.scalar_order = (
+            self.inputs,
+            self.outputs,
+            self.order,
+            self.scalar_order,
+        )
         other._temps, other._flat = [], step._replace(chunks=chunks, words=words)
         other.sizes = {k: size // had * n for k, size in self.sizes.items()}
         other._buffers = tuple(b._replace(size=n) if b.size == had else b for b in self._buffers)
@@ -147,7 +166,8 @@ class Plan:
         return any(numbers for _, _, numbers in self._steps)
 
     def function(self) -> Callable[..., int]:
-        """The plan of one result as a function of its address and those of the arguments; it returns 0 or an error code."""
+        """The plan of one result as a function of its address and those of the arguments; it returns 0 or an error
+        code."""
         if self.single is not None and self.order == tuple(range(self.inputs + 1)):
             return self.single
         values = {"output": 0, "input": 1}
@@ -155,7 +175,8 @@ class Plan:
         behind = iter(range(self.inputs + 1, self.inputs + 1 + len(temps)))
         # an unused buffer is that of a value which its only reader computes itself: any address does
         places = [
-            next(behind) if b.kind == "temp" else 0 if b.kind == "unused" else values[b.kind] + b.slot for b in self._buffers
+            next(behind) if b.kind == "temp" else 0 if b.kind == "unused" else values[b.kind] + b.slot
+            for b in self._buffers
         ]
         steps = [(call, [places[b] for b in buffers]) for call, buffers, _ in self._steps]
 

@@ -76,7 +76,7 @@ def schedule(outputs: Sequence[Output]) -> Schedule:
         return found
 
 
-class _Materialize(Exception):  # noqa: N818 - a signal: start again with these values in memory
+class _Materialize(Exception):
     def __init__(self, nodes: set[int]) -> None:
         super().__init__()
         self.nodes = nodes
@@ -103,8 +103,8 @@ class _Attempt:
         self.pieces: list[Node] = []
 
     def _squeeze(self, k: int, o: Output) -> None:
-        """A result that only lacks dimensions of size 1 of a computed value (``keepdim=False``) needs no copy: the value
-        is computed in the memory of result ``k``."""
+        """A result that only lacks dimensions of size 1 of a computed value (``keepdim=False``) needs no copy: the
+        value is computed in the memory of result ``k``."""
         node = o.node
         if node.op != "move" or o.into is not None or len(self.results[id(node)]) > 1:
             return
@@ -113,7 +113,7 @@ class _Attempt:
             return
         strides, dims = [], []
         for size, (offset, terms) in zip(base.shape, node.attrs[0]):
-            if offset or len(terms) > 1 or not terms and size != 1 or terms and terms[0][1] != 1:
+            if offset or len(terms) > 1 or (not terms and size != 1) or (terms and terms[0][1] != 1):
                 return
             dims += [d for d, _ in terms]
             strides.append(o.strides[terms[0][0]] if terms else 0)
@@ -208,7 +208,11 @@ class _Attempt:
                     roots.add(id(i))
             elif n.op == "update" and n.inputs[0].op != "undef":
                 roots.add(id(n.inputs[0]))
-            d = 0 if n.op in _BARRIERS or id(n) in roots else (n.op not in _FREE) + max((depth[id(i)] for i in n.inputs), default=0)
+            d = (
+                0
+                if n.op in _BARRIERS or id(n) in roots
+                else (n.op not in _FREE) + max((depth[id(i)] for i in n.inputs), default=0)
+            )
             if d > _DEEP:
                 roots.add(id(n))
                 d = 0
@@ -222,7 +226,11 @@ class _Attempt:
         n = node
         while n.op in ("move", "reshape"):
             if n.op == "reshape":
-                return None if not (n.inputs[0].op in _BARRIERS or n.inputs[0].op == "input" or n.inputs[0].op not in _FREE) else self._reshape_base(n)
+                return (
+                    None
+                    if not (n.inputs[0].op in _BARRIERS or n.inputs[0].op == "input" or n.inputs[0].op not in _FREE)
+                    else self._reshape_base(n)
+                )
             n = n.inputs[0]
         return n if n.op not in ("const", "scalar", "iota", "undef") else None
 
@@ -234,7 +242,9 @@ class _Attempt:
         return inner
 
     # -- joining groups --------------------------------------------------------------------------
-    def _new_group(self, space: Sequence[int], reduced: Sequence[int] = (), split: tuple[int, int] | None = None) -> Group:
+    def _new_group(
+        self, space: Sequence[int], reduced: Sequence[int] = (), split: tuple[int, int] | None = None
+    ) -> Group:
         g = Group(len(self.entries), space, reduced, self.place_of, self.type_of, split, self._rank, self._is_argument)
         self.entries.append(g)
         return g
@@ -255,12 +265,20 @@ class _Attempt:
         layouts = {"move", "reshape"}
         for n in stack:
             while n.op in layouts:
-                if n.op == "reshape" and id(n.inputs[0]) not in self.places and n.inputs[0].op not in ("const", "scalar"):
+                if (
+                    n.op == "reshape"
+                    and id(n.inputs[0]) not in self.places
+                    and n.inputs[0].op not in ("const", "scalar")
+                ):
                     found.add(id(n.inputs[0]))
                 n = n.inputs[0]
         if not found - self.forced:
             found = {id(i) for i in topological(node.inputs) if i.op == "reshape" and id(i) not in self.places}
-            found |= {id(i.inputs[0]) for i in topological(node.inputs) if i.op == "reshape" and id(i.inputs[0]) not in self.places}
+            found |= {
+                id(i.inputs[0])
+                for i in topological(node.inputs)
+                if i.op == "reshape" and id(i.inputs[0]) not in self.places
+            }
         if not found - self.forced:
             found = {id(i) for i in node.inputs if i.op not in ("const", "scalar")}
         return found
@@ -344,7 +362,7 @@ class _Attempt:
         readers = [n for n in self.order if n.op == "input" and n.attrs[0] == o.into]
         if not readers:
             return True
-        if node.op in _BARRIERS or len(self.outputs) > 1 and any(id(p.node) != id(node) for p in self.outputs):
+        if node.op in _BARRIERS or (len(self.outputs) > 1 and any(id(p.node) != id(node) for p in self.outputs)):
             return False
         if any(n.op in _BARRIERS or n.op == "gather" for n in self.order):
             return False
@@ -431,7 +449,11 @@ class _Attempt:
         place = self.places.get(id(base))
         if place is not None and len(self.users[id(base)]) == 1 and id(base) not in self.results:
             kind = self.buffers[place.buffer].kind
-            if kind == "temp" or kind == "output" and base.op in _WRITES or base.op == "input" and self._written_back(base, node):
+            if (
+                kind == "temp"
+                or (kind == "output" and base.op in _WRITES)
+                or (base.op == "input" and self._written_back(base, node))
+            ):
                 return place._replace(group=len(self.entries))
         target = self._target(self._last_write(node), len(self.entries))
         g = self._new_group(base.shape)
@@ -442,7 +464,12 @@ class _Attempt:
         """The last of a chain of writes to one memory, each of which is read by the next alone."""
         while id(node) not in self.results:
             users = self.users.get(id(node), ())
-            if len(users) != 1 or users[0].op not in _WRITES or users[0].inputs[0] is not node or users[0].shape != node.shape:
+            if (
+                len(users) != 1
+                or users[0].op not in _WRITES
+                or users[0].inputs[0] is not node
+                or users[0].shape != node.shape
+            ):
                 break
             if any(i is node for i in users[0].inputs[1:]):
                 break
@@ -496,7 +523,9 @@ class _Attempt:
                 place = self._target(users[k], number)
                 self._set_place(users[k], place)
             else:
-                place = Place(self._new_buffer("temp", 0, type_, math.prod(shape)), shape, contiguous_strides(shape), 0, number)
+                place = Place(
+                    self._new_buffer("temp", 0, type_, math.prod(shape)), shape, contiguous_strides(shape), 0, number
+                )
             outputs.append(place)
         self.entries.append(ExternCall(spec, inputs, tuple(outputs)))
 
@@ -528,7 +557,9 @@ class _Attempt:
                 if place is not None and self.buffers[place.buffer][:2] == ("output", k):
                     continue
                 size = 1 + sum((n - 1) * s for n, s in zip(o.node.shape, o.strides)) if math.prod(o.node.shape) else 0
-                target = Place(self._new_buffer("output", k, o.node.type, size), o.node.shape, o.strides, 0, len(self.entries))
+                target = Place(
+                    self._new_buffer("output", k, o.node.type, size), o.node.shape, o.strides, 0, len(self.entries)
+                )
             else:
                 if place is not None and self.buffers[place.buffer][:2] == ("input", o.into) and o.node.op != "input":
                     continue
@@ -585,6 +616,8 @@ class _Attempt:
 
 
 _EXPENSIVE = frozenset({
-    "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh",
-    "asinh", "acosh", "atanh", "erf", "erfc", "erfinv", "sigmoid", "lgamma", "digamma", "pow", "atan2", "hypot", "fmod", "div", "gather",
+    "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "sinh",
+    "cosh", "tanh",
+    "asinh", "acosh", "atanh", "erf", "erfc", "erfinv", "sigmoid", "lgamma", "digamma", "pow", "atan2", "hypot", "fmod",
+    "div", "gather",
 })  # fmt: skip

@@ -18,18 +18,25 @@ from .nodes import Check, Combine, Expr, Init, Kernel, Loop, Stmt, Store, Update
 __all__ = ["interpret"]
 
 _MATHS: dict[str, Callable[..., float]] = {
-    "exp": math.exp, "exp2": lambda x: 2.0**x, "expm1": math.expm1, "log": math.log, "log2": math.log2, "log10": math.log10,
-    "log1p": math.log1p, "sin": math.sin, "cos": math.cos, "tan": math.tan, "asin": math.asin, "acos": math.acos, "atan": math.atan,
-    "sinh": math.sinh, "cosh": math.cosh, "tanh": math.tanh, "asinh": math.asinh, "acosh": math.acosh, "atanh": math.atanh,
-    "erf": math.erf, "erfc": math.erfc, "sqrt": math.sqrt, "rsqrt": lambda x: 1 / math.sqrt(x), "sigmoid": lambda x: 1 / (1 + math.exp(-x)),
-    "lgamma": math.lgamma, "pow": math.pow, "atan2": math.atan2, "hypot": math.hypot, "fmod": math.fmod, "copysign": math.copysign,
+    "exp": math.exp, "exp2": lambda x: 2.0**x, "expm1": math.expm1, "log": math.log, "log2": math.log2,
+    "log10": math.log10,
+    "log1p": math.log1p, "sin": math.sin, "cos": math.cos, "tan": math.tan, "asin": math.asin, "acos": math.acos,
+    "atan": math.atan,
+    "sinh": math.sinh, "cosh": math.cosh, "tanh": math.tanh, "asinh": math.asinh, "acosh": math.acosh,
+    "atanh": math.atanh,
+    "erf": math.erf, "erfc": math.erfc, "sqrt": math.sqrt, "rsqrt": lambda x: 1 / math.sqrt(x),
+    "sigmoid": lambda x: 1 / (1 + math.exp(-x)),
+    "lgamma": math.lgamma, "pow": math.pow, "atan2": math.atan2, "hypot": math.hypot, "fmod": math.fmod,
+    "copysign": math.copysign,
     "floor": lambda x: float(np.floor(x)), "ceil": lambda x: float(np.ceil(x)), "trunc": lambda x: float(np.trunc(x)),
     "rint": lambda x: float(np.rint(x)),
 }  # fmt: skip
 _COMPARE = {"eq": op.eq, "ne": op.ne, "lt": op.lt, "le": op.le, "gt": op.gt, "ge": op.ge}
 
 
-def interpret(kernel: Kernel, params: Sequence[int], buffers: Sequence[np.ndarray], scalars: Sequence[float] = ()) -> int:
+def interpret(
+    kernel: Kernel, params: Sequence[int], buffers: Sequence[np.ndarray], scalars: Sequence[float] = ()
+) -> int:
     """Runs all units of ``kernel`` on flat arrays; returns the error code, 0 without one.
 
     ``params`` are all words, from word 0 on.  Raises IndexError for an access outside of an array: what a
@@ -39,7 +46,9 @@ def interpret(kernel: Kernel, params: Sequence[int], buffers: Sequence[np.ndarra
 
 
 class _Run:
-    def __init__(self, kernel: Kernel, params: Sequence[int], buffers: Sequence[np.ndarray], scalars: Sequence[float]) -> None:
+    def __init__(
+        self, kernel: Kernel, params: Sequence[int], buffers: Sequence[np.ndarray], scalars: Sequence[float]
+    ) -> None:
         self.kernel, self.params, self.buffers, self.scalars = kernel, params, buffers, scalars
         self.vars: dict[str, int] = {}
         self.accs: dict[str, Any] = {}
@@ -81,8 +90,8 @@ class _Run:
         index, at = self.value(s.index), self.accs[s.acc + ".index"]
         new_nan, old_nan = value != value, old != old
         beats = (new_nan or (value > old if s.kind == "argmax" else value < old)) and not old_nan
-        same = value == old or new_nan and old_nan
-        if beats or same and index < at:
+        same = value == old or (new_nan and old_nan)
+        if beats or (same and index < at):
             self.accs[s.acc], self.accs[s.acc + ".index"] = value, index
 
     def place(self, buffer: int, offset: Expr) -> int:
@@ -172,10 +181,13 @@ def _apply(name: str, type_: str, args: list[Any]) -> Any:
         return _number(type_, args[0] if whole else _maths(name, [float(a) for a in args]))
     bits = coded(type_).itemsize * 8
     table: dict[str, Callable[[], Any]] = {
-        "add": lambda: args[0] + args[1], "sub": lambda: args[0] - args[1], "mul": lambda: args[0] * args[1], "neg": lambda: -args[0],
-        "abs": lambda: abs(args[0]), "fma": lambda: args[0] * args[1] + args[2], "div": lambda: np.divide(args[0], args[1]),
+        "add": lambda: args[0] + args[1], "sub": lambda: args[0] - args[1], "mul": lambda: args[0] * args[1],
+        "neg": lambda: -args[0],
+        "abs": lambda: abs(args[0]), "fma": lambda: args[0] * args[1] + args[2], "div": lambda: np.divide(args[0],
+        args[1]),
         "idiv": lambda: _quotient(*args), "imod": lambda: args[0] - args[1] * _quotient(*args) if args[1] else 0,
-        "quot": lambda: args[0] // args[1], "rem": lambda: args[0] % args[1], "and": lambda: args[0] & args[1], "or": lambda: args[0] | args[1],
+        "quot": lambda: args[0] // args[1], "rem": lambda: args[0] % args[1], "and": lambda: args[0] & args[1],
+        "or": lambda: args[0] | args[1],
         "xor": lambda: args[0] ^ args[1], "not": lambda: 1 - args[0] if type_ == "b1" else ~args[0],
         "shl": lambda: args[0] << args[1] if 0 <= args[1] < bits else 0,
         "shr": lambda: args[0] >> (args[1] if 0 <= args[1] < bits else bits - 1) if args[0] < 0 or 0 <= args[1] < bits else 0,

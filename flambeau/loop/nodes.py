@@ -28,7 +28,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 __all__ = [
-    "COMMUTATIVE", "ELEMENTWISE", "Buffer", "Check", "Combine", "Expr", "Init", "Kernel", "Loop", "Pool", "Stmt", "Store", "Update",
+    "COMMUTATIVE", "ELEMENTWISE", "Buffer", "Check", "Combine", "Expr", "Init", "Kernel", "Loop", "Pool", "Stmt",
+    "Store", "Update",
     "expressions", "walk",
 ]  # fmt: skip
 
@@ -46,8 +47,10 @@ ELEMENTWISE: dict[str, int] = {
     "floor": 1, "ceil": 1, "trunc": 1, "rint": 1, "isnan": 1, "signbit": 1, "copysign": 2,
     # the vector maths library
     **dict.fromkeys(
-        ("exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh",
-         "tanh", "asinh", "acosh", "atanh", "erf", "erfc", "erfinv", "sqrt", "rsqrt", "sigmoid", "lgamma", "digamma"), 1),
+        ("exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "sinh",
+        "cosh",
+         "tanh", "asinh", "acosh", "atanh", "erf", "erfc", "erfinv", "sqrt", "rsqrt", "sigmoid", "lgamma", "digamma"),
+         1),
     "pow": 2, "atan2": 2, "hypot": 2, "fmod": 2, "nextafter": 2,
 }  # fmt: skip
 COMPARISONS = frozenset({"eq", "ne", "lt", "le", "gt", "ge"})

@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
-from .nodes import COMPARISONS, ELEMENTWISE, LEAVES, REDUCTIONS, Check, Combine, Expr, Init, Kernel, Loop, Stmt, Store, Update, expressions
+from .nodes import (
+    COMPARISONS,
+    ELEMENTWISE,
+    LEAVES,
+    REDUCTIONS,
+    Check,
+    Combine,
+    Expr,
+    Init,
+    Kernel,
+    Loop,
+    Stmt,
+    Store,
+    Update,
+    expressions,
+)
 
 __all__ = ["VerifyError", "verify"]
 
@@ -71,7 +86,7 @@ class _Verifier:
         if e.op in LEAVES:
             if e.args:
                 self.fail("a leaf with operands", e)
-            if e.op == "var" and e.attr not in scope or e.op == "acc" and accs.get(str(e.attr)) != e.type:
+            if (e.op == "var" and e.attr not in scope) or (e.op == "acc" and accs.get(str(e.attr)) != e.type):
                 self.fail("not known here", e)
             if e.op == "param" and not 2 <= e.attr < self.kernel.params:
                 self.fail("no such parameter", e)

@@ -13,6 +13,7 @@ from ..tensor import Tensor
 
 __all__: list[str] = []
 
+
 def _number(value: float, like: Tensor) -> Tensor:
     return prim.const(value, like.dtype)
 
@@ -41,7 +42,8 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 @operator(promote=("input",), method=False, function=False)
 def gelu(input: Tensor, *, approximate: str = "none") -> Tensor:
-    """``x * Phi(x)`` with the normal distribution function Phi, or its approximation by tanh.  Hendrycks & Gimpel 2016."""
+    """``x * Phi(x)`` with the normal distribution function Phi, or its approximation by tanh.  Hendrycks & Gimpel
+    2016."""
     if approximate == "none":
         return input * 0.5 * (1 + (input * math.sqrt(0.5)).erf())  # type: ignore[attr-defined]
     if approximate == "tanh":
@@ -67,14 +69,24 @@ def gelu_backward(grad: Tensor, input: Tensor, approximate: str) -> Tensor:
     return grad * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * k * (1 + 3 * 0.044715 * x * x))
 
 
-def _define(name: str, text: str, forward: Callable[..., Tensor], backward: Callable[..., Tensor], params: str, *, torch: bool = False, method: bool = False) -> None:
+def _define(
+    name: str,
+    text: str,
+    forward: Callable[..., Tensor],
+    backward: Callable[..., Tensor],
+    params: str,
+    *,
+    torch: bool = False,
+    method: bool = False,
+) -> None:
     """An activation and, as an operator of its own, what its derivative multiplies the gradient with: both are traced,
     so each is one kernel.  ``params`` are further parameters with their defaults, as in "alpha: float = 1.0"."""
     names = [p.split(":")[0].strip() for p in params.split(",")] if params else []
     passed = "".join(f", {n}" for n in names)
     space: dict[str, Any] = {"forward": forward, "backward": backward, "float_only": _float_only, "Tensor": Tensor}
     source = (
-        f"def {name}(input: Tensor{', ' + params if params else ''}):\n    float_only({name!r}, input)\n    return forward(input{passed})\n"
+        f"def {name}(input: Tensor{', ' + params if params else ''}):\n    "
+        f"float_only({name!r}, input)\n    return forward(input{passed})\n"
         f"def {name}_backward(grad: Tensor, input: Tensor{passed}):\n    return backward(grad, input{passed})\n"
     )
     exec(compile(source, f"<{name}>", "exec"), space)
@@ -103,34 +115,88 @@ def _sigmoid(x: Tensor) -> Tensor:
 
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 
-_define("silu", "``x * sigmoid(x)``.  Hendrycks & Gimpel 2016.", lambda x: x * _sigmoid(x),
-        lambda g, x: g * (_sigmoid(x) * (1 + x * (1 - _sigmoid(x)))), "")
-_define("mish", "``x * tanh(log(1 + exp(x)))``.  Misra 2019.", lambda x: x * _softplus(x, 1.0, 20.0).tanh(),
-        lambda g, x: g * (_softplus(x, 1.0, 20.0).tanh() + x * _sigmoid(x) * (1 - _softplus(x, 1.0, 20.0).tanh() ** 2)), "")
-_define("elu", "x where positive, ``alpha * (exp(x) - 1)`` elsewhere.  Clevert et al. 2015.",
-        lambda x, alpha: _where(_positive(x), x, alpha * x.expm1()), lambda g, x, alpha: _where(_positive(x), g, g * alpha * x.exp()), "alpha: float = 1.0")
-_define("celu", "x where positive, ``alpha * (exp(x / alpha) - 1)`` elsewhere.  Barron 2017.",
-        lambda x, alpha: _where(_positive(x), x, alpha * (x / alpha).expm1()),
-        lambda g, x, alpha: _where(_positive(x), g, g * (x / alpha).exp()), "alpha: float = 1.0", torch=True)
-_define("selu", "elu with the scale and alpha that keep mean 0 and variance 1.  Klambauer et al. 2017.",
-        lambda x: _SELU_SCALE * _where(_positive(x), x, _SELU_ALPHA * x.expm1()),
-        lambda g, x: g * _SELU_SCALE * _where(_positive(x), 1.0, _SELU_ALPHA * x.exp()), "", torch=True)
-_define("leaky_relu", "x where positive, ``negative_slope * x`` elsewhere.", lambda x, negative_slope: _where(_positive(x), x, x * negative_slope),
-        lambda g, x, negative_slope: _where(_positive(x), g, g * negative_slope), "negative_slope: float = 0.01")
-_define("hardsigmoid", "``min(max(x + 3, 0), 6) / 6``.", lambda x: (x + 3).clamp(0, 6) / 6, lambda g, x: _where((x > -3) & (x < 3), g / 6, 0.0), "")
-_define("hardswish", "``x * min(max(x + 3, 0), 6) / 6``.  Howard et al. 2019.", lambda x: x * (x + 3).clamp(0, 6) / 6,
-        lambda g, x: g * _where(x <= -3, 0.0, _where(x < 3, x / 3 + 0.5, 1.0)), "")
-_define("hardshrink", "0 within ``[-lambd, lambd]``, x elsewhere.", lambda x, lambd: _where((x >= -lambd) & (x <= lambd), 0.0, x),
-        lambda g, x, lambd: _where((x >= -lambd) & (x <= lambd), 0.0, g), "lambd: float = 0.5", torch=True, method=True)
+_define(
+    "silu",
+    "``x * sigmoid(x)``.  Hendrycks & Gimpel 2016.",
+    lambda x: x * _sigmoid(x),
+    lambda g, x: g * (_sigmoid(x) * (1 + x * (1 - _sigmoid(x)))),
+    "",
+)
+_define(
+    "mish",
+    "``x * tanh(log(1 + exp(x)))``.  Misra 2019.",
+    lambda x: x * _softplus(x, 1.0, 20.0).tanh(),
+    lambda g, x: g * (_softplus(x, 1.0, 20.0).tanh() + x * _sigmoid(x) * (1 - _softplus(x, 1.0, 20.0).tanh() ** 2)),
+    "",
+)
+_define(
+    "elu",
+    "x where positive, ``alpha * (exp(x) - 1)`` elsewhere.  Clevert et al. 2015.",
+    lambda x, alpha: _where(_positive(x), x, alpha * x.expm1()),
+    lambda g, x, alpha: _where(_positive(x), g, g * alpha * x.exp()),
+    "alpha: float = 1.0",
+)
+_define(
+    "celu",
+    "x where positive, ``alpha * (exp(x / alpha) - 1)`` elsewhere.  Barron 2017.",
+    lambda x, alpha: _where(_positive(x), x, alpha * (x / alpha).expm1()),
+    lambda g, x, alpha: _where(_positive(x), g, g * (x / alpha).exp()),
+    "alpha: float = 1.0",
+    torch=True,
+)
+_define(
+    "selu",
+    "elu with the scale and alpha that keep mean 0 and variance 1.  Klambauer et al. 2017.",
+    lambda x: _SELU_SCALE * _where(_positive(x), x, _SELU_ALPHA * x.expm1()),
+    lambda g, x: g * _SELU_SCALE * _where(_positive(x), 1.0, _SELU_ALPHA * x.exp()),
+    "",
+    torch=True,
+)
+_define(
+    "leaky_relu",
+    "x where positive, ``negative_slope * x`` elsewhere.",
+    lambda x, negative_slope: _where(_positive(x), x, x * negative_slope),
+    lambda g, x, negative_slope: _where(_positive(x), g, g * negative_slope),
+    "negative_slope: float = 0.01",
+)
+_define(
+    "hardsigmoid",
+    "``min(max(x + 3, 0), 6) / 6``.",
+    lambda x: (x + 3).clamp(0, 6) / 6,
+    lambda g, x: _where((x > -3) & (x < 3), g / 6, 0.0),
+    "",
+)
+_define(
+    "hardswish",
+    "``x * min(max(x + 3, 0), 6) / 6``.  Howard et al. 2019.",
+    lambda x: x * (x + 3).clamp(0, 6) / 6,
+    lambda g, x: g * _where(x <= -3, 0.0, _where(x < 3, x / 3 + 0.5, 1.0)),
+    "",
+)
+_define(
+    "hardshrink",
+    "0 within ``[-lambd, lambd]``, x elsewhere.",
+    lambda x, lambd: _where((x >= -lambd) & (x <= lambd), 0.0, x),
+    lambda g, x, lambd: _where((x >= -lambd) & (x <= lambd), 0.0, g),
+    "lambd: float = 0.5",
+    torch=True,
+    method=True,
+)
+
+
 def _softshrink(x: Tensor, lambd: float) -> Tensor:
     if lambd < 0:
         raise RuntimeError(f"lambda must be greater or equal to 0, but found to be {lambd}.")
     return _where(x > lambd, x - lambd, _where(x < -lambd, x + lambd, x * 0))  # type: ignore[operator]
 
 
-_define("softshrink", "x moved towards 0 by ``lambd``, and 0 within ``[-lambd, lambd]``.",
-        _softshrink,
-        lambda g, x, lambd: _where((x >= -lambd) & (x <= lambd), 0.0, g), "lambd: float = 0.5")
+_define(
+    "softshrink",
+    "x moved towards 0 by ``lambd``, and 0 within ``[-lambd, lambd]``.",
+    _softshrink,
+    lambda g, x, lambd: _where((x >= -lambd) & (x <= lambd), 0.0, g),
+    "lambd: float = 0.5",
+)
 
 
 def _softplus(x: Tensor, beta: float, threshold: float) -> Tensor:
@@ -138,10 +204,20 @@ def _softplus(x: Tensor, beta: float, threshold: float) -> Tensor:
     return _where(scaled > threshold, x, scaled.exp().log1p() / beta)
 
 
-_define("softplus", "``log(1 + exp(beta * x)) / beta``; x itself where ``beta * x > threshold``.", _softplus,
-        lambda g, x, beta, threshold: _where(x * beta > threshold, g, g * _sigmoid(x * beta)), "beta: float = 1.0, threshold: float = 20.0")
-_define("logsigmoid", "``log(sigmoid(x))`` without overflow.", lambda x: x.clamp(max=0) - (-x.abs()).exp().log1p(),
-        lambda g, x: g * _sigmoid(-x), "")
+_define(
+    "softplus",
+    "``log(1 + exp(beta * x)) / beta``; x itself where ``beta * x > threshold``.",
+    _softplus,
+    lambda g, x, beta, threshold: _where(x * beta > threshold, g, g * _sigmoid(x * beta)),
+    "beta: float = 1.0, threshold: float = 20.0",
+)
+_define(
+    "logsigmoid",
+    "``log(sigmoid(x))`` without overflow.",
+    lambda x: x.clamp(max=0) - (-x.abs()).exp().log1p(),
+    lambda g, x: g * _sigmoid(-x),
+    "",
+)
 
 
 @operator(promote=("input",), inplace=True, method=False, function=False)
@@ -171,10 +247,19 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 @operator(kind="composite")
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
     """x where positive, ``weight * x`` elsewhere; one weight, or one per channel (dimension 1).  He et al. 2015."""
-    if weight.ndim > 1 or (weight.numel() != 1 and (input.ndim < 1 or weight.numel() != (input.shape[1] if input.ndim > 1 else 1))):
+    if weight.ndim > 1 or (
+        weight.numel() != 1 and (input.ndim < 1 or weight.numel() != (input.shape[1] if input.ndim > 1 else 1))
+    ):
         channels = input.shape[1] if input.ndim > 1 else 1
-        raise RuntimeError(f"Mismatch of parameter numbers and input channel size. Found parameter numbers = {weight.numel()} and channel size = {channels}.")
-    w = weight.reshape([-1 if d == 1 else 1 for d in range(input.ndim)]) if weight.numel() != 1 else weight.reshape([1] * input.ndim)  # type: ignore[attr-defined]
+        raise RuntimeError(
+            "Mismatch of parameter numbers and input channel size. Found parameter numbers = "
+            f"{weight.numel()} and channel size = {channels}."
+        )
+    w = (
+        weight.reshape([-1 if d == 1 else 1 for d in range(input.ndim)])
+        if weight.numel() != 1
+        else weight.reshape([1] * input.ndim)
+    )  # type: ignore[attr-defined]
     return prelu_kernel.function(input, w)  # type: ignore[no-any-return]
 
 

@@ -39,14 +39,17 @@ def _checked(name: str, input: Tensor, size: Sequence[int]) -> None:
     if input.ndim not in (ndim + 1, ndim + 2):
         raise RuntimeError(f"{name}(): Expected {ndim + 1}D or {ndim + 2}D tensor, but got {list(input.shape)}")
     if any(n == 0 for n in input.shape[1:]):
-        raise RuntimeError(f"{name}(): Expected input to have non-zero size for non-batch dimensions, but input has sizes {list(input.shape)}")
+        raise RuntimeError(
+            f"{name}(): Expected input to have non-zero size for non-batch dimensions, but input "
+            f"has sizes {list(input.shape)}"
+        )
     if any(o < 0 for o in size):
         raise RuntimeError(f"{name}: elements of output_size must be greater than or equal to 0")
 
 
 def _gathered(g: Graph, x: Tensor, size: Sequence[int]) -> tuple[Node, Node, list[Node], tuple[int, ...]]:
-    """(elements of every window, whether each is inside, their positions per dimension, shape): the last of a window stands in
-    for elements beyond it."""
+    """(elements of every window, whether each is inside, their positions per dimension, shape): the last of a window
+    stands in for elements beyond it."""
     ndim, lead = len(size), x.ndim - len(size)
     have = x.shape[lead:]
     shape = (*x.shape[:lead], *size, *(_reach(n, o) for n, o in zip(have, size)))
@@ -102,7 +105,9 @@ def avg_backward(grad: Tensor, size: tuple[int, ...], ndim: int) -> Tensor:
         return prim.const(0, grad.dtype, size)
     kind = grad.dtype
     work = dtypes.float32 if kind.itemsize < 4 else kind
-    share = prim.wrap(g.apply("div", g.cast(prim.read(grad), work.code), _counts(g, grad.shape, lead, have, parts, work.code)))
+    share = prim.wrap(
+        g.apply("div", g.cast(prim.read(grad), work.code), _counts(g, grad.shape, lead, have, parts, work.code))
+    )
     spans = [o // n + 2 for n, o in zip(have, parts)]  # windows that an element may be in
     shape = (*size, *spans)
     inside = g.const(True, "b1", shape)
@@ -113,11 +118,17 @@ def avg_backward(grad: Tensor, size: tuple[int, ...], ndim: int) -> Tensor:
         w = g.apply("add", first, g.iota(shape, lead + ndim + d))
         many, count = g.const(n, "i64"), g.const(o, "i64")
         start = g.apply("quot", g.apply("mul", w, many), count)
-        end = g.apply("quot", g.apply("add", g.apply("mul", g.apply("add", w, g.const(1, "i64")), many), g.const(o - 1, "i64")), count)
+        end = g.apply(
+            "quot",
+            g.apply("add", g.apply("mul", g.apply("add", w, g.const(1, "i64")), many), g.const(o - 1, "i64")),
+            count,
+        )
         ok = g.apply("and", g.apply("lt", w, count), g.apply("and", g.apply("le", start, h), g.apply("lt", h, end)))
         inside = g.apply("and", inside, ok)
         places.append(g.apply("select", ok, w, g.const(0, "i64")))
-    value = g.gather(prim.read(share), places, [*(("d", d) for d in range(lead)), *(("i", d) for d in range(ndim))], shape)
+    value = g.gather(
+        prim.read(share), places, [*(("d", d) for d in range(lead)), *(("i", d) for d in range(ndim))], shape
+    )
     value = g.apply("select", inside, value, g.const(0, work.code))
     total = g.reshape(g.reduce("add", value, tuple(range(len(size), len(shape)))), size)
     return prim.cast(prim.wrap(total), kind)
@@ -159,7 +170,7 @@ def _(ctx, grad, grad_index):  # type: ignore[no-untyped-def]
     return spread_at.function(grad, ctx.results[1], tuple(ctx.shape("input")), len(ctx.size))
 
 
-def _size(value: int | None | Sequence[int | None], ndim: int, input: Tensor, name: str) -> tuple[int, ...]:
+def _size(value: int | Sequence[int | None] | None, ndim: int, input: Tensor, name: str) -> tuple[int, ...]:
     if isinstance(value, (tuple, list)):
         if len(value) not in (1, ndim):
             raise RuntimeError(f"{name}: output_size must be {ndim}")
@@ -179,8 +190,13 @@ def _define(ndim: int) -> None:
 
     avg_pool.__name__, max_pool.__name__ = f"adaptive_avg_pool{ndim}d", f"adaptive_max_pool{ndim}d"
     avg_pool.__module__ = max_pool.__module__ = __name__
-    avg_pool.__doc__ = f"The means of windows that divide {ndim} dimension(s) into ``output_size`` parts; None keeps a size."
-    max_pool.__doc__ = f"The greatest elements of windows that divide {ndim} dimension(s) into ``output_size`` parts, and their positions."
+    avg_pool.__doc__ = (
+        f"The means of windows that divide {ndim} dimension(s) into ``output_size`` parts; None keeps a size."
+    )
+    max_pool.__doc__ = (
+        f"The greatest elements of windows that divide {ndim} dimension(s) into ``output_size`` "
+        "parts, and their positions."
+    )
     operator(kind="composite", method=False, out=False, namespace="torch" if ndim == 1 else _F)(avg_pool)
     operator(kind="composite", method=False, out=False, namespace=_F)(max_pool)
 

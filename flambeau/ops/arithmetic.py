@@ -11,14 +11,17 @@ from .common import need_tensor
 __all__ = ["conj_of"]
 
 
-
 def _check_alpha(name: str, type_: dtypes.dtype, alpha: float) -> None:
     if isinstance(alpha, bool) and type_ is not dtypes.bool_:
         raise RuntimeError(f"{name}: Boolean alpha only supported for Boolean results.")
     if isinstance(alpha, float) and type_.kind in "bui":
-        raise RuntimeError(f"{name}: For integral input tensors, argument alpha must not be a floating point number, got {alpha}")
+        raise RuntimeError(
+            f"{name}: For integral input tensors, argument alpha must not be a floating point number, got {alpha}"
+        )
     if isinstance(alpha, complex) and type_.kind != "c":
-        raise RuntimeError(f"{name}: For non-complex input tensors, argument alpha must not be a complex number, got {alpha}")
+        raise RuntimeError(
+            f"{name}: For non-complex input tensors, argument alpha must not be a complex number, got {alpha}"
+        )
 
 
 @operator(promote=("input", "other"), inplace=True)
@@ -40,10 +43,12 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 @operator(promote=("input", "other"), inplace=True, aliases=("subtract",))
 def sub(input: Operand, other: Operand, *, alpha: float = 1) -> Tensor:
-    """``input - alpha * other``, broadcast; the element types are promoted.  Booleans cannot be subtracted (RuntimeError)."""
+    """``input - alpha * other``, broadcast; the element types are promoted.  Booleans cannot be subtracted
+    (RuntimeError)."""
     if input.dtype is dtypes.bool_:
         raise RuntimeError(
-            "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` operator instead."
+            "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` "
+            "or `logical_xor()` operator instead."
         )
     _check_alpha("sub", input.dtype, alpha)
     if alpha != 1:
@@ -93,7 +98,10 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 def neg(input: Tensor) -> Tensor:
     """``-input``; booleans cannot be negated (RuntimeError)."""
     if input.dtype is dtypes.bool_:
-        raise RuntimeError("Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a mask, use the `~` or `logical_not()` operator instead.")
+        raise RuntimeError(
+            "Negation, the `-` operator, on a bool tensor is not supported. If you are trying "
+            "to invert a mask, use the `~` or `logical_not()` operator instead."
+        )
     return prim.apply("neg", input)
 
 
@@ -145,7 +153,11 @@ def floor_divide(input: Operand, other: Operand) -> Tensor:
         rest = prim.apply("fmod", input, other)
         zero = prim.const(0, input.dtype)
         quotient = prim.apply("div", prim.apply("sub", input, rest), other)
-        away = prim.apply("and", prim.apply("ne", rest, zero), prim.apply("ne", prim.apply("lt", other, zero), prim.apply("lt", rest, zero)))
+        away = prim.apply(
+            "and",
+            prim.apply("ne", rest, zero),
+            prim.apply("ne", prim.apply("lt", other, zero), prim.apply("lt", rest, zero)),
+        )
         quotient = prim.apply("select", away, prim.apply("sub", quotient, prim.const(1, input.dtype)), quotient)
         down = prim.apply("floor", quotient)
         up = prim.apply("gt", prim.apply("sub", quotient, down), prim.const(0.5, input.dtype))
@@ -161,7 +173,11 @@ def floor_divide(input: Operand, other: Operand) -> Tensor:
         return quotient
     rest = prim.apply("imod", input, other)
     zero = prim.const(0, input.dtype)
-    away = prim.apply("and", prim.apply("ne", rest, zero), prim.apply("ne", prim.apply("lt", rest, zero), prim.apply("lt", other, zero)))
+    away = prim.apply(
+        "and",
+        prim.apply("ne", rest, zero),
+        prim.apply("ne", prim.apply("lt", rest, zero), prim.apply("lt", other, zero)),
+    )
     return prim.apply("select", away, prim.apply("sub", quotient, prim.const(1, input.dtype)), quotient)
 
 

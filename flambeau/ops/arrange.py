@@ -322,7 +322,8 @@ def repeat_interleave(
         if repeats.numel() != 1:
             if repeats.numel() != n:
                 raise RuntimeError(
-                    f"repeats must have the same size as input along dim, but got repeats.size(0) = {repeats.numel()} and input.size({d}) = {n}"
+                    "repeats must have the same size as input along dim, but got repeats.size(0) = "
+                    f"{repeats.numel()} and input.size({d}) = {n}"
                 )
             return index_select.function(x, d, _spread_indices(repeats))
         repeats = int(repeats.item())  # type: ignore[attr-defined]

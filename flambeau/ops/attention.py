@@ -14,21 +14,28 @@ __all__: list[str] = []
 
 @operator(kind="composite", method=False, namespace="torch.nn.functional", out=False)
 def scaled_dot_product_attention(
-    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0, is_causal: bool = False,
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
+    is_causal: bool = False,
     scale: float | None = None, enable_gqa: bool = False,
 ) -> Tensor:  # fmt: skip
     """``softmax(query @ key.T * scale + mask) @ value`` for query (..., l, e), key (..., s, e), value (..., s, d).
 
-    ``attn_mask``: bool (True takes part) or added to the scores; ``is_causal`` masks what lies ahead; ``scale`` defaults to 1/sqrt(e);
-    ``enable_gqa`` repeats the heads (third dimension from the end) of key and value.  Vaswani et al. 2017.
+    ``attn_mask``: bool (True takes part) or added to the scores; ``is_causal`` masks what lies ahead; ``scale``
+    defaults to 1/sqrt(e); ``enable_gqa`` repeats the heads (third dimension from the end) of key and value.  Vaswani et
+    al. 2017.
     """
     if is_causal and attn_mask is not None:
         raise RuntimeError("scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True")
     for name, t in (("query", query), ("key", key), ("value", value)):
         if t.ndim < 2:
-            raise RuntimeError(f"scaled_dot_product_attention: expected {name} to have at least 2 dimensions, got {t.ndim}")
+            raise RuntimeError(
+                f"scaled_dot_product_attention: expected {name} to have at least 2 dimensions, got {t.ndim}"
+            )
     if not query.dtype == key.dtype == value.dtype:
-        raise RuntimeError(f"Expected query, key, and value to have the same dtype, but got query.dtype: {query.dtype} key.dtype: {key.dtype} and value.dtype: {value.dtype} instead.")
+        raise RuntimeError(
+            "Expected query, key, and value to have the same dtype, but got query.dtype: "
+            f"{query.dtype} key.dtype: {key.dtype} and value.dtype: {value.dtype} instead."
+        )
     if enable_gqa:
         key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)  # type: ignore[attr-defined]
         value = value.repeat_interleave(query.shape[-3] // value.shape[-3], -3)  # type: ignore[attr-defined]

@@ -13,14 +13,16 @@ __all__ = ["dim_of", "dims_of", "drop_dims", "need_tensor", "shape_of", "unreduc
 
 
 def dim_of(dim: int, ndim: int, name: str = "") -> int:
-    """A dimension counted from the front; raises IndexError outside ``[-ndim, ndim)`` (a 0-dim tensor has one), TypeError
-    for other than ints."""
+    """A dimension counted from the front; raises IndexError outside ``[-ndim, ndim)`` (a 0-dim tensor has one),
+    TypeError for other than ints."""
     if isinstance(dim, bool) or not hasattr(dim, "__index__"):
         raise TypeError(f"{name}(): argument 'dim' must be int, not {type(dim).__name__}")
     dim = dim.__index__()
     size = max(ndim, 1)
     if not -size <= dim < size:
-        raise IndexError(f"{name}(): Dimension out of range (expected to be in range of [{-size}, {size - 1}], but got {dim})")
+        raise IndexError(
+            f"{name}(): Dimension out of range (expected to be in range of [{-size}, {size - 1}], but got {dim})"
+        )
     return dim % size
 
 
@@ -79,7 +81,9 @@ def shape_of(size: Sequence[object], name: str) -> Size:
         return Size(size)  # type: ignore[arg-type]
     except (AttributeError, TypeError):
         bad = next(s for s in size if not hasattr(s, "__index__"))
-        raise TypeError(f"{name}(): argument 'size' must be tuple of ints, but found element of type {type(bad).__name__}") from None
+        raise TypeError(
+            f"{name}(): argument 'size' must be tuple of ints, but found element of type {type(bad).__name__}"
+        ) from None
 
 
 def infer_size(shape: Sequence[int], numel: int, name: str) -> Size:
@@ -93,7 +97,10 @@ def infer_size(shape: Sequence[int], numel: int, name: str) -> Size:
     if unknown:
         if known == 0:
             if numel == 0:
-                raise RuntimeError(f"cannot reshape tensor of 0 elements into shape {list(shape)} because the unspecified dimension size -1 can be any value and is ambiguous")
+                raise RuntimeError(
+                    f"cannot reshape tensor of 0 elements into shape {list(shape)} because the "
+                    "unspecified dimension size -1 can be any value and is ambiguous"
+                )
         elif numel % known == 0:
             return Size(numel // known if n == -1 else n for n in shape)
     elif known == numel:

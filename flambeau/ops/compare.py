@@ -125,12 +125,14 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 @operator(kind="composite", method=False)
 def where(condition: Tensor, input: Operand = None, other: Operand = None) -> Any:
-    """``input`` where ``condition`` holds, ``other`` elsewhere, broadcast and promoted; the condition alone gives the indices of
-    its true elements."""
+    """``input`` where ``condition`` holds, ``other`` elsewhere, broadcast and promoted; the condition alone gives the
+    indices of its true elements."""
     if input is None:
         return condition.nonzero(as_tuple=True)  # type: ignore[attr-defined]
     if condition.dtype not in (dtypes.bool_, dtypes.uint8):
-        raise RuntimeError(f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}")
+        raise RuntimeError(
+            f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}"
+        )
     return _where.function(condition, input, other)
 
 
@@ -148,8 +150,12 @@ def masked_fill(input: Tensor, mask: Tensor, value: Operand) -> Tensor:
     if mask.dtype is not dtypes.bool_:
         raise RuntimeError(f"masked_fill_ only supports boolean masks, but got mask with dtype {mask.dtype}")
     if value.ndim:
-        raise RuntimeError(f"masked_fill only supports a 0-dimensional value tensor, but got tensor with {value.ndim} dimension(s).")
-    if (not value._weak and result_type([input, value]) is not input.dtype) or (value._weak and value.dtype.kind == "c" and input.dtype.kind != "c"):
+        raise RuntimeError(
+            f"masked_fill only supports a 0-dimensional value tensor, but got tensor with {value.ndim} dimension(s)."
+        )
+    if (not value._weak and result_type([input, value]) is not input.dtype) or (
+        value._weak and value.dtype.kind == "c" and input.dtype.kind != "c"
+    ):
         raise RuntimeError(f"value cannot be converted to type {input.dtype} without overflow")
     return prim.apply("select", mask, prim.cast(value, input.dtype), input)
 
@@ -210,7 +216,9 @@ def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-
     """Whether ``|input - other| <= atol + rtol * |other|``; equal infinities are close, NaN only with ``equal_nan``."""
     for position, (name, x) in enumerate((("input", input), ("other", other)), 1):
         if not isinstance(x, Tensor):
-            raise TypeError(f"isclose(): argument '{name}' (position {position}) must be Tensor, not {type(x).__name__}")
+            raise TypeError(
+                f"isclose(): argument '{name}' (position {position}) must be Tensor, not {type(x).__name__}"
+            )
     if input.dtype is not other.dtype:
         raise RuntimeError(f"{input.dtype} did not match {other.dtype}")
     if rtol < 0 or atol < 0:
@@ -256,7 +264,12 @@ def _ignoring_nan(name: str, primitive: str) -> None:
             raise RuntimeError(f"{name}: not implemented for complex tensors")
         value = prim.apply(primitive, input, other)
         if input.dtype.kind == "f":
-            value = prim.apply("select", prim.apply("isnan", other), input, prim.apply("select", prim.apply("isnan", input), other, value))
+            value = prim.apply(
+                "select",
+                prim.apply("isnan", other),
+                input,
+                prim.apply("select", prim.apply("isnan", input), other, value),
+            )
         return value
 
     body.__name__, body.__module__ = name, __name__

@@ -21,17 +21,30 @@ def per_dim(value: int | Sequence[int], ndim: int, what: str, name: str) -> tupl
         if len(value) == 1:
             value = value[0]
         elif len(value) != ndim:
-            raise RuntimeError(f"{name}: expected {what} to be a single integer value or a list of {ndim} values to match the convolution dimensions, but got {what}={list(value)}")
+            raise RuntimeError(
+                f"{name}: expected {what} to be a single integer value or a list of {ndim} values "
+                f"to match the convolution dimensions, but got {what}={list(value)}"
+            )
         else:
             return tuple(int(v) for v in value)
     return (int(value),) * ndim  # type: ignore[arg-type]
 
 
-def _check(name: str, input: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequence[int], dilation: Sequence[int], groups: int, transposed: bool) -> None:
+def _check(
+    name: str,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    transposed: bool,
+) -> None:
     ndim = weight.ndim - 2
     if input.ndim != weight.ndim:
         raise RuntimeError(
-            f"Expected {ndim + 1}D (unbatched) or {ndim + 2}D (batched) input to {name}, but got input of size: {list(input.shape)}"
+            f"Expected {ndim + 1}D (unbatched) or {ndim + 2}D (batched) input to {name}, but got "
+            f"input of size: {list(input.shape)}"
         )
     if any(s <= 0 for s in stride):
         raise RuntimeError(f"{name}: non-positive stride is not supported, got {tuple(stride)}")
@@ -42,11 +55,16 @@ def _check(name: str, input: Tensor, weight: Tensor, bias: Tensor | None, stride
     channels = weight.shape[0] if transposed else weight.shape[1] * groups
     if input.shape[1] != channels or weight.shape[0] % groups:
         raise RuntimeError(
-            f"Given groups={groups}, weight of size {list(weight.shape)}, expected input{list(input.shape)} to have {channels} channels, but got {input.shape[1]} channels instead"
+            f"Given groups={groups}, weight of size {list(weight.shape)}, expected "
+            f"input{list(input.shape)} to have {channels} channels, but got {input.shape[1]} "
+            "channels instead"
         )
     out = weight.shape[1] * groups if transposed else weight.shape[0]
     if bias is not None and (bias.ndim != 1 or bias.shape[0] != out):
-        raise RuntimeError(f"Given weight of size {list(weight.shape)}, expected bias to be 1-dimensional with {out} elements, but got bias of size {list(bias.shape)} instead")
+        raise RuntimeError(
+            f"Given weight of size {list(weight.shape)}, expected bias to be 1-dimensional with "
+            f"{out} elements, but got bias of size {list(bias.shape)} instead"
+        )
     same_type(name, input, weight)
     if bias is not None:
         same_type(name, input, bias)
@@ -54,7 +72,13 @@ def _check(name: str, input: Tensor, weight: Tensor, bias: Tensor | None, stride
 
 @operator(name="_convolution", method=False, function=False)
 def convolution_kernel(
-    input: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, ...], padding: tuple[int, ...], dilation: tuple[int, ...], groups: int
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    dilation: tuple[int, ...],
+    groups: int,
 ) -> Tensor:
     """Batched convolution: (n, c, *spatial) with (out, c/groups, *kernel) gives (n, out, *places)."""
     _check(f"conv{weight.ndim - 2}d", input, weight, bias, stride, dilation, groups, False)
@@ -63,13 +87,16 @@ def convolution_kernel(
         reach = d * (k - 1) + 1
         if n + 2 * p < reach:
             raise RuntimeError(
-                f"Calculated padded input size per channel: ({n + 2 * p}). Kernel size: ({reach}). Kernel size can't be greater than actual input size"
+                f"Calculated padded input size per channel: ({n + 2 * p}). Kernel size: ({reach}). "
+                "Kernel size can't be greater than actual input size"
             )
         places.append((n + 2 * p - reach) // s + 1)
     shape = (input.shape[0], weight.shape[0], *places)
     if 0 in shape or 0 in input.shape or 0 in weight.shape:
         return _only_bias(bias, shape, input)
-    return _contracted(lambda *operands: Conv(stride, padding, dilation, groups, len(operands) > 2), input, weight, bias, shape)
+    return _contracted(
+        lambda *operands: Conv(stride, padding, dilation, groups, len(operands) > 2), input, weight, bias, shape
+    )
 
 
 def _contracted(spec: Callable[..., object], a: Tensor, b: Tensor, bias: Tensor | None, shape: Sequence[int]) -> Tensor:
@@ -97,8 +124,12 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     geometry = (ctx.stride, ctx.padding, ctx.dilation, ctx.groups)
     dx = dw = db = None
     if ctx.needs("input"):
-        extra = output_padding(ctx.shape("input")[2:], grad.shape[2:], ctx.shape("weight")[2:], ctx.stride, ctx.padding, ctx.dilation)
-        dx = transpose_kernel.function(grad, conj_of(ctx.weight), None, ctx.stride, ctx.padding, extra, ctx.groups, ctx.dilation)
+        extra = output_padding(
+            ctx.shape("input")[2:], grad.shape[2:], ctx.shape("weight")[2:], ctx.stride, ctx.padding, ctx.dilation
+        )
+        dx = transpose_kernel.function(
+            grad, conj_of(ctx.weight), None, ctx.stride, ctx.padding, extra, ctx.groups, ctx.dilation
+        )
     if ctx.needs("weight"):
         dw = convolution_weight.function(conj_of(ctx.input), tuple(ctx.shape("weight")), grad, *geometry)
     if ctx.needs("bias"):
@@ -107,17 +138,24 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 
 def output_padding(
-    sizes: Sequence[int], places: Sequence[int], kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int]
+    sizes: Sequence[int],
+    places: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
 ) -> tuple[int, ...]:
     """What the transposed convolution of ``places`` has to add to come out at ``sizes``."""
     return tuple(
-        n - ((o - 1) * s - 2 * p + d * (k - 1) + 1) for n, o, k, s, p, d in zip(sizes, places, kernel, stride, padding, dilation)
+        n - ((o - 1) * s - 2 * p + d * (k - 1) + 1)
+        for n, o, k, s, p, d in zip(sizes, places, kernel, stride, padding, dilation)
     )
 
 
 @operator(name="_convolution_transpose", method=False, function=False)
 def transpose_kernel(
-    input: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, ...], padding: tuple[int, ...], output_padding: tuple[int, ...],
+    input: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, ...], padding: tuple[int, ...],
+    output_padding: tuple[int, ...],
     groups: int, dilation: tuple[int, ...],
 ) -> Tensor:  # fmt: skip
     """Batched transposed convolution: (n, c, *places) with (c, out/groups, *kernel) gives (n, out, *spatial)."""
@@ -127,21 +165,34 @@ def transpose_kernel(
         for o, k, s, p, d, e in zip(input.shape[2:], weight.shape[2:], stride, padding, dilation, output_padding)
     ]
     if any(n < 0 for n in sizes):
-        raise RuntimeError(f"Given input size per channel: {list(input.shape[2:])}. Calculated output size per channel: {sizes}. Output size is too small")
+        raise RuntimeError(
+            f"Given input size per channel: {list(input.shape[2:])}. Calculated output size per "
+            f"channel: {sizes}. Output size is too small"
+        )
     shape = (input.shape[0], weight.shape[1] * groups, *sizes)
     if 0 in shape or 0 in input.shape or 0 in weight.shape:
         return _only_bias(bias, shape, input)
-    return _contracted(lambda *operands: ConvTranspose(stride, padding, dilation, groups, len(operands) > 2), input, weight, bias, shape)
+    return _contracted(
+        lambda *operands: ConvTranspose(stride, padding, dilation, groups, len(operands) > 2),
+        input,
+        weight,
+        bias,
+        shape,
+    )
 
 
 @transpose_kernel.gradient("input:weight", "weight:input")
 def _(ctx, grad):  # type: ignore[no-untyped-def]
     dx = dw = db = None
     if ctx.needs("input"):
-        dx = convolution_kernel.function(grad, conj_of(ctx.weight), None, ctx.stride, ctx.padding, ctx.dilation, ctx.groups)
+        dx = convolution_kernel.function(
+            grad, conj_of(ctx.weight), None, ctx.stride, ctx.padding, ctx.dilation, ctx.groups
+        )
         dx = _cropped(dx, ctx.shape("input"))
     if ctx.needs("weight"):
-        dw = convolution_weight.function(grad, tuple(ctx.shape("weight")), conj_of(ctx.input), ctx.stride, ctx.padding, ctx.dilation, ctx.groups)
+        dw = convolution_weight.function(
+            grad, tuple(ctx.shape("weight")), conj_of(ctx.input), ctx.stride, ctx.padding, ctx.dilation, ctx.groups
+        )
     if ctx.needs("bias"):
         db = grad.sum((0, *range(2, grad.ndim)))
     return dx, dw, db
@@ -156,16 +207,21 @@ def _cropped(x: Tensor, shape: Sequence[int]) -> Tensor:
 
 @operator(name="_convolution_weight", method=False, function=False)
 def convolution_weight(
-    input: Tensor, weight_size: tuple[int, ...], grad_output: Tensor, stride: tuple[int, ...], padding: tuple[int, ...], dilation: tuple[int, ...],
+    input: Tensor, weight_size: tuple[int, ...], grad_output: Tensor, stride: tuple[int, ...], padding: tuple[int, ...],
+    dilation: tuple[int, ...],
     groups: int,
 ) -> Tensor:  # fmt: skip
-    """The gradient of a convolution by its weights (without conjugation): the sum of ``input * grad_output`` over images and places."""
+    """The gradient of a convolution by its weights (without conjugation): the sum of ``input * grad_output`` over
+    images and places."""
     if 0 in input.shape or 0 in grad_output.shape or 0 in weight_size:
         return prim.const(0, input.dtype, weight_size)
     reached = [
-        output_size(n, k, s, p, d) for n, k, s, p, d in zip(input.shape[2:], weight_size[2:], stride, padding, dilation, strict=True)
+        output_size(n, k, s, p, d)
+        for n, k, s, p, d in zip(input.shape[2:], weight_size[2:], stride, padding, dilation, strict=True)
     ]
-    if tuple(reached) != tuple(grad_output.shape[2:]):  # output padding of a transposed convolution made room for further places
+    if tuple(reached) != tuple(
+        grad_output.shape[2:]
+    ):  # output padding of a transposed convolution made room for further places
         full = prim.const(0, grad_output.dtype, (*grad_output.shape[:2], *reached))
         grad_output = prim.update(full, grad_output, tuple((0, ((d, 1),)) for d in range(grad_output.ndim)))
     return _contracted(lambda *_: ConvWeight(stride, padding, dilation, groups), input, grad_output, None, weight_size)
@@ -177,13 +233,22 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     dx = ddy = None
     if ctx.needs("input"):
         extra = output_padding(x[2:], dy[2:], ctx.weight_size[2:], ctx.stride, ctx.padding, ctx.dilation)
-        dx = transpose_kernel.function(conj_of(ctx.grad_output), grad, None, ctx.stride, ctx.padding, extra, ctx.groups, ctx.dilation)
+        dx = transpose_kernel.function(
+            conj_of(ctx.grad_output), grad, None, ctx.stride, ctx.padding, extra, ctx.groups, ctx.dilation
+        )
     if ctx.needs("grad_output"):
-        ddy = _cropped(convolution_kernel.function(conj_of(ctx.input), grad, None, ctx.stride, ctx.padding, ctx.dilation, ctx.groups), dy)
+        ddy = _cropped(
+            convolution_kernel.function(
+                conj_of(ctx.input), grad, None, ctx.stride, ctx.padding, ctx.dilation, ctx.groups
+            ),
+            dy,
+        )
     return dx, ddy
 
 
-def _same_padding(name: str, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int], padding: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _same_padding(
+    name: str, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int], padding: str
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """(padding on both sides, further padding at the end) for "same" and "valid"."""
     if padding == "valid":
         return (0,) * len(kernel), (0,) * len(kernel)
@@ -199,14 +264,16 @@ def _define(ndim: int) -> None:
     name = f"conv{ndim}d"
 
     def body(
-        input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int | Sequence[int] = 1, padding: int | Sequence[int] | str = 0,
+        input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int | Sequence[int] = 1,
+        padding: int | Sequence[int] | str = 0,
         dilation: int | Sequence[int] = 1, groups: int = 1,
     ) -> Tensor:  # fmt: skip
         steps, spread = per_dim(stride, ndim, "stride", name), per_dim(dilation, ndim, "dilation", name)
         batched = input.ndim == ndim + 2
         if weight.ndim != ndim + 2 or input.ndim not in (ndim + 1, ndim + 2):
             raise RuntimeError(
-                f"Expected {ndim + 1}D (unbatched) or {ndim + 2}D (batched) input to {name}, but got input of size: {list(input.shape)}"
+                f"Expected {ndim + 1}D (unbatched) or {ndim + 2}D (batched) input to {name}, but "
+                f"got input of size: {list(input.shape)}"
             )
         x = input if batched else input.unsqueeze(0)  # type: ignore[attr-defined]
         if isinstance(padding, str):
@@ -221,7 +288,8 @@ def _define(ndim: int) -> None:
         return y if batched else y.squeeze(0)  # type: ignore[no-any-return]
 
     body.__name__, body.__module__ = name, __name__
-    body.__doc__ = f"""Convolution over {ndim} dimension{"s" if ndim > 1 else ""}: input (n, c, ...) or (c, ...), weight (out, c/groups, kernel...).
+    body.__doc__ = f"""Convolution over {ndim} dimension{"s" if ndim > 1 else ""}: input (n, c, ...) or (c, ...), weight
+    (out, c/groups, kernel...).
 
     ``padding`` may be "same" or "valid".  Raises RuntimeError for sizes that do not fit."""
     operator(kind="composite", method=False, out=False)(body)
@@ -244,25 +312,31 @@ def _define_transpose(ndim: int) -> None:
     name = f"conv_transpose{ndim}d"
 
     def body(
-        input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int | Sequence[int] = 1, padding: int | Sequence[int] = 0,
+        input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int | Sequence[int] = 1,
+        padding: int | Sequence[int] = 0,
         output_padding: int | Sequence[int] = 0, groups: int = 1, dilation: int | Sequence[int] = 1,
     ) -> Tensor:  # fmt: skip
         steps, spread = per_dim(stride, ndim, "stride", name), per_dim(dilation, ndim, "dilation", name)
         around, extra = per_dim(padding, ndim, "padding", name), per_dim(output_padding, ndim, "output_padding", name)
         for e, s, d in zip(extra, steps, spread):
             if e >= max(s, d):
-                raise RuntimeError(f"output padding must be smaller than either stride or dilation, but got output_padding: {extra}, stride: {steps}, dilation: {spread}")
+                raise RuntimeError(
+                    "output padding must be smaller than either stride or dilation, but got "
+                    f"output_padding: {extra}, stride: {steps}, dilation: {spread}"
+                )
         batched = input.ndim == ndim + 2
         if weight.ndim != ndim + 2 or input.ndim not in (ndim + 1, ndim + 2):
             raise RuntimeError(
-                f"Expected {ndim + 1}D (unbatched) or {ndim + 2}D (batched) input to {name}, but got input of size: {list(input.shape)}"
+                f"Expected {ndim + 1}D (unbatched) or {ndim + 2}D (batched) input to {name}, but "
+                f"got input of size: {list(input.shape)}"
             )
         x = input if batched else input.unsqueeze(0)  # type: ignore[attr-defined]
         y = transpose_kernel.function(x, weight, bias, steps, around, extra, groups, spread)
         return y if batched else y.squeeze(0)  # type: ignore[no-any-return]
 
     body.__name__, body.__module__ = name, __name__
-    body.__doc__ = f"""Transposed convolution over {ndim} dimension{"s" if ndim > 1 else ""} (the gradient of ``conv{ndim}d`` by its input).
+    body.__doc__ = f"""Transposed convolution over {ndim} dimension{"s" if ndim > 1 else ""} (the gradient of
+    ``conv{ndim}d`` by its input).
 
     Raises RuntimeError for sizes that do not fit."""
     operator(kind="composite", method=False, out=False)(body)

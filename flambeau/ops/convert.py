@@ -19,11 +19,13 @@ __all__: list[str] = []
 
 @operator(name="copy", method=False, function=False, inplace=True)
 def copy(input: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
-    """Replaces the elements by those of ``src``, broadcast and converted.  Raises RuntimeError if the shapes do not fit."""
+    """Replaces the elements by those of ``src``, broadcast and converted.  Raises RuntimeError if the shapes do not
+    fit."""
     wanted, have = input.shape, src.shape
     if len(have) > len(wanted) or any(h not in (1, w) for h, w in zip(reversed(have), reversed(wanted))):
         raise RuntimeError(
-            f"copy_: The size of tensor a ({list(wanted)}) must match the size of tensor b ({list(have)}), or b must broadcast to a"
+            f"copy_: The size of tensor a ({list(wanted)}) must match the size of tensor b "
+            f"({list(have)}), or b must broadcast to a"
         )
     node = prim.current().graph.expand(prim.read(src), wanted)
     return prim.cast(prim.wrap(node), input.dtype)
@@ -62,7 +64,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     return grad
 
 
-class memory_format:  # noqa: N801 - PyTorch's name
+class memory_format:
     """The order in which dimensions lie in memory: ``contiguous_format``, ``channels_last``, ``channels_last_3d``,
     ``preserve_format``."""
 
@@ -119,7 +121,8 @@ def _make_contiguous(self: Tensor, memory_format: memory_format = contiguous_for
 
 
 def _clone(self: Tensor, *, memory_format: memory_format = preserve_format) -> Tensor:
-    """A copy with memory of its own, in the order of ``memory_format`` (by default that of the tensor if it is dense)."""
+    """A copy with memory of its own, in the order of ``memory_format`` (by default that of the tensor if it is
+    dense)."""
     if memory_format is preserve_format:
         return clone.function(self)  # type: ignore[no-any-return]
     order = tuple(range(self.ndim)) if memory_format is contiguous_format else _LAST[memory_format][1]
@@ -127,14 +130,23 @@ def _clone(self: Tensor, *, memory_format: memory_format = preserve_format) -> T
 
 
 def convert(
-    t: Tensor, dtype: dtype_ | None = None, device: Any = None, copy: bool = False, memory_format: memory_format = preserve_format
+    t: Tensor,
+    dtype: dtype_ | None = None,
+    device: Any = None,
+    copy: bool = False,
+    memory_format: memory_format = preserve_format,
 ) -> Tensor:
-    """The tensor with another element type, device or memory format; itself if nothing changes and ``copy`` is false."""
+    """The tensor with another element type, device or memory format; itself if nothing changes and ``copy`` is
+    false."""
     where = t.device if device is None else devices.of(device)
     kind = t.dtype if dtype is None else dtype
     if where is not t.device:
         if t.device is devices.meta:
-            raise NotImplementedError("Cannot copy out of meta tensor; no data! Please use torch.nn.Module.to_empty() instead of torch.nn.Module.to() when moving module from meta to a different device.")
+            raise NotImplementedError(
+                "Cannot copy out of meta tensor; no data! Please use torch.nn.Module.to_empty() "
+                "instead of torch.nn.Module.to() when moving module from meta to a different "
+                "device."
+            )
         layout = t._layout
         strides = layout.strides if layout.dense else contiguous_strides(layout.shape)
         moved = empty(of(kind, where, layout.shape, strides))
@@ -151,8 +163,8 @@ def convert(
 
 
 def _to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """``to(dtype)``, ``to(device, dtype)`` or ``to(other)``, each with ``non_blocking``, ``copy`` and ``memory_format``: the tensor
-    converted; itself if nothing changes.  Raises TypeError for other arguments."""
+    """``to(dtype)``, ``to(device, dtype)`` or ``to(other)``, each with ``non_blocking``, ``copy`` and
+    ``memory_format``: the tensor converted; itself if nothing changes.  Raises TypeError for other arguments."""
     names = ["dtype", "non_blocking", "copy"]
     values: dict[str, Any] = {}
     rest = list(args)

@@ -21,7 +21,8 @@ from .common import shape_of
 from .convert import contiguous_format, convert, format_strides, memory_format, preserve_format
 
 __all__ = [
-    "arange", "as_tensor", "empty", "empty_like", "empty_strided", "full", "full_like", "ones", "ones_like", "scalar_tensor", "tensor",
+    "arange", "as_tensor", "empty", "empty_like", "empty_strided", "full", "full_like", "ones", "ones_like",
+    "scalar_tensor", "tensor",
     "zeros", "zeros_like",
 ]  # fmt: skip
 
@@ -40,7 +41,8 @@ def _check_out(name: str, out: Tensor | None, shape: Size, kind: dtype_ | None) 
 
 
 def _made(
-    name: str, shape: Size, dtype: dtype_ | None, device: Any, requires_grad: bool, out: Tensor | None, format_: memory_format = contiguous_format
+    name: str, shape: Size, dtype: dtype_ | None, device: Any, requires_grad: bool, out: Tensor | None,
+    format_: memory_format = contiguous_format
 ) -> Tensor:  # fmt: skip
     if any(n < 0 for n in shape):
         raise RuntimeError(f"Trying to create tensor with negative dimension {min(shape)}: {list(shape)}")
@@ -53,42 +55,60 @@ def _made(
     if not isinstance(kind, dtype_):
         raise TypeError(f"{name}(): argument 'dtype' must be torch.dtype, not {type(kind).__name__}")
     where = devices.of(device)
-    layout = dense(kind, shape, where) if format_ is contiguous_format else of(kind, where, shape, format_strides(shape, format_))
+    layout = (
+        dense(kind, shape, where)
+        if format_ is contiguous_format
+        else of(kind, where, shape, format_strides(shape, format_))
+    )
     return allocate(layout)
 
 
 def empty(
-    *size: Any, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
+    *size: Any, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
+    requires_grad: bool = False,
     pin_memory: bool = False, memory_format: memory_format = contiguous_format,
 ) -> Tensor:  # fmt: skip
     """A tensor of this shape whose elements are not initialised."""
-    return _finish(_made("empty", shape_of(size, "empty"), dtype, device, requires_grad, out, memory_format), requires_grad, out)
+    return _finish(
+        _made("empty", shape_of(size, "empty"), dtype, device, requires_grad, out, memory_format), requires_grad, out
+    )
 
 
 def zeros(
-    *size: Any, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
+    *size: Any, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
+    requires_grad: bool = False,
     pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """A tensor of zeros."""
-    return _finish(_made("zeros", shape_of(size, "zeros"), dtype, device, requires_grad, out).zero_(), requires_grad, out)  # type: ignore[attr-defined]
+    return _finish(
+        _made("zeros", shape_of(size, "zeros"), dtype, device, requires_grad, out).zero_(), requires_grad, out
+    )  # type: ignore[attr-defined]
 
 
 def ones(
-    *size: Any, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
+    *size: Any, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
+    requires_grad: bool = False,
     pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """A tensor of ones."""
-    return _finish(_made("ones", shape_of(size, "ones"), dtype, device, requires_grad, out).fill_(1), requires_grad, out)  # type: ignore[attr-defined]
+    return _finish(
+        _made("ones", shape_of(size, "ones"), dtype, device, requires_grad, out).fill_(1), requires_grad, out
+    )  # type: ignore[attr-defined]
 
 
 def full(
-    size: Sequence[int], fill_value: Any, *, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
+    size: Sequence[int], fill_value: Any, *, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None,
+    device: Any = None,
     requires_grad: bool = False, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """A tensor of one number, whose kind gives the element type unless ``dtype`` does."""
     if dtype is None and out is None:
         dtype = fill_value.dtype if isinstance(fill_value, Tensor) else type_of_number(fill_value)
-    return _finish(_made("full", shape_of((size,), "full"), dtype, device, requires_grad, out).fill_(fill_value), requires_grad, out)  # type: ignore[attr-defined]
+    return _finish(
+        _made("full", shape_of((size,), "full"), dtype, device, requires_grad, out).fill_(fill_value),
+        requires_grad,
+        out,
+    )  # type: ignore[attr-defined]
 
 
 def type_of_number(value: Any) -> dtype_:
@@ -116,20 +136,30 @@ def _like(input: Tensor, dtype: dtype_ | None, device: Any, format_: memory_form
         for d in reversed(order):
             strides[d] = below
             below *= max(layout.shape[d], 1)
-        return allocate(of(kind, where, layout.shape, strides if 0 not in layout.strides else format_strides(layout.shape, contiguous_format)))
+        return allocate(
+            of(
+                kind,
+                where,
+                layout.shape,
+                strides if 0 not in layout.strides else format_strides(layout.shape, contiguous_format),
+            )
+        )
     return allocate(of(kind, where, layout.shape, format_strides(layout.shape, format_)))
 
 
 def empty_like(
-    input: Tensor, *, dtype: dtype_ | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
+    input: Tensor, *, dtype: dtype_ | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
+    pin_memory: bool = False,
     memory_format: memory_format = preserve_format,
 ) -> Tensor:  # fmt: skip
-    """An uninitialised tensor with the shape (and unless said otherwise the type, device and memory format) of ``input``."""
+    """An uninitialised tensor with the shape (and unless said otherwise the type, device and memory format) of
+    ``input``."""
     return _finish(_like(input, dtype, device, memory_format), requires_grad)
 
 
 def zeros_like(
-    input: Tensor, *, dtype: dtype_ | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
+    input: Tensor, *, dtype: dtype_ | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
+    pin_memory: bool = False,
     memory_format: memory_format = preserve_format, out: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """Zeros in the shape of ``input``."""
@@ -137,7 +167,8 @@ def zeros_like(
 
 
 def ones_like(
-    input: Tensor, *, dtype: dtype_ | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
+    input: Tensor, *, dtype: dtype_ | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
+    pin_memory: bool = False,
     memory_format: memory_format = preserve_format,
 ) -> Tensor:  # fmt: skip
     """Ones in the shape of ``input``."""
@@ -145,7 +176,8 @@ def ones_like(
 
 
 def full_like(
-    input: Tensor, fill_value: Any, *, dtype: dtype_ | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
+    input: Tensor, fill_value: Any, *, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
+    requires_grad: bool = False,
     pin_memory: bool = False, memory_format: memory_format = preserve_format,
 ) -> Tensor:  # fmt: skip
     """One number in the shape of ``input``."""
@@ -158,12 +190,20 @@ def empty_strided(
 ) -> Tensor:  # fmt: skip
     """An uninitialised tensor with these strides (in elements)."""
     if len(size) != len(stride):
-        raise RuntimeError(f"empty_strided: dimensionality of sizes ({len(size)}) must match dimensionality of strides ({len(stride)})")
+        raise RuntimeError(
+            f"empty_strided: dimensionality of sizes ({len(size)}) must match dimensionality of strides ({len(stride)})"
+        )
     return _finish(allocate(of(dtype or dtypes.get_default_dtype(), devices.of(device), size, stride)), requires_grad)
 
 
 def scalar_tensor(
-    s: Any, *, dtype: dtype_ | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False
+    s: Any,
+    *,
+    dtype: dtype_ | None = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
 ) -> Tensor:
     """A 0-dim tensor of one number, of the default element type unless given."""
     return full((), s, dtype=dtype or dtypes.get_default_dtype(), device=device, requires_grad=requires_grad)
@@ -172,20 +212,23 @@ def scalar_tensor(
 @operator(name="_arange", method=False, function=False, differentiable=False, out=False)
 def _arange(start: Scalar, step: Scalar, count: int, dtype: dtype_) -> Tensor:
     """``start + i * step`` for i in 0..count-1, computed in double or int64 and rounded to ``dtype``."""
-    work = dtypes.int64 if dtype.kind in "bui" and start.dtype.kind != "f" and step.dtype.kind != "f" else dtypes.float64
+    work = (
+        dtypes.int64 if dtype.kind in "bui" and start.dtype.kind != "f" and step.dtype.kind != "f" else dtypes.float64
+    )
     index = prim.cast(prim.iota((count,), 0), work)
     value = prim.apply("add", prim.cast(start, work), prim.apply("mul", index, prim.cast(step, work)))
     return prim.cast(value, dtype)
 
 
 def arange(
-    start: Any = 0, end: Any = None, step: Any = 1, *, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None,
+    start: Any = 0, end: Any = None, step: Any = 1, *, out: Tensor | None = None, dtype: dtype_ | None = None,
+    layout: Any = None,
     device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """``start, start + step, ...`` up to and without ``end``; ``arange(n)`` counts from 0.
 
-    int64 if all arguments are integers, else the default floating type.  Raises RuntimeError for a zero step and for bounds that the
-    step leads away from.
+    int64 if all arguments are integers, else the default floating type.  Raises RuntimeError for a zero step and for
+    bounds that the step leads away from.
     """
     if end is None:
         start, end = 0, start
@@ -197,8 +240,18 @@ def arange(
     if (end - start) * step < 0:
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
     if dtype is None:
-        dtype = out.dtype if out is not None else dtypes.int64 if all(isinstance(v, int) for v in (start, end, step)) else dtypes.get_default_dtype()
-    count = max(0, -(-(end - start) // step)) if all(isinstance(v, int) for v in (start, end, step)) else math.ceil((end - start) / step)
+        dtype = (
+            out.dtype
+            if out is not None
+            else dtypes.int64
+            if all(isinstance(v, int) for v in (start, end, step))
+            else dtypes.get_default_dtype()
+        )
+    count = (
+        max(0, -(-(end - start) // step))
+        if all(isinstance(v, int) for v in (start, end, step))
+        else math.ceil((end - start) / step)
+    )
     where = devices.of(device)
     if where is devices.meta:
         return _finish(allocate(dense(dtype, (int(count),), where)), requires_grad)
@@ -223,7 +276,7 @@ def _leaves(data: Any) -> Any:
         return data.item()
     if isinstance(data, (str, bytes)):
         raise TypeError(f"new(): invalid data type '{type(data).__name__}'")
-    if isinstance(data, Sequence) or hasattr(data, "__len__") and hasattr(data, "__getitem__"):
+    if isinstance(data, Sequence) or (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
         if isinstance(data, (list, tuple)) and data and isinstance(data[0], (str, bytes)):
             raise ValueError(f"too many dimensions '{type(data[0]).__name__}'")
         return [_leaves(x) for x in data]
@@ -240,7 +293,9 @@ def _shape(data: Any) -> tuple[int, ...]:
         if s != shapes[0]:
             if not s or not shapes[0]:
                 raise TypeError("not a sequence" if not s else "must be real number, not list")
-            raise ValueError(f"expected sequence of length {shapes[0][0]} at dim 1 (got {s[0]})" if i else "ragged nested sequence")
+            raise ValueError(
+                f"expected sequence of length {shapes[0][0]} at dim 1 (got {s[0]})" if i else "ragged nested sequence"
+            )
     return (len(data), *shapes[0])
 
 
@@ -254,12 +309,18 @@ def _flat(data: Any, into: list[Any]) -> list[Any]:
 
 
 def tensor(
-    data: Any, *, dtype: dtype_ | None = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False, names: Any = None
+    data: Any,
+    *,
+    dtype: dtype_ | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
+    names: Any = None,
 ) -> Tensor:
     """A tensor with a copy of ``data``: a number, nested sequences of numbers, an array or a tensor.
 
-    The element type is that of the data: bool, int64, the default floating type or its complex type for Python numbers.  Raises
-    ValueError for ragged sequences, TypeError for other things, RuntimeError for numbers that do not fit.
+    The element type is that of the data: bool, int64, the default floating type or its complex type for Python numbers.
+    Raises ValueError for ragged sequences, TypeError for other things, RuntimeError for numbers that do not fit.
     """
     if isinstance(data, Tensor):
         made = convert(data.detach(), dtype, device, copy=True)  # type: ignore[attr-defined]
@@ -276,11 +337,14 @@ def tensor(
         if not isinstance(x, (bool, int, float, complex)):
             if hasattr(x, "item"):
                 continue
-            raise TypeError(f"Could not infer dtype of {type(x).__name__}" if x is not None else "Could not infer dtype of NoneType")
+            raise TypeError(
+                f"Could not infer dtype of {type(x).__name__}" if x is not None else "Could not infer dtype of NoneType"
+            )
     kind = dtype
     if kind is None:
         kinds = {type(x) for x in flat}
-        best = complex if any(issubclass(k, complex) for k in kinds) else float if any(issubclass(k, float) for k in kinds) or not flat else (
+        best = complex if any(issubclass(k, complex) for k in kinds) else float if any(issubclass(k,
+        float) for k in kinds) or not flat else (
             int if any(issubclass(k, int) and not issubclass(k, bool) for k in kinds) else bool)  # fmt: skip
         kind = type_of_number(best(0))
     if kind.kind in "bui":
@@ -288,7 +352,7 @@ def tensor(
         if kind.kind in "ui":
             info = np.iinfo(kind.numpy)
             for x in flat:
-                if not -(1 << 63) <= x < 1 << 64 or kind is dtypes.int64 and x > info.max:
+                if not -(1 << 63) <= x < 1 << 64 or (kind is dtypes.int64 and x > info.max):
                     raise RuntimeError(f"value cannot be converted to type {kind.name} without overflow")
             wrapped = [x - (1 << 64) if x >= 1 << 63 else x for x in flat] if kind is not dtypes.uint64 else flat
             array = np.array(wrapped, np.int64 if kind is not dtypes.uint64 else np.uint64).astype(kind.numpy)
@@ -317,7 +381,11 @@ def as_tensor(data: Any, dtype: dtype_ | None = None, device: Any = None) -> Ten
     """``data`` as a tensor, sharing memory where it can: tensors and numpy arrays of the right type are not copied."""
     if isinstance(data, Tensor):
         return convert(data, dtype, device)
-    if isinstance(data, np.ndarray) and dtypes.from_numpy_dtype(data.dtype) is not None and all(s >= 0 for s in data.strides):
+    if (
+        isinstance(data, np.ndarray)
+        and dtypes.from_numpy_dtype(data.dtype) is not None
+        and all(s >= 0 for s in data.strides)
+    ):
         return convert(from_numpy(data), dtype, device)
     return tensor(data, dtype=dtype, device=device)
 
@@ -344,7 +412,8 @@ def item(self: Tensor) -> Any:
 _READ: dict[str, Any] = {
     code: getattr(ctypes, kind).from_address
     for code, kind in {
-        "f32": "c_float", "f64": "c_double", "i64": "c_int64", "i32": "c_int32", "i16": "c_int16", "i8": "c_int8", "u8": "c_uint8", "u16": "c_uint16",
+        "f32": "c_float", "f64": "c_double", "i64": "c_int64", "i32": "c_int32", "i16": "c_int16", "i8": "c_int8",
+        "u8": "c_uint8", "u16": "c_uint16",
         "u32": "c_uint32", "u64": "c_uint64", "b1": "c_bool",
     }.items()
 }  # fmt: skip

@@ -1,5 +1,5 @@
-"""Connectionist temporal classification: A. Graves et al., "Connectionist Temporal Classification: Labelling Unsegmented
-Sequence Data with Recurrent Neural Networks" (2006)."""
+"""Connectionist temporal classification: A. Graves et al., "Connectionist Temporal Classification: Labelling
+Unsegmented Sequence Data with Recurrent Neural Networks" (2006)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def _log_sum(parts: Sequence[Tensor]) -> Tensor:
 
 
 def _shifted(x: Tensor, by: int) -> Tensor:
-    """Elements ``by`` places further along the last dimension (in front, or behind if negative); -inf where there were none."""
+    """Elements ``by`` places further along the last dimension (in front, or behind if negative); -inf where there were
+    none."""
     g = prim.current().graph
     n, m = x.shape
     base = g.const(-math.inf, x.dtype.code, (n, m))
@@ -50,7 +51,8 @@ def _paths(alpha: Tensor, skip: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 @operator(name="_ctc_step", method=False, function=False)
 def step(alpha: Tensor, emission: Tensor, skip: Tensor, alive: Tensor) -> Tensor:
-    """The log-probability of all labellings that end in each state (n, s) one step later; rows that are not ``alive`` (n, 1) stay."""
+    """The log-probability of all labellings that end in each state (n, s) one step later; rows that are not ``alive``
+    (n, 1) stay."""
     moved = prim.apply("add", _log_sum(_paths(alpha, skip)), emission)
     return prim.apply("select", alive, moved, alpha)
 
@@ -151,10 +153,10 @@ def ctc_loss(
 ) -> Tensor:
     """The negative log-likelihood of target sequences, summed over all alignments with the steps of ``log_probs``.
 
-    ``log_probs`` is (steps, batch, classes) or (steps, classes), log-softmaxed; ``targets`` (batch, longest) or all targets in a row;
-    the lengths are tensors or sequences of ints.  "mean" divides each loss by its target's length.  ``zero_infinity`` makes
-    impossible alignments count as 0.  As in PyTorch the gradient is the one that a log_softmax before it turns into the
-    right one.  Raises RuntimeError for lengths and labels that do not fit.
+    ``log_probs`` is (steps, batch, classes) or (steps, classes), log-softmaxed; ``targets`` (batch, longest) or all
+    targets in a row; the lengths are tensors or sequences of ints.  "mean" divides each loss by its target's length.
+    ``zero_infinity`` makes impossible alignments count as 0.  As in PyTorch the gradient is the one that a log_softmax
+    before it turns into the right one.  Raises RuntimeError for lengths and labels that do not fit.
     """
     if isinstance(reduction, int):
         reduction = _REDUCTIONS[reduction]
@@ -225,8 +227,10 @@ def _losses(x: Any, rows: Sequence[Sequence[int]], inputs: Sequence[int], length
     loss = -ending
     if not x.requires_grad:
         return loss
-    # PyTorch's gradient by a log-probability is exp(log_prob) minus the probability of the label at that step, which the
-    # log_softmax that made it leaves alone; so a term of value 0 with the gradient exp(log_prob) is added for possible losses
+    # PyTorch's gradient by a log-probability is exp(log_prob) minus the probability of the label at that step, which
+    # the
+    # log_softmax that made it leaves alone; so a term of value 0 with the gradient exp(log_prob) is added for possible
+    # losses
     used = tensor([[[t < n] for n in inputs] for t in range(steps)], dtype=dtypes.bool_, device=device)
     mass = x.exp().where(used & (loss.detach() < math.inf).reshape(1, -1, 1), 0).sum((0, 2))
     return loss + (mass - mass.detach())

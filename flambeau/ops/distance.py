@@ -86,14 +86,25 @@ def _floating(name: str, x: Tensor, dtype: dtype_ | None) -> None:
         if dtype.kind not in "fc":
             raise RuntimeError(f"{name}: dtype should be floating point or complex. Got {dtype}")
         if dtype.is_complex != x.dtype.is_complex:
-            raise RuntimeError(f"{name}: dtype should be {'complex' if x.dtype.is_complex else 'real'} for {'complex' if x.dtype.is_complex else 'real'} inputs, but got {dtype}")
+            raise RuntimeError(
+                f"{name}: dtype should be {'complex' if x.dtype.is_complex else 'real'} for "
+                f"{'complex' if x.dtype.is_complex else 'real'} inputs, but got {dtype}"
+            )
         if dtype.itemsize < x.dtype.itemsize:
-            raise RuntimeError(f"{name}: the dtype of the input ({x.dtype}) should be convertible without narrowing to the specified dtype ({dtype})")
+            raise RuntimeError(
+                f"{name}: the dtype of the input ({x.dtype}) should be convertible without "
+                f"narrowing to the specified dtype ({dtype})"
+            )
 
 
 @operator(name="linalg_vector_norm", kind="composite", method=False, namespace="torch.linalg")
 def linalg_vector_norm(
-    x: Tensor, ord: float = 2, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: dtype_ | None = None
+    x: Tensor,
+    ord: float = 2,
+    dim: int | Sequence[int] | None = None,
+    keepdim: bool = False,
+    *,
+    dtype: dtype_ | None = None,
 ) -> Tensor:
     """The ``ord``-norm of vectors: of the flattened tensor for ``dim=None``, else over ``dim``.
 
@@ -105,16 +116,25 @@ def linalg_vector_norm(
     dims = dims_of(dim, x.ndim, "linalg.vector_norm")
     if (ord < 0 or ord == math.inf) and x.numel() == 0:
         if dim is None or len(dims) == x.ndim:
-            raise RuntimeError(f"linalg.vector_norm cannot compute the {ord} norm on an empty tensor because the operation does not have an identity")
+            raise RuntimeError(
+                f"linalg.vector_norm cannot compute the {ord} norm on an empty tensor because the "
+                "operation does not have an identity"
+            )
         for d in dims:
             if x.shape[d] == 0:
-                raise RuntimeError(f"linalg.vector_norm cannot compute the {ord} norm on the dimension {d} because this dimension is empty and the operation does not have an identity")
-    return vector_norm_kernel.function(x, ord, None if dim is None else dims if dim != [] and dim != () else None, keepdim, dtype)  # type: ignore[no-any-return]
+                raise RuntimeError(
+                    f"linalg.vector_norm cannot compute the {ord} norm on the dimension {d} because "
+                    "this dimension is empty and the operation does not have an identity"
+                )
+    return vector_norm_kernel.function(
+        x, ord, None if dim is None else dims if dim != [] and dim != () else None, keepdim, dtype
+    )  # type: ignore[no-any-return]
 
 
 @operator(kind="composite")
 def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, dtype: dtype_ | None = None) -> Tensor:
-    """The norm of vectors (``p`` a number; over all of ``dim``), or of matrices for ``p="nuc"``; "fro" is 2.  See ``torch.linalg``."""
+    """The norm of vectors (``p`` a number; over all of ``dim``), or of matrices for ``p="nuc"``; "fro" is 2.  See
+    ``torch.linalg``."""
     if dtype is not None:
         input = input.to(dtype)  # type: ignore[attr-defined]
     if p == "nuc":
@@ -124,7 +144,11 @@ def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, 
     if isinstance(p, str) and p != "fro":
         raise RuntimeError(f"only valid string values are 'fro' and 'nuc', found {p}")
     order = 2.0 if p is None or p == "fro" else float(p)
-    return vector_norm_kernel.function(input, order, tuple(dim) if isinstance(dim, (tuple, list)) else dim, keepdim, None) if input.dtype.kind in "fc" else linalg_vector_norm.function(input, order, dim, keepdim)  # type: ignore[no-any-return]
+    return (
+        vector_norm_kernel.function(input, order, tuple(dim) if isinstance(dim, (tuple, list)) else dim, keepdim, None)
+        if input.dtype.kind in "fc"
+        else linalg_vector_norm.function(input, order, dim, keepdim)
+    )  # type: ignore[no-any-return]
 
 
 @operator(kind="composite", method=True)
@@ -159,13 +183,20 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 
 @operator(kind="composite", method=False, out=False)
-def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str | None = "use_mm_for_euclid_dist_if_necessary") -> Tensor:
-    """The ``p``-norm distances (..., P, R) of all rows of ``x1`` (..., P, M) and ``x2`` (..., R, M); batches are broadcast.
+def cdist(
+    x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str | None = "use_mm_for_euclid_dist_if_necessary"
+) -> Tensor:
+    """The ``p``-norm distances (..., P, R) of all rows of ``x1`` (..., P, M) and ``x2`` (..., R, M); batches are
+    broadcast.
 
-    ``compute_mode`` says whether Euclidean distances may go through a matrix product, which is quicker and less accurate:
-    always, never, or for more than 25 rows.
+    ``compute_mode`` says whether Euclidean distances may go through a matrix product, which is quicker and less
+    accurate: always, never, or for more than 25 rows.
     """
-    modes = {"use_mm_for_euclid_dist_if_necessary": None, "use_mm_for_euclid_dist": True, "donot_use_mm_for_euclid_dist": False}
+    modes = {
+        "use_mm_for_euclid_dist_if_necessary": None,
+        "use_mm_for_euclid_dist": True,
+        "donot_use_mm_for_euclid_dist": False,
+    }
     if compute_mode is not None and compute_mode not in modes:
         raise ValueError(f"{compute_mode} is not a valid value for compute_mode")
     through = modes[compute_mode or "use_mm_for_euclid_dist_if_necessary"]

@@ -22,7 +22,8 @@ _TWO_OVER_ROOT_PI = 2 / math.sqrt(math.pi)
 
 
 def _define(
-    name: str, text: str, derivative: Callable[[Any, Tensor], Tensor | None] | None, saves: tuple[str, ...] = ("input",), *,
+    name: str, text: str, derivative: Callable[[Any, Tensor], Tensor | None] | None, saves: tuple[str, ...] = ("input",
+    ), *,
     primitive: str = "", complex_: bool = True, **options: Any,
 ) -> Operator:  # fmt: skip
     """An operator that is one primitive of floating-point numbers; integers become the default floating type."""
@@ -43,7 +44,9 @@ def _define(
 
 _R = ("result",)
 _define("exp", "e to the power of each element.", lambda c, g: g * conj_of(c.result), _R)
-_define("exp2", "2 to the power of each element.", lambda c, g: g * conj_of(c.result * math.log(2)), _R, namespace="torch")
+_define(
+    "exp2", "2 to the power of each element.", lambda c, g: g * conj_of(c.result * math.log(2)), _R, namespace="torch"
+)
 _define("expm1", "exp(x) - 1, accurate near zero.", lambda c, g: g * conj_of(c.result + 1), _R)
 _define("log", "The natural logarithm.", lambda c, g: g / conj_of(c.input))
 _define("log2", "The logarithm to base 2.", lambda c, g: g / conj_of(c.input * math.log(2)))
@@ -60,15 +63,42 @@ _define("atan", "The inverse tangent.", lambda c, g: g / conj_of(c.input**2 + 1)
 _define("sinh", "The hyperbolic sine.", lambda c, g: g * conj_of(c.input.cosh()))
 _define("cosh", "The hyperbolic cosine.", lambda c, g: g * conj_of(c.input.sinh()))
 _define("tanh", "The hyperbolic tangent.", lambda c, g: g * conj_of(1 - c.result**2), _R)
-_define("asinh", "The inverse hyperbolic sine.", lambda c, g: g * conj_of((c.input**2 + 1).rsqrt()), aliases=("arcsinh",))
-_define("acosh", "The inverse hyperbolic cosine.", lambda c, g: g * conj_of(((c.input - 1).rsqrt()) * ((c.input + 1).rsqrt())), aliases=("arccosh",))
+_define(
+    "asinh", "The inverse hyperbolic sine.", lambda c, g: g * conj_of((c.input**2 + 1).rsqrt()), aliases=("arcsinh",)
+)
+_define(
+    "acosh",
+    "The inverse hyperbolic cosine.",
+    lambda c, g: g * conj_of(((c.input - 1).rsqrt()) * ((c.input + 1).rsqrt())),
+    aliases=("arccosh",),
+)
 _define("atanh", "The inverse hyperbolic tangent.", lambda c, g: g / conj_of(1 - c.input**2), aliases=("arctanh",))
-_define("erf", "The error function 2/sqrt(pi) * integral of exp(-t^2) from 0 to x.", lambda c, g: g * _TWO_OVER_ROOT_PI * (-(c.input**2)).exp(), complex_=False)
-_define("erfc", "1 - erf(x), accurate where erf is near 1.", lambda c, g: -g * _TWO_OVER_ROOT_PI * (-(c.input**2)).exp(), complex_=False)
+_define(
+    "erf",
+    "The error function 2/sqrt(pi) * integral of exp(-t^2) from 0 to x.",
+    lambda c, g: g * _TWO_OVER_ROOT_PI * (-(c.input**2)).exp(),
+    complex_=False,
+)
+_define(
+    "erfc",
+    "1 - erf(x), accurate where erf is near 1.",
+    lambda c, g: -g * _TWO_OVER_ROOT_PI * (-(c.input**2)).exp(),
+    complex_=False,
+)
 _define("erfinv", "The inverse of erf.", lambda c, g: g / _TWO_OVER_ROOT_PI * (c.result**2).exp(), _R, complex_=False)
 _define("sigmoid", "1 / (1 + exp(-x)).", lambda c, g: g * conj_of((1 - c.result) * c.result), _R)
-_define("lgamma", "The logarithm of the absolute value of the gamma function.", lambda c, g: g * c.input.digamma(), complex_=False)
-_define("digamma", "The logarithmic derivative of the gamma function.", lambda c, g: g * c.input.polygamma(1), complex_=False)
+_define(
+    "lgamma",
+    "The logarithm of the absolute value of the gamma function.",
+    lambda c, g: g * c.input.digamma(),
+    complex_=False,
+)
+_define(
+    "digamma",
+    "The logarithmic derivative of the gamma function.",
+    lambda c, g: g * c.input.polygamma(1),
+    complex_=False,
+)
 
 
 @operator(promote=("input",), to="float", inplace=True)
@@ -89,11 +119,13 @@ def _rounding(name: str, text: str, primitive: str) -> None:
         if input.dtype.is_complex:
             raise RuntimeError(f"{name} is not supported for complex inputs")
         if input.dtype is dtypes.bool_:
-            raise RuntimeError(f'"{name}" not implemented for \'Bool\'')
+            raise RuntimeError(f"\"{name}\" not implemented for 'Bool'")
         return prim.apply(primitive, input) if input.dtype.kind == "f" else input
 
     body.__name__, body.__doc__, body.__module__ = name, text, __name__
-    operator(promote=("input",), inplace=True, aliases=("fix",) if name == "trunc" else ())(body).gradient()(lambda ctx, grad: grad * 0)
+    operator(promote=("input",), inplace=True, aliases=("fix",) if name == "trunc" else ())(body).gradient()(
+        lambda ctx, grad: grad * 0
+    )
 
 
 _rounding("floor", "The largest whole number that is not above x.", "floor")
@@ -206,7 +238,9 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 
 @operator(promote=("input",), inplace=True)
-def nan_to_num(input: Tensor, nan: float | None = None, posinf: float | None = None, neginf: float | None = None) -> Tensor:
+def nan_to_num(
+    input: Tensor, nan: float | None = None, posinf: float | None = None, neginf: float | None = None
+) -> Tensor:
     """NaN replaced by ``nan`` (0), infinities by ``posinf`` and ``neginf`` (by default the greatest finite numbers)."""
     kind = input.dtype
     if kind.kind not in "fc":
@@ -220,7 +254,10 @@ def nan_to_num(input: Tensor, nan: float | None = None, posinf: float | None = N
 def _finite(x: Tensor, kind: dtypes.dtype, nan: float | None, posinf: float | None, neginf: float | None) -> Tensor:
     top = float(ml_dtypes.finfo(kind.numpy).max)
     infinity = math.inf
-    high, low = prim.const(top if posinf is None else posinf, x.dtype), prim.const(-top if neginf is None else neginf, x.dtype)
+    high, low = (
+        prim.const(top if posinf is None else posinf, x.dtype),
+        prim.const(-top if neginf is None else neginf, x.dtype),
+    )
     value = prim.apply("select", prim.apply("eq", x, prim.const(infinity, x.dtype)), high, x)
     value = prim.apply("select", prim.apply("eq", x, prim.const(-infinity, x.dtype)), low, value)
     return prim.apply("select", prim.apply("isnan", x), prim.const(nan or 0.0, x.dtype), value)
@@ -234,13 +271,17 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 @operator(differentiable=False)
 def isinf(input: Tensor) -> Tensor:
     """Whether each element (or a part of it) is infinite."""
-    return _test_parts(input, lambda x: prim.apply("eq", prim.apply("abs", x), prim.const(math.inf, x.dtype)), False, "or")
+    return _test_parts(
+        input, lambda x: prim.apply("eq", prim.apply("abs", x), prim.const(math.inf, x.dtype)), False, "or"
+    )
 
 
 @operator(differentiable=False)
 def isfinite(input: Tensor) -> Tensor:
     """Whether each element is neither infinite nor NaN."""
-    return _test_parts(input, lambda x: prim.apply("lt", prim.apply("abs", x), prim.const(math.inf, x.dtype)), True, "and")
+    return _test_parts(
+        input, lambda x: prim.apply("lt", prim.apply("abs", x), prim.const(math.inf, x.dtype)), True, "and"
+    )
 
 
 def _test_parts(x: Tensor, test: Callable[[Tensor], Tensor], integers: bool, combine: str) -> Tensor:
@@ -252,13 +293,21 @@ def _test_parts(x: Tensor, test: Callable[[Tensor], Tensor], integers: bool, com
 @operator(differentiable=False)
 def isposinf(input: Tensor) -> Tensor:
     """Whether each element is plus infinity."""
-    return prim.apply("eq", input, prim.const(math.inf, input.dtype)) if input.dtype.kind == "f" else prim.const(False, dtypes.bool_, input.shape)
+    return (
+        prim.apply("eq", input, prim.const(math.inf, input.dtype))
+        if input.dtype.kind == "f"
+        else prim.const(False, dtypes.bool_, input.shape)
+    )
 
 
 @operator(differentiable=False)
 def isneginf(input: Tensor) -> Tensor:
     """Whether each element is minus infinity."""
-    return prim.apply("eq", input, prim.const(-math.inf, input.dtype)) if input.dtype.kind == "f" else prim.const(False, dtypes.bool_, input.shape)
+    return (
+        prim.apply("eq", input, prim.const(-math.inf, input.dtype))
+        if input.dtype.kind == "f"
+        else prim.const(False, dtypes.bool_, input.shape)
+    )
 
 
 @operator(differentiable=False)
@@ -296,7 +345,12 @@ def angle(input: Tensor) -> Tensor:
     """The argument of complex numbers; pi for negative real ones, NaN of NaN, 0 otherwise."""
     if input.dtype.is_complex:
         return prim.apply("atan2", prim.part("imag", input), prim.part("real", input))
-    value = prim.apply("select", prim.apply("lt", input, prim.const(0, input.dtype)), prim.const(math.pi, input.dtype), prim.const(0, input.dtype))
+    value = prim.apply(
+        "select",
+        prim.apply("lt", input, prim.const(0, input.dtype)),
+        prim.const(math.pi, input.dtype),
+        prim.const(0, input.dtype),
+    )
     return prim.apply("select", prim.apply("isnan", input), input, value)
 
 
@@ -314,9 +368,13 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 def complex_of(real: Tensor, imag: Tensor) -> Tensor:
     """Complex numbers from their parts, which must have one floating-point type (RuntimeError)."""
     if real.dtype is not imag.dtype:
-        raise RuntimeError(f"Expected object of scalar type {real.dtype} but got scalar type {imag.dtype} for second argument")
+        raise RuntimeError(
+            f"Expected object of scalar type {real.dtype} but got scalar type {imag.dtype} for second argument"
+        )
     if real.dtype not in (dtypes.float32, dtypes.float64, dtypes.float16):
-        raise RuntimeError(f"Expected both inputs to be Half, Float or Double tensors but got {real.dtype} and {imag.dtype}")
+        raise RuntimeError(
+            f"Expected both inputs to be Half, Float or Double tensors but got {real.dtype} and {imag.dtype}"
+        )
     return prim.join(real, imag)
 
 
@@ -329,14 +387,16 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 def polar(abs: Tensor, angle: Tensor) -> Tensor:
     """``abs * (cos(angle) + i sin(angle))``"""
     if abs.dtype is not angle.dtype:
-        raise RuntimeError(f"Expected object of scalar type {abs.dtype} but got scalar type {angle.dtype} for second argument")
+        raise RuntimeError(
+            f"Expected object of scalar type {abs.dtype} but got scalar type {angle.dtype} for second argument"
+        )
     return prim.join(prim.apply("mul", abs, prim.apply("cos", angle)), prim.apply("mul", abs, prim.apply("sin", angle)))
 
 
 @polar.gradient("abs", "angle")
 def _(ctx, grad):  # type: ignore[no-untyped-def]
     unit = polar.function(ctx.abs.new_ones(()).expand(ctx.angle.shape), ctx.angle)
-    along = (grad * unit.conj())
+    along = grad * unit.conj()
     return along.real, along.imag * ctx.abs
 
 
@@ -386,7 +446,16 @@ def positive(input: Tensor) -> Tensor:
     return input
 
 
-def _binary(name: str, text: str, derivative: Callable[[Any, Tensor], Any], *, primitive: str = "", aliases: tuple[str, ...] = (), inplace: bool = True, number: bool = False) -> None:
+def _binary(
+    name: str,
+    text: str,
+    derivative: Callable[[Any, Tensor], Any],
+    *,
+    primitive: str = "",
+    aliases: tuple[str, ...] = (),
+    inplace: bool = True,
+    number: bool = False,
+) -> None:
     def body(input: Tensor, other: Tensor) -> Tensor:
         if input.dtype.is_complex:
             raise RuntimeError(f"{name}: not implemented for complex numbers")
@@ -395,14 +464,21 @@ def _binary(name: str, text: str, derivative: Callable[[Any, Tensor], Any], *, p
     body.__name__, body.__doc__, body.__module__ = name, text, __name__
     if number:
         body.__annotations__["other"] = "Operand"
-    operator(promote=("input", "other"), to="float", inplace=inplace, aliases=aliases)(body).gradient("input", "other")(derivative)
+    operator(promote=("input", "other"), to="float", inplace=inplace, aliases=aliases)(body).gradient("input", "other")(
+        derivative
+    )
 
 
-_binary("atan2", "The angle of the point (other, input): atan(input / other) in the right quadrant.",
-        lambda c, g: (g * c.other / (c.input**2 + c.other**2), -g * c.input / (c.input**2 + c.other**2)), aliases=("arctan2",))
+_binary(
+    "atan2",
+    "The angle of the point (other, input): atan(input / other) in the right quadrant.",
+    lambda c, g: (g * c.other / (c.input**2 + c.other**2), -g * c.input / (c.input**2 + c.other**2)),
+    aliases=("arctan2",),
+)
 _binary("hypot", "sqrt(input**2 + other**2) without overflow.", lambda c, g: _hypot_gradient(c, g))
-_binary("copysign", "The size of input with the sign of other.",
-        lambda c, g: (g * copysign_ratio(c), g * 0), number=True)
+_binary(
+    "copysign", "The size of input with the sign of other.", lambda c, g: (g * copysign_ratio(c), g * 0), number=True
+)
 _binary("nextafter", "The next representable number from input towards other.", lambda c, g: (g, None))
 
 
@@ -445,7 +521,9 @@ def logaddexp2(input: Tensor, other: Tensor) -> Tensor:
     """log2(2**input + 2**other) without overflow."""
     if input.dtype.is_complex:
         raise RuntimeError("logaddexp2: not implemented for complex numbers")
-    return _log_of_sum(input, other, lambda x: prim.apply("mul", prim.apply("log1p", x), prim.const(1 / math.log(2), x.dtype)), "exp2")
+    return _log_of_sum(
+        input, other, lambda x: prim.apply("mul", prim.apply("log1p", x), prim.const(1 / math.log(2), x.dtype)), "exp2"
+    )
 
 
 @logaddexp2.gradient("input", "other")
@@ -509,7 +587,9 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:
     """``input + value * tensor1 * tensor2``"""
     product = prim.apply("mul", tensor1, tensor2)
-    return prim.apply("add", input, product if value == 1 else prim.apply("mul", prim.const(value, input.dtype), product))
+    return prim.apply(
+        "add", input, product if value == 1 else prim.apply("mul", prim.const(value, input.dtype), product)
+    )
 
 
 @addcmul.gradient("tensor1", "tensor2")
@@ -521,7 +601,10 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:
     """``input + value * tensor1 / tensor2``; integers cannot be divided here (RuntimeError)."""
     if input.dtype.kind in "bui":
-        raise RuntimeError("Integer division with addcdiv is no longer supported, and in a future  release addcdiv will perform a true division of tensor1 and tensor2.")
+        raise RuntimeError(
+            "Integer division with addcdiv is no longer supported, and in a future  release "
+            "addcdiv will perform a true division of tensor1 and tensor2."
+        )
     top = tensor1 if value == 1 else prim.apply("mul", prim.const(value, input.dtype), tensor1)
     return prim.apply("add", input, prim.apply("div", top, tensor2))
 
@@ -543,5 +626,7 @@ def rsub(input: Tensor, other: Operand, alpha: float = 1) -> Tensor:
 def heaviside(input: Tensor, values: Tensor) -> Tensor:
     """0 for negative elements, 1 for positive ones, ``values`` at 0."""
     zero, one = prim.const(0, input.dtype), prim.const(1, input.dtype)
-    value = prim.apply("select", prim.apply("eq", input, zero), values, prim.apply("select", prim.apply("gt", input, zero), one, zero))
+    value = prim.apply(
+        "select", prim.apply("eq", input, zero), values, prim.apply("select", prim.apply("gt", input, zero), one, zero)
+    )
     return prim.apply("select", prim.apply("isnan", input), input, value) if input.dtype.kind == "f" else value

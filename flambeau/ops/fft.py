@@ -44,7 +44,9 @@ def _transformed(name: str, x: Tensor, shape: Sequence[int], kind: dtype_, *args
 @operator(name="_fft_c2c", kind="eager", method=False, function=False)
 def c2c(input: Tensor, dims: tuple[int, ...], scale: int, forward: bool) -> Tensor:
     """The transform of complex numbers over ``dims``; ``scale`` is an index into none, ortho, all."""
-    return _transformed("fftn" if forward else "ifftn", input, input.shape, input.dtype, axes=dims, norm=_NAMES[forward][scale])
+    return _transformed(
+        "fftn" if forward else "ifftn", input, input.shape, input.dtype, axes=dims, norm=_NAMES[forward][scale]
+    )
 
 
 @c2c.gradient()
@@ -68,7 +70,9 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     # Every element of the half that is kept counts once: the transform of the half with zeros behind it.
     last = ctx.dims[-1]
     n = ctx.shape("input")[last]
-    full = grad.new_zeros([n if d == last else m for d, m in enumerate(grad.shape)]).slice_scatter(grad, last, 0, grad.shape[last])
+    full = grad.new_zeros([n if d == last else m for d, m in enumerate(grad.shape)]).slice_scatter(
+        grad, last, 0, grad.shape[last]
+    )
     return view_as_real.function(c2c.function(full, ctx.dims, ctx.scale, not ctx.forward)).select(-1, 0)
 
 
@@ -189,7 +193,9 @@ def _real_input(name: str, input: Tensor, sizes: list[tuple[int, int]], norm: st
     return r2c.function(x, tuple(d for d, _ in sizes), _scale(name, norm, forward), forward)  # type: ignore[no-any-return]
 
 
-def _real_output(name: str, input: Tensor, sizes: list[tuple[int, int]], given: bool, norm: str | None, forward: bool) -> Tensor:
+def _real_output(
+    name: str, input: Tensor, sizes: list[tuple[int, int]], given: bool, norm: str | None, forward: bool
+) -> Tensor:
     """The real transform of half of a spectrum."""
     if not sizes:
         raise RuntimeError(f"{name} must transform at least one axis")
@@ -240,17 +246,41 @@ def _define() -> None:
         return body
 
     for direction, forward in (("", True), ("i", False)):
-        made[f"{direction}fft"] = (f"The {'inverse ' * (not forward)}Fourier transform along ``dim``, of ``n`` points.", one("complex", forward))
-        made[f"{direction}fftn"] = (f"The {'inverse ' * (not forward)}Fourier transform over ``dim`` (all dimensions for None).", many("complex", forward, None))
-        made[f"{direction}fft2"] = (f"The {'inverse ' * (not forward)}Fourier transform over two dimensions.", many("complex", forward, (-2, -1)))
-    made["rfft"] = ("The Fourier transform of real numbers along ``dim``: the first half, the rest being its mirror image.", one("from real", True))
-    made["rfftn"] = ("The Fourier transform of real numbers over ``dim``; half of the last dimension.", many("from real", True, None))
-    made["rfft2"] = ("The Fourier transform of real numbers over two dimensions; half of the last one.", many("from real", True, (-2, -1)))
+        made[f"{direction}fft"] = (
+            f"The {'inverse ' * (not forward)}Fourier transform along ``dim``, of ``n`` points.",
+            one("complex", forward),
+        )
+        made[f"{direction}fftn"] = (
+            f"The {'inverse ' * (not forward)}Fourier transform over ``dim`` (all dimensions for None).",
+            many("complex", forward, None),
+        )
+        made[f"{direction}fft2"] = (
+            f"The {'inverse ' * (not forward)}Fourier transform over two dimensions.",
+            many("complex", forward, (-2, -1)),
+        )
+    made["rfft"] = (
+        "The Fourier transform of real numbers along ``dim``: the first half, the rest being its mirror image.",
+        one("from real", True),
+    )
+    made["rfftn"] = (
+        "The Fourier transform of real numbers over ``dim``; half of the last dimension.",
+        many("from real", True, None),
+    )
+    made["rfft2"] = (
+        "The Fourier transform of real numbers over two dimensions; half of the last one.",
+        many("from real", True, (-2, -1)),
+    )
     made["irfft"] = ("The inverse of ``rfft``, with ``n`` points (by default 2 (m - 1)).", one("to real", False))
     made["irfftn"] = ("The inverse of ``rfftn``.", many("to real", False, None))
     made["irfft2"] = ("The inverse of ``rfft2``.", many("to real", False, (-2, -1)))
-    made["hfft"] = ("The Fourier transform, which is real, of half of a signal that is its own conjugate mirror image.", one("to real", True))
-    made["hfftn"] = ("The Fourier transform, which is real, of a Hermitian signal given by half of its last dimension.", many("to real", True, None))
+    made["hfft"] = (
+        "The Fourier transform, which is real, of half of a signal that is its own conjugate mirror image.",
+        one("to real", True),
+    )
+    made["hfftn"] = (
+        "The Fourier transform, which is real, of a Hermitian signal given by half of its last dimension.",
+        many("to real", True, None),
+    )
     made["hfft2"] = ("``hfftn`` over two dimensions.", many("to real", True, (-2, -1)))
     made["ihfft"] = ("The inverse of ``hfft``.", one("from real", False))
     made["ihfftn"] = ("The inverse of ``hfftn``.", many("from real", False, None))
@@ -258,7 +288,10 @@ def _define() -> None:
     for name, (text, body) in made.items():
         body.__name__ = body.__qualname__ = f"fft_{name}"
         body.__module__ = __name__
-        body.__doc__ = f"{text}\n\n    ``norm`` is \"backward\" (the inverse divides by the number of points), \"ortho\" (both by its root), or \"forward\"."
+        body.__doc__ = (
+            f'{text}\n\n    ``norm`` is "backward" (the inverse divides by the number of points), '
+            '"ortho" (both by its root), or "forward".'
+        )
         operator(name=f"fft_{name}", kind="composite", method=False, namespace=_F)(body)
 
 
@@ -283,7 +316,9 @@ def fft_ifftshift(input: Tensor, dim: Any = None) -> Tensor:
     return _rolled(input, dim, True)
 
 
-def _frequencies(n: int, d: float, count: int, half: bool, out: Any, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
+def _frequencies(
+    n: int, d: float, count: int, half: bool, out: Any, dtype: Any, device: Any, requires_grad: bool
+) -> Tensor:
     kind = dtype or dtypes.get_default_dtype()
     k = create.arange(count, dtype=kind, device=device)
     if not half and n > 1:
@@ -296,7 +331,8 @@ def _frequencies(n: int, d: float, count: int, half: bool, out: Any, dtype: Any,
 
 
 def fftfreq(
-    n: int, d: float = 1.0, *, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
+    n: int, d: float = 1.0, *, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None,
+    device: Any = None,
     pin_memory: bool = False, requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """The frequencies of an ``fft`` of n points ``d`` apart: 0, 1, ..., then the negative ones, divided by ``n d``."""
@@ -304,7 +340,8 @@ def fftfreq(
 
 
 def rfftfreq(
-    n: int, d: float = 1.0, *, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
+    n: int, d: float = 1.0, *, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None,
+    device: Any = None,
     pin_memory: bool = False, requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """The frequencies of an ``rfft`` of n points ``d`` apart."""
@@ -317,7 +354,10 @@ def rfftfreq(
 def _window(name: str, window: Tensor | None, win_length: int, n_fft: int, like: Tensor) -> Tensor:
     """The window in the middle of ``n_fft`` points."""
     if window is not None and (window.ndim != 1 or window.shape[0] != win_length):
-        raise RuntimeError(f"{name}: expected a 1D window tensor of size equal to win_length={win_length}, but got window with size {list(window.shape)}")
+        raise RuntimeError(
+            f"{name}: expected a 1D window tensor of size equal to win_length={win_length}, but "
+            f"got window with size {list(window.shape)}"
+        )
     kind = like.dtype.to_real()
     w = create.ones(win_length, dtype=kind, device=like.device) if window is None else window
     if win_length == n_fft:
@@ -328,15 +368,17 @@ def _window(name: str, window: Tensor | None, win_length: int, n_fft: int, like:
 
 @operator(kind="composite", out=False)
 def stft(
-    input: Tensor, n_fft: int, hop_length: int | None = None, win_length: int | None = None, window: Tensor | None = None, center: bool = True,
-    pad_mode: str = "reflect", normalized: bool = False, onesided: bool | None = None, return_complex: bool | None = None,
+    input: Tensor, n_fft: int, hop_length: int | None = None, win_length: int | None = None,
+    window: Tensor | None = None, center: bool = True,
+    pad_mode: str = "reflect", normalized: bool = False, onesided: bool | None = None,
+    return_complex: bool | None = None,
     align_to_window: bool | None = None,
 ) -> Tensor:  # fmt: skip
     """The short-time Fourier transform of signals (T,) or (B, T): (B, frequencies, frames).
 
-    Frames of ``n_fft`` points, ``hop_length`` (by default a quarter) apart, are multiplied by ``window`` and transformed; with
-    ``center``, frame t is centred at ``t * hop_length`` of the signal extended by ``pad_mode``.  ``onesided`` (for real signals)
-    keeps half of the frequencies.  Raises RuntimeError for sizes that do not fit.
+    Frames of ``n_fft`` points, ``hop_length`` (by default a quarter) apart, are multiplied by ``window`` and
+    transformed; with ``center``, frame t is centred at ``t * hop_length`` of the signal extended by ``pad_mode``.
+    ``onesided`` (for real signals) keeps half of the frequencies.  Raises RuntimeError for sizes that do not fit.
     """
     hop = n_fft // 4 if hop_length is None else hop_length
     width = n_fft if win_length is None else win_length
@@ -344,10 +386,13 @@ def stft(
         raise RuntimeError(f"stft: expected a tensor of floating point or complex values, got {input.dtype}")
     if input.ndim not in (1, 2):
         raise RuntimeError(f"stft: expected a 1D or 2D tensor, got {input.ndim}D")
-    complex_ = input.dtype.is_complex or window is not None and window.dtype.is_complex
+    complex_ = input.dtype.is_complex or (window is not None and window.dtype.is_complex)
     if return_complex is None:
         if not complex_:
-            raise RuntimeError("stft requires the return_complex parameter be given for real inputs, and will further require that return_complex=True in a future PyTorch release.")
+            raise RuntimeError(
+                "stft requires the return_complex parameter be given for real inputs, and will "
+                "further require that return_complex=True in a future PyTorch release."
+            )
         return_complex = True
     if align_to_window is not None and center:
         raise RuntimeError("stft align_to_window should only be set when center = false.")
@@ -371,7 +416,11 @@ def stft(
     if half and complex_:
         raise RuntimeError("Cannot have onesided output if window or input is complex")
     scale = 1 if normalized else 0
-    found = r2c.function(frames, (2,), scale, True) if half else c2c.function(_floating("stft", frames, True), (2,), scale, True)
+    found = (
+        r2c.function(frames, (2,), scale, True)
+        if half
+        else c2c.function(_floating("stft", frames, True), (2,), scale, True)
+    )
     found = found.transpose(1, 2)
     found = found.squeeze(0) if input.ndim == 1 else found
     return found if return_complex else view_as_real.function(found)  # type: ignore[no-any-return]
@@ -385,7 +434,10 @@ def _padded(x: Tensor, pad: int, mode: str) -> Tensor:
     index = np.arange(-pad, n + pad)
     if mode == "reflect":
         if pad >= n:
-            raise RuntimeError(f"Argument #4: Padding size should be less than the corresponding input dimension, but got: padding ({pad}, {pad}) at dimension 2 of input {list(x.shape)}")
+            raise RuntimeError(
+                "Argument #4: Padding size should be less than the corresponding input dimension, "
+                f"but got: padding ({pad}, {pad}) at dimension 2 of input {list(x.shape)}"
+            )
         index = np.abs(index)
         index = np.where(index >= n, 2 * (n - 1) - index, index)
     elif mode == "replicate":
@@ -399,25 +451,35 @@ def _padded(x: Tensor, pad: int, mode: str) -> Tensor:
 
 @operator(kind="composite", out=False)
 def istft(
-    input: Tensor, n_fft: int, hop_length: int | None = None, win_length: int | None = None, window: Tensor | None = None, center: bool = True,
+    input: Tensor, n_fft: int, hop_length: int | None = None, win_length: int | None = None,
+    window: Tensor | None = None, center: bool = True,
     normalized: bool = False, onesided: bool | None = None, length: int | None = None, return_complex: bool = False,
 ) -> Tensor:  # fmt: skip
-    """The signal whose ``stft`` is nearest to ``input`` (Griffin and Lim 1984): frames are transformed back, multiplied by the window,
-    added where they overlap, and divided by the sum of the windows' squares, which must not be zero (RuntimeError)."""
+    """The signal whose ``stft`` is nearest to ``input`` (Griffin and Lim 1984): frames are transformed back, multiplied
+    by the window, added where they overlap, and divided by the sum of the windows' squares, which must not be zero
+    (RuntimeError)."""
     hop = n_fft // 4 if hop_length is None else hop_length
     width = n_fft if win_length is None else win_length
     if not input.dtype.is_complex:
-        raise RuntimeError("istft requires a complex-valued input tensor matching the output from stft with return_complex=True.")
+        raise RuntimeError(
+            "istft requires a complex-valued input tensor matching the output from stft with return_complex=True."
+        )
     if input.numel() == 0:
         raise RuntimeError("istft(...): input tensor cannot be empty.")
     if input.ndim not in (2, 3):
         raise RuntimeError(f"istft(...): expected a tensor with 2 or 3 dimensions, but got {input.ndim}")
     points = input.shape[-2]
     half = points != n_fft if onesided is None else onesided
-    if half and points != n_fft // 2 + 1 or not half and points != n_fft:
-        raise RuntimeError(f"istft(...): expected the frequency dimension (3rd to the last) of the input tensor to match {'n_fft / 2 + 1' if half else 'n_fft'} when onesided={half}, but got {points}")
+    if (half and points != n_fft // 2 + 1) or (not half and points != n_fft):
+        raise RuntimeError(
+            "istft(...): expected the frequency dimension (3rd to the last) of the input tensor "
+            f"to match {'n_fft / 2 + 1' if half else 'n_fft'} when onesided={half}, but got "
+            f"{points}"
+        )
     if not 0 < hop <= width:
-        raise RuntimeError(f"istft(...): expected 0 < hop_length <= win_length, got hop_length={hop}, win_length={width}")
+        raise RuntimeError(
+            f"istft(...): expected 0 < hop_length <= win_length, got hop_length={hop}, win_length={width}"
+        )
     if not 0 < width <= n_fft:
         raise RuntimeError(f"istft(...): expected 0 < win_length <= n_fft, got win_length={width}")
     if return_complex and half:

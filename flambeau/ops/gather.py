@@ -34,12 +34,14 @@ def _along(index: Tensor, dim: int, ndim: int) -> list[tuple[str, int]]:
 def _fits(name: str, input: Tensor, index: Tensor, dim: int) -> None:
     if max(input.ndim, 1) != max(index.ndim, 1) and index.numel():
         raise RuntimeError(
-            f"Index tensor must have the same number of dimensions as input tensor: {name} got {index.ndim} and {input.ndim}"
+            f"Index tensor must have the same number of dimensions as input tensor: {name} got "
+            f"{index.ndim} and {input.ndim}"
         )
     for d in range(input.ndim):
         if d != dim and index.numel() and index.shape[d] > input.shape[d]:
             raise RuntimeError(
-                f"Size does not match at dimension {d} expected index {list(index.shape)} to be no larger than self {list(input.shape)} apart from dimension {dim}"
+                f"Size does not match at dimension {d} expected index {list(index.shape)} to be no "
+                f"larger than self {list(input.shape)} apart from dimension {dim}"
             )
 
 
@@ -54,8 +56,8 @@ def _reshaped(t: Tensor, shape: Sequence[int]) -> Tensor:
 
 @operator(index_error=RuntimeError)
 def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
-    """The elements whose index along ``dim`` is given, the other indices being those of the result, which has the shape of
-    ``index`` (int64).  Raises RuntimeError for an index outside of the dimension."""
+    """The elements whose index along ``dim`` is given, the other indices being those of the result, which has the shape
+    of ``index`` (int64).  Raises RuntimeError for an index outside of the dimension."""
     _whole(index, "gather")
     d = dim_of(dim, input.ndim, "gather")
     _fits("gather", input, index, d)
@@ -87,7 +89,8 @@ def _scattered(name: str, kind: str, input: Tensor, dim: int, index: Tensor, src
         for k, n in enumerate(i.shape):
             if s.ndim != i.ndim or n > s.shape[k]:
                 raise RuntimeError(
-                    f"Expected index {list(index.shape)} to be no larger than src {list(src.shape)} (and self {list(input.shape)} apart from dimension {dim})"
+                    f"Expected index {list(index.shape)} to be no larger than src {list(src.shape)} "
+                    f"(and self {list(input.shape)} apart from dimension {dim})"
                 )
         if s.shape != i.shape:
             s = prim.move(s, tuple((0, ((k, 1),)) for k in range(s.ndim)), i.shape)
@@ -187,8 +190,8 @@ def _scatter(inplace: bool, self: Tensor, dim: int, index: Tensor, src: Any, val
 def scatter(
     input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None, reduce: str | None = None
 ) -> Tensor:
-    """A copy of ``input`` with the elements of ``src`` (or a number) at the indices along ``dim``; of several for one place the last
-    stays.  ``reduce`` "add" or "multiply" combines instead."""
+    """A copy of ``input`` with the elements of ``src`` (or a number) at the indices along ``dim``; of several for one
+    place the last stays.  ``reduce`` "add" or "multiply" combines instead."""
     return _scatter(False, input, dim, index, src, value, reduce)
 
 
@@ -291,7 +294,8 @@ def _top(src: Any, index: Tensor) -> Any:
 
 
 def _prod_grad(ctx: Any, grad: Any) -> Any:
-    """The product without one factor: by division where no factor is zero, and with the only zero left out where one is."""
+    """The product without one factor: by division where no factor is zero, and with the only zero left out where one
+    is."""
     x, index, dim = ctx.input, ctx.index, ctx.dim
     src = _top(ctx.src, index)
     zero_x, zero_s = x == 0, src == 0
@@ -325,7 +329,8 @@ def _column(index: Tensor, dim: int, ndim: int) -> Tensor:
 
 @operator()
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
-    """The slices at the indices (a vector of int64 or int32) along ``dim``.  Raises IndexError for an index outside of it."""
+    """The slices at the indices (a vector of int64 or int32) along ``dim``.  Raises IndexError for an index outside of
+    it."""
     _vector("index_select", index)
     d = dim_of(dim, input.ndim, "index_select")
     x = _one(input)
@@ -445,7 +450,8 @@ def _filled(grad: Any, ctx: Any) -> Any:
 def index_reduce(
     input: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, *, include_self: bool = True
 ) -> Tensor:
-    """``input`` combined with the slices of ``source`` at the indices along ``dim`` by "prod", "mean", "amax" or "amin"."""
+    """``input`` combined with the slices of ``source`` at the indices along ``dim`` by "prod", "mean", "amax" or
+    "amin"."""
     if reduce not in ("prod", "mean", "amax", "amin"):
         raise RuntimeError(f"index_reduce(): Expected reduce to be one of prod, mean, amax or amin but got {reduce}.")
     _vector("index_reduce", index)
@@ -476,7 +482,8 @@ Tensor.index_reduce_ = _copied("index_reduce_", index_reduce.function)  # type: 
 
 @operator(kind="composite")
 def take(input: Tensor, index: Tensor) -> Tensor:
-    """The elements at row-major positions, in the shape of ``index``.  Raises IndexError for a position outside of it."""
+    """The elements at row-major positions, in the shape of ``index``.  Raises IndexError for a position outside of
+    it."""
     if index.dtype is not dtypes.int64:
         raise RuntimeError(f"take(): Expected a long tensor for index, but got {index.dtype}")
     if not input.numel() and index.numel():
@@ -499,7 +506,9 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
         return input.reshape(-1).gather(0, from_the_end.function(indices.reshape(-1), input.numel()))  # type: ignore[attr-defined]
     if input.ndim != indices.ndim:
         raise RuntimeError(
-            f"torch.take_along_dim(): input and indices should have the same number of dimensions, but got {input.ndim} dimensions for input, and {indices.ndim} dimensions for indices"
+            "torch.take_along_dim(): input and indices should have the same number of "
+            f"dimensions, but got {input.ndim} dimensions for input, and {indices.ndim} "
+            "dimensions for indices"
         )
     d = dim_of(dim, input.ndim, "take_along_dim")
     indices = from_the_end.function(indices, input.shape[d])
@@ -518,11 +527,13 @@ def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) 
         raise RuntimeError(f"put_(): Expected a long tensor for index, but got {index.dtype}")
     if source.dtype is not input.dtype:
         raise RuntimeError(
-            f"put_(): self and source expected to have the same dtype, but got self.dtype = {input.dtype} and source.dtype = {source.dtype}"
+            "put_(): self and source expected to have the same dtype, but got self.dtype = "
+            f"{input.dtype} and source.dtype = {source.dtype}"
         )
     if index.numel() != source.numel():
         raise RuntimeError(
-            f"put_(): Expected source and index to have the same number of elements, but got source.numel() = {source.numel()}, index.numel() = {index.numel()}"
+            "put_(): Expected source and index to have the same number of elements, but got "
+            f"source.numel() = {source.numel()}, index.numel() = {index.numel()}"
         )
     flat = input.reshape(-1)  # type: ignore[attr-defined]
     return flat.index_put((index.reshape(-1),), source.reshape(-1), accumulate).reshape(input.shape)  # type: ignore[attr-defined]
@@ -621,13 +632,15 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 def embedding(
     weight: Tensor, indices: Tensor, padding_idx: int = -1, scale_grad_by_freq: bool = False, sparse: bool = False
 ) -> Tensor:
-    """The rows of ``weight`` at ``indices``; ``padding_idx`` gets no gradient, and ``scale_grad_by_freq`` divides gradients by
-    how often an index occurs."""
+    """The rows of ``weight`` at ``indices``; ``padding_idx`` gets no gradient, and ``scale_grad_by_freq`` divides
+    gradients by how often an index occurs."""
     if weight.ndim != 2:
         raise RuntimeError("'weight' must be 2-D")
     if indices.dtype not in (dtypes.int64, dtypes.int32):
         raise RuntimeError(
-            f"Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but got {indices.dtype} instead (while checking arguments for embedding)"
+            "Expected tensor for argument #1 'indices' to have one of the following scalar "
+            f"types: Long, Int; but got {indices.dtype} instead (while checking arguments for "
+            "embedding)"
         )
     return embedding_rows.function(weight, indices, padding_idx, bool(scale_grad_by_freq))
 

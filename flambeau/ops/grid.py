@@ -171,9 +171,10 @@ def grid_sample(
 ) -> Tensor:
     """(n, c, *spatial) sampled at places ``grid`` (n, *out, dims), x first: (n, c, *out).
 
-    Coordinates are -1 to 1 from border to border: the centres of corner elements if ``align_corners``, else their outer edges.
-    ``mode`` is "bilinear" (trilinear for 5-D), "nearest" or "bicubic"; ``padding_mode`` says what lies outside: "zeros", the
-    "border", or its "reflection".  Raises ValueError for other modes, RuntimeError for shapes that do not fit.
+    Coordinates are -1 to 1 from border to border: the centres of corner elements if ``align_corners``, else their outer
+    edges. ``mode`` is "bilinear" (trilinear for 5-D), "nearest" or "bicubic"; ``padding_mode`` says what lies outside:
+    "zeros", the "border", or its "reflection".  Raises ValueError for other modes, RuntimeError for shapes that do not
+    fit.
     """
     if mode not in _MODES:
         raise ValueError(
@@ -214,7 +215,8 @@ for _ndim in (None, 2, 3):
 
 @operator(kind="composite", namespace=_F, method=False, out=False)
 def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None = None) -> Tensor:
-    """The grid for ``grid_sample`` of affine maps (n, 2, 3) onto images of ``size`` (n, c, h, w), or (n, 3, 4) and (n, c, d, h, w).
+    """The grid for ``grid_sample`` of affine maps (n, 2, 3) onto images of ``size`` (n, c, h, w), or (n, 3, 4) and (n,
+    c, d, h, w).
 
     Raises ValueError for other shapes or for integers.
     """

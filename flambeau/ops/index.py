@@ -55,7 +55,8 @@ def _arranged(
         common = broadcast_shapes(*(i.shape for i in indices))
     except RuntimeError:
         raise IndexError(
-            f"shape mismatch: indexing tensors could not be broadcast together with shapes {', '.join(str(list(i.shape)) for i in indices)}"
+            "shape mismatch: indexing tensors could not be broadcast together with shapes "
+            f"{', '.join(str(list(i.shape)) for i in indices)}"
         ) from None
     rest = [d for d in range(len(shape)) if d not in dims]
     at = dims[0] if list(dims) == list(range(dims[0], dims[0] + len(dims))) else 0
@@ -100,7 +101,8 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 @operator(name="_index_grad", method=False, function=False, out=False)
 def index_grad(input: Tensor, indices: Tensors, dims: tuple[int, ...], shape: tuple[int, ...]) -> Tensor:
-    """Zeros in ``shape`` to which the elements of ``input`` are added where ``index`` reads them, one after the other."""
+    """Zeros in ``shape`` to which the elements of ``input`` are added where ``index`` reads them, one after the
+    other."""
     found, map_, _ = _arranged(shape, indices, dims)
     if 0 in input.shape:
         return prim.const(0, input.dtype, shape)
@@ -115,7 +117,8 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 @operator(name="_index_write", inplace=True, method=False, function=False, out=False)
 def index_write(input: Tensor, values: Tensor, indices: Tensors, dims: tuple[int, ...], accumulate: bool) -> Tensor:
-    """``input`` with ``values`` (broadcast) put at the indices, or added there; of several for one place the last stays."""
+    """``input`` with ``values`` (broadcast) put at the indices, or added there; of several for one place the last
+    stays."""
     found, map_, shape = _arranged(input.shape, indices, dims)
     _empty_read(input.shape, dims, shape)
     if 0 in shape:
@@ -134,7 +137,8 @@ def index_write(input: Tensor, values: Tensor, indices: Tensors, dims: tuple[int
 def _spread(values: Tensor, shape: Sequence[int]) -> Tensor:
     if len(values.shape) > len(shape) or any(v not in (1, n) for v, n in zip(reversed(values.shape), reversed(shape))):
         raise RuntimeError(
-            f"shape mismatch: value tensor of shape {list(values.shape)} cannot be broadcast to indexing result of shape {list(shape)}"
+            f"shape mismatch: value tensor of shape {list(values.shape)} cannot be broadcast to "
+            f"indexing result of shape {list(shape)}"
         )
     return prim.wrap(prim.current().graph.expand(prim.read(values), shape))
 
@@ -153,7 +157,8 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 @operator(name="_compact", method=False, function=False, differentiable=False)
 def compact(input: Tensor) -> Tensor:
-    """The row-major positions of the elements that are not zero, in order; behind them as many undefined as there are others.
+    """The row-major positions of the elements that are not zero, in order; behind them as many undefined as there are
+    others.
 
     The place of a position is the number of the non-zero elements before it: a prefix sum (Blelloch, 1990).
     """
@@ -274,8 +279,10 @@ def _entries(index_: Any) -> list[Any]:
         return list(index_)
     if isinstance(index_, list) and _is_tuple_of_indices(index_):
         warnings.warn(
-            "Using a non-tuple sequence for multidimensional indexing is deprecated and will be changed in pytorch 2.9; use x[tuple(seq)] instead of "
-            "x[seq]. In pytorch 2.9 this will be interpreted as tensor index, x[torch.tensor(seq)], which will result either in an error or a different "
+            "Using a non-tuple sequence for multidimensional indexing is deprecated and will be "
+            "changed in pytorch 2.9; use x[tuple(seq)] instead of "
+            "x[seq]. In pytorch 2.9 this will be interpreted as tensor index, "
+            "x[torch.tensor(seq)], which will result either in an error or a different "
             "result",
             stacklevel=4,
         )
@@ -319,7 +326,8 @@ def parse(t: Tensor, index_: Any) -> tuple[Any, tuple[int, ...], list[tuple[int,
             if isinstance(entries[0], slice):
                 raise IndexError("slice() cannot be applied to a 0-dim tensor.")
             raise IndexError(
-                "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim tensor to a number"
+                "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or "
+                "`tensor.item<T>()` in C++ to convert a 0-dim tensor to a number"
             )
         raise IndexError(f"too many indices for tensor of dimension {ndim}")
     map_: list[Any] = []
@@ -375,7 +383,8 @@ def parse(t: Tensor, index_: Any) -> tuple[Any, tuple[int, ...], list[tuple[int,
                 for k, n in enumerate(e.shape):
                     if n != sizes[d + k]:
                         raise IndexError(
-                            f"The shape of the mask {list(e.shape)} at index {k} does not match the shape of the indexed tensor {list(sizes)} at index {d + k}"
+                            f"The shape of the mask {list(e.shape)} at index {k} does not match the "
+                            f"shape of the indexed tensor {list(sizes)} at index {d + k}"
                         )
                 found = [positions(e)] if e.ndim == 1 else nonzero.function(e, as_tuple=True)
                 for one in found:
@@ -390,7 +399,8 @@ def parse(t: Tensor, index_: Any) -> tuple[Any, tuple[int, ...], list[tuple[int,
             shape.append(sizes[d])
         else:
             raise IndexError(
-                f"only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices (got {cls.__name__})"
+                "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables "
+                f"are valid indices (got {cls.__name__})"
             )
     while len(map_) < ndim:
         map_.append((0, ((len(shape), 1),)))
@@ -420,7 +430,8 @@ def _key_of(index_: Any) -> Any:
 
 
 def getitem(self: Tensor, index: Any) -> Tensor:
-    """``tensor[index]``: a view for integers, slices, None and Ellipsis; a copy where tensors, lists or booleans take part.
+    """``tensor[index]``: a view for integers, slices, None and Ellipsis; a copy where tensors, lists or booleans take
+    part.
 
     Raises IndexError for indices outside of their dimensions and for too many of them.
     """
@@ -510,7 +521,8 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
             value = value.to(self.dtype)  # type: ignore[attr-defined]
         else:
             raise RuntimeError(
-                f"Index put requires the source and destination dtypes match, got {self.dtype} for the destination and {value.dtype} for the source."
+                f"Index put requires the source and destination dtypes match, got {self.dtype} for "
+                f"the destination and {value.dtype} for the source."
             )
     index_write.inplace(part, value, [i for _, i in advanced], tuple(d for d, _ in advanced), False)  # type: ignore[misc]
 
@@ -522,7 +534,8 @@ def _only_mask(t: Tensor, index_: Any) -> Tensor | None:
         for k, n in enumerate(index_.shape):
             if n != t.shape[k]:
                 raise IndexError(
-                    f"The shape of the mask {list(index_.shape)} at index {k} does not match the shape of the indexed tensor {list(t.shape)} at index {k}"
+                    f"The shape of the mask {list(index_.shape)} at index {k} does not match the "
+                    f"shape of the indexed tensor {list(t.shape)} at index {k}"
                 )
         return index_
     return None
@@ -547,7 +560,9 @@ def _assign(part: Tensor, value: Any) -> None:
             0,
         )
         raise RuntimeError(
-            f"The expanded size of the tensor ({part.shape[d] if part.ndim else 0}) must match the existing size ({value.shape[d - part.ndim] if part.ndim else value.shape[0]}) at "
+            f"The expanded size of the tensor ({part.shape[d] if part.ndim else 0}) must match "
+            f"the existing size ({value.shape[d - part.ndim] if part.ndim else value.shape[0]}) "
+            "at "
             f"non-singleton dimension {d}.  Target sizes: {list(part.shape)}.  Tensor sizes: {list(value.shape)}"
         )
     part.copy_(value)  # type: ignore[attr-defined]
@@ -574,8 +589,8 @@ def _put_parts(t: Tensor, indices: Any, name: str) -> tuple[Any, tuple[int, ...]
 
 @operator(kind="composite")
 def index_put(input: Tensor, indices: Any, values: Tensor, accumulate: bool = False) -> Tensor:
-    """A copy of ``input`` with ``values`` (broadcast) put at the indices, a tuple of tensors as in ``input[indices]``; or
-    added there with ``accumulate``."""
+    """A copy of ``input`` with ``values`` (broadcast) put at the indices, a tuple of tensors as in ``input[indices]``;
+    or added there with ``accumulate``."""
     _, _, advanced = _put_parts(input, indices, "index_put")
     _same_type(input, values)
     if not advanced:
@@ -586,7 +601,8 @@ def index_put(input: Tensor, indices: Any, values: Tensor, accumulate: bool = Fa
 def _same_type(input: Tensor, values: Tensor) -> None:
     if values.dtype is not input.dtype:
         raise RuntimeError(
-            f"Index put requires the source and destination dtypes match, got {input.dtype} for the destination and {values.dtype} for the source."
+            f"Index put requires the source and destination dtypes match, got {input.dtype} for "
+            f"the destination and {values.dtype} for the source."
         )
 
 

@@ -59,7 +59,8 @@ def _make_subclass(cls: type, data: Tensor, require_grad: bool = False, *args: A
 
 
 def _new_instance(cls: type, *args: Any, **kwargs: Any) -> Tensor:
-    """``Tensor(...)``: of a shape given as ints (uninitialised), or with a copy of a sequence; the default floating type."""
+    """``Tensor(...)``: of a shape given as ints (uninitialised), or with a copy of a sequence; the default floating
+    type."""
     device = kwargs.pop("device", None)
     if "data" in kwargs:
         args = (kwargs.pop("data"),)
@@ -82,14 +83,16 @@ def _state(t: Tensor) -> dict[str, Any]:
 
 
 def _deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:
-    """A copy with memory of its own; tensors that shared memory still do.  Raises RuntimeError for a computed tensor that
-    requires grad."""
+    """A copy with memory of its own; tensors that shared memory still do.  Raises RuntimeError for a computed tensor
+    that requires grad."""
     if id(self) in memo:
         return memo[id(self)]
     if self._node is not None:
         raise RuntimeError(
-            "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment.  If you were attempting to "
-            "deepcopy a module, this may be because of a torch.nn.utils.weight_norm usage, see https://github.com/pytorch/pytorch/pull/103001"
+            "Only Tensors created explicitly by the user (graph leaves) support the deepcopy "
+            "protocol at the moment.  If you were attempting to "
+            "deepcopy a module, this may be because of a torch.nn.utils.weight_norm usage, see "
+            "https://github.com/pytorch/pytorch/pull/103001"
         )
     materialize(self)
     storage = copy.deepcopy(self._storage, memo)
@@ -382,7 +385,10 @@ class TypedStorage:
         return self._untyped_storage._cdata
 
     def __repr__(self) -> str:
-        return f"{self.tolist()}\n[torch.storage.TypedStorage(dtype={self.dtype}, device={self.device}) of size {self.size()}]"
+        return (
+            f"{self.tolist()}\n[torch.storage.TypedStorage(dtype={self.dtype}, "
+            f"device={self.device}) of size {self.size()}]"
+        )
 
 
 def is_storage(obj: Any) -> bool:
@@ -401,8 +407,8 @@ def _typed_storage(self: Tensor) -> TypedStorage:
 
 
 def _set(self: Tensor, source: Any = None, storage_offset: int = 0, size: Any = None, stride: Any = None) -> Tensor:
-    """Makes the tensor a look at another storage (or that of a tensor): from ``storage_offset`` on, with this shape and these
-    strides.  Raises RuntimeError if it would leave the storage."""
+    """Makes the tensor a look at another storage (or that of a tensor): from ``storage_offset`` on, with this shape and
+    these strides.  Raises RuntimeError if it would leave the storage."""
     if source is None:
         source = create.empty((0,), dtype=self.dtype, device=self.device)
     if isinstance(source, Tensor) and size is None:
@@ -428,7 +434,8 @@ def _set(self: Tensor, source: Any = None, storage_offset: int = 0, size: Any = 
         storage, layout, offset = holder, of(self.dtype, holder.device, shape, strides), storage_offset
         if layout.numel and (offset < 0 or (offset + layout.span) * layout.itemsize > holder.nbytes):
             raise RuntimeError(
-                f"setStorage: sizes {list(shape)}, strides {list(strides)}, storage offset {offset}, and itemsize {layout.itemsize} requiring a storage size of "
+                f"setStorage: sizes {list(shape)}, strides {list(strides)}, storage offset "
+                f"{offset}, and itemsize {layout.itemsize} requiring a storage size of "
                 f"{(offset + layout.span) * layout.itemsize} are out of bounds for storage of size {holder.nbytes}"
             )
     plain = type(self) is Tensor or type(self)._plain
@@ -458,14 +465,16 @@ def frombuffer(buffer: Any, *, dtype: dtype_, count: int = -1, offset: int = 0, 
     if count < 0:
         if (nbytes - offset) % item:
             raise ValueError(
-                f"buffer length ({nbytes - offset} bytes) after offset ({offset} bytes) must be a multiple of element size ({item})"
+                f"buffer length ({nbytes - offset} bytes) after offset ({offset} bytes) must be a "
+                f"multiple of element size ({item})"
             )
         count = (nbytes - offset) // item
     if count == 0:
         raise ValueError("both buffer length and count must not be 0")
     if offset + count * item > nbytes:
         raise ValueError(
-            f"requested buffer length ({count} * {item} bytes) after offset ({offset} bytes) must not be greater than actual buffer length ({nbytes} bytes)"
+            f"requested buffer length ({count} * {item} bytes) after offset ({offset} bytes) "
+            f"must not be greater than actual buffer length ({nbytes} bytes)"
         )
     array = np.frombuffer(view, np.uint8, count * item, offset)
     made = make(Storage(array.ctypes.data, array.nbytes, array), dense(dtype, (count,)))
@@ -540,10 +549,13 @@ def typename(obj: Any) -> str:
 def install(cls: type[Tensor]) -> None:
     """Attaches the members of this file."""
     members: dict[str, Any] = {
-        "__init_subclass__": classmethod(_init_subclass), "__torch_function__": classmethod(_default_torch_function), "__new__": staticmethod(_new_instance),
-        "as_subclass": _as_subclass, "_make_subclass": staticmethod(_make_subclass), "__deepcopy__": _deepcopy, "__reduce_ex__": _reduce_ex,
+        "__init_subclass__": classmethod(_init_subclass), "__torch_function__": classmethod(_default_torch_function),
+        "__new__": staticmethod(_new_instance),
+        "as_subclass": _as_subclass, "_make_subclass": staticmethod(_make_subclass), "__deepcopy__": _deepcopy,
+        "__reduce_ex__": _reduce_ex,
         "untyped_storage": _untyped_storage, "storage": _typed_storage, "_typed_storage": _typed_storage, "set_": _set,
-        "share_memory_": _share_memory, "is_shared": lambda self: False, "__dlpack__": _dlpack, "__dlpack_device__": _dlpack_device,
+        "share_memory_": _share_memory, "is_shared": lambda self: False, "__dlpack__": _dlpack,
+        "__dlpack_device__": _dlpack_device,
     }  # fmt: skip
     for name, member in members.items():
         if hasattr(member, "__name__") and not isinstance(member, (classmethod, staticmethod)):

@@ -47,7 +47,8 @@ def cat(tensors: Tensors, dim: int = 0) -> Tensor:
         for k, (n, m) in enumerate(zip(first, t.shape)):
             if n != m and k != d:
                 raise RuntimeError(
-                    f"Sizes of tensors must match except in dimension {d}. Expected size {n} but got size {m} for tensor number {i} in the list."
+                    f"Sizes of tensors must match except in dimension {d}. Expected size {n} but got "
+                    f"size {m} for tensor number {i} in the list."
                 )
     shape = [*first]
     shape[d] = sum(t.shape[d] for t in parts)
@@ -110,7 +111,8 @@ def stack(tensors: Tensors, dim: int = 0) -> Tensor:
     for i, t in enumerate(tensors):
         if t.shape != shape:
             raise RuntimeError(
-                f"stack expects each tensor to be equal size, but got {list(shape)} at entry 0 and {list(t.shape)} at entry {i}"
+                f"stack expects each tensor to be equal size, but got {list(shape)} at entry 0 and "
+                f"{list(t.shape)} at entry {i}"
             )
     kind = result_type(tensors)
     out = prim.undef((*shape[:d], len(tensors), *shape[d:]), kind)
@@ -294,5 +296,6 @@ def cartesian_prod(*tensors: Any) -> Tensor:
 
 
 __all__ += [
-    "atleast_1d", "atleast_2d", "atleast_3d", "block_diag", "broadcast_shapes", "broadcast_tensors", "cartesian_prod", "meshgrid",
+    "atleast_1d", "atleast_2d", "atleast_3d", "block_diag", "broadcast_shapes", "broadcast_tensors", "cartesian_prod",
+    "meshgrid",
 ]  # fmt: skip

@@ -1,8 +1,8 @@
 """Decompositions of matrices by LAPACK (through numpy and scipy), and their derivatives.
 
-Every operator here takes batches: the last two dimensions are the matrix.  The derivatives follow M. Giles, "An extended
-collection of matrix derivative results for forward and reverse mode algorithmic differentiation" (2008), with the parts of
-complex matrices after C. Hubig et al. and the rank-deficient ones after G. Golub and V. Pereyra (1973).
+Every operator here takes batches: the last two dimensions are the matrix.  The derivatives follow M. Giles, "An
+extended collection of matrix derivative results for forward and reverse mode algorithmic differentiation" (2008), with
+the parts of complex matrices after C. Hubig et al. and the rank-deficient ones after G. Golub and V. Pereyra (1973).
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ def check_floating(name: str, *tensors: Tensor) -> None:
         if t.dtype.kind not in "fc":
             raise RuntimeError(f"{name}: Expected a floating point or complex tensor as input. Got {t.dtype}")
         if t.dtype is not tensors[0].dtype:
-            raise RuntimeError(f"{name}: Expected A and B to have the same dtype, but found A of type {tensors[0].dtype} and B of type {t.dtype} instead")
+            raise RuntimeError(
+                f"{name}: Expected A and B to have the same dtype, but found A of type "
+                f"{tensors[0].dtype} and B of type {t.dtype} instead"
+            )
 
 
 def check_matrix(name: str, A: Tensor) -> None:
@@ -56,7 +59,9 @@ def check_square(name: str, A: Tensor) -> None:
     """Raises RuntimeError unless the last two dimensions are equal."""
     check_matrix(name, A)
     if A.shape[-1] != A.shape[-2]:
-        raise RuntimeError(f"{name}: A must be batches of square matrices, but they are {A.shape[-2]} by {A.shape[-1]} matrices")
+        raise RuntimeError(
+            f"{name}: A must be batches of square matrices, but they are {A.shape[-2]} by {A.shape[-1]} matrices"
+        )
 
 
 def adjoint(x: Tensor) -> Tensor:
@@ -77,13 +82,18 @@ def _skew(x: Tensor) -> Tensor:
     return x - adjoint(x)
 
 
-def _host(specs: Sequence[tuple[Sequence[int], dtype_]], inputs: Sequence[Tensor], compute: Callable[..., Any]) -> tuple[Tensor, ...]:
+def _host(
+    specs: Sequence[tuple[Sequence[int], dtype_]], inputs: Sequence[Tensor], compute: Callable[..., Any]
+) -> tuple[Tensor, ...]:
     """The results of ``compute`` on numpy arrays; on the meta device tensors of the shapes and types in ``specs``."""
     if any(t.device is devices.meta for t in inputs):
         return tuple(empty(dense(kind, tuple(shape), devices.meta)) for shape, kind in specs)
     found = compute(*[numpy_view(t) for t in inputs])
     found = found if isinstance(found, tuple) else (found,)
-    return tuple(from_numpy(np.array(a, dtype=kind.numpy, order="C", copy=True).reshape(shape)) for a, (shape, kind) in zip(found, specs))
+    return tuple(
+        from_numpy(np.array(a, dtype=kind.numpy, order="C", copy=True).reshape(shape))
+        for a, (shape, kind) in zip(found, specs)
+    )
 
 
 def _each(count: int, function: Callable[..., Any], *arrays: np.ndarray) -> list[np.ndarray]:
@@ -122,7 +132,11 @@ def cholesky_kernel(A: Tensor, upper: bool) -> Any:
 
 def _factor(a: np.ndarray, upper: bool) -> np.ndarray:
     if upper:
-        return np.linalg.cholesky(np.swapaxes(a, -1, -2)).swapaxes(-1, -2) if not np.iscomplexobj(a) else np.linalg.cholesky(np.swapaxes(a, -1, -2).conj()).swapaxes(-1, -2).conj()
+        return (
+            np.linalg.cholesky(np.swapaxes(a, -1, -2)).swapaxes(-1, -2)
+            if not np.iscomplexobj(a)
+            else np.linalg.cholesky(np.swapaxes(a, -1, -2).conj()).swapaxes(-1, -2).conj()
+        )
     return np.linalg.cholesky(a)
 
 
@@ -160,7 +174,7 @@ def triangular_kernel(A: Tensor, B: Tensor, upper: bool, left: bool, unit: bool)
             trsm = _scipy("linalg.blas").find_best_blas_type((a,))[0] + "trsm"
             blas = getattr(_scipy("linalg.blas"), trsm)
 
-            def one(m: np.ndarray, r: np.ndarray) -> Any:  # noqa: F811
+            def one(m: np.ndarray, r: np.ndarray) -> Any:
                 return (blas(1.0, m, r, side=0 if left else 1, lower=not upper),)
 
         return tuple(_each(1, one, a, b))
@@ -181,7 +195,8 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 @operator(name="_solve", kind="eager", method=False, function=False)
 def solve_kernel(A: Tensor, B: Tensor) -> Any:
-    """(X, info) with ``A X = B``; info is the place (from 1) of the first pivot that is zero, or 0.  Batches are equal."""
+    """(X, info) with ``A X = B``; info is the place (from 1) of the first pivot that is zero, or 0.  Batches are
+    equal."""
     batch = A.shape[:-2]
 
     def compute(a: np.ndarray, b: np.ndarray) -> Any:
@@ -242,7 +257,8 @@ def _(ctx, grad, grad_info):  # type: ignore[no-untyped-def]
 
 @operator(name="_lu_factor", kind="eager", method=False, function=False)
 def lu_kernel(A: Tensor, pivot: bool) -> Any:
-    """(LU, pivots, info): both factors in one matrix, row exchanges counted from 1, place of the first pivot that is zero or 0."""
+    """(LU, pivots, info): both factors in one matrix, row exchanges counted from 1, place of the first pivot that is
+    zero or 0."""
     m, n = A.shape[-2:]
     k, batch = min(m, n), A.shape[:-2]
 
@@ -296,7 +312,11 @@ def permutation_matrix(pivots: Tensor, n: int, kind: dtype_) -> Tensor:
     """P with ``A = P L U``."""
     order = permutation_kernel.function(pivots, n)
     rows = order.unsqueeze(-2)
-    index = rows.new_tensor(range(n), dtype=dtypes.int64).unsqueeze(-1) if rows.device is not devices.meta else rows.new_empty((n, 1))
+    index = (
+        rows.new_tensor(range(n), dtype=dtypes.int64).unsqueeze(-1)
+        if rows.device is not devices.meta
+        else rows.new_empty((n, 1))
+    )
     return (rows == index).to(kind)  # type: ignore[no-any-return]
 
 
@@ -374,7 +394,10 @@ def qr_kernel(A: Tensor, mode: str) -> Any:
 @qr_kernel.gradient("result0", "result1")
 def _(ctx, grad_q, grad_r):  # type: ignore[no-untyped-def]
     if ctx.mode == "r":
-        raise RuntimeError("The derivative of linalg.qr depends on Q, which is not computed when mode='r'. Please use linalg.qr(A, mode='reduced') if you are going to require gradients.")
+        raise RuntimeError(
+            "The derivative of linalg.qr depends on Q, which is not computed when mode='r'. "
+            "Please use linalg.qr(A, mode='reduced') if you are going to require gradients."
+        )
     Q, R = ctx.results
     m, n = Q.shape[-2], R.shape[-1]
     if ctx.mode == "complete" and m > n:
@@ -421,10 +444,18 @@ def svd_kernel(A: Tensor, full: bool) -> Any:
         try:
             return tuple(np.linalg.svd(a, full_matrices=full))
         except np.linalg.LinAlgError:
-            raise LinAlgError("linalg.svd: The algorithm failed to converge because the input matrix is ill-conditioned or has too many repeated singular values, or contains non-finite elements.") from None
+            raise LinAlgError(
+                "linalg.svd: The algorithm failed to converge because the input matrix is "
+                "ill-conditioned or has too many repeated singular values, or contains non-finite "
+                "elements."
+            ) from None
 
     kind = A.dtype
-    return _host([((*batch, m, m if full else k), kind), ((*batch, k), kind.to_real()), ((*batch, n if full else k, n), kind)], [A], compute)
+    return _host(
+        [((*batch, m, m if full else k), kind), ((*batch, k), kind.to_real()), ((*batch, n if full else k, n), kind)],
+        [A],
+        compute,
+    )
 
 
 @svd_kernel.gradient("result0", "result1", "result2")
@@ -478,7 +509,10 @@ def eigh_kernel(A: Tensor, lower: bool) -> Any:
         try:
             return tuple(np.linalg.eigh(a, "L" if lower else "U"))
         except np.linalg.LinAlgError:
-            raise LinAlgError("linalg.eigh: The algorithm failed to converge because the input matrix is ill-conditioned or has too many repeated eigenvalues.") from None
+            raise LinAlgError(
+                "linalg.eigh: The algorithm failed to converge because the input matrix is "
+                "ill-conditioned or has too many repeated eigenvalues."
+            ) from None
 
     return _host([((*batch, n), A.dtype.to_real()), (A.shape, A.dtype)], [A], compute)
 
@@ -533,7 +567,9 @@ def _(ctx, gL, gV):  # type: ignore[no-untyped-def]
 @operator(name="_det", kind="eager", method=False, function=False)
 def det_kernel(A: Tensor) -> Tensor:
     """The determinant."""
-    return _host([(A.shape[:-2], A.dtype)], [A], lambda a: np.linalg.det(a) if a.size else np.ones(a.shape[:-2], a.dtype))[0]
+    return _host(
+        [(A.shape[:-2], A.dtype)], [A], lambda a: np.linalg.det(a) if a.size else np.ones(a.shape[:-2], a.dtype)
+    )[0]
 
 
 @det_kernel.gradient("A", "result")
@@ -678,14 +714,19 @@ def ldl_solve_kernel(LD: Tensor, pivots: Tensor, B: Tensor, hermitian: bool) -> 
         found = np.empty_like(b)
         trs = getattr(_scipy("linalg.lapack"), _scipy("linalg.blas").find_best_blas_type((a,))[0] + name, None)
         for index in np.ndindex(*b.shape[:-2]):
-            found[index] = trs(a[index], p[index], b[index], lower=1)[0] if trs else _ldl_solve(a[index], p[index], b[index], hermitian)
+            found[index] = (
+                trs(a[index], p[index], b[index], lower=1)[0]
+                if trs
+                else _ldl_solve(a[index], p[index], b[index], hermitian)
+            )
         return found
 
     return _host([(B.shape, B.dtype)], [LD, pivots, B], compute)[0]
 
 
 def _ldl_solve(a: np.ndarray, pivots: np.ndarray, b: np.ndarray, hermitian: bool) -> np.ndarray:
-    """Substitution through Bunch and Kaufman's factors: ``A`` is a product of exchanges, unit lower steps, and blocks of 1 or 2."""
+    """Substitution through Bunch and Kaufman's factors: ``A`` is a product of exchanges, unit lower steps, and blocks
+    of 1 or 2."""
     n, x = a.shape[0], b.copy()
 
     def dual(v: np.ndarray) -> np.ndarray:

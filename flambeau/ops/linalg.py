@@ -1,4 +1,5 @@
-"""Linear algebra with PyTorch's interfaces (``torch.linalg`` and its older names), over the decompositions of ``lapack``."""
+"""Linear algebra with PyTorch's interfaces (``torch.linalg`` and its older names), over the decompositions of
+``lapack``."""
 
 from __future__ import annotations
 
@@ -18,9 +19,29 @@ from .compare import where
 from .distance import linalg_vector_norm
 from .join import cat
 from .lapack import (
-    LinAlgError, adjoint, check_floating, check_matrix, check_square, cholesky_kernel, det_kernel, eig_kernel, eigh_kernel, geqrf_kernel,
-    inverse_kernel, ldl_kernel, ldl_solve_kernel, lstsq_kernel, lu_kernel, matrix_exp_kernel, permutation_matrix, qr_kernel, slogdet_kernel,
-    solve_kernel, svd_kernel, triangular_kernel, unpack_factors,
+    LinAlgError,
+    adjoint,
+    check_floating,
+    check_matrix,
+    check_square,
+    cholesky_kernel,
+    det_kernel,
+    eig_kernel,
+    eigh_kernel,
+    geqrf_kernel,
+    inverse_kernel,
+    ldl_kernel,
+    ldl_solve_kernel,
+    lstsq_kernel,
+    lu_kernel,
+    matrix_exp_kernel,
+    permutation_matrix,
+    qr_kernel,
+    slogdet_kernel,
+    solve_kernel,
+    svd_kernel,
+    triangular_kernel,
+    unpack_factors,
 )  # fmt: skip
 
 __all__ = ["lu"]
@@ -40,9 +61,14 @@ def _check(name: str, info: Tensor, problem: str) -> None:
         raise LinAlgError(f"{name}: {where_}{problem.format(code)}")
 
 
-_SINGULAR = "The diagonal element {0} is zero, the inversion could not be completed because the input matrix is singular."
+_SINGULAR = (
+    "The diagonal element {0} is zero, the inversion could not be completed because the input matrix is singular."
+)
 _UNSOLVABLE = "The solver failed because the input matrix is singular."
-_INDEFINITE = "The factorization could not be completed because the input is not positive-definite (the leading minor of order {0} is not positive-definite)."
+_INDEFINITE = (
+    "The factorization could not be completed because the input is not positive-definite (the "
+    "leading minor of order {0} is not positive-definite)."
+)
 
 
 def _spread(x: Tensor, batch: Sequence[int]) -> Tensor:
@@ -58,10 +84,12 @@ def _batches(A: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
 # -- Cholesky ----------------------------------------------------------------------------------------
 
 
-@operator(name="linalg_cholesky_ex", kind="composite", method=False, namespace=_L, returns=return_types.linalg_cholesky_ex)
+@operator(
+    name="linalg_cholesky_ex", kind="composite", method=False, namespace=_L, returns=return_types.linalg_cholesky_ex
+)
 def linalg_cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = False) -> Any:
-    """(L, info): the factor ``A = L L^H`` (``upper``: ``U^H U``) of positive definite matrices, and the order of the first leading
-    minor that is not positive, or 0."""
+    """(L, info): the factor ``A = L L^H`` (``upper``: ``U^H U``) of positive definite matrices, and the order of the
+    first leading minor that is not positive, or 0."""
     check_floating("linalg.cholesky", A)
     check_square("linalg.cholesky", A)
     factor, info = cholesky_kernel.function(A, bool(upper))
@@ -126,7 +154,11 @@ def _identity_like(A: Tensor) -> Tensor:
 def _check_fits(name: str, A: Tensor, B: Tensor, left: bool = True) -> None:
     check_square(name, A)
     if B.shape[-2 if left else -1] != A.shape[-1]:
-        raise RuntimeError(f"{name}: Incompatible shapes of A and B for the equation {'AX = B' if left else 'XA = B'} ({A.shape[-2]}x{A.shape[-1]} and {B.shape[-2]}x{B.shape[-1]})")
+        raise RuntimeError(
+            f"{name}: Incompatible shapes of A and B for the equation "
+            f"{'AX = B' if left else 'XA = B'} ({A.shape[-2]}x{A.shape[-1]} and "
+            f"{B.shape[-2]}x{B.shape[-1]})"
+        )
 
 
 # -- solving and inverting ---------------------------------------------------------------------------
@@ -134,7 +166,7 @@ def _check_fits(name: str, A: Tensor, B: Tensor, left: bool = True) -> None:
 
 def _is_vector(A: Tensor, B: Tensor) -> bool:
     """Whether B is a batch of vectors: one-dimensional, or a dimension fewer than A and of its batch."""
-    return B.ndim == 1 or A.ndim - 1 == B.ndim and B.shape == A.shape[:-1]
+    return B.ndim == 1 or (A.ndim - 1 == B.ndim and B.shape == A.shape[:-1])
 
 
 @operator(name="linalg_solve_ex", kind="composite", method=False, namespace=_L, returns=return_types.linalg_solve_ex)
@@ -144,7 +176,10 @@ def linalg_solve_ex(A: Tensor, B: Tensor, *, left: bool = True, check_errors: bo
     check_square("linalg.solve", A)
     vector = _is_vector(A, B)
     if vector and not left:
-        raise RuntimeError("linalg.solve: Vector broadcasting of the left hand side is not supported for left=False. In this case linalg.solve is equivalent to B / A.squeeze(-1)")
+        raise RuntimeError(
+            "linalg.solve: Vector broadcasting of the left hand side is not supported for "
+            "left=False. In this case linalg.solve is equivalent to B / A.squeeze(-1)"
+        )
     if not vector and B.ndim < 2:
         raise RuntimeError(f"linalg.solve: B must be a vector or a batch of matrices, got {B.ndim}D")
     b = B.unsqueeze(-1) if vector else B  # type: ignore[attr-defined]
@@ -162,12 +197,15 @@ def linalg_solve_ex(A: Tensor, B: Tensor, *, left: bool = True, check_errors: bo
 
 @operator(name="linalg_solve", kind="composite", method=False, namespace=_L)
 def linalg_solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
-    """X with ``A X = B`` (``left=False``: ``X A = B``); B may be a vector.  Raises LinAlgError for singular matrices."""
+    """X with ``A X = B`` (``left=False``: ``X A = B``); B may be a vector.  Raises LinAlgError for singular
+    matrices."""
     return linalg_solve_ex.function(A, B, left=left, check_errors=True)[0]  # type: ignore[no-any-return]
 
 
 @operator(name="linalg_solve_triangular", kind="composite", method=False, namespace=_L)
-def linalg_solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False) -> Tensor:
+def linalg_solve_triangular(
+    A: Tensor, B: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False
+) -> Tensor:
     """X with ``A X = B`` (``left=False``: ``X A = B``) for triangular A, of which the other triangle is not read."""
     check_floating("linalg.solve_triangular", A, B)
     check_matrix("linalg.solve_triangular", B)
@@ -177,17 +215,26 @@ def linalg_solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = T
 
 
 @operator(kind="composite", returns=return_types.triangular_solve)
-def triangular_solve(input: Tensor, A: Tensor, upper: bool = True, transpose: bool = False, unitriangular: bool = False) -> Any:
+def triangular_solve(
+    input: Tensor, A: Tensor, upper: bool = True, transpose: bool = False, unitriangular: bool = False
+) -> Any:
     """(X, A) with ``A X = input`` for triangular A (``transpose``: for its conjugate transpose)."""
     check_floating("triangular_solve", input, A)
     if input.ndim < 2:
-        raise RuntimeError(f"torch.triangular_solve: Expected b to have at least 2 dimensions, but it has {input.ndim} dimensions instead")
+        raise RuntimeError(
+            "torch.triangular_solve: Expected b to have at least 2 dimensions, but it has "
+            f"{input.ndim} dimensions instead"
+        )
     if A.ndim < 2:
-        raise RuntimeError(f"torch.triangular_solve: Expected A to have at least 2 dimensions, but it has {A.ndim} dimensions instead")
+        raise RuntimeError(
+            f"torch.triangular_solve: Expected A to have at least 2 dimensions, but it has {A.ndim} dimensions instead"
+        )
     _check_fits("triangular_solve", A, input)
     a, b = _batches(A, input)
     matrix, high = (a.transpose(-1, -2), not upper) if transpose else (a, upper)  # type: ignore[attr-defined]
-    return return_types.triangular_solve(triangular_kernel.function(matrix, b, bool(high), True, bool(unitriangular)), a.clone())  # type: ignore[attr-defined]
+    return return_types.triangular_solve(
+        triangular_kernel.function(matrix, b, bool(high), True, bool(unitriangular)), a.clone()
+    )  # type: ignore[attr-defined]
 
 
 @operator(name="linalg_inv_ex", kind="composite", method=False, namespace=_L, returns=return_types.linalg_inv_ex)
@@ -258,14 +305,20 @@ def logdet(input: Tensor) -> Tensor:
 # -- LU ----------------------------------------------------------------------------------------------
 
 
-@operator(name="linalg_lu_factor_ex", kind="composite", method=False, namespace=_L, returns=return_types.linalg_lu_factor_ex)
+@operator(
+    name="linalg_lu_factor_ex", kind="composite", method=False, namespace=_L, returns=return_types.linalg_lu_factor_ex
+)
 def linalg_lu_factor_ex(A: Tensor, *, pivot: bool = True, check_errors: bool = False) -> Any:
     """(LU, pivots, info): both triangular factors in one matrix, row exchanges counted from 1."""
     check_floating("torch.linalg.lu_factor", A)
     check_matrix("torch.linalg.lu_factor", A)
     factors, pivots, info = lu_kernel.function(A, bool(pivot))
     if check_errors:
-        _check("torch.linalg.lu_factor_ex", info, "U[{0},{0}] is zero and using it on lu_solve would result in a division by zero.")
+        _check(
+            "torch.linalg.lu_factor_ex",
+            info,
+            "U[{0},{0}] is zero and using it on lu_solve would result in a division by zero.",
+        )
     return return_types.linalg_lu_factor_ex(factors, pivots, info)
 
 
@@ -286,7 +339,8 @@ def linalg_lu(A: Tensor, *, pivot: bool = True) -> Any:
 
 
 def lu(A: Tensor, pivot: bool = True, get_infos: bool = False, out: Any = None) -> Any:
-    """(LU, pivots), and the info of ``torch.linalg.lu_factor_ex`` for ``get_infos``; raises RuntimeError for singular matrices otherwise."""
+    """(LU, pivots), and the info of ``torch.linalg.lu_factor_ex`` for ``get_infos``; raises RuntimeError for singular
+    matrices otherwise."""
     found = linalg_lu_factor_ex.function(A, pivot=pivot, check_errors=not get_infos)
     result = found if get_infos else tuple(found)[:2]
     if out is None:
@@ -310,7 +364,11 @@ def lu_unpack(LU_data: Tensor, LU_pivots: Tensor, unpack_data: bool = True, unpa
     """(P, L, U) from the results of ``lu_factor``; empty where not wanted."""
     check_matrix("lu_unpack", LU_data)
     if unpack_pivots and LU_pivots.dtype is not dtypes.int32:
-        raise RuntimeError("torch.lu_unpack: LU_pivots is expected to be a contiguous tensor of torch.int32 dtype.\nNote: this function is intended to be used with the output produced by torch.linalg.lu_factor")
+        raise RuntimeError(
+            "torch.lu_unpack: LU_pivots is expected to be a contiguous tensor of torch.int32 "
+            "dtype.\nNote: this function is intended to be used with the output produced by "
+            "torch.linalg.lu_factor"
+        )
     none = LU_data.new_empty((0,))  # type: ignore[attr-defined]
     L, U = unpack_factors(LU_data) if unpack_data else (none, none)
     P = permutation_matrix(LU_pivots, LU_data.shape[-2], LU_data.dtype) if unpack_pivots else none
@@ -319,7 +377,8 @@ def lu_unpack(LU_data: Tensor, LU_pivots: Tensor, unpack_data: bool = True, unpa
 
 @operator(name="linalg_lu_solve", kind="composite", method=False, namespace=_L)
 def linalg_lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True, adjoint: bool = False) -> Tensor:
-    """X with ``A X = B`` (``left=False``: ``X A = B``) from the factors of A; ``adjoint``: for its conjugate transpose."""
+    """X with ``A X = B`` (``left=False``: ``X A = B``) from the factors of A; ``adjoint``: for its conjugate
+    transpose."""
     check_floating("torch.linalg.lu_solve", LU, B)
     check_matrix("torch.linalg.lu_solve", B)
     _check_fits("torch.linalg.lu_solve", LU, B, left)
@@ -357,7 +416,9 @@ def linalg_qr(A: Tensor, mode: str = "reduced") -> Any:
     check_floating("linalg.qr", A)
     check_matrix("linalg.qr", A)
     if mode not in ("reduced", "complete", "r"):
-        raise RuntimeError(f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or 'complete'")
+        raise RuntimeError(
+            f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or 'complete'"
+        )
     return return_types.linalg_qr(*qr_kernel.function(A, mode))
 
 
@@ -377,16 +438,26 @@ def geqrf(input: Tensor) -> Any:
 
 @operator(name="linalg_householder_product", kind="composite", method=False, namespace=_L)
 def linalg_householder_product(A: Tensor, tau: Tensor) -> Tensor:
-    """The first columns of the product of the reflections ``1 - tau_i v_i v_i^H``, v_i below the diagonal of column i."""
+    """The first columns of the product of the reflections ``1 - tau_i v_i v_i^H``, v_i below the diagonal of column
+    i."""
     check_floating("linalg.householder_product", A, tau)
     check_matrix("torch.linalg.householder_product", A)
     (m, n), k = A.shape[-2:], tau.shape[-1]
     if m < n:
-        raise RuntimeError(f"torch.linalg.householder_product: input.shape[-2] must be greater than or equal to input.shape[-1], got {m} < {n}")
+        raise RuntimeError(
+            "torch.linalg.householder_product: input.shape[-2] must be greater than or equal to "
+            f"input.shape[-1], got {m} < {n}"
+        )
     if n < k:
-        raise RuntimeError(f"torch.linalg.householder_product: input.shape[-1] must be greater than or equal to tau.shape[-1], got {n} < {k}")
+        raise RuntimeError(
+            "torch.linalg.householder_product: input.shape[-1] must be greater than or equal to "
+            f"tau.shape[-1], got {n} < {k}"
+        )
     if tuple(tau.shape[:-1]) != tuple(A.shape[:-2]):
-        raise RuntimeError(f"torch.linalg.householder_product: Expected batch dimensions of tau to be equal to input.shape[:-2], but got {list(tau.shape[:-1])}")
+        raise RuntimeError(
+            "torch.linalg.householder_product: Expected batch dimensions of tau to be equal to "
+            f"input.shape[:-2], but got {list(tau.shape[:-1])}"
+        )
     one = A.new_ones((m,)).diag_embed().narrow(-1, 0, n)  # type: ignore[attr-defined]
     if not k:  # nothing is reflected, but the result still is one of A
         return A.clone().copy_(one.expand(A.shape))  # type: ignore[attr-defined,no-any-return]
@@ -413,8 +484,8 @@ def orgqr(input: Tensor, input2: Tensor) -> Tensor:
 
 @operator(kind="composite")
 def ormqr(input: Tensor, input2: Tensor, input3: Tensor, left: bool = True, transpose: bool = False) -> Tensor:
-    """The product of ``input3`` with the orthogonal matrix Q of the reflections (``input``, ``input2``): ``Q C``, ``C Q`` for ``left=False``, with
-    the conjugate transpose of Q for ``transpose``."""
+    """The product of ``input3`` with the orthogonal matrix Q of the reflections (``input``, ``input2``): ``Q C``, ``C
+    Q`` for ``left=False``, with the conjugate transpose of Q for ``transpose``."""
     check_floating("ormqr", input, input2, input3)
     check_matrix("torch.ormqr", input)
     check_matrix("torch.ormqr", input3)
@@ -434,7 +505,9 @@ def linalg_svd(A: Tensor, full_matrices: bool = True, *, driver: str | None = No
     check_floating("linalg.svd", A)
     check_matrix("linalg.svd", A)
     if driver is not None:
-        raise RuntimeError("torch.linalg.svd: keyword argument `driver=` is only supported on CUDA inputs with cuSOLVER backend.")
+        raise RuntimeError(
+            "torch.linalg.svd: keyword argument `driver=` is only supported on CUDA inputs with cuSOLVER backend."
+        )
     return return_types.linalg_svd(*svd_kernel.function(A, bool(full_matrices)))
 
 
@@ -566,7 +639,9 @@ def pinverse(input: Tensor, rcond: float = 1e-15) -> Tensor:
 
 
 @operator(name="linalg_matrix_rank", kind="composite", method=False, namespace=_L)
-def linalg_matrix_rank(A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> Tensor:
+def linalg_matrix_rank(
+    A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None
+) -> Tensor:
     """The number of singular values above ``max(atol, rtol * greatest)``; see ``pinv``."""
     check_floating("linalg.matrix_rank", A)
     check_matrix("linalg.matrix_rank", A)
@@ -593,7 +668,9 @@ def linalg_lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: st
     if B.ndim < 1:
         raise RuntimeError("torch.linalg.lstsq: other must have at least 1 dimension.")
     if driver not in (None, "gels", "gelsy", "gelsd", "gelss"):
-        raise RuntimeError(f"torch.linalg.lstsq: parameter `driver` should be one of (gels, gelsy, gelsd, gelss), got {driver}")
+        raise RuntimeError(
+            f"torch.linalg.lstsq: parameter `driver` should be one of (gels, gelsy, gelsd, gelss), got {driver}"
+        )
     driver = driver or "gelsy"
     vector = _is_vector(A, B)
     b = B.unsqueeze(-1) if vector else B  # type: ignore[attr-defined]
@@ -623,8 +700,8 @@ def linalg_lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: st
 def linalg_matrix_norm(
     A: Tensor, ord: Any = "fro", dim: Sequence[int] = (-2, -1), keepdim: bool = False, *, dtype: dtype_ | None = None
 ) -> Tensor:
-    """The norm of matrices: "fro", "nuc" (sum of singular values), 2 and -2 (greatest and least one), 1 and -1 (of the sums of columns), inf and
-    -inf (of rows)."""
+    """The norm of matrices: "fro", "nuc" (sum of singular values), 2 and -2 (greatest and least one), 1 and -1 (of the
+    sums of columns), inf and -inf (of rows)."""
     check_floating("linalg.matrix_norm", A) if A.dtype not in (dtypes.bfloat16, dtypes.float16) else None
     check_matrix("linalg.matrix_norm", A)
     dims = tuple(dim) if isinstance(dim, (tuple, list)) else (dim,)
@@ -636,7 +713,7 @@ def linalg_matrix_norm(
     if ord == "fro":
         return linalg_vector_norm.function(A, 2, dims, keepdim, dtype=dtype)  # type: ignore[no-any-return]
     x = A if dtype is None else A.to(dtype)  # type: ignore[attr-defined]
-    if ord == "nuc" or not isinstance(ord, str) and abs(ord) == 2:
+    if ord == "nuc" or (not isinstance(ord, str) and abs(ord) == 2):
         values = linalg_svdvals.function(x.movedim((first, second), (-2, -1)))
         found = values.sum(-1) if ord == "nuc" else values.amax(-1) if ord > 0 else values.amin(-1)
     elif not isinstance(ord, str) and abs(ord) in (1, math.inf):
@@ -654,7 +731,12 @@ def linalg_matrix_norm(
 
 @operator(name="linalg_norm", kind="composite", method=False, namespace=_L)
 def linalg_norm(
-    input: Tensor, ord: Any = None, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: dtype_ | None = None
+    input: Tensor,
+    ord: Any = None,
+    dim: int | Sequence[int] | None = None,
+    keepdim: bool = False,
+    *,
+    dtype: dtype_ | None = None,
 ) -> Tensor:
     """The norm of vectors (one dimension, or no ``ord``) or matrices (two); see ``vector_norm`` and ``matrix_norm``."""
     dims = None if dim is None else tuple(dim) if isinstance(dim, (tuple, list)) else (dim,)
@@ -663,7 +745,9 @@ def linalg_norm(
     if dims is not None and len(dims) not in (1, 2):
         raise RuntimeError(f"linalg.norm: If dim is specified, it must be of length 1 or 2. Got {list(dims)}")
     if dims is None and input.ndim not in (1, 2):
-        raise RuntimeError(f"linalg.norm: If dim is not specified but ord is, the input must be 1D or 2D. Got {input.ndim}D.")
+        raise RuntimeError(
+            f"linalg.norm: If dim is not specified but ord is, the input must be 1D or 2D. Got {input.ndim}D."
+        )
     if isinstance(ord, str) or (len(dims) == 2 if dims is not None else input.ndim == 2):
         return linalg_matrix_norm.function(input, ord, dims or (-2, -1), keepdim, dtype=dtype)  # type: ignore[no-any-return]
     return linalg_vector_norm.function(input, ord, dims, keepdim, dtype=dtype)  # type: ignore[no-any-return]
@@ -671,10 +755,11 @@ def linalg_norm(
 
 @operator(name="linalg_cond", kind="composite", method=False, namespace=_L)
 def linalg_cond(A: Tensor, p: Any = None) -> Tensor:
-    """The condition number by a matrix norm (2 for None): of A times that of its inverse; infinite for singular matrices."""
+    """The condition number by a matrix norm (2 for None): of A times that of its inverse; infinite for singular
+    matrices."""
     check_floating("linalg.cond", A)
     check_matrix("linalg.cond", A)
-    if p is None or not isinstance(p, str) and abs(p) == 2:
+    if p is None or (not isinstance(p, str) and abs(p) == 2):
         S = linalg_svdvals.function(A)
         if not S.numel():
             return S.new_zeros(A.shape[:-2])  # type: ignore[no-any-return]
@@ -740,7 +825,9 @@ def matrix_exp(input: Tensor) -> Tensor:
 # -- symmetric indefinite systems --------------------------------------------------------------------
 
 
-@operator(name="linalg_ldl_factor_ex", kind="composite", method=False, namespace=_L, returns=return_types.linalg_ldl_factor_ex)
+@operator(
+    name="linalg_ldl_factor_ex", kind="composite", method=False, namespace=_L, returns=return_types.linalg_ldl_factor_ex
+)
 def linalg_ldl_factor_ex(A: Tensor, *, hermitian: bool = False, check_errors: bool = False) -> Any:
     """(LD, pivots, info): factors of symmetric (or ``hermitian``) matrices in LAPACK's form."""
     check_floating("torch.linalg.ldl_factor_ex", A)
@@ -751,7 +838,9 @@ def linalg_ldl_factor_ex(A: Tensor, *, hermitian: bool = False, check_errors: bo
     return return_types.linalg_ldl_factor_ex(*found)
 
 
-@operator(name="linalg_ldl_factor", kind="composite", method=False, namespace=_L, returns=return_types.linalg_ldl_factor)
+@operator(
+    name="linalg_ldl_factor", kind="composite", method=False, namespace=_L, returns=return_types.linalg_ldl_factor
+)
 def linalg_ldl_factor(A: Tensor, *, hermitian: bool = False) -> Any:
     """(LD, pivots): see ``ldl_factor_ex``."""
     return return_types.linalg_ldl_factor(*linalg_ldl_factor_ex.function(A, hermitian=hermitian, check_errors=True)[:2])
@@ -778,7 +867,10 @@ def linalg_tensorinv(A: Tensor, ind: int = 2) -> Tensor:
         raise RuntimeError(f"Expected a strictly positive integer for 'ind', got {ind}")
     first, last = A.shape[:ind], A.shape[ind:]
     if math.prod(first) != math.prod(last):
-        raise RuntimeError(f"Expected self to satisfy the requirement prod(self.shape[ind:]) == prod(self.shape[:ind]), but got {math.prod(last)} != {math.prod(first)}")
+        raise RuntimeError(
+            "Expected self to satisfy the requirement prod(self.shape[ind:]) == "
+            f"prod(self.shape[:ind]), but got {math.prod(last)} != {math.prod(first)}"
+        )
     return linalg_inv.function(A.reshape(math.prod(first), math.prod(last))).reshape((*last, *first))  # type: ignore[attr-defined,no-any-return]
 
 
@@ -789,7 +881,11 @@ def linalg_tensorsolve(A: Tensor, B: Tensor, dims: Sequence[int] | None = None) 
         A = A.movedim(tuple(dims), tuple(range(-len(dims), 0)))  # type: ignore[attr-defined]
     shape = A.shape[B.ndim :]
     if math.prod(shape) != math.prod(A.shape[: B.ndim]):
-        raise RuntimeError(f"Expected self to satisfy the requirement prod(self.shape[other.ndim:]) == prod(self.shape[:other.ndim]), but got {math.prod(shape)} != {math.prod(A.shape[: B.ndim])}")
+        raise RuntimeError(
+            "Expected self to satisfy the requirement prod(self.shape[other.ndim:]) == "
+            f"prod(self.shape[:other.ndim]), but got {math.prod(shape)} != "
+            f"{math.prod(A.shape[: B.ndim])}"
+        )
     n = math.prod(shape)
     return linalg_solve.function(A.reshape(n, n), B.reshape(n)).reshape(shape)  # type: ignore[attr-defined,no-any-return]
 
@@ -798,7 +894,10 @@ def linalg_tensorsolve(A: Tensor, B: Tensor, dims: Sequence[int] | None = None) 
 def linalg_vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
     """``sum(conj(x) * y)`` along ``dim``, broadcast."""
     if x.dtype is not y.dtype:
-        raise RuntimeError(f"linalg.vecdot: Expected x and y to have the same dtype, but found x of type {x.dtype} and y of type {y.dtype} instead")
+        raise RuntimeError(
+            "linalg.vecdot: Expected x and y to have the same dtype, but found x of type "
+            f"{x.dtype} and y of type {y.dtype} instead"
+        )
     return ((x.conj() if x.dtype.is_complex else x) * y).sum(dim)  # type: ignore[attr-defined,no-any-return]
 
 
@@ -819,8 +918,8 @@ def linalg_vander(x: Tensor, N: int | None = None) -> Tensor:
 
 @operator(name="linalg_multi_dot", kind="composite", method=False, namespace=_L)
 def linalg_multi_dot(tensors: Tensors) -> Tensor:
-    """The product of two or more matrices (the first and the last may be vectors), in the order that takes the fewest operations
-    (Cormen et al., Introduction to Algorithms, 15.2)."""
+    """The product of two or more matrices (the first and the last may be vectors), in the order that takes the fewest
+    operations (Cormen et al., Introduction to Algorithms, 15.2)."""
     n = len(tensors)
     if n < 2:
         raise RuntimeError(f"multi_dot(): expected at least 2 tensors but got {n}")
@@ -832,14 +931,19 @@ def linalg_multi_dot(tensors: Tensors) -> Tensor:
         if part.ndim != 2:
             raise RuntimeError(f"multi_dot(): tensor {i} must be 2D but got {part.ndim}D")
         if i and part.shape[0] != parts[i - 1].shape[1]:
-            raise RuntimeError(f"multi_dot(): tensors {i - 1} and {i} with shapes {list(tensors[i - 1].shape)} and {list(tensors[i].shape)} cannot be multiplied")
+            raise RuntimeError(
+                f"multi_dot(): tensors {i - 1} and {i} with shapes {list(tensors[i - 1].shape)} "
+                f"and {list(tensors[i].shape)} cannot be multiplied"
+            )
     sizes = [p.shape[0] for p in parts] + [parts[-1].shape[1]]
     cost = [[0] * n for _ in range(n)]
     cut = [[0] * n for _ in range(n)]
     for length in range(1, n):
         for i in range(n - length):
             j = i + length
-            cost[i][j], cut[i][j] = min((cost[i][k] + cost[k + 1][j] + sizes[i] * sizes[k + 1] * sizes[j + 1], k) for k in range(i, j))
+            cost[i][j], cut[i][j] = min(
+                (cost[i][k] + cost[k + 1][j] + sizes[i] * sizes[k + 1] * sizes[j + 1], k) for k in range(i, j)
+            )
 
     def product(i: int, j: int) -> Tensor:
         return parts[i] if i == j else product(i, cut[i][j]).mm(product(cut[i][j] + 1, j))  # type: ignore[attr-defined,no-any-return]
@@ -854,9 +958,13 @@ def linalg_multi_dot(tensors: Tensors) -> Tensor:
 def linalg_cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
     """The cross product of vectors of three along ``dim``, broadcast."""
     if input.ndim != other.ndim:
-        raise RuntimeError(f"linalg.cross: inputs must have the same number of dimensions. Got {input.ndim} and {other.ndim}")
+        raise RuntimeError(
+            f"linalg.cross: inputs must have the same number of dimensions. Got {input.ndim} and {other.ndim}"
+        )
     if input.shape[dim] != 3 or other.shape[dim] != 3:
-        raise RuntimeError(f"linalg.cross: inputs dimension {dim} must have length 3. Got {input.shape[dim]} and {other.shape[dim]}")
+        raise RuntimeError(
+            f"linalg.cross: inputs dimension {dim} must have length 3. Got {input.shape[dim]} and {other.shape[dim]}"
+        )
     a, b = ([t.select(dim, i) for i in range(3)] for t in (input, other))  # type: ignore[attr-defined]
     parts = [a[(i + 1) % 3] * b[(i + 2) % 3] - a[(i + 2) % 3] * b[(i + 1) % 3] for i in range(3)]
     d = dim % input.ndim

@@ -21,7 +21,10 @@ def reduction_of(reduction: str, size_average: bool | None, reduce: bool | None)
     """The reduction meant, with PyTorch's two old flags; raises ValueError for unknown words."""
     if size_average is not None or reduce is not None:
         reduction = "none" if reduce is False else "sum" if size_average is False else "mean"
-        warnings.warn(f"size_average and reduce args will be deprecated, please use reduction='{reduction}' instead.", stacklevel=3)
+        warnings.warn(
+            f"size_average and reduce args will be deprecated, please use reduction='{reduction}' instead.",
+            stacklevel=3,
+        )
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(f"{reduction} is not a valid value for reduction")
     return reduction
@@ -41,7 +44,11 @@ def nll_kernel(input: Tensor, target: Tensor, weight: Tensor | None, ignore_inde
     ignored = g.apply("eq", t, g.const(ignore_index, "i64"))
     safe = g.apply("select", ignored, g.const(0, "i64"), t)
     picked = g.gather(prim.read(input), [safe], [("d", 0), ("i", 0), *(("d", d) for d in range(1, len(shape)))], shape)
-    w = g.gather(prim.read(weight), [safe], [("i", 0)], shape) if weight is not None else g.const(1, input.dtype.code, shape)
+    w = (
+        g.gather(prim.read(weight), [safe], [("i", 0)], shape)
+        if weight is not None
+        else g.const(1, input.dtype.code, shape)
+    )
     w = g.apply("select", ignored, g.const(0, input.dtype.code), w)
     # the product of an ignored entry's zero weight with infinity must not become NaN
     loss = g.apply("select", ignored, g.const(0, input.dtype.code), g.apply("neg", g.apply("mul", picked, w)))
@@ -56,7 +63,9 @@ def _(ctx, grad, grad_weight):  # type: ignore[no-untyped-def]
 
 
 @operator(name="_nll_backward", method=False, function=False)
-def nll_backward(grad: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, size: tuple[int, ...]) -> Tensor:
+def nll_backward(
+    grad: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, size: tuple[int, ...]
+) -> Tensor:
     """The gradient of ``_nll`` by its input: ``-weight * grad`` at the targets, 0 elsewhere."""
     g = prim.current().graph
     one = (size[0], 1, *size[2:])
@@ -89,20 +98,23 @@ def _classes_of(name: str, input: Tensor, target: Tensor, weight: Tensor | None)
         raise RuntimeError(f"{name}: expected target of size {[x.shape[0], *x.shape[2:]]}, got {list(t.shape)}")
     if weight is not None and tuple(weight.shape) != (x.shape[1],):
         raise RuntimeError(
-            f"weight tensor should be defined either for all {x.shape[1]} classes or no classes but got weight tensor of shape: {list(weight.shape)}"
+            f"weight tensor should be defined either for all {x.shape[1]} classes or no classes "
+            f"but got weight tensor of shape: {list(weight.shape)}"
         )
     return x, t.to(dtypes.int64)
 
 
 @operator(kind="composite", method=False, out=False, namespace=_F)
 def nll_loss(
-    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None, ignore_index: int = -100,
+    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
+    ignore_index: int = -100,
     reduce: bool | None = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
-    """``-weight[t] * input[n, t]`` for log-probabilities input (n, c, ...) or (c,) and class numbers target (n, ...) or ().
+    """``-weight[t] * input[n, t]`` for log-probabilities input (n, c, ...) or (c,) and class numbers target (n, ...) or
+    ().
 
-    The mean divides by the sum of the weights.  Raises ValueError or RuntimeError for shapes that do not fit, IndexError for a class
-    that does not exist.
+    The mean divides by the sum of the weights.  Raises ValueError or RuntimeError for shapes that do not fit,
+    IndexError for a class that does not exist.
     """
     reduction = reduction_of(reduction, size_average, reduce)
     x, t = _classes_of("nll_loss", input, target, weight)
@@ -114,12 +126,15 @@ def nll_loss(
 
 @operator(kind="composite", method=False, out=False, namespace=_F)
 def cross_entropy(
-    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None, ignore_index: int = -100,
+    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
+    ignore_index: int = -100,
     reduce: bool | None = None, reduction: str = "mean", label_smoothing: float = 0.0,
 ) -> Tensor:  # fmt: skip
-    """The negative log-likelihood of classes, or of a distribution over them, under ``softmax(input)`` over dimension 1 (0 of a vector).
+    """The negative log-likelihood of classes, or of a distribution over them, under ``softmax(input)`` over dimension 1
+    (0 of a vector).
 
-    target: class numbers (n, ...) or probabilities in the shape of input.  ``label_smoothing`` mixes in the uniform distribution.
+    target: class numbers (n, ...) or probabilities in the shape of input.  ``label_smoothing`` mixes in the uniform
+    distribution.
     """
     reduction = reduction_of(reduction, size_average, reduce)
     if not 0.0 <= label_smoothing <= 1.0:
@@ -132,8 +147,8 @@ def cross_entropy(
 
 
 def _log_of_total(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """(x less its greatest element along ``dim``, the logarithm of the sum of its exponentials): their difference is the
-    logarithm of the softmax."""
+    """(x less its greatest element along ``dim``, the logarithm of the sum of its exponentials): their difference is
+    the logarithm of the softmax."""
     shifted = x - prim.reduce("max", x, (dim,))  # type: ignore[operator]
     return shifted, shifted.exp().sum(dim, True).log()
 
@@ -170,10 +185,13 @@ def _spread_weights(weight: Tensor | None, ndim: int, dim: int) -> Tensor | None
 
 
 @operator(name="_class_entropy", method=False, function=False)
-def _class_entropy(input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, label_smoothing: float, reduction: str) -> Any:
+def _class_entropy(
+    input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, label_smoothing: float, reduction: str
+) -> Any:
     """Cross-entropy of class numbers (n, ...) under ``softmax(input, 1)``, without the softmax in memory.
 
-    For the gradient also the greatest score of each sample, and one by the sum of the exponentials of the others' distance to it.
+    For the gradient also the greatest score of each sample, and one by the sum of the exponentials of the others'
+    distance to it.
     """
     kind = input.dtype
     if kind.kind != "f":
@@ -210,10 +228,12 @@ def _(ctx, grad, *_):  # type: ignore[no-untyped-def]
 
 @operator(name="_class_entropy_backward", method=False, function=False)
 def _class_entropy_backward(
-    grad: Tensor, input: Tensor, target: Tensor, weight: Tensor | None, top: Tensor, scale: Tensor, ignore_index: int, label_smoothing: float,
+    grad: Tensor, input: Tensor, target: Tensor, weight: Tensor | None, top: Tensor, scale: Tensor, ignore_index: int,
+    label_smoothing: float,
     mean: bool,
 ) -> Tensor:  # fmt: skip
-    """The gradient of ``_class_entropy`` by its input: ``(softmax(input) - onehot(target)) * weight * grad``, in one pass."""
+    """The gradient of ``_class_entropy`` by its input: ``(softmax(input) - onehot(target)) * weight * grad``, in one
+    pass."""
     g = prim.current().graph
     x = input.to(dtypes.float32) if input.dtype.itemsize < 4 else input  # type: ignore[attr-defined]
     each = None if weight is None else prim.cast(weight, x.dtype)
@@ -223,7 +243,9 @@ def _class_entropy_backward(
     if mean:
         share = share / w.sum()  # type: ignore[attr-defined]
     t = g.expand(g.reshape(prim.read(target), (x.shape[0], 1, *x.shape[2:])), x.shape)
-    hit = prim.wrap(g.apply("select", g.apply("eq", t, g.iota(x.shape, 1)), g.const(1, x.dtype.code), g.const(0, x.dtype.code)))
+    hit = prim.wrap(
+        g.apply("select", g.apply("eq", t, g.iota(x.shape, 1)), g.const(1, x.dtype.code), g.const(0, x.dtype.code))
+    )
     p = (x - top).exp() * scale
     if share.ndim:
         share = share.unsqueeze(1)
@@ -237,7 +259,9 @@ def _class_entropy_backward(
 
 
 @operator(name="_mixture_entropy", promote=("input", "target", "weight"), method=False, function=False)
-def _mixture_entropy(input: Tensor, target: Tensor, weight: Tensor | None, label_smoothing: float, reduction: str) -> Tensor:
+def _mixture_entropy(
+    input: Tensor, target: Tensor, weight: Tensor | None, label_smoothing: float, reduction: str
+) -> Tensor:
     """Cross-entropy of probabilities in the shape of input."""
     dim = 0 if input.ndim == 1 else 1
     shifted, total = _log_of_total(input, dim)
@@ -252,7 +276,8 @@ def _mixture_entropy(input: Tensor, target: Tensor, weight: Tensor | None, label
 
 @operator(kind="composite", method=False, out=False, namespace=_F)
 def mse_loss(
-    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
+    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
+    reduction: str = "mean",
     weight: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """``(input - target)**2``, reduced."""
@@ -270,7 +295,8 @@ def square_difference(input: Tensor, target: Tensor, weight: Tensor | None, redu
 def _check_sizes(input: Tensor, target: Tensor) -> None:
     if input.shape != target.shape:
         warnings.warn(
-            f"Using a target size ({target.shape}) that is different to the input size ({input.shape}). This will likely lead to incorrect "
+            f"Using a target size ({target.shape}) that is different to the input size "
+                f"({input.shape}). This will likely lead to incorrect "
             "results due to broadcasting. Please ensure they have the same size.", stacklevel=3,
         )  # fmt: skip
 
@@ -304,7 +330,12 @@ def _absolute(input: Tensor, target: Tensor, weight: Tensor | None, reduction: s
 
 @operator(kind="composite", method=False, out=False, namespace=_F)
 def l1_loss(
-    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean", weight: Tensor | None = None
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    weight: Tensor | None = None,
 ) -> Tensor:
     """``|input - target|``, reduced."""
     reduction = reduction_of(reduction, size_average, reduce)
@@ -314,7 +345,12 @@ def l1_loss(
 
 @operator(kind="composite", method=False, out=False, namespace=_F)
 def smooth_l1_loss(
-    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean", beta: float = 1.0
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    beta: float = 1.0,
 ) -> Tensor:
     """``0.5 * d**2 / beta`` where ``d = |input - target| < beta``, ``d - 0.5 * beta`` elsewhere.  Girshick 2015."""
     reduction = reduction_of(reduction, size_average, reduce)
@@ -327,7 +363,9 @@ def smooth_l1_loss(
 
 
 @operator(kind="composite", method=False, out=False, namespace=_F)
-def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Tensor | None = None) -> Tensor:
+def huber_loss(
+    input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Tensor | None = None
+) -> Tensor:
     """``0.5 * d**2`` where ``d = |input - target| < delta``, ``delta * (d - 0.5 * delta)`` elsewhere.  Huber 1964."""
     reduction = reduction_of(reduction, None, None)
     _check_sizes(input, target)
@@ -360,21 +398,29 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 @operator(kind="composite", method=False, out=False, namespace=_F)
 def binary_cross_entropy(
-    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean"
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
 ) -> Tensor:
-    """``-(target * log(input) + (1 - target) * log(1 - input))`` for probabilities input.  Raises RuntimeError for others, ValueError for
-    another shape of the target."""
+    """``-(target * log(input) + (1 - target) * log(1 - input))`` for probabilities input.  Raises RuntimeError for
+    others, ValueError for another shape of the target."""
     reduction = reduction_of(reduction, size_average, reduce)
     if target.shape != input.shape:
         raise ValueError(
-            f"Using a target size ({target.shape}) that is different to the input size ({input.shape}) is deprecated. Please ensure they have the same size."
+            f"Using a target size ({target.shape}) that is different to the input size "
+            f"({input.shape}) is deprecated. Please ensure they have the same size."
         )
     loss = _bce.function(input, target)
     return reduced(loss if weight is None else loss * weight, reduction)
 
 
 @operator(name="_bce_logits", promote=("input", "target", "weight", "pos_weight"), method=False, function=False)
-def _bce_logits(input: Tensor, target: Tensor, weight: Tensor | None, pos_weight: Tensor | None, reduction: str) -> Tensor:
+def _bce_logits(
+    input: Tensor, target: Tensor, weight: Tensor | None, pos_weight: Tensor | None, reduction: str
+) -> Tensor:
     """``(1 - t) x - (1 + (p - 1) t) log(sigmoid(x))``, weighted and reduced."""
     factor = 1 if pos_weight is None else (pos_weight - 1) * target + 1  # type: ignore[operator]
     loss = (1 - target) * input - factor * OPERATORS["logsigmoid"].function(input)  # type: ignore[operator]
@@ -383,7 +429,8 @@ def _bce_logits(input: Tensor, target: Tensor, weight: Tensor | None, pos_weight
 
 @operator(kind="composite", method=False, out=False, namespace=_F)
 def binary_cross_entropy_with_logits(
-    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
+    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
+    reduce: bool | None = None, reduction: str = "mean",
     pos_weight: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """Binary cross-entropy of ``sigmoid(input)`` without overflow; ``pos_weight`` weighs positive targets."""
@@ -395,13 +442,23 @@ def binary_cross_entropy_with_logits(
 
 @operator(kind="composite", method=False, out=False, namespace=_F)
 def kl_div(
-    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean", log_target: bool = False
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    log_target: bool = False,
 ) -> Tensor:
     """``target * (log(target) - input)`` for log-probabilities input; "batchmean" divides the sum by the batch size."""
     batchmean = reduction == "batchmean"
     reduction = "sum" if batchmean else reduction_of(reduction, size_average, reduce)
     if reduction == "mean":
-        warnings.warn("reduction: 'mean' divides the total loss by both the batch size and the support size.'batchmean' divides only by the batch size, and aligns with the KL div math definition.", stacklevel=2)
+        warnings.warn(
+            "reduction: 'mean' divides the total loss by both the batch size and the support "
+            "size.'batchmean' divides only by the batch size, and aligns with the KL div math "
+            "definition.",
+            stacklevel=2,
+        )
     loss = _kl.function(input, target, log_target, reduction)
     return loss / input.shape[0] if batchmean and input.ndim else loss  # type: ignore[operator,no-any-return]
 
@@ -416,7 +473,8 @@ def _kl(input: Tensor, target: Tensor, log_target: bool, reduction: str) -> Tens
 
 @operator(kind="composite", method=False, out=False, namespace=_F)
 def poisson_nll_loss(
-    input: Tensor, target: Tensor, log_input: bool = True, full: bool = False, size_average: bool | None = None, eps: float = 1e-8,
+    input: Tensor, target: Tensor, log_input: bool = True, full: bool = False, size_average: bool | None = None,
+    eps: float = 1e-8,
     reduce: bool | None = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     """``exp(x) - t x`` (or ``x - t log(x + eps)``), with Stirling's approximation of ``log(t!)`` if ``full``."""
@@ -429,8 +487,11 @@ def poisson_nll_loss(
 
 
 @operator(kind="composite", method=False, out=False, namespace=_F)
-def gaussian_nll_loss(input: Tensor, target: Tensor, var: Tensor | float, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> Tensor:
-    """``0.5 * (log(var) + (input - target)**2 / var)`` with the variance bounded below by ``eps``.  Nix & Weigend 1994."""
+def gaussian_nll_loss(
+    input: Tensor, target: Tensor, var: Tensor | float, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
+) -> Tensor:
+    """``0.5 * (log(var) + (input - target)**2 / var)`` with the variance bounded below by ``eps``.  Nix & Weigend
+    1994."""
     if isinstance(var, (int, float)):
         if var < 0:
             raise ValueError("var has negative entry/entries")
@@ -451,7 +512,12 @@ def gaussian_nll_loss(input: Tensor, target: Tensor, var: Tensor | float, full: 
 
 @operator(kind="composite", method=False, out=False)
 def hinge_embedding_loss(
-    input: Tensor, target: Tensor, margin: float = 1.0, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean"
+    input: Tensor,
+    target: Tensor,
+    margin: float = 1.0,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
 ) -> Tensor:
     """input where target is 1, ``max(0, margin - input)`` where it is -1."""
     reduction = reduction_of(reduction, size_average, reduce)
@@ -461,17 +527,28 @@ def hinge_embedding_loss(
 
 @operator(kind="composite", method=False, out=False)
 def margin_ranking_loss(
-    input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean"
+    input1: Tensor,
+    input2: Tensor,
+    target: Tensor,
+    margin: float = 0,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
 ) -> Tensor:
     """``max(0, -target * (input1 - input2) + margin)``"""
     reduction = reduction_of(reduction, size_average, reduce)
     if not input1.ndim == input2.ndim == target.ndim:
-        raise RuntimeError(f"margin_ranking_loss : All input tensors should have same dimension but got sizes: input1: {input1.shape}, input2: {input2.shape}, target: {target.shape} ")
+        raise RuntimeError(
+            "margin_ranking_loss : All input tensors should have same dimension but got sizes: "
+            f"input1: {input1.shape}, input2: {input2.shape}, target: {target.shape} "
+        )
     return reduced((-target * (input1 - input2) + margin).clamp(min=0), reduction)  # type: ignore[operator]
 
 
 @operator(kind="composite", method=False, out=False, namespace=_F)
-def soft_margin_loss(input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean") -> Tensor:
+def soft_margin_loss(
+    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean"
+) -> Tensor:
     """``log(1 + exp(-target * input))``"""
     reduction = reduction_of(reduction, size_average, reduce)
     return _soft_margin.function(input, target, reduction)  # type: ignore[no-any-return]
@@ -501,14 +578,23 @@ def _cosine(x1: Tensor, x2: Tensor, dim: int, eps: float) -> Tensor:
 
 @operator(kind="composite", method=False, out=False)
 def cosine_embedding_loss(
-    input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean"
+    input1: Tensor,
+    input2: Tensor,
+    target: Tensor,
+    margin: float = 0,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
 ) -> Tensor:
     """``1 - cos(x1, x2)`` where target is 1, ``max(0, cos(x1, x2) - margin)`` where it is -1."""
     reduction = reduction_of(reduction, size_average, reduce)
     if target.ndim + 1 != input1.ndim or target.ndim + 1 != input2.ndim:
         if target.ndim not in (0, 1):
             raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
-        raise RuntimeError(f"{target.ndim}D target tensor expects {target.ndim + 1}D input tensors, but found inputs with sizes {list(input1.shape)} and {list(input2.shape)}.")
+        raise RuntimeError(
+            f"{target.ndim}D target tensor expects {target.ndim + 1}D input tensors, but found "
+            f"inputs with sizes {list(input1.shape)} and {list(input2.shape)}."
+        )
     eps = 1e-12
     dim = target.ndim
     product = (input1 * input2).sum(dim)  # type: ignore[operator]
@@ -527,10 +613,12 @@ def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2, eps: float = 1e-6, k
 
 @operator(kind="composite", method=False, out=False)
 def triplet_margin_loss(
-    anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0, p: float = 2, eps: float = 1e-6, swap: bool = False,
+    anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0, p: float = 2, eps: float = 1e-6,
+    swap: bool = False,
     size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
-    """``max(0, |a - p| - |a - n| + margin)``; with ``swap`` the nearer of anchor and positive counts.  Balntas et al. 2016."""
+    """``max(0, |a - p| - |a - n| + margin)``; with ``swap`` the nearer of anchor and positive counts.  Balntas et al.
+    2016."""
     reduction = reduction_of(reduction, size_average, reduce)
     if margin <= 0:
         raise ValueError(f"margin must be greater than 0, got {margin}")
@@ -543,7 +631,12 @@ def triplet_margin_loss(
 
 @operator(kind="composite", method=False, out=False, namespace=_F)
 def multilabel_soft_margin_loss(
-    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean"
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
 ) -> Tensor:
     """The mean over classes of the binary cross-entropy of ``sigmoid(input)``."""
     reduction = reduction_of(reduction, size_average, reduce)
@@ -555,7 +648,8 @@ def multilabel_soft_margin_loss(
 
 @operator(kind="composite", method=False, out=False, namespace=_F)
 def multi_margin_loss(
-    input: Tensor, target: Tensor, p: int = 1, margin: float = 1.0, weight: Tensor | None = None, size_average: bool | None = None,
+    input: Tensor, target: Tensor, p: int = 1, margin: float = 1.0, weight: Tensor | None = None,
+    size_average: bool | None = None,
     reduce: bool | None = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     """The mean over other classes of ``max(0, margin - input[target] + input)**p``, weighted by the target's class."""
@@ -582,13 +676,16 @@ def multi_margin_loss(
 def multilabel_margin_loss(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean"
 ) -> Tensor:
-    """The mean over classes of ``max(0, 1 - (input[j] - input[i]))``, summed over the classes j of a sample and those i that are not its.
+    """The mean over classes of ``max(0, 1 - (input[j] - input[i]))``, summed over the classes j of a sample and those i
+    that are not its.
 
     target (n, c) or (c,), int64: the classes of each sample, ended by -1.  Raises RuntimeError for other shapes.
     """
     reduction = reduction_of(reduction, size_average, reduce)
     if input.ndim > 2 or (input.numel() == 0 and (input.ndim != 2 or input.shape[1] == 0)):
-        raise RuntimeError(f"Expected non-empty vector or matrix with optional 0-dim batch size, but got: {list(input.shape)}")
+        raise RuntimeError(
+            f"Expected non-empty vector or matrix with optional 0-dim batch size, but got: {list(input.shape)}"
+        )
     if target.shape != input.shape and (input.ndim == 2 or target.ndim > 1 or target.numel() != input.numel()):
         raise RuntimeError(f"inconsistent target size: {list(target.shape)} for input of size: {list(input.shape)}")
     if target.dtype is not dtypes.int64:

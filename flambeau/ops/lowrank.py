@@ -18,19 +18,24 @@ def _less(A: Any, M: Any) -> Any:
 
 
 def get_approximate_basis(A: Tensor, q: int, niter: int | None = 2, M: Tensor | None = None) -> Tensor:
-    """Orthonormal columns (..., m, q) that nearly span the range of ``A - M``; ``niter`` power iterations sharpen it."""
+    """Orthonormal columns (..., m, q) that nearly span the range of ``A - M``; ``niter`` power iterations sharpen
+    it."""
     n = A.shape[-1]
     kind = A.dtype if A.dtype.kind in "fc" else dtypes.get_default_dtype()
     forward = _less(A, M)
     back = _less(adjoint(A), None if M is None else adjoint(M))
-    Q = qr_kernel.function(forward(random.randn(n, q, dtype=kind, device=A.device).expand((*A.shape[:-2], n, q))), "reduced")[0]  # type: ignore[attr-defined]
+    Q = qr_kernel.function(
+        forward(random.randn(n, q, dtype=kind, device=A.device).expand((*A.shape[:-2], n, q))), "reduced"
+    )[0]  # type: ignore[attr-defined]
     for _ in range(2 if niter is None else niter):
         Q = qr_kernel.function(back(Q), "reduced")[0]
         Q = qr_kernel.function(forward(Q), "reduced")[0]
     return Q  # type: ignore[no-any-return]
 
 
-def svd_lowrank(A: Tensor, q: int | None = 6, niter: int | None = 2, M: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+def svd_lowrank(
+    A: Tensor, q: int | None = 6, niter: int | None = 2, M: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """(U, S, V) of the ``q`` greatest singular values of ``A - M``, nearly: ``U diag(S) V^H``."""
     check_floating("svd_lowrank", A)
     q = 6 if q is None else q
@@ -45,7 +50,8 @@ def svd_lowrank(A: Tensor, q: int | None = 6, niter: int | None = 2, M: Tensor |
 
 
 def pca_lowrank(A: Tensor, q: int | None = None, center: bool = True, niter: int = 2) -> tuple[Tensor, Tensor, Tensor]:
-    """(U, S, V): the ``q`` (by default at most 6) principal directions V of the rows of A, nearly; rows are centred first."""
+    """(U, S, V): the ``q`` (by default at most 6) principal directions V of the rows of A, nearly; rows are centred
+    first."""
     m, n = A.shape[-2:]
     q = min(6, m, n) if q is None else q
     if not 0 <= q <= min(m, n):

@@ -17,8 +17,10 @@ from .region import as_strided, strided_view
 from .shape import in_place, reversed_dims, squeeze, swapaxes, swapdims, t, transpose, unflatten, unsqueeze
 
 __all__ = [
-    "adjoint", "can_cast", "empty_permuted", "get_device", "is_complex", "is_conj", "is_distributed", "is_floating_point", "is_inference", "is_neg", "is_nonzero",
-    "is_same_size", "is_signed", "is_tensor", "jagged", "layout", "numel", "resize_as_", "resolve_conj", "resolve_neg", "sparse_bsc", "sparse_bsr",
+    "adjoint", "can_cast", "empty_permuted", "get_device", "is_complex", "is_conj", "is_distributed",
+    "is_floating_point", "is_inference", "is_neg", "is_nonzero",
+    "is_same_size", "is_signed", "is_tensor", "jagged", "layout", "numel", "resize_as_", "resolve_conj", "resolve_neg",
+    "sparse_bsc", "sparse_bsr",
     "sparse_coo", "sparse_csc", "sparse_csr", "strided",
 ]  # fmt: skip
 
@@ -53,8 +55,10 @@ def _layout_named(name: str) -> layout:
 
 
 _TITLES = {
-    "bool": "Bool", "uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int", "int64": "Long", "float16": "Half", "bfloat16": "BFloat16",
-    "float32": "Float", "float64": "Double", "complex64": "ComplexFloat", "complex128": "ComplexDouble", "uint16": "UInt16", "uint32": "UInt32",
+    "bool": "Bool", "uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int", "int64": "Long",
+    "float16": "Half", "bfloat16": "BFloat16",
+    "float32": "Float", "float64": "Double", "complex64": "ComplexFloat", "complex128": "ComplexDouble",
+    "uint16": "UInt16", "uint32": "UInt32",
     "uint64": "UInt64", "float8_e4m3fn": "Float8_e4m3fn", "float8_e5m2": "Float8_e5m2",
 }  # fmt: skip
 
@@ -245,7 +249,8 @@ def _new_tensor(
 
 def _maker(name: str, factory: Callable[..., Tensor], text: str) -> Callable[..., Tensor]:
     def method(
-        self: Tensor, *size: Any, dtype: dtype_ | None = None, device: Any = None, requires_grad: bool = False, layout: Any = None, pin_memory: bool = False, **more: Any
+        self: Tensor, *size: Any, dtype: dtype_ | None = None, device: Any = None, requires_grad: bool = False,
+        layout: Any = None, pin_memory: bool = False, **more: Any
     ) -> Tensor:  # fmt: skip
         if "size" in more:
             size = (more.pop("size"),)
@@ -263,7 +268,8 @@ def _maker(name: str, factory: Callable[..., Tensor], text: str) -> Callable[...
 
 
 def _new_full(
-    self: Tensor, size: Sequence[int], fill_value: Any, *, dtype: dtype_ | None = None, device: Any = None, requires_grad: bool = False, layout: Any = None, pin_memory: bool = False
+    self: Tensor, size: Sequence[int], fill_value: Any, *, dtype: dtype_ | None = None, device: Any = None,
+    requires_grad: bool = False, layout: Any = None, pin_memory: bool = False
 ) -> Tensor:  # fmt: skip
     """A tensor of one number, with this tensor's element type and device unless given."""
     return create.full(
@@ -276,7 +282,8 @@ def _new_full(
 
 
 def _new_empty_strided(
-    self: Tensor, size: Sequence[int], stride: Sequence[int], dtype: dtype_ | None = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
+    self: Tensor, size: Sequence[int], stride: Sequence[int], dtype: dtype_ | None = None, layout: Any = None,
+    device: Any = None, pin_memory: bool = False,
     requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """An uninitialised tensor with these strides, with this tensor's element type and device unless given."""
@@ -290,13 +297,16 @@ def _new_empty_strided(
 
 
 def empty_permuted(
-    size: Sequence[int], physical_layout: Sequence[int], *, dtype: dtype_ | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
+    size: Sequence[int], physical_layout: Sequence[int], *, dtype: dtype_ | None = None, layout: Any = None,
+    device: Any = None, requires_grad: bool = False,
     pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
-    """An uninitialised tensor without gaps whose dimensions lie in memory in the order ``physical_layout``, slowest first."""
+    """An uninitialised tensor without gaps whose dimensions lie in memory in the order ``physical_layout``, slowest
+    first."""
     if sorted(physical_layout) != list(range(len(size))):
         raise RuntimeError(
-            f"empty_permuted: physical_layout {list(physical_layout)} must be a permutation of the dimensions of size {list(size)}"
+            f"empty_permuted: physical_layout {list(physical_layout)} must be a permutation of "
+            f"the dimensions of size {list(size)}"
         )
     strides, below = [0] * len(size), 1
     for d in reversed(physical_layout):
@@ -445,10 +455,13 @@ def _never(name: str) -> Callable[..., bool]:
 def install(cls: type[Tensor]) -> None:
     """Attaches the members of this file."""
     properties: dict[str, Any] = {
-        "T": property(_T), "mT": property(_mT), "H": property(_H), "mH": property(_mH), "data": property(_data, _set_data),
+        "T": property(_T), "mT": property(_mT), "H": property(_H), "mH": property(_mH), "data": property(_data,
+        _set_data),
         "layout": property(lambda self: strided), "is_cpu": property(lambda self: self._layout.device.type == "cpu"),
-        "is_meta": property(lambda self: self._layout.device.type == "meta"), "is_cuda": property(lambda self: self._layout.device.type == "cuda"),
-        "names": property(lambda self: (None,) * self._layout.ndim), "name": property(lambda self: None), "__array_priority__": 1000,
+        "is_meta": property(lambda self: self._layout.device.type == "meta"),
+        "is_cuda": property(lambda self: self._layout.device.type == "cuda"),
+        "names": property(lambda self: (None,) * self._layout.ndim), "name": property(lambda self: None),
+        "__array_priority__": 1000,
         "volatile": property(lambda self: False),
     }  # fmt: skip
     for name in (
@@ -471,16 +484,27 @@ def install(cls: type[Tensor]) -> None:
     for name, member in properties.items():
         setattr(cls, name, member)
     methods: dict[str, Any] = {
-        "adjoint": adjoint, "is_floating_point": is_floating_point, "is_complex": is_complex, "is_signed": is_signed, "is_conj": is_conj,
-        "is_neg": is_neg, "resolve_conj": resolve_conj, "resolve_neg": resolve_neg, "is_inference": is_inference, "is_distributed": is_distributed,
-        "is_nonzero": is_nonzero, "is_same_size": is_same_size, "get_device": get_device, "is_set_to": _is_set_to, "type": _type, "type_as": _type_as,
-        "dim_order": _dim_order, "new_tensor": _new_tensor, "new_full": _new_full, "new_empty_strided": _new_empty_strided, "new": _new,
-        "new_zeros": _maker("new_zeros", create.zeros, "A tensor of zeros"), "new_ones": _maker("new_ones", create.ones, "A tensor of ones"),
-        "new_empty": _maker("new_empty", create.empty, "An uninitialised tensor"), "resize_": _resize, "resize_as_": resize_as_, "apply_": _apply, "map_": _map,
-        "fill_diagonal_": _fill_diagonal, "__reversed__": _reversed, "__delitem__": _delitem, "const_data_ptr": lambda self: self.data_ptr(),
-        "to_dense": _to_dense, "storage_type": lambda self: type(self.storage()), "cpu": _cpu, "cuda": _no_device("cuda"), "xpu": _no_device("xpu"), "ipu": _no_device("ipu"), "hpu": _no_device("hpu"), "mtia": _no_device("mtia"),
-        "pin_memory": _itself("pin_memory", "The tensor itself: without an accelerator no memory is pinned."), "is_pinned": _never("is_pinned"),
-        "has_names": _never("has_names"), "dense_dim": lambda self: self.ndim, "sparse_dim": lambda self: 0, "ndimension": Tensor.dim,
+        "adjoint": adjoint, "is_floating_point": is_floating_point, "is_complex": is_complex, "is_signed": is_signed,
+        "is_conj": is_conj,
+        "is_neg": is_neg, "resolve_conj": resolve_conj, "resolve_neg": resolve_neg, "is_inference": is_inference,
+        "is_distributed": is_distributed,
+        "is_nonzero": is_nonzero, "is_same_size": is_same_size, "get_device": get_device, "is_set_to": _is_set_to,
+        "type": _type, "type_as": _type_as,
+        "dim_order": _dim_order, "new_tensor": _new_tensor, "new_full": _new_full,
+        "new_empty_strided": _new_empty_strided, "new": _new,
+        "new_zeros": _maker("new_zeros", create.zeros, "A tensor of zeros"), "new_ones": _maker("new_ones", create.ones,
+        "A tensor of ones"),
+        "new_empty": _maker("new_empty", create.empty, "An uninitialised tensor"), "resize_": _resize,
+        "resize_as_": resize_as_, "apply_": _apply, "map_": _map,
+        "fill_diagonal_": _fill_diagonal, "__reversed__": _reversed, "__delitem__": _delitem,
+        "const_data_ptr": lambda self: self.data_ptr(),
+        "to_dense": _to_dense, "storage_type": lambda self: type(self.storage()), "cpu": _cpu,
+        "cuda": _no_device("cuda"), "xpu": _no_device("xpu"), "ipu": _no_device("ipu"), "hpu": _no_device("hpu"),
+        "mtia": _no_device("mtia"),
+        "pin_memory": _itself("pin_memory", "The tensor itself: without an accelerator no memory is pinned."),
+        "is_pinned": _never("is_pinned"),
+        "has_names": _never("has_names"), "dense_dim": lambda self: self.ndim, "sparse_dim": lambda self: 0,
+        "ndimension": Tensor.dim,
         "unsqueeze_": in_place("unsqueeze_", unsqueeze.function), "squeeze_": in_place("squeeze_", squeeze.function),
         "transpose_": in_place("transpose_", transpose.function), "t_": in_place("t_", t.function),
         "swapaxes_": in_place("swapaxes_", swapaxes.function), "swapdims_": in_place("swapdims_", swapdims.function),
@@ -493,7 +517,8 @@ def install(cls: type[Tensor]) -> None:
 
 
 def _fill_diagonal(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
-    """Replaces the elements whose indices are all equal; with ``wrap`` the diagonal of a tall matrix begins anew below."""
+    """Replaces the elements whose indices are all equal; with ``wrap`` the diagonal of a tall matrix begins anew
+    below."""
     if self.ndim < 2:
         raise RuntimeError(f"dimensions must larger than 1, got {self.ndim}")
     if self.ndim > 2 and len(set(self.shape)) != 1:

@@ -11,7 +11,7 @@ from ..autograd.mode import state as grad_state
 from ..operator import OPERATORS
 from ..printing import tensor_repr
 from ..tensor import Tensor, materialize, numpy_view
-from . import convert, create, reduce, shape
+from . import convert, reduce, shape
 from .common import shape_of
 
 __all__: list[str] = []
@@ -83,7 +83,8 @@ def _stride(self: Tensor, dim: int | None = None) -> Any:
 
 
 def _numpy(self: Tensor, *, force: bool = False) -> np.ndarray:
-    """A numpy array over the same memory; raises RuntimeError for a tensor that requires grad, TypeError for other devices.
+    """A numpy array over the same memory; raises RuntimeError for a tensor that requires grad, TypeError for other
+    devices.
 
     ``force=True`` detaches first.
     """
@@ -146,7 +147,8 @@ def install(tensor: type[Tensor]) -> None:
     tensor.__float__ = lambda self: float(self.item())  # type: ignore[attr-defined]
     tensor.__complex__ = lambda self: complex(self.item())  # type: ignore[attr-defined]
     forms = {
-        "add": "add", "sub": "sub", "mul": "mul", "truediv": "true_divide", "div": "true_divide", "floordiv": "floor_divide", "mod": "remainder", "pow": "pow",
+        "add": "add", "sub": "sub", "mul": "mul", "truediv": "true_divide", "div": "true_divide",
+        "floordiv": "floor_divide", "mod": "remainder", "pow": "pow",
         "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor", "lshift": "bitwise_left_shift",
         "rshift": "bitwise_right_shift", "matmul": "matmul",
     }  # fmt: skip
@@ -165,4 +167,3 @@ def install(tensor: type[Tensor]) -> None:
     for symbol, name in {"neg": "neg", "abs": "abs", "invert": "bitwise_not", "pos": "positive"}.items():
         if name in OPERATORS:
             setattr(tensor, f"__{symbol}__", getattr(tensor, name))
-

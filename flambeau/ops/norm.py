@@ -47,7 +47,11 @@ def layer_norm_kernel(input: Tensor, weight: Tensor | None, bias: Tensor | None,
 @layer_norm_kernel.gradient("input", "weight", "result1", "result2")
 def _(ctx, grad, grad_mean, grad_scale):  # type: ignore[no-untyped-def]
     _, center, scale = ctx.results
-    dx = layer_norm_backward.function(grad, ctx.input, center, scale, ctx.weight, ctx.ndim) if ctx.needs("input") else None
+    dx = (
+        layer_norm_backward.function(grad, ctx.input, center, scale, ctx.weight, ctx.ndim)
+        if ctx.needs("input")
+        else None
+    )
     dw = db = None
     lead = tuple(range(len(ctx.shape("input")) - ctx.ndim))
     if ctx.weight is not None and ctx.needs("weight"):
@@ -58,7 +62,9 @@ def _(ctx, grad, grad_mean, grad_scale):  # type: ignore[no-untyped-def]
 
 
 @operator(name="_layer_norm_backward", method=False, function=False)
-def layer_norm_backward(grad: Tensor, input: Tensor, center: Tensor, scale: Tensor, weight: Tensor | None, ndim: int) -> Tensor:
+def layer_norm_backward(
+    grad: Tensor, input: Tensor, center: Tensor, scale: Tensor, weight: Tensor | None, ndim: int
+) -> Tensor:
     """The gradient of the input: ``scale * (g - mean(g) - y * mean(g * y))`` with g the gradient times the weight."""
     dims = tuple(range(input.ndim - ndim, input.ndim))
     count = math.prod(input.shape[d] for d in dims)
@@ -79,24 +85,32 @@ def norm_weight_grad(grad: Tensor, input: Tensor, center: Tensor, scale: Tensor,
     return (product.sum(lead) if lead else product).to(grad.dtype)  # type: ignore[no-any-return]
 
 
-def _check_normalized(name: str, input: Tensor, shape: Sequence[int], weight: Tensor | None, bias: Tensor | None = None) -> None:
+def _check_normalized(
+    name: str, input: Tensor, shape: Sequence[int], weight: Tensor | None, bias: Tensor | None = None
+) -> None:
     shape = tuple(shape)
     if not shape:
-        raise RuntimeError(f"{name}: Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element, but got normalized_shape = []")
+        raise RuntimeError(
+            f"{name}: Expected normalized_shape to be at least 1-dimensional, i.e., containing "
+            "at least one element, but got normalized_shape = []"
+        )
     for what, t in (("weight", weight), ("bias", bias)):
         if t is not None and tuple(t.shape) != shape:
             raise RuntimeError(
-                f"Expected {what} to be of same shape as normalized_shape, but got {what} of shape {list(t.shape)} and normalized_shape = {list(shape)}"
+                f"Expected {what} to be of same shape as normalized_shape, but got {what} of shape "
+                f"{list(t.shape)} and normalized_shape = {list(shape)}"
             )
     if input.ndim < len(shape) or tuple(input.shape[input.ndim - len(shape) :]) != shape:
         raise RuntimeError(
-            f"Given normalized_shape={list(shape)}, expected input with shape [*, {', '.join(map(str, shape))}], but got input of size{list(input.shape)}"
+            f"Given normalized_shape={list(shape)}, expected input with shape [*, "
+            f"{', '.join(map(str, shape))}], but got input of size{list(input.shape)}"
         )
 
 
 @operator(kind="composite", method=False, out=False)
 def layer_norm(
-    input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-05,
+    input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None,
+    eps: float = 1e-05,
     cudnn_enable: bool = True,
 ) -> Tensor:  # fmt: skip
     """``(x - mean) / sqrt(var + eps) * weight + bias`` over the last dimensions, which ``normalized_shape`` names.
@@ -120,8 +134,11 @@ def _stats(input: Tensor, dims: tuple[int, ...]) -> Tensor:
 
 
 @operator(name="_normalize", method=False, function=False)
-def normalize_kernel(input: Tensor, weight: Tensor | None, bias: Tensor | None, dims: tuple[int, ...], channel: int, eps: float) -> Tensor:
-    """(result, mean, biased variance, 1/deviation): standardised over ``dims``, scaled and shifted along dimension ``channel``."""
+def normalize_kernel(
+    input: Tensor, weight: Tensor | None, bias: Tensor | None, dims: tuple[int, ...], channel: int, eps: float
+) -> Tensor:
+    """(result, mean, biased variance, 1/deviation): standardised over ``dims``, scaled and shifted along dimension
+    ``channel``."""
     x = _wide(input)
     count = prim.const(math.prod(x.shape[d] for d in dims), x.dtype)
     center = prim.apply("div", prim.reduce("add", x, dims), count)
@@ -137,7 +154,9 @@ def _along(t: Tensor, ndim: int, channel: int, like: Tensor) -> Tensor:
     """A vector laid along one dimension of ``like``, while an operator is traced."""
     g = prim.current().graph
     node = g.cast(prim.read(t), like.dtype.code)
-    return prim.wrap(g.move(node, ((0, ((channel, 1),)),), [n if d == channel else 1 for d, n in enumerate(like.shape)]))
+    return prim.wrap(
+        g.move(node, ((0, ((channel, 1),)),), [n if d == channel else 1 for d, n in enumerate(like.shape)])
+    )
 
 
 def _affine(y: Tensor, weight: Tensor | None, bias: Tensor | None, channel: int) -> Tensor:
@@ -165,7 +184,13 @@ def _(ctx, grad, g1, g2, g3):  # type: ignore[no-untyped-def]
 
 @operator(name="_normalize_backward", method=False, function=False)
 def normalize_backward(
-    grad: Tensor, input: Tensor, center: Tensor, scale: Tensor, weight: Tensor | None, dims: tuple[int, ...], channel: int
+    grad: Tensor,
+    input: Tensor,
+    center: Tensor,
+    scale: Tensor,
+    weight: Tensor | None,
+    dims: tuple[int, ...],
+    channel: int,
 ) -> Tensor:
     """The gradient of ``_normalize`` by its input."""
     count = math.prod(input.shape[d] for d in dims)
@@ -196,13 +221,14 @@ def normalize_with(
 
 @operator(kind="composite", method=False, namespace=_F, out=False)
 def batch_norm(
-    input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None, bias: Tensor | None = None,
+    input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None,
+    bias: Tensor | None = None,
     training: bool = False, momentum: float = 0.1, eps: float = 1e-05,
 ) -> Tensor:  # fmt: skip
     """Standardises each channel (dimension 1) with the statistics of the batch (training) or the running ones.
 
-    In training the running statistics move towards the batch's by ``momentum`` (with the unbiased variance).  Raises ValueError for a
-    training batch of one value per channel.  Ioffe & Szegedy 2015.
+    In training the running statistics move towards the batch's by ``momentum`` (with the unbiased variance).  Raises
+    ValueError for a training batch of one value per channel.  Ioffe & Szegedy 2015.
     """
     if input.ndim < 2:
         raise RuntimeError(f"batch_norm: expected 2D or higher input (got {input.ndim}D input)")
@@ -237,9 +263,15 @@ def moved(input: Tensor, now: Tensor, momentum: float, gain: float) -> Tensor:
 
 @operator(kind="composite", method=False, out=False)
 def group_norm(
-    input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-05, cudnn_enabled: bool = True
+    input: Tensor,
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-05,
+    cudnn_enabled: bool = True,
 ) -> Tensor:
-    """Standardises each of ``num_groups`` groups of channels of each sample; weight and bias are per channel.  Wu & He 2018.
+    """Standardises each of ``num_groups`` groups of channels of each sample; weight and bias are per channel.  Wu & He
+    2018.
 
     ``cudnn_enabled`` is of the form in the main namespace and changes nothing.
     """
@@ -247,10 +279,16 @@ def group_norm(
         raise RuntimeError(f"Expected at least 2 dimensions for input tensor but received {input.ndim}")
     n, c = input.shape[:2]
     if num_groups <= 0 or c % num_groups:
-        raise RuntimeError(f"Expected number of channels in input to be divisible by num_groups, but got input of shape {list(input.shape)} and num_groups={num_groups}")
+        raise RuntimeError(
+            "Expected number of channels in input to be divisible by num_groups, but got input "
+            f"of shape {list(input.shape)} and num_groups={num_groups}"
+        )
     for what, t in (("weight", weight), ("bias", bias)):
         if t is not None and tuple(t.shape) != (c,):
-            raise RuntimeError(f"Expected {what} to be a vector of size equal to the number of channels in input, but got {what} of shape {list(t.shape)} and input of shape {list(input.shape)}")
+            raise RuntimeError(
+                f"Expected {what} to be a vector of size equal to the number of channels in input, "
+                f"but got {what} of shape {list(t.shape)} and input of shape {list(input.shape)}"
+            )
     kind = input.dtype
     wide = input.to(dtypes.float32) if kind.itemsize < 4 else input  # type: ignore[attr-defined]
     x = wide.reshape([n, num_groups, c // num_groups, *input.shape[2:]])  # type: ignore[attr-defined]
@@ -272,8 +310,11 @@ def rms_norm_kernel(input: Tensor, weight: Tensor | None, ndim: int, eps: float)
 
 
 @operator(kind="composite", method=False, out=False)
-def rms_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None) -> Tensor:
-    """``x / sqrt(mean(x**2) + eps) * weight`` over the last dimensions, which ``normalized_shape`` names.  Zhang & Sennrich 2019."""
+def rms_norm(
+    input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
+) -> Tensor:
+    """``x / sqrt(mean(x**2) + eps) * weight`` over the last dimensions, which ``normalized_shape`` names.  Zhang &
+    Sennrich 2019."""
     _check_normalized("rms_norm", input, normalized_shape, weight)
     if eps is None:
         eps = float(ml_dtypes.finfo(input.dtype.to_real().numpy).eps)
@@ -282,10 +323,12 @@ def rms_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tensor | No
 
 @operator(kind="composite", method=False, namespace=_F, out=False)
 def instance_norm(
-    input: Tensor, running_mean: Tensor | None = None, running_var: Tensor | None = None, weight: Tensor | None = None, bias: Tensor | None = None,
+    input: Tensor, running_mean: Tensor | None = None, running_var: Tensor | None = None, weight: Tensor | None = None,
+    bias: Tensor | None = None,
     use_input_stats: bool = True, momentum: float = 0.1, eps: float = 1e-05,
 ) -> Tensor:  # fmt: skip
-    """Standardises each channel of each sample; without ``use_input_stats`` with the running statistics.  Ulyanov et al. 2016."""
+    """Standardises each channel of each sample; without ``use_input_stats`` with the running statistics.  Ulyanov et
+    al. 2016."""
     if input.ndim < 2:
         raise RuntimeError(f"instance_norm: expected at least 2 dimensions, got {input.ndim}")
     if not use_input_stats:
@@ -296,5 +339,7 @@ def instance_norm(
     y, center, spread, _ = normalize_kernel.function(input, weight, bias, tuple(range(2, input.ndim)), 1, eps)
     for running, now in ((running_mean, center), (running_var, spread)):
         if running is not None:
-            _move_towards(running, now.detach().mean(0), momentum, count / (count - 1) if running is running_var else 1.0)
+            _move_towards(
+                running, now.detach().mean(0), momentum, count / (count - 1) if running is running_var else 1.0
+            )
     return y  # type: ignore[no-any-return]

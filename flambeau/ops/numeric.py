@@ -88,8 +88,8 @@ _FORMATS = {dtypes.float32: (dtypes.int32, 23, 0xFF, 126), dtypes.float64: (dtyp
 
 @operator(returns=return_types.frexp)
 def frexp(input: Tensor) -> Any:
-    """(mantissa, exponent) with ``input = mantissa * 2**exponent`` and mantissas of size in [0.5, 1); 0, infinities and NaN
-    have the exponent 0.  Raises RuntimeError for other than floating-point numbers."""
+    """(mantissa, exponent) with ``input = mantissa * 2**exponent`` and mantissas of size in [0.5, 1); 0, infinities and
+    NaN have the exponent 0.  Raises RuntimeError for other than floating-point numbers."""
     kind = input.dtype
     if kind.kind != "f":
         raise RuntimeError("torch.frexp() only supports floating-point dtypes")

@@ -50,7 +50,9 @@ def sort_kernel(input: Tensor, dim: int, descending: bool, k: int) -> Any:
         shape = [k if i == d else m for i, m in enumerate(input.shape)]
         return prim.undef(shape, input.dtype), prim.undef(shape, dtypes.int64)
     rows = prim.wrap(_in_rows(g.reshape(moved, (math.prod(lead), n))))
-    found = prim.extern(Sort(k, descending), [rows], [((math.prod(lead), k), input.dtype), ((math.prod(lead), k), dtypes.int64)])
+    found = prim.extern(
+        Sort(k, descending), [rows], [((math.prod(lead), k), input.dtype), ((math.prod(lead), k), dtypes.int64)]
+    )
     back = [order.index(i) for i in range(input.ndim)]
     return tuple(prim.wrap(g.permute(g.reshape(prim.read(t), (*lead, k)), back)) for t in found)
 
@@ -65,7 +67,8 @@ def _(ctx, grad, grad_index):  # type: ignore[no-untyped-def]
 
 @operator(kind="composite", returns=return_types.sort)
 def sort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool | None = None) -> Any:
-    """The elements along ``dim`` in ascending (or descending) order, and where they were; equal ones keep their order."""
+    """The elements along ``dim`` in ascending (or descending) order, and where they were; equal ones keep their
+    order."""
     n = input.shape[dim_of(dim, input.ndim, "sort")] if input.ndim else 1
     return return_types.sort(*sort_kernel.function(input, dim, bool(descending), n))
 
@@ -79,7 +82,8 @@ def argsort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: b
 
 @operator(kind="composite", returns=return_types.topk)
 def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
-    """The ``k`` greatest (or least) elements along ``dim``, in order, and where they were.  Raises RuntimeError for k out of range."""
+    """The ``k`` greatest (or least) elements along ``dim``, in order, and where they were.  Raises RuntimeError for k
+    out of range."""
     return return_types.topk(*sort_kernel.function(input, dim, bool(largest), int(k)))
 
 
@@ -94,7 +98,8 @@ def msort(input: Tensor) -> Tensor:
 
 @operator(kind="composite", returns=return_types.kthvalue)
 def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any:
-    """The ``k``-th least element along ``dim`` (counted from 1) and where it is.  Raises RuntimeError for k out of range."""
+    """The ``k``-th least element along ``dim`` (counted from 1) and where it is.  Raises RuntimeError for k out of
+    range."""
     d = dim_of(dim, input.ndim, "kthvalue")
     n = input.shape[d] if input.ndim else 1
     if n == 0:
@@ -126,7 +131,9 @@ def _median_dim(input: Tensor, dim: int, keepdim: bool, ignore: bool) -> Any:
     middle = (n - 1) // 2
     if input.dtype.kind == "f":
         numbers = (input == input).sum(dim, keepdim=True)
-        rank = ((numbers - 1) // 2).clamp(min=0) if ignore else where.function(numbers < n, numbers, middle)  # the first NaN stands behind the numbers
+        rank = (
+            ((numbers - 1) // 2).clamp(min=0) if ignore else where.function(numbers < n, numbers, middle)
+        )  # the first NaN stands behind the numbers
         found = tuple(t.gather(dim, rank) for t in (values, places))
     else:
         found = tuple(t.narrow(dim, middle, 1).clone() for t in (values, places))
@@ -172,7 +179,8 @@ def dtype_min(type_: dtypes.dtype) -> int:
 
 @operator(kind="composite", returns=return_types.median)
 def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
-    """The median (the lower one of an even number): of all elements, or along ``dim`` with its position.  NaN if there is one."""
+    """The median (the lower one of an even number): of all elements, or along ``dim`` with its position.  NaN if there
+    is one."""
     return _median("median", False, input, dim, keepdim)
 
 
@@ -230,13 +238,17 @@ def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Any:
 _INTERPOLATIONS = ("linear", "lower", "higher", "midpoint", "nearest")
 
 
-def _quantile(name: str, ignore: bool, input: Tensor, q: Any, dim: int | None, keepdim: bool, interpolation: str) -> Tensor:
+def _quantile(
+    name: str, ignore: bool, input: Tensor, q: Any, dim: int | None, keepdim: bool, interpolation: str
+) -> Tensor:
     if input.numel() == 0:
         raise RuntimeError(f"{name}() input tensor must be non-empty")
     if input.dtype not in (dtypes.float32, dtypes.float64):
         raise RuntimeError(f"{name}() input tensor must be either float or double dtype")
     if interpolation not in _INTERPOLATIONS:
-        raise RuntimeError(f"{name}() interpolation must be one of linear, lower, higher, midpoint or nearest, but got {interpolation}")
+        raise RuntimeError(
+            f"{name}() interpolation must be one of linear, lower, higher, midpoint or nearest, but got {interpolation}"
+        )
     if isinstance(q, Tensor):
         if q.ndim > 1:
             raise RuntimeError(f"{name}() q must be a scalar or 1D tensor")
@@ -253,7 +265,11 @@ def _quantile(name: str, ignore: bool, input: Tensor, q: Any, dim: int | None, k
     n = x.shape[-1]
     values = sort_kernel.function(x, -1, False, n)[0]
     numbers = (values == values).sum(-1, keepdim=True)
-    rank = q.reshape(-1) * (numbers - 1).to(q.dtype) if ignore else (q.reshape(-1) * (n - 1)).expand((*x.shape[:-1], q.numel()))  # type: ignore[attr-defined]
+    rank = (
+        q.reshape(-1) * (numbers - 1).to(q.dtype)
+        if ignore
+        else (q.reshape(-1) * (n - 1)).expand((*x.shape[:-1], q.numel()))
+    )  # type: ignore[attr-defined]
     rank = rank.clamp(min=0) if ignore else where.function(numbers < n, float(n - 1), rank)  # NaN stands at the end
     rank = rank.detach()
     if interpolation in ("lower", "higher", "nearest"):
@@ -273,8 +289,11 @@ def _quantile(name: str, ignore: bool, input: Tensor, q: Any, dim: int | None, k
 
 
 @operator(kind="composite")
-def quantile(input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear") -> Tensor:
-    """The quantiles ``q`` (a number, or a 1-dim tensor, which becomes the first dimension) along ``dim``, or of all elements.
+def quantile(
+    input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
+) -> Tensor:
+    """The quantiles ``q`` (a number, or a 1-dim tensor, which becomes the first dimension) along ``dim``, or of all
+    elements.
 
     A rank ``q * (n - 1)`` between two elements is interpolated.  NaN if there is one.
     """
@@ -282,6 +301,8 @@ def quantile(input: Tensor, q: Any, dim: int | None = None, keepdim: bool = Fals
 
 
 @operator(kind="composite")
-def nanquantile(input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear") -> Tensor:
+def nanquantile(
+    input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
+) -> Tensor:
     """The quantiles of the elements that are not NaN; see ``quantile``."""
     return _quantile("nanquantile", True, input, q, dim, keepdim, interpolation)

@@ -26,20 +26,22 @@ def _pairs(pad: Sequence[int], ndim: int) -> list[tuple[int, int]]:
 
 @operator(name="constant_pad_nd", method=False)
 def constant_pad_nd(input: Tensor, pad: Sequence[int], value: float = 0) -> Tensor:
-    """``input`` with a border of ``value``: ``pad`` has (before, after) for the last dimension, then for the one before it, ...;
-    negative numbers cut off."""
+    """``input`` with a border of ``value``: ``pad`` has (before, after) for the last dimension, then for the one before
+    it, ...; negative numbers cut off."""
     if len(pad) % 2:
         raise RuntimeError(f"Length of pad must be even but instead it equals {len(pad)}")
     if len(pad) > 2 * input.ndim:
         raise RuntimeError(
-            f"Length of pad should be no more than twice the number of dimensions of the input. Pad length is {len(pad)} while the input has {input.ndim} dimensions."
+            "Length of pad should be no more than twice the number of dimensions of the input. "
+            f"Pad length is {len(pad)} while the input has {input.ndim} dimensions."
         )
     shape, kept, source, target = [], [], [], []
     for d, (n, (before, after)) in enumerate(zip(input.shape, _pairs(pad, input.ndim))):
         size = n + before + after
         if size < 0:
             raise RuntimeError(
-                f"The input size {n}, plus negative padding {before} and {after} resulted in a negative output size, which is invalid. Check dimension {d} of your input."
+                f"The input size {n}, plus negative padding {before} and {after} resulted in a "
+                f"negative output size, which is invalid. Check dimension {d} of your input."
             )
         shape.append(size)
         kept.append(max(0, n + min(before, 0) + min(after, 0)))
@@ -70,17 +72,19 @@ def _border(mode: str, n: int, before: int, after: int) -> Tensor:
 
 @operator(kind="composite", method=False, namespace=_F, out=False)
 def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
-    """``input`` with a border: ``pad`` has (before, after) for the last dimension, then for the one before it, and so on.
+    """``input`` with a border: ``pad`` has (before, after) for the last dimension, then for the one before it, and so
+    on.
 
-    ``mode`` "constant" fills with ``value`` (negative numbers cut off); "reflect" mirrors without the edge, "replicate" repeats the
-    edge, "circular" goes on at the other end, each for the last one to three dimensions.
+    ``mode`` "constant" fills with ``value`` (negative numbers cut off); "reflect" mirrors without the edge, "replicate"
+    repeats the edge, "circular" goes on at the other end, each for the last one to three dimensions.
     """
     width = tuple(int(p) for p in pad)
     if len(width) % 2:
         raise RuntimeError("Padding length must be divisible by 2")
     if len(width) > 2 * input.ndim:
         raise RuntimeError(
-            f"Padding length should be less than or equal to two times the input dimension but got padding length {len(width)} and input of dimension {input.ndim}"
+            "Padding length should be less than or equal to two times the input dimension but "
+            f"got padding length {len(width)} and input of dimension {input.ndim}"
         )
     if mode == "constant":
         return constant_pad_nd.function(input, width, 0 if value is None else value)
@@ -93,7 +97,8 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
         raise NotImplementedError("Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for now")
     if 0 in input.shape[input.ndim - count :] or (0 in input.shape[-count - 1 :] and mode != "circular"):
         raise RuntimeError(
-            f"Expected {count + 1}D or {count + 2}D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for input, but got: {list(input.shape)}"
+            f"Expected {count + 1}D or {count + 2}D (batch mode) tensor with possibly 0 batch "
+            f"size and other non-zero dimensions for input, but got: {list(input.shape)}"
         )
     borders: dict[int, Any] = {}
     for d, (before, after) in enumerate(_pairs(width, input.ndim)):
@@ -102,7 +107,8 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
             continue
         if mode == "reflect" and (before >= n or after >= n):
             raise RuntimeError(
-                f"Padding size should be less than the corresponding input dimension, but got: padding ({before}, {after}) at dimension {d} of input {list(input.shape)}"
+                "Padding size should be less than the corresponding input dimension, but got: "
+                f"padding ({before}, {after}) at dimension {d} of input {list(input.shape)}"
             )
         if mode == "circular" and (before > n or after > n):
             raise RuntimeError("Padding value causes wrapping around more than once.")
@@ -172,7 +178,8 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 @operator(name="col2im", method=False, function=False)
 def col2im(
-    input: Tensor, output_size: tuple[int, int], kernel_size: tuple[int, int], dilation: tuple[int, int], padding: tuple[int, int],
+    input: Tensor, output_size: tuple[int, int], kernel_size: tuple[int, int], dilation: tuple[int, int],
+    padding: tuple[int, int],
     stride: tuple[int, int],
 ) -> Tensor:  # fmt: skip
     """Columns (N, C * kh * kw, L) added up as windows of images (N, C, H, W)."""
@@ -215,12 +222,14 @@ def unfold_images(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: A
         )
     if input.ndim not in (3, 4) or 0 in input.shape[input.ndim - 3 :]:
         raise RuntimeError(
-            f"Expected 3D or 4D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for input, but got: {list(input.shape)}"
+            "Expected 3D or 4D (batch mode) tensor with possibly 0 batch size and other "
+            f"non-zero dimensions for input, but got: {list(input.shape)}"
         )
     counts = _counts(input.shape[-2:], kernel, dil, padd, step)
     if min(counts) < 1:
         raise RuntimeError(
-            f"Given input with spatial size {list(input.shape[-2:])}, kernel_size={kernel}, dilation={dil}, padding={padd}, calculated shape of the array of "
+            f"Given input with spatial size {list(input.shape[-2:])}, kernel_size={kernel}, "
+            f"dilation={dil}, padding={padd}, calculated shape of the array of "
             f"sliding blocks as {counts}, but its components must be at least one."
         )
     batched: Any = input if input.ndim == 4 else input.unsqueeze(0)  # type: ignore[attr-defined]
@@ -240,18 +249,22 @@ def fold(
         raise RuntimeError(f"padding should be non-negative, but got {list(padd)}")
     if input.ndim not in (2, 3) or 0 in input.shape[input.ndim - 2 :]:
         raise RuntimeError(
-            f"Expected 2D or 3D (batch mode) tensor for input with possibly 0 batch size and non-zero dimensions for input, but got: {list(input.shape)}"
+            "Expected 2D or 3D (batch mode) tensor for input with possibly 0 batch size and "
+            f"non-zero dimensions for input, but got: {list(input.shape)}"
         )
     if input.shape[-2] % (kernel[0] * kernel[1]):
         raise RuntimeError(
-            f"Expected size of input's dimension 1 to be divisible by the product of kernel_size, but got input.size(1)={input.shape[-2]} and "
+            "Expected size of input's dimension 1 to be divisible by the product of "
+            f"kernel_size, but got input.size(1)={input.shape[-2]} and "
             f"kernel_size={kernel}."
         )
     counts = _counts(size, kernel, dil, padd, step)
     if min(counts) < 1 or input.shape[-1] != counts[0] * counts[1]:
         raise RuntimeError(
-            f"Given output_size={size}, kernel_size={kernel}, dilation={dil}, padding={padd}, stride={step}, expected size of input's dimension 2 to match "
-            f"the calculated number of sliding blocks {counts[0]} * {counts[1]} = {counts[0] * counts[1]}, but got input.size(2)={input.shape[-1]}."
+            f"Given output_size={size}, kernel_size={kernel}, dilation={dil}, padding={padd}, "
+            f"stride={step}, expected size of input's dimension 2 to match "
+            f"the calculated number of sliding blocks {counts[0]} * {counts[1]} = "
+            f"{counts[0] * counts[1]}, but got input.size(2)={input.shape[-1]}."
         )
     batched: Any = input if input.ndim == 3 else input.unsqueeze(0)  # type: ignore[attr-defined]
     found = col2im.function(batched, size, kernel, dil, padd, step)
@@ -274,7 +287,8 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     *lead, c, h, w = input.shape
     if c % (r * r):
         raise RuntimeError(
-            f"pixel_shuffle expects its input's 'channel' dimension to be divisible by the square of upscale_factor, but input.size(-3)={c} is not divisible by {r * r}"
+            "pixel_shuffle expects its input's 'channel' dimension to be divisible by the "
+            f"square of upscale_factor, but input.size(-3)={c} is not divisible by {r * r}"
         )
     k = len(lead)
     parts: Any = input.reshape(*lead, c // (r * r), r, r, h, w)  # type: ignore[attr-defined]
@@ -294,7 +308,8 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     *lead, c, h, w = input.shape
     if h % r or w % r:
         raise RuntimeError(
-            f"pixel_unshuffle expects height and width to be divisible by downscale_factor, but input.size is {list(input.shape)} and downscale_factor is {r}"
+            "pixel_unshuffle expects height and width to be divisible by downscale_factor, but "
+            f"input.size is {list(input.shape)} and downscale_factor is {r}"
         )
     k = len(lead)
     parts: Any = input.reshape(*lead, c, h // r, r, w // r, r)  # type: ignore[attr-defined]

@@ -18,7 +18,8 @@ _F = "torch.nn.functional"
 
 
 def pooled_size(n: int, kernel: int, stride: int, padding: int, dilation: int, ceil_mode: bool) -> int:
-    """Windows along a dimension; in ceil mode a last one that begins inside the input or its left padding may reach beyond."""
+    """Windows along a dimension; in ceil mode a last one that begins inside the input or its left padding may reach
+    beyond."""
     reach = n + 2 * padding - dilation * (kernel - 1) - 1
     places = (reach + (stride - 1 if ceil_mode else 0)) // stride + 1
     if ceil_mode and (places - 1) * stride >= n + padding:
@@ -27,7 +28,13 @@ def pooled_size(n: int, kernel: int, stride: int, padding: int, dilation: int, c
 
 
 def windows(
-    x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int], places: Sequence[int], fill: float
+    x: Tensor,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    places: Sequence[int],
+    fill: float,
 ) -> Tensor:
     """The elements of each window as further dimensions (while an operator is traced); ``fill`` outside of x."""
     g = prim.current().graph
@@ -38,37 +45,70 @@ def windows(
     if any(padding) or any(w > n for w, n in zip(sizes, have)):
         full = [max(w, n + p) for w, n, p in zip(sizes, have, padding)]
         base = g.const(fill, x.dtype.code, (*x.shape[:lead], *full))
-        node = g.update(base, node, (*((0, ((d, 1),)) for d in range(lead)), *((p, ((lead + i, 1),)) for i, p in enumerate(padding))))
+        node = g.update(
+            base,
+            node,
+            (*((0, ((d, 1),)) for d in range(lead)), *((p, ((lead + i, 1),)) for i, p in enumerate(padding))),
+        )
     map_ = [(0, ((d, 1),)) for d in range(lead)]
     for i in range(ndim):
         map_.append((0, ((lead + i, stride[i]), (lead + ndim + i, dilation[i]))))
     return prim.wrap(g.move(node, tuple(map_), (*x.shape[:lead], *places, *kernel)))
 
 
-def _check(name: str, input: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int], places: Sequence[int]) -> None:
+def _check(
+    name: str,
+    input: Tensor,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    places: Sequence[int],
+) -> None:
     ndim = len(kernel)
     if input.ndim not in (ndim + 1, ndim + 2):
-        raise RuntimeError(f"{name}: Expected {ndim + 1}D or {ndim + 2}D input tensor, but got input of size: {list(input.shape)}")
+        raise RuntimeError(
+            f"{name}: Expected {ndim + 1}D or {ndim + 2}D input tensor, but got input of size: {list(input.shape)}"
+        )
     if any(k <= 0 for k in kernel) or any(s <= 0 for s in stride) or any(d <= 0 for d in dilation):
-        raise RuntimeError(f"{name}: kernel size, stride and dilation should be greater than zero, got {tuple(kernel)}, {tuple(stride)}, {tuple(dilation)}")
+        raise RuntimeError(
+            f"{name}: kernel size, stride and dilation should be greater than zero, got "
+            f"{tuple(kernel)}, {tuple(stride)}, {tuple(dilation)}"
+        )
     if any(p < 0 or p > ((k - 1) * d + 1) // 2 for p, k, d in zip(padding, kernel, dilation)):
-        raise RuntimeError(f"pad should be at most half of effective kernel size, but got pad={tuple(padding)}, kernel_size={tuple(kernel)} and dilation={tuple(dilation)}")
+        raise RuntimeError(
+            f"pad should be at most half of effective kernel size, but got pad={tuple(padding)}, "
+            f"kernel_size={tuple(kernel)} and dilation={tuple(dilation)}"
+        )
     if any(n == 0 for n in input.shape[1:]):
         raise RuntimeError(f"{name}: Expected tensor with optional 0 dim batch size, but got: {list(input.shape)}")
     if any(o < 1 for o in places):
-        raise RuntimeError(f"Given input size: {list(input.shape)}. Calculated output size: {list(places)}. Output size is too small")
+        raise RuntimeError(
+            f"Given input size: {list(input.shape)}. Calculated output size: {list(places)}. Output size is too small"
+        )
 
 
 @operator(name="_max_pool", method=False, function=False)
 def max_pool_kernel(
-    input: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...], dilation: tuple[int, ...], ceil_mode: bool
+    input: Tensor,
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    dilation: tuple[int, ...],
+    ceil_mode: bool,
 ) -> Any:
     """(greatest element of each window, its position in the flattened spatial dimensions)"""
     ndim, lead = len(kernel), input.ndim - len(kernel)
     have = input.shape[lead:]
     places = [pooled_size(n, k, s, p, d, ceil_mode) for n, k, s, p, d in zip(have, kernel, stride, padding, dilation)]
     _check(f"max_pool{ndim}d", input, kernel, stride, padding, dilation, places)
-    low = -math.inf if input.dtype.kind == "f" else 0 if input.dtype.kind in "bu" else -(1 << input.dtype.itemsize * 8 - 1)
+    low = (
+        -math.inf
+        if input.dtype.kind == "f"
+        else 0
+        if input.dtype.kind in "bu"
+        else -(1 << input.dtype.itemsize * 8 - 1)
+    )
     w = windows(input, kernel, stride, padding, dilation, places, low)
     dims = tuple(range(lead + ndim, lead + 2 * ndim))
     shape = (*input.shape[:lead], *places)
@@ -79,7 +119,9 @@ def max_pool_kernel(
     below, inside = 1, 1
     for i in reversed(range(ndim)):  # position in the window -> position in the input
         digit = g.apply("rem", g.apply("quot", at, g.const(inside, "i64")), g.const(kernel[i], "i64"))
-        start = g.apply("sub", g.apply("mul", g.iota(shape, lead + i), g.const(stride[i], "i64")), g.const(padding[i], "i64"))
+        start = g.apply(
+            "sub", g.apply("mul", g.iota(shape, lead + i), g.const(stride[i], "i64")), g.const(padding[i], "i64")
+        )
         place = g.apply("add", start, g.apply("mul", digit, g.const(dilation[i], "i64")))
         index = g.apply("add", index, g.apply("mul", place, g.const(below, "i64")))
         below *= have[i]
@@ -127,7 +169,8 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 @operator(name="_avg_pool", method=False, function=False)
 def avg_pool_kernel(
-    input: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...], ceil_mode: bool, count_include_pad: bool,
+    input: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...], ceil_mode: bool,
+    count_include_pad: bool,
     divisor_override: int | None,
 ) -> Tensor:  # fmt: skip
     """The mean of each window."""
@@ -148,7 +191,9 @@ def avg_pool_kernel(
     else:
         count = g.const(1, "i64", shape)
         for i in range(ndim):
-            start = g.apply("sub", g.apply("mul", g.iota(shape, lead + i), g.const(stride[i], "i64")), g.const(padding[i], "i64"))
+            start = g.apply(
+                "sub", g.apply("mul", g.iota(shape, lead + i), g.const(stride[i], "i64")), g.const(padding[i], "i64")
+            )
             end = g.apply("min", g.apply("add", start, g.const(kernel[i], "i64")), g.const(have[i] + padding[i], "i64"))
             if not count_include_pad:
                 start, end = g.apply("max", start, g.const(0, "i64")), g.apply("min", end, g.const(have[i], "i64"))
@@ -161,16 +206,25 @@ def avg_pool_kernel(
 @avg_pool_kernel.gradient()
 def _(ctx, grad):  # type: ignore[no-untyped-def]
     return avg_pool_backward.function(
-        grad, tuple(ctx.shape("input")), ctx.kernel, ctx.stride, ctx.padding, ctx.ceil_mode, ctx.count_include_pad, ctx.divisor_override
+        grad,
+        tuple(ctx.shape("input")),
+        ctx.kernel,
+        ctx.stride,
+        ctx.padding,
+        ctx.ceil_mode,
+        ctx.count_include_pad,
+        ctx.divisor_override,
     )
 
 
 @operator(name="_avg_pool_backward", method=False, function=False)
 def avg_pool_backward(
-    grad: Tensor, size: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...], ceil_mode: bool,
+    grad: Tensor, size: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...],
+    ceil_mode: bool,
     count_include_pad: bool, divisor_override: int | None,
 ) -> Tensor:  # fmt: skip
-    """Every input element gets its share of the gradients of the windows that it is in: at most ceil(kernel / stride) of them in each dimension."""
+    """Every input element gets its share of the gradients of the windows that it is in: at most ceil(kernel / stride)
+    of them in each dimension."""
     g = prim.current().graph
     ndim, lead = len(kernel), len(size) - len(kernel)
     places = grad.shape[lead:]
@@ -190,53 +244,83 @@ def avg_pool_backward(
         inside = g.apply("and", inside, ok)
         index.append(g.apply("select", ok, window, zero))
         begin = g.apply("sub", start, g.const(padding[i], "i64"))
-        end = g.apply("min", g.apply("add", begin, g.const(kernel[i], "i64")), g.const(size[lead + i] + padding[i], "i64"))
+        end = g.apply(
+            "min", g.apply("add", begin, g.const(kernel[i], "i64")), g.const(size[lead + i] + padding[i], "i64")
+        )
         if not count_include_pad:
             begin, end = g.apply("max", begin, zero), g.apply("min", end, g.const(size[lead + i], "i64"))
         count = g.apply("mul", count, g.apply("sub", end, begin))
     if divisor_override is not None:
         count = g.const(divisor_override, "i64", shape)
     work = "f32" if grad.dtype.itemsize < 4 else grad.dtype.code
-    value = g.gather(g.cast(prim.read(grad), work), index, [*(("d", d) for d in range(lead)), *(("i", i) for i in range(ndim))], shape)
-    share = g.apply("select", inside, g.apply("div", value, g.cast(g.apply("max", count, g.const(1, "i64")), work)), g.const(0, work))
+    value = g.gather(
+        g.cast(prim.read(grad), work),
+        index,
+        [*(("d", d) for d in range(lead)), *(("i", i) for i in range(ndim))],
+        shape,
+    )
+    share = g.apply(
+        "select",
+        inside,
+        g.apply("div", value, g.cast(g.apply("max", count, g.const(1, "i64")), work)),
+        g.const(0, work),
+    )
     total = g.reduce("add", share, tuple(range(len(size), len(size) + ndim)))
     return prim.cast(prim.wrap(g.reshape(total, size)), grad.dtype)
 
 
 @avg_pool_backward.gradient()
 def _(ctx, grad):  # type: ignore[no-untyped-def]
-    return avg_pool_kernel.function(grad, ctx.kernel, ctx.stride, ctx.padding, ctx.ceil_mode, ctx.count_include_pad, ctx.divisor_override)
+    return avg_pool_kernel.function(
+        grad, ctx.kernel, ctx.stride, ctx.padding, ctx.ceil_mode, ctx.count_include_pad, ctx.divisor_override
+    )
 
 
 def _define(ndim: int) -> None:
     sizes = f"{ndim} spatial dimension{'s' if ndim > 1 else ''}"
 
     def max_pool(
-        input: Tensor, kernel_size: int | Sequence[int], stride: int | Sequence[int] | None = None, padding: int | Sequence[int] = 0,
+        input: Tensor, kernel_size: int | Sequence[int], stride: int | Sequence[int] | None = None,
+        padding: int | Sequence[int] = 0,
         dilation: int | Sequence[int] = 1, ceil_mode: bool = False, return_indices: bool = False,
     ) -> Any:  # fmt: skip
         name = f"max_pool{ndim}d"
         kernel = per_dim(kernel_size, ndim, "kernel_size", name)
         steps = kernel if stride is None or stride == [] or stride == () else per_dim(stride, ndim, "stride", name)
         found = max_pool_kernel.function(
-            input, kernel, steps, per_dim(padding, ndim, "padding", name), per_dim(dilation, ndim, "dilation", name), bool(ceil_mode)
+            input,
+            kernel,
+            steps,
+            per_dim(padding, ndim, "padding", name),
+            per_dim(dilation, ndim, "dilation", name),
+            bool(ceil_mode),
         )
         return found if return_indices else found[0]
 
     def avg_pool(
-        input: Tensor, kernel_size: int | Sequence[int], stride: int | Sequence[int] | None = None, padding: int | Sequence[int] = 0,
+        input: Tensor, kernel_size: int | Sequence[int], stride: int | Sequence[int] | None = None,
+        padding: int | Sequence[int] = 0,
         ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: int | None = None,
     ) -> Tensor:  # fmt: skip
         name = f"avg_pool{ndim}d"
         kernel = per_dim(kernel_size, ndim, "kernel_size", name)
         steps = kernel if stride is None or stride == [] or stride == () else per_dim(stride, ndim, "stride", name)
         return avg_pool_kernel.function(  # type: ignore[no-any-return]
-            input, kernel, steps, per_dim(padding, ndim, "padding", name), bool(ceil_mode), bool(count_include_pad), divisor_override
+            input,
+            kernel,
+            steps,
+            per_dim(padding, ndim, "padding", name),
+            bool(ceil_mode),
+            bool(count_include_pad),
+            divisor_override,
         )
 
     max_pool.__name__, avg_pool.__name__ = f"max_pool{ndim}d", f"avg_pool{ndim}d"
     max_pool.__module__ = avg_pool.__module__ = __name__
-    max_pool.__doc__ = f"The greatest element of each window over {sizes}; ``return_indices`` adds its position.  Raises RuntimeError for sizes that do not fit."
+    max_pool.__doc__ = (
+        f"The greatest element of each window over {sizes}; ``return_indices`` adds its "
+        "position.  Raises RuntimeError for sizes that do not fit."
+    )
     avg_pool.__doc__ = f"The mean of each window over {sizes}.  Raises RuntimeError for sizes that do not fit."
     operator(kind="composite", method=False, out=False, namespace=_F)(max_pool)
     operator(kind="composite", method=False, out=False, namespace=_F)(avg_pool)

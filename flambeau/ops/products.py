@@ -56,18 +56,25 @@ def same_type(name: str, *tensors: Tensor) -> None:
     """Raises RuntimeError unless all have one element type, which products need."""
     for t in tensors[1:]:
         if t.dtype is not tensors[0].dtype:
-            raise RuntimeError(f"{name}: expected m1 and m2 to have the same dtype, but got: {tensors[0].dtype} != {t.dtype}")
+            raise RuntimeError(
+                f"{name}: expected m1 and m2 to have the same dtype, but got: {tensors[0].dtype} != {t.dtype}"
+            )
     if tensors[0].dtype is dtypes.bool_:
-        raise RuntimeError(f'"{name}" not implemented for \'Bool\'')
+        raise RuntimeError(f"\"{name}\" not implemented for 'Bool'")
 
 
 @operator()
 def mm(input: Tensor, mat2: Tensor) -> Tensor:
     """The product of an (n, m) and an (m, p) matrix: (n, p).  Raises RuntimeError for other shapes."""
     if input.ndim != 2 or mat2.ndim != 2:
-        raise RuntimeError(f"mm: {'self' if input.ndim != 2 else 'mat2'} must be a matrix, got {input.ndim}D and {mat2.ndim}D")
+        raise RuntimeError(
+            f"mm: {'self' if input.ndim != 2 else 'mat2'} must be a matrix, got {input.ndim}D and {mat2.ndim}D"
+        )
     if input.shape[1] != mat2.shape[0]:
-        raise RuntimeError(f"mm: mat1 and mat2 shapes cannot be multiplied ({input.shape[0]}x{input.shape[1]} and {mat2.shape[0]}x{mat2.shape[1]})")
+        raise RuntimeError(
+            f"mm: mat1 and mat2 shapes cannot be multiplied ({input.shape[0]}x{input.shape[1]} "
+            f"and {mat2.shape[0]}x{mat2.shape[1]})"
+        )
     same_type("mm", input, mat2)
     return product(input, mat2)
 
@@ -87,7 +94,8 @@ def bmm(input: Tensor, mat2: Tensor) -> Tensor:
         raise RuntimeError(f"batch1 must be a 3D tensor, got {input.ndim}D and {mat2.ndim}D")
     if input.shape[0] != mat2.shape[0] or input.shape[2] != mat2.shape[1]:
         raise RuntimeError(
-            f"bmm: Expected size for first two dimensions of batch2 tensor to be: [{input.shape[0]}, {input.shape[2]}] but got: [{mat2.shape[0]}, {mat2.shape[1]}]."
+            "bmm: Expected size for first two dimensions of batch2 tensor to be: "
+            f"[{input.shape[0]}, {input.shape[2]}] but got: [{mat2.shape[0]}, {mat2.shape[1]}]."
         )
     same_type("bmm", input, mat2)
     return product(input, mat2)
@@ -103,16 +111,20 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 @operator()
 def matmul(input: Tensor, other: Tensor) -> Tensor:
-    """The matrix product with broadcast batches; vectors count as a row (left) or a column (right) and vanish from the result.
+    """The matrix product with broadcast batches; vectors count as a row (left) or a column (right) and vanish from the
+    result.
 
     Raises RuntimeError for 0-dim operands and for sizes that do not fit.
     """
     if input.ndim == 0 or other.ndim == 0:
-        raise RuntimeError(f"both arguments to matmul need to be at least 1D, but they are {input.ndim}D and {other.ndim}D")
+        raise RuntimeError(
+            f"both arguments to matmul need to be at least 1D, but they are {input.ndim}D and {other.ndim}D"
+        )
     inner = other.shape[-2] if other.ndim > 1 else other.shape[0]
     if input.shape[-1] != inner:
         raise RuntimeError(
-            f"matmul: mat1 and mat2 shapes cannot be multiplied ({_sizes(input)} and {_sizes(other)}): {input.shape[-1]} != {inner}"
+            f"matmul: mat1 and mat2 shapes cannot be multiplied ({_sizes(input)} and "
+            f"{_sizes(other)}): {input.shape[-1]} != {inner}"
         )
     same_type("matmul", input, other)
     g = prim.current().graph
@@ -171,7 +183,8 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 @operator(inplace=True)
 def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
-    """``beta * input + alpha * mat1 @ mat2``; with ``beta`` 0 ``input`` is not read.  Raises RuntimeError for shapes that do not fit."""
+    """``beta * input + alpha * mat1 @ mat2``; with ``beta`` 0 ``input`` is not read.  Raises RuntimeError for shapes
+    that do not fit."""
     if mat1.ndim != 2 or mat2.ndim != 2 or mat1.shape[1] != mat2.shape[0]:
         raise RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({_sizes(mat1)} and {_sizes(mat2)})")
     same_type("addmm", mat1, mat2)
@@ -183,7 +196,9 @@ def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: 
     except RuntimeError:
         addend = input
     if addend.shape != shape:
-        raise RuntimeError(f"The expanded size of the tensor ({shape}) must match the existing size ({tuple(input.shape)}): addmm")
+        raise RuntimeError(
+            f"The expanded size of the tensor ({shape}) must match the existing size ({tuple(input.shape)}): addmm"
+        )
     return product(mat1, mat2, addend, alpha, beta)
 
 
@@ -198,12 +213,15 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 @operator(namespace="torch.nn.functional", method=False, out=False)
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``input @ weight.T + bias``: input (..., in), weight (out, in) or (in,), bias (out,) or (); the result is (..., out).
+    """``input @ weight.T + bias``: input (..., in), weight (out, in) or (in,), bias (out,) or (); the result is (...,
+    out).
 
     Raises RuntimeError for sizes that do not fit.
     """
     if weight.ndim not in (1, 2) or input.ndim == 0 or input.shape[-1] != weight.shape[-1]:
-        raise RuntimeError(f"linear: mat1 and mat2 shapes cannot be multiplied ({_sizes(input)} and {_sizes(weight)} transposed)")
+        raise RuntimeError(
+            f"linear: mat1 and mat2 shapes cannot be multiplied ({_sizes(input)} and {_sizes(weight)} transposed)"
+        )
     same_type("linear", input, weight)
     g = prim.current().graph
     rows = 1
@@ -247,7 +265,11 @@ def _vectors(name: str, input: Tensor, other: Tensor) -> None:
         raise RuntimeError(f"1D tensors expected, but got {input.ndim}D and {other.ndim}D tensors")
     same_type(name, input, other)
     if input.shape != other.shape:
-        raise RuntimeError(f"inconsistent tensor size, expected tensor [{input.shape[0]}] and src [{other.shape[0]}] to have the same number of elements, but got {input.shape[0]} and {other.shape[0]} elements respectively")
+        raise RuntimeError(
+            f"inconsistent tensor size, expected tensor [{input.shape[0]}] and src "
+            f"[{other.shape[0]}] to have the same number of elements, but got {input.shape[0]} "
+            f"and {other.shape[0]} elements respectively"
+        )
 
 
 @operator()
@@ -295,7 +317,10 @@ def inner(input: Tensor, other: Tensor) -> Tensor:
     if not input.ndim or not other.ndim:
         return input * other  # type: ignore[operator,no-any-return]
     if input.shape[-1] != other.shape[-1]:
-        raise RuntimeError(f"inner() the last dimension must match on both input tensors but got shapes {list(input.shape)} and {list(other.shape)}")
+        raise RuntimeError(
+            "inner() the last dimension must match on both input tensors but got shapes "
+            f"{list(input.shape)} and {list(other.shape)}"
+        )
     return tensordot.function(input, other, ([-1], [-1]))  # type: ignore[no-any-return]
 
 
@@ -303,7 +328,9 @@ def inner(input: Tensor, other: Tensor) -> Tensor:
 def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """``beta * input + alpha * mat @ vec``"""
     if mat.ndim != 2 or vec.ndim != 1 or mat.shape[1] != vec.shape[0]:
-        raise RuntimeError(f"size mismatch, got input ({mat.shape[0] if mat.ndim else 1}), mat ({_sizes(mat)}), vec ({_sizes(vec)})")
+        raise RuntimeError(
+            f"size mismatch, got input ({mat.shape[0] if mat.ndim else 1}), mat ({_sizes(mat)}), vec ({_sizes(vec)})"
+        )
     if input.ndim > 1:
         raise RuntimeError(f"vector + matrix @ vector expected, got {input.ndim}, {mat.ndim}, {vec.ndim}")
     return addmm.function(input.unsqueeze(-1), mat, vec.unsqueeze(1), beta=beta, alpha=alpha).squeeze(1)  # type: ignore[attr-defined,no-any-return]
@@ -331,14 +358,17 @@ def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, a
         raise RuntimeError(f"batch1 must be a 3D tensor, got {batch1.ndim}D and {batch2.ndim}D")
     if batch1.shape[0] != batch2.shape[0] or batch1.shape[2] != batch2.shape[1]:
         raise RuntimeError(
-            f"Expected size for first two dimensions of batch2 tensor to be: [{batch1.shape[0]}, {batch1.shape[2]}] but got: [{batch2.shape[0]}, {batch2.shape[1]}]."
+            f"Expected size for first two dimensions of batch2 tensor to be: [{batch1.shape[0]}, "
+            f"{batch1.shape[2]}] but got: [{batch2.shape[0]}, {batch2.shape[1]}]."
         )
     same_type("baddbmm", batch1, batch2)
     same_type("baddbmm", input, batch1)
     shape = (batch1.shape[0], batch1.shape[1], batch2.shape[2])
     addend = prim.wrap(prim.current().graph.expand(prim.read(input), broadcast_shapes(input.shape, shape)))
     if tuple(addend.shape) != shape:
-        raise RuntimeError(f"The expanded size of the tensor ({shape}) must match the existing size ({tuple(input.shape)}): baddbmm")
+        raise RuntimeError(
+            f"The expanded size of the tensor ({shape}) must match the existing size ({tuple(input.shape)}): baddbmm"
+        )
     return product(batch1, batch2, addend, alpha, beta)
 
 
@@ -358,7 +388,8 @@ def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, al
         raise RuntimeError(f"batch1 must be a 3D tensor, got {batch1.ndim}D and {batch2.ndim}D")
     if batch1.shape[0] != batch2.shape[0] or batch1.shape[2] != batch2.shape[1]:
         raise RuntimeError(
-            f"Expected size for first two dimensions of batch2 tensor to be: [{batch1.shape[0]}, {batch1.shape[2]}] but got: [{batch2.shape[0]}, {batch2.shape[1]}]."
+            f"Expected size for first two dimensions of batch2 tensor to be: [{batch1.shape[0]}, "
+            f"{batch1.shape[2]}] but got: [{batch2.shape[0]}, {batch2.shape[1]}]."
         )
     inside = batch1.shape[0] * batch1.shape[2]
     wide = batch1.transpose(0, 1).reshape(batch1.shape[1], inside)  # type: ignore[attr-defined]
@@ -381,7 +412,10 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     left, right = [d % a.ndim for d in left], [d % b.ndim for d in right]
     for i, j in zip(left, right):
         if a.shape[i] != b.shape[j] and 1 not in (a.shape[i], b.shape[j]):
-            raise RuntimeError(f"contracted dimensions need to match, but first has size {a.shape[i]} in dim {i} and second has size {b.shape[j]} in dim {j}")
+            raise RuntimeError(
+                f"contracted dimensions need to match, but first has size {a.shape[i]} in dim {i} "
+                f"and second has size {b.shape[j]} in dim {j}"
+            )
     for i, j in zip(left, right):  # a size 1 against another is broadcast
         if a.shape[i] != b.shape[j]:
             a = a.sum(i, True) if b.shape[j] == 1 else a  # type: ignore[attr-defined]
@@ -394,36 +428,53 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
 
 
 def einsum(*args: Any) -> Tensor:
-    """Sums of products in Einstein's notation: ``einsum("ij,jk->ik", a, b)``, or operands each followed by a list of dimension numbers.
+    """Sums of products in Einstein's notation: ``einsum("ij,jk->ik", a, b)``, or operands each followed by a list of
+    dimension numbers.
 
-    "..." stands for broadcast dimensions.  Operands are contracted from left to right, each pair by one batched product.  Raises
-    RuntimeError for a bad equation.
+    "..." stands for broadcast dimensions.  Operands are contracted from left to right, each pair by one batched
+    product.  Raises RuntimeError for a bad equation.
     """
     equation, operands = _einsum_arguments(args)
     left, arrow, right = equation.replace(" ", "").partition("->")
     terms = left.split(",")
     if len(terms) != len(operands):
-        raise RuntimeError(f"einsum(): {'more' if len(operands) > len(terms) else 'fewer'} operands were provided than specified in the equation")
+        raise RuntimeError(
+            f"einsum(): {'more' if len(operands) > len(terms) else 'fewer'} operands were "
+            "provided than specified in the equation"
+        )
     labelled = [_einsum_labels(term, x, k) for k, (term, x) in enumerate(zip(terms, operands))]
     dots = max((sum(label[0] == "." for label in labels) for labels, _ in labelled), default=0)
     if arrow:
         if right.count("...") > 1 or right.replace("...", "").count("."):
-            raise RuntimeError("einsum(): found '.' for output but an ellipsis (...) was already found" if right.count(".") > 3 else "einsum(): found '.' for output that is not part of any ellipsis (...)")
-        wanted = [(f".{i}" if c == "." else c) for c in right.replace("...", ".") for i in (range(dots) if c == "." else (0,))]
+            raise RuntimeError(
+                "einsum(): found '.' for output but an ellipsis (...) was already found"
+                if right.count(".") > 3
+                else "einsum(): found '.' for output that is not part of any ellipsis (...)"
+            )
+        wanted = [
+            (f".{i}" if c == "." else c) for c in right.replace("...", ".") for i in (range(dots) if c == "." else (0,))
+        ]
     else:
         letters = [label for labels, _ in labelled for label in labels if label[0] != "."]
-        wanted = [f".{i}" for i in range(dots)] + sorted((c for c in set(letters) if letters.count(c) == 1), key=_letter_order)
+        wanted = [f".{i}" for i in range(dots)] + sorted(
+            (c for c in set(letters) if letters.count(c) == 1), key=_letter_order
+        )
     known = {label for labels, _ in labelled for label in labels}
     for label in wanted:
         if label not in known:
-            raise RuntimeError(f"einsum(): output subscript {label} does not appear in the equation for any input operand")
+            raise RuntimeError(
+                f"einsum(): output subscript {label} does not appear in the equation for any input operand"
+            )
         if wanted.count(label) > 1:
             raise RuntimeError(f"einsum(): output subscript {label} appears more than once in the output")
     sizes: dict[str, int] = {}
     for labels, x in labelled:
         for label, n in zip(labels, x.shape):
             if sizes.get(label, 1) != 1 and n not in (1, sizes[label]):
-                raise RuntimeError(f"einsum(): subscript {label} has size {n} for operand which does not broadcast with previously seen size {sizes[label]}")
+                raise RuntimeError(
+                    f"einsum(): subscript {label} has size {n} for operand which does not broadcast "
+                    f"with previously seen size {sizes[label]}"
+                )
             sizes[label] = max(sizes.get(label, 1), n) if n else 0
     labels, value = labelled[0]
     for k in range(1, len(labelled)):
@@ -443,13 +494,18 @@ def _letter_order(c: str) -> tuple[bool, str]:
 
 def _einsum_arguments(args: Sequence[Any]) -> tuple[str, list[Tensor]]:
     if not args:
-        raise ValueError("einsum(): must specify the equation string and at least one operand, or at least one operand and its subscripts list")
+        raise ValueError(
+            "einsum(): must specify the equation string and at least one operand, or at least "
+            "one operand and its subscripts list"
+        )
     if isinstance(args[0], str):
         rest = args[1] if len(args) == 2 and isinstance(args[1], (list, tuple)) else args[1:]
         return args[0], list(rest)
 
     def letters(numbers: Sequence[Any]) -> str:
-        return "".join("..." if n is Ellipsis else chr(ord("A") + n) if n < 26 else chr(ord("a") + n - 26) for n in numbers)
+        return "".join(
+            "..." if n is Ellipsis else chr(ord("A") + n) if n < 26 else chr(ord("a") + n - 26) for n in numbers
+        )
 
     pairs = len(args) // 2
     equation = ",".join(letters(args[2 * k + 1]) for k in range(pairs))
@@ -465,17 +521,26 @@ def _einsum_labels(term: str, x: Tensor, number: int) -> tuple[list[str], Tensor
         raise RuntimeError(f"einsum(): found '.' for operand {number} that is not part of any ellipsis (...)")
     for c in head + tail:
         if not c.isalpha():
-            raise RuntimeError(f"einsum(): invalid subscript given at index 0 in the equation string, subscripts must be in [a-zA-Z], got {c!r}")
+            raise RuntimeError(
+                "einsum(): invalid subscript given at index 0 in the equation string, subscripts "
+                f"must be in [a-zA-Z], got {c!r}"
+            )
     count = x.ndim - len(head) - len(tail)
-    if count < 0 or count > 0 and not dots:
-        raise RuntimeError(f"einsum(): the number of subscripts in the equation ({len(head) + len(tail)}) does not match the number of dimensions ({x.ndim}) for operand {number}")
+    if count < 0 or (count > 0 and not dots):
+        raise RuntimeError(
+            f"einsum(): the number of subscripts in the equation ({len(head) + len(tail)}) does "
+            f"not match the number of dimensions ({x.ndim}) for operand {number}"
+        )
     labels = [*head, *(f".{i}" for i in range(count)), *tail]
     while len(set(labels)) < len(labels):
         twice = next(c for c in labels if labels.count(c) > 1)
         i = labels.index(twice)
         j = labels.index(twice, i + 1)
         if x.shape[i] != x.shape[j]:
-            raise RuntimeError(f"einsum(): subscript {twice} is repeated for operand {number} but the sizes don't match, {x.shape[j]} != {x.shape[i]}")
+            raise RuntimeError(
+                f"einsum(): subscript {twice} is repeated for operand {number} but the sizes don't "
+                f"match, {x.shape[j]} != {x.shape[i]}"
+            )
         x = x.diagonal(0, i, j)  # type: ignore[attr-defined]
         labels = [c for k, c in enumerate(labels) if k not in (i, j)] + [twice]
     return labels, x
@@ -514,7 +579,10 @@ def _summed(x: Tensor, labels: list[str], needed: set[str]) -> tuple[Tensor, lis
 def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``x1 @ weight[o] @ x2 + bias[o]`` for every output o: weight (out, in1, in2)."""
     if input1.shape[:-1] != input2.shape[:-1]:
-        raise RuntimeError(f"bilinear(): input batch dimensions do not match: got {list(input1.shape[:-1])} and {list(input2.shape[:-1])}")
+        raise RuntimeError(
+            f"bilinear(): input batch dimensions do not match: got {list(input1.shape[:-1])} and "
+            f"{list(input2.shape[:-1])}"
+        )
     value = einsum("...i,oij,...j->...o", input1, weight, input2)
     return value if bias is None else value + bias  # type: ignore[no-any-return]
 
@@ -547,5 +615,7 @@ def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     shape = broadcast_shapes(input.shape, other.shape)
     a, b = input.expand(shape), other.expand(shape)  # type: ignore[attr-defined]
     if shape[dim] != 3:
-        raise RuntimeError(f"linalg.cross: inputs dimension {dim} must have length 3. Got {input.shape[dim]} and {other.shape[dim]}")
+        raise RuntimeError(
+            f"linalg.cross: inputs dimension {dim} must have length 3. Got {input.shape[dim]} and {other.shape[dim]}"
+        )
     return a.roll(-1, dim) * b.roll(1, dim) - a.roll(1, dim) * b.roll(-1, dim)  # type: ignore[no-any-return]

@@ -34,7 +34,8 @@ def _given(made: Tensor, out: Tensor | None, requires_grad: bool) -> Tensor:
 
 
 def eye(
-    n: int, m: int | None = None, *, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
+    n: int, m: int | None = None, *, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None,
+    device: Any = None,
     pin_memory: bool = False, requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """A matrix (n, m) with ones on the diagonal and zeros elsewhere.  Raises RuntimeError for negative sizes."""
@@ -50,8 +51,8 @@ def eye(
 
 @operator(name="_linear_steps", method=False, function=False)
 def _linear_steps(start: Scalar, end: Scalar, steps: int, dtype: dtype_) -> Tensor:
-    """Even steps from ``start`` to ``end``: the first half counted from the start, the second from the end, so that both ends
-    are exact."""
+    """Even steps from ``start`` to ``end``: the first half counted from the start, the second from the end, so that
+    both ends are exact."""
     g = prim.current().graph
     work = "c128" if dtype.is_complex else "f64"
     index = g.iota((steps,), 0)
@@ -81,7 +82,8 @@ def _numbers(name: str, start: Any, end: Any, steps: Any) -> tuple[Any, Any, boo
 
 
 def linspace(
-    start: Any, end: Any, steps: int, *, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
+    start: Any, end: Any, steps: int, *, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None,
+    device: Any = None,
     pin_memory: bool = False, requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """``steps`` numbers from ``start`` to ``end``, both included, in even steps."""
@@ -99,7 +101,8 @@ def linspace(
 
 
 def logspace(
-    start: Any, end: Any, steps: int, base: float = 10.0, *, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None,
+    start: Any, end: Any, steps: int, base: float = 10.0, *, out: Tensor | None = None, dtype: dtype_ | None = None,
+    layout: Any = None,
     device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """``base`` to the power of ``linspace(start, end, steps)``."""
@@ -119,7 +122,8 @@ def logspace(
 
 
 def range(
-    start: Any = 0, end: Any = None, step: Any = 1, *, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
+    start: Any = 0, end: Any = None, step: Any = 1, *, out: Tensor | None = None, dtype: dtype_ | None = None,
+    layout: Any = None, device: Any = None,
     pin_memory: bool = False, requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """``start, start + step, ...`` up to and with ``end``; the default floating type.  ``arange`` is what one wants."""
@@ -164,8 +168,8 @@ def result_type(tensor1: Any, tensor2: Any) -> dtype_:
 def asarray(
     obj: Any, *, dtype: dtype_ | None = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False
 ) -> Tensor:
-    """``obj`` as a tensor: sharing its memory where it can unless ``copy`` is True.  Raises ValueError if ``copy`` is False and it
-    cannot."""
+    """``obj`` as a tensor: sharing its memory where it can unless ``copy`` is True.  Raises ValueError if ``copy`` is
+    False and it cannot."""
     made = (
         create.as_tensor(obj, dtype=dtype, device=device)
         if not copy

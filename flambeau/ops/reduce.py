@@ -22,7 +22,9 @@ __all__: list[str] = []
 
 
 @operator()
-def sum(input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: dtype_ | None = None) -> Tensor:
+def sum(
+    input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: dtype_ | None = None
+) -> Tensor:
     """The sum over ``dim`` (an int, several, or None for all dimensions).
 
     Integers and booleans are added as int64; ``dtype`` converts before adding.
@@ -42,7 +44,9 @@ def _count(shape: Sequence[int], dims: Sequence[int]) -> int:
 
 
 @operator(returns=None)
-def mean(input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: dtype_ | None = None) -> Tensor:
+def mean(
+    input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: dtype_ | None = None
+) -> Tensor:
     """The mean over ``dim`` (all dimensions for None) of floating-point or complex elements; NaN of nothing.
 
     Raises RuntimeError for integers unless ``dtype`` makes them floating-point.
@@ -50,7 +54,8 @@ def mean(input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = 
     kind = dtype or input.dtype
     if kind.kind not in "fc":
         raise RuntimeError(
-            f"mean(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. Got: {input.dtype}"
+            "mean(): could not infer output dtype. Input dtype must be either a floating point "
+            f"or complex dtype. Got: {input.dtype}"
         )
     dims = dims_of(dim, input.ndim, "mean")
     work = dtypes.float32 if kind in (dtypes.bfloat16, dtypes.float16) else kind
@@ -75,7 +80,10 @@ def _extreme(name: str, kind: str) -> Operator:
         return drop_dims(prim.reduce(kind, input, dims), dims, keepdim)
 
     body.__name__, body.__module__ = name, __name__
-    body.__doc__ = f"The {'greatest' if kind == 'max' else 'least'} element over ``dim`` (all dimensions for an empty tuple); NaN if there is one."
+    body.__doc__ = (
+        f"The {'greatest' if kind == 'max' else 'least'} element over ``dim`` (all dimensions "
+        "for an empty tuple); NaN if there is one."
+    )
     op = operator()(body)
 
     @op.gradient("input", "result")
@@ -98,8 +106,13 @@ def _refuse_empty(name: str, input: Tensor, dims: Sequence[int]) -> None:
     """An extreme of nothing does not exist (IndexError)."""
     if input.numel() == 0 and any(input.shape[d] == 0 for d in dims):
         if len(dims) == input.ndim:
-            raise RuntimeError(f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' argument.")
-        raise IndexError(f"{name}(): Expected reduction dim {next(d for d in dims if input.shape[d] == 0)} to have non-zero size.")
+            raise RuntimeError(
+                f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify "
+                "the reduction dim with the 'dim' argument."
+            )
+        raise IndexError(
+            f"{name}(): Expected reduction dim {next(d for d in dims if input.shape[d] == 0)} to have non-zero size."
+        )
 
 
 amax, amin = _extreme("amax", "max"), _extreme("amin", "min")
@@ -116,7 +129,10 @@ def _position(name: str) -> None:
         return drop_dims(prim.argreduce(name, input, dims), dims, keepdim)
 
     body.__name__, body.__module__ = name, __name__
-    body.__doc__ = f"The position of the {'greatest' if name == 'argmax' else 'least'} element (the first of equals; NaN counts as it) along ``dim``, or in the flattened tensor."
+    body.__doc__ = (
+        f"The position of the {'greatest' if name == 'argmax' else 'least'} element (the first "
+        "of equals; NaN counts as it) along ``dim``, or in the flattened tensor."
+    )
     operator(differentiable=False)(body)
 
 
@@ -184,13 +200,16 @@ def prod_backward(grad: Tensor, input: Tensor, product: Tensor, dim: int | None)
     zeros = prim.reduce("add", prim.cast(is_zero, dtypes.int64), dims)
     one_zero = prim.apply("and", prim.apply("eq", zeros, prim.const(1, dtypes.int64)), is_zero)
     none = prim.apply("eq", zeros, prim.const(0, dtypes.int64))
-    others = prim.apply("select", none, prim.apply("div", prim.cast(product, x.dtype), safe), prim.apply("select", one_zero, rest, zero))
+    others = prim.apply(
+        "select", none, prim.apply("div", prim.cast(product, x.dtype), safe), prim.apply("select", one_zero, rest, zero)
+    )
     return grad * conj_of(others)  # type: ignore[no-any-return]
 
 
 @operator(kind="composite")
 def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: dtype_ | None = None) -> Tensor:
-    """The product over ``dim`` (of all elements for None); 1 of nothing.  Integers and booleans are multiplied as int64."""
+    """The product over ``dim`` (of all elements for None); 1 of nothing.  Integers and booleans are multiplied as
+    int64."""
     if dim is not None:
         dim_of(dim, input.ndim, "prod")
     return prod_kernel.function(input, dim, keepdim, dtype)  # type: ignore[no-any-return]
@@ -200,7 +219,9 @@ def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype:
 
 
 @operator()
-def nansum(input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: dtype_ | None = None) -> Tensor:
+def nansum(
+    input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: dtype_ | None = None
+) -> Tensor:
     """The sum over ``dim`` of the elements that are not NaN."""
     if input.dtype.is_complex:
         raise RuntimeError("nansum does not support complex inputs")
@@ -220,7 +241,9 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 
 @operator(kind="composite")
-def nanmean(input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: dtype_ | None = None) -> Tensor:
+def nanmean(
+    input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: dtype_ | None = None
+) -> Tensor:
     """The mean over ``dim`` of the elements that are not NaN; NaN where there are none."""
     if input.dtype.kind not in "fc":
         raise RuntimeError(f"nanmean(): expected input to have floating point or complex dtype but got {input.dtype}")
@@ -253,7 +276,9 @@ def logsumexp(input: Tensor, dim: int | Sequence[int], keepdim: bool = False) ->
     real = prim.part("real", x) if work.is_complex else x
     top = prim.reduce("max", real, dims)
     finite = prim.apply("lt", prim.apply("abs", top), prim.const(math.inf, top.dtype))
-    top = prim.apply("select", finite, top, prim.const(0, top.dtype))  # infinities must not be subtracted from each other
+    top = prim.apply(
+        "select", finite, top, prim.const(0, top.dtype)
+    )  # infinities must not be subtracted from each other
     if work.is_complex:
         top = prim.join(top, prim.const(0, top.dtype, top.shape))
     total = prim.reduce("add", prim.apply("exp", prim.apply("sub", x, top)), dims)
@@ -311,7 +336,10 @@ def _extreme_of(kind: str, input: Tensor, dim: Any, keepdim: bool, other: Tensor
         if input.dtype.is_complex:
             raise RuntimeError(f"{kind}(): not implemented for {input.dtype}: complex numbers have no order")
         if input.numel() == 0:
-            raise RuntimeError(f"{kind}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' argument.")
+            raise RuntimeError(
+                f"{kind}(): Expected reduction dim to be specified for input.numel() == 0. Specify "
+                "the reduction dim with the 'dim' argument."
+            )
         return (amax if kind == "max" else amin).function(input, (), False)
     named = return_types.max if kind == "max" else return_types.min
     return named(*extreme_kernel.function(input, dim, keepdim, kind))
@@ -319,13 +347,15 @@ def _extreme_of(kind: str, input: Tensor, dim: Any, keepdim: bool, other: Tensor
 
 @operator(kind="composite", returns=return_types.max)
 def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Tensor | None = None) -> Any:
-    """The greatest element; with ``dim``, the greatest along it and their positions; with a tensor, ``maximum``.  NaN counts as greatest."""
+    """The greatest element; with ``dim``, the greatest along it and their positions; with a tensor, ``maximum``.  NaN
+    counts as greatest."""
     return _extreme_of("max", input, dim, keepdim, other)
 
 
 @operator(kind="composite", returns=return_types.min)
 def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Tensor | None = None) -> Any:
-    """The least element; with ``dim``, the least along it and their positions; with a tensor, ``minimum``.  NaN counts as least."""
+    """The least element; with ``dim``, the least along it and their positions; with a tensor, ``minimum``.  NaN counts
+    as least."""
     return _extreme_of("min", input, dim, keepdim, other)
 
 

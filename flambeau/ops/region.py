@@ -89,7 +89,8 @@ def select_map(ndim: int, dim: int, index: int) -> Map:
 
 @operator(kind="view")
 def select(input: Tensor, dim: int, index: int) -> Tensor:
-    """The elements at ``index`` along ``dim``, without that dimension.  Raises IndexError for an index outside of it."""
+    """The elements at ``index`` along ``dim``, without that dimension.  Raises IndexError for an index outside of
+    it."""
     layout = input._layout
     if not layout.ndim:
         raise IndexError("select() cannot be applied to a 0-dim tensor.")
@@ -128,7 +129,8 @@ def slice_of(input: Tensor, dim: int, start: int, length: int, step: int = 1) ->
 
 @operator(kind="composite")
 def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
-    """The ``length`` elements along ``dim`` from ``start`` on.  Raises IndexError or RuntimeError outside of the dimension."""
+    """The ``length`` elements along ``dim`` from ``start`` on.  Raises IndexError or RuntimeError outside of the
+    dimension."""
     if not input.ndim:
         raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
     d = dim_of(dim, input.ndim, "narrow")
@@ -181,7 +183,8 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 @operator(kind="view", function=False)
 def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
-    """All windows of ``size`` along a dimension, ``step`` apart: the window's elements are a last dimension of the view."""
+    """All windows of ``size`` along a dimension, ``step`` apart: the window's elements are a last dimension of the
+    view."""
     layout = input._layout
     d = dim_of(dimension, layout.ndim, "unfold")
     n = layout.shape[d] if layout.ndim else 1
@@ -207,7 +210,8 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 @operator(name="_fold_windows", method=False, function=False)
 def fold_windows(input: Tensor, shape: Size, dimension: int, step: int) -> Tensor:
-    """Zeros in ``shape`` to which every window is added at its place: the inverse of ``unfold`` where windows overlap."""
+    """Zeros in ``shape`` to which every window is added at its place: the inverse of ``unfold`` where windows
+    overlap."""
     base = prim.const(0, input.dtype, shape)
     if not shape:
         g = prim.current().graph
@@ -247,7 +251,8 @@ def as_strided(input: Tensor, size: Sequence[int], stride: Sequence[int], storag
         last = offset + sum((n - 1) * s for n, s in zip(shape, strides))
         if (last + 1) * input.itemsize > held:
             raise RuntimeError(
-                f"setStorage: sizes {list(shape)}, strides {list(strides)}, storage offset {offset}, and itemsize {input.itemsize} requiring a "
+                f"setStorage: sizes {list(shape)}, strides {list(strides)}, storage offset "
+                f"{offset}, and itemsize {input.itemsize} requiring a "
                 f"storage size of {(last + 1) * input.itemsize} are out of bounds for storage of size {held}"
             )
     return strided_view.function(input, shape, strides, offset - input._offset)
@@ -266,8 +271,8 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 @operator(name="_strided_sum", method=False, function=False)
 def strided_sum(input: Tensor, size: tuple[int, ...], stride: tuple[int, ...], shift: int, like: Any) -> Tensor:
-    """Adds up elements at their addresses, then reads them as the layout ``like`` does, whose first element is ``shift``
-    before the first of ``input``."""
+    """Adds up elements at their addresses, then reads them as the layout ``like`` does, whose first element is
+    ``shift`` before the first of ``input``."""
     if 0 in like.shape or 0 in size:
         return prim.const(0, input.dtype, like.shape)
     before = max(0, -shift)
@@ -291,7 +296,8 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 def embed_strided(
     input: Tensor, like: Any, before: int, size: tuple[int, ...], stride: tuple[int, ...], shift: int
 ) -> Tensor:
-    """``input`` written to zeroed memory as the layout ``like`` lies, which is then read with ``size`` and ``stride``."""
+    """``input`` written to zeroed memory as the layout ``like`` lies, which is then read with ``size`` and
+    ``stride``."""
     start = shift + before
     reach = max(start + 1 + sum((n - 1) * s for n, s in zip(size, stride)) if 0 not in size else 1, before + like.span)
     flat: Any = input.new_zeros((reach,))  # type: ignore[attr-defined]
@@ -311,7 +317,8 @@ def _split_sizes(input: Tensor, split_size: int | Sequence[int], dim: int, name:
         sizes = [integer(s, name, "split_sizes") for s in split_size]
         if sum(sizes) != n or any(s < 0 for s in sizes):
             raise RuntimeError(
-                f"split_with_sizes expects split_sizes to sum exactly to {n} (input tensor's size at dimension {dim}), and to have only non-negative "
+                f"split_with_sizes expects split_sizes to sum exactly to {n} (input tensor's size "
+                f"at dimension {dim}), and to have only non-negative "
                 f"entries, but got split_sizes={sizes}"
             )
         return d, sizes
@@ -398,11 +405,13 @@ def _bounds(input: Tensor, spec: Any, dim: int, name: str) -> list[tuple[int, in
     if isinstance(spec, Tensor):
         if spec.device.type != "cpu" or spec.dtype.name != "int64":
             raise RuntimeError(
-                f"{name} expected tensor_indices_or_sections to be a long tensor on cpu, got {spec.dtype} on {spec.device}"
+                f"{name} expected tensor_indices_or_sections to be a long tensor on cpu, got "
+                f"{spec.dtype} on {spec.device}"
             )
         if spec.ndim > 1:
             raise RuntimeError(
-                f"{name} expected tensor_indices_or_sections to be a zero-dimensional or one-dimensional tensor, but got a tensor with {spec.ndim} dims"
+                f"{name} expected tensor_indices_or_sections to be a zero-dimensional or "
+                f"one-dimensional tensor, but got a tensor with {spec.ndim} dims"
             )
         spec = spec.tolist()  # type: ignore[attr-defined]
     if isinstance(spec, int):
@@ -438,13 +447,15 @@ def _cut(name: str, least: int, dim_of_: Any, which: int) -> None:
     def body(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
         if input.ndim < least:
             raise RuntimeError(
-                f"torch.{name} requires a tensor with at least {least} dimension, but got a tensor with {input.ndim} dimensions!"
+                f"torch.{name} requires a tensor with at least {least} dimension, but got a tensor "
+                f"with {input.ndim} dimensions!"
             )
         d = dim_of_(input)
         if isinstance(indices_or_sections, int):
             if indices_or_sections == 0 or input.shape[d] % indices_or_sections:
                 raise RuntimeError(
-                    f"torch.{name} attempted to split along dimension {d}, but the size of the dimension {input.shape[d]} is not divisible by the "
+                    f"torch.{name} attempted to split along dimension {d}, but the size of the "
+                    f"dimension {input.shape[d]} is not divisible by the "
                     f"split_size {indices_or_sections}!"
                 )
         return _tensor_split(input, indices_or_sections, d, name)
@@ -500,7 +511,8 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 def _checked(name: str, src: Tensor, shape: Sequence[int]) -> None:
     if tuple(src.shape) != tuple(shape):
         raise RuntimeError(
-            f"{name}: expected src to have a size equal to the slice of self. src size = {list(src.shape)}, slice size = {list(shape)}"
+            f"{name}: expected src to have a size equal to the slice of self. src size = "
+            f"{list(src.shape)}, slice size = {list(shape)}"
         )
 
 

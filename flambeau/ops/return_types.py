@@ -6,9 +6,12 @@ from collections import namedtuple
 from typing import Any
 
 __all__ = [
-    "aminmax", "cummax", "cummin", "frexp", "geqrf", "histogram", "histogramdd", "kthvalue", "linalg_cholesky_ex", "linalg_eig", "linalg_eigh", "linalg_inv_ex",
-    "linalg_ldl_factor", "linalg_ldl_factor_ex", "linalg_lstsq", "linalg_lu", "linalg_lu_factor", "linalg_lu_factor_ex", "linalg_qr",
-    "linalg_slogdet", "linalg_solve_ex", "linalg_svd", "lu_unpack", "max", "median", "min", "mode", "nanmedian", "qr", "slogdet", "sort", "svd",
+    "aminmax", "cummax", "cummin", "frexp", "geqrf", "histogram", "histogramdd", "kthvalue", "linalg_cholesky_ex",
+    "linalg_eig", "linalg_eigh", "linalg_inv_ex",
+    "linalg_ldl_factor", "linalg_ldl_factor_ex", "linalg_lstsq", "linalg_lu", "linalg_lu_factor", "linalg_lu_factor_ex",
+    "linalg_qr",
+    "linalg_slogdet", "linalg_solve_ex", "linalg_svd", "lu_unpack", "max", "median", "min", "mode", "nanmedian", "qr",
+    "slogdet", "sort", "svd",
     "topk", "triangular_solve",
 ]  # fmt: skip
 
@@ -20,7 +23,7 @@ def _repr(self: Any) -> str:
 
 def _named(name: str, fields: str) -> Any:
     """A named tuple that prints as PyTorch's do, and may be made from one sequence as well."""
-    base = namedtuple(name, fields)  # noqa: PYI024 - the names are data
+    base = namedtuple(name, fields)
     plain = base.__new__
 
     def new(cls: type, *values: Any, **named: Any) -> Any:
@@ -36,7 +39,8 @@ def _named(name: str, fields: str) -> Any:
 
 _VALUES = "values indices"
 cummax, cummin, kthvalue, max, median, min, mode, nanmedian, sort, topk = (
-    _named(name, _VALUES) for name in ("cummax", "cummin", "kthvalue", "max", "median", "min", "mode", "nanmedian", "sort", "topk")
+    _named(name, _VALUES)
+    for name in ("cummax", "cummin", "kthvalue", "max", "median", "min", "mode", "nanmedian", "sort", "topk")
 )
 aminmax = _named("aminmax", "min max")
 frexp = _named("frexp", "mantissa exponent")

@@ -75,7 +75,8 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     y = conj_of(ctx.result)
     zero = x == 0
     zeros = zero.cumsum(dim)
-    # Before the first zero the other factors of y[k] are y[k] / x[i]; at the first one they are the products without it; behind it 0.
+    # Before the first zero the other factors of y[k] are y[k] / x[i]; at the first one they are the products without
+    # it; behind it 0.
     first = zero & (zeros == 1)
     safe = x.masked_fill(zero, 1)
     without = x.masked_fill(first, 1).cumprod(dim)
@@ -101,8 +102,8 @@ def _product_gradient(grad: Tensor, x: Tensor, dim: int) -> Tensor:
 def logcumsumexp(input: Tensor, dim: int) -> Tensor:
     """``log`` of the running sums of ``exp(x)`` along ``dim``, without overflow.
 
-    Neighbours 1, 2, 4 ... apart are combined in turn (Hillis and Steele 1986), so that no element is scaled by a maximum
-    that comes behind it.
+    Neighbours 1, 2, 4 ... apart are combined in turn (Hillis and Steele 1986), so that no element is scaled by a
+    maximum that comes behind it.
     """
     kind = input.dtype
     if kind.kind not in "fc":
@@ -136,7 +137,12 @@ def _log_add(a: Tensor, b: Tensor) -> Tensor:
         real = prim.part("real", high)
         same = prim.apply("eq", prim.apply("abs", real), prim.const(math.inf, real.dtype))
         term = prim.apply("exp", prim.apply("sub", low, high))
-        return prim.apply("select", same, high, prim.apply("add", high, prim.apply("log", prim.apply("add", prim.const(1, a.dtype), term))))
+        return prim.apply(
+            "select",
+            same,
+            high,
+            prim.apply("add", high, prim.apply("log", prim.apply("add", prim.const(1, a.dtype), term))),
+        )
     high, low = prim.apply("max", a, b), prim.apply("min", a, b)
     endless = prim.apply("eq", prim.apply("abs", high), prim.const(math.inf, a.dtype))
     summed = prim.apply("add", high, prim.apply("log1p", prim.apply("exp", prim.apply("sub", low, high))))
@@ -151,7 +157,9 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
     if grad_state.grad:  # sums of logarithms have no derivative where a term is 0
         top = y.detach()
-        top = top.amax(dim, True) if not x.dtype.is_complex else view_as_real.function(top).select(-1, 0).amax(dim, True)
+        top = (
+            top.amax(dim, True) if not x.dtype.is_complex else view_as_real.function(top).select(-1, 0).amax(dim, True)
+        )
         top = top.masked_fill(top.isinf(), 0)
         return conj_of((x - top).exp()) * _from_the_end(grad * conj_of((top - y).exp()), dim)
 
@@ -185,7 +193,9 @@ def _running_extreme(kind: str) -> Operator:
         return prim.cast(best, input.dtype), prim.scan("max", place, d)
 
     body.__name__, body.__module__ = "_" + name, __name__
-    body.__doc__ = f"The {'greatest' if kind == 'max' else 'least'} element so far along ``dim``, and the last place that has it."
+    body.__doc__ = (
+        f"The {'greatest' if kind == 'max' else 'least'} element so far along ``dim``, and the last place that has it."
+    )
     op = operator(name="_" + name, method=False, function=False)(body)
 
     @op.gradient("result1")
@@ -218,8 +228,11 @@ def cummin(input: Tensor, dim: int) -> Any:
 
 
 @operator(kind="composite")
-def diff(input: Tensor, n: int = 1, dim: int = -1, prepend: Tensor | None = None, append: Tensor | None = None) -> Tensor:
-    """The ``n``-th differences of neighbours along ``dim``, of ``prepend``, ``input`` and ``append`` one behind the other."""
+def diff(
+    input: Tensor, n: int = 1, dim: int = -1, prepend: Tensor | None = None, append: Tensor | None = None
+) -> Tensor:
+    """The ``n``-th differences of neighbours along ``dim``, of ``prepend``, ``input`` and ``append`` one behind the
+    other."""
     if not input.ndim:
         raise RuntimeError("diff expects input to be at least one-dimensional")
     d = dim_of(dim, input.ndim, "diff")
@@ -244,7 +257,9 @@ def _steps(name: str, y: Tensor, x: Any, dim: int) -> Any:
         return x
     if x.ndim == 1:
         if x.shape[0] != y.shape[dim]:
-            raise RuntimeError(f"{name}(): There must be one `x` value for each sample point, got {x.shape[0]} and {y.shape[dim]}")
+            raise RuntimeError(
+                f"{name}(): There must be one `x` value for each sample point, got {x.shape[0]} and {y.shape[dim]}"
+            )
         widths = x.narrow(0, 1, x.shape[0] - 1) - x.narrow(0, 0, x.shape[0] - 1)  # type: ignore[attr-defined]
         return widths.reshape([-1 if d == dim else 1 for d in range(y.ndim)])
     d = dim - y.ndim
@@ -256,8 +271,10 @@ def _intervals(name: str, y: Tensor, x: Any, dx: Any, dim: int) -> tuple[Tensor 
     d = dim_of(dim, y.ndim, name)
     if not y.ndim:
         raise IndexError(f"{name}(): Dimension specified as {dim} but tensor has no dimensions")
-    if y.dtype is dtypes.bool_ or isinstance(x, Tensor) and x.dtype is dtypes.bool_:
-        raise RuntimeError(f"{name}: received a bool input for `{'y' if y.dtype is dtypes.bool_ else 'x'}`, but bool is not supported")
+    if y.dtype is dtypes.bool_ or (isinstance(x, Tensor) and x.dtype is dtypes.bool_):
+        raise RuntimeError(
+            f"{name}: received a bool input for `{'y' if y.dtype is dtypes.bool_ else 'x'}`, but bool is not supported"
+        )
     n = y.shape[d]
     if n == 0:
         return None, d
@@ -281,7 +298,8 @@ trapezoid = operator(kind="composite", method=False, out=False, aliases=("trapz"
 
 @operator(kind="composite", method=False, out=False)
 def cumulative_trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float | None = None, dim: int = -1) -> Tensor:
-    """The running integrals of samples ``y`` along ``dim`` by the trapezoidal rule; at points ``x``, or ``dx`` (1) apart."""
+    """The running integrals of samples ``y`` along ``dim`` by the trapezoidal rule; at points ``x``, or ``dx`` (1)
+    apart."""
     area, d = _intervals("cumulative_trapezoid", y, x, 1 if dx is None else dx, dim)
     if area is None:
         return y.clone()  # type: ignore[attr-defined,no-any-return]
@@ -289,7 +307,9 @@ def cumulative_trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float | None
 
 
 @operator(kind="composite", method=False, out=False)
-def gradient(input: Tensor, *, spacing: Any = 1, dim: int | Sequence[int] | None = None, edge_order: int = 1) -> tuple[Tensor, ...]:
+def gradient(
+    input: Tensor, *, spacing: Any = 1, dim: int | Sequence[int] | None = None, edge_order: int = 1
+) -> tuple[Tensor, ...]:
     """Estimates of the derivative along each of ``dim`` by second-order differences, one-sided ones at the borders.
 
     ``spacing`` is the distance of samples, one for each dimension, or their coordinates (1-dim tensors).  Raises
@@ -298,10 +318,18 @@ def gradient(input: Tensor, *, spacing: Any = 1, dim: int | Sequence[int] | None
     spacing = 1 if spacing is None else spacing
     if edge_order not in (1, 2):
         raise RuntimeError(f"torch.gradient only supports edge_order=1 and edge_order=2, got {edge_order}")
-    dims = list(range(input.ndim)) if dim is None else [dim_of(d, input.ndim, "gradient") for d in (dim if isinstance(dim, (tuple, list)) else [dim])]
+    dims = (
+        list(range(input.ndim))
+        if dim is None
+        else [dim_of(d, input.ndim, "gradient") for d in (dim if isinstance(dim, (tuple, list)) else [dim])]
+    )
     spaces = list(spacing) if isinstance(spacing, (tuple, list)) else [spacing] * len(dims)
     if len(spaces) != len(dims):
-        raise RuntimeError(f"torch.gradient expected spacing to be unspecified, a scalar, or a list of length equal to 'self.dim() = {len(dims)}', since dim argument was not given, but got a list of length {len(spaces)}")
+        raise RuntimeError(
+            "torch.gradient expected spacing to be unspecified, a scalar, or a list of length "
+            f"equal to 'self.dim() = {len(dims)}', since dim argument was not given, but got a "
+            f"list of length {len(spaces)}"
+        )
     if len(set(dims)) != len(dims):
         raise RuntimeError("dim appears multiple times in the list of dims")
     if not input.dtype.is_floating_point and not input.dtype.is_complex:
@@ -321,7 +349,9 @@ def _gradient_along(f: Tensor, d: int, spacing: Any, edge_order: int) -> Tensor:
 
     if isinstance(spacing, Tensor) and spacing.ndim:
         if spacing.shape[0] != n:
-            raise RuntimeError(f"torch.gradient expected each element of spacing to have {n} coordinates, but got {spacing.shape[0]}")
+            raise RuntimeError(
+                f"torch.gradient expected each element of spacing to have {n} coordinates, but got {spacing.shape[0]}"
+            )
         shape = [-1 if i == d else 1 for i in range(f.ndim)]
         width = (spacing[1:] - spacing[:-1]).reshape(shape)  # type: ignore[index,attr-defined]
     else:

@@ -54,21 +54,31 @@ def _search(name: str, sequence: Tensor, values: Any, out_int32: bool, right: bo
         raise RuntimeError(f"{name}(): complex numbers have no order")
     if values.dtype is not sequence.dtype:
         raise RuntimeError(
-            f"torch.searchsorted(): boundary tensor and input value tensor should have same dtype, but got boundary tensor dtype {sequence.dtype} "
+            "torch.searchsorted(): boundary tensor and input value tensor should have same "
+            f"dtype, but got boundary tensor dtype {sequence.dtype} "
             f"and input value tensor dtype {values.dtype}"
         )
     if not sequence.ndim:
-        raise RuntimeError("torch.searchsorted(): boundaries tensor should have positive dimension, but got 0 dimension")
+        raise RuntimeError(
+            "torch.searchsorted(): boundaries tensor should have positive dimension, but got 0 dimension"
+        )
     if sequence.ndim > 1 and (sequence.ndim != values.ndim or sequence.shape[:-1] != values.shape[:-1]):
         raise RuntimeError(
-            "torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 dimensions of boundaries tensor and input value tensor must match, "
+            "torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 "
+            "dimensions of boundaries tensor and input value tensor must match, "
             f"but we got boundaries tensor {list(sequence.shape)} and input value tensor {list(values.shape)}"
         )
     if sorter is not None:
         if sorter.shape != sequence.shape:
-            raise RuntimeError(f"torch.searchsorted(): boundary and sorter must have the same size, but got boundary tensor {list(sequence.shape)} and got sorter tensor {list(sorter.shape)}")
+            raise RuntimeError(
+                "torch.searchsorted(): boundary and sorter must have the same size, but got "
+                f"boundary tensor {list(sequence.shape)} and got sorter tensor "
+                f"{list(sorter.shape)}"
+            )
         if sorter.dtype is not dtypes.int64:
-            raise RuntimeError(f"torch.searchsorted(): sorter must be a tensor of long dtype but got dtype {sorter.dtype}")
+            raise RuntimeError(
+                f"torch.searchsorted(): sorter must be a tensor of long dtype but got dtype {sorter.dtype}"
+            )
         if sorter.numel() and (int(sorter.min()) < 0 or int(sorter.max()) >= sequence.shape[-1]):  # type: ignore[attr-defined]
             raise RuntimeError("torch.searchsorted(): sorter index out of range")
     return search_kernel.function(sequence, values, sorter, right, bool(out_int32))  # type: ignore[no-any-return]
@@ -76,10 +86,16 @@ def _search(name: str, sequence: Tensor, values: Any, out_int32: bool, right: bo
 
 @operator(kind="composite", method=False)
 def searchsorted(
-    sorted_sequence: Tensor, input: Any, *, out_int32: bool = False, right: bool = False, side: str | None = None, sorter: Tensor | None = None
+    sorted_sequence: Tensor,
+    input: Any,
+    *,
+    out_int32: bool = False,
+    right: bool = False,
+    side: str | None = None,
+    sorter: Tensor | None = None,
 ) -> Tensor:
-    """Where each value of ``input`` would be inserted into the sorted rows of ``sorted_sequence``: before equal elements, or
-    behind them (``right``, ``side="right"``).
+    """Where each value of ``input`` would be inserted into the sorted rows of ``sorted_sequence``: before equal
+    elements, or behind them (``right``, ``side="right"``).
 
     A 1-dim sequence serves values of any shape; otherwise all dimensions but the last must agree.  ``sorter`` gives the
     order of a sequence that is not sorted.  Raises RuntimeError for shapes and types that do not agree.
@@ -88,16 +104,21 @@ def searchsorted(
         if side not in ("left", "right"):
             raise RuntimeError(f"torch.searchsorted(): side can only be 'left' or 'right' but got {side}")
         if right and side == "left":
-            raise RuntimeError("torch.searchsorted(): side and right can't be set to opposites, got side of left while right was True")
+            raise RuntimeError(
+                "torch.searchsorted(): side and right can't be set to opposites, got side of left while right was True"
+            )
         right = side == "right"
     return _search("searchsorted", sorted_sequence, input, out_int32, bool(right), sorter)
 
 
 @operator(kind="composite", method=False)
 def bucketize(input: Any, boundaries: Tensor, *, out_int32: bool = False, right: bool = False) -> Tensor:
-    """The number of the interval between sorted ``boundaries`` (1-dim) that each value falls into; ``right`` closes them on the left."""
+    """The number of the interval between sorted ``boundaries`` (1-dim) that each value falls into; ``right`` closes
+    them on the left."""
     if boundaries.ndim != 1:
-        raise RuntimeError(f"torch.searchsorted(): boundaries tensor must be 1 dimension, but got dim({boundaries.ndim})")
+        raise RuntimeError(
+            f"torch.searchsorted(): boundaries tensor must be 1 dimension, but got dim({boundaries.ndim})"
+        )
     if isinstance(input, Tensor) and input.dtype is not boundaries.dtype:
         common = dtypes.promote_types(input.dtype, boundaries.dtype)
         input, boundaries = input.to(common), boundaries.to(common)  # type: ignore[attr-defined]
@@ -109,7 +130,8 @@ _FEW = 16
 
 @operator(kind="composite", method=False)
 def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
-    """Whether each of ``elements`` is one of ``test_elements`` (``invert``: is none of them); either may be a number."""
+    """Whether each of ``elements`` is one of ``test_elements`` (``invert``: is none of them); either may be a
+    number."""
     if not isinstance(elements, Tensor):
         if not isinstance(test_elements, Tensor):
             raise TypeError("isin(): one of elements and test_elements must be a Tensor")
@@ -138,7 +160,8 @@ def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, inve
 
 @operator(kind="composite", out=False)
 def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
-    """How often each of 0, 1, ... occurs in ``input`` (1-dim, non-negative integers), or the sums of the ``weights`` of its places.
+    """How often each of 0, 1, ... occurs in ``input`` (1-dim, non-negative integers), or the sums of the ``weights`` of
+    its places.
 
     The result is as long as the greatest element needs, and at least ``minlength``.
     """
@@ -146,7 +169,7 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
         raise RuntimeError(f"minlength should be >= 0, got {minlength}")
     if input.dtype.kind not in "ui":
         raise RuntimeError(f'"bincount_cpu" not implemented for {input.dtype}')
-    if input.ndim != 1 or input.numel() and int(input.min()) < 0:  # type: ignore[attr-defined]
+    if input.ndim != 1 or (input.numel() and int(input.min()) < 0):  # type: ignore[attr-defined]
         raise RuntimeError("bincount only supports 1-d non-negative integral inputs.")
     if weights is not None and (weights.ndim != 1 or weights.shape != input.shape):
         raise RuntimeError("weights should be 1-d and have the same length as input")
@@ -161,7 +184,8 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
 
 
 def _range(name: str, x: Tensor, low: float, high: float, wider: float) -> tuple[float, float]:
-    """The interval that is divided into bins: that of the elements if none is given, ``wider`` at both ends if it is empty."""
+    """The interval that is divided into bins: that of the elements if none is given, ``wider`` at both ends if it is
+    empty."""
     if low == high and x.numel():
         low, high = (float(t) for t in x.aminmax())  # type: ignore[attr-defined]
     if not (math.isfinite(low) and math.isfinite(high)):
@@ -178,17 +202,24 @@ def histc_kernel(input: Tensor, weight: Tensor | None, bins: int, low: float, hi
     x = prim.wrap(prim.current().graph.reshape(prim.read(input), (input.numel(),)))
     first, last = prim.const(low, kind), prim.const(high, kind)
     inside = prim.apply("and", prim.apply("ge", x, first), prim.apply("le", x, last))
-    part = prim.apply("mul", prim.apply("div", prim.apply("sub", x, first), prim.const(high - low, kind)), prim.const(bins, kind))
+    part = prim.apply(
+        "mul", prim.apply("div", prim.apply("sub", x, first), prim.const(high - low, kind)), prim.const(bins, kind)
+    )
     part = prim.apply("select", inside, part, prim.const(0, kind))
     place = prim.apply("min", prim.cast(part, dtypes.int64), prim.const(bins - 1, dtypes.int64))
-    amount = prim.const(1, kind) if weight is None else prim.wrap(prim.current().graph.reshape(prim.read(weight), (input.numel(),)))
+    amount = (
+        prim.const(1, kind)
+        if weight is None
+        else prim.wrap(prim.current().graph.reshape(prim.read(weight), (input.numel(),)))
+    )
     amount = prim.apply("select", inside, amount, prim.const(0, kind))
     return prim.scatter("add", prim.const(0, kind, (bins,)), amount, [place], [("i", 0)])
 
 
 @operator(kind="composite")
 def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:
-    """The number of elements in each of ``bins`` equal parts of [min, max] (both 0: the range of the elements), in the input's type.
+    """The number of elements in each of ``bins`` equal parts of [min, max] (both 0: the range of the elements), in the
+    input's type.
 
     Elements outside are not counted.  Raises RuntimeError for integers and for ranges that are not finite.
     """
@@ -210,18 +241,27 @@ def _edges(low: float, high: float, bins: int, like: Tensor) -> Tensor:
 
 
 @operator(kind="composite", returns=return_types.histogram)
-def histogram(input: Tensor, bins: Any, *, range: Any = None, weight: Tensor | None = None, density: bool = False) -> Any:
-    """(counts, edges): the number, or the sum of ``weight``, of the elements in each bin; the last bin has both its edges.
+def histogram(
+    input: Tensor, bins: Any, *, range: Any = None, weight: Tensor | None = None, density: bool = False
+) -> Any:
+    """(counts, edges): the number, or the sum of ``weight``, of the elements in each bin; the last bin has both its
+    edges.
 
-    ``bins`` is a number of equal parts of ``range`` (by default that of the elements), or the increasing edges.  ``density``
-    scales to the integral 1.
+    ``bins`` is a number of equal parts of ``range`` (by default that of the elements), or the increasing edges.
+    ``density`` scales to the integral 1.
     """
     if input.dtype not in (dtypes.float32, dtypes.float64):
         raise RuntimeError(f'"histogram_cpu" not implemented for {input.dtype}')
     if weight is not None and weight.shape != input.shape:
-        raise RuntimeError("torch.histogram: if weight tensor is provided it should have the same shape as the input tensor")
+        raise RuntimeError(
+            "torch.histogram: if weight tensor is provided it should have the same shape as the input tensor"
+        )
     if weight is not None and weight.dtype is not input.dtype:
-        raise RuntimeError(f"torch.histogram: if weight tensor is provided, input tensor and weight tensor should have the same dtype, but got input(torch.{input.dtype}), and weight({weight.dtype})")
+        raise RuntimeError(
+            "torch.histogram: if weight tensor is provided, input tensor and weight tensor "
+            f"should have the same dtype, but got input(torch.{input.dtype}), and "
+            f"weight({weight.dtype})"
+        )
     limits = (0.0, 0.0) if range is None else (float(range[0]), float(range[1]))
     x = input.reshape(-1)  # type: ignore[attr-defined]
     edges = _bin_edges(x, bins, limits)
@@ -233,7 +273,9 @@ def _bin_edges(x: Tensor, bins: Any, limits: tuple[float, float]) -> Tensor:
     """Edges that are given, or those of equal parts."""
     if isinstance(bins, Tensor):
         if bins.ndim != 1 or bins.numel() == 0:
-            raise RuntimeError(f"torch.histogramdd: bins tensor should have one dimension, but got {bins.ndim} dimensions")
+            raise RuntimeError(
+                f"torch.histogramdd: bins tensor should have one dimension, but got {bins.ndim} dimensions"
+            )
         return bins.clone()  # type: ignore[attr-defined,no-any-return]
     if bins <= 0:
         raise RuntimeError(f"torch.histogramdd(): bins must be > 0, but got {bins} for dimension 0")
@@ -261,9 +303,15 @@ def _counted(columns: Sequence[Tensor], edges: Sequence[Tensor], weight: Tensor 
 
 
 def histogramdd(
-    input: Tensor, bins: Any, *, range: Sequence[float] | None = None, weight: Tensor | None = None, density: bool = False
+    input: Tensor,
+    bins: Any,
+    *,
+    range: Sequence[float] | None = None,
+    weight: Tensor | None = None,
+    density: bool = False,
 ) -> Any:
-    """(counts, edges): the number, or the weight, of points (rows, one column for each of d coordinates) in each d-dimensional bin.
+    """(counts, edges): the number, or the weight, of points (rows, one column for each of d coordinates) in each
+    d-dimensional bin.
 
     ``bins`` are the numbers of equal parts of each coordinate's ``range`` (low, high, low, high ...), or the edges.
     """
@@ -274,12 +322,21 @@ def histogramdd(
     d = input.shape[-1]
     wanted = [bins] * d if isinstance(bins, int) else list(bins)
     if len(wanted) != d:
-        raise RuntimeError(f"torch.histogramdd: expected {d} sequences of bin edges for a {d}-dimensional histogram but got {len(wanted)}")
+        raise RuntimeError(
+            f"torch.histogramdd: expected {d} sequences of bin edges for a {d}-dimensional "
+            f"histogram but got {len(wanted)}"
+        )
     if range is not None and len(range) != 2 * d:
-        raise RuntimeError(f"torch.histogramdd: for a {d}-dimensional histogram range should have {2 * d} elements, but got {len(range)}")
+        raise RuntimeError(
+            f"torch.histogramdd: for a {d}-dimensional histogram range should have {2 * d} "
+            f"elements, but got {len(range)}"
+        )
     rows = input.reshape(-1, d).detach()  # type: ignore[attr-defined]
     columns = [rows.select(1, i) for i, _ in enumerate(wanted)]
-    edges = [_bin_edges(c, b, (0.0, 0.0) if range is None else (float(range[2 * i]), float(range[2 * i + 1]))) for i, (c, b) in enumerate(zip(columns, wanted))]
+    edges = [
+        _bin_edges(c, b, (0.0, 0.0) if range is None else (float(range[2 * i]), float(range[2 * i + 1])))
+        for i, (c, b) in enumerate(zip(columns, wanted))
+    ]
     hist = _counted(columns, edges, None if weight is None else weight.reshape(-1), density)  # type: ignore[attr-defined]
     return return_types.histogramdd(hist, tuple(edges))
 
@@ -289,8 +346,8 @@ def histogramdd(
 
 @operator(name="_runs", method=False, function=False, differentiable=False)
 def runs_kernel(rows: Tensor) -> Any:
-    """(starts, numbers) of the runs of equal rows of a matrix (or equal elements of a vector): whether a row starts a run, and the
-    number of its run."""
+    """(starts, numbers) of the runs of equal rows of a matrix (or equal elements of a vector): whether a row starts a
+    run, and the number of its run."""
     starts = _differs(rows, 0)
     if rows.ndim == 2:
         starts = prim.wrap(prim.current().graph.reshape(prim.read(prim.reduce("or", starts, (1,))), (rows.shape[0],)))
@@ -298,8 +355,11 @@ def runs_kernel(rows: Tensor) -> Any:
     return starts, prim.apply("sub", counted, prim.const(1, dtypes.int64))
 
 
-def _distinct(rows: Tensor, order: Tensor | None, shape: Size, inverse: bool, counts: bool) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """The first row of every run, to which run each row belongs (``order`` says where the rows came from), and the lengths."""
+def _distinct(
+    rows: Tensor, order: Tensor | None, shape: Size, inverse: bool, counts: bool
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """The first row of every run, to which run each row belongs (``order`` says where the rows came from), and the
+    lengths."""
     n = rows.shape[0]
     starts, numbers = runs_kernel.function(rows)
     first = starts.nonzero().reshape(-1)
@@ -316,7 +376,8 @@ def _distinct(rows: Tensor, order: Tensor | None, shape: Size, inverse: bool, co
 
 
 def _rows_in_order(rows: Tensor) -> Tensor:
-    """The stable permutation that sorts the rows of a matrix, first column first: columns are sorted from the last to the first."""
+    """The stable permutation that sorts the rows of a matrix, first column first: columns are sorted from the last to
+    the first."""
     order = create.arange(rows.shape[0])
     for column in reversed(range(rows.shape[1])):
         keys = rows.select(1, column).index_select(0, order)  # type: ignore[attr-defined]
@@ -324,7 +385,9 @@ def _rows_in_order(rows: Tensor) -> Tensor:
     return order
 
 
-def _unique(name: str, input: Tensor, sort: bool, inverse: bool, counts: bool, dim: int | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
+def _unique(
+    name: str, input: Tensor, sort: bool, inverse: bool, counts: bool, dim: int | None
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
     x = input.detach()  # type: ignore[attr-defined]
     if x.dtype.is_complex:
         raise RuntimeError(f'"{name}" not implemented for {x.dtype}')
@@ -344,7 +407,10 @@ def _unique(name: str, input: Tensor, sort: bool, inverse: bool, counts: bool, d
     moved = x.movedim(d, 0)
     if x.numel() == 0:
         if n:
-            raise RuntimeError(f"There are {sum(m == 0 for i, m in enumerate(x.shape) if i != d)} zero-sized dimensions, and they aren't selected, so unique cannot be applied")
+            raise RuntimeError(
+                f"There are {sum(m == 0 for i, m in enumerate(x.shape) if i != d)} zero-sized "
+                "dimensions, and they aren't selected, so unique cannot be applied"
+            )
         none = create.zeros(0, dtype=dtypes.int64)
         return x.clone(), none if inverse else None, none if counts else None
     rows = moved.reshape(n, -1)
@@ -357,7 +423,13 @@ def _unique(name: str, input: Tensor, sort: bool, inverse: bool, counts: bool, d
 
 
 @operator(kind="composite", out=False)
-def unique(input: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None) -> Any:
+def unique(
+    input: Tensor,
+    sorted: bool = True,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    dim: int | None = None,
+) -> Any:
     """The distinct elements in ascending order (or the distinct slices along ``dim``, in lexicographic order).
 
     With ``return_inverse`` also the place of every element among them, with ``return_counts`` how often each occurs.
@@ -367,7 +439,9 @@ def unique(input: Tensor, sorted: bool = True, return_inverse: bool = False, ret
 
 
 @operator(kind="composite", out=False)
-def unique_consecutive(input: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None) -> Any:
+def unique_consecutive(
+    input: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
+) -> Any:
     """The first of every run of equal elements (or of equal slices along ``dim``); see ``unique``."""
     found, back, lengths = _unique("unique_consecutive", input, False, bool(return_inverse), bool(return_counts), dim)
     return _several(found, back, lengths)

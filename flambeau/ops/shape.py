@@ -22,7 +22,8 @@ def view_strides(shape: Sequence[int], strides: Sequence[int], wanted: Sequence[
     """The strides with which ``wanted`` sees the elements of a strided tensor in row-major order; None when it cannot
     without copying.
 
-    Dimensions that lie one after the other in memory form blocks; each must be split into whole dimensions of ``wanted``.
+    Dimensions that lie one after the other in memory form blocks; each must be split into whole dimensions of
+    ``wanted``.
     """
     if 0 in wanted:
         return contiguous_strides(wanted)
@@ -102,12 +103,14 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 @operator(kind="view", function=False)
 def expand(input: Tensor, size: Size) -> Tensor:
-    """Repeats dimensions of size 1 without copying (stride 0); -1 keeps a size.  Raises RuntimeError if sizes do not fit."""
+    """Repeats dimensions of size 1 without copying (stride 0); -1 keeps a size.  Raises RuntimeError if sizes do not
+    fit."""
     layout = input._layout
     lead = len(size) - layout.ndim
     if lead < 0:
         raise RuntimeError(
-            f"expand(torch.FloatTensor{{{list(layout.shape)}}}, size={list(size)}): the number of sizes provided ({len(size)}) must be greater or equal "
+            f"expand(torch.FloatTensor{{{list(layout.shape)}}}, size={list(size)}): the number "
+            f"of sizes provided ({len(size)}) must be greater or equal "
             f"to the number of dimensions in the tensor ({layout.ndim})"
         )
     shape, strides = [], []
@@ -116,7 +119,8 @@ def expand(input: Tensor, size: Size) -> Tensor:
         if n == -1:
             if i < lead:
                 raise RuntimeError(
-                    f"expand: The expanded size of the tensor (-1) isn't allowed in a leading, non-existing dimension {i}"
+                    "expand: The expanded size of the tensor (-1) isn't allowed in a leading, "
+                    f"non-existing dimension {i}"
                 )
             n = have
         if have == n:
@@ -125,7 +129,8 @@ def expand(input: Tensor, size: Size) -> Tensor:
             strides.append(0)
         else:
             raise RuntimeError(
-                f"The expanded size of the tensor ({n}) must match the existing size ({have}) at non-singleton dimension {i}.  "
+                f"The expanded size of the tensor ({n}) must match the existing size ({have}) at "
+                f"non-singleton dimension {i}.  "
                 f"Target sizes: {list(size)}.  Tensor sizes: {list(layout.shape)}"
             )
         shape.append(n)
@@ -143,7 +148,8 @@ def permute(input: Tensor, dims: Sequence[int]) -> Tensor:
     layout = input._layout
     if len(dims) != layout.ndim:
         raise RuntimeError(
-            f"permute(): number of dimensions in the tensor input does not match the length of the desired ordering of dimensions "
+            "permute(): number of dimensions in the tensor input does not match the length of "
+            "the desired ordering of dimensions "
             f"i.e. input.dim() = {layout.ndim} is not equal to len(dims) = {len(dims)}"
         )
     order = [dim_of(d, layout.ndim, "permute") for d in dims]
@@ -189,7 +195,8 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 @operator(kind="view")
 def t(input: Tensor) -> Tensor:
-    """A matrix transposed; tensors of fewer dimensions as they are.  Raises RuntimeError for more than two dimensions."""
+    """A matrix transposed; tensors of fewer dimensions as they are.  Raises RuntimeError for more than two
+    dimensions."""
     layout = input._layout
     if layout.ndim > 2:
         raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is {layout.ndim}D")
@@ -248,7 +255,8 @@ def movedim(input: Tensor, source: int | Sequence[int], destination: int | Seque
     places = (destination,) if isinstance(destination, int) else tuple(destination)
     if len(sources) != len(places):
         raise RuntimeError(
-            f"movedim: Invalid source or destination dims: source ({list(sources)} dims) should contain the same number of dims as destination ({list(places)} dims)"
+            f"movedim: Invalid source or destination dims: source ({list(sources)} dims) should "
+            f"contain the same number of dims as destination ({list(places)} dims)"
         )
     froms, tos = [dim_of(d, ndim, "movedim") for d in sources], [dim_of(d, ndim, "movedim") for d in places]
     for what, dims, given in (("source", froms, sources), ("destination", tos, places)):
@@ -411,7 +419,8 @@ def view_dtype(input: Tensor, dtype: dtype_) -> Tensor:
         raise RuntimeError(f"self.dim() cannot be 0 to view {layout.dtype} as {dtype} (different element sizes)")
     if layout.strides[-1] != 1:
         raise RuntimeError(
-            f"self.stride(-1) must be 1 to view {layout.dtype} as {dtype} (different element sizes), but got {layout.strides[-1]}"
+            f"self.stride(-1) must be 1 to view {layout.dtype} as {dtype} (different element "
+            f"sizes), but got {layout.strides[-1]}"
         )
     if have > wanted:
         k = have // wanted
@@ -425,16 +434,19 @@ def view_dtype(input: Tensor, dtype: dtype_) -> Tensor:
     k = wanted // have
     if layout.shape[-1] % k:
         raise RuntimeError(
-            f"self.size(-1) must be divisible by {k} to view {layout.dtype} as {dtype} (different element sizes), but got {layout.shape[-1]}"
+            f"self.size(-1) must be divisible by {k} to view {layout.dtype} as {dtype} "
+            f"(different element sizes), but got {layout.shape[-1]}"
         )
     if input._offset % k:
         raise RuntimeError(
-            f"self.storage_offset() must be divisible by {k} to view {layout.dtype} as {dtype} (different element sizes), but got {input._offset}"
+            f"self.storage_offset() must be divisible by {k} to view {layout.dtype} as {dtype} "
+            f"(different element sizes), but got {input._offset}"
         )
     for d, s in enumerate(layout.strides[:-1]):
         if s % k:
             raise RuntimeError(
-                f"self.stride({d}) must be divisible by {k} to view {layout.dtype} as {dtype} (different element sizes), but got {s}"
+                f"self.stride({d}) must be divisible by {k} to view {layout.dtype} as {dtype} "
+                f"(different element sizes), but got {s}"
             )
     return _retyped(
         input,
@@ -476,7 +488,8 @@ def view_as_complex(input: Tensor) -> Tensor:
     layout = input._layout
     if layout.dtype not in (dtypes.float16, dtypes.float32, dtypes.float64):
         raise RuntimeError(
-            f"view_as_complex is only supported for half, float and double tensors, but got a tensor of scalar type: {layout.dtype}"
+            "view_as_complex is only supported for half, float and double tensors, but got a "
+            f"tensor of scalar type: {layout.dtype}"
         )
     if layout.ndim == 0:
         raise RuntimeError("Input tensor must have one or more dimensions")
@@ -509,7 +522,8 @@ def in_place(name: str, form: Any) -> Any:
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if self._requires_grad and grad_state.grad and (self._node is None or self._view is not None):
             raise RuntimeError(
-                f"{name}: a leaf or a view that requires grad cannot be given another shape in place; use the form without underscore"
+                f"{name}: a leaf or a view that requires grad cannot be given another shape in "
+                "place; use the form without underscore"
             )
         seen = form(self, *args, **kwargs)
         if self._key is not None:

@@ -30,7 +30,9 @@ def _spread(input: Tensor, dims: Sequence[int], correction: float) -> tuple[Tens
         square = prim.apply("add", prim.apply("mul", re, re), prim.apply("mul", im, im))
     else:
         square = prim.apply("mul", off, off)
-    return prim.apply("div", prim.reduce("add", square, dims), prim.const(max(0, count - correction), work.to_real())), center
+    return prim.apply(
+        "div", prim.reduce("add", square, dims), prim.const(max(0, count - correction), work.to_real())
+    ), center
 
 
 @operator(name="_var_mean", method=False, function=False)
@@ -38,7 +40,10 @@ def var_mean_kernel(input: Tensor, dim: Any, correction: float, keepdim: bool) -
     """Variance and mean over ``dim``."""
     dims = dims_of(dim, input.ndim, "var_mean")
     kind = input.dtype
-    return tuple(drop_dims(prim.cast(t, k), dims, keepdim) for t, k in zip(_spread(input, dims, correction), (kind.to_real(), kind)))
+    return tuple(
+        drop_dims(prim.cast(t, k), dims, keepdim)
+        for t, k in zip(_spread(input, dims, correction), (kind.to_real(), kind))
+    )
 
 
 @var_mean_kernel.gradient("input")
@@ -77,7 +82,9 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 def std_kernel(input: Tensor, dim: Any, correction: float, keepdim: bool) -> Tensor:
     """The standard deviation over ``dim``."""
     dims = dims_of(dim, input.ndim, "std")
-    return drop_dims(prim.cast(prim.apply("sqrt", _spread(input, dims, correction)[0]), input.dtype.to_real()), dims, keepdim)
+    return drop_dims(
+        prim.cast(prim.apply("sqrt", _spread(input, dims, correction)[0]), input.dtype.to_real()), dims, keepdim
+    )
 
 
 @std_kernel.gradient("input", "result")
@@ -85,7 +92,9 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     return _spread_back(ctx, (grad / (ctx.result * 2)).masked_fill(ctx.result == 0, 0))
 
 
-def _arguments(name: str, input: Tensor, dim: Any, unbiased: bool | None, correction: float | None) -> tuple[Any, float]:
+def _arguments(
+    name: str, input: Tensor, dim: Any, unbiased: bool | None, correction: float | None
+) -> tuple[Any, float]:
     """(dim, correction) from the overloads: ``(dim, unbiased)``, ``(unbiased)``, ``(dim, correction=)``."""
     if input.dtype.kind not in "fc":
         raise RuntimeError(f"{name} only support floating point and complex dtypes, got {input.dtype}")
@@ -98,15 +107,24 @@ def _arguments(name: str, input: Tensor, dim: Any, unbiased: bool | None, correc
     count = math.prod(input.shape[d] for d in dims)
     if count - by <= 0 and input.numel() + (not input.ndim) > 0:
         warnings.warn(
-            f"{name}(): degrees of freedom is <= 0. Correction should be strictly less than the reduction factor (input numel divided by output numel).",
+            f"{name}(): degrees of freedom is <= 0. Correction should be strictly less than the "
+            "reduction factor (input numel divided by output numel).",
             stacklevel=5,
         )
     return tuple(dim) if isinstance(dim, (tuple, list)) else dim, by
 
 
 @operator(kind="composite")
-def var(input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None) -> Tensor:
-    """The variance over ``dim`` (all dimensions for None): squared distances from the mean, their sum divided by ``n - correction``.
+def var(
+    input: Tensor,
+    dim: Any = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
+) -> Tensor:
+    """The variance over ``dim`` (all dimensions for None): squared distances from the mean, their sum divided by ``n -
+    correction``.
 
     ``correction`` is 1 by default (Bessel's), 0 for ``unbiased=False``.
     """
@@ -115,21 +133,42 @@ def var(input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: b
 
 
 @operator(kind="composite")
-def std(input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None) -> Tensor:
+def std(
+    input: Tensor,
+    dim: Any = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
+) -> Tensor:
     """The standard deviation over ``dim``: the root of ``var``."""
     dim, by = _arguments("std", input, dim, unbiased, correction)
     return std_kernel.function(input, dim, by, keepdim)  # type: ignore[no-any-return]
 
 
 @operator(kind="composite", method=False, out=False)
-def var_mean(input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None) -> Any:
+def var_mean(
+    input: Tensor,
+    dim: Any = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
+) -> Any:
     """Variance and mean over ``dim``: see ``var``."""
     dim, by = _arguments("var_mean", input, dim, unbiased, correction)
     return var_mean_kernel.function(input, dim, by, keepdim)
 
 
 @operator(kind="composite", method=False, out=False)
-def std_mean(input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None) -> Any:
+def std_mean(
+    input: Tensor,
+    dim: Any = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
+) -> Any:
     """Standard deviation and mean over ``dim``: see ``std``."""
     dim, by = _arguments("std_mean", input, dim, unbiased, correction)
     return std_kernel.function(input, dim, by, keepdim), input.mean(dim, keepdim)  # type: ignore[attr-defined]
@@ -139,14 +178,18 @@ def std_mean(input: Tensor, dim: Any = None, unbiased: bool | None = None, keepd
 
 
 @operator(kind="composite", out=False)
-def cov(input: Tensor, *, correction: int = 1, fweights: Tensor | None = None, aweights: Tensor | None = None) -> Tensor:
+def cov(
+    input: Tensor, *, correction: int = 1, fweights: Tensor | None = None, aweights: Tensor | None = None
+) -> Tensor:
     """The covariance matrix of variables (rows) from observations (columns); of a vector, its variance.
 
-    ``fweights`` are whole numbers of repetitions, ``aweights`` weights of observations.  The sums are divided by the number
-    of observations (with weights: their sum) minus ``correction``, as numpy.cov does.
+    ``fweights`` are whole numbers of repetitions, ``aweights`` weights of observations.  The sums are divided by the
+    number of observations (with weights: their sum) minus ``correction``, as numpy.cov does.
     """
     if input.ndim > 2:
-        raise RuntimeError(f"cov(): expected input to have two or fewer dimensions but got an input with {input.ndim} dimensions")
+        raise RuntimeError(
+            f"cov(): expected input to have two or fewer dimensions but got an input with {input.ndim} dimensions"
+        )
     if input.dtype is dtypes.bool_:
         raise RuntimeError("cov(): bool dtype is not supported for input")
     x = input if input.ndim == 2 else input.reshape(1, -1)  # type: ignore[attr-defined]
@@ -156,11 +199,20 @@ def cov(input: Tensor, *, correction: int = 1, fweights: Tensor | None = None, a
         if w is None:
             continue
         if w.ndim > 1:
-            raise RuntimeError(f"cov(): expected {name} to have one or fewer dimensions but got {name} with {w.ndim} dimensions")
+            raise RuntimeError(
+                f"cov(): expected {name} to have one or fewer dimensions but got {name} with {w.ndim} dimensions"
+            )
         if w.dtype.kind not in kinds:
-            raise RuntimeError(f"cov(): expected {name} to have {'integral' if kinds == 'ui' else 'floating point'} dtype but got {name} with {w.dtype} dtype")
+            raise RuntimeError(
+                f"cov(): expected {name} to have "
+                f"{'integral' if kinds == 'ui' else 'floating point'} dtype but got {name} with "
+                f"{w.dtype} dtype"
+            )
         if w.numel() != n:
-            raise RuntimeError(f"cov(): expected {name} to have the same numel as there are observations in the input but got {w.numel()} != {n}")
+            raise RuntimeError(
+                f"cov(): expected {name} to have the same numel as there are observations in the "
+                f"input but got {w.numel()} != {n}"
+            )
         if n and bool((w < 0).any()):
             raise RuntimeError(f"cov(): {name} cannot be negative")
         weights = w if weights is None else weights * w
@@ -175,7 +227,10 @@ def cov(input: Tensor, *, correction: int = 1, fweights: Tensor | None = None, a
     else:
         left = total - correction * (weights * aweights).sum() / total  # type: ignore[attr-defined]
     if float(left) <= 0:
-        warnings.warn("cov(): degrees of freedom is <= 0. Correction should be strictly less than the number of observations.", stacklevel=4)
+        warnings.warn(
+            "cov(): degrees of freedom is <= 0. Correction should be strictly less than the number of observations.",
+            stacklevel=4,
+        )
         left = 0.0
     off = x - center
     scaled = off if weights is None else off * weights
@@ -187,7 +242,9 @@ def cov(input: Tensor, *, correction: int = 1, fweights: Tensor | None = None, a
 def corrcoef(input: Tensor) -> Tensor:
     """The correlation coefficients of variables (rows), from observations (columns); parts are kept within [-1, 1]."""
     if input.ndim > 2:
-        raise RuntimeError(f"corrcoef(): expected input to have two or fewer dimensions but got an input with {input.ndim} dimensions")
+        raise RuntimeError(
+            f"corrcoef(): expected input to have two or fewer dimensions but got an input with {input.ndim} dimensions"
+        )
     c = cov.function(input)
     if not c.ndim:
         return c / c  # type: ignore[no-any-return]

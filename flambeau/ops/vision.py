@@ -32,7 +32,8 @@ Table = tuple[np.ndarray, np.ndarray]
 
 @operator(name="_resample", method=False, function=False)
 def resample(input: Tensor, index: Tensor, weight: Tensor, back_index: Tensor, back_weight: Tensor, dim: int) -> Tensor:
-    """Along ``dim``, sums of elements at ``index[o, k]`` times ``weight[o, k]``; the ``back`` tables are the transposed ones."""
+    """Along ``dim``, sums of elements at ``index[o, k]`` times ``weight[o, k]``; the ``back`` tables are the transposed
+    ones."""
     g = prim.current().graph
     x, at, by = prim.read(input), prim.read(index), prim.read(weight)
     places, taps = index.shape
@@ -198,10 +199,12 @@ def interpolate(
 ) -> Tensor:  # fmt: skip
     """Resizes the spatial dimensions of (N, C, ...) to ``size`` or by ``scale_factor``; one of both is given.
 
-    ``mode`` is "nearest", "nearest-exact", "linear" (3-D input), "bilinear", "bicubic" (4-D), "trilinear" (5-D) or "area" (the mean
-    of what a place covers).  ``align_corners`` makes the centres of corner pixels fall together instead of their outer edges;
-    ``recompute_scale_factor`` takes the factor from the rounded size; ``antialias`` (bilinear and bicubic) smooths what shrinks.
-    Raises ValueError for arguments that do not go together, NotImplementedError for a mode that the input does not have.
+    ``mode`` is "nearest", "nearest-exact", "linear" (3-D input), "bilinear", "bicubic" (4-D), "trilinear" (5-D) or
+    "area" (the mean of what a place covers).  ``align_corners`` makes the centres of corner pixels fall together
+    instead of their outer edges; ``recompute_scale_factor`` takes the factor from the rounded size; ``antialias``
+    (bilinear and bicubic) smooths what shrinks.
+    Raises ValueError for arguments that do not go together, NotImplementedError for a mode that the input does not
+    have.
     """
     if mode in ("nearest", "area", "nearest-exact"):
         if align_corners is not None:

@@ -15,8 +15,11 @@ from . import create
 __all__ = ["bartlett_window", "blackman_window", "hamming_window", "hann_window", "kaiser_window"]
 
 
-def _finish(name: str, length: int, periodic: bool, shape: Any, dtype: dtype_ | None, device: Any, requires_grad: bool) -> Tensor:
-    """The window whose values at 0 ... n - 1 of n points are ``shape(k, n)``; a periodic one is all but the last of one more point."""
+def _finish(
+    name: str, length: int, periodic: bool, shape: Any, dtype: dtype_ | None, device: Any, requires_grad: bool
+) -> Tensor:
+    """The window whose values at 0 ... n - 1 of n points are ``shape(k, n)``; a periodic one is all but the last of one
+    more point."""
     kind = dtype or dtypes.get_default_dtype()
     if kind.kind != "f":
         raise RuntimeError(f"{name}() expects floating point dtypes, got: {kind}")
@@ -37,15 +40,19 @@ def _cosines(*weights: float) -> Any:
 
 
 def hann_window(
-    window_length: int, periodic: bool = True, *, dtype: dtype_ | None = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
+    window_length: int, periodic: bool = True, *, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
+    pin_memory: bool = False,
     requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """``sin(pi k / n) ** 2``, with n = ``window_length`` points a turn (one less if not ``periodic``)."""
-    return _finish("hann_window", window_length, periodic, lambda k, n: np.sin(np.pi * k / n) ** 2, dtype, device, requires_grad)
+    return _finish(
+        "hann_window", window_length, periodic, lambda k, n: np.sin(np.pi * k / n) ** 2, dtype, device, requires_grad
+    )
 
 
 def hamming_window(
-    window_length: int, periodic: bool = True, alpha: float = 0.54, beta: float = 0.46, *, dtype: dtype_ | None = None, layout: Any = None,
+    window_length: int, periodic: bool = True, alpha: float = 0.54, beta: float = 0.46, *, dtype: dtype_ | None = None,
+    layout: Any = None,
     device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """``alpha - beta cos(2 pi k / n)``."""
@@ -53,7 +60,8 @@ def hamming_window(
 
 
 def blackman_window(
-    window_length: int, periodic: bool = True, *, dtype: dtype_ | None = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
+    window_length: int, periodic: bool = True, *, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
+    pin_memory: bool = False,
     requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """``0.42 - 0.5 cos(2 pi k / n) + 0.08 cos(4 pi k / n)``."""
@@ -61,15 +69,19 @@ def blackman_window(
 
 
 def bartlett_window(
-    window_length: int, periodic: bool = True, *, dtype: dtype_ | None = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
+    window_length: int, periodic: bool = True, *, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
+    pin_memory: bool = False,
     requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """A triangle: ``1 - |2 k / n - 1|``."""
-    return _finish("bartlett_window", window_length, periodic, lambda k, n: 1 - np.abs(2 * k / n - 1), dtype, device, requires_grad)
+    return _finish(
+        "bartlett_window", window_length, periodic, lambda k, n: 1 - np.abs(2 * k / n - 1), dtype, device, requires_grad
+    )
 
 
 def kaiser_window(
-    window_length: int, periodic: bool = True, beta: float = 12.0, *, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
+    window_length: int, periodic: bool = True, beta: float = 12.0, *, dtype: dtype_ | None = None, layout: Any = None,
+    device: Any = None,
     pin_memory: bool = False, requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """``I0(beta sqrt(1 - (2 k / n - 1) ** 2)) / I0(beta)`` (Kaiser 1974)."""

@@ -31,7 +31,10 @@ def kernel_ir(kernel: Kernel, isa: ISA) -> str:
     name = kernel.name
     attributes = isa.function_attributes()
     body = _Body(kernel, isa, module).text()
-    module.add(name + ".body", f'define internal void @"{name}.body"(ptr %block, i64 %chunk, i64 %worker) {attributes} {{\nentry:\n{body}\n}}')
+    module.add(
+        name + ".body",
+        f'define internal void @"{name}.body"(ptr %block, i64 %chunk, i64 %worker) {attributes} {{\nentry:\n{body}\n}}',
+    )
     module.add(name, entry(name, len(kernel.buffers), kernel.scalars, attributes))
     return module.text()
 
@@ -133,7 +136,9 @@ class _Body:
         self.params = params
         self.buffers = [self._word(1 + i, "ptr") for i in range(len(self.kernel.buffers))]
         first = 1 + len(self.kernel.buffers)
-        self.scalars = [self._word(first + i, "double" if s == "f64" else "i64") for i, s in enumerate(self.kernel.scalars)]
+        self.scalars = [
+            self._word(first + i, "double" if s == "f64" else "i64") for i, s in enumerate(self.kernel.scalars)
+        ]
         units, grain = self._param(_UNITS), self._param(_GRAIN)
         lo = b.op("mul", Val("%chunk", "i64"), grain)
         end = b.add(lo, grain)
@@ -244,8 +249,10 @@ class _Body:
         self._start(acc, self.lanes)
         if self.lanes == 1:  # the widths that vector loops will fold with start here too
             for inner in walk(self.kernel.body):
-                if isinstance(inner, Loop) and inner.vector and any(
-                    isinstance(u, Update) and u.acc == s.acc for u in walk(inner.body)
+                if (
+                    isinstance(inner, Loop)
+                    and inner.vector
+                    and any(isinstance(u, Update) and u.acc == s.acc for u in walk(inner.body))
                 ):
                     self._start(acc, self.width * inner.unroll)
                     self._start(acc, self.width)
@@ -301,9 +308,12 @@ class _Body:
     def _forget(self, acc: str) -> None:
         """Drops values that were read from an accumulator before it changed."""
         for scope in self.scopes:
-            for key in [k for k in scope.values if k in (("acc", acc), ("acc", acc + ".index")) or (
-                isinstance(k, int) and "acc:" + acc in self.dependence.get(k, ())
-            )]:
+            for key in [
+                k
+                for k in scope.values
+                if k in (("acc", acc), ("acc", acc + ".index"))
+                or (isinstance(k, int) and "acc:" + acc in self.dependence.get(k, ()))
+            ]:
                 del scope.values[key]
 
     def _fold(self, kind: str, code: str, x: Val, y: Val) -> Val:
@@ -575,7 +585,10 @@ class _Body:
         zero = b.const(type_, 0)
         if step == 1:
             b.module.declare(f"llvm.masked.load.{_mangle(type_)}.p0", type_, ["ptr", mask.type, type_])
-            return b.new(type_, f"call {type_} @llvm.masked.load.{_mangle(type_)}.p0(ptr align {size} {address.name}, {mask}, {zero})")
+            return b.new(
+                type_,
+                f"call {type_} @llvm.masked.load.{_mangle(type_)}.p0(ptr align {size} {address.name}, {mask}, {zero})",
+            )
         pointers = vec_type("ptr", self.lanes)
         symbol = f"llvm.masked.gather.{_mangle(type_)}.v{self.lanes}p0"
         b.module.declare(symbol, type_, [pointers, mask.type, type_])
@@ -717,4 +730,6 @@ def _width(kernel: Kernel, isa: ISA) -> int:
 
 def heavy(e: Expr) -> bool:
     """Whether an expression calls the vector maths library (and should not be repeated lightly)."""
-    return e.op in vecmath.NAMES and e.op not in ("floor", "ceil", "trunc", "rint", "sqrt") or any(heavy(a) for a in e.args)
+    return (e.op in vecmath.NAMES and e.op not in ("floor", "ceil", "trunc", "rint", "sqrt")) or any(
+        heavy(a) for a in e.args
+    )

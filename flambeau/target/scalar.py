@@ -14,7 +14,8 @@ from .builder import Builder, Val, elem_type, lanes_of, vec_type
 __all__ = ["LLVM_TYPE", "MEMORY_TYPE", "cast", "elementwise", "identity"]
 
 LLVM_TYPE = {
-    "b1": "i1", "i8": "i8", "u8": "i8", "i16": "i16", "u16": "i16", "i32": "i32", "u32": "i32", "i64": "i64", "u64": "i64",
+    "b1": "i1", "i8": "i8", "u8": "i8", "i16": "i16", "u16": "i16", "i32": "i32", "u32": "i32", "i64": "i64",
+    "u64": "i64",
     "f16": "half", "bf16": "i16", "f32": "float", "f64": "double", "e4m3": "i8", "e5m2": "i8",
 }  # fmt: skip
 MEMORY_TYPE = {**LLVM_TYPE, "b1": "i8"}

@@ -1,4 +1,5 @@
-"""Templates as nodes of a graph: objects for ``Graph.extern`` that bind a template to operands (``graph.plan.Extern``)."""
+"""Templates as nodes of a graph: objects for ``Graph.extern`` that bind a template to operands
+(``graph.plan.Extern``)."""
 
 from __future__ import annotations
 
@@ -57,7 +58,9 @@ class _Launch:
         workers = pool.get_num_threads()
         binding = self.bind(workers)
         self.params = (ctypes.c_int64 * len(binding.params))(*binding.params)
-        self.call = make_caller(self.address, self.signature, bound=(ctypes.addressof(self.params),), release_gil=self.big)
+        self.call = make_caller(
+            self.address, self.signature, bound=(ctypes.addressof(self.params),), release_gil=self.big
+        )
         self.scratch, self.swap, self.workers = binding.scratch_bytes, binding.swap, workers
 
     def __call__(self, out: int, a: int, b: int, extra: Sequence[int], scalars: Sequence[float]) -> int:
@@ -76,8 +79,8 @@ class _Launch:
 
 @dataclass(frozen=True)
 class MatMul:
-    """``out = alpha * a @ b + beta * addend`` over batches; the inputs are a, b and, if there is a ``beta``, the addend in
-    the shape of the result (broadcast dimensions with stride 0)."""
+    """``out = alpha * a @ b + beta * addend`` over batches; the inputs are a, b and, if there is a ``beta``, the addend
+    in the shape of the result (broadcast dimensions with stride 0)."""
 
     alpha: float = 1
     beta: float | None = None
@@ -167,7 +170,8 @@ class Conv:
 
         def bind(workers: int) -> gemm.Binding:
             return conv.bind_forward(
-                spec, isa, x.shape, x.strides, w.shape, w.strides, out.strides, self.stride, self.padding, self.dilation, self.groups,
+                spec, isa, x.shape, x.strides, w.shape, w.strides, out.strides, self.stride, self.padding,
+                self.dilation, self.groups,
                 pool.address(), workers, words,
             )  # fmt: skip
 
@@ -195,7 +199,8 @@ class ConvTranspose:
 
         def bind(workers: int) -> gemm.Binding:
             return conv.bind_input_gradient(
-                spec, isa, out.shape, out.strides, w.shape, w.strides, y.shape, y.strides, self.stride, self.padding, self.dilation,
+                spec, isa, out.shape, out.strides, w.shape, w.strides, y.shape, y.strides, self.stride, self.padding,
+                self.dilation,
                 self.groups, pool.address(), workers, words,
             )  # fmt: skip
 
@@ -225,7 +230,8 @@ class ConvWeight:
 
         def bind(workers: int) -> gemm.Binding:
             return conv_weight.bind(
-                spec, isa, out.shape, out.strides, x.shape, x.strides, dy.shape, dy.strides, self.stride, self.padding, self.dilation,
+                spec, isa, out.shape, out.strides, x.shape, x.strides, dy.shape, dy.strides, self.stride, self.padding,
+                self.dilation,
                 self.groups, pool.address(), workers,
             )  # fmt: skip
 
@@ -238,7 +244,9 @@ class ConvWeight:
         return run
 
 
-def _bias(bias: bool, inputs: Sequence[Any], acc: str, out: Any, groups: int, channels: int) -> tuple[tuple[int, ...], Any]:
+def _bias(
+    bias: bool, inputs: Sequence[Any], acc: str, out: Any, groups: int, channels: int
+) -> tuple[tuple[int, ...], Any]:
     """A bias is an addend with a step per row (an output channel) and per batch (a group)."""
     if not bias:
         return (), None
@@ -268,7 +276,9 @@ class Sort:
         rows, n = x.shape
         isa = ISA.host()
         name = f"sort_{x.type}_{'down' if self.descending else 'up'}"
-        address = engine.load(name, f"{name}|{isa.key}", lambda: sort.kernel_ir(name, x.type, self.descending, isa), isa).address(name)
+        address = engine.load(
+            name, f"{name}|{isa.key}", lambda: sort.kernel_ir(name, x.type, self.descending, isa), isa
+        ).address(name)
         words = sort.params(x.type, rows, n, pool.address(), self.k)
         params = (ctypes.c_int64 * len(words))(*words)
         call = make_caller(address, "pppp", bound=(ctypes.addressof(params),), release_gil=rows * n > _SMALL // 64)

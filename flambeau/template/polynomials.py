@@ -11,7 +11,8 @@ from collections.abc import Callable
 import numpy as np
 
 __all__ = [
-    "chebyshev_t", "chebyshev_u", "chebyshev_v", "chebyshev_w", "hermite_h", "hermite_he", "laguerre_l", "legendre_p", "shifted_chebyshev_t",
+    "chebyshev_t", "chebyshev_u", "chebyshev_v", "chebyshev_w", "hermite_h", "hermite_he", "laguerre_l", "legendre_p",
+    "shifted_chebyshev_t",
     "shifted_chebyshev_u", "shifted_chebyshev_v", "shifted_chebyshev_w",
 ]  # fmt: skip
 

@@ -139,7 +139,8 @@ def _bags(offsets: Tensor, size: int, include_last: bool) -> tuple[int, Tensor]:
         starts = starts[:-1]
     if starts and starts[0] != 0:
         raise ValueError(
-            f"offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. However, got {starts[0]}"
+            "offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start "
+            f"from position 0. However, got {starts[0]}"
         )
     if starts and starts[-1] > size:
         raise ValueError(

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from .. import _reduction
 from .. import functional as F
 from .._base import Tensor
 from .distance import PairwiseDistance
@@ -42,16 +43,6 @@ __all__ = [
 ]
 
 
-def legacy_reduction(size_average: bool | None, reduce: bool | None) -> str:
-    """The reduction that the two old arguments mean, with a warning that they are old."""
-    average = size_average is None or size_average
-    reduction = "none" if reduce is False else "mean" if average else "sum"
-    warnings.warn(
-        f"size_average and reduce args will be deprecated, please use reduction='{reduction}' instead.", stacklevel=4
-    )
-    return reduction
-
-
 class _Loss(Module):
     """Keeps the reduction."""
 
@@ -60,7 +51,7 @@ class _Loss(Module):
     def __init__(self, size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> None:
         super().__init__()
         if size_average is not None or reduce is not None:
-            reduction = legacy_reduction(size_average, reduce)
+            reduction = _reduction.legacy_get_string(size_average, reduce)
         self.reduction = reduction
 
 

@@ -461,3 +461,27 @@ def test_pickling_and_copying() -> None:
         theirs.grad = fl.ones(2)
         other.step()
         assert other.state[theirs]["step"].item() == 2
+
+
+# -- deferral --------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", ["SGD", "AdamW", "NAdam", "Muon"])
+def test_training_a_deferred_model_is_training_it(name: str) -> None:
+    """The step takes gradients that are still to be computed."""
+    rng = np.random.default_rng(0)
+    x, y = (fl.tensor(rng.standard_normal((8, n)).astype("float32")) for n in (5, 3))
+    weights = rng.standard_normal((5, 3)).astype("float32")
+    results = []
+    for deferred in (False, True):
+        weight = Parameter(fl.tensor(weights))
+        optimizer = getattr(optim, name)([weight], lr=0.05)
+
+        def model(batch: Any, weight: Any = weight) -> Any:
+            return (batch @ weight).tanh()
+
+        apply = fl.compile(model) if deferred else model
+        for _ in range(4):
+            optimizer.zero_grad()
+            (apply(x) - y).pow(2).mean().backward()
+            optimizer.step()
+        results.append(weight.detach().numpy().copy())
+    np.testing.assert_allclose(results[0], results[1], rtol=1e-5, atol=1e-6)

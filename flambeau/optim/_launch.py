@@ -11,7 +11,7 @@ from ..device import cpu
 from ..layout import Layout
 from ..runtime import pool
 from ..template import optimizer as template
-from ..tensor import Tensor
+from ..tensor import Tensor, materialize
 
 __all__ = ["advance_counters", "launch"]
 
@@ -154,6 +154,11 @@ def _launch_whole(
     if special:
         return False
     every: list[Tensor] = [tensor for tensors in arrays for tensor in tensors]
+    # Gradients that are still to be computed, because the model is deferred, are computed now: recording the operators
+    # of a step costs many times what its one kernel does.
+    if _pending(every):
+        for tensor in every:
+            materialize(tensor)
     keys = [tensor._key for tensor in every]  # the layout of a plain tensor whose value is in memory, or None
     scalar_count = len(scalars[0])
     known = (name, variant, count, scalar_count, *keys)
@@ -164,7 +169,7 @@ def _launch_whole(
         plan = _plans[known] = _plan(name, formula, variant, keys, count, written, scalar_count)
     if plan is None:
         return False
-    if any(isinstance(x, Tensor) for x in scalars[0]) or _pending(every):
+    if any(isinstance(x, Tensor) for x in scalars[0]):
         return False
     addresses = [tensor._storage.ptr for tensor in every]
     offsets = [tensor._offset for tensor in every]

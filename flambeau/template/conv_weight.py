@@ -27,7 +27,7 @@ from .epilogue import Epilogue
 from .flow import Flow, function
 from .gemm import Binding
 from .image import GEOMETRY, PIXELS, TAP_WORDS, patch_kernel, patch_request
-from .micro import blocking, load_address, micro_kernel, micro_request
+from .micro import SIZE, blocking, load_address, micro_kernel, micro_request
 from .pack import pack_kernel, pack_request
 
 __all__ = ["bind", "kernel_name", "key", "make_ir", "requests"]
@@ -178,12 +178,18 @@ class _WeightGradient(Contraction):
             table = b.bytes_at(f.words, f.tap_table)
             by_tap = b.icmp("eq", f.unit_c, 1)
             b.store(value, self.spill, 64)
-            with b.loop(0, left) as e:
-                place = b.iadd(col, e.index)
+            with b.loop(0, left) as run:
+                place = b.iadd(col, run.index)
                 tap = b.select(by_tap, b.idiv(place, f.unit_t), b.imod(place, f.unit_c))
                 channel = b.select(by_tap, b.imod(place, f.unit_t), b.idiv(place, f.unit_c))
                 offset = b.word(b.at("i64", table, b.imul(tap, TAP_WORDS)), 3)
                 to = b.at(elem, line, b.iadd(offset, b.imul(channel, f.c_c)))
-                b.store(b.load(elem, b.at(elem, self.spill, e.index)), to)
+                # channels of the same tap are one stride apart
+                together = b.imin(b.isub(left, run.index), b.isub(f.unit_t, channel))
+                run.step = b.select(by_tap, together, b.i64(1))
+                source = b.at(elem, self.spill, run.index)
+                with b.loop(0, run.step) as e:
+                    one = b.load(elem, b.at(elem, source, e.index), SIZE[self.type_c])
+                    b.store(one, b.at(elem, to, b.imul(e.index, f.c_c)), SIZE[self.type_c])
 
         b.either(b.icmp("ne", f.c_flat, 0), lambda: self.store_vector(b, value, b.at(elem, line, col), mask), each)

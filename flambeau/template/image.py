@@ -18,7 +18,7 @@ from ..target.emit import new_module
 from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE, cast
 from .flow import Flow, function
-from .micro import SIZE, Number, load_address
+from .micro import SIZE, Number, blocking, load_address
 
 __all__ = [
     "GEOMETRY", "GRID", "PIXELS", "TAP_WORDS", "Geometry", "ImageReader", "channel_range", "image_kernel",
@@ -164,10 +164,6 @@ class ImageReader:
         """Whether pixels are every other element."""
         return b.op("and", b.icmp("eq", self.w["step_w"], 2), b.icmp("eq", self.w["x_w"], 1))
 
-    def by_stride(self, b: Flow, x: Val, wanted: Val, copy: Callable[[_Fetch], None]) -> None:
-        """Calls ``copy(fetch)`` in a branch for each kind of stride; see `fetch`."""
-        self.each_kind(b, lambda kind: copy(self.fetch(b, kind, x, wanted)))
-
     def each_kind(self, b: Flow, run: Callable[[str], None]) -> None:
         """Calls ``run(kind)`` in a branch for each kind of stride: "dense", "even" (see above) or "sparse"."""
         b.either(
@@ -216,6 +212,15 @@ class ImageReader:
             return value
         return b.select(wanted, value, b.const(type_, 0) if other is None else other)
 
+    def load_whole(self, b: Flow, kind: str, at: Val) -> Val:
+        """Loads what pixels read, all of which lie in the row; ``kind`` is "dense" or "even"."""
+        lanes = self.lanes
+        type_ = vec_type(self.memory, lanes)
+        low = b.load(type_, at, self.size)
+        if kind == "dense":
+            return low
+        return b.shuffle(low, b.load(type_, b.at(self.memory, at, lanes), self.size), range(0, 2 * lanes, 2))
+
     def _within(self, b: Flow, start: Val, step: Val) -> Val:
         """Which of the places start, start + step ... lie in the row."""
         places, lanes = vec_type("i32", self.lanes), self.lanes
@@ -247,7 +252,7 @@ class _Packer(ImageReader):
 
     def __init__(self, source: str, num: Number, isa: ISA, words: Sequence[str]) -> None:
         super().__init__(source, isa.lanes(num.unit))
-        self.num, self.isa = num, isa
+        self.num, self.isa, self.blk = num, isa, blocking(num, isa)
         self.index = {name: words.index(name) for name in self.names}
 
     def write(
@@ -362,8 +367,8 @@ class _ImagePacker(_Packer):
 class _PatchPacker(_Packer):
     """Packs taps and channels as columns.
 
-    Blocks of as many columns as a vector has lanes are first gathered with their pixels side by side (columns with
-    the same tap together), then transposed by the packer of matrices.
+    All columns of a panel are first gathered with some of their pixels side by side (columns with the same tap
+    together), then transposed by the packer of matrices.
     """
 
     names = (*GEOMETRY, *PIXELS)
@@ -374,31 +379,35 @@ class _PatchPacker(_Packer):
         self.w = w = {name: b.word(words, i) for name, i in self.index.items()}
         lanes, depth = self.lanes, self.num.depth
         room = _GATHERED + lanes
-        self.gathered = b.alloca(f"[{lanes * room} x {self.memory}]")
+        widest = max(self.blk.columns, self.blk.rows)
+        self.gathered = b.alloca(f"[{widest * room} x {self.memory}]")
         self.room = room
         self.table = b.bytes_at(words, w["tap_table"])
         with b.loop(0, units, _GATHERED // depth) as block:
             some = b.imin(b.isub(units, block.index), _GATHERED // depth)
             start = b.iadd(at, block.index)
-            with b.loop(0, count, lanes) as group:
-                columns = b.imin(b.isub(count, group.index), lanes)
-                with b.loop(0, columns) as column:
-                    column.step = self.columns(
-                        b, origin, b.iadd(first, b.iadd(group.index, column.index)), column.index,
-                        b.isub(columns, column.index), start, some,
-                    )  # fmt: skip
-                target = b.at(self.num.unit, to, b.iadd(b.imul(block.index, pitch), group.index))
-                values = b.imul(some, depth)
-                b.call_address(w["turn"], target, self.gathered, b.i64(room), b.i64(1), columns, values, pitch)
+            by_tap = b.icmp("eq", w["unit_c"], 1)
+            # columns with the same tap follow each other, or are as many columns apart as there are taps
+            end = b.select(by_tap, count, b.imin(count, w["unit_c"]))
+            with b.loop(0, end) as slot:
+                together = self.columns(b, origin, b.iadd(first, slot.index), slot.index, count, by_tap, start, some)
+                slot.step = b.select(by_tap, together, b.i64(1))
+            target = b.at(self.num.unit, to, b.imul(block.index, pitch))
+            values = b.imul(some, depth)
+            b.call_address(w["turn"], target, self.gathered, b.i64(room), b.i64(1), count, values, pitch)
         b.ret()
 
-    def columns(self, b: Flow, origin: Val, column: Val, slot: Val, most: Val, start: Val, units: Val) -> Val:
-        """Gathers the columns from ``column`` on that share its tap, at most ``most``; returns how many."""
+    def columns(
+        self, b: Flow, origin: Val, column: Val, slot: Val, count: Val, by_tap: Val, start: Val, units: Val
+    ) -> Val:
+        """Gathers ``column`` and all others of the panel that share its tap and come after it; returns how many."""
         w, depth = self.w, self.num.depth
-        by_tap = b.icmp("eq", w["unit_c"], 1)
         tap = b.select(by_tap, b.idiv(column, w["unit_t"]), b.imod(column, w["unit_c"]))
         channel = b.select(by_tap, b.imod(column, w["unit_t"]), b.idiv(column, w["unit_c"]))
-        together = b.select(by_tap, b.imin(most, b.isub(w["channels"], channel)), b.i64(1))
+        left = b.isub(count, slot)
+        apart = b.idiv(b.iadd(left, b.isub(w["unit_c"], 1)), w["unit_c"])
+        together = b.select(by_tap, b.imin(left, b.isub(w["channels"], channel)), apart)
+        self.apart = b.imul(b.select(by_tap, b.i64(1), w["unit_c"]), self.room)
         entry = b.at("i64", self.table, b.imul(tap, TAP_WORDS))
         shift = [b.word(entry, i) for i in range(3)]
         first = b.at(self.memory, self.gathered, b.imul(slot, self.room))
@@ -420,7 +429,7 @@ class _PatchPacker(_Packer):
                 half = b.op("and", b.op("and", ended, odd), whole)
                 with b.when(half):
                     with b.loop(0, together) as c:
-                        spot = b.iadd(b.imul(c.index, self.room), b.iadd(run.index, length))
+                        spot = b.iadd(b.imul(c.index, self.apart), b.iadd(run.index, length))
                         b.store(b.const(self.memory, 0), b.at(self.memory, first, spot), self.size)
                 run.step = b.iadd(length, b.cast("zext", half, "i64"))
             else:
@@ -445,15 +454,30 @@ class _PatchPacker(_Packer):
                 with b.loop(0, channels, carry=[begin, target]) as c:
                     at, put = c.values
                     b.store(fetch(at, b.const("i1", 1)), put, self.size)
-                    c.next = [b.at(self.memory, at, w["x_c"]), b.at(self.memory, put, self.room)]
+                    c.next = [b.at(self.memory, at, w["x_c"]), b.at(self.memory, put, self.apart)]
 
             def something() -> None:
-                self.by_stride(b, b.iadd(x, b.imul(v.index, w["step_w"])), wanted, copy)
+                spot = b.iadd(x, b.imul(v.index, w["step_w"]))
+                last = b.iadd(spot, b.imul(w["step_w"], lanes))
+                whole = b.op("and", b.icmp("sge", spot, 0), b.icmp("sle", last, w["in_w"]))
+                whole = b.op("and", whole, b.icmp("sle", b.iadd(v.index, lanes), length))
+
+                def kind(name: str) -> None:
+                    if name == "sparse":
+                        copy(self.fetch(b, name, spot, wanted))
+                        return
+                    b.either(
+                        whole,
+                        lambda: copy(lambda at, extra: self.load_whole(b, name, at)),
+                        lambda: copy(self.fetch(b, name, spot, wanted)),
+                    )
+
+                self.each_kind(b, kind)
 
             def nothing() -> None:
                 with b.loop(0, channels, carry=[target]) as c:
                     b.store(b.const(type_, 0), c.values[0], self.size)
-                    c.next = [b.at(self.memory, c.values[0], self.room)]
+                    c.next = [b.at(self.memory, c.values[0], self.apart)]
 
             b.either(inside, something, nothing)
 

@@ -59,14 +59,14 @@ from .tensor import Tensor
 from . import autograd as autograd  # isort: skip
 from . import operator as _records  # isort: skip
 from .autograd.derive import automatic as _automatic  # isort: skip
-from .autograd.mode import (
+from .autograd.mode import (  # isort: skip
     enable_grad,
     inference_mode,
     is_grad_enabled,
     is_inference_mode_enabled,
     no_grad,
     set_grad_enabled,
-)  # isort: skip
+)
 from .autograd.tensor_methods import install as _install  # isort: skip
 from . import random as random  # isort: skip
 from .generator import Generator, default_generator  # isort: skip

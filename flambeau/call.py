@@ -1109,11 +1109,11 @@ def finish(
                 name + "_",
                 _LazyMethod(
                     name + "_",
-                    (lambda: op.inplace)
+                    partial(getattr, op, "inplace")
                     if name == op.name
                     else partial(_public, op, name + "_", False, _INPLACE, True),
                 ),
-            )  # type: ignore[arg-type,return-value]
+            )
 
 
 def _public(op: Operator, name: str, out: bool, template: str, method: bool = False) -> Callable[..., Any]:

@@ -23,9 +23,18 @@ from flambeau.loop.printer import kernel_text
 from flambeau.loop.verify import VerifyError, verify
 from flambeau.runtime import cpu
 
-CODES = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64", np.dtype(np.int64): "i64", np.dtype(np.int32): "i32",
-         np.dtype(np.int8): "i8", np.dtype(np.uint8): "u8", np.dtype(np.bool_): "b1", np.dtype(np.complex64): "c64"}  # fmt: skip
-ISAS = [name for name, needs in (("x86-64", set()), ("avx2", {"avx2", "fma"}), ("avx512", {"avx512f", "avx512bw"}))
+CODES = {
+    np.dtype(np.float32): "f32",
+    np.dtype(np.float64): "f64",
+    np.dtype(np.int64): "i64",
+    np.dtype(np.int32): "i32",
+    np.dtype(np.int8): "i8",
+    np.dtype(np.uint8): "u8",
+    np.dtype(np.bool_): "b1",
+    np.dtype(np.complex64): "c64",
+}
+_NEEDS = (("x86-64", set()), ("avx2", {"avx2", "fma"}), ("avx512", {"avx512f", "avx512bw"}))
+ISAS = [name for name, needs in _NEEDS
         if cpu.machine() == "x86_64" and needs <= cpu.features()] + ["native"]  # fmt: skip
 
 

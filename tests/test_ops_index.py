@@ -285,7 +285,7 @@ def test_gather_of_every_type(type_: str) -> None:
 def test_nonzero_of_large_and_of_empty_tensors() -> None:
     array = np.random.default_rng(0).random((300, 401)) > 0.7
     assert np.array_equal(fl.from_numpy(array).nonzero().numpy(), np.argwhere(array))
-    rows, columns = fl.from_numpy(array).nonzero(as_tuple=True)
+    _, columns = fl.from_numpy(array).nonzero(as_tuple=True)
     assert np.array_equal(columns.numpy(), np.nonzero(array)[1])
     assert fl.zeros(3, 0).nonzero().shape == (0, 2)
     assert fl.tensor(5).nonzero().shape == (1, 0)

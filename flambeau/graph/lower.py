@@ -291,7 +291,7 @@ class Group:
         return value, tuple(checks.values())
 
     def _stage(self, e: Expr) -> int:
-        stages = {name: s for name, s in self.accs.values()}
+        stages = dict(self.accs.values())
         best, stack, seen = 0, [e], set()
         while stack:
             x = stack.pop()

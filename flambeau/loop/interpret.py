@@ -190,7 +190,9 @@ def _apply(name: str, type_: str, args: list[Any]) -> Any:
         "or": lambda: args[0] | args[1],
         "xor": lambda: args[0] ^ args[1], "not": lambda: 1 - args[0] if type_ == "b1" else ~args[0],
         "shl": lambda: args[0] << args[1] if 0 <= args[1] < bits else 0,
-        "shr": lambda: args[0] >> (args[1] if 0 <= args[1] < bits else bits - 1) if args[0] < 0 or 0 <= args[1] < bits else 0,
+        "shr": lambda: (
+            args[0] >> (args[1] if 0 <= args[1] < bits else bits - 1) if args[0] < 0 or 0 <= args[1] < bits else 0
+        ),
     }  # fmt: skip
     return _number(type_, table[name]())
 

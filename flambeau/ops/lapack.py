@@ -110,7 +110,7 @@ def _each(count: int, function: Callable[..., Any], *arrays: np.ndarray) -> list
 @operator(name="_cholesky", kind="eager", method=False, function=False)
 def cholesky_kernel(A: Tensor, upper: bool) -> Any:
     """(L, info): ``A = L L^H`` (or ``U^H U``); info is the order of the first minor that is not positive, or 0."""
-    n, batch = A.shape[-1], A.shape[:-2]
+    batch = A.shape[:-2]
 
     def compute(a: np.ndarray) -> Any:
         info = np.zeros(batch, np.int32)

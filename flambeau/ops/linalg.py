@@ -598,7 +598,7 @@ def _pinv(A: Tensor, atol: Any, rtol: Any, hermitian: bool) -> Tensor:
 def _(ctx, grad):  # type: ignore[no-untyped-def]
     # -P^H G P^H + (1 - P^H A^H) ... : Golub and Pereyra 1973
     A, P = ctx.A, ctx.result
-    Ah, Ph, Gh = adjoint(A), adjoint(P), adjoint(grad)
+    Ph, Gh = adjoint(P), adjoint(grad)
     if A.shape[-2] <= A.shape[-1]:
         K = Gh.matmul(P)
         KPh = K.matmul(Ph)

@@ -358,7 +358,7 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     if isinstance(dim, str):  # type: ignore[unreachable]
         raise RuntimeError("unflatten: named dimensions are not supported; pass the dimension as an int")
     d = dim_of(dim, input.ndim, "unflatten")
-    parts = list(shape_of((sizes,) if not isinstance(sizes, int) else (sizes,), "unflatten"))
+    parts = list(shape_of((sizes,), "unflatten"))
     if not parts:
         raise RuntimeError("unflatten: sizes must be non-empty")
     size = input.shape[d]

@@ -51,7 +51,7 @@ class Deferral(Recorder):
     def wrote(self, storage: Storage) -> None:
         """A storage with memory whose value becomes pending: the result goes back to the same memory."""
         assert storage.pending is not None
-        self.homes[id(storage)] = storage.pending.node.attrs[0]  # type: ignore[assignment]
+        self.homes[id(storage)] = storage.pending.node.attrs[0]
         self.live.append(weakref.ref(storage))
 
     def reads(self, storage: Storage) -> bool:
@@ -87,7 +87,7 @@ class Deferral(Recorder):
                 self.homes, self._known = {}, {}
 
     def _run(
-        self, storages: list[Storage], arguments: list[tuple[Storage | None, Layout, int]], numbers: list[float | int], homes: dict[int, int],
+        self, storages: list[Storage], arguments: list[tuple[Storage | None, Layout, int]], numbers: list[float | int], homes: dict[int, int],  # noqa: E501
     ) -> None:  # fmt: skip
         outputs: list[Output] = []
         for s in storages:
@@ -111,7 +111,9 @@ class Deferral(Recorder):
                 memory.free(address, nbytes)
             if isinstance(error, KernelError):
                 kind, text = CODES[error.code]
-                raise kind(f"{text} (in an operator of a compiled function, which ran when a value was needed)") from None
+                raise kind(
+                    f"{text} (in an operator of a compiled function, which ran when a value was needed)"
+                ) from None
             raise
         for k, (s, o) in enumerate(zip(storages, outputs)):
             if o.into is None:
@@ -124,7 +126,8 @@ def structure(outputs: Sequence[Output]) -> tuple[object, ...]:
     order: list[Node] = topological(o.node for o in outputs)
     number = {id(n): i for i, n in enumerate(order)}
     nodes = tuple(
-        (n.op, tuple(number[id(i)] for i in n.inputs), repr(n.attrs) if n.op == "const" else n.attrs, n.shape, n.type) for n in order
+        (n.op, tuple(number[id(i)] for i in n.inputs), repr(n.attrs) if n.op == "const" else n.attrs, n.shape, n.type)
+        for n in order
     )
     return nodes, tuple((number[id(o.node)], o.strides, o.into) for o in outputs)
 

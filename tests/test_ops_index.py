@@ -100,6 +100,7 @@ def test_repeated_indices() -> None:
     assert ours[0].tolist() == [2.0, 3.0]
 
 
+@pytest.mark.filterwarnings("ignore:Using a non-tuple sequence")
 @pytest.mark.parametrize(
     "index",
     [

@@ -20,7 +20,7 @@ from . import operator as records
 from . import primitives as prim
 from .autograd import tape
 from .autograd.mode import state as grad_state
-from .deferral import deferral
+from .deferral import Deferral, deferral
 from .device import device
 from .dtype import dtype, promote_types
 from .graph.plan import CODES, KernelError, Plan, make_plan
@@ -36,6 +36,7 @@ __all__ = ["dispatch", "result_type", "special", "torch_function_of"]
 
 special: list[object] = []
 """Not empty while operators must not take the hot path (deferral, function modes); its members say why."""
+Deferral.special = special
 
 _LIMIT = 4096  # plans kept of one operator
 _NUMBERS = (bool, int, float, complex)

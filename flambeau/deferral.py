@@ -37,6 +37,8 @@ class Deferral(Recorder):
     those with a pending operand.
     """
 
+    special: list[object]  # set by ``call.py``: anything in this list keeps calls off their short path
+
     def __init__(self) -> None:
         super().__init__()
         self.depth = 0
@@ -51,6 +53,9 @@ class Deferral(Recorder):
     def wrote(self, storage: Storage) -> None:
         """A storage with memory whose value becomes pending: the result goes back to the same memory."""
         assert storage.pending is not None
+        if not self.homes:
+            # Other tensors over this memory look as if it held their value: none may be read by the short path now.
+            self.special.append(self.homes)
         self.homes[id(storage)] = storage.pending.node.attrs[0]
         self.live.append(weakref.ref(storage))
 
@@ -82,6 +87,8 @@ class Deferral(Recorder):
                         s.pending.trace = _Failed(error)
                 raise
             finally:
+                if homes:
+                    self.special.remove(homes)
                 self.graph = type(self.graph)()
                 self.arguments, self.numbers, self.live = [], [], []
                 self.homes, self._known = {}, {}

@@ -88,7 +88,9 @@ def bind(
     offsets = [tap[3] for tap in g.taps]
     # columns with the same tap are gathered together, so taps come first where there are channels enough
     # and pixels enough to outweigh that the result is then stored element by element
-    by_tap = taps == 1 or (channels >= blk.lanes and x_shape[0] * g.pixels >= 4 * rows)
+    side_by_side = x_strides[1] == 1 and channels >= blk.lanes // 2
+    many = channels >= blk.lanes and x_shape[0] * g.pixels >= 4 * rows
+    by_tap = taps == 1 or side_by_side or many
     unit_c, unit_t = (1, channels) if by_tap else (taps, 1)
     flat = dw_strides[1] == unit_c and offsets == [unit_t * t for t in range(taps)]
     d, h, w = three(dy_strides[2:], 0)

@@ -19,6 +19,7 @@ from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE, cast
 from .flow import Flow, function
 from .micro import SIZE, Number, blocking, load_address
+from .pack import transpose
 
 __all__ = [
     "GEOMETRY", "GRID", "PIXELS", "TAP_WORDS", "Geometry", "ImageReader", "channel_range", "image_kernel",
@@ -267,6 +268,8 @@ class _ImagePacker(_Packer):
 
     A vector of pixels consists of *runs* within rows of the grid.  For every tap the places that up to `_RUNS` of them
     read are found once; then the channels follow in a tight loop that merges the runs and stores once.
+
+    Where the channels of a pixel lie side by side, blocks of pixels by channels are turned in registers instead.
     """
 
     def write(
@@ -275,7 +278,100 @@ class _ImagePacker(_Packer):
         self.to, self.at, self.units, self.pitch = to, at, units, pitch
         self.w = w = {name: b.word(words, i) for name, i in self.index.items()}
         table = b.bytes_at(words, w["tap_table"])
-        lanes = self.lanes
+        together = b.op("and", b.icmp("eq", w["x_c"], 1), b.icmp("eq", w["unit_c"], 1))
+        together = b.op("and", together, b.icmp("sge", w["channels"], self.lanes // 2))
+        if self.num.depth == 2:
+            together = b.op("and", together, b.icmp("eq", b.imod(w["channels"], 2), 0))
+        self.pointers, self.valid = (b.alloca(f"[{self.lanes} x i64]") for _ in range(2))
+        self.corners = b.alloca(f"[{3 * self.lanes} x i64]")
+        b.either(
+            together,
+            lambda: self.turn(b, to, origin, first, count, table),
+            lambda: self.merge(b, to, origin, first, count, table),
+        )
+        b.ret()
+
+    def turn(self, b: Flow, to: Val, origin: Val, first: Val, count: Val, table: Val) -> None:
+        """Packs pixels whose channels lie side by side."""
+        w, lanes = self.w, self.lanes
+
+        def entry(array: Val, lane: Val | int) -> Val:
+            return b.at("i64", array, lane)
+
+        with b.loop(0, count, lanes) as group:
+            some = b.imin(b.isub(count, group.index), lanes)
+            with b.loop(0, some, carry=self.place(b, b.iadd(first, group.index))) as lane:
+                n, d, h, ow = lane.values
+                corner = self.corner(b, d, h, ow)
+                offset = b.imul(n, w["x_n"])
+                for i, (v, axis) in enumerate(zip(corner, "dhw", strict=True)):
+                    offset = b.iadd(offset, b.imul(v, w[f"x_{axis}"]))
+                    b.store(v, entry(self.corners, b.iadd(lane.index, i * lanes)), 8)
+                b.store(offset, entry(self.pointers, lane.index), 8)
+                ended = b.icmp("eq", b.iadd(ow, 1), w["out_w"])
+                following = [*self.next_row(b, n, d, h), b.i64(0)]
+                same = (n, d, h, b.iadd(ow, 1))
+                lane.next = [b.select(ended, x, y) for x, y in zip(following, same, strict=True)]
+            with b.loop(some, lanes) as lane:
+                b.store(b.i64(0), entry(self.pointers, lane.index), 8)
+            with b.loop(0, w["taps"]) as t:
+                tap = b.at("i64", table, b.imul(t.index, TAP_WORDS))
+                shift = [b.word(tap, i) for i in range(3)]
+                with b.loop(0, lanes) as lane:
+                    z, y, x = (
+                        b.iadd(b.load("i64", entry(self.corners, b.iadd(lane.index, i * lanes)), 8), shift[i])
+                        for i in range(3)
+                    )
+                    inside = b.op("and", b.icmp("ult", z, w["in_d"]), b.icmp("ult", y, w["in_h"]))
+                    inside = b.op("and", inside, b.icmp("ult", x, w["in_w"]))
+                    inside = b.op("and", inside, b.icmp("slt", lane.index, some))
+                    b.store(b.cast("sext", inside, "i64"), entry(self.valid, lane.index), 8)
+                moved = b.i64(0)
+                for v, axis in zip(shift, "dhw", strict=True):
+                    moved = b.iadd(moved, b.imul(v, w[f"x_{axis}"]))
+                self.turn_tap(b, b.at(self.memory, origin, moved), t.index, b.at(self.num.unit, to, group.index))
+
+    def turn_tap(self, b: Flow, origin: Val, tap: Val, target: Val) -> None:
+        """Turns all channels of one tap for a vector of pixels."""
+        w, lanes, num = self.w, self.lanes, self.num
+        elem = num.unit if num.pair else self.memory
+        c0, c1, row = channel_range(b, tap, w["channels"], w["unit_c"], w["unit_t"], self.at, self.units, num)
+        units = b.isub(c1, c0)
+        target = b.at(num.unit, target, b.imul(row, self.pitch))
+        start = b.imul(c0, num.depth)
+        with b.loop(0, units, lanes) as block:
+            # the last block overlaps the one before, if there is one
+            at = b.imin(block.index, b.imax(b.isub(units, lanes), 0))
+            left = b.isub(units, at)
+            mask = b.lane_mask(left, lanes)
+            rows = []
+            for i in range(lanes):
+                offset = b.iadd(b.word(self.pointers, i), start)
+                valid = b.icmp("ne", b.word(self.valid, i), 0)
+                spot = b.at(elem, b.at(self.memory, origin, offset), at)
+                some = b.op("and", mask, b.splat(valid, lanes))
+                value = b.masked_load(vec_type(elem, lanes), spot, some, self.size)
+                rows.append(value if num.pair else cast(b, value, self.source, num.packed))
+            turned = transpose(b, rows, 8 * num.unit_bytes)
+
+            def put(i: int) -> None:
+                spot = b.at(num.unit, target, b.imul(b.iadd(at, i), self.pitch))
+                b.store(turned[i], spot, num.unit_bytes)
+
+            def all_of_them() -> None:
+                for i in range(lanes):
+                    put(i)
+
+            def some_of_them() -> None:
+                for i in range(lanes):
+                    with b.when(b.icmp("sgt", left, i)):
+                        put(i)
+
+            b.either(b.icmp("sge", left, lanes), all_of_them, some_of_them)
+
+    def merge(self, b: Flow, to: Val, origin: Val, first: Val, count: Val, table: Val) -> None:
+        """Packs pixels run by run."""
+        w, lanes = self.w, self.lanes
         sparse = b.op("xor", b.op("or", self.dense(b), self.even(b)), b.const("i1", 1))
         with b.loop(0, count, carry=self.place(b, first)) as group:
             lane = b.op("and", group.index, b.i64(lanes - 1))
@@ -300,7 +396,6 @@ class _ImagePacker(_Packer):
             with b.loop(0, w["taps"]) as t:
                 tap = b.at("i64", table, b.imul(t.index, TAP_WORDS))
                 self.tap(b, runs, t.index, [b.word(tap, i) for i in range(3)], target, stored)
-        b.ret()
 
     def tap(self, b: Flow, runs: list[_Run], tap: Val, shift: list[Val], target: Val, stored: Val) -> None:
         """Packs all channels of one tap for a vector of pixels."""
@@ -376,13 +471,74 @@ class _PatchPacker(_Packer):
     def write(
         self, b: Flow, to: Val, origin: Val, words: Val, first: Val, count: Val, at: Val, units: Val, pitch: Val
     ) -> None:
-        self.w = w = {name: b.word(words, i) for name, i in self.index.items()}
-        lanes, depth = self.lanes, self.num.depth
+        self.w = {name: b.word(words, i) for name, i in self.index.items()}
+        self.table = b.bytes_at(words, self.w["tap_table"])
+        together = b.op("and", b.icmp("eq", self.w["x_c"], 1), b.icmp("eq", self.w["unit_c"], 1))
+        b.either(
+            together,
+            lambda: self.copy(b, to, origin, first, count, at, units, pitch),
+            lambda: self.gather(b, to, origin, first, count, at, units, pitch),
+        )
+        b.ret()
+
+    def copy(self, b: Flow, to: Val, origin: Val, first: Val, count: Val, at: Val, units: Val, pitch: Val) -> None:
+        """Packs patches of an image whose channels lie side by side: a panel's row is a piece of a pixel."""
+        w, lanes, depth = self.w, self.lanes, self.num.depth
+        type_, wide = vec_type(self.memory, lanes), vec_type("i32", lanes)
+        with b.loop(0, count) as slot:
+            column = b.iadd(first, slot.index)
+            tap, channel = b.idiv(column, w["unit_t"]), b.imod(column, w["unit_t"])
+            some = b.imin(b.isub(count, slot.index), b.isub(w["channels"], channel))
+            slot.step = some
+            entry = b.at("i64", self.table, b.imul(tap, TAP_WORDS))
+            shift = [b.word(entry, i) for i in range(3)]
+            segment, inside_segment = b.idiv(at, w["segment_units"]), b.imod(at, w["segment_units"])
+            pixel = b.iadd(b.imul(segment, w["segment"]), b.imul(inside_segment, depth))
+
+            def source(n: Val, d: Val, h: Val, ow: Val) -> tuple[Val, Val]:
+                """Whether a pixel's tap lies in the image, and where."""
+                z, y, x = (b.iadd(v, s) for v, s in zip(self.corner(b, d, h, ow), shift, strict=True))
+                inside, line = self.line(b, b.at(self.memory, origin, b.imul(n, w["x_n"])), z, y, x, channel)
+                return b.op("and", inside, b.icmp("ult", x, w["in_w"])), line
+
+            def following(n: Val, d: Val, h: Val, ow: Val) -> list[Val]:
+                ended = b.icmp("eq", b.iadd(ow, 1), w["out_w"])
+                row = [*self.next_row(b, n, d, h), b.i64(0)]
+                return [b.select(ended, x, y) for x, y in zip(row, (n, d, h, b.iadd(ow, 1)), strict=True)]
+
+            with b.loop(0, units, carry=[*self.place(b, pixel), inside_segment]) as unit:
+                *here, position = unit.values
+                sources = [source(*here)]
+                after = following(*here)
+                if depth == 2:
+                    # the last unit of an odd segment is half a pair
+                    paired = b.icmp("slt", b.iadd(b.imul(position, 2), 1), w["segment"])
+                    inside, line = source(*after)
+                    sources.append((b.op("and", inside, paired), line))
+                    after = [b.select(paired, x, y) for x, y in zip(following(*after), after, strict=True)]
+                over = b.icmp("eq", b.iadd(position, 1), w["segment_units"])
+                unit.next = [*after, b.select(over, b.i64(0), b.iadd(position, 1))]
+                target = b.at(self.num.unit, to, b.iadd(b.imul(unit.index, pitch), slot.index))
+                with b.loop(0, some, lanes) as v:
+                    mask = b.lane_mask(b.isub(some, v.index), lanes)
+                    values = [
+                        b.masked_load(type_, b.at(self.memory, line, v.index), self._both(b, mask, inside), self.size)
+                        for inside, line in sources
+                    ]
+                    if depth == 2:
+                        low, high = (b.cast("zext", value, wide) for value in values)
+                        value = b.op("or", low, b.op("shl", high, b.const(wide, 16)))
+                    else:
+                        value = cast(b, values[0], self.source, self.num.packed)
+                    b.masked_store(value, b.at(self.num.unit, target, v.index), mask, self.num.unit_bytes)
+
+    def gather(self, b: Flow, to: Val, origin: Val, first: Val, count: Val, at: Val, units: Val, pitch: Val) -> None:
+        """Packs patches by gathering pixels for every column, then turning them."""
+        w, lanes, depth = self.w, self.lanes, self.num.depth
         room = _GATHERED + lanes
         widest = max(self.blk.columns, self.blk.rows)
         self.gathered = b.alloca(f"[{widest * room} x {self.memory}]")
         self.room = room
-        self.table = b.bytes_at(words, w["tap_table"])
         with b.loop(0, units, _GATHERED // depth) as block:
             some = b.imin(b.isub(units, block.index), _GATHERED // depth)
             start = b.iadd(at, block.index)
@@ -395,7 +551,6 @@ class _PatchPacker(_Packer):
             target = b.at(self.num.unit, to, b.imul(block.index, pitch))
             values = b.imul(some, depth)
             b.call_address(w["turn"], target, self.gathered, b.i64(room), b.i64(1), count, values, pitch)
-        b.ret()
 
     def columns(
         self, b: Flow, origin: Val, column: Val, slot: Val, count: Val, by_tap: Val, start: Val, units: Val

@@ -40,8 +40,8 @@ from .ops import return_types as return_types
 from .ops.arrange import *  # noqa: F403
 from .ops.convert import channels_last, channels_last_3d, contiguous_format, memory_format, preserve_format
 from .ops.create import *  # noqa: F403
-from .ops.foreach import *  # noqa: F403
 from .ops.create import from_numpy
+from .ops.foreach import *  # noqa: F403
 from .ops.interop import *  # noqa: F403
 from .ops.interop import legacy_classes as _legacy_classes
 from .ops.join import *  # noqa: F403

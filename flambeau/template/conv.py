@@ -74,7 +74,7 @@ def requests(spec: ConvSpec, isa: ISA) -> list[engine.Request]:
 _WORDS = Words(
     (
         *GEOMETRY, "image_is_b", "w_mode", "w_row", "w_c", "w_k", "w_at",
-        "c_at", "c_n", "c_row", "c_d", "c_h", "c_w", "c_flat", "c_plain", "pack_w", "pack_x",
+        "c_at", "c_n", "c_row", "c_d", "c_h", "c_w", "c_flat", "c_plain", "x_direct", "pack_w", "pack_x",
     )
 )  # fmt: skip
 _FLAT, _BY_TAP, _BY_CHANNEL = range(3)
@@ -176,6 +176,7 @@ def _values(spec: ConvSpec, isa: ISA, p: Problem, num: Number, blk: Blocking, sw
         elif plain and not last:
             mode, w_k = (_FLAT, 1) if p.w_c == count else (_BY_CHANNEL, 0)
     m, n = p.rows, p.batch * g.pixels
+    bare = count == 1 and g.grid == g.bounds and g.steps == (1, 1, 1) and g.base == g.taps[0][:3] == (0, 0, 0)
     c_n, c_row, c_d, c_h, c_w = p.c_strides
     flat = single_stride(g.grid, (c_d, c_h, c_w)) == 1
     if swap:
@@ -188,6 +189,7 @@ def _values(spec: ConvSpec, isa: ISA, p: Problem, num: Number, blk: Blocking, sw
         "a_2": a, "b_2": b, "c_2": p.rows * c_row, "image_is_b": int(not swap),
         "w_mode": mode, "w_row": p.w_row, "w_c": p.w_c, "w_k": w_k, "w_at": offsets[0] if offsets else 0,
         "c_at": p.c_at, "c_n": c_n, "c_row": c_row, "c_d": c_d, "c_h": c_h, "c_w": c_w, "c_flat": int(flat),
+        "x_direct": int(bare and not swap and single_stride(g.grid, g.strides[2:]) == 1),
         "c_plain": int(flat and not swap and isinstance(spec.tail, Plain)),
         "pack_w": pack_kernel(spec.source, num, isa), "pack_x": image_kernel(spec.source, num, isa, _WORDS.names),
     }  # fmt: skip
@@ -214,7 +216,7 @@ class _Convolution(Contraction):
 
     pack_words = (
         "image_is_b", "w_mode", "w_row", "w_c", "w_k", "w_at", "channels", "taps", "unit_c", "unit_t", "tap_table",
-        "pack_w", "pack_x",
+        "pack_w", "pack_x", "x_direct", "x_n", "x_c", *GRID,
     )  # fmt: skip
     store_words = ("image_is_b", *GRID, "c_at", "c_n", "c_row", "c_d", "c_h", "c_w", "c_flat", "c_plain")
 
@@ -285,6 +287,17 @@ class _Convolution(Contraction):
             lambda: b.either(b.icmp("eq", w["w_mode"], _BY_TAP), by_tap, by_channel),
         )
         b.ret()
+
+    def direct(self, b: Flow, f: Frame, matrix: Val, panel: Val, at: Val) -> tuple[Val, Val, Val] | None:
+        """A 1x1 convolution's pixels need no packing if they lie side by side in one image."""
+        if self.num.pair or self.type_b != self.num.packed:
+            return None
+        pixels = b.imul(f.out_d, b.imul(f.out_h, f.out_w))
+        first = b.imul(panel, self.blk.columns)
+        image, rest = b.idiv(first, pixels), b.imod(first, pixels)
+        usable = b.op("and", b.icmp("ne", f.x_direct, 0), b.icmp("sle", b.iadd(rest, self.blk.columns), pixels))
+        offset = b.iadd(b.iadd(b.imul(image, f.x_n), rest), b.imul(at, f.x_c))
+        return usable, b.at(LLVM_TYPE[self.type_b], matrix, offset), b.imul(f.x_c, SIZE[self.type_b])
 
     def in_place(
         self, b: Flow, f: Frame, c: Val, row0: Val, col0: Val, rows: Val, cols: Val

@@ -736,7 +736,6 @@ def multi_grad_hook(torch):
     d = a * b
     handle = torch.autograd.graph.register_multi_grad_hook((a, b, c, d), lambda grads: seen.append(list(grads)))
     (d * 3).sum().backward()
-    (d * c).sum().backward(inputs=[c, a]) if False else None
     handle.remove()
     (a * c).sum().backward()
     return seen

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math as _math
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from . import dtype as _dtypes
 from . import ops as _ops
@@ -95,15 +96,20 @@ _functions = {
 }
 
 
-__getattr__, __dir__ = _records.namespace(globals(), _functions)
+# Imported when first used: a program that never builds a module need not wait for ``nn``.
+_lazy = {
+    **dict.fromkeys(("compiler", "fft", "linalg", "nn", "optim", "serialization", "special", "utils"), "."),
+    "compile": ".compiler", "load": ".serialization", "save": ".serialization",
+}  # fmt: skip
+__getattr__, __dir__ = _records.namespace(globals(), _functions, _lazy)
 
-
-from . import fft as fft  # noqa: E402  # isort: skip
-from . import linalg as linalg  # noqa: E402  # isort: skip
-from . import nn as nn  # noqa: E402  # isort: skip
-from . import optim as optim  # noqa: E402  # isort: skip
-from . import special as special  # noqa: E402  # isort: skip
-from . import utils as utils  # noqa: E402  # isort: skip
-from . import compiler as compiler  # noqa: E402  # isort: skip
-from .compiler import compile  # noqa: E402  # isort: skip
-from .serialization import load, save  # noqa: E402  # isort: skip
+if _TYPE_CHECKING:
+    from . import compiler as compiler
+    from . import fft as fft
+    from . import linalg as linalg
+    from . import nn as nn
+    from . import optim as optim
+    from . import special as special
+    from . import utils as utils
+    from .compiler import compile
+    from .serialization import load, save

@@ -32,7 +32,7 @@ from .runtime import memory
 from .storage import Storage
 from .tensor import Tensor, address, empty, make, materialize, numpy_view
 
-__all__ = ["dispatch", "result_type", "special", "torch_function_of"]
+__all__ = ["LazyMethod", "dispatch", "result_type", "special", "torch_function_of"]
 
 special: list[object] = []
 """Not empty while operators must not take the hot path (deferral, function modes); its members say why."""
@@ -1073,7 +1073,7 @@ class _HotTable(dict):
         return found
 
 
-class _LazyMethod:
+class LazyMethod:
     """A method that is made when it is first looked up: most programs use few of the hundreds of operators."""
 
     __slots__ = ("make", "name")
@@ -1102,13 +1102,13 @@ def finish(
             setattr(
                 Tensor,
                 name,
-                _LazyMethod(name, partial(_public, op, name, False, _HOT if op.kind == "kernel" else _COLD, True)),
+                LazyMethod(name, partial(_public, op, name, False, _HOT if op.kind == "kernel" else _COLD, True)),
             )
         if inplace:
             setattr(
                 Tensor,
                 name + "_",
-                _LazyMethod(
+                LazyMethod(
                     name + "_",
                     partial(getattr, op, "inplace")
                     if name == op.name

@@ -22,8 +22,10 @@ and planned by itself), "eager" (the body works on memory).
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from .tensor import Tensor
@@ -161,22 +163,32 @@ derive: Callable[[Operator], Derivative] | None = None
 
 
 def namespace(
-    space: dict[str, Any], members: dict[str, Operator]
+    space: dict[str, Any], members: dict[str, Operator], lazy: Mapping[str, str] = MappingProxyType({})
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """(``__getattr__``, ``__dir__``) of a module whose functions are operators: each is made when it is first used.
+    """(``__getattr__``, ``__dir__``) of a module whose members are made or imported when they are first used (PEP 562).
 
-    ``space`` are the module's globals; what is there already comes first.
+    ``space`` are the module's globals; what is there already comes first.  ``members`` are operators.  ``lazy`` maps
+    other names to the module that has them ("load": ".serialization"), or to "." where the name is that of a module
+    in this package itself ("nn": ".").
     """
-    title = space["__name__"].replace("flambeau", "torch", 1)
+    package = space["__name__"]
+    title = package.replace("flambeau", "torch", 1)
 
     def find(name: str) -> Any:
-        found = members.get(name)
-        if found is None:
+        if name in members:
+            found = members[name].function
+        elif name in lazy:
+            home = lazy[name]
+            if home == ".":
+                found = importlib.import_module(f"{package}.{name}")
+            else:
+                found = getattr(importlib.import_module(home, package), name)
+        else:
             raise AttributeError(f"module {title!r} has no attribute {name!r}")
-        space[name] = found.function
-        return found.function
+        space[name] = found
+        return found
 
-    return find, lambda: sorted({*space, *members})
+    return find, lambda: sorted({*space, *members, *lazy})
 
 
 def operator(

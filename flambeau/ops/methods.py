@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from .. import device as devices
 from ..autograd.mode import state as grad_state
+from ..call import LazyMethod
 from ..operator import OPERATORS
 from ..printing import tensor_repr
 from ..tensor import Tensor, materialize, numpy_view
@@ -16,24 +18,29 @@ from .common import shape_of
 
 __all__: list[str] = []
 
-_NUMBERS = (bool, int, float, complex, np.generic)
+_OPERANDS = (Tensor, bool, int, float, complex, np.generic)
 
 
 def _dunder(name: str, reverse: bool = False) -> Any:
-    form = OPERATORS[name].function
+    op = OPERATORS[name]
 
     if reverse:
 
         def method(self: Tensor, other: Any) -> Any:
-            return form(other, self) if isinstance(other, (Tensor, *_NUMBERS)) else NotImplemented
+            return op.function(other, self) if isinstance(other, _OPERANDS) else NotImplemented
     else:
 
         def method(self: Tensor, other: Any) -> Any:
-            if isinstance(other, (Tensor, *_NUMBERS)) or hasattr(type(other), "__torch_function__"):
-                return form(self, other)
+            if isinstance(other, _OPERANDS) or hasattr(type(other), "__torch_function__"):
+                return op.function(self, other)
             return NotImplemented
 
     return method
+
+
+def _same(tensor: type[Tensor], symbol: str, name: str) -> LazyMethod:
+    """The special method for a symbol, made as the method ``name`` is."""
+    return LazyMethod(f"__{symbol}__", partial(getattr, tensor, name))
 
 
 def _view(self: Tensor, *shape_: Any) -> Tensor:
@@ -155,10 +162,11 @@ def install(tensor: type[Tensor]) -> None:
     for symbol, name in forms.items():
         if name in OPERATORS:
             op = OPERATORS[name]
-            setattr(tensor, f"__{symbol}__", getattr(tensor, name) if name in vars(tensor) else _dunder(name))
+            own = name in vars(tensor)
+            setattr(tensor, f"__{symbol}__", _same(tensor, symbol, name) if own else _dunder(name))
             setattr(tensor, f"__r{symbol}__", _dunder(name, reverse=True))
-            if op.inplace is not None:
-                setattr(tensor, f"__i{symbol}__", op.inplace)
+            if op.make_inplace is not None:
+                setattr(tensor, f"__i{symbol}__", LazyMethod(f"__i{symbol}__", partial(getattr, op, "inplace")))
     for symbol in ("eq", "ne", "lt", "le", "gt", "ge"):
         if symbol in OPERATORS:
             setattr(tensor, f"__{symbol}__", _dunder(symbol))
@@ -166,4 +174,4 @@ def install(tensor: type[Tensor]) -> None:
     tensor.__hash__ = lambda self: id(self)  # type: ignore[method-assign,assignment]
     for symbol, name in {"neg": "neg", "abs": "abs", "invert": "bitwise_not", "pos": "positive"}.items():
         if name in OPERATORS:
-            setattr(tensor, f"__{symbol}__", getattr(tensor, name))
+            setattr(tensor, f"__{symbol}__", _same(tensor, symbol, name))

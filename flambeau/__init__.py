@@ -9,6 +9,7 @@ import math as _math
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from . import dtype as _dtypes
+from . import names as _names
 from . import ops as _ops
 from .call import result_type as _result_type
 from .device import device, get_default_device, set_default_device
@@ -96,12 +97,7 @@ _functions = {
 }
 
 
-# Imported when first used: a program that never builds a module need not wait for ``nn``.
-_lazy = {
-    **dict.fromkeys(("compiler", "fft", "linalg", "nn", "optim", "serialization", "special", "utils"), "."),
-    "compile": ".compiler", "load": ".serialization", "save": ".serialization",
-}  # fmt: skip
-__getattr__, __dir__ = _records.namespace(globals(), _functions, _lazy)
+__getattr__, __dir__ = _records.namespace(globals(), _functions, _names.TOP)
 
 if _TYPE_CHECKING:
     from . import compiler as compiler

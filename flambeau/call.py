@@ -8,6 +8,7 @@ method, in-place, ``out=``) are made here from its record.
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Callable, Sequence
 from functools import partial, wraps
 from typing import Any
@@ -32,7 +33,7 @@ from .runtime import memory
 from .storage import Storage
 from .tensor import Tensor, address, empty, make, materialize, numpy_view
 
-__all__ = ["LazyMethod", "dispatch", "result_type", "special", "torch_function_of"]
+__all__ = ["LazyMethod", "around", "dispatch", "result_type", "special", "torch_function_of"]
 
 special: list[object] = []
 """Not empty while operators must not take the hot path (deferral, function modes); its members say why."""
@@ -545,6 +546,31 @@ def _overridden(
     )
 
 
+class _Around(threading.local):
+    """What a thread has put around every call of an operator, outermost first (autocast, the profiler).
+
+    A wrapper is called with the operator, its arguments, what goes on with the call (a function of the arguments), and
+    whether the call writes in place.  ``special`` must have a member while a thread has wrappers.
+    """
+
+    wrappers: tuple[Callable[[Operator, tuple[Any, ...], Callable[[Any], Any], bool], Any], ...] = ()
+
+
+around = _Around()
+
+
+def _through(op: Operator, args: Sequence[Any], run: Callable[[Operator, Sequence[Any]], Any], inplace: bool) -> Any:
+    """Runs a call inside of this thread's wrappers."""
+    proceed: Callable[[Any], Any] = partial(run, op)
+    for wrapper in reversed(around.wrappers):
+        proceed = partial(_enter, wrapper, op, proceed, inplace)
+    return proceed(tuple(args))
+
+
+def _enter(wrapper: Any, op: Operator, proceed: Callable[[Any], Any], inplace: bool, args: tuple[Any, ...]) -> Any:
+    return wrapper(op, args, proceed, inplace)
+
+
 def dispatch(op: Operator, args: Sequence[Any], public: Any = None) -> Any:
     """Calls an operator: ``args`` are all its arguments, in order."""
     if (
@@ -555,6 +581,13 @@ def dispatch(op: Operator, args: Sequence[Any], public: Any = None) -> Any:
         result = _overridden(public or op.function, args, None, op)
         if result is not NotImplemented:
             return result
+        if around.wrappers and not prim.tracing():
+            return _through(op, args, _call, False)
+    return _call(op, args)
+
+
+def _call(op: Operator, args: Sequence[Any]) -> Any:
+    """A call that nobody stands around any more."""
     if op.kind == "composite":
         return _composite(op, args)
     if op.kind == "view":
@@ -714,11 +747,18 @@ def _own(result: Tensor) -> Tensor:
 
 def dispatch_inplace(op: Operator, args: Sequence[Any], public: Any = None) -> Tensor:
     """Calls an operator so that the result replaces the value of the first argument, which it returns."""
-    target: Tensor = args[0]
     if special or not _ordinary(map(type, args)):
         result = _overridden(public, args, None, op)
         if result is not NotImplemented:
             return result
+        if around.wrappers and not prim.tracing():
+            return _through(op, args, _call_inplace, True)
+    return _call_inplace(op, args)
+
+
+def _call_inplace(op: Operator, args: Sequence[Any]) -> Tensor:
+    """A call in place that nobody stands around any more."""
+    target: Tensor = args[0]
     args = _plain(op, args)
     tensors = _tensors(args)
     layout = target._layout

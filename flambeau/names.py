@@ -1,0 +1,37 @@
+"""Where the names of rarely used namespaces come from: they are imported when somebody first asks for them.
+
+``import flambeau`` must be quick, so its ``__getattr__`` (and that of the packages named here) looks a name up in
+these tables; ``operator.namespace`` makes that function and says how an entry is written.  A program that never builds a
+module need not wait for ``nn``.
+"""
+
+from __future__ import annotations
+
+__all__ = ["TOP", "members", "modules"]
+
+
+def modules(names: str) -> dict[str, str]:
+    """Entries of modules, each called as it is found."""
+    return dict.fromkeys(names.split(), ".")
+
+
+def members(module: str, names: str) -> dict[str, str]:
+    """Entries of names that are defined in one module."""
+    return dict.fromkeys(names.split(), f".{module}")
+
+
+TOP: dict[str, str] = {
+    **modules("amp compiler fft linalg nn optim serialization special utils"),
+    **members(
+        "amp.autocast_mode",
+        """
+        autocast autocast_decrement_nesting autocast_increment_nesting clear_autocast_cache get_autocast_cpu_dtype
+        get_autocast_dtype get_autocast_gpu_dtype is_autocast_cache_enabled is_autocast_cpu_enabled is_autocast_enabled
+        set_autocast_cache_enabled set_autocast_cpu_dtype set_autocast_cpu_enabled set_autocast_dtype
+        set_autocast_enabled set_autocast_gpu_dtype
+        """,
+    ),
+    **members("amp.grad_scaler", "GradScaler"),
+    **members("compiler", "compile"),
+    **members("serialization", "load save"),
+}

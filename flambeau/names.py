@@ -1,8 +1,8 @@
 """Where the names of rarely used namespaces come from: they are imported when somebody first asks for them.
 
 ``import flambeau`` must be quick, so its ``__getattr__`` (and that of the packages named here) looks a name up in
-these tables; ``operator.namespace`` makes that function and says how an entry is written.  A program that never builds a
-module need not wait for ``nn``.
+these tables; ``operator.namespace`` makes that function and says how an entry is written.  A program
+that never builds a module need not wait for ``nn``.
 """
 
 from __future__ import annotations

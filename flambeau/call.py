@@ -21,7 +21,7 @@ from . import operator as records
 from . import primitives as prim
 from .autograd import tape
 from .autograd.mode import state as grad_state
-from .deferral import Deferral, deferral
+from .deferral import Deferral, NeedsMemory, deferral
 from .device import device
 from .dtype import dtype, promote_types
 from .graph.plan import CODES, KernelError, Plan, make_plan
@@ -29,6 +29,7 @@ from .graph.schedule import Output
 from .layout import Layout, Size, contiguous_strides, dense, of
 from .operator import OPERAND, SCALAR, STATIC, TENSORS, Operator
 from .primitives import Recorder
+from .record import Recipe
 from .runtime import memory
 from .storage import Storage
 from .tensor import Tensor, address, empty, make, materialize, numpy_view
@@ -232,22 +233,13 @@ def _build(op: Operator, args: Sequence[Any], tensors: Sequence[Tensor], target:
         plan = like.plan.resized(shape.numel) if like.plan is not None else None
         if plan is not None:
             return OpPlan(plan, tuple(dense(layout.dtype, shape.shape) for layout in like.layouts), like.several)
-    with Recorder() as recorder:
-        found = trace_body(op, _placeholders(recorder, args), False)
-        several = not isinstance(found, Tensor)
-        results = list(found) if several else [found]
-        if target is not None:
-            results[0] = _fit(op, results[0], target)
-        nodes = [prim.read(r) for r in results]
-    inputs = [t._layout for t in tensors]
-    outputs = []
-    for r, n in zip(results, nodes):
-        strides = target.strides if target is not None else _pick_strides(r, inputs if op.preserve else ())
-        outputs.append(Output(n, strides, 0 if target is not None else None))
-    layouts = tuple(of(r._layout.dtype, where, r._layout.shape, o.strides) for r, o in zip(results, outputs))
+    recipe = _trace(op, args, tensors, where, target)
+    layouts, several = recipe.layouts, recipe.several
     if where is devices.meta:
         return OpPlan(None, layouts, several)
-    made = OpPlan(make_plan(outputs, len(recorder.arguments)), layouts, several)
+    into = 0 if target is not None else None
+    outputs = [Output(n, layout.strides, into) for n, layout in zip(recipe.nodes, layouts)]
+    made = OpPlan(make_plan(outputs, recipe.inputs), layouts, several)
     if (
         kind is not None
         and made.plan is not None
@@ -257,6 +249,43 @@ def _build(op: Operator, args: Sequence[Any], tensors: Sequence[Tensor], target:
     ):
         op.flat[kind] = made
     return made
+
+
+def _trace(
+    op: Operator, args: Sequence[Any], tensors: Sequence[Tensor], where: device, target: Layout | None
+) -> Recipe:
+    """What a call does: the graph of its body on arguments of these layouts, and the layouts of its results."""
+    before = grad_state.grad
+    grad_state.grad = False
+    try:
+        with Recorder() as recorder:
+            found = trace_body(op, _placeholders(recorder, args), False)
+            several = not isinstance(found, Tensor)
+            results = list(found) if several else [found]
+            if target is not None:
+                results[0] = _fit(op, results[0], target)
+            nodes = tuple([prim.read(r) for r in results])
+    finally:
+        grad_state.grad = before
+    if target is not None:
+        layouts: tuple[Layout, ...] = tuple(
+            of(r._layout.dtype, where, r._layout.shape, target.strides) for r in results
+        )
+    else:
+        inputs = [t._layout for t in tensors] if op.preserve else []
+        layouts = tuple(of(r._layout.dtype, where, r._layout.shape, _pick_strides(r, inputs)) for r in results)
+    return Recipe(op.name, nodes, layouts, several, len(recorder.arguments), len(recorder.numbers))
+
+
+def _recipe(op: Operator, args: Sequence[Any], key: list[Any], target: Layout | None = None) -> Recipe:
+    """The recipe of a deferred call with this signature."""
+    k = tuple(key) if target is None else ("in place", *key)
+    found = op.recipes.get(k)
+    if found is None:
+        if len(op.recipes) >= _LIMIT:
+            op.recipes.clear()
+        found = op.recipes[k] = _trace(op, args, _tensors(args), devices.cpu, target)
+    return found
 
 
 def _flat_kind(
@@ -604,7 +633,8 @@ def _call(op: Operator, args: Sequence[Any]) -> Any:
     else:
         recorder = deferral()
         if recorder.depth or any(t._storage.pending is not None for t in tensors):
-            return _deferred(op, args, wanted)
+            if _device(op, tensors) is devices.cpu:
+                return _deferred(op, args, wanted, recorder)
         key, tensors, numbers = _signature(op, args)
         k = tuple(key)
         try:
@@ -713,33 +743,21 @@ def _traced(op: Operator, args: Sequence[Any], wanted: bool) -> Any:
     return result if isinstance(result, Tensor) or op.returns is None else op.returns(*result)
 
 
-def _deferred(op: Operator, args: Sequence[Any], wanted: bool) -> Any:
-    """Records a call in this thread's deferred graph."""
-    recorder = deferral()
+def _deferred(op: Operator, args: Sequence[Any], wanted: bool, recorder: Deferral) -> Any:
+    """Records a call in this thread's deferred program."""
     if recorder.full():
         recorder.flush()
-    before = grad_state.grad
-    grad_state.grad = False
+    key, tensors, numbers = _signature(op, args)
+    recipe = _recipe(op, args, key)
     try:
-        with recorder:
-            result = trace_body(op, args, False)
-            if isinstance(result, Tensor):
-                result = _own(result)
-            else:
-                result = tuple(_own(r) for r in result)
-    finally:
-        grad_state.grad = before
+        found = recorder.apply(recipe, tensors, numbers)
+    except NeedsMemory:
+        recorder.flush()
+        found = recorder.apply(recipe, tensors, numbers)
+    result: Any = found[0] if not recipe.several else tuple(found) if op.returns is None else op.returns(*found)
     if wanted and op.derivative is not None:
         tape.record(op, args, result)
-    return result if isinstance(result, Tensor) or op.returns is None else op.returns(*result)
-
-
-def _own(result: Tensor) -> Tensor:
-    """A result with a storage of its own (a body may return an argument, or a view)."""
-    pending = result._storage.pending
-    if pending is not None and result._layout is pending.layout and not result._requires_grad:
-        return prim.wrap(prim.read(result), pending.layout.strides)
-    return prim.wrap(prim.read(result))
+    return result
 
 
 # -- in place and out= -------------------------------------------------------------------------------
@@ -838,15 +856,26 @@ def _overlaps(target: Tensor, other: Tensor) -> bool:
 
 
 def _write_deferred(op: Operator, args: Sequence[Any], target: Tensor) -> None:
-    recorder = prim.current() if prim.tracing() else deferral()
-    before = grad_state.grad
-    grad_state.grad = False
-    try:
-        with recorder:
-            result = _fit(op, trace_body(op, args, prim.tracing() and recorder is not deferral()), target._layout)
-            prim.write(target, prim.read(result))
-    finally:
-        grad_state.grad = before
+    if prim.tracing():
+        before = grad_state.grad
+        grad_state.grad = False
+        try:
+            with prim.current():
+                result = _fit(op, trace_body(op, args, True), target._layout)
+                prim.write(target, prim.read(result))
+        finally:
+            grad_state.grad = before
+    else:
+        recorder = deferral()
+        if recorder.full():
+            recorder.flush()
+        key, tensors, numbers = _signature(op, args)
+        recipe = _recipe(op, args, key, target._layout)
+        try:
+            recorder.write(target, recipe, tensors, numbers)
+        except NeedsMemory:
+            recorder.flush()
+            recorder.write(target, recipe, tensors, numbers)
     if target._storage.pending is not None:
         target._key = None
 

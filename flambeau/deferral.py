@@ -1,27 +1,39 @@
-"""Deferred execution: operators append to a graph until someone looks at a number (DESIGN D4)."""
+"""Deferred execution: operators append to a program until someone looks at a number (DESIGN D4).
+
+What is recorded of an operator is its recipe and the numbers of its operands (``record.py``), which takes about as long
+as running a small one.  The text of the program finds its plan; only a new text becomes a graph and is planned.
+"""
 
 from __future__ import annotations
 
 import threading
-import weakref
 from collections.abc import Sequence
+from typing import Any
+from weakref import ref
 
-from .graph.node import Node, topological
 from .graph.plan import CODES, KernelError, Plan, make_plan
 from .graph.schedule import Output
-from .layout import Layout
+from .layout import Layout, dense
 from .primitives import Recorder
+from .record import ARGUMENT, VIEW, WRITE, Recipe, flat_below, replay
 from .runtime import memory
-from .storage import Storage, Trace
+from .storage import Pending, Storage, Trace
+from .tensor import Tensor
 
-__all__ = ["Deferral", "deferral", "deferring"]
+__all__ = ["Deferral", "NeedsMemory", "deferral", "deferring"]
 
-_BOUND = 4000  # nodes after which a graph runs even though nobody looked
+_BOUND = 40_000  # words of a program after which it runs even though nobody looked
+_LIMIT = 512  # plans that are remembered
 _plans: dict[object, Plan] = {}
+_new = object.__new__
+
+
+class NeedsMemory(Exception):
+    """A value must be in memory before this operator can be recorded."""
 
 
 class _Failed(Trace):
-    """Stands for the graph of values whose computation raised ``error``: looking at one raises it again."""
+    """Stands for the program of values whose computation raised ``error``: looking at one raises it again."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -30,56 +42,140 @@ class _Failed(Trace):
         raise self.error
 
 
-class Deferral(Recorder):
-    """The graph of a thread's deferred operators.
+class Deferral(Trace):
+    """The program of a thread's deferred operators.
 
     ``depth`` counts the compiled functions being executed; while it is positive every operator is recorded, otherwise
-    those with a pending operand.
+    those with a pending operand.  The node of a pending value is its number.
     """
 
     special: list[object]  # set by ``call.py``: anything in this list keeps calls off their short path
 
     def __init__(self) -> None:
-        super().__init__()
         self.depth = 0
-        self.live: list[weakref.ref[Storage]] = []
-        self.homes: dict[int, int] = {}
         self.lock = threading.RLock()
+        self._clear()
 
-    def kept(self, storage: Storage) -> None:
-        """A storage whose value is pending in this graph."""
-        self.live.append(weakref.ref(storage))
+    def _clear(self) -> None:
+        self.text: list[Any] = []
+        self.count = 0  # of values
+        self.arguments: list[tuple[Storage, Layout, int]] = []
+        self.numbers: list[float | int] = []
+        self.live: list[ref[Storage]] = []  # that got a pending value
+        self.homes: dict[int, int] = {}  # storage with memory of its own that is written -> slot of its argument
+        self._known: dict[tuple[Any, ...], int] = {}
+        self._owners: dict[int, int] = {}
 
-    def wrote(self, storage: Storage) -> None:
-        """A storage with memory whose value becomes pending: the result goes back to the same memory."""
-        assert storage.pending is not None
-        if not self.homes:
-            # Other tensors over this memory look as if it held their value: none may be read by the short path now.
-            self.special.append(self.homes)
-        self.homes[id(storage)] = storage.pending.node.attrs[0]
-        self.live.append(weakref.ref(storage))
+    # -- recording -------------------------------------------------------------------------------
+    def operand(self, t: Tensor) -> int:
+        """The number of a tensor's value; raises NeedsMemory if it is no view of the pending value's elements."""
+        storage, layout = t._storage, t._layout
+        pending = storage.pending
+        if pending is not None:
+            if pending.trace is not self:  # another thread's, or one that failed
+                pending.trace.flush()
+                raise NeedsMemory
+            if layout is pending.layout and not t._offset:
+                return pending.node
+            if layout.dtype is not pending.layout.dtype:
+                raise NeedsMemory
+            key = (pending.node, layout, t._offset)
+            found = self._known.get(key)
+            if found is None:
+                self.text += (VIEW, *key)
+                found = self._known[key] = self.count
+                self.count = found + 1
+            return found
+        return self._argument(storage, layout, t._offset)
+
+    def _argument(self, storage: Storage, layout: Layout, offset: int) -> int:
+        identity = id(storage)
+        key = (storage, layout, offset)
+        found = self._known.get(key)
+        if found is None:
+            owner = self._owners.setdefault(identity, len(self.arguments))
+            self.text += (ARGUMENT, layout, owner)
+            self.arguments.append(key)
+            found = self._known[key] = self.count
+            self.count = found + 1
+        return found
+
+    def apply(self, recipe: Recipe, tensors: Sequence[Tensor], numbers: Sequence[float | int]) -> list[Tensor]:
+        """Records an operator on tensors; returns its results."""
+        operand = self.operand
+        operands = [operand(t) for t in tensors]
+        text = self.text
+        text.append(recipe)
+        text += operands
+        if numbers:
+            self.numbers += numbers
+        results = []
+        for layout in recipe.layouts:
+            storage = Storage(0, 0)
+            storage.pending = Pending(self.count, layout, self)
+            self.count += 1
+            self.live.append(ref(storage))
+            t = _new(Tensor)
+            t._layout, t._key, t._storage, t._offset = layout, None, storage, 0
+            results.append(t)
+        return results
+
+    def write(self, target: Tensor, recipe: Recipe, tensors: Sequence[Tensor], numbers: Sequence[float | int]) -> None:
+        """Records that the result of an operator replaces what ``target`` sees of its storage."""
+        storage, layout, offset = target._storage, target._layout, target._offset
+        pending = storage.pending
+        if pending is not None and (pending.trace is not self or pending.layout.dtype is not layout.dtype):
+            pending.trace.flush()
+            raise NeedsMemory
+        (result,) = self.apply(recipe, tensors, numbers)
+        value = result._storage.pending.node  # type: ignore[union-attr]
+        if 0 in layout.shape:
+            return
+        if pending is None:
+            natural = layout if not offset and layout.dense and layout.nbytes == storage.nbytes else None
+            if natural is None:
+                natural = dense(layout.dtype, (storage.nbytes // layout.itemsize,))
+            number = self._argument(storage, natural, 0)
+            pending = storage.pending = Pending(number, natural, self)
+            if not self.homes:
+                # Other tensors over this memory look as if it held their value: none may be read by the short path now.
+                self.special.append(self.homes)
+            self.homes[id(storage)] = next(
+                k for k, (s, l, o) in enumerate(self.arguments) if s is storage and l is natural and not o
+            )
+            self.live.append(ref(storage))
+        if pending.layout is layout and not offset:
+            pending.node = value
+            return
+        if flat_below(pending.layout, layout, offset):
+            self.text += (WRITE, pending.node, layout, offset, value)
+            pending.layout = dense(layout.dtype, (pending.layout.numel,))
+        else:
+            self.text += (WRITE, pending.node, layout, offset, value)
+        pending.node = self.count
+        self.count += 1
 
     def reads(self, storage: Storage) -> bool:
-        """Whether the graph reads this storage's memory, so that nobody may write it before the graph has run."""
-        return any(s is storage for s, _, _ in self.arguments)
+        """Whether the program reads this storage's memory, so that nobody may write it before the program has run."""
+        return id(storage) in self._owners
 
     def full(self) -> bool:
-        return len(self.graph._table) > _BOUND
+        return len(self.text) > _BOUND
 
+    # -- running ---------------------------------------------------------------------------------
     def flush(self) -> None:
         """Computes every pending value that somebody still holds."""
+        if not self.text:
+            return
         with self.lock:
-            storages: dict[int, Storage] = {}
-            for ref in self.live:
-                s = ref()
-                if s is not None and s.pending is not None and s.pending.trace is self:
-                    storages[id(s)] = s
-            arguments, numbers, homes = self.arguments, self.numbers, self.homes
+            homes = self.homes
+            held = dict.fromkeys([s for r in self.live if (s := r()) is not None])
+            storages = [s for s in held if s.pending is not None and s.pending.trace is self]
             try:
                 if storages:
-                    self._run(list(storages.values()), arguments, numbers, homes)
+                    self._run(storages)
             except Exception as error:
-                for s in storages.values():
+                for s in storages:
                     assert s.pending is not None
                     if id(s) in homes:
                         s.pending = None
@@ -89,30 +185,27 @@ class Deferral(Recorder):
             finally:
                 if homes:
                     self.special.remove(homes)
-                self.graph = type(self.graph)()
-                self.arguments, self.numbers, self.live = [], [], []
-                self.homes, self._known = {}, {}
+                self._clear()
 
-    def _run(
-        self, storages: list[Storage], arguments: list[tuple[Storage | None, Layout, int]], numbers: list[float | int], homes: dict[int, int],  # noqa: E501
-    ) -> None:  # fmt: skip
-        outputs: list[Output] = []
-        for s in storages:
-            assert s.pending is not None
-            outputs.append(Output(s.pending.node, s.pending.layout.strides, homes.get(id(s))))
-        key = structure(outputs)
+    def _run(self, storages: list[Storage]) -> None:
+        homes = self.homes
+        wanted = tuple([(s.pending.node, s.pending.layout, homes.get(id(s))) for s in storages])  # type: ignore[union-attr]
+        key = (tuple(self.text), wanted)
         plan = _plans.get(key)
         if plan is None:
-            plan = _plans[key] = make_plan(outputs, len(arguments))
-        addresses = [s.ptr + o * layout.itemsize if s is not None else 0 for s, layout, o in arguments]
-        results = [0] * len(outputs)
+            if len(_plans) >= _LIMIT:
+                _plans.clear()
+            plan = _plans[key] = self._plan(wanted)
+        addresses = [s.ptr + o * layout.itemsize for s, layout, o in self.arguments]
+        results = [0] * len(wanted)
         taken: list[tuple[int, int]] = []
         try:
-            for k, o in enumerate(outputs):
-                if o.into is None and plan.sizes.get(k):
-                    results[k] = memory.allocate(plan.sizes[k])
-                    taken.append((results[k], plan.sizes[k]))
-            plan.run(results, addresses, numbers)
+            for k, (_, _, into) in enumerate(wanted):
+                nbytes = plan.sizes.get(k)
+                if into is None and nbytes:
+                    results[k] = memory.allocate(nbytes)
+                    taken.append((results[k], nbytes))
+            plan.run(results, addresses, self.numbers)
         except BaseException as error:
             for address, nbytes in taken:
                 memory.free(address, nbytes)
@@ -122,21 +215,17 @@ class Deferral(Recorder):
                     f"{text} (in an operator of a compiled function, which ran when a value was needed)"
                 ) from None
             raise
-        for k, (s, o) in enumerate(zip(storages, outputs)):
-            if o.into is None:
+        for k, s in enumerate(storages):
+            if wanted[k][2] is None:
                 s.ptr, s.nbytes = results[k], plan.sizes.get(k, 0)
             s.pending = None
 
-
-def structure(outputs: Sequence[Output]) -> tuple[object, ...]:
-    """What determines the plan of a graph: its nodes in order, by number."""
-    order: list[Node] = topological(o.node for o in outputs)
-    number = {id(n): i for i, n in enumerate(order)}
-    nodes = tuple(
-        (n.op, tuple(number[id(i)] for i in n.inputs), repr(n.attrs) if n.op == "const" else n.attrs, n.shape, n.type)
-        for n in order
-    )
-    return nodes, tuple((number[id(o.node)], o.strides, o.into) for o in outputs)
+    def _plan(self, wanted: Sequence[tuple[int, Layout, int | None]]) -> Plan:
+        with Recorder() as recorder:
+            nodes = replay(self.text, recorder)
+        outputs = [Output(nodes[number], layout.strides, into) for number, layout, into in wanted]
+        owners = [self._owners[id(s)] for s, _, _ in self.arguments]
+        return make_plan(outputs, len(self.arguments), owners)
 
 
 class _Threads(threading.local):
@@ -148,7 +237,7 @@ _threads = _Threads()
 
 
 def deferral() -> Deferral:
-    """This thread's deferred graph."""
+    """This thread's deferred program."""
     return _threads.deferral
 
 

@@ -80,6 +80,7 @@ class Operator:
         self.lists = frozenset(i for i, k in enumerate(self.kinds) if k == TENSORS)
         self.promoted = tuple(self.params.index(p) for p in promote)
         self.plans: dict[Any, Any] = {}
+        self.recipes: dict[Any, Any] = {}
         self.hot: dict[Any, Any] = {}
         self.warm: dict[Any, Any] = {}
         self.warmable = False

@@ -135,7 +135,7 @@ def _read_reinterpreted(t: Tensor, pending: Pending) -> Node:
         base = of(layout.dtype, cpu, pair, (*(2 * s for s in natural.strides), 1))
         return look(joined, base, layout.shape, layout.strides, t._offset)
     if layout.dtype.is_complex and natural.dtype is layout.dtype.to_real():
-        flat = g.reshape(_row_major(node, natural), (natural.numel // 2, 2))
+        flat = g.reshape(row_major(node, natural), (natural.numel // 2, 2))
         half = (flat.shape[0],)
         re, im = (g.move(flat, ((0, ((0, 1),)), (k, ())), half) for k in (0, 1))
         return look(g.complex(re, im), dense(layout.dtype, half), layout.shape, layout.strides, t._offset)
@@ -147,7 +147,7 @@ def _read_reinterpreted(t: Tensor, pending: Pending) -> Node:
     raise RuntimeError(f"view of {natural.dtype} as {layout.dtype} cannot be traced; it needs memory")
 
 
-def _row_major(node: Node, natural: Layout) -> Node:
+def row_major(node: Node, natural: Layout) -> Node:
     """The value in the order of its memory, as one dimension."""
     g = current().graph
     order = sorted(range(natural.ndim), key=lambda d: (-natural.strides[d], -natural.shape[d]))
@@ -163,7 +163,7 @@ def look(node: Node, natural: Layout, shape: Sequence[int], strides: Sequence[in
     if map_ is not None:
         return g.move(node, map_, shape)
     # the view joins dimensions: through the flat memory, splitting it again as far as the strides say
-    flat = _row_major(node, natural)
+    flat = row_major(node, natural)
     if offset == 0 and tuple(strides) == contiguous_strides(shape) and math.prod(shape) == natural.numel:
         return g.reshape(flat, shape)
     return g.move(flat, ((offset, tuple((d, s) for d, s in enumerate(strides) if s)),), shape)
@@ -226,7 +226,7 @@ def write(t: Tensor, node: Node) -> None:
     map_ = region(pending.layout, layout.shape, layout.strides, t._offset)
     if map_ is None:
         flat = dense(pending.layout.dtype, (pending.layout.numel,))
-        pending.node, pending.layout = _row_major(pending.node, pending.layout), flat
+        pending.node, pending.layout = row_major(pending.node, pending.layout), flat
         map_ = ((t._offset, tuple((d, s) for d, s in enumerate(layout.strides) if s and layout.shape[d] > 1)),)
     pending.node = g.update(pending.node, node, map_)
 

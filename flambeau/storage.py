@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from typing import Any
 
 from .device import cpu, device
-from .graph.node import Node
 from .layout import Layout
 from .runtime import memory
 
@@ -16,13 +16,13 @@ __all__ = ["Pending", "Storage"]
 class Pending:
     """A value of a graph that is still being recorded.
 
-    ``node`` is the value, whose elements lie over the storage as ``layout`` says (so that views know what they
-    see); ``trace`` records it.
+    ``node`` is the value as ``trace``, which records it, knows it (a node of a graph, or a number); its elements lie
+    over the storage as ``layout`` says, so that views know what they see.
     """
 
     __slots__ = ("layout", "node", "trace")
 
-    def __init__(self, node: Node, layout: Layout, trace: Trace) -> None:
+    def __init__(self, node: Any, layout: Layout, trace: Trace) -> None:
         self.node, self.layout, self.trace = node, layout, trace
 
 

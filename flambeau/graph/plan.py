@@ -102,10 +102,10 @@ class Plan:
         "sizes",
     )
 
-    def __init__(self, outputs: Sequence[Output], input_count: int) -> None:
+    def __init__(self, outputs: Sequence[Output], input_count: int, owners: Sequence[int] = ()) -> None:
         if settings.debug >= 3:
             print(graph_text(o.node for o in outputs), file=sys.stderr)
-        plan = schedule(outputs)
+        plan = schedule(outputs, owners)
         isa = ISA.host()
         self.inputs = input_count
         self.outputs = [k for k, o in enumerate(outputs) if o.into is None]
@@ -220,9 +220,10 @@ class Plan:
                 memory.free(address, nbytes)
 
 
-def make_plan(outputs: Sequence[Output], input_count: int) -> Plan:
-    """The plan for these results of a graph with ``input_count`` arguments."""
-    return Plan(outputs, input_count)
+def make_plan(outputs: Sequence[Output], input_count: int, owners: Sequence[int] = ()) -> Plan:
+    """The plan for these results of a graph with ``input_count`` arguments; ``owners`` numbers, for each, the memory it
+    lies in, where several may lie in one."""
+    return Plan(outputs, input_count, owners)
 
 
 def _bind(call: KernelCall, address: int) -> tuple[Callable[..., int], object]:

@@ -61,11 +61,11 @@ class Schedule(NamedTuple):
     steps: tuple[KernelCall | ExternCall, ...]
 
 
-def schedule(outputs: Sequence[Output]) -> Schedule:
-    """The steps that compute ``outputs``."""
+def schedule(outputs: Sequence[Output], owners: Sequence[int] = ()) -> Schedule:
+    """The steps that compute ``outputs``; ``owners`` numbers the memory of each argument, where several share it."""
     forced: set[int] = set()
     while True:
-        attempt = _Attempt(outputs, forced)
+        attempt = _Attempt(outputs, forced, owners)
         try:
             found = attempt.run()
         except _Materialize as more:
@@ -83,8 +83,8 @@ class _Materialize(Exception):
 
 
 class _Attempt:
-    def __init__(self, outputs: Sequence[Output], forced: set[int]) -> None:
-        self.outputs, self.forced = outputs, forced
+    def __init__(self, outputs: Sequence[Output], forced: set[int], owners: Sequence[int] = ()) -> None:
+        self.outputs, self.forced, self.owners = outputs, forced, owners
         self.order = topological(o.node for o in outputs)
         self.users: dict[int, list[Node]] = {}
         for n in self.order:
@@ -359,14 +359,22 @@ class _Attempt:
     def _may_write_early(self, node: Node, o: Output) -> bool:
         """Whether a result may be written over an argument when it is computed, not only at the end: nothing else
         reads that argument, and ``node`` reads it only at the element it writes."""
-        readers = [n for n in self.order if n.op == "input" and n.attrs[0] == o.into]
+        readers = [n for n in self.order if n.op == "input" and self._same_memory(n.attrs[0], o.into)]
         if not readers:
             return True
         if node.op in _BARRIERS or (len(self.outputs) > 1 and any(id(p.node) != id(node) for p in self.outputs)):
             return False
         if any(n.op in _BARRIERS or n.op == "gather" for n in self.order):
             return False
-        return all(r.shape == node.shape and r.attrs[1] == o.strides and self._only_elementwise(r) for r in readers)
+        return all(r.attrs == (o.into, o.strides) and r.shape == node.shape for r in readers) and all(
+            map(self._only_elementwise, readers)
+        )
+
+    def _same_memory(self, slot: int, other: int | None) -> bool:
+        """Whether two arguments lie in one storage."""
+        if not self.owners:
+            return slot == other
+        return other is not None and self.owners[slot] == self.owners[other]
 
     def _only_elementwise(self, node: Node) -> bool:
         stack, seen = [node], set()
@@ -485,7 +493,7 @@ class _Attempt:
         o = self.outputs[numbers[0]]
         if (o.into, o.strides) != base.attrs:
             return False
-        return sum(n.op == "input" and n.attrs[0] == o.into for n in self.order) == 1
+        return sum(n.op == "input" and self._same_memory(n.attrs[0], o.into) for n in self.order) == 1
 
     def _update(self, node: Node) -> None:
         base, x = node.inputs

@@ -1,0 +1,118 @@
+"""The text of a deferred program: which operators ran on which values.
+
+A program is a flat list of instructions.  Each makes one value or several, numbered in the order they are made::
+
+    ARGUMENT, layout, owner          elements in memory; ``owner`` is the first argument over the same storage
+    VIEW, value, layout, offset      what a strided view sees of a value
+    WRITE, value, layout, offset, x  the value, with the region that a view sees replaced by ``x``
+    recipe, value...                 an operator on values
+
+Layouts and recipes are unique objects, so that the list is its own structural key: two programs with equal texts are
+the same program, whatever numbers and addresses they run on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from .graph.node import Graph, Node, topological
+from .layout import Layout, dense
+from .primitives import Recorder, look, region, row_major
+
+__all__ = ["ARGUMENT", "VIEW", "WRITE", "Recipe", "flat_below", "replay"]
+
+ARGUMENT, VIEW, WRITE = range(3)
+
+
+class Recipe:
+    """What an operator does to arguments of one signature: the graph of its body and the layouts of its results.
+
+    Input slot k of the graph is the k-th tensor among the arguments, scalar slot k the k-th run-time number.
+    """
+
+    __slots__ = ("inputs", "layouts", "name", "nodes", "numbers", "order", "several")
+
+    def __init__(
+        self,
+        name: str,
+        nodes: tuple[Node, ...],
+        layouts: tuple[Layout, ...],
+        several: bool,
+        inputs: int,
+        numbers: int,
+    ) -> None:
+        self.name, self.nodes, self.layouts, self.several = name, nodes, layouts, several
+        self.inputs, self.numbers = inputs, numbers
+        self.order: list[Node] | None = None
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
+
+    def into(self, graph: Graph, operands: Sequence[Node], first: int) -> list[Node]:
+        """The results in another graph, of these operands and of the run-time numbers from ``first`` on."""
+        if self.order is None:
+            self.order = topological(self.nodes)
+        known: dict[int, Node] = {}
+        for n in self.order:
+            op, attrs = n.op, n.attrs
+            inputs = [known[id(i)] for i in n.inputs]
+            if op == "input":
+                made = operands[attrs[0]]
+            elif op == "scalar":
+                made = graph.scalar(first + attrs[0], n.type)
+            elif op == "move":
+                made = graph.move(inputs[0], attrs[0], n.shape)
+            elif op == "reshape":
+                made = graph.reshape(inputs[0], n.shape)
+            elif op == "cast":
+                made = graph.cast(inputs[0], n.type)
+            elif op == "update":
+                made = graph.update(inputs[0], inputs[1], attrs[0])
+            else:
+                made = graph.make(op, inputs, attrs, n.shape, n.type)
+            known[id(n)] = made
+        return [known[id(n)] for n in self.nodes]
+
+
+@lru_cache(65536)
+def flat_below(natural: Layout, layout: Layout, offset: int) -> bool:
+    """Whether a write through this view of a value must see the value as one dimension."""
+    return region(natural, layout.shape, layout.strides, offset) is None
+
+
+def replay(text: Sequence[Any], recorder: Recorder) -> list[Node]:
+    """The values of a program as nodes of the recorder's graph."""
+    graph = recorder.graph
+    values: list[tuple[Node, Layout]] = []
+    slots = numbers = at = 0
+    while at < len(text):
+        what = text[at]
+        if what is ARGUMENT:
+            layout = text[at + 1]
+            values.append((graph.input(slots, layout.shape, layout.strides, layout.dtype.code), layout))
+            slots += 1
+            at += 3
+        elif what is VIEW:
+            node, natural = values[text[at + 1]]
+            layout = text[at + 2]
+            seen = look(node, natural, layout.shape, layout.strides, text[at + 3])
+            values.append((seen, dense(layout.dtype, layout.shape)))
+            at += 4
+        elif what is WRITE:
+            node, natural = values[text[at + 1]]
+            layout, offset, by = text[at + 2], text[at + 3], values[text[at + 4]][0]
+            map_ = region(natural, layout.shape, layout.strides, offset)
+            if map_ is None:
+                node, natural = row_major(node, natural), dense(natural.dtype, (natural.numel,))
+                map_ = ((offset, tuple((d, s) for d, s in enumerate(layout.strides) if s and layout.shape[d] > 1)),)
+            values.append((graph.update(node, by, map_), natural))
+            at += 5
+        else:
+            at += 1
+            operands = [values[k][0] for k in text[at : at + what.inputs]]
+            values += zip(what.into(graph, operands, numbers), what.layouts)
+            numbers += what.numbers
+            at += what.inputs
+    return [node for node, _ in values]

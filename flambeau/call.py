@@ -30,17 +30,15 @@ from .layout import Layout, Size, contiguous_strides, dense, of
 from .operator import OPERAND, SCALAR, STATIC, TENSORS, Operator
 from .primitives import Recorder
 from .record import Recipe
-from .runtime import memory
-from .storage import Storage
-from .tensor import Tensor, address, empty, make, materialize, numpy_view
+from .tensor import Tensor, address, empty, materialize, numpy_view
 
-__all__ = ["LazyMethod", "around", "dispatch", "result_type", "special", "torch_function_of"]
+__all__ = ["around", "dispatch", "result_type", "special", "torch_function_of"]
 
 special: list[object] = []
 """Not empty while operators must not take the hot path (deferral, function modes); its members say why."""
 Deferral.special = special
 
-_LIMIT = 4096  # plans kept of one operator
+LIMIT = 4096  # plans kept of one operator
 _NUMBERS = (bool, int, float, complex)
 
 
@@ -223,7 +221,7 @@ def _placeholders(recorder: Recorder, args: Sequence[Any]) -> list[Any]:
     return result
 
 
-def _build(op: Operator, args: Sequence[Any], tensors: Sequence[Tensor], target: Layout | None = None) -> OpPlan:
+def build(op: Operator, args: Sequence[Any], tensors: Sequence[Tensor], target: Layout | None = None) -> OpPlan:
     """Traces and plans a call; with ``target``, the result goes into the first argument."""
     where = _device(op, tensors)
     kind = _flat_kind(op, args, tensors, target) if where is devices.cpu else None
@@ -282,7 +280,7 @@ def _recipe(op: Operator, args: Sequence[Any], key: list[Any], target: Layout | 
     k = tuple(key) if target is None else ("in place", *key)
     found = op.recipes.get(k)
     if found is None:
-        if len(op.recipes) >= _LIMIT:
+        if len(op.recipes) >= LIMIT:
             op.recipes.clear()
         found = op.recipes[k] = _trace(op, args, _tensors(args), devices.cpu, target)
     return found
@@ -368,7 +366,7 @@ def _error(op: Operator, code: int, tensors: Sequence[Tensor]) -> Exception:
     return op.index_error(f"{op.name}: {text}: the indices reach from {reach}, into a tensor of shape {sizes}")
 
 
-def _signature(op: Operator, args: Sequence[Any]) -> tuple[list[Any], list[Tensor], list[Any]]:
+def signature(op: Operator, args: Sequence[Any]) -> tuple[list[Any], list[Tensor], list[Any]]:
     """(key, tensors, run-time numbers) of a call."""
     key: list[Any] = []
     tensors: list[Tensor] = []
@@ -424,7 +422,7 @@ _ordinary_types: set[type] = {
     np.ndarray, range,
     *(np.dtype(c).type for c in "?bhilqBHILQefdFD"),
 }  # fmt: skip
-_ordinary = (
+ordinary = (
     _ordinary_types.issuperset
 )  # whether a call needs no look for ``__torch_function__``: one test for all of its arguments
 
@@ -604,8 +602,8 @@ def dispatch(op: Operator, args: Sequence[Any], public: Any = None) -> Any:
     """Calls an operator: ``args`` are all its arguments, in order."""
     if (
         special
-        or not _ordinary(map(type, args))
-        or (op.lists and not all(_ordinary(map(type, args[i])) for i in op.lists if args[i].__class__ in (list, tuple)))
+        or not ordinary(map(type, args))
+        or (op.lists and not all(ordinary(map(type, args[i])) for i in op.lists if args[i].__class__ in (list, tuple)))
     ):
         result = _overridden(public or op.function, args, None, op)
         if result is not NotImplemented:
@@ -635,7 +633,7 @@ def _call(op: Operator, args: Sequence[Any]) -> Any:
         if recorder.depth or any(t._storage.pending is not None for t in tensors):
             if _device(op, tensors) is devices.cpu:
                 return _deferred(op, args, wanted, recorder)
-        key, tensors, numbers = _signature(op, args)
+        key, tensors, numbers = signature(op, args)
         k = tuple(key)
         try:
             plan = op.plans.get(k)
@@ -644,9 +642,9 @@ def _call(op: Operator, args: Sequence[Any]) -> Any:
                 f"{op.name}(): an argument has a type that is not accepted: {[type(a).__name__ for a in args]}"
             ) from None
         if plan is None:
-            if len(op.plans) >= _LIMIT:
+            if len(op.plans) >= LIMIT:
                 op.plans.clear()
-            plan = op.plans[k] = _build(op, args, tensors)
+            plan = op.plans[k] = build(op, args, tensors)
         result = _execute(op, plan, tensors, numbers)
         if op.warmable:
             _keep_warm(op, args, plan)
@@ -669,7 +667,7 @@ def _look(op: Operator, args: Sequence[Any]) -> Any:
         and out._layout.dtype is source._layout.dtype
         and not (any(isinstance(a, Tensor) for a in args[1:]))
     ):
-        if len(op.hot) >= _LIMIT:
+        if len(op.hot) >= LIMIT:
             op.hot.clear()
         try:
             key = (source._key, *args[1:])
@@ -747,7 +745,7 @@ def _deferred(op: Operator, args: Sequence[Any], wanted: bool, recorder: Deferra
     """Records a call in this thread's deferred program."""
     if recorder.full():
         recorder.flush()
-    key, tensors, numbers = _signature(op, args)
+    key, tensors, numbers = signature(op, args)
     recipe = _recipe(op, args, key)
     try:
         found = recorder.apply(recipe, tensors, numbers)
@@ -765,7 +763,7 @@ def _deferred(op: Operator, args: Sequence[Any], wanted: bool, recorder: Deferra
 
 def dispatch_inplace(op: Operator, args: Sequence[Any], public: Any = None) -> Tensor:
     """Calls an operator so that the result replaces the value of the first argument, which it returns."""
-    if special or not _ordinary(map(type, args)):
+    if special or not ordinary(map(type, args)):
         result = _overridden(public, args, None, op)
         if result is not NotImplemented:
             return result
@@ -799,13 +797,13 @@ def _call_inplace(op: Operator, args: Sequence[Any]) -> Tensor:
     else:
         _settle(target)
         args = [_apart(target, a) if i else a for i, a in enumerate(args)]
-        key, tensors, numbers = _signature(op, args)
+        key, tensors, numbers = signature(op, args)
         k = ("in place", *key)
         plan = op.plans.get(k)
         if plan is None:
-            if len(op.plans) >= _LIMIT:
+            if len(op.plans) >= LIMIT:
                 op.plans.clear()
-            plan = op.plans[k] = _build(op, args, tensors, layout)
+            plan = op.plans[k] = build(op, args, tensors, layout)
         if plan.plan is not None:
             _run(op, plan.plan, [0], tensors, numbers)
     target._storage.version += 1
@@ -869,7 +867,7 @@ def _write_deferred(op: Operator, args: Sequence[Any], target: Tensor) -> None:
         recorder = deferral()
         if recorder.full():
             recorder.flush()
-        key, tensors, numbers = _signature(op, args)
+        key, tensors, numbers = signature(op, args)
         recipe = _recipe(op, args, key, target._layout)
         try:
             recorder.write(target, recipe, tensors, numbers)
@@ -950,92 +948,7 @@ def resize_output(out: Tensor, wanted: Layout) -> None:
         out.resize_(wanted.shape)  # type: ignore[attr-defined]
 
 
-# -- public forms ------------------------------------------------------------------------------------
-
-_HOT = """
-def {name}({signature}):
-    if {plain}:
-        try:
-            plan = hot[{keys}]
-        except (KeyError, AttributeError):
-            plan = None
-        if plan is not None and not special and not tracing:
-            ptr = allocate(plan.nbytes)
-            if plan.call(ptr, {addresses}):
-                return dispatch(op, ({arguments}), {name})
-            storage = Storage(ptr, plan.nbytes)
-            t = new(Tensor)
-            t._layout = t._key = plan.layout
-            t._storage = storage
-            t._offset = 0
-            if ({grads}) and grad_state.grad:
-                record(op, ({arguments}), t)
-            return t
-{warm}
-    {out}return dispatch(op, ({arguments}), {name})
-"""
-_WARM = """
-    if {unless}not special and not tracing:
-        try:
-            plan = warm[{warm_keys}]
-        except (KeyError, TypeError, AttributeError):
-            plan = None
-        if plan is not None:
-            ptr = allocate(plan.nbytes)
-            if plan.run(ptr, {warm_addresses}):
-                free(ptr, plan.nbytes)
-                return dispatch(op, ({arguments}), {name})
-            t = new(Tensor)
-            t._layout = t._key = plan.layout
-            t._storage = Storage(ptr, plan.nbytes)
-            t._offset = 0
-            if grad_state.grad and ({warm_grads}) and op.derivative is not None:
-                record(op, ({arguments}), t)
-            return t
-"""
-_LOOK = """
-def {name}({signature}):
-    if not special:
-        try:
-            layout, delta = hot[{first}._key, {rest}]
-        except (KeyError, TypeError, AttributeError):
-            pass
-        else:
-            t = new(Tensor)
-            t._layout = t._key = layout
-            t._storage = {first}._storage
-            t._offset = {first}._offset + delta
-            if grad_state.track_views:
-                record_view(op, ({arguments}), t)
-            return t
-    return dispatch(op, ({arguments}), {name})
-"""
-_PARTS = """
-def {name}({signature}):
-    if {plain}ordinary(({classes})) and not special:
-        return body({call})
-    {out}return dispatch(op, ({arguments}), {name})
-"""
-_COLD = """
-def {name}({signature}):
-{warm}
-    {out}return dispatch(op, ({arguments}), {name})
-"""
-_INPLACE = """
-def {name}({signature}):
-    return dispatch_inplace(op, ({arguments}), {name})
-"""
-
-
-class _HotPlan:
-    """What the hot path needs of a plan of one kernel."""
-
-    __slots__ = ("call", "layout", "nbytes", "plan")
-
-    def __init__(self, plan: OpPlan) -> None:
-        assert plan.plan is not None and plan.plan.single is not None and plan.layout is not None
-        self.plan = plan  # owns what the function points to
-        self.call, self.layout, self.nbytes = plan.plan.single, plan.layout, plan.nbytes
+# -- the short path --------------------------------------------------------------------------------
 
 
 class _WarmPlan:
@@ -1051,7 +964,7 @@ class _WarmPlan:
 
 def _keep_warm(op: Operator, args: Sequence[Any], plan: OpPlan) -> None:
     """Makes the next call with these layouts and static arguments a short one."""
-    if plan.several or plan.plan is None or not plan.nbytes or plan.plan.numbers:
+    if plan.several or plan.plan is None or not plan.nbytes:
         return
     key: list[Any] = []
     for a, kind in zip(args, op.kinds):
@@ -1059,204 +972,19 @@ def _keep_warm(op: Operator, args: Sequence[Any], plan: OpPlan) -> None:
             key.append(0 if a is None else a._key)
         elif kind == TENSORS:
             key.extend(t._key for t in a)
-        else:
+        elif kind == STATIC:
             key += [a, a.__class__]
+        elif a.__class__ is Tensor and kind == OPERAND:
+            key.append(a._key)
+        elif a is None or a.__class__ in (int, float, bool):
+            key.append(a.__class__)
+        else:
+            return
     if any(t._key is None for t in _tensors(args)):
         return
-    if len(op.warm) >= _LIMIT:
+    if len(op.warm) >= LIMIT:
         op.warm.clear()
     try:
         op.warm[tuple(key)] = _WarmPlan(plan)
     except TypeError:  # an argument is a list
         pass
-
-
-def _warm_parts(op: Operator, names: Sequence[str], out: bool) -> dict[str, str] | None:
-    """What the text of the short path says of an operator; None if it has none: for numbers given at run time, and
-    where several lists could be told apart only by more than their members."""
-    tensors = [k for k in op.kinds if k in (records.TENSOR, records.OPTIONAL, TENSORS)]
-    if (
-        op.kind != "kernel"
-        or op.returns is not None
-        or not tensors
-        or any(k in (OPERAND, SCALAR) for k in op.kinds)
-        or len(op.lists) > 1
-    ):
-        return None
-    keys, addresses, grads = [], [], []
-    where = "{0}._storage.ptr + {0}._offset * {0}._layout.itemsize"
-    for n, kind in zip(names, op.kinds):
-        if kind == records.TENSOR:
-            keys.append(f"{n}._key")
-            addresses.append(where.format(n))
-            grads.append(f"{n}._requires_grad")
-        elif kind == records.OPTIONAL:
-            keys.append(f"0 if {n} is None else {n}._key")
-            addresses.append(f"*(() if {n} is None else ({where.format(n)},))")
-            grads.append(f"{n} is not None and {n}._requires_grad")
-        elif kind == TENSORS:
-            keys.append(f"*[t._key for t in {n}]")
-            addresses.append(f"*[{where.format('t')} for t in {n}]")
-            grads.append(f"any([t._requires_grad for t in {n}])")
-        else:
-            keys.append(f"{n}, {n}.__class__")
-    return {
-        "warm_keys": ", ".join(keys) + ",", "warm_addresses": ", ".join(addresses),
-        "warm_grads": " or ".join(grads) if op.differentiable else "False",
-        "unless": "out is None and " if out else "",
-    }  # fmt: skip
-
-
-class _HotTable(dict):
-    """Plans by the keys of the tensors alone (all other arguments at their defaults).  A key that is not there is
-    planned here if the call is a plain one; KeyError, or None for a plan of more than one kernel, sends it the long
-    way."""
-
-    def __init__(self, op: Operator, tensors: int, rest: tuple[Any, ...]) -> None:
-        self.op, self.tensors, self.rest = op, tensors, rest
-
-    def __missing__(self, key: Any) -> _HotPlan | None:
-        layouts = key if self.tensors > 1 else (key,)
-        if special or any(k is None or k.device is not devices.cpu or k.numel == 0 for k in layouts):
-            raise KeyError(key)
-        stand_ins = [make(Storage(0, 0), k) for k in layouts]
-        full, tensors, _ = _signature(self.op, [*stand_ins, *self.rest])
-        k = tuple(full)
-        plan = self.op.plans.get(k)
-        if plan is None:
-            plan = self.op.plans[k] = _build(self.op, [*stand_ins, *self.rest], tensors)
-        found: _HotPlan | None
-        if (
-            plan.plan is None
-            or plan.plan.single is None
-            or plan.several
-            or plan.plan.scalar_order
-            or plan.plan.order != tuple(range(self.tensors + 1))
-        ):
-            found = None  # remembered, so that the next call goes on to the table of other plans at once
-        else:
-            found = _HotPlan(plan)
-        if len(self) >= _LIMIT:
-            self.clear()
-        self[key] = found
-        return found
-
-
-class LazyMethod:
-    """A method that is made when it is first looked up: most programs use few of the hundreds of operators."""
-
-    __slots__ = ("make", "name")
-
-    def __init__(self, name: str, make: Callable[[], Callable[..., Any]]) -> None:
-        self.name, self.make = name, make
-
-    def __get__(self, instance: Any, owner: type) -> Any:
-        form = self.make()
-        holder = next(c for c in owner.__mro__ if vars(c).get(self.name) is self)
-        setattr(holder, self.name, form)
-        return form if instance is None else form.__get__(instance, owner)
-
-
-def finish(
-    op: Operator, *, method: bool, function: bool, inplace: bool, out: bool, aliases: tuple[str, ...], namespace: str
-) -> None:
-    """Attaches the methods of an operator to ``Tensor`` and says how its function is made."""
-    op.make_function = lambda: _public(op, op.name, out and op.kind != "view", _HOT)
-    op.namespace = namespace if function else ""
-    op.aliases = aliases
-    if inplace:
-        op.make_inplace = lambda: _public(op, op.name + "_", False, _INPLACE, method=True)
-    for name in (op.name, *aliases):
-        if method:
-            setattr(
-                Tensor,
-                name,
-                LazyMethod(name, partial(_public, op, name, False, _HOT if op.kind == "kernel" else _COLD, True)),
-            )
-        if inplace:
-            setattr(
-                Tensor,
-                name + "_",
-                LazyMethod(
-                    name + "_",
-                    partial(getattr, op, "inplace")
-                    if name == op.name
-                    else partial(_public, op, name + "_", False, _INPLACE, True),
-                ),
-            )
-
-
-def _public(op: Operator, name: str, out: bool, template: str, method: bool = False) -> Callable[..., Any]:
-    """A function with the operator's signature that dispatches."""
-    defaults: dict[str, Any] = {}
-    words: list[str] = []
-    keyword = False
-    params = list(op.signature.parameters.values())
-    names = ["self" if method and i == 0 else p.name for i, p in enumerate(params)]
-    for p, n in zip(params, names):
-        if p.kind is inspect.Parameter.KEYWORD_ONLY and not keyword:
-            words.append("*")
-            keyword = True
-        if p.default is inspect.Parameter.empty:
-            words.append(n)
-        else:
-            defaults["_d_" + n] = p.default
-            words.append(f"{n}=_d_{n}")
-    if out:
-        words += (["*"] if not keyword else []) + ["out=None"]
-    count = next((i for i, k in enumerate(op.kinds) if k not in (records.TENSOR, OPERAND)), len(params))
-    arguments = ", ".join(names) + ("," if names else "")
-    fill = {
-        "name": "form", "signature": ", ".join(words), "arguments": arguments,
-        "out": f"if out is not None:\n        return dispatch_out(op, ({arguments}), out)\n    " if out else "",
-    }  # fmt: skip
-    rest = params[count:]
-    parts = _warm_parts(op, names, out) if template in (_HOT, _COLD) else None
-    op.warmable = op.warmable or parts is not None
-    fill["warm"] = _WARM.format(**fill, **parts) if parts is not None else ""
-    space: dict[str, Any] = {
-        "warm": op.warm, "free": memory.free, "op": op, "dispatch": dispatch, "dispatch_out": dispatch_out,
-        "dispatch_inplace": dispatch_inplace, "special": special,
-        "tracing": prim._stack, "allocate": memory.allocate, "Storage": Storage, "new": object.__new__,
-        "Tensor": Tensor,
-        "grad_state": grad_state, "record": tape.record, "record_view": tape.record_view, "hot": op.hot, **defaults,
-    }  # fmt: skip
-    if template is _HOT:
-        if (
-            op.kind == "kernel"
-            and 1 <= count <= 3
-            and all(p.default is not inspect.Parameter.empty for p in rest)
-            and not op.lists
-        ):
-            tensors = names[:count]
-            space["hot"] = op.hot = (
-                op.hot if isinstance(op.hot, _HotTable) else _HotTable(op, count, tuple(p.default for p in rest))
-            )
-            conditions = [f"{n} is _d_{n}" for n in names[count:]] + (["out is None"] if out else [])
-            fill["plain"] = " and ".join(conditions) or "True"
-            fill["keys"] = ", ".join(f"{n}._key" for n in tensors)
-            fill["addresses"] = ", ".join(f"{n}._storage.ptr + {n}._offset * {n}._layout.itemsize" for n in tensors)
-            fill["grads"] = " or ".join(f"{n}._requires_grad" for n in tensors) if op.differentiable else "False"
-        else:
-            template = _COLD
-    if op.kind == "composite" and op._derivative is None and not op.lists and template is not _INPLACE:
-        template = _PARTS  # nothing is recorded or planned of the operator itself
-        space["body"], space["ordinary"] = op.body, _ordinary
-        fill["plain"] = "out is None and " if out else ""
-        fill["classes"] = "".join(f"{n}.__class__, " for n in names)
-        fill["call"] = ", ".join(
-            f"{p.name}={n}" if p.kind is inspect.Parameter.KEYWORD_ONLY else n for p, n in zip(params, names)
-        )
-    if op.kind == "view":
-        template = _LOOK
-        fill["first"], fill["rest"] = names[0], ", ".join(names[1:])
-    exec(compile(template.format(**fill), f"<{op.name}>", "exec"), space)
-    form: Callable[..., Any] = space["form"]
-    form.__name__ = form.__qualname__ = name
-    form.__doc__ = op.__doc__
-    form.__module__ = "torch" if not method else "torch.Tensor"
-    form.operator = op  # type: ignore[attr-defined]
-    return form
-
-
-records.finish = finish

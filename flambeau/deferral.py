@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 from weakref import ref
 
 from .graph.plan import CODES, KernelError, Plan, make_plan
@@ -50,11 +50,17 @@ class Deferral(Trace):
     """
 
     special: list[object]  # set by ``call.py``: anything in this list keeps calls off their short path
+    reading: ClassVar[list[object]] = []  # a mark of every program that reads memory, before which nobody may write
 
     def __init__(self) -> None:
         self.depth = 0
         self.lock = threading.RLock()
+        self._mark = object()
         self._clear()
+
+    def __del__(self) -> None:
+        if self.arguments:
+            self.reading.remove(self._mark)
 
     def _clear(self) -> None:
         self.text: list[Any] = []
@@ -95,6 +101,8 @@ class Deferral(Trace):
         if found is None:
             owner = self._owners.setdefault(identity, len(self.arguments))
             self.text += (ARGUMENT, layout, owner)
+            if not self.arguments:
+                self.reading.append(self._mark)
             self.arguments.append(key)
             found = self._known[key] = self.count
             self.count = found + 1
@@ -185,6 +193,8 @@ class Deferral(Trace):
             finally:
                 if homes:
                     self.special.remove(homes)
+                if self.arguments:
+                    self.reading.remove(self._mark)
                 self._clear()
 
     def _run(self, storages: list[Storage]) -> None:

@@ -82,6 +82,7 @@ class Operator:
         self.plans: dict[Any, Any] = {}
         self.recipes: dict[Any, Any] = {}
         self.hot: dict[Any, Any] = {}
+        self.hot_inplace: dict[Any, Any] = {}
         self.warm: dict[Any, Any] = {}
         self.warmable = False
         self.flat: dict[Any, Any] = {}
@@ -176,6 +177,7 @@ def namespace(
     title = package.replace("flambeau", "torch", 1)
 
     def find(name: str) -> Any:
+        found: Any
         if name in members:
             found = members[name].function
         elif name in lazy:

@@ -6,7 +6,7 @@ import ctypes
 import hashlib
 import sys
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from .. import settings
 from ..dtype import coded
@@ -160,15 +160,15 @@ class Plan:
         other._steps = [(other.single, step.buffers, step.scalars)]
         return other
 
-    @property
-    def numbers(self) -> bool:
-        """Whether numbers are given at run time."""
-        return any(numbers for _, _, numbers in self._steps)
-
     def function(self) -> Callable[..., int]:
-        """The plan of one result as a function of its address and those of the arguments; it returns 0 or an error
-        code."""
-        if self.single is not None and self.order == tuple(range(self.inputs + 1)):
+        """The plan of one result as a function of its address, those of the arguments, and the numbers given at run
+        time; it returns 0 or an error code."""
+        count = self.inputs + 1
+        if (
+            self.single is not None
+            and self.order == tuple(range(count))
+            and self.scalar_order == tuple(range(len(self.scalar_order)))
+        ):
             return self.single
         values = {"output": 0, "input": 1}
         temps = [nbytes for _, nbytes in self._temps]
@@ -178,14 +178,17 @@ class Plan:
             next(behind) if b.kind == "temp" else 0 if b.kind == "unused" else values[b.kind] + b.slot
             for b in self._buffers
         ]
-        steps = [(call, [places[b] for b in buffers]) for call, buffers, _ in self._steps]
+        steps = [(call, [places[b] for b in buffers], scalars) for call, buffers, scalars in self._steps]
 
-        def run(*addresses: int) -> int:
+        def run(*values: Any) -> int:
             taken = [memory.allocate(n) for n in temps]
-            held = (*addresses, *taken)
+            held, numbers = (*values[:count], *taken), values[count:]
             try:
-                for call, where in steps:
-                    status = call(*[held[p] for p in where]) if where else call([held[p] for p in places])
+                for call, where, scalars in steps:
+                    if where:
+                        status = call(*[held[p] for p in where], *[numbers[s] for s in scalars])
+                    else:
+                        status = call([held[p] for p in places])
                     if status:
                         return status
             finally:

@@ -6,11 +6,11 @@ import importlib
 import pkgutil
 from typing import Any
 
-from .. import call as _call
+from .. import forms as _forms
 from ..operator import OPERATORS
 from ..tensor import Tensor as _Tensor
 
-assert _call.finish is not None
+assert _forms.LazyMethod is not None
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")

@@ -16,7 +16,7 @@ from .. import dtype as dtypes
 from .. import primitives as prim
 from ..autograd import tape
 from ..autograd.mode import state as grad_state
-from ..call import _ordinary, _overridden, special
+from ..call import _overridden, ordinary, special
 from ..graph.node import broadcast_shapes
 from ..operator import Tensors, operator
 from ..tensor import Tensor
@@ -28,7 +28,7 @@ __all__: list[str] = []
 _new = object.__new__
 _record_view = tape.record_view
 _views: dict[Any, Any] = {}
-_LIMIT = 20_000
+LIMIT = 20_000
 _INDEX_TYPES = (dtypes.int64, dtypes.int32, dtypes.uint8, dtypes.bool_)
 
 
@@ -455,9 +455,9 @@ def getitem(self: Tensor, index: Any) -> Tensor:
         elif cls is Tensor and index._layout.dtype is dtypes.int64 and index._layout.ndim and layout.ndim:
             return index_rows(self, [index], (0,))
     if (
-        not _ordinary((self.__class__,))
-        or (index.__class__ is tuple and not _ordinary(map(type, index)))
-        or not _ordinary((index.__class__,))
+        not ordinary((self.__class__,))
+        or (index.__class__ is tuple and not ordinary(map(type, index)))
+        or not ordinary((index.__class__,))
     ):
         seen = [self, *(index if isinstance(index, tuple) else (index,))]
         result = _overridden(getitem, seen, {}, None, (self, index))
@@ -472,7 +472,7 @@ def getitem(self: Tensor, index: Any) -> Tensor:
         op, rest = region, (map_, shape)
     t = op.function(self, *rest)
     if layout is not None and plain and key is not None:
-        if len(_views) >= _LIMIT:
+        if len(_views) >= LIMIT:
             _views.clear()
         _views[layout, key] = t._layout, t._offset - self._offset, op, rest
     return t
@@ -489,9 +489,7 @@ def _is_all(t: Tensor, map_: Any, shape: tuple[int, ...]) -> bool:
 
 def setitem(self: Tensor, index: Any, value: Any) -> None:
     """``tensor[index] = value``: a number or a tensor, broadcast and converted.  See ``getitem`` for errors."""
-    if not _ordinary((self.__class__, value.__class__)) or (
-        index.__class__ is tuple and not _ordinary(map(type, index))
-    ):
+    if not ordinary((self.__class__, value.__class__)) or (index.__class__ is tuple and not ordinary(map(type, index))):
         seen = [self, *(index if isinstance(index, tuple) else (index,)), value]
         result = _overridden(setitem, seen, {}, None, (self, index, value))
         if result is not NotImplemented:

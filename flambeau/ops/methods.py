@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import device as devices
 from ..autograd.mode import state as grad_state
-from ..call import LazyMethod
+from ..forms import LazyMethod
 from ..operator import OPERATORS
 from ..printing import tensor_repr
 from ..tensor import Tensor, materialize, numpy_view

@@ -1,0 +1,376 @@
+"""The public forms of an operator, written out from its record: function, method, in-place method, ``out=``.
+
+Each form is a Python function generated for its operator.  It begins with the hot path, a look into a table of
+plans by the layouts of the operands, and leaves everything else to ``call.py``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from . import device as devices
+from . import operator as records
+from . import primitives as prim
+from .autograd import tape
+from .autograd.mode import state as grad_state
+from .call import LIMIT, OpPlan, build, dispatch, dispatch_inplace, dispatch_out, ordinary, signature, special
+from .deferral import Deferral
+from .layout import Layout
+from .operator import OPERAND, SCALAR, TENSORS, Operator
+from .runtime import memory
+from .storage import Storage
+from .tensor import Tensor, make
+
+__all__ = ["LazyMethod"]
+
+_HOT = """
+def {name}({signature}):
+    if {plain}:{number}
+        try:
+            plan = hot[{keys}]
+        except (KeyError, AttributeError):
+            plan = None
+        if plan is not None and not special and not tracing:
+            ptr = allocate(plan.nbytes)
+            try:
+                status = plan.call(ptr, {addresses})
+            except OverflowError:
+                status = -1
+            if status:
+                free(ptr, plan.nbytes)
+                return dispatch(op, ({arguments}), {name})
+            t = new(Tensor)
+            t._layout = t._key = plan.layout
+            t._storage = Storage(ptr, plan.nbytes)
+            t._offset = 0
+            if grad_state.grad and ({grads}):
+                record(op, ({arguments}), t)
+            return t
+{warm}
+    {out}return dispatch(op, ({arguments}), {name})
+"""
+_WARM = """
+    if {unless}not special and not tracing:
+        try:
+            plan = warm[{warm_keys}]
+        except (KeyError, TypeError, AttributeError):
+            plan = None
+        if plan is not None:
+            ptr = allocate(plan.nbytes)
+            try:
+                status = plan.run(ptr, {warm_addresses})
+            except OverflowError:
+                status = -1
+            if status:
+                free(ptr, plan.nbytes)
+                return dispatch(op, ({arguments}), {name})
+            t = new(Tensor)
+            t._layout = t._key = plan.layout
+            t._storage = Storage(ptr, plan.nbytes)
+            t._offset = 0
+            if grad_state.grad and ({warm_grads}) and op.derivative is not None:
+                record(op, ({arguments}), t)
+            return t
+"""
+_LOOK = """
+def {name}({signature}):
+    if not special:
+        try:
+            layout, delta = hot[{first}._key, {rest}]
+        except (KeyError, TypeError, AttributeError):
+            pass
+        else:
+            t = new(Tensor)
+            t._layout = t._key = layout
+            t._storage = {first}._storage
+            t._offset = {first}._offset + delta
+            if grad_state.track_views:
+                record_view(op, ({arguments}), t)
+            return t
+    return dispatch(op, ({arguments}), {name})
+"""
+_PARTS = """
+def {name}({signature}):
+    if {plain}ordinary(({classes})) and not special:
+        return body({call})
+    {out}return dispatch(op, ({arguments}), {name})
+"""
+_COLD = """
+def {name}({signature}):
+{warm}
+    {out}return dispatch(op, ({arguments}), {name})
+"""
+_INPLACE = """
+def {name}({signature}):
+    return dispatch_inplace(op, ({arguments}), {name})
+"""
+_INPLACE_HOT = """
+def {name}({signature}):
+    if {plain}:{number}
+        try:
+            plan = hot[{keys}]
+        except (KeyError, AttributeError):
+            plan = None
+        if (
+            plan is not None
+            and not special
+            and not tracing
+            and not reading
+            and not (grad_state.grad and ({grads}))
+            {apart}
+        ):
+            try:
+                status = plan.call({addresses})
+            except OverflowError:
+                status = -1
+            if not status:
+                {first}._storage.version += 1
+                return {first}
+    return dispatch_inplace(op, ({arguments}), {name})
+"""
+_NUMBER = """
+        number = {last}.__class__ in numbers"""
+
+_numbers = frozenset((int, float, bool))
+
+
+class _HotPlan:
+    """What the hot path needs of a plan of one kernel."""
+
+    __slots__ = ("call", "layout", "nbytes", "plan")
+
+    def __init__(self, plan: OpPlan) -> None:
+        assert plan.plan is not None and plan.plan.single is not None
+        self.plan = plan  # owns what the function points to
+        self.call, self.layout, self.nbytes = plan.plan.single, plan.layout, plan.nbytes
+
+
+_WHERE = "{0}._storage.ptr + {0}._offset * {0}._layout.itemsize"
+
+
+def _hot_parts(op: Operator, names: Sequence[str], count: int, out: bool) -> dict[str, str]:
+    """What the text of the hot path says of an operator with ``count`` operands, of which the last may be a number."""
+    tensors = list(names[:count])
+    keys = [f"{n}._key" for n in tensors]
+    addresses = [_WHERE.format(n) for n in tensors]
+    grads = [f"{n}._requires_grad" for n in tensors]
+    first, last = tensors[0], tensors[-1]
+    apart = [
+        f"({n}._storage is not {first}._storage or {n}._layout is {first}._layout and {n}._offset == {first}._offset)"
+        for n in tensors[1:]
+    ]
+    number = ""
+    if count > 1 and op.kinds[count - 1] == OPERAND:
+        number = _NUMBER.format(last=last)
+        keys[-1] = f"{last}.__class__ if number else {keys[-1]}"
+        addresses[-1] = f"{last} if number else {addresses[-1]}"
+        grads[-1] = f"not number and {grads[-1]}"
+        apart[-1] = f"(number or {apart[-1]})"
+    plain = [f"{n} is _d_{n}" for n in names[count:]] + (["out is None"] if out else [])
+    return {
+        "plain": " and ".join(plain) or "True", "number": number, "keys": ", ".join(keys), "first": first,
+        "addresses": ", ".join(addresses), "grads": " or ".join(grads) if op.differentiable else "False",
+        "apart": " ".join(f"and {condition}" for condition in apart),
+    }  # fmt: skip
+
+
+def _warm_parts(op: Operator, names: Sequence[str], out: bool) -> dict[str, str] | None:
+    """What the text of the short path says of an operator; None if it has none: where several lists could be told
+    apart only by more than their members."""
+    if op.kind != "kernel" or op.returns is not None or len(op.lists) > 1:
+        return None
+    keys: list[str] = []
+    addresses: list[str] = []
+    numbers: list[str] = []
+    grads: list[str] = []
+    where = _WHERE
+    for n, kind in zip(names, op.kinds):
+        if kind == records.TENSOR:
+            keys.append(f"{n}._key")
+            addresses.append(where.format(n))
+            grads.append(f"{n}._requires_grad")
+        elif kind == records.OPTIONAL:
+            keys.append(f"0 if {n} is None else {n}._key")
+            addresses.append(f"*(() if {n} is None else ({where.format(n)},))")
+            grads.append(f"{n} is not None and {n}._requires_grad")
+        elif kind == TENSORS:
+            keys.append(f"*[t._key for t in {n}]")
+            addresses.append(f"*[{where.format('t')} for t in {n}]")
+            grads.append(f"any([t._requires_grad for t in {n}])")
+        elif kind == SCALAR:
+            keys.append(f"{n}.__class__")
+            numbers.append(f"*(() if {n} is None else ({n},))")
+        elif kind == OPERAND:
+            keys.append(f"{n}._key if {n}.__class__ is Tensor else {n}.__class__")
+            addresses.append(f"*(({where.format(n)},) if {n}.__class__ is Tensor else ())")
+            numbers.append(f"*(({n},) if {n}.__class__ in numbers else ())")
+            grads.append(f"{n}.__class__ is Tensor and {n}._requires_grad")
+        else:
+            keys.append(f"{n}, {n}.__class__")
+    return {
+        "warm_keys": ", ".join(keys) + ",", "warm_addresses": ", ".join(addresses + numbers),
+        "warm_grads": " or ".join(grads) if op.differentiable and grads else "False",
+        "unless": "out is None and " if out else "",
+    }  # fmt: skip
+
+
+class _HotTable(dict):
+    """Plans by the keys of the operands alone (all other arguments at their defaults): the layout of a tensor, the
+    class of a number.  A key that is not there is planned here if the call is a plain one; KeyError, or None for a plan
+    of more than one kernel, sends it the long way.  ``inplace``: the result replaces the first operand."""
+
+    def __init__(self, op: Operator, operands: int, rest: tuple[Any, ...], inplace: bool) -> None:
+        self.op, self.operands, self.rest, self.inplace = op, operands, rest, inplace
+
+    def __missing__(self, key: Any) -> _HotPlan | None:
+        op = self.op
+        keys = key if self.operands > 1 else (key,)
+        layouts = [k for k in keys if isinstance(k, Layout)]
+        if special or any(k is None for k in keys) or any(k.device is not devices.cpu or not k.numel for k in layouts):
+            raise KeyError(key)
+        if self.inplace and layouts[0].overlapping and layouts[0].numel > 1:
+            raise KeyError(key)
+        args = [make(Storage(0, 0), k) if isinstance(k, Layout) else k(1) for k in keys] + list(self.rest)
+        full, tensors, _ = signature(op, args)
+        k = ("in place", *full) if self.inplace else tuple(full)
+        plan = op.plans.get(k)
+        if plan is None:
+            plan = op.plans[k] = build(op, args, tensors, layouts[0] if self.inplace else None)
+        found: _HotPlan | None
+        if (
+            plan.plan is None
+            or plan.plan.single is None
+            or plan.several
+            or plan.plan.scalar_order != tuple(range(len(keys) - len(layouts)))
+            or plan.plan.order != tuple(range(len(layouts) + (not self.inplace)))
+        ):
+            found = None  # remembered, so that the next call goes on to the table of other plans at once
+        else:
+            found = _HotPlan(plan)
+        if len(self) >= LIMIT:
+            self.clear()
+        self[key] = found
+        return found
+
+
+class LazyMethod:
+    """A method that is made when it is first looked up: most programs use few of the hundreds of operators."""
+
+    __slots__ = ("make", "name")
+
+    def __init__(self, name: str, make: Callable[[], Callable[..., Any]]) -> None:
+        self.name, self.make = name, make
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        form = self.make()
+        holder = next(c for c in owner.__mro__ if vars(c).get(self.name) is self)
+        setattr(holder, self.name, form)
+        return form if instance is None else form.__get__(instance, owner)
+
+
+def finish(
+    op: Operator, *, method: bool, function: bool, inplace: bool, out: bool, aliases: tuple[str, ...], namespace: str
+) -> None:
+    """Attaches the methods of an operator to ``Tensor`` and says how its function is made."""
+    op.make_function = lambda: _public(op, op.name, out and op.kind != "view", _HOT)
+    op.namespace = namespace if function else ""
+    op.aliases = aliases
+    if inplace:
+        op.make_inplace = lambda: _public(op, op.name + "_", False, _INPLACE, method=True)
+    for name in (op.name, *aliases):
+        if method:
+            setattr(
+                Tensor,
+                name,
+                LazyMethod(name, partial(_public, op, name, False, _HOT if op.kind == "kernel" else _COLD, True)),
+            )
+        if inplace:
+            setattr(
+                Tensor,
+                name + "_",
+                LazyMethod(
+                    name + "_",
+                    partial(getattr, op, "inplace")
+                    if name == op.name
+                    else partial(_public, op, name + "_", False, _INPLACE, True),
+                ),
+            )
+
+
+def _public(op: Operator, name: str, out: bool, template: str, method: bool = False) -> Callable[..., Any]:
+    """A function with the operator's signature that dispatches."""
+    defaults: dict[str, Any] = {}
+    words: list[str] = []
+    keyword = False
+    params = list(op.signature.parameters.values())
+    names = ["self" if method and i == 0 else p.name for i, p in enumerate(params)]
+    for p, n in zip(params, names):
+        if p.kind is inspect.Parameter.KEYWORD_ONLY and not keyword:
+            words.append("*")
+            keyword = True
+        if p.default is inspect.Parameter.empty:
+            words.append(n)
+        else:
+            defaults["_d_" + n] = p.default
+            words.append(f"{n}=_d_{n}")
+    if out:
+        words += (["*"] if not keyword else []) + ["out=None"]
+    count = next((i for i, k in enumerate(op.kinds) if k not in (records.TENSOR, OPERAND)), len(params))
+    arguments = ", ".join(names) + ("," if names else "")
+    fill = {
+        "name": "form", "signature": ", ".join(words), "arguments": arguments,
+        "out": f"if out is not None:\n        return dispatch_out(op, ({arguments}), out)\n    " if out else "",
+    }  # fmt: skip
+    rest = params[count:]
+    parts = _warm_parts(op, names, out) if template in (_HOT, _COLD) else None
+    op.warmable = op.warmable or parts is not None
+    fill["warm"] = _WARM.format(**fill, **parts) if parts is not None else ""
+    space: dict[str, Any] = {
+        "op": op, "dispatch": dispatch, "dispatch_out": dispatch_out, "dispatch_inplace": dispatch_inplace,
+        "hot": op.hot, "warm": op.warm, "numbers": _numbers,
+        "special": special, "tracing": prim._stack, "reading": Deferral.reading, "grad_state": grad_state,
+        "allocate": memory.allocate, "free": memory.free, "Storage": Storage, "Tensor": Tensor, "new": object.__new__,
+        "record": tape.record, "record_view": tape.record_view, **defaults,
+    }  # fmt: skip
+    if template in (_HOT, _INPLACE):
+        if (
+            op.kind == "kernel"
+            and 1 <= count <= 3
+            and all(p.default is not inspect.Parameter.empty for p in rest)
+            and not op.lists
+        ):
+            table = op.hot_inplace if template is _INPLACE else op.hot
+            if not isinstance(table, _HotTable):
+                table = _HotTable(op, count, tuple(p.default for p in rest), template is _INPLACE)
+            space["hot"] = table
+            if template is _INPLACE:
+                op.hot_inplace, template = table, _INPLACE_HOT
+            else:
+                op.hot = table
+            fill.update(_hot_parts(op, names, count, out))
+        elif template is _HOT:
+            template = _COLD
+    if op.kind == "composite" and op._derivative is None and not op.lists and template not in (_INPLACE, _INPLACE_HOT):
+        template = _PARTS  # nothing is recorded or planned of the operator itself
+        space["body"], space["ordinary"] = op.body, ordinary
+        fill["plain"] = "out is None and " if out else ""
+        fill["classes"] = "".join(f"{n}.__class__, " for n in names)
+        fill["call"] = ", ".join(
+            f"{p.name}={n}" if p.kind is inspect.Parameter.KEYWORD_ONLY else n for p, n in zip(params, names)
+        )
+    if op.kind == "view":
+        template = _LOOK
+        fill["first"], fill["rest"] = names[0], ", ".join(names[1:])
+    exec(compile(template.format(**fill), f"<{op.name}>", "exec"), space)
+    form: Callable[..., Any] = space["form"]
+    form.__name__ = form.__qualname__ = name
+    form.__doc__ = op.__doc__
+    form.__module__ = "torch" if not method else "torch.Tensor"
+    form.operator = op  # type: ignore[attr-defined]
+    return form
+
+
+records.finish = finish

@@ -17,9 +17,11 @@ from ..runtime import engine, memory, pool
 from ..runtime.native import make_caller
 from ..target.emit import kernel_ir
 from ..target.isa import ISA
+from .arena import Lifetime, assign
 from .lower import KernelCall, Place, flat_words
 from .node import graph_text
-from .schedule import ExternCall, Output, schedule
+from .program import Entry, Launch, Program
+from .schedule import BufferSpec, ExternCall, Output, schedule
 
 __all__ = ["CODES", "Extern", "KernelError", "Operand", "Plan", "make_plan"]
 
@@ -35,14 +37,11 @@ class Operand(NamedTuple):
 class Extern(Protocol):
     """A template or host computation that a graph may contain (``Graph.extern``).
 
-    Hashable: equal specs do the same.  ``bind`` returns a function of the addresses of the operands and of the
-    results, which fills the results (contiguous unless the plan's result has other strides) and returns 0 or an error
-    code.
+    Hashable: equal specs do the same.  A template has ``launches(inputs, outputs, workers)``, which returns the calls
+    of kernels (``program.Launch``) that fill the results (contiguous unless the plan's result has other strides), with
+    scratch memory for so many threads.  A host computation has ``bind(inputs, outputs)`` instead, which returns a
+    function of the addresses of the operands and of the results that does so and returns 0 or an error code.
     """
-
-    def bind(
-        self, inputs: Sequence[Operand], outputs: Sequence[Operand]
-    ) -> Callable[[Sequence[int], Sequence[int]], int]: ...
 
 
 CODES: dict[int, tuple[type[Exception], str]] = {
@@ -79,8 +78,15 @@ def entry_address(kernel: Kernel, isa: ISA) -> int:
     return found
 
 
+class _Step(NamedTuple):
+    """What a plan does at one point: a call of a kernel or of a host computation, and the buffers it touches."""
+
+    call: KernelCall | Launch | Callable[..., int]
+    buffers: tuple[tuple[int, int], ...]  # (buffer, byte offset)
+
+
 class Plan:
-    """Kernels bound to sizes, in order.
+    """Kernels bound to sizes, in order, over one block of memory for everything temporary.
 
     ``sizes`` are the bytes of the results; ``single`` is, for a plan of one kernel on the arguments alone, the
     function of (buffers in ``order``, scalars), for the hot path; ``order`` numbers the results 0, 1, ... and then the
@@ -89,52 +95,56 @@ class Plan:
 
     __slots__ = (
         "_address",
-        "_buffers",
         "_flat",
+        "_isa",
         "_keep",
-        "_steps",
-        "_temps",
+        "_parts",
+        "_results",
+        "_schedule",
+        "_used",
+        "_workers",
         "inputs",
         "order",
         "outputs",
         "scalar_order",
         "single",
         "sizes",
+        "temporary",
     )
 
     def __init__(self, outputs: Sequence[Output], input_count: int, owners: Sequence[int] = ()) -> None:
         if settings.debug >= 3:
             print(graph_text(o.node for o in outputs), file=sys.stderr)
         plan = schedule(outputs, owners)
-        isa = ISA.host()
+        self._isa = ISA.host()
+        self._schedule = plan
+        self._results = len(outputs)
         self.inputs = input_count
         self.outputs = [k for k, o in enumerate(outputs) if o.into is None]
-        self._buffers = plan.buffers
         self.sizes = {b.slot: b.size * coded(b.type).itemsize for b in plan.buffers if b.kind == "output"}
-        self._temps = [(i, b.size * coded(b.type).itemsize) for i, b in enumerate(plan.buffers) if b.kind == "temp"]
-        self._steps: list[tuple[Callable[..., int], tuple[int, ...], tuple[int, ...]]] = []
-        self._keep: list[object] = []
+        self._parts: list[Program | _Host] | None = None
+        self._workers = 0
+        self._used: list[int] = []
+        self.temporary = 0
+        self._keep: object = None
         self._flat: KernelCall | None = None
-        for step in plan.steps:
-            if isinstance(step, KernelCall):
-                call, params = _bind(step, entry_address(step.kernel, isa))
-                self._keep.append(params)
-                self._steps.append((call, step.buffers, step.scalars))
-            else:
-                self._steps.append((_bind_extern(step, plan.buffers), (), ()))
-        self.single = None
+        self.single: Callable[..., int] | None = None
         self.order: tuple[int, ...] = ()
         self.scalar_order: tuple[int, ...] = ()
-        if len(self._steps) == 1 and self._steps[0][1] and not self._temps:
-            call, buffers, scalars = self._steps[0]
-            self.single, self.scalar_order = call, scalars
-            count = len(self.outputs)
-            self.order = tuple(
-                plan.buffers[b].slot + (count if plan.buffers[b].kind == "input" else 0) for b in buffers
-            )
+        if len(plan.steps) == 1 and isinstance(plan.steps[0], KernelCall):
             only = plan.steps[0]
-            if isinstance(only, KernelCall) and only.flat and len(self.sizes) == 1:
-                self._flat, self._address = only, entry_address(only.kernel, isa)
+            if only.buffers and not any(b.kind == "temp" for b in plan.buffers):
+                self._address = entry_address(only.kernel, self._isa)
+                self.single, self._keep = _bind(only, self._address)
+                self.scalar_order = only.scalars
+                count = len(outputs)
+                self.order = tuple(
+                    plan.buffers[b].slot + (count if plan.buffers[b].kind == "input" else 0) for b in only.buffers
+                )
+                if only.flat and len(self.sizes) == 1:
+                    self._flat = only
+        if self.single is None:
+            self._bind_all()
 
     def resized(self, n: int) -> Plan | None:
         """The same for other operands of ``n`` (at least 2) consecutive elements instead of as many as now, if this
@@ -151,15 +161,78 @@ class Plan:
             self.order,
             self.scalar_order,
         )
-        other._temps, other._flat = [], step._replace(chunks=chunks, words=words)
+        other._flat = step._replace(chunks=chunks, words=words)
         other.sizes = {k: size // had * n for k, size in self.sizes.items()}
-        other._buffers = tuple(b._replace(size=n) if b.size == had else b for b in self._buffers)
-        other._address = self._address
-        other.single, params = _bind(other._flat, self._address)
-        other._keep = [params]
-        other._steps = [(other.single, step.buffers, step.scalars)]
+        other._address, other._isa, other._results, other.temporary = self._address, self._isa, self._results, 0
+        other._schedule, other._parts, other._workers, other._used = self._schedule, None, 0, []
+        other.single, other._keep = _bind(other._flat, self._address)
         return other
 
+    # -- binding ---------------------------------------------------------------------------------
+    def _bind_all(self) -> None:
+        """Makes the native program, for as many threads as there are now: scratch memory depends on them."""
+        buffers = self._schedule.buffers
+        self._workers = pool.get_num_threads()
+        steps: list[_Step] = []
+        for step in self._schedule.steps:
+            if isinstance(step, KernelCall):
+                steps.append(_Step(step, tuple((b, 0) for b in step.buffers)))
+            else:
+                steps += _extern_steps(step, buffers, self._workers)
+        temps, scratch, self.temporary = _arrange(steps, buffers)
+        last = self._results + self.inputs  # the slot of temporary memory
+
+        def place(buffer: int, offset: int) -> tuple[int, int]:
+            b = buffers[buffer]
+            if b.kind == "output":
+                return b.slot, offset
+            if b.kind == "input":
+                return self._results + b.slot, offset
+            # an unused buffer is that of a value which its only reader computes itself: any address does
+            return last, temps.get(buffer, 0) + offset
+
+        types = {
+            k: "d" if s == "f64" else "i"
+            for call, _ in steps
+            if isinstance(call, KernelCall)
+            for k, s in zip(call.scalars, call.kernel.scalars)
+        }
+        self._used = sorted(types)  # the run-time numbers that kernels read
+        given = "".join(types[k] for k in self._used)
+        position = {k: at for at, k in enumerate(self._used)}
+        self._parts = []
+        entries: list[Entry] = []
+        fixed: list[float | int] = []
+        big = False
+
+        def close() -> None:
+            if entries:
+                assert self._parts is not None
+                self._parts.append(Program(entries, last + 1, given, fixed, big))
+
+        for number, (call, touched) in enumerate(steps):
+            where = tuple(place(b, o) for b, o in touched)
+            if isinstance(call, KernelCall):
+                words = (call.chunks, pool.address() if call.chunks > 1 else 0, *call.words)
+                numbers = tuple(position[k] for k in call.scalars)
+                kinds = "".join(types[k] for k in call.scalars)
+                entries.append(Entry(entry_address(call.kernel, self._isa), words, where, numbers, kinds))
+                big |= call.chunks > 1
+            elif isinstance(call, Launch):
+                if call.scratch is not None:
+                    where = (*where, (last, scratch[number]))
+                indices = tuple(range(len(given) + len(fixed), len(given) + len(fixed) + len(call.numbers)))
+                fixed += call.numbers
+                kinds = "".join("d" if isinstance(x, float) else "i" for x in call.numbers)
+                entries.append(Entry(call.address, call.words, where, indices, kinds))
+                big |= call.big
+            else:
+                close()
+                entries, fixed, big = [], [], False
+                self._parts.append(_Host(call, where))
+        close()
+
+    # -- running ---------------------------------------------------------------------------------
     def function(self) -> Callable[..., int]:
         """The plan of one result as a function of its address, those of the arguments, and the numbers given at run
         time; it returns 0 or an error code."""
@@ -170,57 +243,106 @@ class Plan:
             and self.scalar_order == tuple(range(len(self.scalar_order)))
         ):
             return self.single
-        values = {"output": 0, "input": 1}
-        temps = [nbytes for _, nbytes in self._temps]
-        behind = iter(range(self.inputs + 1, self.inputs + 1 + len(temps)))
-        # an unused buffer is that of a value which its only reader computes itself: any address does
-        places = [
-            next(behind) if b.kind == "temp" else 0 if b.kind == "unused" else values[b.kind] + b.slot
-            for b in self._buffers
-        ]
-        steps = [(call, [places[b] for b in buffers], scalars) for call, buffers, scalars in self._steps]
+        self._settle()
+        parts, nbytes, workers, threads = self._parts, self.temporary, self._workers, pool.get_num_threads
+        first = parts[0] if parts is not None and len(parts) == 1 else None
+        enter = first.function() if isinstance(first, Program) else None
+        if enter is None:
+            return lambda *values: self._status(values[:count], values[count:])
 
         def run(*values: Any) -> int:
-            taken = [memory.allocate(n) for n in temps]
-            held, numbers = (*values[:count], *taken), values[count:]
+            if threads() > workers:
+                return self._status(values[:count], ())
+            block = memory.allocate(nbytes)
             try:
-                for call, where, scalars in steps:
-                    if where:
-                        status = call(*[held[p] for p in where], *[numbers[s] for s in scalars])
-                    else:
-                        status = call([held[p] for p in places])
-                    if status:
-                        return status
+                return enter(*values[:count], block)
             finally:
-                for address, nbytes in zip(taken, temps):
-                    memory.free(address, nbytes)
-            return 0
+                memory.free(block, nbytes)
 
-        return run
+        return run if nbytes else lambda *values: enter(*values[:count], 0)
+
+    def _settle(self) -> None:
+        """Binds again if there are more threads than there were: scratch memory is for a number of them."""
+        if self.single is None and pool.get_num_threads() > self._workers:
+            self._bind_all()
+
+    def _status(self, addresses: Sequence[int], scalars: Sequence[float]) -> int:
+        """Runs on results and arguments; returns 0 or an error code."""
+        if self.single is not None:
+            return self.single(*[addresses[k] for k in self.order], *[scalars[s] for s in self.scalar_order])
+        self._settle()
+        assert self._parts is not None
+        numbers = [scalars[k] for k in self._used] if self._used else ()
+        nbytes = self.temporary
+        block = memory.allocate(nbytes) if nbytes else 0
+        try:
+            slots = (*addresses, block)
+            for part in self._parts:
+                status = part.run(slots, numbers)
+                if status:
+                    return status
+        finally:
+            if nbytes:
+                memory.free(block, nbytes)
+        return 0
 
     def run(self, results: Sequence[int], arguments: Sequence[int], scalars: Sequence[float]) -> None:
         """Computes the results at the addresses ``results`` (by result number); raises KernelError."""
-        addresses = [0] * len(self._buffers)
-        for i, b in enumerate(self._buffers):
-            if b.kind == "input":
-                addresses[i] = arguments[b.slot]
-            elif b.kind == "output":
-                addresses[i] = results[b.slot]
-        taken: list[tuple[int, int]] = []
-        try:
-            for i, nbytes in self._temps:
-                addresses[i] = memory.allocate(nbytes)
-                taken.append((addresses[i], nbytes))
-            for call, buffers, numbers in self._steps:
-                if buffers:
-                    status = call(*[addresses[b] for b in buffers], *[scalars[s] for s in numbers])
-                else:
-                    status = call(addresses)
-                if status:
-                    raise KernelError(status)
-        finally:
-            for address, nbytes in taken:
-                memory.free(address, nbytes)
+        status = self._status((*results, *arguments), scalars)
+        if status:
+            raise KernelError(status)
+
+
+class _Host(NamedTuple):
+    """A computation that Python runs."""
+
+    call: Callable[..., int]
+    places: tuple[tuple[int, int], ...]
+
+    def run(self, slots: Sequence[int], numbers: Sequence[float]) -> int:
+        return self.call([slots[slot] + offset for slot, offset in self.places])
+
+
+def _extern_steps(call: ExternCall, buffers: Sequence[BufferSpec], workers: int) -> list[_Step]:
+    def operand(p: Place) -> Operand:
+        return Operand(buffers[p.buffer].type, p.shape, p.strides)
+
+    spec: Any = call.spec
+    inputs, outputs = [operand(p) for p in call.inputs], [operand(p) for p in call.outputs]
+    where = [(p.buffer, p.offset * coded(buffers[p.buffer].type).itemsize) for p in (*call.inputs, *call.outputs)]
+    count = len(inputs)
+    if not hasattr(spec, "launches"):
+        run = spec.bind(inputs, outputs)
+
+        def host(addresses: list[int]) -> int:
+            return run(addresses[:count], addresses[count:])
+
+        return [_Step(host, tuple(where))]
+    found = []
+    for launch in spec.launches(inputs, outputs, workers):
+        places = [(where[k] if k >= 0 else where[count + ~k], offset) for k, offset in launch.buffers]
+        found.append(_Step(launch, tuple((b, at + offset) for (b, at), offset in places)))
+    return found
+
+
+def _arrange(steps: Sequence[_Step], buffers: Sequence[BufferSpec]) -> tuple[dict[int, int], dict[int, int], int]:
+    """(offset of each temporary buffer, offset of the scratch memory of each step, bytes in all)."""
+    first: dict[int, int] = {}
+    last: dict[int, int] = {}
+    for number, step in enumerate(steps):
+        for b, _ in step.buffers:
+            if buffers[b].kind == "temp":
+                first.setdefault(b, number)
+                last[b] = number
+    blocks = [Lifetime(buffers[b].size * coded(buffers[b].type).itemsize, first[b], last[b]) for b in first]
+    scratch = [
+        (number, step.call.scratch)
+        for number, step in enumerate(steps)
+        if isinstance(step.call, Launch) and step.call.scratch is not None
+    ]
+    blocks += [Lifetime(nbytes, number, number) for number, nbytes in scratch]
+    offsets, total = assign(blocks)
+    return dict(zip(first, offsets)), dict(zip((n for n, _ in scratch), offsets[len(first) :])), total
 
 
 def make_plan(outputs: Sequence[Output], input_count: int, owners: Sequence[int] = ()) -> Plan:
@@ -235,20 +357,3 @@ def _bind(call: KernelCall, address: int) -> tuple[Callable[..., int], object]:
     params = (ctypes.c_int64 * len(words))(*words)
     signature = "p" * len(call.buffers) + "".join("d" if s == "f64" else "i" for s in call.kernel.scalars)
     return make_caller(address, signature, bound=(ctypes.addressof(params),), release_gil=call.chunks > 1), params
-
-
-def _bind_extern(call: ExternCall, buffers: Sequence[object]) -> Callable[[list[int]], int]:
-    def operand(p: Place) -> Operand:
-        return Operand(buffers[p.buffer].type, p.shape, p.strides)  # type: ignore[attr-defined]
-
-    def where(p: Place) -> tuple[int, int]:
-        return p.buffer, p.offset * coded(buffers[p.buffer].type).itemsize  # type: ignore[attr-defined]
-
-    run = call.spec.bind([operand(p) for p in call.inputs], [operand(p) for p in call.outputs])  # type: ignore[attr-defined]
-    inputs = [where(p) for p in call.inputs]
-    results = [where(p) for p in call.outputs]
-
-    def extern(addresses: list[int]) -> int:
-        return run([addresses[b] + o for b, o in inputs], [addresses[b] + o for b, o in results])
-
-    return extern

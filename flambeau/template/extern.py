@@ -3,21 +3,19 @@
 
 from __future__ import annotations
 
-import ctypes
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..dtype import coded
-from ..runtime import engine, memory, pool
-from ..runtime.native import make_caller
+from ..graph.program import Launch
+from ..runtime import engine, pool
 from ..target.isa import ISA
 from . import conv, conv_weight, gemm, sort
 
 __all__ = ["Conv", "ConvTranspose", "ConvWeight", "MatMul", "Sort"]
 
-Run = Callable[[Sequence[int], Sequence[int]], int]
 _MERGED = 3  # batch dimensions that one launch takes
 _SMALL = 200_000  # multiply-adds below which the lock of the interpreter is kept
 
@@ -40,41 +38,19 @@ def _collapse(batch: Sequence[int], strides: Sequence[Sequence[int]]) -> tuple[l
     return sizes, kept
 
 
-class _Launch:
-    """A kernel's entry with its parameters, called with addresses and given scratch memory.
-
-    ``bind(workers)`` makes the parameters; it is asked again should the pool have grown since.
-    """
-
-    def __init__(self, spec: Any, requests: Any, bind: Callable[[int], gemm.Binding], buffers: int, big: bool) -> None:
-        name = requests[0].name
-        self.address = engine.load_many(requests)[0].address(name)
-        self.signature = "p" * (buffers + 1) + "".join("d" if s == "f64" else "i" for s in spec.tail.scalars)
-        self.bind, self.big = bind, big
-        self.workers = 0
-        self._prepare()
-
-    def _prepare(self) -> None:
-        workers = pool.get_num_threads()
-        binding = self.bind(workers)
-        self.params = (ctypes.c_int64 * len(binding.params))(*binding.params)
-        self.call = make_caller(
-            self.address, self.signature, bound=(ctypes.addressof(self.params),), release_gil=self.big
-        )
-        self.scratch, self.swap, self.workers = binding.scratch_bytes, binding.swap, workers
-
-    def __call__(self, out: int, a: int, b: int, extra: Sequence[int], scalars: Sequence[float]) -> int:
-        if pool.get_num_threads() > self.workers:
-            self._prepare()
-        if self.swap:
-            a, b = b, a
-        if not self.scratch:
-            return self.call(out, a, b, *extra, 0, *scalars)
-        scratch = memory.allocate(self.scratch)
-        try:
-            return self.call(out, a, b, *extra, scratch, *scalars)
-        finally:
-            memory.free(scratch, self.scratch)
+def _launch(
+    spec: Any, requests: Any, binding: gemm.Binding, out: int, a: int, b: int, *extra: int, offsets: Sequence[int] = (),
+    numbers: tuple[float | int, ...] = (), big: bool = True,
+) -> Launch:  # fmt: skip
+    """The launch of a kernel whose entry takes (out, a, b, extra..., scratch, numbers...): operands as ``Launch``
+    numbers them, with byte ``offsets``."""
+    name = requests[0].name
+    address = engine.load_many(requests)[0].address(name)
+    operands = [out, a, b, *extra]
+    places = list(zip(operands, offsets or [0] * len(operands)))
+    if binding.swap:
+        places[1], places[2] = places[2], places[1]
+    return Launch(address, tuple(binding.params), tuple(places), binding.scratch_bytes, numbers, big)
 
 
 @dataclass(frozen=True)
@@ -85,7 +61,7 @@ class MatMul:
     alpha: float = 1
     beta: float | None = None
 
-    def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Run:
+    def launches(self, inputs: Sequence[Any], outputs: Sequence[Any], workers: int) -> list[Launch]:
         a, b = inputs[:2]
         out = outputs[0]
         isa = ISA.host()
@@ -115,27 +91,28 @@ class MatMul:
             inner, within = [1], [[0, *w] for w in within]
         spec = gemm.choose(spec, m, n, within[0], within[1], within[2])
 
-        def bind(workers: int) -> gemm.Binding:
-            return gemm.bind(spec, isa, inner, m, n, k, within[0], within[1], within[2], pool.address(), workers, words)
-
+        binding = gemm.bind(spec, isa, inner, m, n, k, within[0], within[1], within[2], pool.address(), workers, words)
         work = m * n * k
         for size in sizes:
             work *= size
-        launch = _Launch(spec, gemm.requests(spec, isa), bind, 4 if addend is not None else 3, work > _SMALL)
-        offsets = [
-            tuple(sum(i * s for i, s in zip(index, step)) * coded(o.type).itemsize for o, step in zip(operands, steps))
-            for index in itertools.product(*map(range, lead))
-        ]
-
-        def run(sources: Sequence[int], results: Sequence[int]) -> int:
-            for at in offsets:
-                extra = (sources[2] + at[3],) if addend is not None else ()
-                status = launch(results[0] + at[2], sources[0] + at[0], sources[1] + at[1], extra, scalars)
-                if status:
-                    return status
-            return 0
-
-        return run
+        numbers = (~0, 0, 1, 2) if addend is not None else (~0, 0, 1)
+        order = (2, 0, 1, 3)[: len(numbers)]
+        found = []
+        for index in itertools.product(*map(range, lead)):
+            at = [sum(i * s for i, s in zip(index, step)) * coded(o.type).itemsize for o, step in zip(operands, steps)]
+            offsets = [at[k] for k in order]
+            found.append(
+                _launch(
+                    spec,
+                    gemm.requests(spec, isa),
+                    binding,
+                    *numbers,
+                    offsets=offsets,
+                    numbers=scalars,
+                    big=work > _SMALL,
+                )
+            )
+        return found
 
 
 def _addend_words(strides: Sequence[int], batches: int, sizes: Sequence[int]) -> tuple[int, ...]:
@@ -160,7 +137,7 @@ class Conv:
     groups: int
     bias: bool
 
-    def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Run:
+    def launches(self, inputs: Sequence[Any], outputs: Sequence[Any], workers: int) -> list[Launch]:
         x, w = inputs[:2]
         out = outputs[0]
         isa = ISA.host()
@@ -168,14 +145,11 @@ class Conv:
         words, epilogue = _bias(self.bias, inputs, acc, out, self.groups, out.shape[1])
         spec = conv.ConvSpec(x.type, acc, out.type, epilogue, _direct(self.groups, w, acc))
 
-        def bind(workers: int) -> gemm.Binding:
-            return conv.bind_forward(
-                spec, isa, x.shape, x.strides, w.shape, w.strides, out.strides, self.stride, self.padding,
-                self.dilation, self.groups,
-                pool.address(), workers, words,
-            )  # fmt: skip
-
-        return _run_conv(spec, isa, bind, self.bias)
+        binding = conv.bind_forward(
+            spec, isa, x.shape, x.strides, w.shape, w.strides, out.strides, self.stride, self.padding, self.dilation,
+            self.groups, pool.address(), workers, words,
+        )  # fmt: skip
+        return _conv_launches(spec, isa, binding, self.bias)
 
 
 @dataclass(frozen=True)
@@ -189,7 +163,7 @@ class ConvTranspose:
     groups: int
     bias: bool
 
-    def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Run:
+    def launches(self, inputs: Sequence[Any], outputs: Sequence[Any], workers: int) -> list[Launch]:
         y, w = inputs[:2]
         out = outputs[0]
         isa = ISA.host()
@@ -197,14 +171,11 @@ class ConvTranspose:
         words, epilogue = _bias(self.bias, inputs, acc, out, self.groups, out.shape[1])
         spec = conv.ConvSpec(y.type, acc, out.type, epilogue, _direct(self.groups, w, acc))
 
-        def bind(workers: int) -> gemm.Binding:
-            return conv.bind_input_gradient(
-                spec, isa, out.shape, out.strides, w.shape, w.strides, y.shape, y.strides, self.stride, self.padding,
-                self.dilation,
-                self.groups, pool.address(), workers, words,
-            )  # fmt: skip
-
-        return _run_conv(spec, isa, bind, self.bias)
+        binding = conv.bind_input_gradient(
+            spec, isa, out.shape, out.strides, w.shape, w.strides, y.shape, y.strides, self.stride, self.padding,
+            self.dilation, self.groups, pool.address(), workers, words,
+        )  # fmt: skip
+        return _conv_launches(spec, isa, binding, self.bias)
 
 
 def _direct(groups: int, weight: Any, acc: str) -> bool:
@@ -221,27 +192,19 @@ class ConvWeight:
     dilation: tuple[int, ...]
     groups: int
 
-    def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Run:
+    def launches(self, inputs: Sequence[Any], outputs: Sequence[Any], workers: int) -> list[Launch]:
         x, dy = inputs
         out = outputs[0]
         isa = ISA.host()
         acc = gemm.accumulator(x.type, dy.type)
         spec = conv.ConvSpec(x.type, acc, out.type, None, _direct(self.groups, out, acc))
 
-        def bind(workers: int) -> gemm.Binding:
-            return conv_weight.bind(
-                spec, isa, out.shape, out.strides, x.shape, x.strides, dy.shape, dy.strides, self.stride, self.padding,
-                self.dilation,
-                self.groups, pool.address(), workers,
-            )  # fmt: skip
-
-        launch = _Launch(spec, conv_weight.requests(spec, isa), bind, 3, True)
-
-        def run(sources: Sequence[int], results: Sequence[int]) -> int:
-            # the kernel's operands are the gradient, then the image
-            return launch(results[0], sources[1], sources[0], (), ())
-
-        return run
+        binding = conv_weight.bind(
+            spec, isa, out.shape, out.strides, x.shape, x.strides, dy.shape, dy.strides, self.stride, self.padding,
+            self.dilation, self.groups, pool.address(), workers,
+        )  # fmt: skip
+        # the kernel's operands are the gradient, then the image
+        return [_launch(spec, conv_weight.requests(spec, isa), binding, ~0, 1, 0)]
 
 
 def _bias(
@@ -254,14 +217,9 @@ def _bias(
     return (step * (channels // groups), step, 0), gemm.AddIn(acc, out.type, inputs[2].type, False)
 
 
-def _run_conv(spec: conv.ConvSpec, isa: ISA, bind: Callable[[int], gemm.Binding], bias: bool) -> Run:
-    launch = _Launch(spec, conv.requests(spec, isa), bind, 4 if bias else 3, True)
-
-    def run(sources: Sequence[int], results: Sequence[int]) -> int:
-        # the kernel's operands are the weights, then the image
-        return launch(results[0], sources[1], sources[0], sources[2:3], ())
-
-    return run
+def _conv_launches(spec: conv.ConvSpec, isa: ISA, binding: gemm.Binding, bias: bool) -> list[Launch]:
+    # the kernel's operands are the weights, then the image
+    return [_launch(spec, conv.requests(spec, isa), binding, ~0, 1, 0, *((2,) if bias else ()))]
 
 
 @dataclass(frozen=True)
@@ -271,7 +229,7 @@ class Sort:
     k: int
     descending: bool
 
-    def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Run:
+    def launches(self, inputs: Sequence[Any], outputs: Sequence[Any], workers: int) -> list[Launch]:
         x = inputs[0]
         rows, n = x.shape
         isa = ISA.host()
@@ -280,15 +238,5 @@ class Sort:
             name, f"{name}|{isa.key}", lambda: sort.kernel_ir(name, x.type, self.descending, isa), isa
         ).address(name)
         words = sort.params(x.type, rows, n, pool.address(), self.k)
-        params = (ctypes.c_int64 * len(words))(*words)
-        call = make_caller(address, "pppp", bound=(ctypes.addressof(params),), release_gil=rows * n > _SMALL // 64)
-
-        def run(sources: Sequence[int], results: Sequence[int], keep: object = params) -> int:
-            nbytes = sort.scratch_bytes(x.type, rows, n, pool.get_num_threads(), self.k)
-            scratch = memory.allocate(nbytes)
-            try:
-                return call(results[0], results[1], sources[0], scratch)
-            finally:
-                memory.free(scratch, nbytes)
-
-        return run
+        scratch = sort.scratch_bytes(x.type, rows, n, workers, self.k)
+        return [Launch(address, tuple(words), ((~0, 0), (~1, 0), (0, 0)), scratch, (), rows * n > _SMALL // 64)]

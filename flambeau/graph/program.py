@@ -1,0 +1,207 @@
+"""A plan as one native function: a table of kernel entries with their parameters, run in order by one call.
+
+The *slots* of a program are addresses given at the call: results, arguments, and the block that holds temporary values.
+Each entry of the table says which kernel to call and where its buffers are (slot and byte offset) and its numbers::
+
+    thunk, target, params, [slot, offset] for each buffer, index for each number
+
+``thunk`` is a function that knows the kernel's signature; it is generated once for each signature.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from array import array
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from ..runtime import engine
+from ..runtime.native import make_caller
+from ..target.isa import ISA
+
+__all__ = ["Entry", "Launch", "Program"]
+
+_WIDEST = 24  # slots that are passed as arguments of a native function; more go through an array
+
+
+class Launch(NamedTuple):
+    """One call of a kernel's entry by a template.
+
+    ``words`` are its parameters.  ``buffers`` tell (operand, byte offset): operand k is the k-th input, ~k the k-th
+    result.  The address of ``scratch`` bytes of memory follows them if that is not None (0: none is needed, but the
+    entry has the parameter), then ``numbers``.  ``big``: worth releasing the interpreter's lock.
+    """
+
+    address: int
+    words: tuple[int, ...]
+    buffers: tuple[tuple[int, int], ...]
+    scratch: int | None = None
+    numbers: tuple[float | int, ...] = ()
+    big: bool = True
+
+
+class Entry(NamedTuple):
+    """A kernel in a program: its parameters, its buffers as (slot, byte offset), its numbers by index and type."""
+
+    address: int
+    words: tuple[int, ...]
+    buffers: tuple[tuple[int, int], ...]
+    numbers: tuple[int, ...]
+    types: str
+
+
+_RUN = """
+define i64 @run(ptr %program, ptr %slots, ptr %numbers) nounwind {
+entry:
+  %count = load i64, ptr %program
+  br label %next
+next:
+  %i = phi i64 [ 0, %entry ], [ %j, %go ]
+  %more = icmp slt i64 %i, %count
+  br i1 %more, label %call, label %done
+call:
+  %j = add i64 %i, 1
+  %at = getelementptr ptr, ptr %program, i64 %j
+  %record = load ptr, ptr %at
+  %thunk = load ptr, ptr %record
+  %status = call i64 %thunk(ptr %record, ptr %slots, ptr %numbers)
+  %bad = icmp ne i64 %status, 0
+  br i1 %bad, label %stop, label %go
+go:
+  br label %next
+stop:
+  ret i64 %status
+done:
+  ret i64 0
+}
+"""
+
+
+def _thunk_ir(buffers: int, types: str) -> str:
+    lines = [
+        "  %target = getelementptr ptr, ptr %record, i64 1",
+        "  %function = load ptr, ptr %target",
+        "  %words = getelementptr ptr, ptr %record, i64 2",
+        "  %params = load ptr, ptr %words",
+    ]
+    passed = ["ptr %params"]
+    for k in range(buffers):
+        lines += [
+            f"  %p{k} = getelementptr i64, ptr %record, i64 {3 + 2 * k}",
+            f"  %s{k} = load i64, ptr %p{k}",
+            f"  %q{k} = getelementptr i64, ptr %record, i64 {4 + 2 * k}",
+            f"  %o{k} = load i64, ptr %q{k}",
+            f"  %t{k} = getelementptr ptr, ptr %slots, i64 %s{k}",
+            f"  %b{k} = load ptr, ptr %t{k}",
+            f"  %a{k} = getelementptr i8, ptr %b{k}, i64 %o{k}",
+        ]
+        passed.append(f"ptr %a{k}")
+    for k, code in enumerate(types):
+        type_ = {"d": "double", "i": "i64"}[code]
+        lines += [
+            f"  %np{k} = getelementptr i64, ptr %record, i64 {3 + 2 * buffers + k}",
+            f"  %ni{k} = load i64, ptr %np{k}",
+            f"  %nq{k} = getelementptr i64, ptr %numbers, i64 %ni{k}",
+            f"  %n{k} = load {type_}, ptr %nq{k}",
+        ]
+        passed.append(f"{type_} %n{k}")
+    lines += [f"  %status = call i64 %function({', '.join(passed)})", "  ret i64 %status"]
+    body = "\n".join(lines)
+    return f"define i64 @thunk(ptr %record, ptr %slots, ptr %numbers) nounwind {{\n{body}\n}}\n"
+
+
+def _enter_ir(slots: int) -> str:
+    """``i64 enter(program, slot...)``, which runs the program on these slots and the numbers in its own table."""
+    arguments = ", ".join(["ptr %program", *(f"ptr %a{k}" for k in range(slots))])
+    lines = [f"  %slots = alloca [{slots} x ptr]"]
+    for k in range(slots):
+        lines += [f"  %p{k} = getelementptr ptr, ptr %slots, i64 {k}", f"  store ptr %a{k}, ptr %p{k}"]
+    lines += [
+        "  %count = load i64, ptr %program",
+        "  %behind = add i64 %count, 1",
+        "  %at = getelementptr ptr, ptr %program, i64 %behind",
+        "  %numbers = load ptr, ptr %at",
+        "  %status = call i64 @run(ptr %program, ptr %slots, ptr %numbers)",
+        "  ret i64 %status",
+    ]
+    body = "\n".join(lines)
+    return _RUN + f"define i64 @enter({arguments}) nounwind {{\n{body}\n}}\n"
+
+
+def _thunk(buffers: int, types: str) -> int:
+    found = _thunks.get((buffers, types))
+    if found is None:
+        name = f"thunk {buffers}{types}"
+        made = engine.load(name, "program", lambda: _thunk_ir(buffers, types), ISA.named("generic"))
+        found = _thunks[buffers, types] = made.address("thunk")
+    return found
+
+
+_thunks: dict[tuple[int, str], int] = {}
+
+
+class Program:
+    """Entries in memory, ready to run.  ``fixed`` are the numbers that never change: they follow the first ``given``
+    numbers, which come with each call, in the entries' numbering."""
+
+    def __init__(
+        self, entries: Sequence[Entry], slots: int, given: str, fixed: Sequence[float | int], big: bool
+    ) -> None:
+        self.slots, self.big = slots, big
+        self._keep: list[object] = []
+        self.records: list[int] = []
+        for e in entries:
+            words = (ctypes.c_int64 * len(e.words))(*e.words)
+            record = array("q", [_thunk(len(e.buffers), e.types), e.address, ctypes.addressof(words)])
+            for slot, offset in e.buffers:
+                record += array("q", (slot, offset))
+            record.extend(e.numbers)
+            self._keep += [words, record]
+            self.records.append(record.buffer_info()[0])
+        self._format = "".join("d" if t == "d" else "q" for t in given)
+        self._fixed = b"".join(struct.pack("d" if isinstance(x, float) else "q", x) for x in fixed)
+        self._own = array("b", bytes(8 * len(given)) + self._fixed + bytes(8))
+        table = array("q", [len(self.records), *self.records, self._own.buffer_info()[0]])
+        self._table = table
+        self._address = table.buffer_info()[0]
+        code = engine.load("program", "program", lambda: _RUN, ISA.named("generic"))
+        self._run = make_caller(code.address("run"), "pp", bound=(self._address,), release_gil=big)
+
+    def run(self, addresses: Sequence[int], numbers: Sequence[float | int]) -> int:
+        """Runs the kernels on these slots; returns 0 or the error code of the one that failed."""
+        slots = array("q", addresses)
+        if not self._format:
+            return self._run(slots.buffer_info()[0], self._own.buffer_info()[0])
+        values = struct.pack(self._format, *numbers) + self._fixed
+        own = array("b", values)
+        return self._run(slots.buffer_info()[0], own.buffer_info()[0])
+
+    def function(self) -> Callable[..., int] | None:
+        """The program as a function of its slots; None where there are too many, or numbers are given."""
+        if self.slots > _WIDEST or self._format:
+            return None
+        name = f"enter {self.slots}"
+        code = engine.load(name, "program", lambda: _enter_ir(self.slots), ISA.named("generic"))
+        return make_caller(code.address("enter"), "p" * self.slots, bound=(self._address,), release_gil=self.big)
+
+    def steps(self, addresses: Sequence[int], numbers: Sequence[float | int]) -> list[Callable[[], int]]:
+        """The kernels one by one, as functions, for measuring each."""
+        slots = array("q", addresses)
+        own = array("b", struct.pack(self._format, *numbers) + self._fixed + bytes(8))
+        found = []
+        for record in self.records:
+            thunk = ctypes.c_int64.from_address(record).value
+            call = make_caller(thunk, "", bound=(record, slots.buffer_info()[0], own.buffer_info()[0]))
+            found.append(_Step(call, (slots, own, self)))
+        return found  # type: ignore[return-value]
+
+
+class _Step:
+    """A bound kernel that keeps what it points to."""
+
+    def __init__(self, call: Callable[[], int], keep: object) -> None:
+        self.call, self.keep = call, keep
+
+    def __call__(self) -> int:
+        return self.call()

@@ -75,8 +75,8 @@ from . import random as random  # isort: skip
 from .generator import Generator, default_generator  # isort: skip
 from .random import get_rng_state, initial_seed, manual_seed, seed, set_rng_state  # isort: skip
 from .runtime.pool import get_num_threads, set_num_threads  # isort: skip
+from .version import __version__ as __version__  # isort: skip
 
-__version__ = "0.1.0"
 
 _install(Tensor)
 _records.derive = _automatic

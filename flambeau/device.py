@@ -93,9 +93,11 @@ class _Default:
 def of(value: device | str | int | None) -> device:
     """The device meant by an argument ``device=``: None is the default device.
 
-    Raises RuntimeError for a device this build cannot use.
+    Raises RuntimeError for a device this build cannot use (AssertionError for CUDA and XPU, as PyTorch does).
     """
     found = _Default.stack[-1] if value is None else device(value)
+    if found.type in ("cuda", "xpu"):
+        raise AssertionError(f"Torch not compiled with {found.type.upper()} enabled")
     if found.type not in _SUPPORTED:
         raise RuntimeError(f"device '{found}' is not available; available devices are {', '.join(_SUPPORTED)}")
     return cpu if found.type == "cpu" else found

@@ -1,8 +1,19 @@
-"""Exception classes that PyTorch has beside Python's own."""
+"""Exception classes that PyTorch has beside Python's own, and its warning about old names."""
 
 from __future__ import annotations
 
-__all__ = ["OutOfMemoryError"]
+import warnings
+
+__all__ = ["AcceleratorError", "OutOfMemoryError", "deprecated"]
+
+
+class AcceleratorError(RuntimeError):
+    """An error of a device's driver or runtime."""
+
+
+def deprecated(old: str, new: str) -> None:
+    """Warns that ``old`` is deprecated and that ``new`` takes its place, at the line that called our caller."""
+    warnings.warn(f"`{old}` is deprecated. Please use `{new}` instead.", FutureWarning, stacklevel=3)
 
 
 class OutOfMemoryError(RuntimeError, MemoryError):

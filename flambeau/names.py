@@ -21,7 +21,12 @@ def members(module: str, names: str) -> dict[str, str]:
 
 
 TOP: dict[str, str] = {
-    **modules("amp compiler fft linalg nn optim serialization special utils"),
+    **modules(
+        """
+        accelerator amp backends compiler cpu cuda fft futures jit linalg mps mtia multiprocessing nn optim serialization special
+        torch_version utils version xpu
+        """
+    ),
     **members(
         "amp.autocast_mode",
         """
@@ -33,5 +38,17 @@ TOP: dict[str, str] = {
     ),
     **members("amp.grad_scaler", "GradScaler"),
     **members("compiler", "compile"),
+    **members("errors", "AcceleratorError OutOfMemoryError"),
+    **members("jit", "ScriptFunction ScriptModule fork wait"),
+    **members(
+        "modes",
+        """
+        are_deterministic_algorithms_enabled compiled_with_cxx11_abi get_deterministic_debug_mode
+        get_float32_matmul_precision get_num_interop_threads init_num_threads
+        is_deterministic_algorithms_warn_only_enabled is_warn_always_enabled set_deterministic_debug_mode
+        set_float32_matmul_precision set_flush_denormal set_num_interop_threads set_warn_always
+        use_deterministic_algorithms
+        """,
+    ),
     **members("serialization", "load save"),
 }

@@ -15,6 +15,7 @@ from ..call import _default_torch_function, _own_members
 from ..device import device as device_
 from ..dtype import dtype as dtype_
 from ..layout import dense, of
+from ..runtime import memory, shared
 from ..storage import Storage, allocate
 from ..tensor import Tensor, from_numpy, make, materialize, numpy_view
 from . import create
@@ -264,8 +265,8 @@ class UntypedStorage:
         return self
 
     def is_shared(self) -> bool:
-        """Whether other processes share the memory."""
-        return False
+        """Whether other processes can share the memory."""
+        return isinstance(self._storage.owner, shared.SharedBlock)
 
     def is_pinned(self, device: Any = None) -> bool:
         """Whether the memory is pinned for an accelerator: never."""
@@ -276,7 +277,8 @@ class UntypedStorage:
         return self._storage.owner is None
 
     def share_memory_(self) -> UntypedStorage:
-        """Memory that other processes can share is not made here; returns the storage."""
+        """Moves the bytes to memory that other processes can share, if they are not in it; returns the storage."""
+        share(self._storage)
         return self
 
     def untyped(self) -> UntypedStorage:
@@ -444,9 +446,77 @@ def _set(self: Tensor, source: Any = None, storage_offset: int = 0, size: Any = 
     return self
 
 
+def share(storage: Storage) -> None:
+    """Moves a storage to memory that other processes can share, unless it is there; foreign memory is copied.
+
+    Tensors over the storage see the same values as before.  Memory that other libraries were given stays where it is.
+    """
+    if isinstance(storage.owner, shared.SharedBlock) or not storage.nbytes or storage.device is not devices.cpu:
+        return
+    if storage.pending is not None:
+        storage.pending.trace.flush()
+    block = shared.create(storage.nbytes)
+    ctypes.memmove(block.address, storage.ptr, storage.nbytes)
+    if storage.owner is None:
+        memory.free(storage.ptr, storage.nbytes)
+    storage.ptr, storage.owner = block.address, block
+
+
 def _share_memory(self: Tensor) -> Tensor:
-    """Memory that other processes can share is not made here; returns the tensor."""
+    """Moves the memory to where other processes can share it, if it is not there; returns the tensor."""
+    share(self._storage)
     return self
+
+
+def _is_shared(self: Tensor) -> bool:
+    """Whether other processes can share the memory."""
+    return isinstance(self._storage.owner, shared.SharedBlock)
+
+
+# -- what Python asks of every object ----------------------------------------------------------------
+
+
+def _set_state(self: Tensor, state: Any) -> None:
+    """Takes over (storage, offset, size, stride[, requires_grad, hooks]) as PyTorch's old pickles hold them.
+
+    Raises RuntimeError for a tensor with a history.
+    """
+    if self._node is not None:
+        raise RuntimeError("__setstate__ can be only called on leaf Tensors")
+    if len(state) == 4:
+        self.set_(*state)  # type: ignore[attr-defined]
+        return
+    requires_grad, hooks = (state[3], state[4]) if len(state) == 5 else (state[4], state[5])
+    self.set_(*(state[:3] if len(state) == 5 else state[:4]))  # type: ignore[attr-defined]
+    self._requires_grad, self._hooks = bool(requires_grad), hooks or None
+
+
+def _delete_item(self: Tensor, key: Any) -> None:
+    """Raises TypeError: elements of a tensor cannot be taken away."""
+    _refuse_deletion(key)
+
+
+def _refuse_deletion(key: Any) -> None:
+    raise TypeError(f"Tensor does not support deleting items (asked for {key!r}); select the others instead")
+
+
+def _directory(self: Tensor) -> list[str]:
+    """The names of the attributes."""
+    return sorted({*dir(type(self)), *_state(self)})
+
+
+def _record_stream(self: Tensor, stream: Any) -> None:
+    """Keeps memory of an accelerator for the work of a stream; raises NotImplementedError on the CPU."""
+    _refuse_stream(self, stream)
+
+
+def _refuse_stream(self: Tensor, stream: Any) -> None:
+    if stream is None:
+        raise RuntimeError("record_stream(): expected a stream, got None")
+    raise NotImplementedError(
+        f"Could not run 'aten::record_stream' with arguments from the '{self.device.type.upper()}' backend: only "
+        "accelerators have streams whose work outlives the call"
+    )
 
 
 # -- memory shared with other libraries --------------------------------------------------------------
@@ -554,7 +624,8 @@ def install(cls: type[Tensor]) -> None:
         "as_subclass": _as_subclass, "_make_subclass": staticmethod(_make_subclass), "__deepcopy__": _deepcopy,
         "__reduce_ex__": _reduce_ex,
         "untyped_storage": _untyped_storage, "storage": _typed_storage, "_typed_storage": _typed_storage, "set_": _set,
-        "share_memory_": _share_memory, "is_shared": lambda self: False, "__dlpack__": _dlpack,
+        "share_memory_": _share_memory, "is_shared": _is_shared, "__dlpack__": _dlpack, "__setstate__": _set_state,
+        "__delitem__": _delete_item, "__dir__": _directory, "record_stream": _record_stream,
         "__dlpack_device__": _dlpack_device,
     }  # fmt: skip
     for name, member in members.items():

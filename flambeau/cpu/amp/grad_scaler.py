@@ -1,0 +1,19 @@
+"""``torch.cpu.amp.GradScaler``: deprecated name of ``torch.amp.GradScaler("cpu")``."""
+
+from __future__ import annotations
+
+from ...amp import grad_scaler as amp
+from ...errors import deprecated
+
+__all__ = ["GradScaler"]
+
+
+class GradScaler(amp.GradScaler):
+    """See ``torch.amp.GradScaler``, with "cpu" as the device."""
+
+    def __init__(
+        self, init_scale: float = 2.0**16, growth_factor: float = 2.0, backoff_factor: float = 0.5,
+        growth_interval: int = 2000, enabled: bool = True,
+    ) -> None:  # fmt: skip
+        deprecated("torch.cpu.amp.GradScaler(args...)", "torch.amp.GradScaler('cpu', args...)")
+        super().__init__("cpu", init_scale, growth_factor, backoff_factor, growth_interval, enabled)

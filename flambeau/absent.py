@@ -56,7 +56,8 @@ def unusable(
 ) -> type:
     """A class whose instances would need a device: making one raises what ``refuse`` raises of its name."""
     members: dict[str, Any] = {"__name__": module}
-    define(members, lambda _: refuse(name), f"__new__(cls{', ' if parameters else ''}{parameters})\n{methods}")
+    signatures = f"__new__(cls{', ' if parameters else ''}{parameters})\n{methods.strip()}"
+    define(members, lambda _: refuse(name), signatures)
     del members["__name__"]
     return type(name, (), {**members, "__module__": module, "__doc__": _REFUSES})
 

@@ -23,8 +23,8 @@ def members(module: str, names: str) -> dict[str, str]:
 TOP: dict[str, str] = {
     **modules(
         """
-        accelerator amp backends compiler cpu cuda fft futures jit linalg mps mtia multiprocessing nn optim serialization special
-        torch_version utils version xpu
+        accelerator amp backends classes compiler cpu cuda fft futures jit linalg mps mtia multiprocessing nn optim
+        serialization special torch_version utils version xpu
         """
     ),
     **members(
@@ -36,6 +36,7 @@ TOP: dict[str, str] = {
         set_autocast_enabled set_autocast_gpu_dtype
         """,
     ),
+    **members("accelerator", "get_device_module"),
     **members("amp.grad_scaler", "GradScaler"),
     **members("compiler", "compile"),
     **members("errors", "AcceleratorError OutOfMemoryError"),

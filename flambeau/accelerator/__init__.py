@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+from types import ModuleType
 from typing import Any, NoReturn
 
 from .. import operator as _records
@@ -11,6 +13,17 @@ from ..device import device as _device
 
 def _need(name: str) -> NoReturn:
     raise RuntimeError("Cannot access accelerator device when none is available.")
+
+
+def get_device_module(device: Any = None) -> ModuleType:
+    """The namespace of a device's type (``torch.cuda`` of "cuda:0"); without one that of the accelerator, or the CPU.
+
+    Raises RuntimeError for a type that has no namespace.
+    """
+    name = "cpu" if device is None else _device(device).type
+    if name not in ("cpu", "cuda", "mps", "mtia", "xpu"):
+        raise RuntimeError(f"Invalid device_module requested {name!r}: there is no module torch.{name}")
+    return importlib.import_module(f"..{name}", __name__)
 
 
 def is_available() -> bool:

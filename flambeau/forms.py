@@ -24,7 +24,7 @@ from .runtime import memory
 from .storage import Storage
 from .tensor import Tensor, make
 
-__all__ = ["LazyMethod"]
+__all__ = ["LazyMethod", "sized_view"]
 
 _HOT = """
 def {name}({signature}):
@@ -44,7 +44,9 @@ def {name}({signature}):
                 return dispatch(op, ({arguments}), {name})
             t = new(Tensor)
             t._layout = t._key = plan.layout
-            t._storage = Storage(ptr, plan.nbytes)
+            s = t._storage = new(Storage)
+            s.ptr = ptr
+            s.nbytes = plan.nbytes
             t._offset = 0
             if grad_state.grad and ({grads}):
                 record(op, ({arguments}), t)
@@ -69,7 +71,9 @@ _WARM = """
                 return dispatch(op, ({arguments}), {name})
             t = new(Tensor)
             t._layout = t._key = plan.layout
-            t._storage = Storage(ptr, plan.nbytes)
+            s = t._storage = new(Storage)
+            s.ptr = ptr
+            s.nbytes = plan.nbytes
             t._offset = 0
             if grad_state.grad and ({warm_grads}) and op.derivative is not None:
                 record(op, ({arguments}), t)
@@ -300,6 +304,39 @@ def finish(
             )
 
 
+def sized_view(
+    op: Operator, name: str, read: Callable[[Sequence[object], str], Any], call: Callable[[Tensor, Any], Tensor]
+) -> Callable[..., Tensor]:
+    """The method ``name(*sizes)`` of a view: ``call(tensor, read(sizes, name))``, which is remembered where it shared
+    memory, as the view ``op`` makes it."""
+    seen: dict[Any, tuple[Layout, int, Any]] = {}
+    ints = frozenset({int}).issuperset
+    new, tracked, record_view, off = object.__new__, grad_state, tape.record_look, special
+
+    def method(self: Tensor, *size: Any) -> Tensor:
+        key = (self._key, size)
+        if not off and ints(map(type, size)):
+            found = seen.get(key)
+            if found is not None:
+                t = new(Tensor)
+                t._layout = t._key = found[0]
+                t._storage = self._storage
+                t._offset = self._offset + found[1]
+                if tracked.track_views:
+                    record_view(op, (self, found[2]), t)
+                return t
+        sizes = read(size, name)
+        result = call(self, sizes)
+        if key[0] is not None and result._storage is self._storage and result is not self and ints(map(type, size)):
+            if len(seen) >= LIMIT:
+                seen.clear()
+            seen[key] = result._layout, result._offset - self._offset, sizes
+        return result
+
+    method.__name__ = method.__qualname__ = name
+    return method
+
+
 def _public(op: Operator, name: str, out: bool, template: str, method: bool = False) -> Callable[..., Any]:
     """A function with the operator's signature that dispatches."""
     defaults: dict[str, Any] = {}
@@ -364,6 +401,8 @@ def _public(op: Operator, name: str, out: bool, template: str, method: bool = Fa
     if op.kind == "view":
         template = _LOOK
         fill["first"], fill["rest"] = names[0], ", ".join(names[1:])
+        if op._derivative is not None:
+            space["record_view"] = tape.record_look
     exec(compile(template.format(**fill), f"<{op.name}>", "exec"), space)
     form: Callable[..., Any] = space["form"]
     form.__name__ = form.__qualname__ = name

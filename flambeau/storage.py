@@ -6,7 +6,8 @@ import ctypes
 from collections.abc import Callable
 from typing import Any
 
-from .device import cpu, device
+from .device import cpu
+from .device import device as Device
 from .layout import Layout
 from .runtime import memory
 
@@ -40,15 +41,19 @@ class Storage:
     to it with the storage.  While ``pending`` is set, the memory does not hold the value yet (``ptr`` may be 0).
     """
 
-    __slots__ = ("__weakref__", "device", "nbytes", "owner", "pending", "ptr", "version")
+    # What is the same for nearly all is left to the class: a storage is made in every call of an operator.
+    version = 0
+    owner: object = None
+    pending: Pending | None = None
+    device: Device = cpu
 
-    def __init__(self, ptr: int, nbytes: int, owner: object = None, device_: device = cpu) -> None:
+    def __init__(self, ptr: int, nbytes: int, owner: object = None, device_: Device = cpu) -> None:
         self.ptr = ptr
         self.nbytes = nbytes
-        self.version = 0
-        self.owner = owner
-        self.pending: Pending | None = None
-        self.device = device_
+        if owner is not None:
+            self.owner = owner
+        if device_ is not cpu:
+            self.device = device_
 
     def __del__(self, free: Callable[[int, int], None] = memory.free) -> None:
         if self.owner is None and self.ptr:

@@ -13,7 +13,8 @@ from . import dtype as dtypes
 from .device import device
 from .dtype import dtype
 from .layout import Layout, Size, contiguous_strides, dense, of
-from .storage import Storage, allocate
+from .runtime import memory
+from .storage import Storage
 
 __all__ = ["Tensor", "empty", "from_numpy", "make", "numpy_view", "view"]
 
@@ -121,7 +122,13 @@ def empty(layout: Layout) -> Tensor:
     nbytes = layout.span * layout.itemsize
     if layout.device is devices.meta:
         return make(Storage(0, nbytes, device_=devices.meta), layout)
-    return make(allocate(nbytes), layout)
+    ptr = memory.allocate(nbytes) if nbytes else 0
+    t = _new(Tensor)
+    t._layout = t._key = layout
+    storage = t._storage = _new(Storage)
+    storage.ptr, storage.nbytes = ptr, nbytes
+    t._offset = 0
+    return t
 
 
 def materialize(t: Tensor) -> Tensor:

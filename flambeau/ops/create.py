@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import functools
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -12,10 +14,12 @@ import numpy as np
 from .. import device as devices
 from .. import dtype as dtypes
 from .. import primitives as prim
+from ..call import special
 from ..dtype import dtype as dtype_
-from ..layout import Size, dense, of
+from ..layout import Layout, Size, dense, of
 from ..operator import Scalar, operator
-from ..tensor import Tensor, from_numpy, make, materialize, numpy_view
+from ..runtime.native import make_caller
+from ..tensor import Tensor, address, from_numpy, make, materialize, numpy_view
 from ..tensor import empty as allocate
 from .common import shape_of
 from .convert import contiguous_format, convert, format_strides, memory_format, preserve_format
@@ -32,6 +36,45 @@ def _finish(t: Tensor, requires_grad: bool, out: Tensor | None = None) -> Tensor
         t._storage.version = 0  # filling a new tensor is no write that anybody could have seen
     if requires_grad:
         t.requires_grad_(True)  # type: ignore[attr-defined]
+    return t
+
+
+@functools.lru_cache(maxsize=4096, typed=True)
+def _layout(name: str, type_: dtype_, place: devices.device, *size: Any) -> Layout | None:
+    """The layout of a fresh tensor; None for a size that has to be refused."""
+    shape = shape_of((size,), name)
+    return None if min(shape, default=0) < 0 else dense(type_, shape, place)
+
+
+def fresh_layout(name: str, size: Sequence[Any], dtype: dtype_ | None, device: Any) -> Layout | None:
+    """The contiguous layout of a factory's result, remembered; None if its arguments need a closer look."""
+    if len(size) == 1 and size[0].__class__ in (list, tuple, Size):
+        size = size[0]
+    if dtype is not None and dtype.__class__ is not dtype_:
+        return None
+    try:
+        return _layout(name, dtype or dtypes.get_default_dtype(), devices.of(device), *size)
+    except TypeError:  # something that cannot be remembered
+        return None
+
+
+_SMALL = 1 << 20  # bytes that one thread clears
+
+
+@functools.cache
+def _clearing() -> Any:
+    """C's memset(address, byte, count)."""
+    return make_caller(ctypes.cast(ctypes.memset, ctypes.c_void_p).value or 0, "pii")
+
+
+def _blank(layout: Layout) -> Tensor:
+    """A new tensor of zeros."""
+    t = allocate(layout)
+    if 0 < layout.nbytes <= _SMALL and not special and not prim.tracing() and layout.device is devices.cpu:
+        _clearing()(t._storage.ptr, 0, layout.nbytes)
+    else:
+        t.zero_()  # type: ignore[attr-defined]
+        t._storage.version = 0
     return t
 
 
@@ -69,6 +112,11 @@ def empty(
     pin_memory: bool = False, memory_format: memory_format = contiguous_format,
 ) -> Tensor:  # fmt: skip
     """A tensor of this shape whose elements are not initialised."""
+    if out is None and memory_format is contiguous_format:
+        found = fresh_layout("empty", size, dtype, device)
+        if found is not None:
+            t = allocate(found)
+            return t.requires_grad_() if requires_grad else t  # type: ignore[attr-defined,no-any-return]
     return _finish(
         _made("empty", shape_of(size, "empty"), dtype, device, requires_grad, out, memory_format), requires_grad, out
     )
@@ -80,6 +128,10 @@ def zeros(
     pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """A tensor of zeros."""
+    found = fresh_layout("zeros", size, dtype, device) if out is None else None
+    if found is not None:
+        t = _blank(found)
+        return t.requires_grad_() if requires_grad else t  # type: ignore[attr-defined,no-any-return]
     return _finish(
         _made("zeros", shape_of(size, "zeros"), dtype, device, requires_grad, out).zero_(), requires_grad, out
     )  # type: ignore[attr-defined]
@@ -91,6 +143,9 @@ def ones(
     pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """A tensor of ones."""
+    found = fresh_layout("ones", size, dtype, device) if out is None else None
+    if found is not None:
+        return _finish(allocate(found).fill_(1), requires_grad)  # type: ignore[attr-defined]
     return _finish(
         _made("ones", shape_of(size, "ones"), dtype, device, requires_grad, out).fill_(1), requires_grad, out
     )  # type: ignore[attr-defined]
@@ -104,6 +159,9 @@ def full(
     """A tensor of one number, whose kind gives the element type unless ``dtype`` does."""
     if dtype is None and out is None:
         dtype = fill_value.dtype if isinstance(fill_value, Tensor) else type_of_number(fill_value)
+    found = fresh_layout("full", (size,), dtype, device) if out is None else None
+    if found is not None:
+        return _finish(allocate(found).fill_(fill_value), requires_grad)  # type: ignore[attr-defined]
     return _finish(
         _made("full", shape_of((size,), "full"), dtype, device, requires_grad, out).fill_(fill_value),
         requires_grad,
@@ -163,6 +221,9 @@ def zeros_like(
     memory_format: memory_format = preserve_format, out: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """Zeros in the shape of ``input``."""
+    if dtype is None and device is None and memory_format is preserve_format and input._layout.dense:
+        t = _blank(input._layout)
+        return t.requires_grad_() if requires_grad else t  # type: ignore[attr-defined,no-any-return]
     return _finish(_like(input, dtype, device, memory_format).zero_(), requires_grad)  # type: ignore[attr-defined]
 
 
@@ -232,6 +293,11 @@ def arange(
     """
     if end is None:
         start, end = 0, start
+    if start.__class__ is end.__class__ is step.__class__ is int and step and (end - start) * step >= 0 and (
+        out is None and device is None and (dtype is None or dtype.__class__ is dtype_)
+    ) and devices.get_default_device() is devices.cpu:  # fmt: skip
+        made = _arange.function(start, step, -((start - end) // step), dtype or dtypes.int64)
+        return made.requires_grad_() if requires_grad else made  # type: ignore[no-any-return]
     start, end, step = (v.item() if isinstance(v, (Tensor, np.generic)) else v for v in (start, end, step))  # type: ignore[attr-defined]
     if step == 0:
         raise RuntimeError("step must be nonzero")
@@ -308,6 +374,47 @@ def _flat(data: Any, into: list[Any]) -> list[Any]:
     return into
 
 
+def _numbers(data: Any, type_: dtype_ | None) -> Tensor | None:
+    """A tensor of ints or of floats, in lists of equal lengths; None for anything else."""
+    shape: list[int] = []
+    flat = data
+    if data.__class__ is float or data.__class__ is int:
+        flat = (data,)
+    else:
+        shape.append(len(data))
+        while flat and (flat[0].__class__ is list or flat[0].__class__ is tuple):
+            lengths = set(map(len, flat)) if {list, tuple}.issuperset(map(type, flat)) else ()
+            if len(lengths) != 1:
+                return None
+            shape.append(len(flat[0]))
+            flat = list(itertools.chain.from_iterable(flat))
+    kinds = set(map(type, flat))
+    if len(kinds) != 1:
+        return None
+    (kind,) = kinds
+    if kind is float:
+        type_ = type_ or dtypes.get_default_dtype()
+        if type_ is not dtypes.float32 and type_ is not dtypes.float64:
+            return None
+    elif kind is int:
+        type_ = type_ or dtypes.int64
+        if type_ is not dtypes.int64 or min(flat) < -(1 << 63) or max(flat) >= 1 << 63:
+            return None
+    else:
+        return None
+    if devices.get_default_device() is not devices.cpu:
+        return None
+    t = allocate(dense(type_, shape))
+    _array_type(type_.code, len(flat)).from_address(t._storage.ptr)[:] = flat
+    return t
+
+
+@functools.lru_cache(maxsize=512)
+def _array_type(code: str, count: int) -> Any:
+    """ctypes' array of ``count`` elements."""
+    return getattr(ctypes, _CTYPES[code]) * count
+
+
 def tensor(
     data: Any,
     *,
@@ -322,6 +429,11 @@ def tensor(
     The element type is that of the data: bool, int64, the default floating type or its complex type for Python numbers.
     Raises ValueError for ragged sequences, TypeError for other things, RuntimeError for numbers that do not fit.
     """
+    cls = data.__class__
+    if (cls is list or cls is tuple or cls is float or cls is int) and device is None and not special:
+        quick = _numbers(data, dtype)
+        if quick is not None:
+            return quick.requires_grad_() if requires_grad else quick  # type: ignore[attr-defined,no-any-return]
     if isinstance(data, Tensor):
         made = convert(data.detach(), dtype, device, copy=True)  # type: ignore[attr-defined]
         return _finish(made.detach(), requires_grad)  # type: ignore[attr-defined]
@@ -397,32 +509,38 @@ def detach(self: Tensor) -> Tensor:
 
 def item(self: Tensor) -> Any:
     """The only element as a Python number; raises RuntimeError if there are several."""
-    if self._layout.numel != 1:
-        raise RuntimeError(f"a Tensor with {self._layout.numel} elements cannot be converted to Scalar")
-    if self._layout.device is devices.meta:
-        raise RuntimeError("Tensor.item() cannot be called on meta tensors")
-    materialize(self)
-    read = _READ.get(self._layout.dtype.code)
+    layout = self._key
+    if layout is None or layout.device is not devices.cpu:
+        if self._layout.device is devices.meta:
+            raise RuntimeError("Tensor.item() cannot be called on meta tensors")
+        materialize(self)
+        layout = self._layout
+    if layout.numel != 1:
+        raise RuntimeError(f"a Tensor with {layout.numel} elements cannot be converted to Scalar")
+    read = _READ.get(layout.dtype)
     if read is not None:
-        return read(self._storage.ptr + self._offset * self._layout.itemsize).value
+        return read(self._storage.ptr + self._offset * layout.itemsize).value
     value = numpy_view(self).reshape(())
-    return float(value) if self._layout.dtype.kind == "f" else value.item()
+    return float(value) if layout.dtype.kind == "f" else value.item()
 
 
-_READ: dict[str, Any] = {
-    code: getattr(ctypes, kind).from_address
-    for code, kind in {
-        "f32": "c_float", "f64": "c_double", "i64": "c_int64", "i32": "c_int32", "i16": "c_int16", "i8": "c_int8",
-        "u8": "c_uint8", "u16": "c_uint16",
-        "u32": "c_uint32", "u64": "c_uint64", "b1": "c_bool",
-    }.items()
+_CTYPES = {
+    "f32": "c_float", "f64": "c_double", "i64": "c_int64", "i32": "c_int32", "i16": "c_int16", "i8": "c_int8",
+    "u8": "c_uint8", "u16": "c_uint16", "u32": "c_uint32", "u64": "c_uint64", "b1": "c_bool",
 }  # fmt: skip
+_READ: dict[dtype_, Any] = {
+    type_: getattr(ctypes, _CTYPES[type_.code]).from_address for type_ in dtypes.ALL if type_.code in _CTYPES
+}
 
 
 def tolist(self: Tensor) -> Any:
     """The elements as nested lists of Python numbers; a number for a 0-dim tensor."""
+    layout = self._layout
+    if layout.ndim == 1 and layout.contiguous and layout.numel and layout.dtype in _READ and self._key is not None:
+        if layout.device is devices.cpu:
+            return list(_array_type(layout.dtype.code, layout.numel).from_address(address(self)))
     array = numpy_view(self)
-    return (array.astype(np.float64) if self._layout.dtype.kind == "f" else array).tolist()
+    return (array.astype(np.float64) if layout.dtype.kind == "f" else array).tolist()
 
 
 Tensor.detach = detach  # type: ignore[attr-defined]

@@ -26,7 +26,7 @@ from .region import region, select
 __all__: list[str] = []
 
 _new = object.__new__
-_record_view = tape.record_view
+_record_view = tape.record_look
 _views: dict[Any, Any] = {}
 LIMIT = 20_000
 _INDEX_TYPES = (dtypes.int64, dtypes.int32, dtypes.uint8, dtypes.bool_)

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import device as devices
 from ..autograd.mode import state as grad_state
-from ..forms import LazyMethod
+from ..forms import LazyMethod, sized_view
 from ..operator import OPERATORS
 from ..printing import tensor_repr
 from ..tensor import Tensor, materialize, numpy_view
@@ -43,27 +43,25 @@ def _same(tensor: type[Tensor], symbol: str, name: str) -> LazyMethod:
     return LazyMethod(f"__{symbol}__", partial(getattr, tensor, name))
 
 
+_view_sizes = sized_view(shape.view, "view", shape_of, lambda t, sizes: shape.view.function(t, sizes))
+_reshape = sized_view(shape.view, "reshape", shape_of, lambda t, sizes: shape.reshape.function(t, sizes))
+_reshape.__doc__ = """``reshape(*shape)`` or ``reshape(shape)``: see ``torch.reshape``."""
+_permute = sized_view(shape.permute, "permute", shape_of, lambda t, dims: shape.permute.function(t, dims))
+_permute.__doc__ = """``permute(*dims)``: the dimensions in another order."""
+_expand_sizes = sized_view(shape.expand, "expand", shape_of, lambda t, sizes: shape.expand.function(t, sizes))
+
+
 def _view(self: Tensor, *shape_: Any) -> Tensor:
     """``view(*shape)`` or ``view(shape)``: the same elements with another shape, over the same memory;
     ``view(dtype)``: the same bytes as another element type."""
     if len(shape_) == 1 and isinstance(shape_[0], convert.dtype_):
         return shape.view_dtype.function(self, shape_[0])  # type: ignore[attr-defined,no-any-return]
-    return shape.view.function(self, shape_of(shape_, "view"))  # type: ignore[no-any-return]
-
-
-def _reshape(self: Tensor, *shape_: Any) -> Tensor:
-    """``reshape(*shape)`` or ``reshape(shape)``: see ``torch.reshape``."""
-    return shape.reshape.function(self, shape_of(shape_, "reshape"))  # type: ignore[no-any-return]
+    return _view_sizes(self, *shape_)
 
 
 def _expand(self: Tensor, *size: Any, implicit: bool = False) -> Tensor:
     """``expand(*sizes)``: repeats dimensions of size 1 without copying; -1 keeps a size."""
-    return shape.expand.function(self, shape_of(size, "expand"))  # type: ignore[no-any-return]
-
-
-def _permute(self: Tensor, *dims: Any) -> Tensor:
-    """``permute(*dims)``: the dimensions in another order."""
-    return shape.permute.function(self, shape_of(dims, "permute"))  # type: ignore[no-any-return]
+    return _expand_sizes(self, *size)
 
 
 def _sum_to_size(self: Tensor, *size: Any) -> Tensor:

@@ -24,15 +24,14 @@ from ..autograd.mode import state as grad_state
 from ..call import _TITLES, special
 from ..deferral import deferral
 from ..dtype import dtype as dtype_
-from ..dtype import get_default_dtype, int64
+from ..dtype import int64
 from ..generator import Generator
-from ..layout import Layout, dense
 from ..operator import Operand, Operator, operator
 from ..tensor import Tensor, address, contiguous, view, zero
 from ..tensor import empty as allocate
 from .common import shape_of
 from .convert import memory_format, preserve_format
-from .create import empty, empty_like
+from .create import empty, empty_like, fresh_layout
 
 __all__ = ["normal", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm"]
 
@@ -412,19 +411,11 @@ def _made(
         check_generator(name, generator)
     if pin_memory:
         raise RuntimeError(f"{name}: pin_memory=True requires an accelerator; there is no pinned memory on this system")
-    if out is None and device is None and (dtype is None or dtype.__class__ is dtype_):
-        size = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
-        found = _layout(name, dtype or get_default_dtype(), devices.of(None), *size)
+    if out is None:
+        found = fresh_layout(name, shape, dtype, device)
         if found is not None:
             return allocate(found)
     return empty(shape_of(shape, name), out=out, dtype=dtype, device=device)
-
-
-@functools.lru_cache(maxsize=2048, typed=True)
-def _layout(name: str, type_: dtype_, place: devices.device, *size: Any) -> Layout | None:
-    """The layout of a fresh tensor; None for a size that has to be refused."""
-    shape = shape_of((size,), name)
-    return None if min(shape, default=0) < 0 else dense(type_, shape, place)
 
 
 def _filled(t: Tensor, requires_grad: bool, fill: Callable[..., None], *arguments: Any) -> Tensor:

@@ -8,10 +8,13 @@ every element.  Softmax, layer_norm and their gradients are one such group.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from ..dtype import coded
 from ..loop.nodes import Buffer, Check, Combine, Expr, Init, Kernel, Loop, Pool, Stmt, Store, Update, expressions, walk
+from ..runtime.cpu import cache_sizes
 from .complex import elementwise as complex_elementwise
 from .index import Affine, Index, Opaque, combine, split
 from .node import Map, Node
@@ -64,7 +67,8 @@ class KernelCall(NamedTuple):
     """A kernel and what it is called with: buffers of the plan, scalars of the plan, parameter words from 2 on.
 
     ``flat`` is the cost of an element where the kernel is one loop over consecutive elements and its words are those
-    of ``flat_words``, so that another number of elements needs only other words; 0 elsewhere.
+    of ``flat_words``, so that another number of elements needs only other words; 0 elsewhere.  ``stream_from`` is the
+    number of elements from which such a kernel streams its results.
     """
 
     kernel: Kernel
@@ -73,6 +77,7 @@ class KernelCall(NamedTuple):
     chunks: int
     words: tuple[int, ...]
     flat: int = 0
+    stream_from: int = 0
 
 
 def flat_words(n: int, cost: int) -> tuple[int, tuple[int, ...]]:
@@ -580,6 +585,8 @@ _HEAVY = frozenset({
 _SERIAL_WORK = 32_768  # elements of light work below which a kernel stays on the caller
 _CHUNK_WORK = 32_768
 _BLOCK = 4096
+_WIDE = 128  # columns that are reduced side by side
+_LINE = 64  # bytes of a cache's line
 
 
 def kernel_of(group: Group) -> KernelCall | None:
@@ -599,6 +606,7 @@ class _Lowering:
         self.memo: dict[int, Expr] = {}
         self.form_memo: dict[int, Expr] = {}
         self.size_memo: dict[int, Expr] = {}
+        self.vector: int | None = None
 
     # -- collecting ------------------------------------------------------------------------------
     def _used_forms(self) -> tuple[list[int], bool]:
@@ -703,7 +711,8 @@ class _Lowering:
     def _choose_vector(self) -> int | None:
         """The dimension whose loop becomes vectors: the one along which most accesses are contiguous."""
         g = self.g
-        if g.scan_writes or any(w.kind != "store" for w in g.element_writes) or g.serial:
+        positions = any(s[4] is not None for s in g.scan_writes)
+        if positions or any(w.kind != "store" for w in g.element_writes) or g.serial:
             candidates = [d for d, _, r in self.loops if not r]
         else:
             candidates = [d for d, _, _ in self.loops]
@@ -717,13 +726,14 @@ class _Lowering:
             for f, c in self.coefficients.items():
                 step = abs(c.get(d, 0))
                 worth = 3 if f in writes else 2
-                score += worth * (2 if c.get(d, 0) == 1 else 1 if step == 0 else -1)
+                score += worth * (2 if step == 1 else 1 if step == 0 else -1)
             if extent[d] < 4:
                 score -= 8
             if score >= best_score or best is None:
                 best, best_score = d, score
         if best is None or (best_score < 0 and (g.scan_writes or g.serial)):
             return None
+        self.vector = best
         return best
 
     # -- expressions -----------------------------------------------------------------------------
@@ -750,7 +760,8 @@ class _Lowering:
         kept = {d for d, _, _ in self.loops}
         for d, c in self.coefficients[f].items():
             if d in kept:
-                pairs += [self._var(d), self.pool.const(1, "i64") if c == 1 else self._word(c)]
+                plain = c == 1 or (c == -1 and d == self.vector)
+                pairs += [self._var(d), self.pool.const(c, "i64") if plain else self._word(c)]
         const = self.g.forms[f].const
         if const:
             pairs += [self._word(const), self.pool.const(1, "i64")]
@@ -848,10 +859,10 @@ class _Lowering:
             inner += over_reduced(
                 [
                     *(Check(self._expr(c.holds), c.code) for c in g.checks[-1]),
-                    Update(name, kind, self._expr(value), self._expr(index) if index is not None else None),
+                    Update(name, kind, self._expr(value), self._expr(index) if index is not None else None, True),
                     self._write(w),
                 ],
-                False,
+                True,
             )
         inner += [self._write(w) for w in g.row_writes]
         element: list[Stmt] = []
@@ -884,6 +895,8 @@ class _Lowering:
             lo = make("mul", "i64", (part, step))
             hi = make("min", "i64", (make("add", "i64", (lo, step)), self._size_of_loop(vector)))
             lane_unroll = _unroll(inner) if not reduced or n >= 64 else 1
+            if reduced and block == _WIDE and lane_unroll == 4:
+                lane_unroll = 8
             inner = [Loop(self.name_of[vector], lo, hi, True, lane_unroll, tuple(inner))]
             row_work *= block
         else:
@@ -891,6 +904,8 @@ class _Lowering:
         units = blocks
         for m in extents:
             units *= m
+        streamed, stream_from = self._streamed(vector, block if lanes_outer else None)
+        inner = _with_streams(inner, streamed)
         # outer indices are the digits of the unit: loops of one iteration give them their names
         body: tuple[Stmt, ...] = tuple(inner)
         body = self._with_digits(body, outer, rest)
@@ -904,7 +919,35 @@ class _Lowering:
             "", tuple(Buffer(_memory_type(g.type_of(b)), i in self.written) for i, b in enumerate(self.buffers)),
             tuple(self.scalar_types), 2 + len(self.words), body,
         )  # fmt: skip
-        return KernelCall(kernel, tuple(self.buffers), tuple(self.scalars), chunks, tuple(self.words), flat)
+        return KernelCall(
+            kernel, tuple(self.buffers), tuple(self.scalars), chunks, tuple(self.words), flat, stream_from
+        )
+
+    def _streamed(self, vector: int | None, block: int | None) -> tuple[set[int], int]:
+        """(buffers of the kernel whose stores go past the caches, number of elements from which on that is so).
+
+        Results too big for the last cache would only displace what is in it, and reading each line before
+        it is overwritten takes a third of the memory's time.  A stream needs whole vectors on their boundaries.
+        """
+        g = self.g
+        if vector is None or g.scan_writes or g.serial:
+            return set(), 0
+        elements = math.prod(g.space)
+        read = g.buffers_read()
+        writes = [w for w in g.element_writes if w.kind == "store" and not w.others]
+        if not writes or len(writes) != len(g.element_writes) + len(g.row_writes):
+            return set(), 0
+        found, nbytes = set(), 0
+        for w in writes:
+            size = coded(g.type_of(w.buffer)).itemsize
+            nbytes += size
+            steps = self.coefficients[w.form]
+            others = [c for d, c in steps.items() if d != vector] + [g.forms[w.form].const]
+            aligned = all(c * size % _LINE == 0 for c in others) and (block is None or block * size % _LINE == 0)
+            if aligned and steps.get(vector) == 1 and w.buffer not in read and not g.is_argument(w.buffer):
+                found.add(self._buffer(w.buffer))
+        stream_from = cache_sizes().l3 // 2 // nbytes
+        return (found if elements >= stream_from else set()), stream_from
 
     def _size_of_loop(self, d: int) -> Expr:
         key = -1 - d  # extents never share a word with strides that happen to be equal
@@ -916,7 +959,9 @@ class _Lowering:
         """How much of a vector loop is one unit: all of it when there are other units, or it is short."""
         if row_work == 1:
             return n if n <= 2 * _BLOCK or few >= 4096 else _BLOCK
-        return n if n <= 256 and few >= 64 else 64 if n >= 64 else n
+        if n <= 256 and few >= 64:
+            return n
+        return _WIDE if n % _WIDE == 0 else min(n, 64)
 
     def _with_digits(self, body: tuple[Stmt, ...], outer: list[tuple[int, int]], rest: Expr) -> tuple[Stmt, ...]:
         make, one = self.pool.make, self.pool.const(1, "i64")
@@ -933,6 +978,20 @@ class _Lowering:
                 digit = quotient if k == 0 else make("rem", "i64", (quotient, self._size_of_loop(d)))
             body = (Loop(self.name_of[d], digit, make("add", "i64", (digit, one)), False, 1, body),)
         return body
+
+
+def _with_streams(body: Sequence[Stmt], buffers: set[int]) -> list[Stmt]:
+    """The statements, with their stores to ``buffers`` streamed."""
+    if not buffers:
+        return list(body)
+    return [
+        s._replace(body=tuple(_with_streams(s.body, buffers)))
+        if isinstance(s, Loop)
+        else s._replace(stream=True)
+        if isinstance(s, Store) and s.buffer in buffers
+        else s
+        for s in body
+    ]
 
 
 def _outermost_heavy(e: Expr) -> list[Expr]:
@@ -977,8 +1036,11 @@ def _replaced(e: Expr, part: Expr, by: Expr, pool: Pool) -> Expr:
 
 
 def _unroll(body: Sequence[Stmt]) -> int:
-    """How many vectors of a loop are in flight at once: as many as hide the latency of light operations, fewer where
-    a function of many instructions does so itself."""
+    """How many vectors of a loop are in flight at once: as many as hide the latency of a light reduction, fewer where
+    nothing waits for the step before (processors then overlap steps themselves, and long runs of loads and then stores only
+    disturb them), or where a function of many instructions hides it."""
+    if not any(isinstance(s, Update) for s in walk(tuple(body))):
+        return 2
     stack = [e for s in walk(tuple(body)) for e in expressions(s)]
     seen: set[int] = set()
     while stack:

@@ -153,6 +153,8 @@ class Plan:
         if step is None or n < 2:
             return None
         had = step.words[3]
+        if (n < step.stream_from) != (had < step.stream_from):
+            return None
         chunks, words = flat_words(n, step.flat)
         other = object.__new__(Plan)
         other.inputs, other.outputs, other.order, other.scalar_order = (

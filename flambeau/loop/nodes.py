@@ -128,21 +128,30 @@ class Init(NamedTuple):
 
 
 class Update(NamedTuple):
-    """Folds ``value`` (for argmax and argmin: and ``index``) into ``acc``."""
+    """Folds ``value`` (for argmax and argmin: and ``index``) into ``acc``.
+
+    ``running``: the statements after it in the loop read what ``acc`` is after each iteration (a scan).
+    """
 
     acc: str
     kind: str
     value: Expr
     index: Expr | None = None  # type: ignore[assignment]
+    running: bool = False
 
 
 class Store(NamedTuple):
-    """``buffer[offset] = value``, where ``guard`` (if given) holds."""
+    """``buffer[offset] = value``, where ``guard`` (if given) holds.
+
+    ``stream`` says that whole vectors lie on multiples of their size or of 64 bytes, and that nobody reads them soon: they go
+    past the caches.
+    """
 
     buffer: int
     offset: Expr
     value: Expr
     guard: Expr | None = None
+    stream: bool = False
 
 
 class Combine(NamedTuple):

@@ -42,10 +42,11 @@ class _Printer:
                 self.line(f"{s.acc}: {s.type} = identity of {s.kind}")
             elif isinstance(s, Update):
                 index = f" at {self.name(s.index)}" if s.index is not None else ""
-                self.line(f"{s.acc} = {s.kind}({s.acc}, {self.name(s.value)}{index})")
+                self.line(f"{s.acc} = {s.kind}({s.acc}, {self.name(s.value)}{index}){', running' if s.running else ''}")
             elif isinstance(s, Store):
                 guard = f" where {self.name(s.guard)}" if s.guard is not None else ""
-                self.line(f"b{s.buffer}[{self.name(s.offset)}] = {self.name(s.value)}{guard}")
+                how = ", streamed" if s.stream else ""
+                self.line(f"b{s.buffer}[{self.name(s.offset)}] = {self.name(s.value)}{guard}{how}")
             elif isinstance(s, Combine):
                 self.line(f"b{s.buffer}[{self.name(s.offset)}] {s.kind}= {self.name(s.value)}")
             elif isinstance(s, Check):

@@ -67,6 +67,8 @@ class _Verifier:
                     self.fail("update of an unknown accumulator or with another type", s.acc)
                 if s.kind.startswith("arg") != (s.index is not None):
                     self.fail("index of an update", s.acc)
+                if s.running and in_vector and s.index is not None:
+                    self.fail("a running position in a vector loop", s.acc)
             elif isinstance(s, (Store, Combine)):
                 buffer = self.kernel.buffers[s.buffer]
                 if not buffer.written or buffer.type != s.value.type or s.offset.type != "i64":

@@ -45,7 +45,13 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 def _from_the_end(x: Tensor, dim: int) -> Tensor:
     """Running sums that start at the end of ``dim``."""
-    return x.flip(dim).cumsum(dim).flip(dim) if x.ndim else x  # type: ignore[attr-defined,no-any-return]
+    return running_from_end.function(x, dim) if x.ndim else x
+
+
+@operator(name="_cumsum_from_end", method=False, function=False, out=False)
+def running_from_end(input: Tensor, dim: int) -> Tensor:
+    """Running sums along ``dim`` that start at its end."""
+    return input.flip(dim).cumsum(dim).flip(dim)  # type: ignore[attr-defined,no-any-return]
 
 
 @operator(inplace=True)

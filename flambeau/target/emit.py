@@ -124,6 +124,7 @@ class _Body:
         self.lanes = 1
         self.mask: Val | None = None
         self.accumulators: dict[str, _Accumulator] = {}
+        self.running: set[str] = set()  # accumulators whose value differs from lane to lane of a scan
         self.dependence: dict[int, frozenset[str]] = {}
         self.allocas: list[str] = []
         self.keep: list[Expr] = []
@@ -252,7 +253,7 @@ class _Body:
                 if (
                     isinstance(inner, Loop)
                     and inner.vector
-                    and any(isinstance(u, Update) and u.acc == s.acc for u in walk(inner.body))
+                    and any(isinstance(u, Update) and u.acc == s.acc and not u.running for u in walk(inner.body))
                 ):
                     self._start(acc, self.width * inner.unroll)
                     self._start(acc, self.width)
@@ -280,6 +281,10 @@ class _Body:
     def _update(self, s: Update) -> None:
         acc = self.accumulators[s.acc]
         value = self._lanes(s.value)
+        self.running.discard(s.acc)
+        if s.running and self.vector_var is not None and acc.lanes != self.lanes:
+            self._run(s, acc, value)
+            return
         slot, index_slot = acc.slots[self.lanes]
         b = self.b
         old = b.load(value.type, slot, 64)
@@ -304,6 +309,27 @@ class _Body:
             b.store(b.select(take, value, old), slot, 64)
             b.store(b.select(take, index, old_index), index_slot, 64)
         self._forget(s.acc)
+
+    def _run(self, s: Update, acc: _Accumulator, value: Val) -> None:
+        """One vector of a scan: every lane is combined with the lanes before it in log2(lanes) steps (Hillis and
+        Steele, CACM 29(12), 1986), and with what came before the vector."""
+        b, lanes = self.b, self.lanes
+        neutral = self._constant(value.type, acc.type, identity(acc.kind, acc.type))
+        if self.mask is not None:
+            value = b.select(self.mask, value, neutral)
+        distance = 1
+        while distance < lanes:
+            order = [lanes] * distance + list(range(lanes - distance))
+            picks = ", ".join(f"i32 {k}" for k in order)
+            before = b.new(value.type, f"shufflevector {value}, {neutral}, <{lanes} x i32> <{picks}>")
+            value = self._fold(acc.kind, acc.type, before, value)
+            distance *= 2
+        slot = acc.slots[1][0]
+        value = self._fold(acc.kind, acc.type, b.splat(b.load(LLVM_TYPE[acc.type], slot, 64), lanes), value)
+        b.store(b.extract(value, lanes - 1), slot, 64)
+        self._forget(s.acc)
+        self.running.add(s.acc)
+        self.scopes[-1].values[("acc", s.acc)] = value
 
     def _forget(self, acc: str) -> None:
         """Drops values that were read from an accumulator before it changed."""
@@ -438,7 +464,7 @@ class _Body:
             return False
         needs = self._depends(e)
         return self.vector_var in needs or any(
-            n.startswith("acc:") and self.accumulators[n[4:]].lanes > 1 for n in needs
+            n.startswith("acc:") and (self.accumulators[n[4:]].lanes > 1 or n[4:] in self.running) for n in needs
         )
 
     def _lanes(self, e: Expr) -> Val:
@@ -520,7 +546,7 @@ class _Body:
 
     def _address(self, buffer: int, offset: Expr) -> tuple[Val, int | None]:
         """The address(es) of an access and its step over the lanes: 0 (one scalar address), 1 (a scalar address of
-        consecutive elements), or None (a vector of addresses)."""
+        consecutive elements), -1 (that of the last lane, the others follow it), or None (a vector of addresses)."""
         b = self.b
         elem = MEMORY_TYPE[self.kernel.buffers[buffer].type]
         pointer = self.buffers[buffer]
@@ -529,15 +555,18 @@ class _Body:
         if offset.op == "affine":
             pairs = list(zip(offset.args[::2], offset.args[1::2]))
             moving = [(i, s) for i, s in pairs if self._varies(i)]
-            if len(moving) == 1 and moving[0][0].op == "var" and moving[0][1].op == "const" and moving[0][1].attr == 1:
+            if len(moving) == 1 and moving[0][0].op == "var" and moving[0][1].op == "const":
+                step = int(moving[0][1].attr)
                 total = self._scalar_index(str(moving[0][0].attr))
+                if step == -1:
+                    total = b.sub(Val(str(1 - self.lanes), "i64"), total)
                 for i, s in pairs:
                     if (i, s) != moving[0]:
                         term = self._value(i)
                         if not (s.op == "const" and s.attr == 1):
                             term = self._product(term, s)
                         total = b.add(total, term)
-                return b.gep(elem, pointer, total), 1
+                return b.gep(elem, pointer, total), step
         elif offset.op == "var":
             return b.gep(elem, pointer, self._scalar_index(str(offset.attr))), 1
         index = self._lanes(offset)
@@ -574,6 +603,8 @@ class _Body:
             value = self._masked_load(elem, size, address, step, self.mask or b.const(vec_type("i1", self.lanes), 1))
         else:
             value = b.load(vec_type(elem, self.lanes), address, size)
+            if step == -1:
+                value = self._reversed(value)
         return b.cmp("ne", value, b.const(value.type, 0)) if code == "b1" else value
 
     def _both(self, guard: Val) -> Val:
@@ -583,6 +614,8 @@ class _Body:
         b = self.b
         type_ = vec_type(elem, self.lanes)
         zero = b.const(type_, 0)
+        if step == -1:
+            return self._reversed(self._masked_load(elem, size, address, 1, self._reversed(mask)))
         if step == 1:
             b.module.declare(f"llvm.masked.load.{_mangle(type_)}.p0", type_, ["ptr", mask.type, type_])
             return b.new(
@@ -605,6 +638,11 @@ class _Body:
         b.br(after)
         b.place(after)
         return b.phi(elem, (zero, before), (value, yes))
+
+    def _reversed(self, x: Val) -> Val:
+        """The lanes from last to first."""
+        picks = ", ".join(f"i32 {k}" for k in reversed(range(self.lanes)))
+        return self.b.new(x.type, f"shufflevector {x}, {x.type} poison, <{self.lanes} x i32> <{picks}>")
 
     def _memory(self, value: Val, code: str) -> Val:
         return self.b.cast("zext", value, vec_type("i8", lanes_of(value.type))) if code == "b1" else value
@@ -632,11 +670,17 @@ class _Body:
         mask = self.mask
         if s.guard is not None:
             mask = self._both(self._lanes(s.guard))
+        if s.stream and step == 1 and mask is None:
+            b.module.require("!0", lambda: "!0 = !{i32 1}")
+            b.emit(f"store {value}, {address}, align {min(64, size * self.lanes)}, !nontemporal !0")
+            return
         self._put(elem, size, address, step, value, mask)
 
     def _put(self, elem: str, size: int, address: Val, step: int | None, value: Val, mask: Val | None) -> None:
         """Stores a vector at consecutive (``step`` 1) or separate addresses."""
         b = self.b
+        if step == -1:
+            value, step, mask = self._reversed(value), 1, None if mask is None else self._reversed(mask)
         if step == 1 and mask is None:
             b.store(value, address, size)
             return

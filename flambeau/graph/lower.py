@@ -251,12 +251,11 @@ class Group:
             if what == "d":
                 position.append(self.full_index()[k])
             else:
+                # a check of all indices comes before, and nothing is written should it fail
                 i, more = self._root(indices[k], self.full_index())
                 checks = checks + more
                 assert isinstance(i, Expr)
-                position.append(Opaque(self._checked(i, target.shape[d])))
-                checks = checks + tuple(self.found_checks)
-                self.found_checks = []
+                position.append(Opaque(i))
         self.checks[-1].extend(checks)
         self.element_writes.extend(
             self._writes(target, tuple(position), value, "store" if kind == "set" else str(kind))
@@ -869,7 +868,8 @@ class _Lowering:
         if not g.scan_writes:
             element += [Check(self._expr(c.holds), c.code) for c in g.checks[-1]]
         element += [self._write(w) for w in g.element_writes]
-        if element:
+        in_order = bool(element) and g.serial and lanes_outer
+        if element and not in_order:
             inner += over_reduced(element, not any(w.kind != "store" for w in g.element_writes) and not g.serial)
         # the units of parallel work: positions of the outer loops, and blocks of the vector loop if that is one
         row_work = 1
@@ -894,10 +894,13 @@ class _Lowering:
                 part, rest = unit, zero
             lo = make("mul", "i64", (part, step))
             hi = make("min", "i64", (make("add", "i64", (lo, step)), self._size_of_loop(vector)))
+            if in_order:  # elements one after the other, the vectors of each inside
+                inner += over_reduced([Loop(self.name_of[vector], lo, hi, True, 2, tuple(element))], False)
             lane_unroll = _unroll(inner) if not reduced or n >= 64 else 1
             if reduced and block == _WIDE and lane_unroll == 4:
                 lane_unroll = 8
-            inner = [Loop(self.name_of[vector], lo, hi, True, lane_unroll, tuple(inner))]
+            if not in_order:
+                inner = [Loop(self.name_of[vector], lo, hi, True, lane_unroll, tuple(inner))]
             row_work *= block
         else:
             rest = unit
@@ -961,6 +964,8 @@ class _Lowering:
             return n if n <= 2 * _BLOCK or few >= 4096 else _BLOCK
         if n <= 256 and few >= 64:
             return n
+        if self.g.serial:
+            return max(64, -(-n // 512) * 64)
         return _WIDE if n % _WIDE == 0 else min(n, 64)
 
     def _with_digits(self, body: tuple[Stmt, ...], outer: list[tuple[int, int]], rest: Expr) -> tuple[Stmt, ...]:

@@ -205,6 +205,9 @@ class _Attempt:
                 elif n.inputs[0].op != "undef":
                     roots.add(id(n.inputs[0]))
                 for i in n.inputs[2:] if n.op == "scatter" else ():
+                    i = _unexpanded(i)
+                    while i.op == "cast":  # cheap enough to be done twice, by the check and by the scatter
+                        i = i.inputs[0]
                     roots.add(id(i))
             elif n.op == "update" and n.inputs[0].op != "undef":
                 roots.add(id(n.inputs[0]))
@@ -513,6 +516,7 @@ class _Attempt:
         if math.prod(x.shape):
             for k, i in enumerate(node.inputs[2:]):  # nothing is written unless every index is inside
                 dim = next(d for d, (what, j) in enumerate(map_) if what == "i" and j == k)
+                i = _unexpanded(i)
                 check = self._new_group(i.shape)
                 self._need(lambda c=check, n=i, size=target.shape[dim]: c.add_check(n, size), node)
             g = self._new_group(x.shape, reduced)
@@ -621,6 +625,19 @@ class _Attempt:
                 found = own + sum(self._cost(i) for i in node.inputs)
             self.cost_memo[id(node)] = found
         return found
+
+
+def _unexpanded(node: Node) -> Node:
+    """The value that ``node`` repeats along some dimensions, or ``node``."""
+    while node.op == "move":
+        base = node.inputs[0]
+        for n, (offset, terms) in zip(base.shape, node.attrs[0]):
+            if offset or len(terms) > 1 or (terms and (terms[0][1] != 1 or node.shape[terms[0][0]] != n)):
+                return node
+            if not terms and n != 1:
+                return node
+        node = base
+    return node
 
 
 _EXPENSIVE = frozenset({

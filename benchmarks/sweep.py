@@ -97,7 +97,9 @@ def _cases() -> Iterator[Case]:
     t = "; t = torch.randint(0, 1024, (n // 1024,))"
     yield Case("cross_entropy", _X + t, "torch.nn.functional.cross_entropy(x, t)", "x")
     yield Case("mse_loss", _XY, "torch.nn.functional.mse_loss(x, y)", "x")
-    yield Case("bce_with_logits", _XY + "; y = y.sigmoid()", "torch.nn.functional.binary_cross_entropy_with_logits(x, y)", "x")
+    yield Case(
+        "bce_with_logits", _XY + "; y = y.sigmoid()", "torch.nn.functional.binary_cross_entropy_with_logits(x, y)", "x"
+    )
     for name in ("cumsum", "cumprod"):
         for where, dim in (("rows", 1), ("columns", 0)):
             yield Case(f"{name} {where}", _X, f"torch.{name}(x, {dim})", "x" if name == "cumsum" else "")
@@ -203,7 +205,9 @@ def main() -> None:
                         continue
                     ratios.append(ratio)
                     if ratio < options.below:
-                        line = f"{threads} {mb:3d} MB  {name:28s} {ratio:6.2f}x {ours * 1e6:10.1f} {theirs * 1e6:10.1f} us"
+                        line = (
+                            f"{threads} {mb:3d} MB  {name:28s} {ratio:6.2f}x {ours * 1e6:10.1f} {theirs * 1e6:10.1f} us"
+                        )
                         print(line, flush=True)
     if ratios:
         print(f"{len(ratios)} cases, geometric mean {statistics.geometric_mean(ratios):.2f}x, least {min(ratios):.2f}x")

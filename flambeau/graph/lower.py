@@ -247,7 +247,7 @@ class Group:
         x, indices = node.inputs[1], node.inputs[2:]
         value, checks = self._root(x, self.full_index())
         position: list[Index] = []
-        for d, (what, k) in enumerate(map_):
+        for what, k in map_:
             if what == "d":
                 position.append(self.full_index()[k])
             else:
@@ -1042,8 +1042,8 @@ def _replaced(e: Expr, part: Expr, by: Expr, pool: Pool) -> Expr:
 
 def _unroll(body: Sequence[Stmt]) -> int:
     """How many vectors of a loop are in flight at once: as many as hide the latency of a light reduction, fewer where
-    nothing waits for the step before (processors then overlap steps themselves, and long runs of loads and then stores only
-    disturb them), or where a function of many instructions hides it."""
+    nothing waits for the step before (processors then overlap steps themselves, and long runs of loads and then
+    stores only disturb them), or where a function of many instructions hides it."""
     if not any(isinstance(s, Update) for s in walk(tuple(body))):
         return 2
     stack = [e for s in walk(tuple(body)) for e in expressions(s)]

@@ -143,8 +143,8 @@ class Update(NamedTuple):
 class Store(NamedTuple):
     """``buffer[offset] = value``, where ``guard`` (if given) holds.
 
-    ``stream`` says that whole vectors lie on multiples of their size or of 64 bytes, and that nobody reads them soon: they go
-    past the caches.
+    ``stream`` says that whole vectors lie on multiples of their size or of 64 bytes, and that nobody reads them soon:
+    they go past the caches.
     """
 
     buffer: int

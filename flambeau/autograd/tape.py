@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
+from ..dtype import bfloat16, float16, float32
 from ..layout import Layout, Size
 from ..tensor import Tensor
 from .mode import state
@@ -118,10 +119,25 @@ class OperatorNode(Node):
                 context.results = tuple(_unpack_output(kept, owner or self, nr) for nr, kept in enumerate(results))
             else:
                 context.result = _unpack_output(results, owner or self, 0)
+        if state.grad and any(grad is not None and grad._layout.dtype in _HALF for grad in grads):
+            grads = self._widen(context, grads)
         found = self._derive(context, *grads)
         if found is None or isinstance(found, Tensor):
             return (found,) if len(edges) == 1 else (found, *[None] * (len(edges) - 1))
         return self._flatten(found) if self._lists else found
+
+    def _widen(self, context: Context, grads: Sequence[Tensor | None]) -> list[Tensor | None]:
+        """Half precision in float32, of the context and of the gradients.
+
+        A derivative that is going to be differentiated itself is many operators where the fused kernel of a first
+        derivative is one: rounding after each of them would add up.
+        """
+        for field in context.__slots__:
+            setattr(context, field, _wider(getattr(context, field)))
+        if self._results is not None:
+            field = "results" if type(self._results) is list else "result"
+            setattr(context, field, _wider(getattr(context, field)))
+        return [_wider(grad) for grad in grads]
 
     def _differentiate(
         self, grads: list[Tensor | None], wanted: Sequence[bool] | None, owner: Node
@@ -213,6 +229,18 @@ class OperatorNode(Node):
         values[self._tensors[at]] = value
         versions[at] = version
         self._values, self._versions = tuple(values), tuple(versions)
+
+
+_HALF = (bfloat16, float16)
+
+
+def _wider(value: Any) -> Any:
+    """Tensors of half precision, in lists too, as float32."""
+    if isinstance(value, Tensor):
+        return value.to(float32) if value._layout.dtype in _HALF else value  # type: ignore[attr-defined]
+    if isinstance(value, (tuple, list)) and any(isinstance(item, Tensor) for item in value):
+        return tuple(_wider(item) for item in value)
+    return value
 
 
 def _unpack(value: Any, version: Any, owner: Node) -> Any:

@@ -10,6 +10,7 @@ from .. import dtype as dtypes
 from .. import primitives as prim
 from ..operator import OPERATORS, operator
 from ..tensor import Tensor
+from .arithmetic import conj_of
 
 __all__: list[str] = []
 
@@ -22,8 +23,8 @@ def _pick(cond: Tensor, yes: Tensor, no: Tensor) -> Tensor:
     return prim.apply("select", cond, yes, no)
 
 
-def _float_only(name: str, x: Tensor) -> None:
-    if x.dtype.kind != "f":
+def _float_only(name: str, x: Tensor, complex_: bool = False) -> None:
+    if x.dtype.kind != "f" and not (complex_ and x.dtype.is_complex):
         raise RuntimeError(f'"{name}" not implemented for {x.dtype}; it takes floating-point numbers')
 
 
@@ -78,6 +79,7 @@ def _define(
     *,
     torch: bool = False,
     method: bool = False,
+    complex_: bool = False,
 ) -> None:
     """An activation and, as an operator of its own, what its derivative multiplies the gradient with: both are traced,
     so each is one kernel.  ``params`` are further parameters with their defaults, as in "alpha: float = 1.0"."""
@@ -86,7 +88,7 @@ def _define(
     space: dict[str, Any] = {"forward": forward, "backward": backward, "float_only": _float_only, "Tensor": Tensor}
     source = (
         f"def {name}(input: Tensor{', ' + params if params else ''}):\n    "
-        f"float_only({name!r}, input)\n    return forward(input{passed})\n"
+        f"float_only({name!r}, input, {complex_})\n    return forward(input{passed})\n"
         f"def {name}_backward(grad: Tensor, input: Tensor{passed}):\n    return backward(grad, input{passed})\n"
     )
     exec(compile(source, f"<{name}>", "exec"), space)
@@ -119,8 +121,9 @@ _define(
     "silu",
     "``x * sigmoid(x)``.  Hendrycks & Gimpel 2016.",
     lambda x: x * _sigmoid(x),
-    lambda g, x: g * (_sigmoid(x) * (1 + x * (1 - _sigmoid(x)))),
+    lambda g, x: g * conj_of(_sigmoid(x) * (1 + x * (1 - _sigmoid(x)))),
     "",
+    complex_=True,
 )
 _define(
     "mish",

@@ -116,7 +116,7 @@ def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> 
     if rounding_mode is None:
         return true_divide.function(input, other)  # type: ignore[no-any-return]
     if rounding_mode == "floor":
-        return floor_divide.function(input, other)  # type: ignore[no-any-return]
+        return _floored.function(input, other)  # type: ignore[no-any-return]
     if rounding_mode == "trunc":
         return trunc_divide.function(input, other)  # type: ignore[no-any-return]
     raise RuntimeError(f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'")
@@ -141,7 +141,14 @@ def trunc_divide(input: Operand, other: Operand) -> Tensor:
     return prim.apply("idiv", input, _require_nonzero(other))
 
 
-trunc_divide.without_gradient()
+@trunc_divide.gradient()
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return _steps(ctx, grad)
+
+
+def _steps(ctx, grad):  # type: ignore[no-untyped-def]
+    """The gradients of a function of two operands that is constant between its jumps."""
+    return tuple(grad.new_zeros(grad.shape) if ctx.needs(name) else None for name in ("input", "other"))
 
 
 @operator(promote=("input", "other"), inplace=True, differentiable=False)
@@ -181,6 +188,17 @@ def floor_divide(input: Operand, other: Operand) -> Tensor:
     return prim.apply("select", away, prim.apply("sub", quotient, prim.const(1, input.dtype)), quotient)
 
 
+@operator(name="_floor_divide", promote=("input", "other"), inplace=True, method=False, function=False)
+def _floored(input: Operand, other: Operand) -> Tensor:
+    """``floor_divide`` as ``div(rounding_mode="floor")`` has it: with a derivative, which is zero."""
+    return floor_divide.function(input, other)  # type: ignore[no-any-return]
+
+
+@_floored.gradient()
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return _steps(ctx, grad)
+
+
 @operator(promote=("input", "other"), inplace=True)
 def remainder(input: Operand, other: Operand) -> Tensor:
     """The remainder with the sign of the divisor, as Python's ``%``.  Integer division by zero raises RuntimeError."""
@@ -199,7 +217,7 @@ def remainder(input: Operand, other: Operand) -> Tensor:
 
 @remainder.gradient("input:other", "other")
 def _(ctx, grad):  # type: ignore[no-untyped-def]
-    return grad, -grad * (ctx.input / ctx.other).floor() if ctx.needs("other") else None
+    return grad, -grad * div.function(ctx.input, ctx.other, rounding_mode="floor") if ctx.needs("other") else None
 
 
 @operator(promote=("input", "other"), inplace=True)
@@ -213,7 +231,7 @@ def fmod(input: Tensor, other: Operand) -> Tensor:
 
 @fmod.gradient("input:other", "other")
 def _(ctx, grad):  # type: ignore[no-untyped-def]
-    return grad, -grad * (ctx.input / ctx.other).trunc() if ctx.needs("other") else None
+    return grad, -grad * div.function(ctx.input, ctx.other, rounding_mode="trunc") if ctx.needs("other") else None
 
 
 @operator(inplace=True, kind="composite")
@@ -235,6 +253,8 @@ def pow_number(input: Tensor, exponent: float) -> Tensor:
     """A power whose exponent is part of the code: small whole ones are multiplications."""
     if isinstance(exponent, float) and input.dtype.kind in "bui":
         input = prim.cast(input, dtypes.get_default_dtype())
+    if input.dtype is dtypes.bool_:
+        input = prim.cast(input, dtypes.int64)
     if exponent == 0.5 and not input.dtype.is_complex:
         return prim.apply("sqrt", input)
     if exponent == -0.5 and not input.dtype.is_complex:
@@ -248,16 +268,15 @@ def pow_number(input: Tensor, exponent: float) -> Tensor:
 
 def _whole_power(x: Tensor, n: int) -> Tensor:
     """x**n by repeated squaring (n >= 0)."""
-    one = "or" if x.dtype is dtypes.bool_ else "mul"
     if n == 0:
         return prim.const(1, x.dtype, x.shape)
     result: Tensor | None = None
     while n:
         if n & 1:
-            result = x if result is None else prim.apply("and" if one == "or" else "mul", result, x)
+            result = x if result is None else prim.apply("mul", result, x)
         n >>= 1
         if n:
-            x = prim.apply("and" if one == "or" else "mul", x, x)
+            x = prim.apply("mul", x, x)
     assert result is not None
     return result
 
@@ -266,7 +285,7 @@ def _whole_power(x: Tensor, n: int) -> Tensor:
 def _(ctx, grad):  # type: ignore[no-untyped-def]
     n = ctx.exponent
     if n == 0:
-        return grad * 0
+        return grad.new_zeros(grad.shape)
     return grad * conj_of(n * ctx.input ** (n - 1))
 
 

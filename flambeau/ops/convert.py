@@ -211,7 +211,7 @@ def fill(input: Tensor, value: Operand) -> Tensor:
 
 @fill.gradient()
 def _(ctx, grad):  # type: ignore[no-untyped-def]
-    return grad * 0, grad.sum()
+    return grad.new_zeros(grad.shape), grad.sum()
 
 
 @operator(name="zero", inplace=True, method=False, function=False)
@@ -222,7 +222,7 @@ def zero(input: Tensor) -> Tensor:
 
 @zero.gradient()
 def _(ctx, grad):  # type: ignore[no-untyped-def]
-    return grad * 0
+    return grad.new_zeros(grad.shape)
 
 
 def install(tensor: type[Tensor]) -> None:

@@ -288,8 +288,8 @@ def arange(
 ) -> Tensor:  # fmt: skip
     """``start, start + step, ...`` up to and without ``end``; ``arange(n)`` counts from 0.
 
-    int64 if all arguments are integers, else the default floating type.  Raises RuntimeError for a zero step and for
-    bounds that the step leads away from.
+    int64 if all arguments are integers, else the default floating type.  Raises ValueError for a zero step and
+    RuntimeError for bounds that the step leads away from.
     """
     if end is None:
         start, end = 0, start
@@ -300,7 +300,7 @@ def arange(
         return made.requires_grad_() if requires_grad else made  # type: ignore[no-any-return]
     start, end, step = (v.item() if isinstance(v, (Tensor, np.generic)) else v for v in (start, end, step))  # type: ignore[attr-defined]
     if step == 0:
-        raise RuntimeError("step must be nonzero")
+        raise ValueError("step must be nonzero")
     if not (math.isfinite(start) and math.isfinite(end)):
         raise RuntimeError(f"unsupported range: {start} -> {end}")
     if (end - start) * step < 0:
@@ -313,11 +313,14 @@ def arange(
             if all(isinstance(v, int) for v in (start, end, step))
             else dtypes.get_default_dtype()
         )
-    count = (
-        max(0, -(-(end - start) // step))
-        if all(isinstance(v, int) for v in (start, end, step))
-        else math.ceil((end - start) / step)
-    )
+    whole = all(isinstance(v, int) for v in (start, end, step))
+    count = max(0, -(-(end - start) // step)) if whole else math.ceil((end - start) / step)
+    if not whole and dtype.kind in "iu":  # the numbers become integers before they are counted
+        start, end, step = int(start), int(end), int(step)
+        if dtype is dtypes.int64:
+            if step == 0:
+                raise ValueError("step must be nonzero")
+            count = max(0, -(-(end - start) // step))
     where = devices.of(device)
     if where is devices.meta:
         return _finish(allocate(dense(dtype, (int(count),), where)), requires_grad)

@@ -124,7 +124,7 @@ def _rounding(name: str, text: str, primitive: str) -> None:
 
     body.__name__, body.__doc__, body.__module__ = name, text, __name__
     operator(promote=("input",), inplace=True, aliases=("fix",) if name == "trunc" else ())(body).gradient()(
-        lambda ctx, grad: grad * 0
+        lambda ctx, grad: grad.new_zeros(grad.shape)
     )
 
 
@@ -135,8 +135,10 @@ _rounding("trunc", "x rounded towards zero.", "trunc")
 
 @operator(promote=("input",), inplace=True)
 def square(input: Tensor) -> Tensor:
-    """x * x."""
-    return prim.apply("and" if input.dtype is dtypes.bool_ else "mul", input, input)
+    """x * x; booleans give int64."""
+    if input.dtype is dtypes.bool_:
+        input = prim.cast(input, dtypes.int64)
+    return prim.apply("mul", input, input)
 
 
 @square.gradient("input")
@@ -177,7 +179,7 @@ def _sign(x: Tensor) -> Tensor:
 
 @sign.gradient()
 def _(ctx, grad):  # type: ignore[no-untyped-def]
-    return grad * 0
+    return grad.new_zeros(grad.shape)
 
 
 @operator(promote=("input",), inplace=True)
@@ -195,7 +197,7 @@ def sgn(input: Tensor) -> Tensor:
 @sgn.gradient("input", "result")
 def _(ctx, grad):  # type: ignore[no-untyped-def]
     if not ctx.input.dtype.is_complex:
-        return grad * 0
+        return grad.new_zeros(grad.shape)
     size = ctx.input.abs()
     along = grad - ctx.result * (ctx.result.conj() * grad).real  # what turns the direction
     return (along / size).masked_fill(size == 0, 0)
@@ -223,7 +225,7 @@ def round(input: Tensor, *, decimals: int = 0) -> Tensor:
 
 @round.gradient()
 def _(ctx, grad):  # type: ignore[no-untyped-def]
-    return grad * 0
+    return grad.new_zeros(grad.shape)
 
 
 @operator(promote=("input",), inplace=True)
@@ -358,7 +360,7 @@ def angle(input: Tensor) -> Tensor:
 def _(ctx, grad):  # type: ignore[no-untyped-def]
     z = ctx.input
     if not z.dtype.is_complex:
-        return grad * 0
+        return grad.new_zeros(grad.shape)
     square = z.real * z.real + z.imag * z.imag
     value = grad / square
     return complex_of.function(-z.imag * value, z.real * value).masked_fill(square == 0, 0)
@@ -611,8 +613,8 @@ def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1
 
 @addcdiv.gradient("tensor1", "tensor2")
 def _(ctx, grad):  # type: ignore[no-untyped-def]
-    scaled = grad * conj_of(ctx.value / ctx.tensor2)
-    return grad, scaled, -scaled * conj_of(ctx.tensor1 / ctx.tensor2)
+    a, b, v = ctx.tensor1, ctx.tensor2, ctx.value
+    return grad, grad * conj_of(v / b), -grad * conj_of(v * a / (b * b)) if ctx.needs("tensor2") else None
 
 
 @operator(kind="composite", method=False)

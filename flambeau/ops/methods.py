@@ -67,6 +67,8 @@ def _expand(self: Tensor, *size: Any, implicit: bool = False) -> Tensor:
 def _sum_to_size(self: Tensor, *size: Any) -> Tensor:
     """The sum over the dimensions along which ``size`` would be broadcast to this shape; itself if there are none."""
     wanted = shape_of(size, "sum_to_size")
+    if not wanted:
+        return reduce.sum.function(self)  # type: ignore[no-any-return]
     lead = self.ndim - len(wanted)
     if lead < 0 or any(w not in (1, n) for w, n in zip(wanted, self.shape[lead:])):
         raise RuntimeError(f"size {{{list(wanted)}}} is not expandable to size {{{list(self.shape)}}}.")

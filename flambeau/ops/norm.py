@@ -47,18 +47,36 @@ def layer_norm_kernel(input: Tensor, weight: Tensor | None, bias: Tensor | None,
 @layer_norm_kernel.gradient("input", "weight", "result1", "result2")
 def _(ctx, grad, grad_mean, grad_scale):  # type: ignore[no-untyped-def]
     _, center, scale = ctx.results
-    dx = (
-        layer_norm_backward.function(grad, ctx.input, center, scale, ctx.weight, ctx.ndim)
-        if ctx.needs("input")
-        else None
-    )
-    dw = db = None
-    lead = tuple(range(len(ctx.shape("input")) - ctx.ndim))
+    dx = dw = db = None
+    shape = ctx.shape("input")
+    if ctx.needs("input"):
+        if grad is not None:
+            dx = layer_norm_backward.function(grad, ctx.input, center, scale, ctx.weight, ctx.ndim)
+        count = math.prod(shape[len(shape) - ctx.ndim :])
+        dx = _through_statistics(dx, ctx.input, center, scale, count, grad_mean, None, grad_scale)
+    if grad is None:
+        return dx, None, None
+    lead = tuple(range(len(shape) - ctx.ndim))
     if ctx.weight is not None and ctx.needs("weight"):
         dw = norm_weight_grad.function(grad, ctx.input, center, scale, lead)
     if ctx.bias is not None and ctx.needs("bias"):
         db = grad.sum(lead) if lead else grad
     return dx, dw, db
+
+
+def _through_statistics(dx, x, center, scale, count, g_center, g_spread, g_scale):  # type: ignore[no-untyped-def]
+    """``dx`` with the gradients that came back through mean, biased variance and 1/deviation (None: none did).
+
+    The second derivative of a norm comes this way: the first one reads the mean and the deviation.
+    """
+    parts = [] if dx is None else [dx]
+    if g_center is not None:
+        parts.append((g_center / count).expand(x.shape))
+    if g_spread is not None:
+        parts.append((x - center) * (g_spread * (2 / count)))
+    if g_scale is not None:
+        parts.append((x - center) * (g_scale * scale**3 * (-1 / count)))
+    return sum(parts[1:], parts[0]) if parts else None
 
 
 @operator(name="_layer_norm_backward", method=False, function=False)
@@ -174,7 +192,12 @@ def _(ctx, grad, g1, g2, g3):  # type: ignore[no-untyped-def]
     others = tuple(d for d in range(ndim) if d != ctx.channel)
     dx = dw = db = None
     if ctx.needs("input"):
-        dx = normalize_backward.function(grad, ctx.input, center, scale, ctx.weight, ctx.dims, ctx.channel)
+        if grad is not None:
+            dx = normalize_backward.function(grad, ctx.input, center, scale, ctx.weight, ctx.dims, ctx.channel)
+        count = math.prod(ctx.shape("input")[d] for d in ctx.dims)
+        dx = _through_statistics(dx, ctx.input, center, scale, count, g1, g2, g3)
+    if grad is None:
+        return dx, None, None
     if ctx.weight is not None and ctx.needs("weight"):
         dw = norm_weight_grad.function(grad, ctx.input, center, scale, others)
     if ctx.bias is not None and ctx.needs("bias"):

@@ -56,7 +56,10 @@ def _linear_steps(start: Scalar, end: Scalar, steps: int, dtype: dtype_) -> Tens
     g = prim.current().graph
     work = "c128" if dtype.is_complex else "f64"
     index = g.iota((steps,), 0)
-    first, last = (g.cast(prim.read(x), work) for x in (start, end))
+    ends = [prim.read(x) for x in (start, end)]
+    if dtype.kind in "iu":  # the ends are integers too: the steps run between those
+        ends = [g.cast(x, dtype.code) for x in ends]
+    first, last = (g.cast(x, work) for x in ends)
     step = g.apply("div", g.apply("sub", last, first), g.const(max(steps - 1, 1), work))
     up = g.apply("add", first, g.apply("mul", step, g.cast(index, work)))
     down = g.apply("sub", last, g.apply("mul", step, g.cast(g.apply("sub", g.const(steps - 1, "i64"), index), work)))

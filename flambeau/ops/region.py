@@ -550,12 +550,23 @@ def diagonal_scatter(input: Tensor, src: Tensor, offset: int = 0, dim1: int = 0,
 def as_strided_scatter(
     input: Tensor, src: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None
 ) -> Tensor:
-    """A copy of ``input`` with ``src`` where ``as_strided`` would see it."""
+    """A copy of ``input`` with ``src`` where ``as_strided`` would see it.
+
+    The gradient of ``input`` is PyTorch's: that of the elements that were written, and zero for the others.
+    """
     part = as_strided.function(input, size, stride, storage_offset)
     _checked("as_strided_scatter", src, part.shape)
     result = input.clone()  # type: ignore[attr-defined]
     strided_view.function(result, tuple(size), tuple(stride), part._offset - input._offset).copy_(src)
     return result
+
+
+@as_strided_scatter.gradient()
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    where = (ctx.size, ctx.stride, ctx.storage_offset or 0)
+    grad = grad.contiguous()
+    seen = as_strided.function(grad, *where)
+    return as_strided_scatter.function(grad.new_zeros(grad.shape), seen, *where), seen
 
 
 def _copying(op: Any) -> None:

@@ -229,9 +229,37 @@ class Graph:
         shape = tuple(1 if d in dims else n for d, n in enumerate(x.shape))
         if not dims:
             return x
+        if kind == "mul" and x.type in ("c64", "c128"):
+            return self._complex_product(x, dims, shape)
         if x.type in _WORK:
             return self.cast(self.make("reduce", (self.cast(x, "f32"),), (kind, dims, None), shape, "f32"), x.type)
         return self.make("reduce", (x,), (kind, dims, None), shape, x.type)
+
+    def _complex_product(self, x: Node, dims: tuple[int, ...], shape: tuple[int, ...]) -> Node:
+        """The product over ``dims`` of complex numbers, whose real and imaginary parts have no reductions of their own:
+        halves are multiplied with each other until one element is left."""
+        kept = [d for d in range(len(x.shape)) if d not in dims]
+        count = math.prod(x.shape[d] for d in dims)
+        x = self.reshape(self.permute(x, [*kept, *dims]), [*(x.shape[d] for d in kept), count])
+        last = len(kept)
+        if count == 0:
+            return self.const(1, x.type, shape)
+        while x.shape[last] > 1:
+            half = (x.shape[last] + 1) // 2
+            part = (*x.shape[:last], half)
+            rest = self._shifted(x, last, self.apply("add", self.iota(part, last), self.const(half, "i64")), part)
+            x = self.apply("mul", self._shifted(x, last, self.iota(part, last), part), rest)
+        return self.reshape(x, shape)
+
+    def _shifted(self, x: Node, dim: int, index: Node, shape: tuple[int, ...]) -> Node:
+        """x at other places along ``dim``, and 1 outside of it."""
+        inside = self.apply(
+            "and", self.apply("ge", index, self.const(0, "i64")),
+            self.apply("lt", index, self.const(x.shape[dim], "i64")),
+        )  # fmt: skip
+        safe = self.apply("select", inside, index, self.const(0, "i64"))
+        map_ = [("i", 0) if d == dim else ("d", d) for d in range(len(shape))]
+        return self.apply("select", inside, self.gather(x, [safe], map_, shape), self.const(1, x.type))
 
     def argreduce(self, kind: str, x: Node, dims: Iterable[int]) -> Node:
         dims = tuple(sorted(set(dims)))
@@ -244,6 +272,13 @@ class Graph:
         return self.make("require", (x, self.expand(holds, x.shape)), (code,), x.shape, x.type)
 
     def scan(self, kind: str, x: Node, dim: int) -> Node:
+        if kind == "mul" and x.type in ("c64", "c128"):
+            apart = 1
+            while apart < x.shape[dim]:  # neighbours 1, 2, 4 ... apart (Hillis and Steele 1986)
+                before = self.apply("sub", self.iota(x.shape, dim), self.const(apart, "i64"))
+                x = self.apply("mul", x, self._shifted(x, dim, before, x.shape))
+                apart *= 2
+            return x
         type_ = "i64" if kind.startswith("arg") else x.type
         if x.type in _WORK:
             return self.cast(

@@ -61,13 +61,7 @@ def cumprod(input: Tensor, dim: int, *, dtype: dtype_ | None = None) -> Tensor:
     d = dim_of(dim, input.ndim, "cumprod")
     if not input.ndim:
         return x
-    if not x.dtype.is_complex:
-        return prim.scan("mul", x, d)
-    apart = 1
-    while apart < x.shape[d]:  # neighbours 1, 2, 4 ... apart: the scan of the loop IR is one of real numbers
-        x = prim.apply("mul", x, _shifted(x, d, apart, 1))
-        apart *= 2
-    return x
+    return prim.scan("mul", x, d)
 
 
 @cumprod.gradient("input", "result")

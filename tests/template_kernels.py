@@ -11,22 +11,21 @@ from flambeau.runtime import engine
 from flambeau.target.isa import ISA
 
 GUARD = 4096
-_C = {"f64": ctypes.c_double, "i64": ctypes.c_int64}
 
 
-def function(name: str, key: str, make_ir: Callable[[], str], isa: ISA, buffers: int, scalars: Sequence[str]):
-    """The entry of a kernel as a ctypes function of pointers and scalars."""
+def function(name: str, key: str, make_ir: Callable[[], str], isa: ISA, buffers: int):
+    """The entry of a kernel as a ctypes function of pointers."""
     address = engine.load(name, key, make_ir, isa).address(name)
-    return ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_void_p] * (buffers + 1), *[_C[s] for s in scalars])(address)
+    return ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_void_p] * (buffers + 1))(address)
 
 
-def launch(entry, params: list[int], buffers: Sequence[np.ndarray], scratch_bytes: int, scalars: Sequence = ()) -> None:
+def launch(entry, params: list[int], buffers: Sequence[np.ndarray], scratch_bytes: int) -> None:
     """Calls ``entry``; fails if it reports an error or writes outside its scratch memory."""
     words = (ctypes.c_int64 * len(params))(*params)
     raw = np.full(scratch_bytes + 2 * GUARD, 0xA5, np.uint8)
     start = GUARD - raw.ctypes.data % 64
     pointers = [b.ctypes.data for b in buffers]
-    assert entry(ctypes.addressof(words), *pointers, raw.ctypes.data + start, *scalars) == 0
+    assert entry(ctypes.addressof(words), *pointers, raw.ctypes.data + start) == 0
     assert (raw[:start] == 0xA5).all(), "wrote before its scratch memory"
     assert (raw[start + scratch_bytes :] == 0xA5).all(), "wrote behind its scratch memory"
 

@@ -69,20 +69,20 @@ def exact_weight_gradient(dy, x, w_shape, stride, padding, dilation, groups):
     return dw
 
 
-def launch(spec, bound, isa, result, weights, image, extra=(), scalars=(), module=conv):
+def launch(spec, bound, isa, result, weights, image, extra=(), module=conv):
     name, key = module.kernel_name(spec), module.key(spec, isa)
-    entry = harness.function(name, key, lambda: module.make_ir(spec, isa), isa, 4 + len(extra), spec.tail.scalars)
+    entry = harness.function(name, key, lambda: module.make_ir(spec, isa), isa, 4 + len(extra))
     first, second = (image, weights) if bound.swap else (weights, image)
-    harness.launch(entry, bound.params, [result, first, second, *extra], bound.scratch_bytes, scalars)
+    harness.launch(entry, bound.params, [result, first, second, *extra], bound.scratch_bytes)
 
 
-def forward(spec, x, w, y, stride, padding, dilation, groups, *, isa=HOST, extra=(), scalars=(), words=(), threads=1):
+def forward(spec, x, w, y, stride, padding, dilation, groups, *, isa=HOST, extra=(), words=(), threads=1):
     strides = [harness.element_strides(v) for v in (x, w, y)]
     bound = conv.bind_forward(
         spec, isa, x.shape, strides[0], w.shape, strides[1], strides[2], stride, padding, dilation, groups,
         pool.address() if threads > 1 else 0, threads, words,
     )  # fmt: skip
-    launch(spec, bound, isa, y, w, x, extra, scalars)
+    launch(spec, bound, isa, y, w, x, extra)
 
 
 def input_gradient(spec, dx, w, dy, stride, padding, dilation, groups, *, isa=HOST, threads=1):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from flambeau.runtime import llvm, pool
 from flambeau.target.isa import ISA
 from flambeau.template import gemm
+from flambeau.template.epilogue import number_word
 from flambeau.template.gemm import AddIn, GemmSpec
 
 HOST = ISA.host()
@@ -22,17 +23,17 @@ NUMPY = {
 F32 = GemmSpec("f32", "f32", "f32", "f32")
 
 
-def run(spec, a, b, c, *, isa=HOST, extra=(), scalars=(), words=(), threads=1):
+def run(spec, a, b, c, *, isa=HOST, extra=(), words=(), threads=1):
     """c = epilogue(a @ b) by the kernel of ``spec``; a, b and c have the same number of batch dimensions."""
     strides = [harness.element_strides(x) for x in (a, b, c)]
-    spec = gemm.choose(spec, c.shape[-2], c.shape[-1], *strides)
+    spec = gemm.choose(spec, c.shape[-2], c.shape[-1], a.shape[-1], *strides)
     name, key = gemm.kernel_name(spec), gemm.key(spec, isa)
-    entry = harness.function(name, key, lambda: gemm.make_ir(spec, isa), isa, 4 + len(extra), spec.tail.scalars)
+    entry = harness.function(name, key, lambda: gemm.make_ir(spec, isa), isa, 4 + len(extra))
     sizes = c.shape[-2], c.shape[-1], a.shape[-1]
     address = pool.address() if threads > 1 else 0
     bound = gemm.bind(spec, isa, c.shape[:-2], *sizes, *strides, address, threads, words)
     first, second = (b, a) if bound.swap else (a, b)
-    harness.launch(entry, bound.params, [c, first, second, *extra], bound.scratch_bytes, scalars)
+    harness.launch(entry, bound.params, [c, first, second, *extra], bound.scratch_bytes)
 
 
 def normal(rng, shape, dtype=np.float32, order=None):
@@ -192,7 +193,7 @@ def test_scaled_addend(code, transposed, kind, size):
     spec = GemmSpec(code, code, acc, code, AddIn(acc, code, code, scaled=True))
     c = empty((2, m, n), dtype, order=(0, 2, 1) if transposed else None)
     alpha, beta = (3, -2) if code == "i64" else (0.5, -2.0)
-    run(spec, a, b, c, extra=[addend], scalars=[alpha, beta], words=words)
+    run(spec, a, b, c, extra=[addend], words=(*words, number_word(alpha, acc), number_word(beta, acc)))
     wide = np.int64 if code == "i64" else np.float64
     exact = alpha * np.matmul(a.astype(wide), b.astype(wide)) + beta * spread.astype(wide)
     unit = {"f64": 1e-13, "f32": 1e-5, "bf16": 8e-3}.get(code, 0)

@@ -25,7 +25,7 @@ FLOATS = ("f32", "f64", "f16", "bf16")
 @cache
 def kernel(dtype: str, descending: bool, isa: ISA):
     name = f"sort_{dtype}_{'descending' if descending else 'ascending'}"
-    return function(name, name, lambda: sort.kernel_ir(name, dtype, descending, isa), isa, 4, ())
+    return function(name, name, lambda: sort.kernel_ir(name, dtype, descending, isa), isa, 4)
 
 
 def run(

@@ -20,7 +20,7 @@ from ..target.isa import ISA
 from .arena import Lifetime, assign
 from .lower import KernelCall, Place, flat_words
 from .node import graph_text
-from .program import Entry, Launch, Program
+from .program import RETRY, Entry, Launch, Program
 from .schedule import BufferSpec, ExternCall, Output, schedule
 
 __all__ = ["CODES", "Extern", "KernelError", "Operand", "Plan", "make_plan"]
@@ -143,8 +143,28 @@ class Plan:
                 )
                 if only.flat and len(self.sizes) == 1:
                     self._flat = only
+        elif len(plan.steps) == 1:
+            self._call_template()
         if self.single is None:
             self._bind_all()
+
+    def _call_template(self) -> None:
+        """Has a single launch that may take its scratch memory from the stack called with the results and arguments."""
+        buffers = self._schedule.buffers
+        steps = _extern_steps(self._schedule.steps[0], buffers, pool.get_num_threads())
+        call, touched = steps[0]
+        kinds = {buffers[b].kind for b, _ in touched}
+        if len(steps) > 1 or not isinstance(call, Launch) or not call.stack or not kinds <= {"input", "output"}:
+            return
+        if any(offset for _, offset in touched):
+            return
+        total = self._results + self.inputs
+        slots = [buffers[b].slot + self._results * (buffers[b].kind == "input") for b, _ in touched]
+        params = (ctypes.c_int64 * len(call.words))(*call.words)
+        self._keep, self.order = params, tuple(range(total))
+        self.single = make_caller(
+            call.address, "p" * total, bound=(ctypes.addressof(params),), release_gil=call.big, order=(*slots, None)
+        )
 
     def resized(self, n: int) -> Plan | None:
         """The same for other operands of ``n`` (at least 2) consecutive elements instead of as many as now, if this
@@ -265,13 +285,15 @@ class Plan:
 
     def _settle(self) -> None:
         """Binds again if there are more threads than there were: scratch memory is for a number of them."""
-        if self.single is None and pool.get_num_threads() > self._workers:
+        if pool.get_num_threads() > self._workers:
             self._bind_all()
 
     def _status(self, addresses: Sequence[int], scalars: Sequence[float]) -> int:
         """Runs on results and arguments; returns 0 or an error code."""
         if self.single is not None:
-            return self.single(*[addresses[k] for k in self.order], *[scalars[s] for s in self.scalar_order])
+            status = self.single(*[addresses[k] for k in self.order], *[scalars[s] for s in self.scalar_order])
+            if status != RETRY:
+                return status
         self._settle()
         assert self._parts is not None
         numbers = [scalars[k] for k in self._used] if self._used else ()

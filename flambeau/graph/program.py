@@ -20,9 +20,13 @@ from ..runtime import engine
 from ..runtime.native import make_caller
 from ..target.isa import ISA
 
-__all__ = ["Entry", "Launch", "Program"]
+__all__ = ["RETRY", "Entry", "Launch", "Program"]
 
 _WIDEST = 24  # slots that are passed as arguments of a native function; more go through an array
+
+
+RETRY = 1 << 20
+"""What an entry returns that cannot do without scratch memory."""
 
 
 class Launch(NamedTuple):
@@ -30,7 +34,8 @@ class Launch(NamedTuple):
 
     ``words`` are its parameters.  ``buffers`` tell (operand, byte offset): operand k is the k-th input, ~k the k-th
     result.  The address of ``scratch`` bytes of memory follows them if that is not None (0: none is needed, but the
-    entry has the parameter), then ``numbers``.  ``big``: worth releasing the interpreter's lock.
+    entry has the parameter), then ``numbers``.  ``big``: worth releasing the interpreter's lock.  ``stack``: with the
+    null address for scratch memory the entry takes it from the stack, or returns `RETRY` having computed nothing.
     """
 
     address: int
@@ -39,6 +44,7 @@ class Launch(NamedTuple):
     scratch: int | None = None
     numbers: tuple[float | int, ...] = ()
     big: bool = True
+    stack: bool = False
 
 
 class Entry(NamedTuple):

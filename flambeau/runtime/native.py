@@ -42,7 +42,10 @@ class _MethodDef(ctypes.Structure):
     )
 
 
-def _ir(signature: str, bound: int, release: bool) -> str:
+Order = tuple[int | None, ...]
+
+
+def _ir(signature: str, bound: int, release: bool, order: Order) -> str:
     """The trampoline ``PyObject *call(PyObject *self, PyObject **args, Py_ssize_t count)``.
 
     ``self`` is a ``bytes`` object that holds the address of the target and of its ``bound`` leading arguments.
@@ -75,7 +78,7 @@ def _ir(signature: str, bound: int, release: bool) -> str:
         ]
     arguments = ", ".join(
         [f"ptr %b{index}" for index in range(bound)]
-        + [f"{_TYPES[code]} %v{index}" for index, code in enumerate(signature)]
+        + ["ptr null" if index is None else f"{_TYPES[signature[index]]} %v{index}" for index in order]
     )
     if release:
         lines.append("  %state = call ptr @PyEval_SaveThread()")
@@ -110,17 +113,19 @@ failed:
 """
 
 
-_definitions: dict[tuple[str, int, bool], _MethodDef] = {}
+_definitions: dict[tuple[str, int, bool, Order], _MethodDef] = {}
 
 
-def _definition(signature: str, bound: int, release: bool) -> _MethodDef:
+def _definition(signature: str, bound: int, release: bool, order: Order) -> _MethodDef:
     """The method definition of a signature, made once: functions refer to it for as long as they live."""
-    found = _definitions.get((signature, bound, release))
+    found = _definitions.get((signature, bound, release, order))
     if found is None:
         kind = f"call {bound}+{signature}{' released' if release else ''}"
-        code = engine.load(kind, "trampoline", lambda: _ir(signature, bound, release), ISA.named("generic"))
+        if order != tuple(range(len(signature))):
+            kind += " as " + " ".join("0" if i is None else str(i + 1) for i in order)
+        code = engine.load(kind, "trampoline", lambda: _ir(signature, bound, release, order), ISA.named("generic"))
         made = _MethodDef(b"native", code.address("call"), _METH_FASTCALL, b"A function of generated code.")
-        found = _definitions.setdefault((signature, bound, release), made)
+        found = _definitions.setdefault((signature, bound, release, order), made)
     return found
 
 
@@ -128,14 +133,20 @@ _new_function = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_o
 
 
 def make_caller(
-    address: int, signature: str, *, bound: tuple[int, ...] = (), release_gil: bool = False
+    address: int,
+    signature: str,
+    *,
+    bound: tuple[int, ...] = (),
+    release_gil: bool = False,
+    order: Order | None = None,
 ) -> Callable[..., int]:
     """A Python function that calls the native ``i64 f(...)`` at ``address`` and returns its result.
 
     ``bound`` are addresses passed as the first arguments in every call (a kernel's ``params``, say); then come the
     arguments of the Python function, for which ``signature`` has one letter each: ``p`` an address (int), ``i`` an int
     of 64 bits, ``d`` a float.  ``release_gil`` lets other Python threads run meanwhile; it costs some 50 ns, and for a
-    call that lasts longer than a few microseconds it should be on.
+    call that lasts longer than a few microseconds it should be on.  ``order`` says which argument of the Python
+    function each further argument of the native one is (``None``: the null address); by default they are the same.
 
     The function raises ``TypeError`` for the wrong number or kind of arguments and ``OverflowError`` for an int that
     does not fit.
@@ -143,15 +154,21 @@ def make_caller(
     if any(code not in _TYPES for code in signature):
         raise ValueError(f"make_caller: signature {signature!r} has letters other than p, i and d")
     if sys.implementation.name != "cpython":
-        return _make_with_ctypes(address, signature, bound, release_gil)
-    definition = _definition(signature, len(bound), release_gil)
+        return _make_with_ctypes(address, signature, bound, release_gil, order)
+    definition = _definition(signature, len(bound), release_gil, order or tuple(range(len(signature))))
     new = _new_function(("PyCFunction_NewEx", ctypes.pythonapi))
     words = struct.pack(f"{1 + len(bound)}Q", address, *bound)
     caller: Callable[..., int] = new(ctypes.addressof(definition), words, None)
     return caller
 
 
-def _make_with_ctypes(address: int, signature: str, bound: tuple[int, ...], release_gil: bool) -> Callable[..., int]:
+def _make_with_ctypes(
+    address: int, signature: str, bound: tuple[int, ...], release_gil: bool, order: Order | None
+) -> Callable[..., int]:
     prototype = ctypes.CFUNCTYPE if release_gil else ctypes.PYFUNCTYPE
-    types = [ctypes.c_void_p] * len(bound) + [_CTYPES[code] for code in signature]
-    return partial(prototype(ctypes.c_int64, *types)(address), *bound)
+    codes = [signature[i] if i is not None else "p" for i in order] if order is not None else list(signature)
+    types = [ctypes.c_void_p] * len(bound) + [_CTYPES[code] for code in codes]
+    native: Callable[..., int] = partial(prototype(ctypes.c_int64, *types)(address), *bound)
+    if order is None:
+        return native
+    return lambda *args: native(*[None if i is None else args[i] for i in order])

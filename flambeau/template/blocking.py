@@ -22,7 +22,9 @@ GRAIN = 1 << 19
 MIDDLE = 16 << 20
 """Operations up to which it does not pay to pack operands beforehand."""
 CHUNKS = 96
-"""Chunks aimed at in large products, so that up to some tens of threads are evenly busy."""
+"""Chunks aimed at in large contractions of images, so that up to some tens of threads are evenly busy."""
+EACH = 16
+"""Chunks aimed at for every worker in products."""
 FEW = 16
 """Chunks under which the inner dimension is split; matrices from which on each one is a chunk."""
 
@@ -73,8 +75,18 @@ def _ceil(a: int, b: int) -> int:
 
 def unit_block(units: int, num: Number, blk: Blocking) -> int:
     """Units in a block: a panel of A fits into the first-level cache with some room."""
-    most = cpu.cache_sizes().l1 * 3 // 4 // (blk.pitch * num.unit_bytes)
-    most = min(max(most, 64), 1024)
+    return _even_blocks(units, min(cpu.cache_sizes().l1 * 3 // 4 // (blk.pitch * num.unit_bytes), 1024))
+
+
+def _long_block(units: int, num: Number, blk: Blocking) -> int:
+    """Units in a block where a panel of A need not stay in the first-level cache: it takes a sixteenth of the second.
+    Every further block costs a pass over the result, which weighs more than a nearer panel."""
+    return _even_blocks(units, min(cpu.cache_sizes().l2 // 16 // (blk.pitch * num.unit_bytes), 768))
+
+
+def _even_blocks(units: int, most: int) -> int:
+    """Units in each of the fewest equal blocks of at most about ``most`` (64 or more) units."""
+    most = max(most, 64)
     blocks = _ceil(max(units, 1), most)
     return _ceil(_ceil(max(units, 1), blocks), 8) * 8
 
@@ -100,58 +112,35 @@ def _split(chunks: int, units: int, kc: int, work: int) -> tuple[int, int]:
     return _ceil(units, span), span
 
 
-def cut(batch: int, m: int, n: int, units: int, num: Number, blk: Blocking, direct: bool = False) -> Cut:
-    """Chooses the blocks of ``batch`` contractions of m rows by n columns over ``units``; ``direct`` says that B
-    can be read where it is."""
+def cut(
+    batch: int, m: int, n: int, units: int, num: Number, blk: Blocking, direct_a: bool, direct_b: bool, workers: int
+) -> Cut:
+    """Chooses the blocks of ``batch`` contractions of m rows by n columns over ``units`` for so many workers;
+    ``direct_a`` and ``direct_b`` say which operands are read where they are.
+
+    How the sum over units is cut depends on the sizes alone; how rows and columns are does not matter to results.
+    B is the inner operand: a panel of A fits into the first-level cache while a block of B passes.
+    """
     batch = max(batch, 1)
     work = 2 * m * n * max(units, 1) * num.depth
-    if work <= MIDDLE or batch >= FEW or (direct and m <= 8 * blk.rows):
-        return _cut_alone(batch, m, n, units, num, blk, direct)
-    return _cut_shared(batch, m, n, units, num, blk)
-
-
-def _cut_alone(batch: int, m: int, n: int, units: int, num: Number, blk: Blocking, direct: bool) -> Cut:
-    """Every chunk packs for itself: little work, or many matrices, or a B that need not be packed."""
-    rows, cols = _ceil(max(m, 1), blk.rows), _ceil(max(n, 1), blk.columns)
-    work = 2 * m * n * max(units, 1) * num.depth
-    kc = unit_block(units, num, blk)
-    wanted = max(1, min(_ceil(2 * FEW, batch), work // GRAIN))
-    inner_b = not direct and m < n
-    inner, outer = (cols, rows) if inner_b else (rows, cols)
-    inner_blocks, outer_blocks = min(inner, wanted), 1
-    if direct:
-        outer_blocks = max(1, min(wanted // max(inner_blocks, 1), n // 128))
-    else:  # every further chunk packs the outer operand once more
-        inner_blocks = min(inner_blocks, 4)
-    inner_blocks = max(inner_blocks, _ceil(inner, _inner_room(inner_b, kc, num, blk)), 1)
-    if units > kc:
-        outer_blocks = max(outer_blocks, _ceil(outer, _tiles_room(_ceil(inner, inner_blocks), num, blk)))
-    splits, span = _split(batch * inner_blocks * outer_blocks, units, kc, work)
+    share = work > MIDDLE and batch < FEW
+    share_a, share_b = share and not direct_a, share and not direct_b
+    outer, inner = _ceil(max(m, 1), blk.rows), _ceil(max(n, 1), blk.columns)
+    kc = _long_block(units, num, blk)
+    splits, span = _split(batch * _ceil(outer * inner, 32), units, kc, work)
+    together = 1 if share or splits > 1 else batch
+    wanted = max(1, min(_ceil(EACH * workers, together * splits), work // splits // GRAIN))
+    inner_blocks = _ceil(inner, _inner_room(True, kc, num, blk))
+    outer_blocks = 1 if splits > 1 or units <= kc else _ceil(outer, _tiles_room(_ceil(inner, inner_blocks), num, blk))
+    if direct_b or share:  # a part of the rows is cheap: nothing is packed again
+        outer_blocks = max(outer_blocks, min(_ceil(wanted, inner_blocks), outer))
+        inner_blocks = max(inner_blocks, min(_ceil(wanted, outer_blocks), inner))
+    else:
+        inner_blocks = max(inner_blocks, min(wanted, inner))
+        outer_blocks = max(outer_blocks, min(_ceil(wanted, inner_blocks), _ceil(outer, 8)))
     return Cut(
-        inner_b, False, False, inner_blocks, outer_blocks, inner, outer, splits, span, kc,
-        batch if splits > 1 else 1, 1 if splits > 1 else batch, work * batch > STAY,
-    )  # fmt: skip
-
-
-def _cut_shared(batch: int, m: int, n: int, units: int, num: Number, blk: Blocking) -> Cut:
-    """Operands that several chunks use are packed beforehand; one matrix after another."""
-    rows, cols = _ceil(max(m, 1), blk.rows), _ceil(max(n, 1), blk.columns)
-    work = 2 * m * n * max(units, 1) * num.depth
-    kc = unit_block(units, num, blk)
-    inner_b = m < n
-    inner, outer = (cols, rows) if inner_b else (rows, cols)
-    inner_width, outer_width = (blk.columns, blk.rows) if inner_b else (blk.rows, blk.columns)
-    wanted = max(1, min(CHUNKS, work // (4 * GRAIN)))
-    side = max(1, round((m * n / wanted) ** 0.5))  # chunks are about square
-    per_inner = min(_inner_room(inner_b, kc, num, blk), max(1, side // inner_width))
-    inner_blocks = _ceil(inner, per_inner)
-    outer_blocks = max(1, min(wanted // inner_blocks, outer * outer_width // 64))
-    if units > kc:
-        outer_blocks = max(outer_blocks, _ceil(outer, _tiles_room(per_inner, num, blk)))
-    splits, span = _split(inner_blocks * outer_blocks, units, kc, work)
-    return Cut(
-        inner_b, inner_blocks > 1, outer_blocks > 1, inner_blocks, outer_blocks, inner, outer, splits, span, kc,
-        batch, 1, True,
+        True, share_a, share_b, inner_blocks, outer_blocks, inner, outer, splits, span, kc,
+        batch // together, together, work * batch > STAY,
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..graph.program import RETRY
 from ..target.builder import Val, vec_type
 from ..target.emit import new_module
 from ..target.isa import ISA
@@ -32,6 +33,7 @@ COMMON = (
     "inner_b", "outer_shared", "inner_shared", "inner_blocks", "outer_blocks", "inner_panels", "outer_panels",
     "splits", "span", "kc", "sequential", "pack_chunks", "reduce_chunks",
     "inner_at", "partial_at", "worker_at", "worker_bytes", "tiles_at", "outer_at", "tile_step", "micro", "core",
+    "workers",
 )  # fmt: skip
 """Words of every problem; "problems" and "length" (words of a problem) count in the first one only."""
 
@@ -53,9 +55,13 @@ def _round(value: int, to: int = LINE) -> int:
 
 
 def common_values(
-    plan: Cut, batch: Sequence[int], m: int, n: int, units: int, num: Number, blk: Blocking, micro: int, pool: int
-) -> dict[str, int]:
-    """The common words but for strides: what `Cut` says, at most three batch sizes, the micro-kernel's address."""
+    plan: Cut, batch: Sequence[int], m: int, n: int, units: int, num: Number, blk: Blocking, micro: int, pool: int,
+    packed: bool = True, tiled: bool = True,
+) -> dict[str, int]:  # fmt: skip
+    """The common words but for strides: what `Cut` says, at most three batch sizes, the micro-kernel's address.
+
+    ``packed`` and ``tiled`` say whether a chunk needs room for panels and for tiles, see `scratch_layout`.
+    """
     full = (1,) * (3 - len(batch)) + tuple(batch)
     some = int(all((m, n, *batch)))
     return {
@@ -69,22 +75,28 @@ def common_values(
         "pack_chunks": -(-units // plan.kc)
         * (plan.outer_panels * plan.outer_shared + plan.inner_panels * plan.inner_shared),
         "reduce_chunks": plan.outer_panels if plan.splits > 1 else 0,
-        "micro": micro, **scratch_layout(plan, units, num, blk),
+        "micro": micro, **scratch_layout(plan, units, num, blk, packed, tiled),
     }  # fmt: skip
 
 
-def scratch_layout(plan: Cut, units: int, num: Number, blk: Blocking) -> dict[str, int]:
+def scratch_layout(
+    plan: Cut, units: int, num: Number, blk: Blocking, packed: bool = True, tiled: bool = True
+) -> dict[str, int]:
     """Where things lie in scratch memory: the shared operands (outer, inner), partial sums, then a part for every
-    worker with its inner block, a panel of the outer operand, and tiles."""
+    worker with its inner block, a panel of the outer operand, and tiles.
+
+    Without ``packed`` no panel is packed by a chunk: both operands are read where they are.  Without ``tiled`` every
+    tile is computed where it belongs in the result.
+    """
     tile = blk.rows * blk.columns * num.acc_bytes
     inner_width, outer_width = (blk.columns, blk.pitch) if plan.inner_b else (blk.pitch, blk.columns)
     inner_at = _round(plan.outer_panels * units * outer_width * num.unit_bytes) * plan.outer_shared
     partial_at = inner_at + _round(plan.inner_panels * units * inner_width * num.unit_bytes) * plan.inner_shared
     partial = plan.splits * plan.outer_panels * plan.inner_panels * tile if plan.splits > 1 else 0
-    outer_at = _round(plan.inner_most * plan.kc * inner_width * num.unit_bytes) * (not plan.inner_shared)
-    tiles_at = outer_at + _round(plan.kc * outer_width * num.unit_bytes) * (not plan.outer_shared)
-    many = plan.span > plan.kc and plan.splits == 1
-    tiles = plan.inner_most * plan.outer_most if many else 1
+    outer_at = _round(plan.inner_most * plan.kc * inner_width * num.unit_bytes) * (packed and not plan.inner_shared)
+    tiles_at = outer_at + _round(plan.kc * outer_width * num.unit_bytes) * (packed and not plan.outer_shared)
+    many = plan.span > plan.kc and plan.splits == 1 and tiled
+    tiles = plan.inner_most * plan.outer_most if many else int(tiled)
     worker_at = _round(partial_at + partial)
     return {
         "inner_at": inner_at, "partial_at": partial_at,
@@ -97,6 +109,11 @@ def scratch_bytes(values: dict[str, int], workers: int) -> int:
     """Bytes of scratch memory that the problem with these words needs."""
     return values["worker_at"] + max(workers, 1) * values["worker_bytes"]
 
+
+STACK = 1 << 18
+"""Most bytes of scratch memory that an entry takes from the stack."""
+WANTED = 1
+"""The word of the pool that holds the number of threads."""
 
 ERROR, SCRATCH, BATCH, WORDS, FINISH = range(-1, -6, -1)
 """Slots in front of a launch's arguments: its error code, the scratch memory, the first matrix of the chunks, the words
@@ -146,6 +163,8 @@ class Contraction:
     """Words that `pack` uses."""
     store_words: tuple[str, ...] = ()
     """Words that `store` uses."""
+    stack = False
+    """Whether the entry takes scratch memory from the stack if it gets none."""
 
     def pack(self, b: Flow, f: Frame, is_b: bool, to: Val, matrix: Val, panel: Val, at: Val, units: Val) -> None:
         """Packs ``units`` units from unit ``at`` on of one panel of an operand."""
@@ -158,6 +177,11 @@ class Contraction:
     def direct(self, b: Flow, f: Frame, matrix: Val, panel: Val, at: Val) -> tuple[Val, Val, Val] | None:
         """Whether panel ``panel`` of B may be read where it is from unit ``at`` on, its address there and the bytes
         from one unit to the next; ``None`` if that is never so."""
+        return None
+
+    def direct_a(self, b: Flow, f: Frame, matrix: Val, panel: Val, at: Val) -> tuple[Val, Val, Val, Val] | None:
+        """Whether panel ``panel`` of A may be read where it is from unit ``at`` on, its address there and the bytes
+        from one unit and from one row to the next; ``None`` if that is never so."""
         return None
 
     def in_place(
@@ -188,21 +212,49 @@ class Contraction:
         self.finish = function(self.module, self.isa, f"{self.name}.finish", args, self._write_finish)
         buffers = ["params", "c", "a", "b", *(f"e{i}" for i in range(self.tail.buffers)), "scratch"]
         entry = [("ptr", n) for n in buffers]
-        entry += [("double" if t == "f64" else "i64", f"s{i}") for i, t in enumerate(self.tail.scalars)]
         function(self.module, self.isa, self.name, entry, self._write_entry, result="i64", linkage="")
         return self.module.text()
 
     def _write_entry(self, b: Flow, *args: Val) -> None:
         assert self.tail is not None
+        scratch = self._scratch(b, args[0], args[4 + self.tail.buffers])
         memory = b.alloca(f"[{len(args) - FINISH} x i64]", align=16)
         block = b.at("i64", memory, -FINISH)
         b.store(b.i64(0), b.at("i64", block, ERROR), align=8)
-        b.store(args[4 + self.tail.buffers], b.at("i64", block, SCRATCH), align=8)
+        b.store(scratch, b.at("i64", block, SCRATCH), align=8)
         b.store(Val(self.finish, "ptr"), b.at("i64", block, FINISH), align=8)
         for i, value in enumerate(args):
             b.store(value, b.at("i64", block, i), align=8)
         b.call_address(b.word(args[0], self.words.index["core"]), block)
         b.ret(b.load("i64", b.at("i64", block, ERROR), align=8))
+
+    def _scratch(self, b: Flow, params: Val, given: Val) -> Val:
+        """The scratch memory; on the stack if none is given.  Where it does not fit there, or where there are many more
+        threads than the chunks were made for, the entry returns `RETRY`."""
+        if not self.stack:
+            return given
+        pool, at, each, workers = (
+            b.word(params, self.words.index[n]) for n in ("pool", "worker_at", "worker_bytes", "workers")
+        )
+        refused = b.label("refused")
+
+        def own() -> list[Val]:
+            alone, wanted = b.icmp("eq", pool, 0), b.new("ptr", f"inttoptr {pool} to ptr")
+            threads = b.choose(alone, lambda: [b.i64(1)], lambda: [b.word(wanted, WANTED)])[0]
+            nbytes = b.iadd(at, b.imul(each, threads))
+            fits = b.op("and", b.icmp("sle", nbytes, STACK), b.icmp("sle", threads, b.imul(workers, 4)))
+            enough = b.label("enough")
+            b.cond_br(fits, enough, refused)
+            b.place(enough)
+            return [b.new("ptr", f"alloca i8, {nbytes}, align {LINE}")]
+
+        (scratch,) = b.choose(b.cmp("eq", given, b.const("ptr", 0)), own, lambda: [given])
+        after = b.label("after")
+        b.br(after)
+        b.place(refused)
+        b.ret(b.i64(RETRY))
+        b.place(after)
+        return scratch
 
     def _write_launch(self, b: Flow, block: Val) -> None:
         params = b.load("ptr", block, align=8)
@@ -307,21 +359,19 @@ class Contraction:
         tile_pitch = b.i64(self.blk.columns * self.num.acc_bytes)
         k_end = b.imax(k1, b.iadd(k0, 1))  # an empty sum still makes one pass
 
-        def pack_a(to: Val, panel: Val, at: Val, units: Val) -> None:
-            self.pack(b, f, False, to, a, panel, at, units)
-
-        def pack_b(to: Val, panel: Val, at: Val, units: Val) -> None:
-            there = self.direct(b, f, bb, panel, at)
+        def pack_one(is_b: bool, to: Val, panel: Val, at: Val, units: Val) -> None:
+            """Packs a panel that is not read where it is."""
+            matrix = bb if is_b else a
+            there = (self.direct if is_b else self.direct_a)(b, f, matrix, panel, at)
             if there is None:
-                self.pack(b, f, True, to, bb, panel, at, units)
+                self.pack(b, f, is_b, to, matrix, panel, at, units)
                 return
             with b.when(b.op("xor", there[0], b.const("i1", 1))):
-                self.pack(b, f, True, to, bb, panel, at, units)
+                self.pack(b, f, is_b, to, matrix, panel, at, units)
 
         def pack(inner: bool, *args: Val) -> None:
             """Packs a panel of the inner or outer operand."""
-            first, second = (pack_b, pack_a) if inner else (pack_a, pack_b)
-            b.either(inner_b, lambda: first(*args), lambda: second(*args))
+            b.either(inner_b, lambda: pack_one(inner, *args), lambda: pack_one(not inner, *args))
 
         with b.loop(k0, k_end, f.kc) as at:
             units = b.imin(b.isub(k1, at.index), f.kc)
@@ -352,7 +402,10 @@ class Contraction:
                     )
                     left, right = b.select(inner_b, outer, inner), b.select(inner_b, inner, outer)
                     there = self.direct(b, f, bb, b.select(inner_b, y.index, x.index), at.index)
-                    distance = pitch
+                    distance, left_pitch, left_row = pitch, b.i64(0), b.i64(0)
+                    above = self.direct_a(b, f, a, b.select(inner_b, x.index, y.index), at.index)
+                    if above is not None:
+                        left, left_pitch, left_row = b.select(above[0], above[1], left), above[2], above[3]
                     if there is not None:
                         right = b.select(there[0], there[1], right)
                         distance = b.select(there[0], there[2], pitch)
@@ -364,7 +417,8 @@ class Contraction:
                         tile, step = b.select(stored, here[1], tile), b.select(stored, here[2], tile_pitch)
                     with b.when(b.op("or", done, stored)):
                         self.touch(b, f, c, row0, col0, rows)
-                    b.call_address(f.micro, left, right, distance, units, tile, step, fresh, rows, cols)
+                    micro = (left, left_pitch, left_row, right, distance, units, tile, step, fresh, rows, cols)
+                    b.call_address(f.micro, *micro)
                     with b.when(b.op("and", done, b.op("xor", stored, b.const("i1", 1)))):
                         self.call_finish(b, f, tile, c, row0, col0, rows, cols, batch)
         b.ret()
@@ -403,9 +457,8 @@ class Contraction:
         lanes = self.blk.lanes
         vector = vec_type(self.num.acc_type, lanes)
         assert self.tail is not None
-        tail, first = self.tail, 5 + self.tail.buffers
+        tail = self.tail
         extras = [f.slot(4 + i) for i in range(tail.buffers)]
-        extras += [f.slot(first + i, "double" if t == "f64" else "i64") for i, t in enumerate(tail.scalars)]
         extras += [b.word(f.words, len(self.words.names) + i) for i in range(tail.words)]
         self.spill = b.alloca(vec_type(LLVM_TYPE[self.type_c], lanes))
         with b.loop(0, rows) as i:

@@ -4,7 +4,7 @@
     kernel = engine.load(conv.kernel_name(spec), conv.key(spec, isa), lambda: conv.make_ir(spec, isa), isa)
     bound = conv.bind_forward(spec, isa, x_shape, x_strides, w_shape, w_strides, y_strides, stride, padding, dilation,
                               groups, pool, workers)
-    entry(params, y, w, x, *epilogue buffers, scratch, *epilogue scalars)      # w and x exchanged where bound.swap
+    entry(params, y, w, x, *epilogue buffers, scratch)      # w and x exchanged where bound.swap
 
 `bind_forward` computes ``y = epilogue(conv(x, w))``; `bind_input_gradient` the gradient by x, which is also the
 transposed convolution, with the same kernel (its buffers are dx, w, dy).  Shapes are (batch, channels, *spatial) and

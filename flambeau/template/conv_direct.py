@@ -120,13 +120,12 @@ class _Direct(ImageReader):
         self.module = new_module(isa)
         self.acc, self.vector = LLVM_TYPE[spec.acc], vec_type(LLVM_TYPE[spec.acc], self.lanes)
         self.out, self.out_size = LLVM_TYPE[spec.out], SIZE[spec.out]
-        self.words_slot = 5 + self.tail.buffers + len(self.tail.scalars)
+        self.words_slot = 5 + self.tail.buffers
 
     def text(self) -> str:
         args = [("ptr", "block"), ("i64", "chunk"), ("i64", "worker")]
         body = function(self.module, self.isa, f"{self.name}.body", args, self.write_body)
         entry = [("ptr", n) for n in ("params", "c", "a", "b", *(f"e{i}" for i in range(self.tail.buffers)), "scratch")]
-        entry += [("double" if t == "f64" else "i64", f"s{i}") for i, t in enumerate(self.tail.scalars)]
 
         def write_entry(b: Flow, *arguments: Val) -> None:
             memory = b.alloca(f"[{self.words_slot + 2} x i64]", align=16)
@@ -163,8 +162,6 @@ class _Direct(ImageReader):
         self.w = {name: b.word(words, i) for i, name in enumerate(self.names)}
         self.table = b.bytes_at(words, self.w["tap_table"])
         extras = [slot(4 + i) for i in range(self.tail.buffers)]
-        first = 5 + self.tail.buffers
-        extras += [slot(first + i, "double" if t == "f64" else "i64") for i, t in enumerate(self.tail.scalars)]
         extras += [b.word(words, len(self.names) + i) for i in range(self.tail.words)]
         return [slot(i) for i in (1, 2, 3)], extras
 

@@ -4,7 +4,7 @@
     kernel = engine.load(conv_weight.kernel_name(spec), conv_weight.key(spec, isa), ...)
     bound = conv_weight.bind(spec, isa, dw_shape, dw_strides, x_shape, x_strides, dy_shape, dy_strides, stride,
                              padding, dilation, groups, pool, workers)
-    entry(params, dw, dy, x, *epilogue buffers, scratch, *epilogue scalars)
+    entry(params, dw, dy, x, *epilogue buffers, scratch)
 
 To the epilogue a row is an output channel within its group, a batch a group, and a column a tap and channel in
 the order of `bind` (so only epilogues that look at rows alone are of use).

@@ -6,6 +6,7 @@ once for whole vectors and once for masked tails.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,24 +15,22 @@ from ..target.builder import Val, lanes_of, vec_type
 from ..target.scalar import LLVM_TYPE, cast
 from .flow import Flow
 
-__all__ = ["AddIn", "Epilogue", "Plain"]
+__all__ = ["AddIn", "Epilogue", "Plain", "number_word"]
 
 
 class Epilogue(Protocol):
     """A fused tail of a product.
 
-    ``key`` determines the code.  ``buffers`` data pointers and ``scalars`` ("f64" or "i64" each) are passed at
-    every launch; ``words`` i64 values are bound with the sizes.  ``slots(i)`` gives them in this order: pointers,
-    scalars, words.  A method ``transposed(words)``, if there is one, returns the words for the product of the
-    transposed operands in exchanged order, where rows are columns; the kernel may then be launched that way.
+    ``key`` determines the code.  ``buffers`` data pointers are passed at every launch; ``words`` i64 values are bound
+    with the sizes.  ``slots(i)`` gives them in this order: pointers, words.  A method ``transposed(words)``, if there
+    is one, returns the words for the product of the transposed operands in exchanged order, where rows are columns; the
+    kernel may then be launched that way.
     """
 
     @property
     def key(self) -> str: ...
     @property
     def buffers(self) -> int: ...
-    @property
-    def scalars(self) -> tuple[str, ...]: ...
     @property
     def words(self) -> int: ...
 
@@ -51,7 +50,6 @@ class Plain:
     acc: str
     out: str
     buffers: int = 0
-    scalars: tuple[str, ...] = ()
     words: int = 0
 
     @property
@@ -73,8 +71,7 @@ class AddIn:
     """``alpha * acc + beta * addend``: addmm, a bias (strides 0 in rows), accumulation into the output.
 
     The addend is a buffer of type ``addend`` with bound strides (batch, row, column) in elements, 0 where it is
-    broadcast.  ``scaled`` adds the launch scalars alpha and beta (f64, or i64 for integer accumulators);
-    otherwise both are 1.  With beta 0 PyTorch does not read the addend: use `Plain` or ``Scale`` then.
+    broadcast.  ``scaled`` adds alpha and beta, words made by `number_word`; otherwise both are 1.
     """
 
     acc: str
@@ -82,41 +79,43 @@ class AddIn:
     addend: str
     scaled: bool = False
     buffers: int = 1
-    words: int = 3
+
+    @property
+    def words(self) -> int:
+        return 5 if self.scaled else 3
 
     @property
     def key(self) -> str:
         return f"addin.{self.addend}.{'scaled' if self.scaled else 'unit'}"
-
-    @property
-    def scalars(self) -> tuple[str, ...]:
-        kind = "f64" if self.acc[0] == "f" else "i64"
-        return (kind, kind) if self.scaled else ()
 
     def emit(
         self, b: Flow, acc: Val, row: Val, col: Val, batch: Val, mask: Val | None, slots: Callable[[int], Val]
     ) -> Val:
         lanes = lanes_of(acc.type)
         elem = LLVM_TYPE[self.addend]
-        first = 1 + len(self.scalars)
-        per_batch, per_row, per_col = (slots(first + i) for i in range(3))
+        per_batch, per_row, per_col = (slots(1 + i) for i in range(3))
         offset = b.iadd(b.imul(batch, per_batch), b.iadd(b.imul(row, per_row), b.imul(col, per_col)))
         pointer = b.at(elem, slots(0), offset)
         value = cast(b, strided_load(b, elem, pointer, per_col, lanes, mask), self.addend, self.acc)
         if self.scaled:
-            alpha, beta = (b.splat(self._scalar(b, slots(i)), lanes) for i in (1, 2))
+            alpha, beta = (b.splat(self._scalar(b, slots(i)), lanes) for i in (4, 5))
             times, plus = ("fmul", "fadd") if self.acc[0] == "f" else ("mul", "add")
             return convert(b, b.op(plus, b.op(times, alpha, acc), b.op(times, beta, value)), self.acc, self.out)
         return convert(b, b.op("fadd" if self.acc[0] == "f" else "add", acc, value), self.acc, self.out)
 
     def _scalar(self, b: Flow, value: Val) -> Val:
         if self.acc[0] == "f":
-            return cast(b, value, "f64", self.acc)
+            return cast(b, b.cast("bitcast", value, "double"), "f64", self.acc)
         return cast(b, value, "i64", self.acc)
 
     def transposed(self, words: tuple[int, ...]) -> tuple[int, ...]:
         """The bound words for the product of the transposed operands in exchanged order."""
-        return (words[0], words[2], words[1])
+        return (words[0], words[2], words[1], *words[3:])
+
+
+def number_word(value: float, acc: str) -> int:
+    """A number as a bound word: the bits of a double, or an integer for integer accumulators."""
+    return int(struct.unpack("q", struct.pack("d", value))[0]) if acc[0] == "f" else int(value)
 
 
 def convert(b: Flow, value: Val, source: str, target: str) -> Val:

@@ -12,7 +12,8 @@ from ..dtype import coded
 from ..graph.program import Launch
 from ..runtime import engine, pool
 from ..target.isa import ISA
-from . import conv, conv_weight, gemm, sort
+from . import contract, conv, conv_weight, gemm, sort
+from .epilogue import number_word
 
 __all__ = ["Conv", "ConvTranspose", "ConvWeight", "MatMul", "Sort"]
 
@@ -40,17 +41,17 @@ def _collapse(batch: Sequence[int], strides: Sequence[Sequence[int]]) -> tuple[l
 
 def _launch(
     spec: Any, requests: Any, binding: gemm.Binding, out: int, a: int, b: int, *extra: int, offsets: Sequence[int] = (),
-    numbers: tuple[float | int, ...] = (), big: bool = True,
+    big: bool = True, stack: bool = False,
 ) -> Launch:  # fmt: skip
-    """The launch of a kernel whose entry takes (out, a, b, extra..., scratch, numbers...): operands as ``Launch``
-    numbers them, with byte ``offsets``."""
+    """The launch of a kernel whose entry takes (out, a, b, extra..., scratch): operands as ``Launch`` numbers them,
+    with byte ``offsets``."""
     name = requests[0].name
     address = engine.load_many(requests)[0].address(name)
     operands = [out, a, b, *extra]
     places = list(zip(operands, offsets or [0] * len(operands)))
     if binding.swap:
         places[1], places[2] = places[2], places[1]
-    return Launch(address, tuple(binding.params), tuple(places), binding.scratch_bytes, numbers, big)
+    return Launch(address, tuple(binding.params), tuple(places), binding.scratch_bytes, (), big, stack)
 
 
 @dataclass(frozen=True)
@@ -70,14 +71,13 @@ class MatMul:
         k = a.shape[-1]
         addend = inputs[2] if self.beta is not None else None
         epilogue = None
-        scalars: tuple[float, ...] = ()
+        numbers: tuple[int, ...] = ()
         if addend is not None or self.alpha != 1:
             assert addend is not None
             scaled = (self.alpha, self.beta) != (1, 1)
             epilogue = gemm.AddIn(acc, out.type, addend.type, scaled)
             if scaled:
-                number = int if acc[0] == "i" else float
-                scalars = (number(self.alpha), number(self.beta or 0))
+                numbers = (number_word(self.alpha, acc), number_word(self.beta or 0, acc))
         spec = gemm.GemmSpec(a.type, b.type, acc, out.type, epilogue)
         operands = [a, b, out] + ([addend] if addend is not None else [])
         sizes, strides = _collapse(batch, [o.strides[:-2] for o in operands])
@@ -86,32 +86,24 @@ class MatMul:
         within = [s[len(lead) :] + list(o.strides[-2:]) for s, o in zip(strides, operands)]
         words: Sequence[int] = ()
         if addend is not None:
-            words = _addend_words(within[3], len(inner), inner)
+            words = (*_addend_words(within[3], len(inner), inner), *numbers)
         if not inner:
             inner, within = [1], [[0, *w] for w in within]
-        spec = gemm.choose(spec, m, n, within[0], within[1], within[2])
+        spec = gemm.choose(spec, m, n, k, within[0], within[1], within[2])
 
         binding = gemm.bind(spec, isa, inner, m, n, k, within[0], within[1], within[2], pool.address(), workers, words)
         work = m * n * k
         for size in sizes:
             work *= size
-        numbers = (~0, 0, 1, 2) if addend is not None else (~0, 0, 1)
-        order = (2, 0, 1, 3)[: len(numbers)]
+        places = (~0, 0, 1, 2) if addend is not None else (~0, 0, 1)
+        order = (2, 0, 1, 3)[: len(places)]
+        requests, big = gemm.requests(spec, isa), work > _SMALL
+        stack = binding.scratch_bytes <= contract.STACK
         found = []
         for index in itertools.product(*map(range, lead)):
             at = [sum(i * s for i, s in zip(index, step)) * coded(o.type).itemsize for o, step in zip(operands, steps)]
             offsets = [at[k] for k in order]
-            found.append(
-                _launch(
-                    spec,
-                    gemm.requests(spec, isa),
-                    binding,
-                    *numbers,
-                    offsets=offsets,
-                    numbers=scalars,
-                    big=work > _SMALL,
-                )
-            )
+            found.append(_launch(spec, requests, binding, *places, offsets=offsets, big=big, stack=stack))
         return found
 
 

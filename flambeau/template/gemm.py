@@ -1,17 +1,18 @@
 """Matrix products ``c[b, m, n] = epilogue(sum over k of a[b, m, k] * b[b, k, n])`` for any strides.
 
     spec = gemm.GemmSpec("f32", "f32", "f32", "f32")            # types of a, b, accumulators and output
-    spec = gemm.choose(spec, m, n, a_strides, b_strides, c_strides)      # the kernel for these sizes
+    spec = gemm.choose(spec, m, n, k, a_strides, b_strides, c_strides)   # the kernel for these sizes
     kernel = engine.load(gemm.kernel_name(spec), gemm.key(spec, isa), lambda: gemm.make_ir(spec, isa), isa)
     bound = gemm.bind(spec, isa, batch, m, n, k, a_strides, b_strides, c_strides, pool, workers)
-    entry(params, c, a, b, *epilogue buffers, scratch, *epilogue scalars)
+    entry(params, c, a, b, *epilogue buffers, scratch)
 
 ``a_strides`` are (batch ..., m, k), ``b_strides`` (batch ..., k, n) and ``c_strides`` (batch ..., m, n), in
 elements; ``batch`` is a tuple of at most three sizes (or one size), and a stride of 0 broadcasts.  Where ``bound.swap``
 is true the caller passes b's pointer in a's place and a's in b's (the product is computed as the transpose of the
 product of the transposed operands, because that suits the strides).  ``scratch`` points to ``bound.scratch_bytes``
-bytes, 64-byte aligned, that nobody else uses during the call; ``workers`` is the greatest number of
-threads that the pool may have in this call.  The kernel depends on the spec only; sizes are run-time words.
+bytes, 64-byte aligned, that nobody else uses during the call (without it, address 0, the kernel takes it from the stack
+or, having computed nothing, returns `graph.program.RETRY`); ``workers`` is the greatest number of threads that the pool may
+have in a call with scratch memory.  The kernel depends on the spec only; sizes are run-time words.
 
 Types are the codes of ``target.scalar``: f32, f64, bf16, f16 and integers; the accumulators' are f32, f64, i32, i64.
 Integers wrap around.  k is summed in blocks that depend on the sizes alone, so that results are bitwise the same
@@ -52,6 +53,11 @@ __all__ = [
 ]
 
 BATCH_DIMS = 3
+PAGE = 4096
+ROWS_DIRECT = 768
+"""Rows up to which B is read in place rather than packed."""
+FEW_COLUMNS = 64
+SMALL = 4096
 
 
 @dataclass(frozen=True)
@@ -115,6 +121,7 @@ def choose(
     spec: GemmSpec,
     m: int,
     n: int,
+    k: int,
     a_strides: Sequence[int],
     b_strides: Sequence[int],
     c_strides: Sequence[int],
@@ -124,7 +131,9 @@ def choose(
     if min(m, n) <= ROWS:
         swap = _swaps(replace(spec, thin=True), m, n, c_strides)
         rows = n if swap else m
-        thin = rows <= ROWS and 1 in (a_strides[-2:] if swap else b_strides[-2:])
+        many, (bk, bn) = m if swap else n, a_strides[:-3:-1] if swap else b_strides[-2:]
+        # what stays in the first-level cache may as well be read in place
+        thin = rows <= ROWS and 1 in (bk, bn) and not (bn == 1 and k * many < SMALL and many % 8 == 0)
     return spec if thin == spec.thin else replace(spec, thin=thin)
 
 
@@ -139,7 +148,7 @@ def _swaps(spec: GemmSpec, m: int, n: int, c_strides: Sequence[int]) -> bool:
 
 # -- parameter words ---------------------------------------------------------------------------------
 
-_WORDS = Words(("k", "a_m", "a_k", "b_k", "b_n", "c_m", "c_n", "b_direct", "c_plain", "pack_a", "pack_b"))
+_WORDS = Words(("k", "a_m", "a_k", "b_k", "b_n", "c_m", "c_n", "b_direct", "a_direct", "c_plain", "pack_a", "pack_b"))
 
 
 def bind(
@@ -182,27 +191,54 @@ def bind(
     total = math.prod(sizes)
     num = Number(spec.acc, spec.acc) if spec.thin else number(spec.a, spec.b, spec.acc, isa)
     units = -(-k // num.depth)
-    direct = bn == 1 and not num.pair and spec.b == num.packed
     if spec.thin:
         if m > ROWS or 1 not in (bk, bn):
             raise ValueError(f"gemm.bind: no thin product of {m} rows with strides {bk}, {bn} of b; use gemm.choose")
         blk, plan, micro = strip(num, isa), cut_thin(total, n, k), 0
+        room: dict[str, bool] = {}
     else:
         blk = blocking(num, isa)
-        plan, micro = cut(total, m, n, units, num, blk, direct), micro_kernel(num, isa)
+        direct_a = _direct_a(spec, num, m, n, k, am, ak)
+        direct_b = _direct_b(spec, num, m, k, bk, bn)
+        plain = isinstance(tail, Plain) and cn == 1
+        aligned = n % blk.lanes == 0
+        plan = cut(total, m, n, units, num, blk, direct_a, direct_b, max(workers, 2))
+        micro = micro_kernel(num, isa, direct_a)
+        room = {
+            "packed": not (direct_a and direct_b and aligned),
+            "tiled": not (plain and spec.out == spec.acc and aligned and (direct_a or m % blk.rows == 0)),
+        }
     pad = (0,) * (BATCH_DIMS - len(sizes))
-    values = common_values(plan, sizes, m, n, units, num, blk, micro, pool) | {
-        "k": k, "a_m": am, "a_k": ak, "b_k": bk, "b_n": bn, "c_m": cm, "c_n": cn, "problems": 1,
+    values = common_values(plan, sizes, m, n, units, num, blk, micro, pool, **room) | {
+        "k": k, "a_m": am, "a_k": ak, "b_k": bk, "b_n": bn, "c_m": cm, "c_n": cn, "problems": 1, "workers": workers,
         "core": load_address(core_request(spec, isa)),
         **{f"{x}_{i}": s for x, st in (("a", ab), ("b", bb), ("c", cb)) for i, s in enumerate((*pad, *st))},
     }  # fmt: skip
     if spec.thin:
         values |= thin_layout(plan, num, blk)
         return Binding(THIN_WORDS.pack(values, words), scratch_bytes(values, workers), swap)
-    values["c_plain"] = int(isinstance(tail, Plain) and cn == 1)
-    values["b_direct"] = int(direct and not (plan.outer_shared or plan.inner_shared))
+    values |= {"c_plain": int(plain), "a_direct": int(direct_a), "b_direct": int(direct_b)}
     values |= {"pack_a": pack_kernel(spec.a, num, isa), "pack_b": pack_kernel(spec.b, num, isa)}
     return Binding(_WORDS.pack(values, words), scratch_bytes(values, workers), swap)
+
+
+def _direct_a(spec: GemmSpec, num: Number, m: int, n: int, k: int, am: int, ak: int) -> bool:
+    """Whether the micro-kernel reads A where it is.
+
+    Rows a multiple of a page apart compete for the same lines of the first-level cache.
+    """
+    if spec.a != num.packed or k % num.depth or (num.pair and ak != 1) or 1 not in (am, ak):
+        return False
+    size = SIZE[spec.a]
+    return (am if ak == 1 else ak) * size % PAGE != 0 or (n <= FEW_COLUMNS and k <= 64)
+
+
+def _direct_b(spec: GemmSpec, num: Number, m: int, k: int, bk: int, bn: int) -> bool:
+    """Whether the micro-kernel reads B where it is: contiguous along columns, and not for so many rows that tidy panels
+    pay."""
+    if spec.b != num.packed or num.pair or bn != 1:
+        return False
+    return m <= ROWS_DIRECT and (bk * SIZE[spec.b] % PAGE != 0 or m <= ROWS_DIRECT // 4)
 
 
 # -- code --------------------------------------------------------------------------------------------
@@ -232,8 +268,10 @@ def core_request(spec: GemmSpec, isa: ISA) -> engine.Request:
 class _Product(Contraction):
     """Operands and result with one stride a dimension."""
 
-    pack_words = ("m", "n", "k", "a_m", "a_k", "b_k", "b_n", "b_direct", "pack_a", "pack_b")
-    store_words = ("c_m", "c_n", "c_plain")
+    stack = True
+
+    pack_words = ("m", "n", "k", "a_m", "a_k", "b_k", "b_n", "a_direct", "b_direct", "pack_a", "pack_b")
+    store_words = ("c_m", "c_n", "a_direct", "c_plain")
 
     def __init__(self, name: str, spec: GemmSpec, isa: ISA, tail: Epilogue | None) -> None:
         num = number(spec.a, spec.b, spec.acc, isa)
@@ -254,17 +292,28 @@ class _Product(Contraction):
     def direct(self, b: Flow, f: Frame, matrix: Val, panel: Val, at: Val) -> tuple[Val, Val, Val] | None:
         if self.num.pair or self.type_b != self.num.packed:
             return None
-        last = b.imul(b.iadd(panel, 1), self.blk.columns)
-        usable = b.op("and", b.icmp("ne", f.b_direct, 0), b.icmp("sle", last, f.n))
+        # the last panel only where whole vectors are left
+        cols = b.imin(b.isub(f.n, b.imul(panel, self.blk.columns)), self.blk.columns)
+        usable = b.op("and", b.icmp("ne", f.b_direct, 0), b.icmp("eq", b.imod(cols, self.blk.lanes), 0))
         first = b.iadd(b.imul(panel, self.blk.columns), b.imul(at, f.b_k))
         return usable, b.at(LLVM_TYPE[self.type_b], matrix, first), b.imul(f.b_k, SIZE[self.type_b])
+
+    def direct_a(self, b: Flow, f: Frame, matrix: Val, panel: Val, at: Val) -> tuple[Val, Val, Val, Val] | None:
+        if self.type_a != self.num.packed:
+            return None
+        size = SIZE[self.type_a]
+        first = b.iadd(b.imul(b.imul(panel, self.blk.rows), f.a_m), b.imul(b.imul(at, self.num.depth), f.a_k))
+        where = b.at(LLVM_TYPE[self.type_a], matrix, first)
+        pitch, row = b.imul(f.a_k, size * self.num.depth), b.imul(f.a_m, size)
+        return b.icmp("ne", f.a_direct, 0), where, pitch, row
 
     def in_place(
         self, b: Flow, f: Frame, c: Val, row0: Val, col0: Val, rows: Val, cols: Val
     ) -> tuple[Val, Val, Val] | None:
         if self.type_c != self.num.acc:
             return None
-        whole = b.op("and", b.icmp("eq", rows, self.blk.rows), b.icmp("eq", cols, self.blk.columns))
+        exact = b.op("or", b.icmp("ne", f.a_direct, 0), b.icmp("eq", rows, self.blk.rows))
+        whole = b.op("and", exact, b.icmp("eq", b.imod(cols, self.blk.lanes), 0))
         size = SIZE[self.type_c]
         offset = b.iadd(b.imul(row0, f.c_m), col0)
         usable = b.op("and", b.icmp("ne", f.c_plain, 0), whole)

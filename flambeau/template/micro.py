@@ -8,6 +8,7 @@ multiplication", ACM TOMS 34(3), 2008; Van Zee and van de Geijn, "BLIS", ACM TOM
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 
@@ -129,63 +130,85 @@ _addresses: dict[tuple[str, str], int] = {}
 
 
 @cache
-def micro_kernel(num: Number, isa: ISA) -> int:
+def micro_kernel(num: Number, isa: ISA, in_place: bool = False) -> int:
     """The address of the micro-kernels' dispatcher, compiled when first needed:
 
-    ``micro(ptr a, ptr b, i64 b_pitch, i64 units, ptr tile, i64 tile_pitch, i64 fresh, i64 rows, i64 cols)``
+    ``micro(ptr a, i64 a_pitch, i64 a_row, ptr b, i64 b_pitch, i64 units, ptr tile, i64 tile_pitch, i64 fresh,
+    i64 rows, i64 cols)``
 
-    adds the product of panels ``a`` and ``b`` to the tile, or overwrites it when ``fresh`` is not 0.  ``b_pitch``
-    is the distance in bytes of two units of the B panel, ``tile_pitch`` that of two rows of the tile.  At least
-    ``rows`` x ``cols`` of the tile are valid after, and no more than the next height and width are written.
+    adds the product of panels ``a`` and ``b`` to the tile, or overwrites it when ``fresh`` is not 0.  Pitches are the
+    distances in bytes of two units of a panel and of two rows of the tile.  At least ``rows`` x ``cols`` of the
+    tile are valid after, and no more than the next height and width are written.
+
+    The panel of A is packed, or with ``in_place`` one whose rows are ``a_row`` bytes apart; then neither it nor the
+    tile is touched beyond its last row.
     """
-    return load_address(micro_request(num, isa))
+    return load_address(micro_request(num, isa, in_place))
 
 
-def micro_request(num: Number, isa: ISA) -> engine.Request:
+def micro_request(num: Number, isa: ISA, in_place: bool = False) -> engine.Request:
     """What `micro_kernel` asks the engine for."""
-    name = f"micro_{num.code}"
-    return engine.Request(name, f"{name}|{isa.key}", partial(_micro_module, name, num, isa), isa)
+    name = f"micro{'_rows' * in_place}_{num.code}"
+    return engine.Request(name, f"{name}|{isa.key}", partial(_micro_module, name, num, isa, in_place), isa)
 
 
-def _micro_module(name: str, num: Number, isa: ISA) -> str:
+def _micro_module(name: str, num: Number, isa: ISA, in_place: bool) -> str:
     module = new_module(isa)
     blk = blocking(num, isa)
-    args = [("ptr noalias", "a"), ("ptr noalias", "b"), ("i64", "pitch"), ("i64", "units"), ("ptr noalias", "tile")]
-    args += [("i64", "tilepitch"), ("i64", "fresh")]
+    args = [("ptr noalias", "a"), ("i64", "apitch"), ("i64", "arow"), ("ptr noalias", "b"), ("i64", "pitch")]
+    args += [("i64", "units"), ("ptr noalias", "tile"), ("i64", "tilepitch"), ("i64", "fresh")]
 
     def define(h: int, w: int) -> str:
-        write = partial(_write_micro, num=num, isa=isa, blk=blk, shape=(h, w))
+        write = partial(_write_micro, num=num, isa=isa, blk=blk, shape=(h, w), in_place=in_place)
         return function(module, isa, f"micro{h}x{w}", args, write, attributes="noinline")
 
     kernels = {(h, w): define(h, w) for h in blk.heights for w in range(1, blk.vectors + 1)}
 
-    def dispatch(b: Flow, *v: Val) -> None:
-        inner, rows, cols = v[:7], v[7], v[8]
-        for h in reversed(blk.heights):
-            taller = b.label("taller")
-            if h != blk.rows:
-                fits = b.label("fits")
-                b.cond_br(b.icmp("sle", rows, h), fits, taller)
-                b.place(fits)
-            for w in range(1, blk.vectors + 1):
-                if w != blk.vectors:
-                    wider, narrow = b.label("wider"), b.label("narrow")
-                    b.cond_br(b.icmp("sle", cols, w * blk.lanes), narrow, wider)
-                    b.place(narrow)
-                b.emit(f"tail call void {kernels[h, w]}({', '.join(map(str, inner))})")
-                b.ret()
-                if w != blk.vectors:
-                    b.place(wider)
-            if h != blk.rows:
-                b.place(taller)
+    def call(b: Flow, h: int, inner: Sequence[Val], cols: Val, w: int = 1) -> None:
+        """Calls the kernel of this height and the width that fits."""
+        if w == blk.vectors:
+            b.call_void(kernels[h, w], *inner)
+        else:
+            fits = b.icmp("sle", cols, w * blk.lanes)
+            b.either(fits, lambda: b.call_void(kernels[h, w], *inner), lambda: call(b, h, inner, cols, w + 1))
 
-    function(module, isa, name, [*args, ("i64", "rows"), ("i64", "cols")], dispatch, linkage="")
+    def dispatch(b: Flow, *v: Val) -> None:
+        """To the least height that has room for the rows."""
+        inner, rows, cols = v[:9], v[9], v[10]
+        for h in reversed(blk.heights[1:]):
+            fits, taller = b.label("fits"), b.label("taller")
+            b.cond_br(b.icmp("sle", rows, h), fits, taller)
+            b.place(fits)
+            call(b, h, inner, cols)
+            b.ret()
+            b.place(taller)
+        call(b, blk.rows, inner, cols)
+        b.ret()
+
+    def dispatch_exact(b: Flow, *v: Val) -> None:
+        """To heights that make up the rows, each at most once."""
+        inner, rows, cols = list(v[:9]), v[9], v[10]
+        for h in blk.heights:
+
+            def some(h: int = h, rows: Val = rows) -> list[Val]:
+                call(b, h, inner, cols)
+                below = b.bytes_at(inner[0], b.imul(inner[2], h)), b.bytes_at(inner[6], b.imul(inner[7], h))
+                return [*below, b.isub(rows, h)]
+
+            def none(rows: Val = rows) -> list[Val]:
+                return [inner[0], inner[6], rows]
+
+            inner[0], inner[6], rows = b.choose(b.icmp("sge", rows, h), some, none)
+        b.ret()
+
+    write = dispatch_exact if in_place else dispatch
+    function(module, isa, name, [*args, ("i64", "rows"), ("i64", "cols")], write, linkage="")
     return module.text()
 
 
 def _write_micro(
-    b: Flow, a: Val, bp: Val, pitch: Val, units: Val, tile: Val, tile_pitch: Val, fresh: Val,
-    num: Number, isa: ISA, blk: Blocking, shape: tuple[int, int],
+    b: Flow, a: Val, a_pitch: Val, a_row: Val, bp: Val, pitch: Val, units: Val, tile: Val, tile_pitch: Val, fresh: Val,
+    num: Number, isa: ISA, blk: Blocking, shape: tuple[int, int], in_place: bool,
 ) -> None:  # fmt: skip
     h, w = shape
     vector = vec_type(num.acc_type, blk.lanes)
@@ -204,19 +227,28 @@ def _write_micro(
         lambda: [b.load(vector, where(i, j), align=num.acc_bytes) for i, j in spots],
     )
     ahead = b.imul(pitch, _AHEAD)
-    with b.loop(0, units, carry=[*start, a, bp]) as k:
-        *acc, a_now, b_now = k.values
+    # rows in place are addressed as one of several bases plus 0, 1 or 2 times their distance
+    bases = [b.bytes_at(a, b.imul(a_row, i)) for i in range(0, h, 3)] if in_place else [a]
+    twice = b.imul(a_row, 2)
+    with b.loop(0, units, carry=[*start, bp, *bases]) as k:
+        acc, b_now, now = k.values[: h * w], k.values[h * w], k.values[h * w + 1 :]
         right = [b.load(unit_vector, b.bytes_at(b_now, j * blk.lanes * num.unit_bytes), align=4) for j in range(w)]
         # panels are read in one direction, but processors' own prefetching stops at every page
         b_ahead = b.bytes_at(b_now, ahead)
         for j in range(w):
             b.prefetch(b.bytes_at(b_ahead, j * blk.lanes * num.unit_bytes))
-        b.prefetch(b.bytes_at(a_now, _AHEAD * blk.pitch * num.unit_bytes))
+        if not in_place:
+            b.prefetch(b.bytes_at(now[0], _AHEAD * blk.pitch * num.unit_bytes))
         for i in range(h):
-            left = b.splat(b.load(num.unit, b.at(num.unit, a_now, i), align=4), blk.lanes)
+            if in_place:
+                spot = now[i // 3] if i % 3 == 0 else b.bytes_at(now[i // 3], a_row if i % 3 == 1 else twice)
+            else:
+                spot = b.at(num.unit, now[0], i)
+            left = b.splat(b.load(num.unit, spot, align=SIZE[num.packed]), blk.lanes)
             for j in range(w):
                 acc[i * w + j] = multiply_add(b, num, isa, left, right[j], acc[i * w + j])
-        k.next = [*acc, b.bytes_at(a_now, blk.pitch * num.unit_bytes), b.bytes_at(b_now, pitch)]
+        step: Val | int = a_pitch if in_place else blk.pitch * num.unit_bytes
+        k.next = [*acc, b.bytes_at(b_now, pitch), *(b.bytes_at(p, step) for p in now)]
     for (i, j), value in zip(spots, k.values, strict=False):
         b.store(value, where(i, j), align=num.acc_bytes)
     b.ret()

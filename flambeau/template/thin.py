@@ -71,6 +71,7 @@ class ThinProduct(Contraction):
     """A product of at most `ROWS` rows."""
 
     store_words = ("c_m", "c_n")
+    stack = True
 
     def __init__(self, name: str, types: tuple[str, str, str], num: Number, isa: ISA, tail: Epilogue | None) -> None:
         super().__init__(name, types, num, isa, tail, THIN_WORDS)
@@ -103,8 +104,10 @@ class ThinProduct(Contraction):
         tile, rows_of_a = b.bytes_at(scratch, at), b.bytes_at(scratch, own)
         a = b.at(LLVM_TYPE[self.type_a], a, b.imul(k0, f.a_k))
         bb = b.at(LLVM_TYPE[self.type_b], bb, b.iadd(b.imul(k0, f.b_k), b.imul(col0, f.b_n)))
-        with b.loop(0, b.imul(f.m, STRIP), self.blk.lanes) as i:
-            b.store(b.const(self.vector, 0), b.at(self.num.acc_type, tile, i.index), 64)
+        with b.loop(0, b.select(b.icmp("sle", f.m, 1), b.i64(1), b.i64(ROWS))) as row:
+            line = b.at(self.num.acc_type, tile, b.imul(row.index, STRIP))
+            with b.loop(0, cols, self.blk.lanes) as i:
+                b.store(b.const(self.vector, 0), b.at(self.num.acc_type, line, i.index), 64)
         deep = b.icmp("eq", f.b_k, 1)
         b.either(
             deep,

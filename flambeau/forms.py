@@ -249,7 +249,7 @@ class _HotTable(dict):
             or plan.plan.single is None
             or plan.several
             or plan.plan.scalar_order != tuple(range(len(keys) - len(layouts)))
-            or plan.plan.order != tuple(range(len(layouts) + (not self.inplace)))
+            or plan.plan.order != tuple(range(self.inplace, len(layouts) + 1))
         ):
             found = None  # remembered, so that the next call goes on to the table of other plans at once
         else:

@@ -202,3 +202,18 @@ def test_many_threads_call() -> None:
 def test_layout_of_method_definitions() -> None:
     """Four words, as in Python's headers."""
     assert ctypes.sizeof(native._MethodDef) == 4 * ctypes.sizeof(ctypes.c_void_p)
+
+
+@pytest.mark.parametrize("maker", ["builtin", "ctypes"])
+def test_arguments_in_another_order(maker):
+    order = (2, None, 0, 2)
+    if maker == "builtin":
+        call = native.make_caller(address("four"), "ppp", order=order)
+    else:
+        call = native._make_with_ctypes(address("four"), "ppp", (), False, order)
+    assert call(1, 2, 3) == 3013
+
+
+def test_other_order_after_bound_arguments():
+    call = native.make_caller(address("four"), "pp", bound=(7,), order=(1, 0, None))
+    assert call(1, 2) == 7210

@@ -158,10 +158,11 @@ class Plan:
             return
         if any(offset for _, offset in touched):
             return
-        total = self._results + self.inputs
-        slots = [buffers[b].slot + self._results * (buffers[b].kind == "input") for b, _ in touched]
+        first = 0 if "output" in kinds else self._results
+        total = self._results + self.inputs - first
+        slots = [buffers[b].slot + self._results * (buffers[b].kind == "input") - first for b, _ in touched]
         params = (ctypes.c_int64 * len(call.words))(*call.words)
-        self._keep, self.order = params, tuple(range(total))
+        self._keep, self.order = params, tuple(range(first, first + total))
         self.single = make_caller(
             call.address, "p" * total, bound=(ctypes.addressof(params),), release_gil=call.big, order=(*slots, None)
         )

@@ -163,7 +163,7 @@ def make_caller(
 
 
 def _make_with_ctypes(
-    address: int, signature: str, bound: tuple[int, ...], release_gil: bool, order: Order | None
+    address: int, signature: str, bound: tuple[int, ...], release_gil: bool, order: Order | None = None
 ) -> Callable[..., int]:
     prototype = ctypes.CFUNCTYPE if release_gil else ctypes.PYFUNCTYPE
     codes = [signature[i] if i is not None else "p" for i in order] if order is not None else list(signature)

@@ -10,9 +10,9 @@
 elements; ``batch`` is a tuple of at most three sizes (or one size), and a stride of 0 broadcasts.  Where ``bound.swap``
 is true the caller passes b's pointer in a's place and a's in b's (the product is computed as the transpose of the
 product of the transposed operands, because that suits the strides).  ``scratch`` points to ``bound.scratch_bytes``
-bytes, 64-byte aligned, that nobody else uses during the call (without it, address 0, the kernel takes it from the stack
-or, having computed nothing, returns `graph.program.RETRY`); ``workers`` is the greatest number of threads that the pool may
-have in a call with scratch memory.  The kernel depends on the spec only; sizes are run-time words.
+bytes, 64-byte aligned, that nobody else uses during the call; ``workers`` is the greatest number of threads that the
+pool may have in such a call.  Without it (address 0) the kernel takes it from the stack or, having computed nothing,
+returns `graph.program.RETRY`.  The kernel depends on the spec only; sizes are run-time words.
 
 Types are the codes of ``target.scalar``: f32, f64, bf16, f16 and integers; the accumulators' are f32, f64, i32, i64.
 Integers wrap around.  k is summed in blocks that depend on the sizes alone, so that results are bitwise the same

@@ -148,6 +148,57 @@ def test_rows_fuse_into_one_kernel(program):
     assert len(schedule([Output(n, contiguous_strides(n.shape)) for n in nodes]).steps) == 1
 
 
+def heads(g: Graph, x: Node) -> Node:
+    """(4, 6, 8 * 5) -> (4, 8, 6, 5) -> doubled -> (4, 6, 40)"""
+    split = g.permute(g.reshape(x, (4, 6, 8, 5)), (0, 2, 1, 3))
+    return g.reshape(g.permute(g.apply("add", split, split), (0, 2, 1, 3)), (4, 6, 40))
+
+
+def test_reshapes_of_heads_take_no_division():
+    x = rng.standard_normal((4, 8, 6, 5)).astype(np.float32)
+
+    def make(g, x):
+        return g.reshape(g.apply("neg", g.permute(x, (0, 2, 1, 3))), (4, 6, 40))
+
+    nodes = build(make, (x,))
+    (step,) = schedule([Output(n, contiguous_strides(n.shape)) for n in nodes]).steps
+    assert isinstance(step, KernelCall)
+    inner = kernel_text(step.kernel).split("in vectors")[1]
+    assert "quot" not in inner and "rem" not in inner
+    wanted = -x.transpose(0, 2, 1, 3).reshape(4, 6, 40)
+    np.testing.assert_array_equal(compiled(make, x)[0], wanted)
+    np.testing.assert_array_equal(interpreted(make, x)[0], wanted)
+    y = rng.standard_normal((4, 6, 40)).astype(np.float32)
+    np.testing.assert_array_equal(compiled(heads, y)[0], 2 * y)
+
+
+@hypothesis_settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_random_reshapes_and_permutations(data):
+    """Chains of reshape and permute of small arrays, with sums in between, against numpy."""
+    sizes = [(2, 3, 4), (6, 4), (24,), (4, 6), (2, 2, 6), (3, 8), (2, 12), (4, 3, 2), (1, 24), (2, 2, 3, 2)]
+    array = rng.standard_normal(data.draw(st.sampled_from(sizes))).astype(np.float32)
+    steps = data.draw(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 99)), min_size=1, max_size=6))
+
+    def run(value, permute, reshape, add):
+        for kind, which in steps:
+            if kind == 0:
+                order = list(range(len(value.shape)))
+                np.random.default_rng(which).shuffle(order)
+                value = permute(value, order)
+            elif kind == 1:
+                value = reshape(value, sizes[which % len(sizes)])
+            else:
+                value = add(value, value)
+        return value
+
+    def make(g, x):
+        return run(x, g.permute, g.reshape, lambda a, b: g.apply("add", a, b))
+
+    wanted = run(array, np.transpose, np.reshape, np.add)
+    np.testing.assert_array_equal(compiled(make, array)[0], wanted)
+
+
 def test_scatter_combines_repeated_indices():
     def make(g, x, s, i):
         return g.scatter("add", x, s, [g.reshape(i, (5, 3, 1))], (("i", 0), ("d", 2)))

@@ -89,14 +89,42 @@ def combine(indices: Sequence[Index], weights: Sequence[int], const: int = 0) ->
     return Sum(affine(total, terms), tuple(others))
 
 
-def split(index: Index, shape: Sequence[int]) -> list[Index]:
-    """The digits of a flat index (0 <= index < product of shape) over ``shape``."""
+def split(index: Index, shape: Sequence[int], extents: Sequence[int] = ()) -> list[Index]:
+    """The digits of a flat index (0 <= index < product of shape) over ``shape``.  Variables below ``extents`` whose
+    steps fall between the digits make them affine."""
     size = 1
     for n in shape:
         size *= n
+    if extents and isinstance(index, Affine):
+        found = _affine_digits(index, shape, extents)
+        if found is not None:
+            return found
     result: list[Index] = []
     div = 1
     for n in reversed(shape):
         result.append(Affine(0, ()) if n == 1 else index if n == size else Digit(index, size, div, n))
         div *= n
     return result[::-1]
+
+
+def _affine_digits(index: Affine, shape: Sequence[int], extents: Sequence[int]) -> list[Index] | None:
+    """The digits as affine functions; None where a variable carries from one digit into the next."""
+    result: list[Index] = []
+    rest = dict(index.terms)
+    const, div = index.const, 1
+    if const < 0 or any(c < 0 or v >= len(extents) for v, c in rest.items()):
+        return None
+    for n in reversed(shape):
+        own: dict[int, int] = {}
+        top = digit = const // div % n
+        for v in [v for v, c in rest.items() if c < div * n and extents[v] > 1]:
+            c = rest.pop(v)
+            if c % div:
+                return None
+            own[v] = c // div
+            top += own[v] * (extents[v] - 1)
+        if top >= n and n > 1:
+            return None
+        result.append(affine(digit, own))
+        div *= n
+    return None if any(extents[v] > 1 for v in rest) else result[::-1]

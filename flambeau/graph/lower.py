@@ -19,7 +19,7 @@ from .complex import elementwise as complex_elementwise
 from .index import Affine, Index, Opaque, combine, split
 from .node import Map, Node
 
-__all__ = ["Group", "KernelCall", "NotFusable", "Place", "kernel_of"]
+__all__ = ["Group", "KernelCall", "NotFusable", "Place", "kernel_of", "mapped", "reshaped"]
 
 INDEX_ERROR = 1
 _COMPLEX = {"c64": "f32", "c128": "f64"}
@@ -200,7 +200,7 @@ class Group:
             raise NotFusable
         position = index
         if index_map is not None:
-            position = tuple(_mapped(o, terms, index) for o, terms in index_map)
+            position = tuple(mapped(o, terms, index) for o, terms in index_map)
         writes.extend(self._writes(target, position, expression, "store"))
         self.checks[-1].extend(checks)
         self.inside[id(node)] = node
@@ -394,9 +394,9 @@ class Group:
             return self.pool.const(0, node.type)
         if op == "move":
             map_: Map = node.attrs[0]
-            return self._at(node.inputs[0], tuple(_mapped(o, terms, index, self) for o, terms in map_))
+            return self._at(node.inputs[0], tuple(mapped(o, terms, index, self) for o, terms in map_))
         if op == "reshape":
-            return self._at(node.inputs[0], _reshaped(node.inputs[0].shape, node.shape, index))
+            return self._at(node.inputs[0], reshaped(node.inputs[0].shape, node.shape, index, self.space))
         if op == "gather":
             return self._gather(node, index)
         if op == "require":
@@ -516,7 +516,7 @@ class Group:
         self.element_writes = [w for w in self.element_writes if w.buffer not in buffers]
 
 
-def _mapped(
+def mapped(
     offset: int, terms: tuple[tuple[int, int], ...], index: Sequence[Index], group: Group | None = None
 ) -> Index:
     """``offset + sum(coefficient * index[dim])``"""
@@ -535,7 +535,9 @@ def _mapped(
     return Opaque(value)
 
 
-def _reshaped(source: Sequence[int], target: Sequence[int], index: Sequence[Index]) -> tuple[Index, ...]:
+def reshaped(
+    source: Sequence[int], target: Sequence[int], index: Sequence[Index], extents: Sequence[int]
+) -> tuple[Index, ...]:
     """The index in ``source`` of the element at ``index`` in ``target``: dimensions are matched in runs of equal
     size, so that only those that are really merged or split need arithmetic."""
     result: list[Index] = []
@@ -570,7 +572,7 @@ def _reshaped(source: Sequence[int], target: Sequence[int], index: Sequence[Inde
                     raise NotFusable
             else:
                 flat = total.affine
-        result.extend(split(flat, shape))
+        result.extend(split(flat, shape, extents))
     return tuple(result)
 
 

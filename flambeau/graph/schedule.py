@@ -17,6 +17,7 @@ from ..layout import contiguous_strides
 from .index import Affine
 from .lower import Group, KernelCall, NotFusable, Place, kernel_of
 from .node import Map, Node, topological
+from .refine import refine
 
 __all__ = ["BufferSpec", "ExternCall", "Output", "Schedule", "schedule"]
 
@@ -100,6 +101,7 @@ class _Attempt:
         for k, o in enumerate(outputs):
             self._squeeze(k, o)
         self.cost_memo: dict[int, int] = {}
+        self.reshape_memo: dict[int, bool] = {}
         self.pieces: list[Node] = []
 
     def _squeeze(self, k: int, o: Output) -> None:
@@ -450,8 +452,30 @@ class _Attempt:
         if node.op == "out":
             return
         target = self._target(node, 0)
-        g = self._join(node, lambda h: h.add_store(node, target._replace(group=h.number), node), node.shape)
+        value, place = self._refined(node, target)
+        g = self._join(value, lambda h: h.add_store(value, place._replace(group=h.number), value), value.shape)
+        g.inside[id(node)] = node
         self._set_place(node, target._replace(group=g.number))
+
+    def _refined(self, node: Node, target: Place) -> tuple[Node, Place]:
+        """A value and its place, over the space in which the reshapes under it take no divisions."""
+        if not self._reshapes(node):
+            return node, target
+        found = refine(node, lambda n: id(n) in self.places)
+        if found is None:
+            return node, target
+        self.pieces.append(found.node)
+        return found.node, found.place(target)
+
+    def _reshapes(self, node: Node) -> bool:
+        """Whether a reshape lies between a value and what it is computed from."""
+        found = self.reshape_memo.get(id(node))
+        if found is None:
+            found = node.op == "reshape" or (
+                node.op not in _BARRIERS and any(id(i) not in self.places and self._reshapes(i) for i in node.inputs)
+            )
+            self.reshape_memo[id(node)] = found
+        return found
 
     def _own_copy(self, base: Node, node: Node) -> Place:
         """Memory that holds ``base`` and that ``node`` may change: the base's own when nobody else reads it."""
@@ -503,6 +527,10 @@ class _Attempt:
         map_: Map = node.attrs[0]
         target = self._own_copy(base, node)
         if math.prod(x.shape):
+            found = refine(x, lambda n: id(n) in self.places) if self._reshapes(x) else None
+            if found is not None:
+                self.pieces.append(found.node)
+                x, map_ = found.node, found.map(map_)
             g = self._new_group(x.shape)
             self._need(lambda: g.add_store(x, target, x, map_), node)
         self._set_place(node, target._replace(group=len(self.entries) - 1))

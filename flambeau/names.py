@@ -23,8 +23,8 @@ def members(module: str, names: str) -> dict[str, str]:
 TOP: dict[str, str] = {
     **modules(
         """
-        accelerator amp backends classes compiler cpu cuda fft futures jit linalg mps mtia multiprocessing nn optim
-        serialization special torch_version utils version xpu
+        accelerator amp backends classes compiler cpu cuda distributions fft futures jit linalg mps mtia multiprocessing
+        nn optim serialization special torch_version utils version xpu
         """
     ),
     **members(

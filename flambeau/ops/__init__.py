@@ -22,14 +22,19 @@ for _name in OPERATORS:  # an operator comes before the file of the same name
         globals()[_name] = OPERATORS[_name].function
 
 
-_FACTORIES = [importlib.import_module(f"{__name__}.{name}") for name in ("create", "convert", "random")]
+_FACTORIES = [
+    importlib.import_module(f"{__name__}.{name}")
+    for name in ("create", "convert", "random", "ranges", "arrange", "join")
+]
 
 
 def __getattr__(name: str) -> Any:
     op = OPERATORS.get(name)
-    if op is not None:
-        return op.function
-    for factories in _FACTORIES:
+    found = None if op is None else op.function
+    for factories in _FACTORIES if op is None else ():
         if name in factories.__all__:
-            return getattr(factories, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            found = getattr(factories, name)
+    if found is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found
+    return found

@@ -139,7 +139,9 @@ def _repr(self: Tensor, *, tensor_contents: str | None = None) -> str:
 
 
 def _format(self: Tensor, spec: str) -> str:
-    return format(self.item(), spec) if not self._layout.ndim and spec else repr(self)  # type: ignore[attr-defined]
+    if self._layout.ndim or self._layout.device is devices.meta:
+        return format(repr(self), spec)
+    return format(self.item(), spec)  # type: ignore[attr-defined]
 
 
 def install(tensor: type[Tensor]) -> None:

@@ -952,19 +952,35 @@ def resize_output(out: Tensor, wanted: Layout) -> None:
 
 
 class _WarmPlan:
-    """A plan of one result as a function of the address of the result and those of the arguments."""
+    """A plan as a function of the addresses of the results and those of the arguments."""
 
-    __slots__ = ("layout", "nbytes", "plan", "run")
+    __slots__ = ("layout", "layouts", "nbytes", "plan", "run", "several")
 
     def __init__(self, plan: OpPlan) -> None:
         assert plan.plan is not None and plan.layout is not None
         self.plan = plan
-        self.layout, self.nbytes, self.run = plan.layout, plan.nbytes, plan.plan.function()
+        self.layout, self.layouts, self.several = plan.layout, plan.layouts, plan.several
+        self.nbytes, self.run = plan.nbytes, plan.plan.function()
+
+
+def run_several(plan: _WarmPlan, op: Operator, args: Sequence[Any], operands: Sequence[Any], recorded: bool) -> Any:
+    """The short path of an operator with several results; ``operands`` are addresses and numbers."""
+    outs = [empty(layout) for layout in plan.layouts]
+    try:
+        status = plan.run(*[t._storage.ptr for t in outs], *operands)
+    except OverflowError:
+        status = -1
+    if status:
+        return dispatch(op, args)
+    result = tuple(outs) if op.returns is None else op.returns(*outs)
+    if recorded and op.derivative is not None:
+        tape.record(op, args, result)
+    return result
 
 
 def _keep_warm(op: Operator, args: Sequence[Any], plan: OpPlan) -> None:
     """Makes the next call with these layouts and static arguments a short one."""
-    if plan.several or plan.plan is None or not plan.nbytes:
+    if plan.plan is None or not all(layout.numel for layout in plan.layouts):
         return
     key: list[Any] = []
     for a, kind in zip(args, op.kinds):

@@ -16,7 +16,18 @@ from . import operator as records
 from . import primitives as prim
 from .autograd import tape
 from .autograd.mode import state as grad_state
-from .call import LIMIT, OpPlan, build, dispatch, dispatch_inplace, dispatch_out, ordinary, signature, special
+from .call import (
+    LIMIT,
+    OpPlan,
+    build,
+    dispatch,
+    dispatch_inplace,
+    dispatch_out,
+    ordinary,
+    run_several,
+    signature,
+    special,
+)
 from .deferral import Deferral
 from .layout import Layout
 from .operator import OPERAND, SCALAR, TENSORS, Operator
@@ -61,6 +72,10 @@ _WARM = """
         except (KeyError, TypeError, AttributeError):
             plan = None
         if plan is not None:
+            if plan.several:
+                return run_several(
+                    plan, op, ({arguments}), [{warm_addresses}], grad_state.grad and ({warm_grads})
+                )
             ptr = allocate(plan.nbytes)
             try:
                 status = plan.run(ptr, {warm_addresses})
@@ -184,7 +199,7 @@ def _hot_parts(op: Operator, names: Sequence[str], count: int, out: bool) -> dic
 def _warm_parts(op: Operator, names: Sequence[str], out: bool) -> dict[str, str] | None:
     """What the text of the short path says of an operator; None if it has none: where several lists could be told
     apart only by more than their members."""
-    if op.kind != "kernel" or op.returns is not None or len(op.lists) > 1:
+    if op.kind != "kernel" or len(op.lists) > 1:
         return None
     keys: list[str] = []
     addresses: list[str] = []
@@ -367,7 +382,7 @@ def _public(op: Operator, name: str, out: bool, template: str, method: bool = Fa
     fill["warm"] = _WARM.format(**fill, **parts) if parts is not None else ""
     space: dict[str, Any] = {
         "op": op, "dispatch": dispatch, "dispatch_out": dispatch_out, "dispatch_inplace": dispatch_inplace,
-        "hot": op.hot, "warm": op.warm, "numbers": _numbers,
+        "run_several": run_several, "hot": op.hot, "warm": op.warm, "numbers": _numbers,
         "special": special, "tracing": prim._stack, "reading": Deferral.reading, "grad_state": grad_state,
         "allocate": memory.allocate, "free": memory.free, "Storage": Storage, "Tensor": Tensor, "new": object.__new__,
         "record": tape.record, "record_view": tape.record_view, **defaults,

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import flambeau as fl
+from flambeau.operator import OPERATORS
 
 
 def twice(call):  # type: ignore[no-untyped-def]
@@ -65,3 +66,31 @@ def test_subclasses_are_asked_after_plain_calls() -> None:
     x.sum(0)
     assert type(x.as_subclass(Tagged).sum(0)) is Tagged
     assert type(fl.cat([x, x.as_subclass(Tagged)])) is Tagged
+
+
+def test_the_tables_of_short_paths_are_used() -> None:
+    """A call in place, one with a number and one with several results are planned into tables that skip dispatch."""
+    a, b = fl.arange(6.0), fl.ones(6)
+    a.add_(b)
+    a.mul_(2.0)
+    a[:3] = b[:3]
+    assert all(
+        any(plan is not None for plan in OPERATORS[name].hot_inplace.values()) for name in ("add", "mul", "copy")
+    )
+    assert a.tolist() == [1.0, 1.0, 1.0, 8.0, 10.0, 12.0]
+    a * 3.5
+    assert any(plan is not None for key, plan in OPERATORS["mul"].hot.items() if float in key)
+    values, places = fl.eye(3).max(1)
+    assert (values.tolist(), places.tolist()) == ([1.0] * 3, [0, 1, 2])
+
+
+def test_numbers_that_do_not_fit_leave_the_short_path() -> None:
+    """An int beyond 64 bits is refused as on the first call, and nothing is written."""
+    a = fl.arange(3)
+    a + 1
+    a.add_(1)
+    with pytest.raises(RuntimeError, match="overflow"):
+        a + (1 << 70)
+    with pytest.raises(RuntimeError, match="overflow"):
+        a.add_(1 << 70)
+    assert a.tolist() == [1, 2, 3]

@@ -257,9 +257,9 @@ class Plan:
 
     # -- running ---------------------------------------------------------------------------------
     def function(self) -> Callable[..., int]:
-        """The plan of one result as a function of its address, those of the arguments, and the numbers given at run
+        """The plan as a function of the addresses of its results, those of the arguments, and the numbers given at run
         time; it returns 0 or an error code."""
-        count = self.inputs + 1
+        count = self._results + self.inputs
         if (
             self.single is not None
             and self.order == tuple(range(count))

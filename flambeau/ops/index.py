@@ -489,6 +489,18 @@ def _is_all(t: Tensor, map_: Any, shape: tuple[int, ...]) -> bool:
 
 def setitem(self: Tensor, index: Any, value: Any) -> None:
     """``tensor[index] = value``: a number or a tensor, broadcast and converted.  See ``getitem`` for errors."""
+    if self.__class__ is Tensor and not special and (index.__class__ is int or _key_of(index) is not None):
+        kind = value.__class__
+        if kind is float or kind is int:
+            getitem(self, index).fill_(value)  # type: ignore[attr-defined]
+            return
+        if kind is Tensor:
+            part = getitem(self, index)
+            if value._layout.shape == part._layout.shape:
+                part.copy_(value)  # type: ignore[attr-defined]
+            else:
+                _assign(part, value)
+            return
     if not ordinary((self.__class__, value.__class__)) or (index.__class__ is tuple and not ordinary(map(type, index))):
         seen = [self, *(index if isinstance(index, tuple) else (index,)), value]
         result = _overridden(setitem, seen, {}, None, (self, index, value))

@@ -60,8 +60,13 @@ from .printing import set_printoptions
 from .tensor import Tensor
 
 from . import autograd as autograd  # isort: skip
+from . import call as _calls  # isort: skip
 from . import operator as _records  # isort: skip
 from .autograd.derive import automatic as _automatic  # isort: skip
+from .autograd import forward_ad as _forward_ad  # isort: skip
+from .autograd import function as _function  # isort: skip
+from .transform import apply as _apply  # isort: skip
+from .transform import custom as _custom  # isort: skip
 from .autograd.mode import (  # isort: skip
     enable_grad,
     inference_mode,
@@ -80,6 +85,8 @@ from .version import __version__ as __version__  # isort: skip
 
 _install(Tensor)
 _records.derive = _automatic
+_calls.transformed, _calls.transformed_inplace = _apply.call, _apply.call_inplace
+_function.transformed = _custom.call
 
 bool = _dtypes.bool_
 half, float, double = float16, float32, float64
@@ -102,10 +109,12 @@ __getattr__, __dir__ = _records.namespace(globals(), _functions, _names.TOP)
 if _TYPE_CHECKING:
     from . import compiler as compiler
     from . import fft as fft
+    from . import func as func
     from . import linalg as linalg
     from . import nn as nn
     from . import optim as optim
     from . import special as special
     from . import utils as utils
     from .compiler import compile
+    from .func import vmap
     from .serialization import load, save

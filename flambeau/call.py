@@ -31,6 +31,7 @@ from .operator import OPERAND, SCALAR, STATIC, TENSORS, Operator
 from .primitives import Recorder
 from .record import Recipe
 from .tensor import Tensor, address, empty, materialize, numpy_view
+from .transform.level import Wrapper, wrappers_in
 
 __all__ = ["around", "dispatch", "result_type", "special", "torch_function_of"]
 
@@ -510,6 +511,9 @@ def _disabled(*args: Any, **kwargs: Any) -> Any:
     return NotImplemented
 
 
+Wrapper.__torch_function__ = staticmethod(_disabled)  # type: ignore[attr-defined]
+
+
 def _convert(result: Any, cls: type) -> Any:
     if isinstance(result, Tensor) and type(result) is Tensor:
         return result.as_subclass(cls)  # type: ignore[attr-defined]
@@ -598,6 +602,11 @@ def _enter(wrapper: Any, op: Operator, proceed: Callable[[Any], Any], inplace: b
     return wrapper(op, args, proceed, inplace)
 
 
+transformed: Callable[[Operator, Sequence[Any]], Any] | None = None
+transformed_inplace: Callable[[Operator, Sequence[Any]], Tensor] | None = None
+"""What operators do with tensors of a function transform; set by ``transform``, which stands above this file."""
+
+
 def dispatch(op: Operator, args: Sequence[Any], public: Any = None) -> Any:
     """Calls an operator: ``args`` are all its arguments, in order."""
     if (
@@ -609,12 +618,21 @@ def dispatch(op: Operator, args: Sequence[Any], public: Any = None) -> Any:
         if result is not NotImplemented:
             return result
         if around.wrappers and not prim.tracing():
-            return _through(op, args, _call, False)
+            return _through(op, args, _call_any, False)
+        return _call_any(op, args)
+    return _call(op, args)
+
+
+def _call_any(op: Operator, args: Sequence[Any]) -> Any:
+    """A call that nobody stands around any more, perhaps of tensors of a function transform."""
+    if wrappers_in(args):
+        assert transformed is not None
+        return transformed(op, args)
     return _call(op, args)
 
 
 def _call(op: Operator, args: Sequence[Any]) -> Any:
-    """A call that nobody stands around any more."""
+    """A call of plain tensors."""
     if op.kind == "composite":
         return _composite(op, args)
     if op.kind == "view":
@@ -768,12 +786,21 @@ def dispatch_inplace(op: Operator, args: Sequence[Any], public: Any = None) -> T
         if result is not NotImplemented:
             return result
         if around.wrappers and not prim.tracing():
-            return _through(op, args, _call_inplace, True)
+            return _through(op, args, _call_any_inplace, True)
+        return _call_any_inplace(op, args)
+    return _call_inplace(op, args)
+
+
+def _call_any_inplace(op: Operator, args: Sequence[Any]) -> Tensor:
+    """``_call_any`` of a call in place."""
+    if wrappers_in(args):
+        assert transformed_inplace is not None
+        return transformed_inplace(op, _plain(op, args))
     return _call_inplace(op, args)
 
 
 def _call_inplace(op: Operator, args: Sequence[Any]) -> Tensor:
-    """A call in place that nobody stands around any more."""
+    """A call in place of plain tensors."""
     target: Tensor = args[0]
     args = _plain(op, args)
     tensors = _tensors(args)

@@ -23,8 +23,8 @@ def members(module: str, names: str) -> dict[str, str]:
 TOP: dict[str, str] = {
     **modules(
         """
-        accelerator amp backends classes compiler cpu cuda distributions fft futures jit linalg mps mtia multiprocessing
-        nn optim serialization special torch_version utils version xpu
+        accelerator amp backends classes compiler cpu cuda distributions fft func futures jit linalg mps mtia
+        multiprocessing nn optim serialization special torch_version utils version xpu
         """
     ),
     **members(
@@ -39,6 +39,7 @@ TOP: dict[str, str] = {
     **members("accelerator", "get_device_module"),
     **members("amp.grad_scaler", "GradScaler"),
     **members("compiler", "compile"),
+    **members("func", "vmap"),
     **members("errors", "AcceleratorError OutOfMemoryError"),
     **members("jit", "ScriptFunction ScriptModule fork wait"),
     **members(

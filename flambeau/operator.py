@@ -95,8 +95,8 @@ class Operator:
         self.aliases: tuple[str, ...] = ()
         self.make_function: Callable[[], Callable[..., Any]] = lambda: body
         self.make_inplace: Callable[[], Callable[..., Any]] | None = None
-        self.batching: Callable[..., Any] | None = None
-        self.forward_rule: Callable[..., Any] | None = None
+        self.batching: Callable[..., Any] | None = None  # of an eager body that can do a whole batch at once
+        self.random = False
         self.samples: Callable[[], Any] | None = None
         self.reference: Callable[..., Any] | None = None
 

@@ -19,6 +19,7 @@ from .. import ops
 from ..layout import Layout, contiguous_strides, of
 from ..storage import Storage
 from ..tensor import Tensor, empty
+from ..transform.level import Wrapper, levels
 from .mode import state
 from .node import AccumulateGrad, Edge, Node
 from .saved import type_name, watch
@@ -87,6 +88,9 @@ def execute(
         needed = _needed(tops, aims, captures.keys())
     task = Task(keep_graph, create_graph, tops, needed)
     outer = (state.task, state.grad, state.track_views)
+    level = levels.stack[-1] if levels.stack else None
+    if level is not None:
+        level.modes.append(state.grad)
     state.task = task
     state.grad = create_graph
     state.track_views = create_graph
@@ -96,6 +100,8 @@ def execute(
             task.callbacks.pop(0)()
     finally:
         state.task, state.grad, state.track_views = outer
+        if level is not None:
+            level.modes.pop()
     return captured
 
 
@@ -224,7 +230,7 @@ def _send(
         slot[output_nr] = grad
     elif grad is not None:
         key = (sequence, output_nr)
-        if key in owned:
+        if key in owned and not isinstance(grad, Wrapper):
             present.add_(grad)
         else:
             slot[output_nr] = present.add(grad)
@@ -257,7 +263,7 @@ def _finish(node: AccumulateGrad, grads: list[Tensor | None], create_graph: bool
 def _accumulate(variable: Tensor, grads: list[Any], create_graph: bool) -> None:
     present = variable._grad
     if present is not None:
-        if create_graph:
+        if create_graph or isinstance(grads[0], Wrapper):
             variable._grad = present.add(grads[0])  # type: ignore[attr-defined]
         else:
             present.add_(grads[0])  # type: ignore[attr-defined]
@@ -310,6 +316,8 @@ def _strides_of_grad(layout: Layout) -> tuple[int, ...]:
 
 
 def _copy_like(grad: Any, layout: Layout) -> Tensor:
+    if isinstance(grad, Wrapper):
+        return grad.clone()  # type: ignore[attr-defined,no-any-return]
     found: Any = empty(of(grad._layout.dtype, layout.device, layout.shape, _strides_of_grad(layout)))
     return found.copy_(grad)
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from ..layout import Layout
 from ..tensor import Tensor, contiguous, make
+from ..transform.level import wrappers_in
 from .mode import no_grad, state
 from .node import Edge, Node, RemovableHandle, number
 from .saved import FREED, SavedTensor, hooks, watch
@@ -200,6 +201,10 @@ class FunctionMeta(type):
         super().__init__(name, bases, attributes)
 
 
+transformed: Callable[..., Any] | None = None
+"""What a Function does with tensors of a function transform; set by ``transform``, which stands above this file."""
+
+
 class Function(metaclass=FunctionMeta):
     """Base class of custom operators.
 
@@ -273,6 +278,15 @@ class Function(metaclass=FunctionMeta):
             bound = inspect.signature(cls.forward).bind(*args, **kwargs)
             bound.apply_defaults()
             args, kwargs = bound.args, bound.kwargs
+        if wrappers_in(args):
+            assert transformed is not None
+            return transformed(cls, args, kwargs, two_steps)
+        return cls._apply_plainly(context, args, kwargs, two_steps)
+
+    @classmethod
+    def _apply_plainly(
+        cls, context: BackwardCFunction, args: tuple[Any, ...], kwargs: dict[str, Any], two_steps: bool
+    ) -> Any:
         is_tensor = tuple(isinstance(arg, Tensor) for arg in args)
         context.needs_input_grad = tuple(found and arg._requires_grad for found, arg in zip(is_tensor, args))
         recorded = state.grad and any(context.needs_input_grad)

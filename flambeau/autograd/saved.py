@@ -15,6 +15,7 @@ from typing import Any
 
 from ..dtype import bfloat16, dtype
 from ..tensor import Tensor, make
+from ..transform.level import Wrapper
 from .mode import state
 from .node import AccumulateGrad, Node, accumulator, extras_of
 
@@ -22,7 +23,6 @@ __all__ = ["SavedTensor", "disable_saved_tensors_hooks", "save_on_cpu", "saved_t
 
 Pack = Callable[[Tensor], Any]
 Unpack = Callable[[Any], Tensor]
-Output = tuple[Any, Any, int, int]  # layout, storage, offset, version
 
 FREED = (
     "Trying to backward through the graph a second time (or directly access saved tensors after they have already "
@@ -98,19 +98,34 @@ def modified(tensor: Tensor, node: Node | None, output_nr: int, version: int) ->
     )
 
 
-def keep_output(tensor: Tensor) -> Output:
+class _KeptWrapper:
+    """A wrapper (``transform/level.py``) without its place on the tape."""
+
+    __slots__ = ("twin", "version")
+
+    def __init__(self, wrapper: Wrapper) -> None:
+        self.twin, self.version = wrapper._twin(), wrapper._storage.version
+
+
+def keep_output(tensor: Tensor) -> Any:
     """What a node may keep of one of its own outputs."""
     storage = tensor._storage
+    if isinstance(tensor, Wrapper):
+        return _KeptWrapper(tensor)
     return (tensor._layout, storage, tensor._offset, storage.version)
 
 
-def restore_output(kept: Output, owner: Node | None, output_nr: int) -> Tensor:
+def restore_output(kept: Any, owner: Node | None, output_nr: int) -> Tensor:
     """The tensor kept by ``keep_output``, as output ``output_nr`` of ``owner`` again.
 
     Raises RuntimeError when its storage was written to in between.
     """
-    layout, storage, offset, version = kept
-    tensor = make(storage, layout, offset)
+    if kept.__class__ is _KeptWrapper:
+        tensor: Tensor = kept.twin._twin()
+        layout, storage, version = tensor._layout, tensor._storage, kept.version
+    else:
+        layout, storage, offset, version = kept
+        tensor = make(storage, layout, offset)
     if storage.version != version:
         raise modified(tensor, owner, output_nr, version)
     if owner is not None and layout.dtype.kind in "fc":
@@ -142,7 +157,7 @@ class SavedTensor:
             self._pack(tensor, pair)
 
     @classmethod
-    def of_output(cls, kept: Output, node: Node, output_nr: int) -> SavedTensor:
+    def of_output(cls, kept: Any, node: Node, output_nr: int) -> SavedTensor:
         """The same for an output that is already kept as by ``keep_output``."""
         return cls(restore_output(kept, node, output_nr), True, None)
 
@@ -165,7 +180,7 @@ class SavedTensor:
         """The saved tensor; ``owner`` is the node that keeps it."""
         kept = self._kept
         if self._unpack is None:
-            if type(kept) is tuple:
+            if type(kept) is tuple or type(kept) is _KeptWrapper:
                 return restore_output(kept, owner, self._output_nr)
             if kept._storage.version != self._version:
                 raise modified(kept, kept._node, kept._output_nr, self._version)

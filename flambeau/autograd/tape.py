@@ -204,7 +204,7 @@ class OperatorNode(Node):
     def _read_result(self, raw: bool) -> Any:
         if not raw:
             return _unpack_output(self._results, self, 0)
-        if type(self._results) is tuple:
+        if type(self._results) is not SavedTensor:
             self._results = SavedTensor(restore_output(self._results, self, 0), True, None)
         return self._results
 
@@ -450,7 +450,9 @@ def record(op: Any, arguments: Sequence[Any], outputs: Any) -> None:
     node._outputs = layout
     if cls._saved_outputs is None:
         storage = outputs._storage
-        node._results = (layout, storage, outputs._offset, storage.version)
+        node._results = (
+            (layout, storage, outputs._offset, storage.version) if outputs.__class__ is Tensor else keep_output(outputs)
+        )
     outputs._node = node
     outputs._output_nr = 0
     outputs._requires_grad = True
@@ -515,7 +517,7 @@ def record_view(op: Any, arguments: Sequence[Any], outputs: Any) -> None:
     source: Tensor = arguments[0]
     if op._derivative is None and op.derivative is None:
         return  # detach: shares memory, but is no view of anything as far as gradients go
-    if outputs.__class__ is Tensor:
+    if isinstance(outputs, Tensor):
         record_look(op, arguments, outputs)
         return
     if state.grad:

@@ -15,6 +15,7 @@ from typing import Any
 
 from ..layout import Layout, of
 from ..tensor import Tensor, empty
+from ..transform.level import blank
 from .mode import enable_grad, state
 from .node import NO_EDGE, Edge, Node, accumulator, extras_of, number
 
@@ -189,7 +190,7 @@ class CopySlices(Node):
         if grad is None:
             return [None] * len(self.next_functions)
         layout, place = self._layout, self._place
-        rest: Any = empty(of(grad._layout.dtype, layout.device, layout.shape, layout.strides))
+        rest: Any = blank(grad, of(grad._layout.dtype, layout.device, layout.shape, layout.strides))
         rest.copy_(grad)
         under: Any = replay(self._steps, rest)
         found = list(self.inner._differentiate([under.clone()], wanted, self))

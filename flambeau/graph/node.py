@@ -34,6 +34,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..dtype import coded
+from ..layout import contiguous_strides
 from ..loop.nodes import COMPARISONS, ELEMENTWISE
 
 __all__ = ["Graph", "Map", "Node", "graph_text", "identity_map", "topological"]
@@ -221,6 +222,15 @@ class Graph:
         if x.op == "reshape":
             return self.reshape(x.inputs[0], shape)
         return self.make("reshape", (x,), (), shape, x.type)
+
+    def in_memory(self, x: Node) -> Node:
+        """The value, or a copy of one that would be a strided view: for templates that want contiguous operands."""
+        base = x
+        while base.op == "reshape":
+            base = base.inputs[0]
+        if base.op != "move" and (base.op != "input" or base.attrs[1] == contiguous_strides(base.shape)):
+            return x
+        return self.apply("select", self.const(True, "b1"), x, x)
 
     # -- the rest --------------------------------------------------------------------------------
     def reduce(self, kind: str, x: Node, dims: Iterable[int]) -> Node:

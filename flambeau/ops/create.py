@@ -20,7 +20,8 @@ from ..layout import Layout, Size, dense, of
 from ..operator import Scalar, operator
 from ..runtime.native import make_caller
 from ..tensor import Tensor, address, from_numpy, make, materialize, numpy_view
-from ..tensor import empty as allocate
+from ..tensor import empty as empty_memory
+from ..transform.level import Wrapper
 from .common import shape_of
 from .convert import contiguous_format, convert, format_strides, memory_format, preserve_format
 
@@ -29,6 +30,13 @@ __all__ = [
     "scalar_tensor", "tensor",
     "zeros", "zeros_like",
 ]  # fmt: skip
+
+
+def allocate(layout: Layout) -> Tensor:
+    """Uninitialised memory, or (in a body that is traced) a value that will be written before it is read."""
+    if prim.tracing() and layout.device is devices.cpu:
+        return prim.wrap(prim.current().graph.undef(layout.shape, layout.dtype.code), None, layout)
+    return empty_memory(layout)
 
 
 def _finish(t: Tensor, requires_grad: bool, out: Tensor | None = None) -> Tensor:
@@ -185,6 +193,8 @@ def type_of_number(value: Any) -> dtype_:
 def _like(input: Tensor, dtype: dtype_ | None, device: Any, format_: memory_format) -> Tensor:
     layout = input._layout
     kind, where = dtype or layout.dtype, layout.device if device is None else devices.of(device)
+    if isinstance(input, Wrapper):
+        return input._blank(dense(kind, layout.shape, where))
     if format_ is preserve_format and layout.dense:
         return allocate(of(kind, where, layout.shape, layout.strides))
     if format_ is preserve_format and layout.ndim > 1 and layout.numel:
@@ -407,7 +417,7 @@ def _numbers(data: Any, type_: dtype_ | None) -> Tensor | None:
         return None
     if devices.get_default_device() is not devices.cpu:
         return None
-    t = allocate(dense(type_, shape))
+    t = empty_memory(dense(type_, shape))
     _array_type(type_.code, len(flat)).from_address(t._storage.ptr)[:] = flat
     return t
 
@@ -486,7 +496,7 @@ def tensor(
 
 def _owned(t: Tensor) -> Tensor:
     """A copy in memory from the allocator, so that storages of fresh tensors can be resized."""
-    mine = allocate(dense(t.dtype, t.shape))
+    mine = empty_memory(dense(t.dtype, t.shape))
     if t.numel():
         numpy_view(mine)[...] = numpy_view(t)
     return mine
@@ -507,6 +517,8 @@ def as_tensor(data: Any, dtype: dtype_ | None = None, device: Any = None) -> Ten
 
 def detach(self: Tensor) -> Tensor:
     """The same memory without a history: results computed from it carry no gradient back."""
+    if isinstance(self, Wrapper):
+        return self._detached()
     return make(self._storage, self._layout, self._offset)
 
 

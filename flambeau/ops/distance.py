@@ -8,10 +8,10 @@ from typing import Any
 
 from .. import dtype as dtypes
 from .. import primitives as prim
-from ..autograd.mode import state as grad_state
 from ..dtype import dtype as dtype_
 from ..operator import OPERATORS, operator
 from ..tensor import Tensor
+from ..transform.level import recorded
 from .arrange import triu_indices
 from .common import dims_of, drop_dims, unreduce
 
@@ -59,7 +59,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     if p == 1:
         return g * x.sgn()
     if p == 2:
-        return g * (x / norm.masked_fill(norm == 0, 1) if not grad_state.grad else _unit(x, norm))
+        return g * (x / norm.masked_fill(norm == 0, 1) if not recorded() else _unit(x, norm))
     size = x.abs()
     if math.isinf(p):
         hit = (size == norm) | (size != size)

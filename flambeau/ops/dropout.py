@@ -16,8 +16,9 @@ from ..dtype import bool_
 from ..generator import Generator
 from ..operator import OPERATORS, operator
 from ..tensor import Tensor, address, contiguous
+from ..transform.level import levels
 from .create import empty_like, full
-from .random import check_generator, fill_in_order, need, number, row_major, title
+from .random import check_generator, fill_in_order, like_members, need, number, row_major, title
 
 __all__: list[str] = []
 
@@ -38,7 +39,9 @@ def _noise(input: Tensor, p: float, value: float, feature: bool) -> Tensor:
         if input.ndim < 2:
             raise RuntimeError(f"Feature dropout requires at least 2 dimensions in the input, got {input.ndim}")
         shape = (*input.shape[:2], *[1] * (input.ndim - 2))
-        noise = contiguous(input.dtype, shape, input.device)
+        noise = like_members(input.new_empty(shape))  # type: ignore[attr-defined]
+    elif levels.stack:
+        noise = like_members(input)
     else:
         noise = empty_like(input)
     fill_in_order(noise, lambda at, n: draw.fill_bernoulli(None, at, n, input.dtype.code, 1 - p, value))

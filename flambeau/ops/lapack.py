@@ -15,11 +15,11 @@ import numpy as np
 
 from .. import device as devices
 from .. import dtype as dtypes
-from ..autograd.mode import state as grad_state
 from ..dtype import dtype as dtype_
 from ..layout import dense
 from ..operator import operator
 from ..tensor import Tensor, empty, from_numpy, numpy_view
+from ..transform.level import recorded
 from .join import cat
 from .shape import view_as_real
 
@@ -574,7 +574,7 @@ def det_kernel(A: Tensor) -> Tensor:
 
 @det_kernel.gradient("A", "result")
 def _(ctx, grad):  # type: ignore[no-untyped-def]
-    if grad_state.grad:  # a form that has derivatives itself
+    if recorded():  # a form that has derivatives itself
         scale = (grad * (ctx.result.conj() if ctx.result.dtype.is_complex else ctx.result)).unsqueeze(-1).unsqueeze(-1)
         return scale * adjoint(inverse_kernel.function(ctx.A)[0])
     return grad.unsqueeze(-1).unsqueeze(-1) * cofactors.function(ctx.A)

@@ -8,9 +8,9 @@ from typing import Any
 
 from .. import dtype as dtypes
 from .. import primitives as prim
-from ..autograd.mode import state as grad_state
 from ..operator import OPERATORS, operator
 from ..tensor import Tensor
+from ..transform.level import recorded
 
 __all__: list[str] = []
 
@@ -216,7 +216,7 @@ def _class_entropy(
 @_class_entropy.gradient("input", "target", "weight", "result1", "result2")
 def _(ctx, grad, *_):  # type: ignore[no-untyped-def]
     x, top, scale = ctx.input, ctx.results[1], ctx.results[2]
-    if grad_state.grad:  # to be differentiated again: how the sum depends on the scores must be on the tape
+    if recorded():  # to be differentiated again: how the sum depends on the scores must be on the tape
         wide = x.to(dtypes.float32) if x.dtype.itemsize < 4 else x
         top = wide.detach().amax(1, True)
         scale = (wide - top).exp().sum(1, True).reciprocal()

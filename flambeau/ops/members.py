@@ -10,6 +10,7 @@ from .. import dtype as dtypes
 from ..dtype import dtype as dtype_
 from ..layout import Size, of
 from ..tensor import Tensor, materialize
+from ..transform.level import Wrapper, blank_like
 from . import create
 from .common import shape_of
 from .convert import contiguous_format, convert, format_strides, memory_format, preserve_format
@@ -247,13 +248,20 @@ def _new_tensor(
     )
 
 
-def _maker(name: str, factory: Callable[..., Tensor], text: str) -> Callable[..., Tensor]:
+def _maker(
+    name: str, factory: Callable[..., Tensor], fill: Callable[[Any], Tensor], text: str
+) -> Callable[..., Tensor]:
     def method(
         self: Tensor, *size: Any, dtype: dtype_ | None = None, device: Any = None, requires_grad: bool = False,
         layout: Any = None, pin_memory: bool = False, **more: Any
     ) -> Tensor:  # fmt: skip
         if "size" in more:
             size = (more.pop("size"),)
+        if isinstance(self, Wrapper):
+            shape = shape_of(size, name)
+            made = blank_like(self, dtype or self._layout.dtype, shape, self._layout.device)
+            filled = fill(made)
+            return filled.requires_grad_() if requires_grad else filled  # type: ignore[attr-defined,no-any-return]
         return factory(
             *size,
             dtype=dtype or self._layout.dtype,
@@ -272,6 +280,9 @@ def _new_full(
     requires_grad: bool = False, layout: Any = None, pin_memory: bool = False
 ) -> Tensor:  # fmt: skip
     """A tensor of one number, with this tensor's element type and device unless given."""
+    if isinstance(self, Wrapper):
+        made = blank_like(self, dtype or self.dtype, shape_of((size,), "new_full"), self.device)
+        return made.fill_(fill_value)  # type: ignore[attr-defined,no-any-return]
     return create.full(
         size,
         fill_value,
@@ -287,6 +298,8 @@ def _new_empty_strided(
     requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """An uninitialised tensor with these strides, with this tensor's element type and device unless given."""
+    if isinstance(self, Wrapper):
+        return self._blank(of(dtype or self.dtype, self.device, size, stride))
     return create.empty_strided(
         size,
         stride,
@@ -492,9 +505,9 @@ def install(cls: type[Tensor]) -> None:
         "type": _type, "type_as": _type_as,
         "dim_order": _dim_order, "new_tensor": _new_tensor, "new_full": _new_full,
         "new_empty_strided": _new_empty_strided, "new": _new,
-        "new_zeros": _maker("new_zeros", create.zeros, "A tensor of zeros"), "new_ones": _maker("new_ones", create.ones,
-        "A tensor of ones"),
-        "new_empty": _maker("new_empty", create.empty, "An uninitialised tensor"), "resize_": _resize,
+        "new_zeros": _maker("new_zeros", create.zeros, lambda t: t.zero_(), "A tensor of zeros"),
+        "new_ones": _maker("new_ones", create.ones, lambda t: t.fill_(1), "A tensor of ones"),
+        "new_empty": _maker("new_empty", create.empty, lambda t: t, "An uninitialised tensor"), "resize_": _resize,
         "resize_as_": resize_as_, "apply_": _apply, "map_": _map,
         "fill_diagonal_": _fill_diagonal, "__reversed__": _reversed, "__delitem__": _delitem,
         "const_data_ptr": lambda self: self.data_ptr(),

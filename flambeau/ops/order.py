@@ -7,8 +7,6 @@ from typing import Any
 
 from .. import dtype as dtypes
 from .. import primitives as prim
-from ..graph.node import Node
-from ..layout import contiguous_strides
 from ..operator import operator
 from ..template.extern import Sort
 from ..tensor import Tensor
@@ -18,17 +16,6 @@ from .compare import where
 from .reduce import select_backward, share_equally
 
 __all__: list[str] = []
-
-
-def _in_rows(node: Node) -> Node:
-    """The value, or a copy of one that would be a strided view: the template sorts contiguous rows."""
-    base = node
-    while base.op == "reshape":
-        base = base.inputs[0]
-    if base.op != "move" and (base.op != "input" or base.attrs[1] == contiguous_strides(base.shape)):
-        return node
-    g = prim.current().graph
-    return g.apply("select", g.const(True, "b1"), node, node)
 
 
 @operator(name="_sort", method=False, function=False)
@@ -49,7 +36,7 @@ def sort_kernel(input: Tensor, dim: int, descending: bool, k: int) -> Any:
     if math.prod(moved.shape) == 0 or k == 0:
         shape = [k if i == d else m for i, m in enumerate(input.shape)]
         return prim.undef(shape, input.dtype), prim.undef(shape, dtypes.int64)
-    rows = prim.wrap(_in_rows(g.reshape(moved, (math.prod(lead), n))))
+    rows = prim.wrap(g.in_memory(g.reshape(moved, (math.prod(lead), n))))
     found = prim.extern(
         Sort(k, descending), [rows], [((math.prod(lead), k), input.dtype), ((math.prod(lead), k), dtypes.int64)]
     )

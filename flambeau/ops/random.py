@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,9 +26,11 @@ from ..deferral import deferral
 from ..dtype import dtype as dtype_
 from ..dtype import int64
 from ..generator import Generator
+from ..layout import Layout, dense, of
 from ..operator import Operand, Operator, operator
 from ..tensor import Tensor, address, contiguous, view, zero
 from ..tensor import empty as allocate
+from ..transform.level import RANDOM_ERROR, Batched, Dual, Level, Wrapper, blank, blank_like, levels, outside_levels
 from .common import shape_of
 from .convert import memory_format, preserve_format
 from .create import empty, empty_like, fresh_layout
@@ -52,7 +54,7 @@ _RANGES: dict[str, tuple[float, float, int]] = {
     **{f"u{bits}": (0, 2**bits - 1, 2**bits - 1) for bits in (8, 16, 32, 64)},
     "b1": (0, 1, 1),
 }
-_Fill = Callable[[int, int], object]  # address, number of elements
+_Fill = Callable[..., object]  # of address, number of elements, addresses of parameters
 
 
 def title(type_: dtype_) -> str:
@@ -99,8 +101,18 @@ def _memory_order(strides: tuple[int, ...]) -> list[int]:
     return sorted(range(len(strides)), key=lambda d: (-strides[d], d))
 
 
-def fill_in_order(target: Tensor, fill: _Fill) -> None:
-    """Runs a fill over the elements of ``target``, in the order of its memory."""
+def fill_in_order(target: Tensor, fill: _Fill, *parameters: Tensor) -> None:
+    """Runs a fill over the elements of ``target``, in the order of its memory.
+
+    ``parameters`` have an element for each of those, in the same order; the fill gets their addresses as well.
+    """
+    if levels.stack:
+        _fill_members(target, fill, parameters, levels.stack)
+        return
+    if parameters:
+        held = [row_major(p) for p in parameters]
+        whole, addresses = fill, [address(p) for p in held]
+        fill = lambda at, n: whole(at, n, *addresses)  # noqa: E731
     layout = target._layout
     recorder = deferral()
     if recorder.arguments and recorder.reads(target._storage):
@@ -126,8 +138,78 @@ def fill_in_order(target: Tensor, fill: _Fill) -> None:
         view(target, shape, strides, target._offset).copy_(drawn)  # type: ignore[attr-defined]
 
 
+def _fill_members(target: Tensor, fill: _Fill, parameters: Sequence[Tensor], stack: Sequence[Level]) -> None:
+    """``fill_in_order`` inside of function transforms, of which the innermost is the last of ``stack``: as its
+    randomness says, the numbers are drawn once or for each member of its batch."""
+    if not stack:
+        with outside_levels():
+            fill_in_order(target, fill, *parameters)
+        return
+    *outer, level = stack
+    if level.size < 0:
+        if isinstance(target, Dual) and target._level is level:
+            if target._tangent is not None:
+                target._tangent.zero_()  # type: ignore[attr-defined]
+            target = target._value
+        plain = [p._value if isinstance(p, Dual) and p._level is level else p for p in parameters]
+        _fill_members(target, fill, plain, outer)
+        return
+    batched = isinstance(target, Batched) and target._level is level and target._bdim is not None
+    if level.randomness == "error":
+        raise RuntimeError(RANDOM_ERROR)
+    if level.randomness == "different":
+        if not batched:
+            raise RuntimeError(
+                "vmap: Cannot ask for different inplace randomness on an unbatched tensor. This will appear like same "
+                "randomness. If this is necessary for your usage, please file an issue with functorch."
+            )
+        assert isinstance(target, Batched)
+        drawn = target._value
+        if target._bdim != 0 or parameters:
+            drawn = blank_like(drawn, target.dtype, (level.size, *target.shape), target.device)
+        _fill_members(drawn, fill, [_members_of(p, level) for p in parameters], outer)
+        if drawn is not target._value:
+            with outside_levels(outer):
+                target._value.copy_(drawn.movedim(0, target._bdim))  # type: ignore[attr-defined]
+        return
+    if any(isinstance(p, Batched) and p._level is level and p._bdim is not None for p in parameters):
+        raise RuntimeError("Vmap does not currently support same randomness with a batched tensor input")
+    inner = [p._value if isinstance(p, Batched) and p._level is level else p for p in parameters]
+    if isinstance(target, Batched) and target._level is level:
+        once = blank_like(target._value, target.dtype, target.shape, target.device)
+        _fill_members(once, fill, inner, outer)
+        target.copy_(once)  # type: ignore[attr-defined]
+    else:
+        _fill_members(target, fill, inner, outer)
+
+
+def _members_of(p: Tensor, level: Level) -> Tensor:
+    """A parameter for all members of a batch, in front of each other."""
+    value, bdim = (p._value, p._bdim) if isinstance(p, Batched) and p._level is level else (p, None)
+    with no_grad():
+        if bdim is None:
+            return value.expand((level.size, *value.shape))  # type: ignore[attr-defined,no-any-return]
+        return value.movedim(bdim, 0)  # type: ignore[attr-defined,no-any-return]
+
+
+def fresh(layout: Layout) -> Tensor:
+    """An uninitialised tensor to be filled with random numbers: others for each member of every batch that asks for
+    it."""
+    sizes = [level.size for level in levels.stack if level.randomness == "different" and level.size >= 0]
+    if not sizes:
+        return allocate(layout)
+    inside = layout.span if layout.numel else 1
+    steps = [inside * math.prod(sizes[i + 1 :]) for i in range(len(sizes))]
+    t = allocate(of(layout.dtype, layout.device, (*sizes, *layout.shape), (*steps, *layout.strides)))
+    for level in levels.stack:
+        if level.randomness == "different" and level.size >= 0:
+            t = Batched.of(t, 0, level)
+    return t
+
+
 def _random(op: Operator) -> Operator:
     """Gives an operator the derivative of random numbers by anything: zero."""
+    op.random = True
     names = [op.params[i] for i in op.tensors]
 
     def zeros(ctx: Any, *grads: Any) -> list[Tensor | None]:
@@ -298,13 +380,13 @@ def bernoulli_(self: Tensor, p: Operand = 0.5, *, generator: Generator | None = 
             )
         with no_grad():
             spread = p.expand(self.shape)  # type: ignore[attr-defined]
-            chances = spread.permute(_memory_order(self._layout.strides)).contiguous()
+            chances = spread.permute(_memory_order(self._layout.strides))
 
-        def each(at: int, n: int) -> None:
-            if not draw.fill_bernoulli_each(generator, at, n, code, address(chances), p.dtype.code):
+        def each(at: int, n: int, chance: int) -> None:
+            if not draw.fill_bernoulli_each(generator, at, n, code, chance, p.dtype.code):
                 raise RuntimeError("bernoulli_ expects p to be in [0, 1], but an element of p is not")
 
-        fill_in_order(self, each)
+        fill_in_order(self, each, chances)
         return
     chance = float(p)
     if not 0 <= chance <= 1:
@@ -414,7 +496,7 @@ def _made(
     if out is None:
         found = fresh_layout(name, shape, dtype, device)
         if found is not None:
-            return allocate(found)
+            return fresh(found) if levels.stack else allocate(found)
     return empty(shape_of(shape, name), out=out, dtype=dtype, device=device)
 
 
@@ -522,6 +604,12 @@ def randperm(
 # -- given distributions -----------------------------------------------------------------------------
 
 
+def like_members(input: Tensor) -> Tensor:
+    """An uninitialised contiguous tensor like ``input``, to be filled with random numbers of its elements' own."""
+    layout = dense(input.dtype, input.shape, input.device)
+    return blank(input, layout) if isinstance(input, Wrapper) else fresh(layout)
+
+
 def row_major(input: Tensor) -> Tensor:
     """The elements in row-major order, as a kernel reads them."""
     with no_grad():
@@ -579,7 +667,7 @@ def bernoulli(input: Tensor, p: Any = None, *, generator: Generator | None = Non
     check_generator("bernoulli", generator)
     if p is not None:
         return empty_like(input).bernoulli_(p, generator=generator)  # type: ignore[attr-defined]
-    result = contiguous(input.dtype, input.shape, input.device)
+    result = like_members(input)
     return result.bernoulli_(input.detach(), generator=generator)  # type: ignore[attr-defined]
 
 
@@ -591,14 +679,14 @@ def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
     """Poisson numbers with the means ``input``; RuntimeError for a negative one, NotImplementedError for integers."""
     check_generator("poisson", generator)
     need("poisson_cpu", input.dtype)
-    rates, code = row_major(input), input.dtype.code
-    result = contiguous(input.dtype, input.shape, input.device)
+    code = input.dtype.code
+    result = like_members(input)
 
-    def fill(at: int, n: int) -> None:
-        if not draw.fill_poisson(generator, at, n, code, address(rates)):
+    def fill(at: int, n: int, rates: int) -> None:
+        if not draw.fill_poisson(generator, at, n, code, rates):
             raise RuntimeError("poisson: invalid Poisson rate, expected rate to be non-negative")
 
-    fill_in_order(result, fill)
+    fill_in_order(result, fill, input)
     return result
 
 
@@ -613,11 +701,14 @@ def binomial(count: Tensor, prob: Tensor, generator: Generator | None = None) ->
         raise RuntimeError(f"binomial: Found dtype {title(prob.dtype)} but expected {title(count.dtype)}")
     need("binomial_cpu", count.dtype, ("f32", "f64"))
     shape = np.broadcast_shapes(tuple(count.shape), tuple(prob.shape))
-    numbers, chances = (row_major(t.expand(shape)) for t in (count, prob))  # type: ignore[attr-defined]
-    result = contiguous(count.dtype, shape, count.device)
+    numbers, chances = (t.expand(shape) for t in (count, prob))  # type: ignore[attr-defined]
+    result = like_members(numbers if isinstance(count, Wrapper) else chances)
     code = count.dtype.code
-    fill_in_order(result, lambda p, n: draw.fill_binomial(generator, p, n, code, address(numbers), address(chances)))
+    fill_in_order(result, lambda p, n, *of: draw.fill_binomial(generator, p, n, code, *of), numbers, chances)
     return result
+
+
+binomial.random = True
 
 
 @operator(kind="eager", differentiable=False)
@@ -667,6 +758,9 @@ def multinomial(
         return race.topk(num_samples, -1)[1]
 
 
+multinomial.random = True
+
+
 _MULTINOMIAL: dict[int, Callable[[], RuntimeError]] = {
     1: lambda: RuntimeError("multinomial: probability tensor contains either `inf`, `nan` or element < 0"),
     2: lambda: RuntimeError("multinomial: invalid multinomial distribution (sum of probabilities <= 0)"),
@@ -678,8 +772,8 @@ def _standard_gamma(self: Tensor, generator: Generator | None = None) -> Tensor:
     """Gamma numbers of scale 1 with the shapes ``self`` (float32 or float64), by which they can be differentiated."""
     check_generator("_standard_gamma", generator)
     need("gamma_cpu", self.dtype, ("f32", "f64"))
-    shapes, result = row_major(self), contiguous(self.dtype, self.shape, self.device)
-    fill_in_order(result, lambda p, n: draw.fill_gamma(generator, p, n, self.dtype.code, address(shapes)))
+    result = like_members(self)
+    fill_in_order(result, lambda p, n, shapes: draw.fill_gamma(generator, p, n, self.dtype.code, shapes), self)
     return result
 
 
@@ -709,6 +803,9 @@ def _sample_dirichlet(self: Tensor, generator: Generator | None = None) -> Tenso
         result, lambda p, n: draw.fill_dirichlet(generator, p, n // columns, columns, self.dtype.code, address(shapes))
     )  # fmt: skip
     return result
+
+
+_sample_dirichlet.random = True
 
 
 @operator(kind="eager", method=False, out=False, differentiable=False)

@@ -8,10 +8,10 @@ from typing import Any
 
 from .. import dtype as dtypes
 from .. import primitives as prim
-from ..autograd.mode import state as grad_state
 from ..dtype import dtype as dtype_
 from ..operator import Operator, operator
 from ..tensor import Tensor
+from ..transform.level import recorded
 from . import return_types
 from .arithmetic import conj_of
 from .common import dim_of, dims_of, drop_dims, unreduce
@@ -172,7 +172,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     if not shape:
         return grad
     g = unreduce(grad, ctx.dim, ctx.keepdim, shape)
-    if not grad_state.grad:
+    if not recorded():
         return prod_backward.function(g, ctx.input, unreduce(ctx.result, ctx.dim, ctx.keepdim, shape), ctx.dim)
     x = ctx.input.to(grad.dtype)
     if ctx.dim is None:

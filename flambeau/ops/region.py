@@ -12,10 +12,11 @@ from typing import Any
 from .. import dtype as dtypes
 from .. import primitives as prim
 from ..graph.node import Map
-from ..layout import Size, dense
+from ..layout import Size
 from ..operator import operator
-from ..tensor import Tensor, empty
+from ..tensor import Tensor
 from ..tensor import view as make_view
+from ..transform.level import Wrapper, blank_like
 from .common import dim_of
 from .join import cat
 
@@ -64,11 +65,11 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 @operator(name="_embed", kind="composite", method=False, function=False)
 def embed(input: Tensor, shape: Size, map: Map) -> Tensor:
     """Zeros in ``shape`` with ``input`` in the part that ``map`` names."""
-    if prim.tracing():
+    if prim.tracing() and not isinstance(input, Wrapper):
         return prim.update(prim.const(0, input.dtype, shape), input, map)
-    whole = empty(dense(input.dtype, shape, input.device))
+    whole = blank_like(input, input.dtype, shape, input.device)
     whole.zero_()  # type: ignore[attr-defined]
-    _look(whole, map, input.shape).copy_(input)  # type: ignore[attr-defined]
+    region.function(whole, map, tuple(input.shape)).copy_(input)
     return whole
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from .. import dtype as dtypes
 from .. import primitives as prim
-from ..autograd.mode import state as grad_state
 from ..dtype import dtype as dtype_
 from ..operator import Operator, operator
 from ..tensor import Tensor
+from ..transform.level import recorded
 from . import return_types
 from .arithmetic import conj_of
 from .common import dim_of
@@ -70,7 +70,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     if not x.ndim or x.numel() == 0:
         return grad
     x = conj_of(x)
-    if grad_state.grad:
+    if recorded():
         return _product_gradient(grad, x, dim)
     y = conj_of(ctx.result)
     zero = x == 0
@@ -155,7 +155,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     if not x.ndim or x.numel() == 0:
         return grad
 
-    if grad_state.grad:  # sums of logarithms have no derivative where a term is 0
+    if recorded():  # sums of logarithms have no derivative where a term is 0
         top = y.detach()
         top = (
             top.amax(dim, True) if not x.dtype.is_complex else view_as_real.function(top).select(-1, 0).amax(dim, True)

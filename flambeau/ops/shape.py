@@ -13,6 +13,7 @@ from ..layout import Size, contiguous_strides, of
 from ..operator import operator
 from ..tensor import Tensor, make, materialize
 from ..tensor import view as make_view
+from ..transform.level import Wrapper
 from .common import dim_of, dims_of, infer_size, shape_of
 
 __all__: list[str] = []
@@ -529,6 +530,8 @@ def in_place(name: str, form: Any) -> Any:
         if self._key is not None:
             self._key = seen._layout
         self._layout, self._offset = seen._layout, seen._offset
+        if isinstance(self, Wrapper):
+            self._become(seen)
         self._storage.version += 1
         if seen._node is not None:
             self._node, self._output_nr, self._requires_grad = seen._node, seen._output_nr, True

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..dtype import coded
+from ..graph.batch import spread
+from ..graph.node import Graph, Node
 from ..graph.program import Launch
 from ..runtime import engine, pool
 from ..target.isa import ISA
@@ -17,6 +19,7 @@ from .epilogue import number_word
 
 __all__ = ["Conv", "ConvTranspose", "ConvWeight", "MatMul", "Sort"]
 
+Results = Sequence[tuple[tuple[int, ...], str]]  # shape and type of each
 _MERGED = 3  # batch dimensions that one launch takes
 _SMALL = 200_000  # multiply-adds below which the lock of the interpreter is kept
 
@@ -61,6 +64,27 @@ class MatMul:
 
     alpha: float = 1
     beta: float | None = None
+
+    def batched(
+        self, g: Graph, operands: Sequence[Node], flags: Sequence[bool], results: Results, size: int
+    ) -> list[Node]:
+        """See ``graph.batch``: rows of the batch below each other if only they differ, otherwise one more batch."""
+        (shape, type_), (a, b) = results[0], operands[:2]
+        if flags[0] and not flags[1] and len(shape) == 2:
+            rows = g.reshape(a, (size * shape[0], a.shape[-1]))
+            found = g.extern(MatMul(), [rows, b], [((size * shape[0], shape[1]), type_)])[0]
+            found = g.reshape(found, (size, *shape))
+        else:
+            whole = [spread(g, (n, f), size) for n, f in zip((a, b), flags)]
+            found = g.extern(MatMul(), whole, [((size, *shape), type_)])[0]
+        if self.alpha != 1:
+            found = g.apply("mul", found, g.const(self.alpha, type_))
+        if self.beta is None:
+            return [found]
+        addend = spread(g, (operands[2], flags[2]), size)
+        if self.beta != 1:
+            addend = g.apply("mul", addend, g.const(self.beta, type_))
+        return [g.apply("add", found, addend)]
 
     def launches(self, inputs: Sequence[Any], outputs: Sequence[Any], workers: int) -> list[Launch]:
         a, b = inputs[:2]
@@ -129,6 +153,12 @@ class Conv:
     groups: int
     bias: bool
 
+    def batched(
+        self, g: Graph, operands: Sequence[Node], flags: Sequence[bool], results: Results, size: int
+    ) -> list[Node]:
+        """See ``graph.batch``: more images for the same weights, otherwise more groups."""
+        return _batched_conv(self, g, operands, flags, results[0], size)
+
     def launches(self, inputs: Sequence[Any], outputs: Sequence[Any], workers: int) -> list[Launch]:
         x, w = inputs[:2]
         out = outputs[0]
@@ -155,6 +185,12 @@ class ConvTranspose:
     groups: int
     bias: bool
 
+    def batched(
+        self, g: Graph, operands: Sequence[Node], flags: Sequence[bool], results: Results, size: int
+    ) -> list[Node]:
+        """See ``graph.batch``: more images for the same weights, otherwise more groups."""
+        return _batched_conv(self, g, operands, flags, results[0], size)
+
     def launches(self, inputs: Sequence[Any], outputs: Sequence[Any], workers: int) -> list[Launch]:
         y, w = inputs[:2]
         out = outputs[0]
@@ -170,6 +206,32 @@ class ConvTranspose:
         return _conv_launches(spec, isa, binding, self.bias)
 
 
+def _members_as_channels(g: Graph, x: Node) -> Node:
+    """(batch, n, channels, ...) as (n, batch * channels, ...)."""
+    turned = g.permute(x, (1, 0, *range(2, len(x.shape))))
+    return g.reshape(turned, (turned.shape[0], turned.shape[1] * turned.shape[2], *turned.shape[3:]))
+
+
+def _batched_conv(
+    spec: Conv | ConvTranspose, g: Graph, operands: Sequence[Node], flags: Sequence[bool],
+    result: tuple[tuple[int, ...], str], size: int,
+) -> list[Node]:  # fmt: skip
+    """A convolution, or a transposed one, of each member of a batch."""
+    shape, type_ = result
+    x = spread(g, (operands[0], flags[0]), size)
+    if not any(flags[1:]):
+        many = g.reshape(x, (size * x.shape[1], *x.shape[2:]))
+        found = g.extern(spec, [many, *operands[1:]], [((size * shape[0], *shape[1:]), type_)])[0]
+        return [g.reshape(found, (size, *shape))]
+    factors = [spread(g, (n, f), size) for n, f in zip(operands[1:], flags[1:])]
+    factors = [g.reshape(f, (size * f.shape[1], *f.shape[2:])) for f in factors]
+    n, channels, *places = shape
+    groups = replace(spec, groups=spec.groups * size)
+    found = g.extern(groups, [_members_as_channels(g, x), *factors], [((n, size * channels, *places), type_)])[0]
+    apart = g.reshape(found, (n, size, channels, *places))
+    return [g.permute(apart, (1, 0, *range(2, len(apart.shape))))]
+
+
 def _direct(groups: int, weight: Any, acc: str) -> bool:
     """Whether weights of this shape are for the kernel that does not pack, which is for floating numbers."""
     return acc[0] == "f" and conv.prefer_direct(groups, weight.shape[1], weight.shape[0] // groups)
@@ -183,6 +245,16 @@ class ConvWeight:
     padding: tuple[int, ...]
     dilation: tuple[int, ...]
     groups: int
+
+    def batched(
+        self, g: Graph, operands: Sequence[Node], flags: Sequence[bool], results: Results, size: int
+    ) -> list[Node]:
+        """See ``graph.batch``: every member is a group of channels."""
+        shape, type_ = results[0]
+        images = [_members_as_channels(g, spread(g, (n, f), size)) for n, f in zip(operands, flags)]
+        spec = replace(self, groups=self.groups * size)
+        found = g.extern(spec, images, [((size * shape[0], *shape[1:]), type_)])[0]
+        return [g.reshape(found, (size, *shape))]
 
     def launches(self, inputs: Sequence[Any], outputs: Sequence[Any], workers: int) -> list[Launch]:
         x, dy = inputs
@@ -220,6 +292,15 @@ class Sort:
 
     k: int
     descending: bool
+
+    def batched(
+        self, g: Graph, operands: Sequence[Node], flags: Sequence[bool], results: Results, size: int
+    ) -> list[Node]:
+        """See ``graph.batch``: more rows."""
+        _, rows, n = operands[0].shape
+        many = g.in_memory(g.reshape(operands[0], (size * rows, n)))
+        found = g.extern(self, [many], [((size * rows, *shape[1:]), type_) for shape, type_ in results])
+        return [g.reshape(f, (size, *shape)) for f, (shape, _) in zip(found, results)]
 
     def launches(self, inputs: Sequence[Any], outputs: Sequence[Any], workers: int) -> list[Launch]:
         x = inputs[0]

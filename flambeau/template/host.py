@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 
 from ..dtype import coded
+from ..graph.batch import spread
+from ..graph.node import Graph, Node
 
 __all__ = ["Ufunc"]
 
@@ -39,6 +41,13 @@ class Ufunc:
 
     module: str
     name: str
+
+    def batched(
+        self, g: Graph, operands: Sequence[Node], flags: Sequence[bool], results: Sequence[Any], size: int
+    ) -> list[Node]:
+        """See ``graph.batch``: larger operands."""
+        whole = [spread(g, (n, f), size) for n, f in zip(operands, flags)]
+        return list(g.extern(self, whole, [((size, *shape), type_) for shape, type_ in results]))
 
     def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Run:
         function: Any = getattr(importlib.import_module(self.module), self.name)

@@ -681,14 +681,15 @@ def _look(op: Operator, args: Sequence[Any]) -> Any:
     out = op.run_body(args)
     if (
         isinstance(out, Tensor)
-        and source._key is not None
+        and (source._key is not None or (source._plain and source._storage.pending is not None and not prim.tracing()))
+        and out._storage is source._storage
         and out._layout.dtype is source._layout.dtype
         and not (any(isinstance(a, Tensor) for a in args[1:]))
     ):
         if len(op.hot) >= LIMIT:
             op.hot.clear()
         try:
-            key = (source._key, *args[1:])
+            key = (source._layout, *args[1:])
             op.hot[key] = out._layout, out._offset - source._offset
         except TypeError:  # an argument is a list
             pass
@@ -770,6 +771,8 @@ def _deferred(op: Operator, args: Sequence[Any], wanted: bool, recorder: Deferra
     except NeedsMemory:
         recorder.flush()
         found = recorder.apply(recipe, tensors, numbers)
+    if op.warmable:
+        _keep_quick(op, args, recipe)
     result: Any = found[0] if not recipe.several else tuple(found) if op.returns is None else op.returns(*found)
     if wanted and op.derivative is not None:
         tape.record(op, args, result)
@@ -1003,6 +1006,30 @@ def run_several(plan: _WarmPlan, op: Operator, args: Sequence[Any], operands: Se
     if recorded and op.derivative is not None:
         tape.record(op, args, result)
     return result
+
+
+def _keep_quick(op: Operator, args: Sequence[Any], recipe: Recipe) -> None:
+    """Makes the next deferred call with these layouts and static arguments a short one."""
+    key: list[Any] = []
+    for a, kind in zip(args, op.kinds):
+        if a is None and kind in (records.OPTIONAL, SCALAR, OPERAND):
+            key.append(None)
+        elif kind == TENSORS:
+            key.extend(t._layout for t in a)
+        elif kind == STATIC:
+            key += [a, a.__class__]
+        elif isinstance(a, Tensor):
+            key.append(a._layout)
+        elif a.__class__ in (int, float, bool):
+            key.append(a.__class__)
+        else:
+            return
+    if len(op.quick) >= LIMIT:
+        op.quick.clear()
+    try:
+        op.quick[tuple(key)] = recipe
+    except TypeError:  # an argument is a list
+        pass
 
 
 def _keep_warm(op: Operator, args: Sequence[Any], plan: OpPlan) -> None:

@@ -12,8 +12,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from .call import special
-from .deferral import Deferral, deferral
+from .deferral import deferral
 
 __all__ = ["compile", "disable", "flush", "is_compiling"]
 
@@ -56,28 +55,15 @@ def compile(
 def _compiled_function(fn: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(fn)
     def run(*args: Any, **kwargs: Any) -> Any:
-        recorder = _enter()
+        recorder = deferral()
+        recorder.enter()
         try:
             return fn(*args, **kwargs)
         finally:
-            _leave(recorder)
+            recorder.leave()
 
     run._torchdynamo_orig_callable = fn  # type: ignore[attr-defined]
     return run
-
-
-def _enter() -> Deferral:
-    recorder = deferral()
-    if recorder.depth == 0:
-        recorder.flush()
-    recorder.depth += 1
-    special.append(recorder)
-    return recorder
-
-
-def _leave(recorder: Deferral) -> None:
-    recorder.depth -= 1
-    special.remove(recorder)
 
 
 def _compiled_module(module: Any) -> Any:
@@ -87,11 +73,12 @@ def _compiled_module(module: Any) -> Any:
 
     class Compiled(cls):  # type: ignore[misc,valid-type]
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
-            recorder = _enter()
+            recorder = deferral()
+            recorder.enter()
             try:
                 return module(*args, **kwargs)
             finally:
-                _leave(recorder)
+                recorder.leave()
 
     Compiled.__name__, Compiled.__qualname__, Compiled.__module__ = "OptimizedModule", "OptimizedModule", cls.__module__
     wrapped = Compiled.__new__(Compiled)

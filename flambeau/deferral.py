@@ -20,11 +20,12 @@ from .runtime import memory
 from .storage import Pending, Storage, Trace
 from .tensor import Tensor
 
-__all__ = ["Deferral", "NeedsMemory", "deferral", "deferring"]
+__all__ = ["Deferral", "NeedsMemory", "deferral", "deferring", "threads"]
 
 _BOUND = 40_000  # words of a program after which it runs even though nobody looked
 _LIMIT = 512  # plans that are remembered
 _plans: dict[object, Plan] = {}
+_LEAST, _MOST = -(1 << 63), (1 << 63) - 1
 _new = object.__new__
 
 
@@ -50,10 +51,12 @@ class Deferral(Trace):
     """
 
     special: list[object]  # set by ``call.py``: anything in this list keeps calls off their short path
+    recording: ClassVar[list[object]] = []  # a mark of every thread that is recording
     reading: ClassVar[list[object]] = []  # a mark of every program that reads memory, before which nobody may write
 
     def __init__(self) -> None:
         self.depth = 0
+        self.active = False  # whether there is a program, or every operator is to be recorded
         self.lock = threading.RLock()
         self._mark = object()
         self._clear()
@@ -61,6 +64,32 @@ class Deferral(Trace):
     def __del__(self) -> None:
         if self.arguments:
             self.reading.remove(self._mark)
+        if self.active:
+            self.recording.remove(self._mark)
+
+    def enter(self) -> None:
+        """From now on every operator is recorded; what was recorded before runs."""
+        if self.depth == 0:
+            self.flush()
+        self.depth += 1
+        self.special.append(self)
+        self._start()
+
+    def leave(self) -> None:
+        """Ends what ``enter`` began."""
+        self.depth -= 1
+        self.special.remove(self)
+        self._stop()
+
+    def _start(self) -> None:
+        if not self.active:
+            self.active = True
+            self.recording.append(self._mark)
+
+    def _stop(self) -> None:
+        if self.active and not self.depth and not self.text:
+            self.active = False
+            self.recording.remove(self._mark)
 
     def _clear(self) -> None:
         self.text: list[Any] = []
@@ -110,6 +139,7 @@ class Deferral(Trace):
 
     def apply(self, recipe: Recipe, tensors: Sequence[Tensor], numbers: Sequence[float | int]) -> list[Tensor]:
         """Records an operator on tensors; returns its results."""
+        self._start()
         operand = self.operand
         operands = [operand(t) for t in tensors]
         text = self.text
@@ -117,16 +147,64 @@ class Deferral(Trace):
         text += operands
         if numbers:
             self.numbers += numbers
+        return self._results(recipe.layouts)
+
+    def _results(self, layouts: Sequence[Layout]) -> list[Tensor]:
         results = []
-        for layout in recipe.layouts:
-            storage = Storage(0, 0)
-            storage.pending = Pending(self.count, layout, self)
-            self.count += 1
+        number = self.count
+        for layout in layouts:
+            storage = _new(Storage)
+            storage.ptr = storage.nbytes = 0
+            pending = storage.pending = _new(Pending)
+            pending.node, pending.layout, pending.trace = number, layout, self
+            number += 1
             self.live.append(ref(storage))
             t = _new(Tensor)
             t._layout, t._key, t._storage, t._offset = layout, None, storage, 0
             results.append(t)
+        self.count = number
         return results
+
+    def record(self, recipe: Recipe, tensors: Sequence[Tensor], numbers: Sequence[float | int]) -> list[Tensor] | None:
+        """``apply`` on the short path: None if this call is not to be recorded, or takes more care."""
+        if not self.depth:
+            for t in tensors:
+                if t._storage.pending is not None:
+                    break
+            else:
+                return None
+        text, known = self.text, self._known
+        operands: list[Any] = [recipe]
+        for t in tensors:
+            storage = t._storage
+            pending = storage.pending
+            layout = t._layout
+            if not t._plain:
+                return None
+            if pending is None:
+                try:
+                    number = known[storage, layout, t._offset]
+                except KeyError:
+                    number = self._argument(storage, layout, t._offset)
+            elif pending.trace is not self:
+                return None
+            elif layout is pending.layout and not t._offset:
+                number = pending.node
+            elif layout.dtype is pending.layout.dtype:
+                number = self.operand(t)
+            else:
+                return None
+            operands.append(number)
+        if numbers:
+            for x in numbers:
+                if x.__class__ is int and not _LEAST <= x <= _MOST:
+                    return None
+        if len(text) > _BOUND:
+            return None
+        if numbers:
+            self.numbers += numbers
+        text += operands
+        return self._results(recipe.layouts)
 
     def write(self, target: Tensor, recipe: Recipe, tensors: Sequence[Tensor], numbers: Sequence[float | int]) -> None:
         """Records that the result of an operator replaces what ``target`` sees of its storage."""
@@ -196,6 +274,7 @@ class Deferral(Trace):
                 if self.arguments:
                     self.reading.remove(self._mark)
                 self._clear()
+                self._stop()
 
     def _run(self, storages: list[Storage]) -> None:
         homes = self.homes
@@ -243,14 +322,14 @@ class _Threads(threading.local):
         self.deferral = Deferral()
 
 
-_threads = _Threads()
+threads = _Threads()
 
 
 def deferral() -> Deferral:
     """This thread's deferred program."""
-    return _threads.deferral
+    return threads.deferral
 
 
 def deferring() -> bool:
     """Whether every operator is to be recorded."""
-    return _threads.deferral.depth > 0
+    return threads.deferral.depth > 0

@@ -19,6 +19,7 @@ from .autograd.mode import state as grad_state
 from .call import (
     LIMIT,
     OpPlan,
+    around,
     build,
     dispatch,
     dispatch_inplace,
@@ -28,7 +29,7 @@ from .call import (
     signature,
     special,
 )
-from .deferral import Deferral
+from .deferral import Deferral, threads
 from .layout import Layout
 from .operator import OPERAND, SCALAR, TENSORS, Operator
 from .runtime import memory
@@ -39,6 +40,7 @@ __all__ = ["LazyMethod", "sized_view"]
 
 _HOT = """
 def {name}({signature}):
+{defer}
     if {plain}:{number}
         try:
             plan = hot[{keys}]
@@ -94,6 +96,22 @@ _WARM = """
                 record(op, ({arguments}), t)
             return t
 """
+_DEFER = """
+    if recording and {unless}not tracing and not around.wrappers:
+        recorder = threads.deferral
+        if recorder.active:
+            try:
+                recipe = quick[{quick_keys}]
+            except (KeyError, TypeError, AttributeError):
+                recipe = None
+            if recipe is not None:
+                t = recorder.record(recipe, ({operands}), ({run_numbers}))
+                if t is not None:
+                    t = {results}
+                    if grad_state.grad and ({warm_grads}) and op.derivative is not None:
+                        record(op, ({arguments}), t)
+                    return t
+"""
 _LOOK = """
 def {name}({signature}):
     if not special:
@@ -109,16 +127,32 @@ def {name}({signature}):
             if grad_state.track_views:
                 record_view(op, ({arguments}), t)
             return t
+    elif recording and not tracing and not around.wrappers:
+        try:
+            layout, delta = hot[{first}._layout, {rest}]
+            known = {first}._plain
+        except (KeyError, TypeError, AttributeError):
+            known = False
+        if known:
+            t = new(Tensor)
+            t._layout = layout
+            t._storage = {first}._storage
+            t._offset = {first}._offset + delta
+            t._key = layout if t._storage.pending is None else None
+            if grad_state.track_views:
+                record_view(op, ({arguments}), t)
+            return t
     return dispatch(op, ({arguments}), {name})
 """
 _PARTS = """
 def {name}({signature}):
-    if {plain}ordinary(({classes})) and not special:
+    if {plain}ordinary(({classes})) and (not special or not around.wrappers):
         return body({call})
     {out}return dispatch(op, ({arguments}), {name})
 """
 _COLD = """
 def {name}({signature}):
+{defer}
 {warm}
     {out}return dispatch(op, ({arguments}), {name})
 """
@@ -128,6 +162,7 @@ def {name}({signature}):
 """
 _INPLACE_HOT = """
 def {name}({signature}):
+{defer}
     if {plain}:{number}
         try:
             plan = hot[{keys}]
@@ -202,6 +237,8 @@ def _warm_parts(op: Operator, names: Sequence[str], out: bool) -> dict[str, str]
     if op.kind != "kernel" or len(op.lists) > 1:
         return None
     keys: list[str] = []
+    quick: list[str] = []
+    operands: list[str] = []
     addresses: list[str] = []
     numbers: list[str] = []
     grads: list[str] = []
@@ -209,27 +246,39 @@ def _warm_parts(op: Operator, names: Sequence[str], out: bool) -> dict[str, str]
     for n, kind in zip(names, op.kinds):
         if kind == records.TENSOR:
             keys.append(f"{n}._key")
+            quick.append(f"{n}._layout")
+            operands.append(n)
             addresses.append(where.format(n))
             grads.append(f"{n}._requires_grad")
         elif kind == records.OPTIONAL:
+            quick.append(f"None if {n} is None else {n}._layout")
+            operands.append(f"*(() if {n} is None else ({n},))")
             keys.append(f"0 if {n} is None else {n}._key")
             addresses.append(f"*(() if {n} is None else ({where.format(n)},))")
             grads.append(f"{n} is not None and {n}._requires_grad")
         elif kind == TENSORS:
+            quick.append(f"*[t._layout for t in {n}]")
+            operands.append(f"*{n}")
             keys.append(f"*[t._key for t in {n}]")
             addresses.append(f"*[{where.format('t')} for t in {n}]")
             grads.append(f"any([t._requires_grad for t in {n}])")
         elif kind == SCALAR:
+            quick.append(f"None if {n} is None else {n}.__class__")
             keys.append(f"{n}.__class__")
             numbers.append(f"*(() if {n} is None else ({n},))")
         elif kind == OPERAND:
+            quick.append(f"None if {n} is None else {n}.__class__ if {n}.__class__ in numbers else {n}._layout")
+            operands.append(f"*(() if {n} is None or {n}.__class__ in numbers else ({n},))")
             keys.append(f"{n}._key if {n}.__class__ is Tensor else {n}.__class__")
             addresses.append(f"*(({where.format(n)},) if {n}.__class__ is Tensor else ())")
             numbers.append(f"*(({n},) if {n}.__class__ in numbers else ())")
-            grads.append(f"{n}.__class__ is Tensor and {n}._requires_grad")
+            grads.append(f"{n}.__class__ not in numbers and {n} is not None and {n}._requires_grad")
         else:
             keys.append(f"{n}, {n}.__class__")
+            quick.append(f"{n}, {n}.__class__")
     return {
+        "quick_keys": ", ".join(quick) + ",", "operands": ", ".join(operands) + "," * bool(operands),
+        "run_numbers": ", ".join(numbers) + "," * bool(numbers),
         "warm_keys": ", ".join(keys) + ",", "warm_addresses": ", ".join(addresses + numbers),
         "warm_grads": " or ".join(grads) if op.differentiable and grads else "False",
         "unless": "out is None and " if out else "",
@@ -380,9 +429,12 @@ def _public(op: Operator, name: str, out: bool, template: str, method: bool = Fa
     parts = _warm_parts(op, names, out) if template in (_HOT, _COLD) else None
     op.warmable = op.warmable or parts is not None
     fill["warm"] = _WARM.format(**fill, **parts) if parts is not None else ""
+    results = "t[0] if not recipe.several else " + ("tuple(t)" if op.returns is None else "op.returns(*t)")
+    fill["defer"] = _DEFER.format(**fill, **parts, results=results) if parts is not None else ""
     space: dict[str, Any] = {
         "op": op, "dispatch": dispatch, "dispatch_out": dispatch_out, "dispatch_inplace": dispatch_inplace,
         "run_several": run_several, "hot": op.hot, "warm": op.warm, "numbers": _numbers,
+        "recording": Deferral.recording, "around": around, "threads": threads, "quick": op.quick,
         "special": special, "tracing": prim._stack, "reading": Deferral.reading, "grad_state": grad_state,
         "allocate": memory.allocate, "free": memory.free, "Storage": Storage, "Tensor": Tensor, "new": object.__new__,
         "record": tape.record, "record_view": tape.record_view, **defaults,

@@ -81,6 +81,7 @@ class Operator:
         self.promoted = tuple(self.params.index(p) for p in promote)
         self.plans: dict[Any, Any] = {}
         self.recipes: dict[Any, Any] = {}
+        self.quick: dict[Any, Any] = {}  # recipes by what the short path of deferral has at hand
         self.hot: dict[Any, Any] = {}
         self.hot_inplace: dict[Any, Any] = {}
         self.warm: dict[Any, Any] = {}

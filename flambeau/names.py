@@ -23,8 +23,31 @@ def members(module: str, names: str) -> dict[str, str]:
 TOP: dict[str, str] = {
     **modules(
         """
-        accelerator amp backends classes compiler cpu cuda distributions fft func futures jit linalg mps mtia
-        multiprocessing nn optim serialization special torch_version utils version xpu
+        accelerator
+        alias
+        amp
+        backends
+        classes
+        compiler
+        cpu
+        cuda
+        distributions
+        fft
+        func
+        futures
+        jit
+        linalg
+        mps
+        mtia
+        multiprocessing
+        nn
+        optim
+        serialization
+        special
+        torch_version
+        utils
+        version
+        xpu
         """
     ),
     **members(
@@ -37,6 +60,7 @@ TOP: dict[str, str] = {
         """,
     ),
     **members("accelerator", "get_device_module"),
+    **members("alias", "install_as_torch"),
     **members("amp.grad_scaler", "GradScaler"),
     **members("compiler", "compile"),
     **members("func", "vmap"),

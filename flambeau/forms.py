@@ -285,6 +285,9 @@ def _warm_parts(op: Operator, names: Sequence[str], out: bool) -> dict[str, str]
     }  # fmt: skip
 
 
+_NUMBERS = (bool, int, float, complex)
+
+
 class _HotTable(dict):
     """Plans by the keys of the operands alone (all other arguments at their defaults): the layout of a tensor, the
     class of a number.  A key that is not there is planned here if the call is a plain one; KeyError, or None for a plan
@@ -297,7 +300,11 @@ class _HotTable(dict):
         op = self.op
         keys = key if self.operands > 1 else (key,)
         layouts = [k for k in keys if isinstance(k, Layout)]
-        if special or any(k is None for k in keys) or any(k.device is not devices.cpu or not k.numel for k in layouts):
+        if (
+            special
+            or any(k not in _NUMBERS for k in keys if k.__class__ is not Layout)
+            or any(k.device is not devices.cpu or not k.numel for k in layouts)
+        ):
             raise KeyError(key)
         if self.inplace and layouts[0].overlapping and layouts[0].numel > 1:
             raise KeyError(key)
@@ -474,7 +481,7 @@ def _public(op: Operator, name: str, out: bool, template: str, method: bool = Fa
     form: Callable[..., Any] = space["form"]
     form.__name__ = form.__qualname__ = name
     form.__doc__ = op.__doc__
-    form.__module__ = "torch" if not method else "torch.Tensor"
+    form.__module__ = "torch.Tensor" if method else "flambeau" + (op.namespace or "torch")[len("torch") :]
     form.operator = op  # type: ignore[attr-defined]
     return form
 

@@ -35,6 +35,8 @@ TOP: dict[str, str] = {
         fft
         func
         futures
+        fx
+        hub
         jit
         linalg
         mps

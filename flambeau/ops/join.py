@@ -142,7 +142,7 @@ def _at_least(name: str, shape_of_: Any, text: str) -> Any:
 
     body.__name__ = body.__qualname__ = name
     body.__doc__ = text
-    body.__module__ = "torch"
+    body.__module__ = "flambeau"
     return body
 
 

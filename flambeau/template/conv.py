@@ -138,7 +138,7 @@ def _bind(
     if len(tail_words) != tail.words:
         raise ValueError(f"conv: {len(tail_words)} epilogue words, the epilogue has {tail.words}")
     if spec.direct:
-        return conv_direct.bind_sum(spec, problems, pool, tail_words)
+        return conv_direct.bind_sum(spec, isa, problems, pool, workers, tail_words)
     num = spec.number(isa)
     blk = blocking(num, isa)
     transposed = getattr(tail, "transposed", None)

@@ -1,13 +1,14 @@
 """Convolutions with few channels a group (depthwise ones above all), computed without packing.
 
+Planes of the image are spread out in a worker's scratch memory (see `plane`), where every tap is one dense sum.
 `sum_ir` is the forward convolution and the input gradient: each chunk makes some planes (an output channel of an
-image), row by row, a vector of pixels at a time.  `weight_ir` is the gradient by the weights: each chunk sums over
-the pixels of some pairs of an input and an output channel.
+image), or bands of them.  `weight_ir` is the gradient by the weights: each chunk sums over the pixels of some pairs of
+an input and an output channel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ..target.builder import Val, vec_type
 from ..target.emit import new_module
@@ -16,33 +17,33 @@ from ..target.scalar import LLVM_TYPE, cast
 from .conv_problem import ConvSpec, Problem
 from .flow import Flow, function, parallel_for
 from .gemm import Binding
-from .image import GEOMETRY, TAP_WORDS, Geometry, ImageReader
+from .image import Geometry
 from .micro import SIZE
+from .plane import PLANE, PlaneCopy, Spread, multiply_add, spread
 
 __all__ = ["bind_sum", "bind_weight", "sum_ir", "weight_ir"]
 
-_SHARE = 1 << 17
+_SHARE = 1 << 18
 """Multiplications in a chunk, about 20 us."""
 _STAY = 1 << 18
 """Multiplications under which the caller's thread does all the work."""
 
-_ROWS = 4
-"""Rows that are summed at a time, so that their multiplications need not wait for each other."""
-_ENTRIES = 2048
-"""The most channels by taps: their offsets, weights and masks lie on the stack."""
+_BLOCK = 8
+"""Vectors of places that are computed at a time."""
+_TOGETHER = 24 << 10
+"""Bytes of planes that are copied before they are read: what has just been stored is slow to load."""
+_TAPS = 9
+"""Taps of a weight gradient that are summed at a time."""
 
+_COMMON = ("chunks", "pool", "pieces", "share", "worker_bytes", "second_at", "bands", "together", *PLANE)
 _SUM = (
-    "chunks", "pool", "problems", "length", "planes", "share", "groups", "rows", *GEOMETRY,
-    "x_group", "w_group", "w_row", "w_c", "c_at", "c_n", "c_row", "c_d", "c_h", "c_w",
+    *_COMMON, "x_n", "x_group", "groups", "rows", "w_group", "w_row", "c_n", "c_row", "c_d", "c_h", "c_w",
+    "flat", "out_d", "out_h", "out_w", "jump_d", "jump_h", "jump_w", "place", "problems", "table",
 )  # fmt: skip
 _WEIGHT = (
-    "chunks", "pool", "pairs", "share", "rows", "images", *GEOMETRY,
-    "x_group", "dy_n", "dy_c", "dy_d", "dy_h", "dy_w", "c_row", "c_c",
+    *_COMMON, "x_n", "x_group", "rows", "images", "grid_d", "grid_h", "dy_n", "dy_c", "dy_d", "dy_h", "dy_w", "c_row", "c_c",
+    "taps", "table", "pair_channels", "sums_at",
 )  # fmt: skip
-
-
-def _table(g: Geometry) -> list[int]:
-    return [word for tap in g.taps for word in tap]
 
 
 def _division(pieces: int, work: int) -> tuple[int, int, bool]:
@@ -51,33 +52,61 @@ def _division(pieces: int, work: int) -> tuple[int, int, bool]:
     return -(-pieces // share), share, pieces * work > _STAY
 
 
-def bind_sum(spec: ConvSpec, problems: list[Problem], pool: int, tail_words: Sequence[int]) -> Binding:
+def _geometry_words(g: Geometry, layout: Spread) -> dict[str, int]:
+    names = ("x_n", "x_c", "x_d", "x_h", "x_w")
+    return {**layout.values, **dict(zip(names, g.strides, strict=True)), "bands": layout.bands}
+
+
+def bind_sum(
+    spec: ConvSpec, isa: ISA, problems: list[Problem], pool: int, workers: int, tail_words: Sequence[int]
+) -> Binding:
     """The words for the problems of a convolution or an input gradient."""
-    length = len(_SUM) + len(tail_words) + TAP_WORDS * max(len(p.geometry.taps) for p in problems)
-    params: list[int] = []
-    for p in problems:
-        g = p.geometry
-        if g.channels * len(g.taps) > _ENTRIES:
-            raise ValueError(
-                f"conv_direct: {g.channels} channels by {len(g.taps)} taps; at most {_ENTRIES} are possible"
-            )
-        planes = p.batch * p.groups * p.rows if g.pixels else 0
-        chunks, share, parallel = _division(planes, g.pixels * g.channels * len(g.taps))
-        c_n, c_row, c_d, c_h, c_w = p.c_strides
-        values = {
-            "chunks": chunks, "pool": pool if parallel else 0, "problems": len(problems), "length": length,
-            "planes": planes, "share": share, "groups": p.groups, "rows": p.rows,
-            **g.values(0, 0, 8 * (len(_SUM) + len(tail_words))),
-            "x_group": p.x_group, "w_group": p.w_group, "w_row": p.w_row, "w_c": p.w_c,
-            "c_at": p.c_at, "c_n": c_n, "c_row": c_row, "c_d": c_d, "c_h": c_h, "c_w": c_w,
-        }  # fmt: skip
-        words = [values[name] for name in _SUM] + list(tail_words) + _table(g)
-        params += words + [0] * (length - len(words))
-    return Binding(params, 0)
+    first = problems[0]
+    g, jump, size = first.geometry, first.jump, SIZE[spec.acc]
+    grid = [max(p.geometry.grid[a] for p in problems) for a in range(3)]
+    out = [
+        max(p.phase[a] + (p.geometry.grid[a] - 1) * jump[a] + 1 if 0 not in p.geometry.grid else 0 for p in problems)
+        for a in range(3)
+    ]
+    taps = [[[x + t for x, t in zip(p.geometry.base, tap)] for tap in p.geometry.taps] for p in problems]
+    phases = jump[0] * jump[1] * jump[2]
+    lanes = isa.lanes(LLVM_TYPE[spec.acc])
+    layout = spread(g.bounds, [max(n, 1) for n in grid], g.steps, taps, g.channels, phases, lanes, size, _BLOCK)
+    planes = first.batch * first.groups * first.rows * (0 not in out)
+    entries = sum(map(len, taps)) * g.channels
+    pieces = planes * layout.bands
+    chunks, share, parallel = _division(pieces, layout.place * entries)
+    image_bytes, result_bytes = layout.values["filled"] * size, layout.place * phases * size
+    together = max(1, min(share, _TOGETHER // (image_bytes + result_bytes)))
+    worker_bytes = together * (image_bytes + result_bytes)
+    residues = len(_SUM) + len(tail_words)
+    strides = [s // j for s, j in zip(first.c_strides[2:], jump)]
+    values = {
+        "chunks": chunks, "pool": pool if parallel else 0, "pieces": pieces, "share": share,
+        "worker_bytes": worker_bytes, "second_at": together * image_bytes, "together": together,
+        **_geometry_words(g, layout),
+        "residues": 8 * residues, "table": 8 * (residues + len(layout.residues)), "place": layout.place,
+        "problems": len(problems), "x_group": first.x_group, "groups": first.groups, "rows": first.rows,
+        "w_group": first.w_group, "w_row": first.w_row, "flat": int(strides[1:] == [out[2], 1]), "c_n": first.c_strides[0], "c_row": first.c_strides[1],
+        **dict(zip(("c_d", "c_h", "c_w", "out_d", "out_h", "out_w"), (*strides, *out), strict=True)),
+        **dict(zip(("jump_d", "jump_h", "jump_w"), jump, strict=True)),
+    }  # fmt: skip
+    # for every problem its place among the results, its first entry and how many it has; then the entries: a tap's
+    # offset in the buffer and in the weights
+    head, body = [], []
+    for p, offsets in zip(problems, layout.offsets, strict=True):
+        number = (p.phase[0] * jump[1] + p.phase[1]) * jump[2] + p.phase[2]
+        head += [number * layout.place, len(body) // 2, len(offsets) * g.channels]
+        for c in range(g.channels):
+            for offset, tap in zip(offsets, p.geometry.taps, strict=True):
+                body += [c * layout.values["channel"] + offset, c * p.w_c + tap[3]]
+    words = [values[name] for name in _SUM] + list(tail_words) + layout.residues + head + body
+    return Binding(words, worker_bytes * max(workers, 1))
 
 
 def bind_weight(
     spec: ConvSpec,
+    isa: ISA,
     g: Geometry,
     dw_shape: Sequence[int],
     dw_strides: Sequence[int],
@@ -85,19 +114,34 @@ def bind_weight(
     dy_strides: Sequence[int],
     groups: int,
     pool: int,
+    workers: int,
     tail_words: Sequence[int],
 ) -> Binding:
     """The words for a gradient by weights; ``dy_strides`` are those of images, channels and three dimensions."""
     rows, channels = dw_shape[0] // groups, dw_shape[1]
-    pairs = dw_shape[0] * channels
+    pairs, size = dw_shape[0] * channels, SIZE[spec.acc]
+    taps = [[x + t for x, t in zip(g.base, tap)] for tap in g.taps]
+    lanes = isa.lanes(LLVM_TYPE[spec.acc])
+    layout = spread(g.bounds, [max(n, 1) for n in g.grid], g.steps, [taps], 1, 1, lanes, size, 1)
     chunks, share, parallel = _division(pairs, images * g.pixels * len(g.taps))
+    # a gradient lies where its image does
+    image_bytes = layout.values["filled"] * size
+    together = max(1, min(images * layout.bands, _TOGETHER // (2 * image_bytes)))
+    sums_at = 2 * together * image_bytes
+    worker_bytes = sums_at + len(taps) * lanes * size
+    residues = len(_WEIGHT) + len(tail_words)
     values = {
-        "chunks": chunks, "pool": pool if parallel else 0, "pairs": pairs, "share": share, "rows": rows,
-        "images": images, **g.values(0, 0, 8 * (len(_WEIGHT) + len(tail_words))), "x_group": channels * g.strides[1],
+        "chunks": chunks, "pool": pool if parallel else 0, "pieces": pairs, "share": share,
+        "worker_bytes": worker_bytes, "second_at": together * image_bytes, "together": together,
+        **_geometry_words(g, layout),
+        "residues": 8 * residues, "table": 8 * (residues + len(layout.residues)),
+        "x_group": channels * g.strides[1], "rows": rows, "images": images * (g.pixels > 0), "grid_d": g.grid[0], "grid_h": g.grid[1],
         **dict(zip(("dy_n", "dy_c", "dy_d", "dy_h", "dy_w"), dy_strides, strict=True)),
-        "c_row": dw_strides[0], "c_c": dw_strides[1],
+        "c_row": dw_strides[0], "c_c": dw_strides[1], "taps": len(taps), "pair_channels": channels, "sums_at": sums_at,
     }  # fmt: skip
-    return Binding([values[name] for name in _WEIGHT] + list(tail_words) + _table(g), 0)
+    table = [word for offset, tap in zip(layout.offsets[0], g.taps, strict=True) for word in (offset, tap[3])]
+    words = [values[name] for name in _WEIGHT] + list(tail_words) + layout.residues + table
+    return Binding(words, worker_bytes * max(workers, 1))
 
 
 def sum_ir(name: str, spec: ConvSpec, isa: ISA) -> str:
@@ -110,17 +154,15 @@ def weight_ir(name: str, spec: ConvSpec, isa: ISA) -> str:
     return _Weight(name, spec, isa, _WEIGHT).text()
 
 
-class _Direct(ImageReader):
+class _Direct(PlaneCopy):
     """What both kernels share: the entry, and reading the block."""
 
     def __init__(self, name: str, spec: ConvSpec, isa: ISA, words: tuple[str, ...]) -> None:
-        super().__init__(spec.source, isa.lanes(LLVM_TYPE[spec.acc]))
+        super().__init__(spec.source, spec.acc, isa.lanes(LLVM_TYPE[spec.acc]))
         self.name, self.spec, self.isa, self.names = name, spec, isa, words
         self.tail = spec.tail
         self.module = new_module(isa)
-        self.acc, self.vector = LLVM_TYPE[spec.acc], vec_type(LLVM_TYPE[spec.acc], self.lanes)
         self.out, self.out_size = LLVM_TYPE[spec.out], SIZE[spec.out]
-        self.words_slot = 5 + self.tail.buffers
 
     def text(self) -> str:
         args = [("ptr", "block"), ("i64", "chunk"), ("i64", "worker")]
@@ -128,326 +170,311 @@ class _Direct(ImageReader):
         entry = [("ptr", n) for n in ("params", "c", "a", "b", *(f"e{i}" for i in range(self.tail.buffers)), "scratch")]
 
         def write_entry(b: Flow, *arguments: Val) -> None:
-            memory = b.alloca(f"[{self.words_slot + 2} x i64]", align=16)
+            memory = b.alloca(f"[{len(arguments) + 1} x i64]", align=16)
             block = b.bytes_at(memory, 8)
             b.store(b.i64(0), memory, align=8)
             for i, value in enumerate(arguments):
                 b.store(value, b.at("i64", block, i), align=8)
-            self.write_launch(b, arguments[0], block, body)
+            pool, chunks = (b.word(arguments[0], self.names.index(n)) for n in ("pool", "chunks"))
+            parallel_for(b, pool, body, block, chunks)
             b.ret(b.load("i64", memory, align=8))
 
         function(self.module, self.isa, self.name, entry, write_entry, result="i64", linkage="")
         return self.module.text()
 
-    def launch(self, b: Flow, words: Val, block: Val, body: str) -> None:
-        """Runs all chunks of the problem at ``words``."""
-        b.store(words, b.at("i64", block, self.words_slot), align=8)
-        parallel_for(b, b.word(words, self.names.index("pool")), body, block, b.word(words, self.names.index("chunks")))
-
-    def write_launch(self, b: Flow, params: Val, block: Val, body: str) -> None:
-        """Writes the calls of `launch`."""
-        raise NotImplementedError
-
     def write_body(self, b: Flow, block: Val, chunk: Val, worker: Val) -> None:
         """Writes the work of a chunk."""
+        (c, first, image), extras = self.open(b, block, worker)
+        w = self.w
+        start = b.imul(chunk, w["share"])
+        self.clear(b, self.buffer, b.imul(w["filled"], w["together"]), self.fill)
+        self.pieces(b, start, b.imin(b.iadd(start, w["share"]), w["pieces"]), c, first, image, extras)
+        b.ret()
+
+    def pieces(self, b: Flow, start: Val, end: Val, c: Val, first: Val, image: Val, extras: list[Val]) -> None:
+        """Writes the work on some planes or pairs of planes."""
         raise NotImplementedError
 
-    def open(self, b: Flow, block: Val) -> tuple[list[Val], list[Val]]:
+    def open(self, b: Flow, block: Val, worker: Val) -> tuple[list[Val], list[Val]]:
         """Loads the words; returns the buffers (result, a, b) and what the epilogue gets."""
 
         def slot(index: int, type_: str = "ptr") -> Val:
             return b.load(type_, b.at("i64", block, index), align=8)
 
-        words = slot(self.words_slot)
-        self.w = {name: b.word(words, i) for i, name in enumerate(self.names)}
-        self.table = b.bytes_at(words, self.w["tap_table"])
+        self.words = slot(0)
+        self.w = {name: b.word(self.words, i) for i, name in enumerate(self.names)}
         extras = [slot(4 + i) for i in range(self.tail.buffers)]
-        extras += [b.word(words, len(self.names) + i) for i in range(self.tail.words)]
+        scratch = slot(4 + self.tail.buffers)
+        extras += [b.word(self.words, len(self.names) + i) for i in range(self.tail.words)]
+        self.buffer = b.bytes_at(scratch, b.imul(worker, self.w["worker_bytes"]))
+        self.second = b.bytes_at(self.buffer, self.w["second_at"])
+        self.table = b.bytes_at(self.words, self.w["table"])
         return [slot(i) for i in (1, 2, 3)], extras
 
-    def tap(self, b: Flow, index: Val) -> tuple[list[Val], Val]:
-        """A tap's offsets in the image, and in the weights."""
-        entry = b.at("i64", self.table, b.imul(index, TAP_WORDS))
-        words = [b.word(entry, i) for i in range(TAP_WORDS)]
-        return words[:3], words[3]
-
-    def origin(self, b: Flow, image: Val, corner: Sequence[Val]) -> Val:
-        """The address of a place of the image, which may lie outside."""
-        w = self.w
-        offsets = [b.imul(v, w[f"x_{a}"]) for v, a in zip(corner, "dhw", strict=True)]
-        return b.at(self.memory, image, b.iadd(b.iadd(offsets[0], offsets[1]), offsets[2]))
-
-    def inside(self, b: Flow, z: Val, y: Val) -> Val:
-        """Whether there is such a row in the image."""
-        return b.op("and", b.icmp("ult", z, self.w["in_d"]), b.icmp("ult", y, self.w["in_h"]))
+    def offset(self, b: Flow, *pairs: tuple[Val, str]) -> Val:
+        """The sum of places times strides (given by name)."""
+        total = b.i64(0)
+        for place, stride in pairs:
+            total = b.iadd(total, b.imul(place, self.w[stride]))
+        return total
 
 
 class _Sum(_Direct):
     """Planes of ``sum over channels and taps of w * x``."""
 
-    def write_launch(self, b: Flow, params: Val, block: Val, body: str) -> None:
-        problems, length = (b.word(params, self.names.index(n)) for n in ("problems", "length"))
-        with b.loop(0, problems) as problem:
-            self.launch(b, b.at("i64", params, b.imul(problem.index, length)), block, body)
-
-    def write_body(self, b: Flow, block: Val, chunk: Val, worker: Val) -> None:
-        (c, weights, x), extras = self.open(b, block)
+    def pieces(self, b: Flow, start: Val, end: Val, c: Val, first: Val, image: Val, extras: list[Val]) -> None:
         w = self.w
-        self.spill = b.alloca(vec_type(self.out, self.lanes))
-        self.made = b.alloca(f"[{_ROWS} x {self.vector}]")
-        entries = b.imul(w["channels"], w["taps"])
-        # what a channel and tap means for a pixel: its row (depth, height), offset, width, factor, masks
-        self.mask_type = vec_type("i64" if self.acc == "double" else "i32", self.lanes)
-        self.places, self.factors, self.masks_at = (
-            b.new("ptr", f"alloca {type_}, i64 {size.name}, align 64")
-            for type_, size in (
-                ("i64", b.imul(entries, 4)),
-                (self.acc, entries),
-                (self.mask_type, b.imul(entries, 2)),
+        entries = b.at("i64", self.table, b.imul(w["problems"], 3))
+        results = b.imul(w["place"], b.imul(w["jump_d"], b.imul(w["jump_h"], w["jump_w"])))
+        sizes = (w["bands"], w["rows"], w["groups"])
+        state, rest = [], start
+        for size in sizes:
+            state.append(b.imod(rest, size))
+            rest = b.idiv(rest, size)
+        with b.loop(start, end, w["together"], carry=[*state, rest]) as some:
+            count = b.imin(w["together"], b.isub(end, some.index))
+
+            def each(make: Callable[[Val, Val, list[Val]], None]) -> list[Val]:
+                """Goes through the pieces with their band, row, group and image; returns those of the next one."""
+                with b.loop(0, count, carry=some.values) as i:
+                    buffer = b.at(self.acc, self.buffer, b.imul(i.index, w["filled"]))
+                    result = b.at(self.acc, self.second, b.imul(i.index, results))
+                    make(buffer, result, i.values)
+                    following, more = [], b.i64(1)
+                    for value, size in zip(i.values, sizes, strict=False):
+                        value = b.iadd(value, more)
+                        over = b.icmp("eq", value, size)
+                        following.append(b.select(over, b.i64(0), value))
+                        more = b.cast("zext", over, "i64")
+                    i.next = [*following, b.iadd(i.values[3], more)]
+                return i.values
+
+            def load(buffer: Val, result: Val, at: list[Val]) -> None:
+                band, _, group, n = at
+                source = b.at(self.memory, image, self.offset(b, (n, "x_n"), (group, "x_group")))
+                self.copy(b, w, self.words, buffer, source, b.imul(band, w["band"]))
+
+            def compute(buffer: Val, result: Val, at: list[Val]) -> None:
+                own = b.at(self.memory, first, self.offset(b, (at[2], "w_group"), (at[1], "w_row")))
+                with b.loop(0, w["problems"]) as problem:
+                    head = b.at("i64", self.table, b.imul(problem.index, 3))
+                    target = b.at(self.acc, result, b.word(head, 0))
+                    begin = b.at("i64", entries, b.imul(b.word(head, 1), 2))
+                    self.sums(b, buffer, own, begin, b.word(head, 2), target)
+
+            def save(buffer: Val, result: Val, at: list[Val]) -> None:
+                band, row, group, n = at
+                channel = b.iadd(b.imul(group, w["rows"]), row)
+                to = b.at(self.out, c, self.offset(b, (n, "c_n"), (channel, "c_row")))
+                self.rows(b, result, to, b.imul(band, w["band"]), n, row, group, extras)
+
+            for make in (load, compute, save):
+                some.next = each(make)
+
+    def sums(self, b: Flow, buffer: Val, own: Val, entries: Val, count: Val, target: Val) -> None:
+        """All places of a result, a block of vectors at a time."""
+        lanes = self.lanes
+        zero = b.const(self.vector, 0)
+
+        def some(start: Val, vectors: int) -> None:
+            spot = b.at(self.acc, buffer, start)
+            with b.loop(0, count, carry=[zero] * vectors) as e:
+                entry = b.at("i64", entries, b.imul(e.index, 2))
+                raw = b.load(self.memory, b.at(self.memory, own, b.word(entry, 1)), self.size)
+                factor = b.splat(cast(b, raw, self.source, self.acc_code), lanes)
+                line = b.at(self.acc, spot, b.word(entry, 0))
+                e.next = [
+                    multiply_add(
+                        b, self.isa, factor, b.load(self.vector, b.at(self.acc, line, i * lanes), self.acc_size), acc
+                    )
+                    for i, acc in enumerate(e.values)
+                ]
+            for i, acc in enumerate(e.values):
+                b.store(acc, b.at(self.acc, b.at(self.acc, target, start), i * lanes), 64)
+
+        run = self.w["run"]
+        with b.loop(0, run, _BLOCK * lanes) as v:
+            left = b.isub(run, v.index)
+            b.either(
+                b.icmp("sgt", left, _BLOCK // 2 * lanes),
+                lambda: some(v.index, _BLOCK),
+                lambda: some(v.index, _BLOCK // 2),
             )
-        )
-        self.entries = entries
-        zero = b.i64(0)
-        with b.loop(0, w["channels"], carry=[zero] * 4) as channel:
-            with b.loop(0, w["taps"], carry=channel.values) as t:
-                shift, _ = self.tap(b, t.index)
-                offset = b.imul(channel.index, w["x_c"])
-                for v, axis in zip(shift, "dhw", strict=True):
-                    offset = b.iadd(offset, b.imul(v, w[f"x_{axis}"]))
-                place = b.at("i64", self.places, b.imul(b.iadd(b.imul(channel.index, w["taps"]), t.index), 4))
-                for i, v in enumerate((shift[0], shift[1], b.imul(offset, self.size), shift[2])):
-                    b.store(v, b.at("i64", place, i), 8)
-                least_z, least_y, most_z, most_y = t.values
-                t.next = [
-                    b.imin(least_z, shift[0]), b.imin(least_y, shift[1]),
-                    b.imax(most_z, shift[0]), b.imax(most_y, shift[1]),
-                ]  # fmt: skip
-            channel.next = t.values
-        self.reach = channel.values
-        start = b.imul(chunk, w["share"])
-        per_image = b.imul(w["groups"], w["rows"])
 
-        def planes(kind: str) -> None:
-            with b.loop(start, b.imin(b.iadd(start, w["share"]), w["planes"])) as plane:
-                n, rest = b.idiv(plane.index, per_image), b.imod(plane.index, per_image)
-                group, row = b.idiv(rest, w["rows"]), b.imod(rest, w["rows"])
-                image = b.at(self.memory, x, b.iadd(b.imul(n, w["x_n"]), b.imul(group, w["x_group"])))
-                own = b.at(self.memory, weights, b.iadd(b.imul(group, w["w_group"]), b.imul(row, w["w_row"])))
-                to = b.at(self.out, c, b.iadd(w["c_at"], b.iadd(b.imul(n, w["c_n"]), b.imul(rest, w["c_row"]))))
-                self.read_factors(b, own)
-                with b.loop(0, w["out_w"], self.lanes) as v:
-                    self.columns(b, kind, image, to, v.index, n, group, row, extras)
-
-        self.each_kind(b, planes)
-        b.ret()
-
-    def read_factors(self, b: Flow, own: Val) -> None:
-        """Reads the weights of one output channel."""
-        w = self.w
-        with b.loop(0, w["channels"]) as c, b.loop(0, w["taps"]) as t:
-            _, offset = self.tap(b, t.index)
-            raw = b.load(self.memory, b.at(self.memory, own, b.iadd(b.imul(c.index, w["w_c"]), offset)), self.size)
-            entry = b.iadd(b.imul(c.index, w["taps"]), t.index)
-            b.store(cast(b, raw, self.source, self.spec.acc), b.at(self.acc, self.factors, entry), 4)
-
-    def columns(
-        self, b: Flow, kind: str, image: Val, to: Val, v: Val, n: Val, group: Val, row: Val, extras: list[Val]
-    ) -> None:
-        """A vector's width of columns of a plane, from column ``v`` on, row by row."""
+    def rows(self, b: Flow, result: Val, to: Val, h0: Val, n: Val, row: Val, group: Val, extras: list[Val]) -> None:
+        """Stores the rows of a band."""
         w, lanes = self.w, self.lanes
         area = b.imul(w["out_h"], w["out_w"])
         first = b.imul(n, b.imul(w["out_d"], area))
-        left = b.imin(b.isub(w["out_w"], v), lanes)
-        wanted = b.lane_mask(left, lanes)
-        x0 = self.corner(b, b.i64(0), b.i64(0), v)[2]
-        with b.loop(0, self.entries) as e:
-            x = b.iadd(x0, b.word(b.at("i64", self.places, b.imul(e.index, 4)), 3))
-            for i, mask in enumerate(self.masks(b, kind, x, wanted)):
-                spot = b.at(self.mask_type, self.masks_at, b.iadd(b.imul(e.index, 2), i))
-                b.store(b.cast("sext", mask, self.mask_type), spot, 64)
-        least_z, least_y, most_z, most_y = self.reach
-        with b.loop(0, w["out_d"]) as d, b.loop(0, w["out_h"]) as h:
-            corner = self.corner(b, d.index, h.index, v)
-            below = b.iadd(corner[1], b.imul(w["step_h"], _ROWS - 1))
-            # rows, all taps of which lie within the image, are made several at a time
-            inner = b.op(
-                "and",
-                b.op("and", self.inside(b, b.iadd(corner[0], least_z), b.iadd(corner[1], least_y)),
-                     self.inside(b, b.iadd(corner[0], most_z), b.iadd(below, most_y))),
-                b.icmp("sle", b.iadd(h.index, _ROWS), w["out_h"]),
-            )  # fmt: skip
-            begin = self.origin(b, image, corner)
+        y0 = b.imul(h0, w["jump_h"])
+        high = b.imin(b.imul(w["band"], w["jump_h"]), b.isub(w["out_h"], y0))
+        spare = b.alloca(f"[{lanes} x {self.acc}]")
+        stored = b.alloca(vec_type(self.out, lanes))
 
-            def several() -> list[Val]:
-                self.sum_rows(b, kind, begin, None)
-                return [b.i64(_ROWS)]
+        def put(line: Val, pixel: Val, target: Val, fetch: Callable[[Val, Val], Val], room: Val) -> None:
+            """Stores a row, after which ``room`` elements of the result from its start on are still to be stored."""
 
-            def single() -> list[Val]:
-                self.sum_rows(b, kind, begin, corner)
-                return [b.i64(1)]
+            def vector(v: Val, left: Val, mask: Val | None) -> None:
+                value = self.tail.emit(b, fetch(line, v), row, b.iadd(pixel, v), group, mask, extras.__getitem__)
+                spot = b.at(self.out, target, b.imul(v, w["c_w"]))
 
-            h.step = b.choose(inner, several, single)[0]
-            with b.loop(0, h.step) as made:
-                acc = b.load(self.vector, b.at(self.vector, self.made, made.index), 64)
-                place = b.iadd(h.index, made.index)
-                col = b.iadd(b.iadd(first, b.imul(d.index, area)), b.iadd(b.imul(place, w["out_w"]), v))
-                value = self.tail.emit(b, acc, row, col, group, wanted, extras.__getitem__)
-                offset = b.iadd(b.imul(d.index, w["c_d"]), b.imul(place, w["c_h"]))
-                self.put(b, value, b.at(self.out, to, b.iadd(offset, b.imul(v, w["c_w"]))), wanted, left)
+                def scatter() -> None:
+                    b.store(value, stored, 64)
+                    with b.loop(0, left) as e:
+                        one = b.load(self.out, b.at(self.out, stored, e.index), self.out_size)
+                        b.store(one, b.at(self.out, spot, b.imul(e.index, w["c_w"])), self.out_size)
 
-    def sum_rows(self, b: Flow, kind: str, begin: Val, corner: list[Val] | None) -> None:
-        """Makes one vector, the first tap of whose first pixel lies at ``corner`` (in memory at ``begin``), or without
-        a corner those of `_ROWS` rows that need no check."""
-        w = self.w
-        count = _ROWS if corner is None else 1
-        row_bytes = b.imul(b.imul(w["step_h"], w["x_h"]), self.size)
-        zero = b.const(self.vector, 0)
-        with b.loop(0, self.entries, carry=[zero] * count) as e:
-            place = b.at("i64", self.places, b.imul(e.index, 4))
+                def straight() -> None:
+                    if mask is None:
+                        b.store(value, spot, self.out_size)
+                        return
+                    b.either(
+                        b.icmp("sge", b.isub(room, v), lanes),
+                        lambda: b.store(value, spot, self.out_size),
+                        lambda: b.masked_store(value, spot, mask, self.out_size),
+                    )
 
-            def add() -> list[Val]:
-                stored = [
-                    b.load(self.mask_type, b.at(self.mask_type, self.masks_at, b.iadd(b.imul(e.index, 2), i)), 64)
-                    for i in range(2 if kind == "even" else 1)
-                ]
-                masks = [b.cmp("slt", mask, b.const(self.mask_type, 0)) for mask in stored]
-                factor = b.splat(b.load(self.acc, b.at(self.acc, self.factors, e.index), 4), self.lanes)
-                spot = b.bytes_at(begin, b.word(place, 2))
-                out = []
-                for acc in e.values:
-                    value = cast(b, self.load(b, kind, spot, masks), self.source, self.spec.acc)
-                    out.append(multiply_add(b, self.isa, factor, value, acc))
-                    spot = b.bytes_at(spot, row_bytes)
-                return out
+                b.either(b.icmp("eq", w["c_w"], 1), straight, scatter)
 
-            if corner is None:
-                e.next = add()
-            else:
-                z, y = (b.iadd(corner[i], b.word(place, i)) for i in range(2))
-                e.next = b.choose(self.inside(b, z, y), add, lambda: e.values)
-        for i, acc in enumerate(e.values):
-            b.store(acc, b.at(self.vector, self.made, i), 64)
+            whole = b.op("and", w["out_w"], b.i64(-lanes))
+            with b.loop(0, whole, lanes) as v:
+                vector(v.index, b.i64(lanes), None)
+            with b.when(b.icmp("ne", whole, w["out_w"])):
+                left = b.isub(w["out_w"], whole)
+                vector(whole, left, b.lane_mask(left, lanes))
 
-    def put(self, b: Flow, value: Val, spot: Val, wanted: Val, left: Val) -> None:
-        """Stores a vector of pixels."""
-        stride = self.w["c_w"]
+        def single(line: Val, v: Val) -> Val:
+            return b.load(self.vector, b.at(self.acc, line, v), self.acc_size)
 
-        def scatter() -> None:
-            b.store(value, self.spill, 64)
-            with b.loop(0, left) as e:
-                one = b.load(self.out, b.at(self.out, self.spill, e.index), self.out_size)
-                b.store(one, b.at(self.out, spot, b.imul(e.index, stride)), self.out_size)
+        def double(line: Val, v: Val) -> Val:
+            at = b.at(self.acc, line, b.idiv(v, 2))
+            parts = [b.load(self.vector, p, self.acc_size) for p in (at, b.at(self.acc, at, w["place"]))]
+            return b.shuffle(*parts, [i // 2 + i % 2 * lanes for i in range(lanes)])
 
-        b.either(b.icmp("eq", stride, 1), lambda: b.masked_store(value, spot, wanted, self.out_size), scatter)
+        def several(line: Val, v: Val) -> Val:
+            with b.loop(0, lanes) as e:
+                x = b.iadd(v, e.index)
+                at = b.iadd(b.imul(b.imod(x, w["jump_w"]), w["place"]), b.idiv(x, w["jump_w"]))
+                b.store(b.load(self.acc, b.at(self.acc, line, at), self.acc_size), b.at(self.acc, spare, e.index))
+            return b.load(self.vector, spare, 64)
+
+        def every(fetch: Callable[[Val, Val], Val]) -> None:
+            across = b.imul(w["jump_w"], w["place"])
+            with b.loop(0, w["out_d"]) as z:
+                number = b.imul(b.imod(z.index, w["jump_d"]), w["jump_h"])
+                inner = b.imul(b.imul(b.idiv(z.index, w["jump_d"]), w["cells_h"]), w["pitch"])
+                line = b.at(self.acc, result, b.iadd(b.imul(number, across), inner))
+                pixel = b.iadd(first, b.iadd(b.imul(z.index, area), b.imul(y0, w["out_w"])))
+                target = b.at(self.out, to, self.offset(b, (z.index, "c_d"), (y0, "c_h")))
+                with b.loop(0, high, w["jump_h"], carry=[line, pixel, target]) as r:
+                    top = r.values[0]
+                    count = b.imin(w["jump_h"], b.isub(high, r.index))
+                    with b.loop(0, count, carry=r.values) as q:
+                        line, pixel, target = q.values
+                        room = b.imul(b.isub(high, b.iadd(r.index, q.index)), w["out_w"])
+                        put(line, pixel, target, fetch, b.imul(room, w["flat"]))
+                        q.next = [
+                            b.at(self.acc, line, across), b.iadd(pixel, w["out_w"]), b.at(self.out, target, w["c_h"])
+                        ]  # fmt: skip
+                    r.next = [b.at(self.acc, top, w["pitch"]), *q.values[1:]]
+
+        b.either(
+            b.icmp("eq", w["jump_w"], 1),
+            lambda: every(single),
+            lambda: b.either(b.icmp("eq", w["jump_w"], 2), lambda: every(double), lambda: every(several)),
+        )
 
 
 class _Weight(_Direct):
     """Sums over pixels of ``dy * x`` for pairs of channels."""
 
-    def write_launch(self, b: Flow, params: Val, block: Val, body: str) -> None:
-        self.launch(b, params, block, body)
-
-    def write_body(self, b: Flow, block: Val, chunk: Val, worker: Val) -> None:
-        (c, dy, x), extras = self.open(b, block)
-        w = self.w
-        start = b.imul(chunk, w["share"])
-        self.sums = b.new("ptr", f"alloca {self.vector}, {w['taps']}, align 64")
-
-        def pairs(kind: str) -> None:
-            with b.loop(start, b.imin(b.iadd(start, w["share"]), w["pairs"])) as pair:
-                row, channel = b.idiv(pair.index, w["channels"]), b.imod(pair.index, w["channels"])
-                group = b.idiv(row, w["rows"])
-                image = b.at(self.memory, x, b.iadd(b.imul(group, w["x_group"]), b.imul(channel, w["x_c"])))
-                gradient = b.at(self.memory, dy, b.imul(row, w["dy_c"]))
-                with b.loop(0, w["taps"]) as t:
-                    b.store(b.const(self.vector, 0), b.at(self.vector, self.sums, t.index), 64)
-                with b.loop(0, w["images"]) as n, b.loop(0, w["out_w"], self.lanes) as v:
-                    own = b.at(self.memory, image, b.imul(n.index, w["x_n"]))
-                    self.columns(b, kind, own, b.at(self.memory, gradient, b.imul(n.index, w["dy_n"])), v.index)
-                to = b.at(self.out, c, b.iadd(b.imul(row, w["c_row"]), b.imul(channel, w["c_c"])))
-                self.finish(b, to, b.imod(row, w["rows"]), channel, group, extras)
-
-        self.each_kind(b, pairs)
-        b.ret()
-
-    def columns(self, b: Flow, kind: str, image: Val, gradient: Val, v: Val) -> None:
-        """Adds the products of a vector's width of columns, from column ``v`` on, to the sums of all taps."""
+    def pieces(self, b: Flow, start: Val, end: Val, c: Val, first: Val, image: Val, extras: list[Val]) -> None:
         w, lanes = self.w, self.lanes
-        wanted = b.lane_mask(b.isub(w["out_w"], v), lanes)
-        with b.loop(0, w["taps"]) as t:
-            shift, _ = self.tap(b, t.index)
-            place = b.at(self.vector, self.sums, t.index)
-            x0 = self.corner(b, b.i64(0), b.i64(0), v)[2]
-            masks = self.masks(b, kind, b.iadd(x0, shift[2]), wanted)
-            first, end = self.rows(b, shift[1])
-            zero = b.const(self.vector, 0)
-            with b.loop(0, w["out_d"], carry=[b.load(self.vector, place, 64)]) as d:
-                corner = self.corner(b, d.index, first, v)
-                z, y, x = (b.iadd(a, s) for a, s in zip(corner, shift, strict=True))
-                offset = b.iadd(b.imul(d.index, w["dy_d"]), b.imul(first, w["dy_h"]))
-                spot = b.at(self.memory, gradient, b.iadd(offset, b.imul(v, w["dy_w"])))
-                source = self.origin(b, image, (z, y, x))
-                count = b.select(b.icmp("ult", z, w["in_d"]), b.isub(end, first), b.i64(0))
+        sums = b.bytes_at(self.buffer, w["sums_at"])
+        self.clear(b, self.second, b.imul(w["filled"], w["together"]), 0)
+        planes = b.imul(w["images"], w["bands"])
+        with b.loop(start, end) as pair:
+            row, channel = b.idiv(pair.index, w["pair_channels"]), b.imod(pair.index, w["pair_channels"])
+            group = b.idiv(row, w["rows"])
+            source = b.at(self.memory, image, self.offset(b, (group, "x_group"), (channel, "x_c")))
+            gradient = b.at(self.memory, first, self.offset(b, (row, "dy_c")))
+            self.clear(b, sums, b.imul(w["taps"], lanes), 0)
+            with b.loop(0, planes, w["together"]) as some:
+                count = b.imin(w["together"], b.isub(planes, some.index))
+                with b.loop(0, count) as i:
+                    plane, at = b.iadd(some.index, i.index), b.imul(i.index, w["filled"])
+                    n, h0 = b.idiv(plane, w["bands"]), b.imul(b.imod(plane, w["bands"]), w["band"])
+                    own = b.at(self.memory, source, b.imul(n, w["x_n"]))
+                    self.copy(b, w, self.words, b.at(self.acc, self.buffer, at), own, h0)
+                    line = b.at(self.memory, gradient, b.imul(n, w["dy_n"]))
+                    self.gradient(b, line, h0, b.at(self.acc, self.second, at))
+                # between the planes there are only zeros
+                run = b.iadd(b.imul(b.isub(count, 1), w["filled"]), w["run"])
+                with b.loop(0, w["taps"], _TAPS) as t:
+                    self.taps(b, t.index, run, sums)
+            to = b.at(self.out, c, self.offset(b, (row, "c_row"), (channel, "c_c")))
+            self.finish(b, sums, to, b.imod(row, w["rows"]), channel, group, extras)
 
-                def product(row: Val, acc: Val) -> Val:
-                    at = b.at(self.memory, source, b.imul(row, b.imul(w["step_h"], w["x_h"])))
-                    value = cast(b, self.load(b, kind, at, masks), self.source, self.spec.acc)
-                    at = b.at(self.memory, spot, b.imul(row, w["dy_h"]))
-                    factor = cast(b, self._gradient(b, at, wanted), self.source, self.spec.acc)
-                    return multiply_add(b, self.isa, factor, value, acc)
+    def gradient(self, b: Flow, plane: Val, h0: Val, target: Val) -> None:
+        """Copies the rows of a band of the output gradient; what lies between them stays zero."""
+        w, lanes = self.w, self.lanes
+        straight = b.icmp("eq", w["dy_w"], 1)
+        with b.loop(0, w["grid_d"]) as d, b.loop(0, w["band"]) as h:
+            at = b.imul(b.iadd(b.imul(d.index, w["cells_h"]), h.index), w["pitch"])
+            to = b.at(self.acc, target, at)
+            y = b.iadd(h0, h.index)
+            line = b.at(self.memory, plane, self.offset(b, (d.index, "dy_d"), (y, "dy_h")))
 
-                whole = b.imul(b.idiv(count, _ROWS), _ROWS)
-                with b.loop(0, whole, _ROWS, carry=[*d.values, *[zero] * (_ROWS - 1)]) as h:
-                    h.next = [product(b.iadd(h.index, i), acc) for i, acc in enumerate(h.values)]
-                with b.loop(whole, count, carry=h.values[:1]) as rest:
-                    rest.next = [product(rest.index, rest.values[0])]
-                total = rest.values[0]
-                for acc in h.values[1:]:
-                    total = b.fadd(total, acc)
-                d.next = [total]
-            b.store(d.values[0], place, 64)
+            def vectors() -> None:
+                with b.loop(0, w["grid_w"], lanes) as v:
+                    left = b.isub(w["grid_w"], v.index)
+                    b.store(self.part(b, line, v.index, left), b.at(self.acc, to, v.index), self.acc_size)
 
-    def rows(self, b: Flow, shift: Val) -> tuple[Val, Val]:
-        """The rows [first, end) of pixels, for which a tap ``shift`` rows down lies within the image."""
-        w = self.w
-        above = b.iadd(w["base_h"], shift)
-        missing = b.imax(b.isub(0, above), 0)
-        first = b.imin(b.idiv(b.iadd(missing, b.isub(w["step_h"], 1)), w["step_h"]), w["out_h"])
-        last = b.isub(b.isub(w["in_h"], 1), above)
-        end = b.iadd(b.idiv(b.imax(last, 0), w["step_h"]), 1)
-        end = b.select(b.icmp("slt", last, 0), b.i64(0), b.imin(end, w["out_h"]))
-        return first, b.imax(end, first)
+            def each() -> None:
+                with b.loop(0, w["grid_w"]) as i:
+                    value = b.load(self.memory, b.at(self.memory, line, b.imul(i.index, w["dy_w"])), self.size)
+                    b.store(cast(b, value, self.source, self.acc_code), b.at(self.acc, to, i.index), self.acc_size)
 
-    def _gradient(self, b: Flow, spot: Val, wanted: Val) -> Val:
-        type_ = vec_type(self.memory, self.lanes)
-        stride = self.w["dy_w"]
+            b.either(
+                b.icmp("slt", y, w["grid_h"]),
+                lambda: b.either(straight, vectors, each),
+                lambda: self.clear(b, to, w["grid_w"], 0),
+            )
 
-        def spread() -> list[Val]:
-            offsets = b.mul(b.iota(vec_type("i64", self.lanes)), b.splat(stride, self.lanes))
-            spots = b.new(vec_type("ptr", self.lanes), f"getelementptr {self.memory}, {spot}, {offsets}")
-            return [b.masked_gather(type_, spots, wanted, self.size)]
+    def taps(self, b: Flow, first: Val, run: Val, sums: Val) -> None:
+        """Adds the products of the buffers to the sums of some taps."""
+        w, lanes = self.w, self.lanes
+        last = b.isub(w["taps"], 1)
+        lines, spots = [], []
+        for i in range(_TAPS):  # those that are too many are the last one's, and stored before it
+            t = b.imin(b.iadd(first, _TAPS - 1 - i), last)
+            lines.append(b.at(self.acc, self.buffer, b.word(b.at("i64", self.table, b.imul(t, 2)), 0)))
+            spots.append(b.at(self.vector, sums, t))
+        before = [b.load(self.vector, spot, 64) for spot in spots]
+        with b.loop(0, run, lanes, carry=before) as v:
+            gradient = b.load(self.vector, b.at(self.acc, self.second, v.index), 64)
+            v.next = [
+                multiply_add(
+                    b, self.isa, gradient, b.load(self.vector, b.at(self.acc, line, v.index), self.acc_size), acc
+                )
+                for line, acc in zip(lines, v.values, strict=True)
+            ]
+        for spot, acc in zip(spots, v.values, strict=True):
+            b.store(acc, spot, 64)
 
-        return b.choose(b.icmp("eq", stride, 1), lambda: [b.masked_load(type_, spot, wanted, self.size)], spread)[0]
-
-    def finish(self, b: Flow, to: Val, row: Val, channel: Val, group: Val, extras: list[Val]) -> None:
+    def finish(self, b: Flow, sums: Val, to: Val, row: Val, channel: Val, group: Val, extras: list[Val]) -> None:
         """Adds up the lanes of every tap and stores the results, in vectors of one."""
         w = self.w
         with b.loop(0, w["taps"]) as t:
-            acc = b.load(self.vector, b.at(self.vector, self.sums, t.index), 64)
+            acc = b.load(self.vector, b.at(self.vector, sums, t.index), 64)
             half = self.lanes
             while half > 1:  # halves are added to halves
                 half //= 2
                 order = [*range(half, 2 * half), *[0] * (self.lanes - half)]
                 acc = b.fadd(acc, b.shuffle(acc, acc, order))
-            total = b.extract(acc, 0)
-            vector = b.splat(total, self.lanes)
-            _, offset = self.tap(b, t.index)
+            vector = b.splat(b.extract(acc, 0), self.lanes)
             col = b.iadd(b.imul(channel, w["taps"]), t.index)
             mask = b.lane_mask(b.i64(1), self.lanes)
             value = self.tail.emit(b, vector, row, col, group, mask, extras.__getitem__)
+            offset = b.word(b.at("i64", self.table, b.imul(t.index, 2)), 1)
             b.store(b.extract(value, 0), b.at(self.out, to, offset), self.out_size)
-
-
-def multiply_add(b: Flow, isa: ISA, x: Val, y: Val, acc: Val) -> Val:
-    """``acc + x * y``, fused where that is an instruction."""
-    return b.fma(x, y, acc) if isa.fma else b.fadd(b.fmul(x, y), acc)

@@ -65,6 +65,9 @@ class Problem:
     w_c: int
     c_at: int
     c_strides: tuple[int, ...]
+    jump: tuple[int, int, int] = (1, 1, 1)
+    """Distance of the grid's places in the result, which starts at place `phase`."""
+    phase: tuple[int, int, int] = (0, 0, 0)
 
 
 def three(values: Sequence[int], fill: int) -> tuple[int, int, int]:
@@ -147,7 +150,7 @@ def input_gradient_problems(
     c_strides = three(dx_strides[2:], 0)
     channels, rows = w_shape[0] // groups, w_shape[1]
     problems = []
-    for phase in itertools.product(*map(range, jump)):
+    for phase in itertools.product(range(jump[0]), range(jump[1]), range(jump[2])):
         grid = tuple(max(0, -(-(size - r) // s)) for size, r, s in zip(full, phase, jump, strict=True))
         if 0 in grid and 0 not in full:
             continue
@@ -169,7 +172,7 @@ def input_gradient_problems(
         problems.append(
             Problem(
                 dx_shape[0], groups, rows, geometry, channels * dy_strides[1], channels * w_strides[0], w_strides[1],
-                w_strides[0], at, (*dx_strides[:2], *out),
+                w_strides[0], at, (*dx_strides[:2], *out), jump, phase,
             )
         )  # fmt: skip
     return problems

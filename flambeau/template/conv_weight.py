@@ -81,7 +81,9 @@ def bind(
     g = forward_geometry(x_shape, x_strides, dw_shape, dw_strides, stride, padding, dilation)
     if spec.direct:
         strides = (*dy_strides[:2], *three(dy_strides[2:], 0))
-        return conv_direct.bind_weight(spec, g, dw_shape, dw_strides, x_shape[0], strides, groups, pool, epilogue_words)
+        return conv_direct.bind_weight(
+            spec, isa, g, dw_shape, dw_strides, x_shape[0], strides, groups, pool, workers, epilogue_words
+        )
     num = spec.number(isa)
     blk = blocking(num, isa)
     taps, channels, rows = len(g.taps), g.channels, dw_shape[0] // groups

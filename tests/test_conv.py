@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from flambeau.runtime import llvm, pool
 from flambeau.target.isa import ISA
-from flambeau.template import conv, conv_weight
+from flambeau.template import conv, conv_problem, conv_weight
 from flambeau.template.conv import AddIn, ConvSpec
 
 HOST = ISA.host()
@@ -133,6 +133,57 @@ CASES = [
     (1, 130, 7, (3, 3), (3, 3), (1, 1), (1, 1), (1, 1), 1),
     (4, 2, 3, (1, 1), (1, 1), (1, 1), (0, 0), (1, 1), 1),
 ]  # fmt: skip
+
+
+# batch, channels in and out, size, padding: 3x3 kernels
+TILED = [
+    (2, 24, 40, (12, 12), 1), (1, 64, 64, (30, 57), 1), (3, 48, 33, (7, 7), 1), (2, 32, 64, (9, 31), 0),
+    (1, 24, 100, (17, 40), 2), (5, 160, 120, (14, 14), 1), (33, 512, 24, (4, 4), 1), (1, 24, 24, (1, 90), 1),
+]  # fmt: skip
+
+
+@pytest.mark.skipif(HOST.name != "avx512", reason="the algorithm is for AVX-512")
+@pytest.mark.parametrize("case", TILED, ids=str)
+@pytest.mark.parametrize("last", [False, True])
+def test_winograd(case, last):
+    n, ci, co, size, padding = case
+    ones, around = (1, 1), (padding, padding)
+    rng = np.random.default_rng(0)
+    x, w = normal(rng, (n, ci, *size)), normal(rng, (co, ci, 3, 3), last=last)
+    bias = normal(rng, (co,))
+    exact = exact_forward(x, w, ones, around, ones, 1) + bias.reshape(-1, 1, 1)
+    tail = AddIn("f32", "f32", "f32")
+    results = []
+    for threads in (1, 2):
+        y = empty(exact.shape)
+        spec = ConvSpec("f32", "f32", "f32", tail, winograd=True)
+        forward(spec, x, w, y, ones, around, ones, 1, extra=(bias,), words=(0, 1, 0), threads=threads)
+        np.testing.assert_allclose(y, exact, rtol=1e-5, atol=5e-6 * np.sqrt(9 * ci))
+        results.append(y)
+    np.testing.assert_array_equal(*results)
+    spec = ConvSpec("f32", "f32", "f32", winograd=True)
+    dx = empty(x.shape)
+    input_gradient(spec, dx, w, exact.astype(np.float32), ones, around, ones, 1, threads=2)
+    exact_dx = exact_input_gradient(exact.astype(np.float32), w, x.shape, ones, around, ones, 1)
+    np.testing.assert_allclose(dx, exact_dx, rtol=1e-5, atol=1e-6 * np.abs(exact_dx).max())
+
+
+@pytest.mark.skipif(HOST.name != "avx512", reason="the algorithm is for AVX-512")
+def test_choice_of_winograd():
+    def chosen(n, ci, co, size, kernel=(3, 3), stride=(1, 1), last=False, source="f32"):
+        x, w = empty((n, ci, *size), last=last), empty((co, ci, *kernel))
+        y = empty((n, co, *(-(-s // t) for s, t in zip(size, stride))), last=last)
+        strides = [harness.element_strides(v) for v in (x, w, y)]
+        problem = conv_problem.forward_problem(
+            x.shape, strides[0], w.shape, strides[1], strides[2], stride, (1, 1), (1, 1), 1
+        )
+        return conv.choose(ConvSpec(source, "f32", source), HOST, [problem]).winograd
+
+    assert chosen(8, 64, 64, (56, 56)) and chosen(1, 128, 128, (28, 28))
+    assert not chosen(8, 3, 64, (56, 56)) and not chosen(8, 64, 8, (56, 56))
+    assert not chosen(8, 64, 64, (56, 56), stride=(2, 2)) and not chosen(8, 64, 64, (56, 56), kernel=(3, 5))
+    assert not chosen(8, 64, 64, (56, 56), last=True) and not chosen(8, 64, 64, (56, 56), source="bf16")
+    assert not chosen(1, 512, 512, (2, 2))
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

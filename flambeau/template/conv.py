@@ -18,13 +18,14 @@ no product with zero is computed.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from ..runtime import engine
 from ..target.builder import Val
 from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE
-from . import conv_direct
+from . import conv_direct, winograd
 from .blocking import cut_image
 from .contract import Contraction, Frame, Words, common_values, scratch_bytes
 from .conv_problem import (
@@ -44,14 +45,14 @@ from .micro import SIZE, Blocking, Number, blocking, load_address, micro_kernel,
 from .pack import pack_kernel, pack_request
 
 __all__ = [
-    "AddIn", "ConvSpec", "Plain", "bind_forward", "bind_input_gradient", "kernel_name", "key", "make_ir",
+    "AddIn", "ConvSpec", "Plain", "bind_forward", "bind_input_gradient", "choose", "kernel_name", "key", "make_ir",
     "output_size", "prefer_direct", "requests",
 ]  # fmt: skip
 
 
 def kernel_name(spec: ConvSpec) -> str:
     """The symbol of the entry."""
-    return f"conv{'d' * spec.direct}_{spec.source}_{spec.acc}_{spec.out}"
+    return f"conv{'d' * spec.direct}{'w' * spec.winograd}_{spec.source}_{spec.acc}_{spec.out}"
 
 
 def key(spec: ConvSpec, isa: ISA) -> str:
@@ -65,6 +66,8 @@ def requests(spec: ConvSpec, isa: ISA) -> list[engine.Request]:
     entry = engine.Request(kernel_name(spec), key(spec, isa), partial(make_ir, spec, isa), isa)
     if spec.direct:
         return [entry]
+    if spec.winograd:
+        return [entry, micro_request(num, isa), pack_request(spec.source, num, isa)]
     packs = [pack_request(spec.source, num, isa), image_request(spec.source, num, isa, _WORDS.names)]
     return [entry, core_request(spec, isa), micro_request(num, isa), *packs]
 
@@ -78,6 +81,11 @@ _WORDS = Words(
     )
 )  # fmt: skip
 _FLAT, _BY_TAP, _BY_CHANNEL = range(3)
+
+
+def choose(spec: ConvSpec, isa: ISA, problems: Sequence[Problem]) -> ConvSpec:
+    """The kernel for these problems: Winograd's algorithm where it wins."""
+    return replace(spec, winograd=True) if not spec.direct and winograd.suits(spec, isa, problems) else spec
 
 
 def bind_forward(
@@ -139,6 +147,8 @@ def _bind(
         raise ValueError(f"conv: {len(tail_words)} epilogue words, the epilogue has {tail.words}")
     if spec.direct:
         return conv_direct.bind_sum(spec, isa, problems, pool, workers, tail_words)
+    if spec.winograd:
+        return winograd.bind_winograd(spec, isa, problems[0], pool, workers, tail_words)
     num = spec.number(isa)
     blk = blocking(num, isa)
     transposed = getattr(tail, "transposed", None)
@@ -202,6 +212,8 @@ def make_ir(spec: ConvSpec, isa: ISA) -> str:
     """The LLVM module of the kernel."""
     if spec.direct:
         return conv_direct.sum_ir(kernel_name(spec), spec, isa)
+    if spec.winograd:
+        return winograd.winograd_ir(kernel_name(spec), spec, isa)
     return _Convolution(kernel_name(spec), spec, isa, spec.tail).text()
 
 

@@ -41,8 +41,8 @@ _SUM = (
     "flat", "out_d", "out_h", "out_w", "jump_d", "jump_h", "jump_w", "place", "problems", "table",
 )  # fmt: skip
 _WEIGHT = (
-    *_COMMON, "x_n", "x_group", "rows", "images", "grid_d", "grid_h", "dy_n", "dy_c", "dy_d", "dy_h", "dy_w", "c_row", "c_c",
-    "taps", "table", "pair_channels", "sums_at",
+    *_COMMON, "x_n", "x_group", "rows", "images", "grid_d", "grid_h", "dy_n", "dy_c", "dy_d", "dy_h", "dy_w",
+    "c_row", "c_c", "taps", "table", "pair_channels", "sums_at",
 )  # fmt: skip
 
 
@@ -87,13 +87,15 @@ def bind_sum(
         **_geometry_words(g, layout),
         "residues": 8 * residues, "table": 8 * (residues + len(layout.residues)), "place": layout.place,
         "problems": len(problems), "x_group": first.x_group, "groups": first.groups, "rows": first.rows,
-        "w_group": first.w_group, "w_row": first.w_row, "flat": int(strides[1:] == [out[2], 1]), "c_n": first.c_strides[0], "c_row": first.c_strides[1],
+        "w_group": first.w_group, "w_row": first.w_row,
+        "flat": int(strides[1:] == [out[2], 1]), "c_n": first.c_strides[0], "c_row": first.c_strides[1],
         **dict(zip(("c_d", "c_h", "c_w", "out_d", "out_h", "out_w"), (*strides, *out), strict=True)),
         **dict(zip(("jump_d", "jump_h", "jump_w"), jump, strict=True)),
     }  # fmt: skip
     # for every problem its place among the results, its first entry and how many it has; then the entries: a tap's
     # offset in the buffer and in the weights
-    head, body = [], []
+    head: list[int] = []
+    body: list[int] = []
     for p, offsets in zip(problems, layout.offsets, strict=True):
         number = (p.phase[0] * jump[1] + p.phase[1]) * jump[2] + p.phase[2]
         head += [number * layout.place, len(body) // 2, len(offsets) * g.channels]
@@ -135,7 +137,8 @@ def bind_weight(
         "worker_bytes": worker_bytes, "second_at": together * image_bytes, "together": together,
         **_geometry_words(g, layout),
         "residues": 8 * residues, "table": 8 * (residues + len(layout.residues)),
-        "x_group": channels * g.strides[1], "rows": rows, "images": images * (g.pixels > 0), "grid_d": g.grid[0], "grid_h": g.grid[1],
+        "x_group": channels * g.strides[1], "rows": rows, "images": images * (g.pixels > 0),
+        "grid_d": g.grid[0], "grid_h": g.grid[1],
         **dict(zip(("dy_n", "dy_c", "dy_d", "dy_h", "dy_w"), dy_strides, strict=True)),
         "c_row": dw_strides[0], "c_c": dw_strides[1], "taps": len(taps), "pair_channels": channels, "sums_at": sums_at,
     }  # fmt: skip
@@ -349,7 +352,7 @@ class _Sum(_Direct):
         def double(line: Val, v: Val) -> Val:
             at = b.at(self.acc, line, b.idiv(v, 2))
             parts = [b.load(self.vector, p, self.acc_size) for p in (at, b.at(self.acc, at, w["place"]))]
-            return b.shuffle(*parts, [i // 2 + i % 2 * lanes for i in range(lanes)])
+            return b.shuffle(parts[0], parts[1], [i // 2 + i % 2 * lanes for i in range(lanes)])
 
         def several(line: Val, v: Val) -> Val:
             with b.loop(0, lanes) as e:

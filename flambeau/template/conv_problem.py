@@ -20,13 +20,14 @@ __all__ = [
 @dataclass(frozen=True)
 class ConvSpec:
     """What determines the code: the type of image and weights, of accumulators and output, the epilogue, and whether
-    it is the direct kernel for few channels a group (see `prefer_direct`)."""
+    it is the direct kernel for few channels a group (see `prefer_direct`) or Winograd's algorithm (`conv.choose`)."""
 
     source: str
     acc: str
     out: str
     epilogue: Epilogue | None = None
     direct: bool = False
+    winograd: bool = False
 
     @property
     def tail(self) -> Epilogue:

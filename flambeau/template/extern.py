@@ -14,7 +14,7 @@ from ..graph.node import Graph, Node
 from ..graph.program import Launch
 from ..runtime import engine, pool
 from ..target.isa import ISA
-from . import contract, conv, conv_weight, gemm, sort
+from . import contract, conv, conv_problem, conv_weight, gemm, sort
 from .epilogue import number_word
 
 __all__ = ["Conv", "ConvTranspose", "ConvWeight", "MatMul", "Sort"]
@@ -166,6 +166,10 @@ class Conv:
         acc = gemm.accumulator(x.type, w.type)
         words, epilogue = _bias(self.bias, inputs, acc, out, self.groups, out.shape[1])
         spec = conv.ConvSpec(x.type, acc, out.type, epilogue, _direct(self.groups, w, acc))
+        problem = conv_problem.forward_problem(
+            x.shape, x.strides, w.shape, w.strides, out.strides, self.stride, self.padding, self.dilation, self.groups
+        )
+        spec = conv.choose(spec, isa, [problem])
 
         binding = conv.bind_forward(
             spec, isa, x.shape, x.strides, w.shape, w.strides, out.strides, self.stride, self.padding, self.dilation,
@@ -198,6 +202,11 @@ class ConvTranspose:
         acc = gemm.accumulator(y.type, w.type)
         words, epilogue = _bias(self.bias, inputs, acc, out, self.groups, out.shape[1])
         spec = conv.ConvSpec(y.type, acc, out.type, epilogue, _direct(self.groups, w, acc))
+        problems = conv_problem.input_gradient_problems(
+            out.shape, out.strides, w.shape, w.strides, y.shape, y.strides, self.stride, self.padding, self.dilation,
+            self.groups,
+        )  # fmt: skip
+        spec = conv.choose(spec, isa, problems)
 
         binding = conv.bind_input_gradient(
             spec, isa, out.shape, out.strides, w.shape, w.strides, y.shape, y.strides, self.stride, self.padding,

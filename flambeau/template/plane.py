@@ -59,8 +59,8 @@ def spread(
     """The layout for windows at ``grid`` places, ``steps`` apart, on planes of size ``bounds``.
 
     ``taps`` are lists of places (depth, height, width) in the image that the first window reads.  ``planes_out``
-    results of the grid's size lie beside ``channels`` planes of elements of ``size`` bytes; places are computed in blocks of
-    ``block`` vectors.
+    results of the grid's size lie beside ``channels`` planes of elements of ``size`` bytes; places are computed in blocks
+    of ``block`` vectors.
     """
     every = [tap for some in taps for tap in some] or [(0, 0, 0)]
     pads = [max(0, -min(t[a] for t in every)) for a in range(3)]
@@ -92,7 +92,8 @@ def spread(
     values = {
         **dict(zip(("in_d", "in_h", "used", "step_d", "step_h", "step_w"), (*bounds[:2], used, *steps))),
         "pad_d": pads[0], "pad_h": pads[1], "cells_d": cells[0], "cells_h": high, "pitch": pitch, "phase": phase,
-        "channel": phase * phases, "channels": channels, "filled": -(-(phase * phases * channels + pitch + place - run) // lanes) * lanes,
+        "channel": phase * phases, "channels": channels,
+        "filled": -(-(phase * phases * channels + pitch + place - run) // lanes) * lanes,
         "band": band, "run": run, "grid_w": grid[2],
     }  # fmt: skip
     return Spread(values, residues, [[offset(tap) for tap in some] for some in taps], bands, place)

@@ -52,7 +52,8 @@ __all__ = [
 
 def kernel_name(spec: ConvSpec) -> str:
     """The symbol of the entry."""
-    return f"conv{'d' * spec.direct}{'w' * spec.winograd}_{spec.source}_{spec.acc}_{spec.out}"
+    kind = "winograd" if spec.winograd else f"conv{'d' * spec.direct}"
+    return f"{kind}_{spec.source}_{spec.acc}_{spec.out}"
 
 
 def key(spec: ConvSpec, isa: ISA) -> str:

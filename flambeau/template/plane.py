@@ -59,8 +59,8 @@ def spread(
     """The layout for windows at ``grid`` places, ``steps`` apart, on planes of size ``bounds``.
 
     ``taps`` are lists of places (depth, height, width) in the image that the first window reads.  ``planes_out``
-    results of the grid's size lie beside ``channels`` planes of elements of ``size`` bytes; places are computed in blocks
-    of ``block`` vectors.
+    results of the grid's size lie beside ``channels`` planes of elements of ``size`` bytes; places are computed in
+    blocks of ``block`` vectors.
     """
     every = [tap for some in taps for tap in some] or [(0, 0, 0)]
     pads = [max(0, -min(t[a] for t in every)) for a in range(3)]

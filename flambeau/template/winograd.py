@@ -344,8 +344,8 @@ class _Winograd:
             with b.loop(0, count, width, carry=[right]) as j:
                 cols = b.imin(b.isub(count, j.index), width)
                 b.call_address(
-                    w["micro"], left, j.values[0], b.i64(width * self.size), w["channels"], b.at(self.elem, m, j.index),
-                    line, b.i64(1), rows, cols,
+                    w["micro"], left, b.i64(self.blk.pitch * self.size), b.i64(self.size), j.values[0],
+                    b.i64(width * self.size), w["channels"], b.at(self.elem, m, j.index), line, b.i64(1), rows, cols,
                 )  # fmt: skip
                 j.next = [b.bytes_at(j.values[0], v_bytes)]
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-import tempfile
+
+if not hasattr(os, "memfd_create"):
+    import tempfile
 
 __all__ = ["SharedBlock", "create"]
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import threading
 from collections import OrderedDict
@@ -73,6 +74,13 @@ def _map_aligned(nbytes: int) -> int | None:
 
 def _round_to_page(nbytes: int) -> int:
     return -(-nbytes // PAGE) * PAGE
+
+
+@functools.lru_cache(maxsize=4096)
+def _big_classes(nbytes: int) -> tuple[int, int]:
+    """The size in whole pages of a big block for ``nbytes``, and the next that would do as well."""
+    exact = _round_to_page(size_class(nbytes))
+    return exact, _round_to_page(size_class(exact + 1))
 
 
 class Allocator:
@@ -175,9 +183,10 @@ class Allocator:
             nonlocal used, reserved, cached
             if not 0 <= nbytes <= _LIMIT:
                 raise fail(nbytes)
-            exact = _round_to_page(size_class(nbytes))
+            sizes_that_do = _big_classes(nbytes)
+            exact = sizes_that_do[0]
             with lock:
-                for size in (exact, _round_to_page(size_class(exact + 1))):
+                for size in sizes_that_do:
                     blocks = by_size.get(size)
                     while blocks:
                         address = blocks.pop()

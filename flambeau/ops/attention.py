@@ -1,15 +1,29 @@
-"""Scaled dot-product attention."""
+"""Scaled dot-product attention.
+
+Operands that the flash kernels take (``template/attention.py``) are one launch, forward and backward, whose memory
+grows with the length of the sequence; everything else (broadcast batches, masks with a gradient, second derivatives)
+is a composite of products and a fused softmax.
+"""
 
 from __future__ import annotations
 
 import math
 
 from .. import dtype as dtypes
+from .. import generator as draw
 from .. import primitives as prim
+from ..autograd.mode import is_grad_enabled
+from ..layout import contiguous_strides
 from ..operator import OPERATORS, operator
-from ..tensor import Tensor
+from ..template.attend import Attention, AttentionGradient
+from ..template.attention import Spec
+from ..tensor import Tensor, contiguous
+from .random import fill_in_order
 
 __all__: list[str] = []
+
+_FEW = 4  # queries up to which products of few rows, which stream the keys from where they are, are faster
+_TYPES = frozenset({"f32", "f64", "bf16", "f16"})
 
 
 @operator(kind="composite", method=False, namespace="torch.nn.functional", out=False)
@@ -36,10 +50,23 @@ def scaled_dot_product_attention(
             "Expected query, key, and value to have the same dtype, but got query.dtype: "
             f"{query.dtype} key.dtype: {key.dtype} and value.dtype: {value.dtype} instead."
         )
+    factor = 1 / math.sqrt(max(query.shape[-1], 1)) if scale is None else scale
+    if _takes_flash(query, key, value, attn_mask, dropout_p, enable_gqa):
+        return _flash(query, key, value, attn_mask, dropout_p, is_causal, factor)
     if enable_gqa:
         key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)  # type: ignore[attr-defined]
         value = value.repeat_interleave(query.shape[-3] // value.shape[-3], -3)  # type: ignore[attr-defined]
-    factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    recorded = is_grad_enabled() and any(t is not None and t.requires_grad for t in (query, key, value, attn_mask))
+    if query._layout.numel and not dropout_p and not recorded:
+        return plain_attention.function(query, key, value, attn_mask, factor, is_causal)  # type: ignore[no-any-return]
+    return _composite(query, key, value, attn_mask, dropout_p, is_causal, factor)
+
+
+def _composite(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None, dropout_p: float, is_causal: bool,
+    factor: float,
+) -> Tensor:  # fmt: skip
+    """Attention by operators."""
     kind = query.dtype
     if kind.itemsize < 4:  # scores and weights keep float32's precision
         query, key, value = (t.to(dtypes.float32) for t in (query, key, value))  # type: ignore[attr-defined]
@@ -54,6 +81,157 @@ def scaled_dot_product_attention(
         weights = OPERATORS["dropout"].function(weights, dropout_p, True)
     found = weights @ value
     return found if found.dtype is kind else found.to(kind)  # type: ignore[no-any-return]
+
+
+@operator(name="_plain_attention", method=False, function=False, out=False)
+def plain_attention(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, factor: float, causal: bool
+) -> Tensor:
+    """Attention by operators, planned as one: two products and a softmax."""
+    return _composite(query, key, value, mask, 0.0, causal, factor)
+
+
+def _takes_flash(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout_p: float, enable_gqa: bool
+) -> bool:
+    """Whether the flash kernels take these operands, and are the best way."""
+    q, k, v = query.shape, key.shape, value.shape
+    if query.dtype.code not in _TYPES or not query.ndim == key.ndim == value.ndim or 0 in (*q, *k, *v):
+        return False
+    if k[:-1] != v[:-1] or q[-1] != k[-1] or dropout_p >= 1:
+        return False
+    if enable_gqa:
+        if len(q) < 3 or q[:-3] != k[:-3] or q[-3] % k[-3]:
+            return False
+    elif q[:-2] != k[:-2]:
+        return False
+    if mask is not None:
+        if mask.requires_grad or mask.ndim > query.ndim or mask.dtype.code not in {"b1", *_TYPES}:
+            return False
+        scores = (*q[:-1], k[-2])[query.ndim - mask.ndim :]
+        if any(n not in (1, m) for n, m in zip(mask.shape, scores)):
+            return False
+    return q[-2] > _FEW or dropout_p > 0
+
+
+def _flash(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout_p: float, causal: bool, factor: float
+) -> Tensor:
+    """Attention by the flash kernels, on operands of any number of dimensions."""
+    lead = query.shape[:-2]
+    flat = query.ndim != 4
+
+    def four(t: Tensor) -> Tensor:
+        batch = math.prod(t.shape[:-3])
+        return t.reshape(batch, *t.shape[-3:]) if t.ndim > 2 else t.reshape(1, 1, *t.shape)  # type: ignore[attr-defined,no-any-return]
+
+    if flat:
+        scores = (*query.shape[:-1], key.shape[-2])
+        if mask is not None:
+            mask = four(mask.expand(scores)) if mask.ndim > 2 else mask  # type: ignore[attr-defined]
+        query, key, value = four(query), four(key), four(value)
+    keep = None
+    if dropout_p > 0:
+        # drawn as the dropout of the weights would: a generator's numbers do not depend on the way
+        keep = contiguous(dtypes.bool_, (*query.shape[:3], key.shape[-2]), query.device)
+        fill_in_order(keep, lambda at, n: draw.fill_bernoulli(None, at, n, "b1", 1 - dropout_p, 1.0))
+    found = flash_attention.function(query, key, value, mask, keep, causal, factor)[0]
+    if dropout_p > 0:
+        found = found / (1 - dropout_p)
+    return found.reshape(*lead, *found.shape[-2:]) if flat else found  # type: ignore[no-any-return]
+
+
+def _by_position(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides of (batch, head, position, feature) in memory where heads lie side by side in every position."""
+    batch, heads, positions, features = shape
+    b, p, h, f = contiguous_strides((batch, positions, heads, features))
+    return b, h, p, f
+
+
+def _spec(query: Tensor, mask: Tensor | None, keep: Tensor | None, causal: bool) -> Spec:
+    return Spec(
+        query.dtype.code, causal, None if mask is None else mask.dtype.code, None if keep is None else keep.dtype.code
+    )
+
+
+def _extras(query: Tensor, key: Tensor, mask: Tensor | None, keep: Tensor | None) -> list[Tensor]:
+    scores = (*query.shape[:3], key.shape[2])
+    return [t.expand(scores) for t in (mask, keep) if t is not None]  # type: ignore[attr-defined]
+
+
+def _launch(spec: object, operands: list[Tensor], results: list[Tensor]) -> tuple[Tensor, ...]:
+    """The results of a kernel, in memory by position; ``results`` are tensors of their shapes and types."""
+    nodes = prim.current().graph.extern(
+        spec, [prim.read(t) for t in operands], [(t.shape, t.dtype.code) for t in results]
+    )
+    return tuple(prim.wrap(n, _by_position(n.shape)) for n in nodes)
+
+
+@operator(name="_flash_attention", method=False, function=False, out=False)
+def flash_attention(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, keep: Tensor | None, causal: bool, scale: float
+) -> Tensor:
+    """(result, base-2 logarithms of the softmax's denominators) of four-dimensional operands; weights are multiplied
+    by ``keep``."""
+    batch, heads, positions, _ = query.shape
+    work = dtypes.float64 if query.dtype is dtypes.float64 else dtypes.float32
+    operands = [query, key, value, *_extras(query, key, mask, keep)]
+    nodes = prim.current().graph.extern(
+        Attention(_spec(query, mask, keep, causal), scale),
+        [prim.read(t) for t in operands],
+        [((batch, heads, positions, value.shape[3]), query.dtype.code), ((batch, heads, positions), work.code)],
+    )
+    return prim.wrap(nodes[0], _by_position(nodes[0].shape)), prim.wrap(nodes[1])  # type: ignore[return-value]
+
+
+@flash_attention.gradient("query", "key", "value", "mask", "keep", "result0", "result1")
+def _(ctx, grad, grad_logs):  # type: ignore[no-untyped-def]
+    if is_grad_enabled():
+        return (*_differentiable(ctx, grad), None, None)
+    found = flash_attention_gradient.function(
+        grad, ctx.query, ctx.key, ctx.value, ctx.results[0], ctx.results[1], ctx.mask, ctx.keep, ctx.causal, ctx.scale
+    )
+    return (*found, None, None)
+
+
+def _differentiable(ctx, grad):  # type: ignore[no-untyped-def]
+    """The gradients by q, k and v in operators, for derivatives of higher order."""
+    query, key, value = ctx.query, ctx.key, ctx.value
+    groups = query.shape[1] // key.shape[1]
+    kind = query.dtype
+    work = dtypes.float64 if kind is dtypes.float64 else dtypes.float32
+    query, key, value, grad = (t.to(work) for t in (query, key, value, grad))
+    if groups > 1:
+        key, value = (t.repeat_interleave(groups, 1) for t in (key, value))
+    weights = _weights(query @ key.transpose(-2, -1), ctx.mask, ctx.causal, ctx.scale)
+    kept = weights if ctx.keep is None else weights * ctx.keep
+    change = grad @ value.transpose(-2, -1)
+    if ctx.keep is not None:
+        change = change * ctx.keep
+    change = weights * (change - (weights * change).sum(-1, True)) * ctx.scale
+    found = change @ key, change.transpose(-2, -1) @ query, kept.transpose(-2, -1) @ grad
+    if groups > 1:
+        shared = [t.reshape(t.shape[0], -1, groups, *t.shape[2:]).sum(2) for t in found[1:]]
+        found = found[0], *shared
+    return tuple(t.to(kind) for t in found)
+
+
+def _weights(scores: Tensor, mask: Tensor | None, causal: bool, scale: float) -> Tensor:
+    """The softmax of scaled and masked scores."""
+    if mask is not None and mask.dtype is not dtypes.bool_:
+        return biased_softmax.function(scores, mask, scale)  # type: ignore[no-any-return]
+    return masked_softmax.function(scores, mask, scale, causal)  # type: ignore[no-any-return]
+
+
+@operator(name="_flash_attention_gradient", method=False, function=False, out=False, differentiable=False)
+def flash_attention_gradient(
+    grad: Tensor, query: Tensor, key: Tensor, value: Tensor, result: Tensor, logs: Tensor, mask: Tensor | None,
+    keep: Tensor | None, causal: bool, scale: float,
+) -> Tensor:  # fmt: skip
+    """The gradients of `flash_attention` by query, key and value."""
+    kernel = AttentionGradient(_spec(query, mask, keep, causal), scale)
+    operands = [grad, query, key, value, result, logs, *_extras(query, key, mask, keep)]
+    return _launch(kernel, operands, [query, key, value])  # type: ignore[return-value]
 
 
 @operator(name="_masked_softmax", method=False, function=False)

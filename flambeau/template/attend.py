@@ -2,45 +2,24 @@
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..runtime import engine, memory, pool
-from ..runtime.native import make_caller
+from ..graph.program import Launch
+from ..runtime import engine, pool
 from ..target.isa import ISA
 from .attention import Binding, Spec, bind_forward, forward_requests
 from .attention_backward import backward_requests, bind_backward
 
 __all__ = ["Attention", "AttentionGradient"]
 
-Run = Callable[[Sequence[int], Sequence[int]], int]
 
-
-class _Launch:
-    """A kernel's entry with its parameters, called with addresses and given scratch memory.
-
-    ``bind(workers)`` makes the parameters; it is asked again should the pool have grown since.
-    """
-
-    def __init__(self, requests: list[engine.Request], bind: Callable[[int], Binding], buffers: int) -> None:
-        self.address = engine.load_many(requests)[0].address(requests[0].name)
-        self.bind, self.signature, self.workers = bind, "p" * (buffers + 1), 0
-
-    def __call__(self, *addresses: int) -> int:
-        if pool.get_num_threads() > self.workers:
-            self.workers = pool.get_num_threads()
-            binding = self.bind(self.workers)
-            self.params = (ctypes.c_int64 * len(binding.params))(*binding.params)
-            bound = (ctypes.addressof(self.params),)
-            self.call = make_caller(self.address, self.signature, bound=bound, release_gil=True)
-            self.bytes = binding.scratch_bytes
-        scratch = memory.allocate(self.bytes)
-        try:
-            return self.call(*addresses, scratch)
-        finally:
-            memory.free(scratch, self.bytes)
+def _launch(requests: list[engine.Request], binding: Binding, results: int, inputs: int) -> Launch:
+    """The launch of an entry that takes its results, then its inputs, then scratch memory."""
+    address = engine.load_many(requests)[0].address(requests[0].name)
+    places = [*(~k for k in range(results)), *range(inputs)]
+    return Launch(address, tuple(binding.params), tuple((k, 0) for k in places), binding.scratch_bytes)
 
 
 @dataclass(frozen=True)
@@ -54,41 +33,33 @@ class Attention:
     spec: Spec
     scale: float
 
-    def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Run:
+    def launches(self, inputs: Sequence[Any], outputs: Sequence[Any], workers: int) -> list[Launch]:
         q, k, v = inputs[:3]
         isa = ISA.host()
         shapes = _shapes(q, k, v)
         strides = {"q": q.strides, "k": k.strides, "v": v.strides, "o": outputs[0].strides}
         strides |= _extras(self.spec, inputs[3:])
-
-        def bind(workers: int) -> Binding:
-            return bind_forward(self.spec, isa, shapes, strides, self.scale, pool.address(), workers)
-
-        launch = _Launch(forward_requests(self.spec, isa), bind, len(inputs) + 2)
-        return lambda sources, results: launch(results[0], results[1], *sources)
+        binding = bind_forward(self.spec, isa, shapes, strides, self.scale, pool.address(), workers)
+        return [_launch(forward_requests(self.spec, isa), binding, len(outputs), len(inputs))]
 
 
 @dataclass(frozen=True)
 class AttentionGradient:
-    """The gradients by q, k and v; the inputs are the gradient of the result, q, k, v, the two results of `Attention`, and
-    the mask and the factors of a dropout as there."""
+    """The gradients by q, k and v; the inputs are the gradient of the result, q, k, v, the two results of `Attention`,
+    and the mask and the factors of a dropout as there."""
 
     spec: Spec
     scale: float
 
-    def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Run:
+    def launches(self, inputs: Sequence[Any], outputs: Sequence[Any], workers: int) -> list[Launch]:
         grad, q, k, v, out = inputs[:5]
         isa = ISA.host()
         shapes = _shapes(q, k, v)
         strides = {"q": q.strides, "k": k.strides, "v": v.strides, "o": out.strides, "g": grad.strides}
         strides |= {name: o.strides for name, o in zip(("dq", "dk", "dv"), outputs, strict=True)}
         strides |= _extras(self.spec, inputs[6:])
-
-        def bind(workers: int) -> Binding:
-            return bind_backward(self.spec, isa, shapes, strides, self.scale, pool.address(), workers)
-
-        launch = _Launch(backward_requests(self.spec, isa), bind, len(inputs) + 3)
-        return lambda sources, results: launch(*results, *sources)
+        binding = bind_backward(self.spec, isa, shapes, strides, self.scale, pool.address(), workers)
+        return [_launch(backward_requests(self.spec, isa), binding, len(outputs), len(inputs))]
 
 
 def _shapes(q: Any, k: Any, v: Any) -> dict[str, int]:

@@ -1,24 +1,24 @@
 """Attention without the matrix of scores: ``softmax(scale * q k^T + mask) v``, block by block.
 
-The softmax is taken online (M. Milakov and N. Gimelshein, "Online normalizer calculation for softmax", 2018; T. Dao et
-al., "FlashAttention", 2022): for each block of keys the scores of some queries are made, the greatest score so far and the
-sum of exponentials are brought up to date, and the weighted sum of values is corrected by what the greatest
+The softmax is taken online (M. Milakov and N. Gimelshein, "Online normalizer calculation for softmax", 2018; T. Dao
+et al., "FlashAttention", 2022): for each block of keys the scores of some queries are made, the greatest score so far
+and the sum of exponentials are brought up to date, and the weighted sum of values is corrected by what the greatest
 score has changed.  Kept for the gradient is one number per query, the logarithm of that sum.
 
 Layout.  Scores are made transposed, a row for each key and a column for each query, by the micro-kernels of the
-matrix product (`micro`): keys are its rows, and a vector holds the scores of several queries with one key.  The softmax then
-works down the columns without a step across lanes, and the block of weights is already a panel of the second product, whose
-rows are the features of the values.  Only the finished result is transposed.  Keys and values are packed once for each
-head, whatever strides and type they have.
+matrix product (`micro`): keys are its rows, and a vector holds the scores of several queries with one key.  The
+softmax then works down the columns without a step across lanes, and the block of weights is already a panel of the
+second product, whose rows are the features of the values.  Only the finished result is transposed.  Keys and values
+are packed once for each head, whatever strides and type they have.
 
     spec = attention.Spec("f32", causal=True)
     call = attention.Forward(spec, shapes, strides ...)      # see `Forward.bind`
     entry(params, out, lse, q, k, v[, mask][, keep], scratch)
 
 Operands have four dimensions: (batch, head, position, feature); a mask and the factors of a dropout ("keep") are
-(batch, head, query, key); ``lse`` is (batch, head, query), contiguous, in base 2.  Several heads of queries may share one of
-keys and values (Ainslie et al., "GQA", 2023).  A chunk is one head of keys with the queries that use it, or a part of
-them, so that results do not depend on the number of threads.
+(batch, head, query, key); ``lse`` is (batch, head, query), contiguous, in base 2.  Several heads of queries may share
+one of keys and values (Ainslie et al., "GQA", 2023).  A chunk is one head of keys with the queries that use it, or a
+part of them, so that results do not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -28,9 +28,7 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
-from ..dtype import coded
 from ..runtime import engine
 from ..target import vecmath
 from ..target.builder import Module, Val, vec_type
@@ -39,7 +37,7 @@ from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE, cast
 from .blocking import FEW, STAY
 from .flow import Flow, function
-from .micro import SIZE, Number, blocking, micro_kernel, micro_request
+from .micro import SIZE, Number, blocking, micro_kernel, micro_request, multiply_add
 from .pack import pack_kernel, pack_request, transpose
 
 __all__ = ["Binding", "Spec", "Writer", "bind_forward", "common_words", "forward_requests"]
@@ -178,6 +176,11 @@ class Writer:
         offset = b.iadd(b.imul(batch, w[f"{name}_b"]), b.imul(head, w[f"{name}_h"]))
         return b.at(LLVM_TYPE[memory_code(code)], w[name], offset)
 
+    def extra(self, b: Flow, w: dict[str, Val], batch: Val, head: Val) -> dict[str, Val]:
+        """Where a head's mask ("m") and factors of a dropout ("n") begin, if there are such."""
+        codes = {"m": self.spec.mask, "n": self.spec.keep}
+        return {name: self.matrix(b, w, name, code, batch, head) for name, code in codes.items() if code is not None}
+
     def panels(self, b: Flow, extent: Val, width: int) -> Val:
         return b.idiv(b.iadd(extent, width - 1), width)
 
@@ -203,7 +206,8 @@ class Writer:
         """One tile: see `micro.micro_kernel`."""
         step = b.i64(self.width * self.size)
         apart = b.imul(pitch, self.size) if isinstance(pitch, Val) else b.i64(pitch * self.size)
-        b.call_address(w["micro"], a, panel, step, units, tile, apart, fresh, rows, cols)
+        packed = b.i64(self.pitch * self.size)
+        b.call_address(w["micro"], a, packed, b.i64(0), panel, step, units, tile, apart, fresh, rows, cols)
 
     # -- scores ----------------------------------------------------------------------------------
     @property
@@ -233,8 +237,9 @@ class Writer:
         return score
 
     def pack_mask(
-        self, b: Flow, w: dict[str, Val], which: str, to: Val, source: Val, query: Val, key: Val, queries: Val, keys: Val
-    ) -> None:
+        self, b: Flow, w: dict[str, Val], which: str, to: Val, source: Val, query: Val, key: Val, queries: Val,
+        keys: Val,
+    ) -> None:  # fmt: skip
         """Packs the part of a mask ("m") or of the factors of a dropout ("n") for a tile of scores."""
         code = self.spec.mask if which == "m" else self.spec.keep
         assert code is not None
@@ -360,7 +365,7 @@ class _Forward(Writer):
         query = b.at(LLVM_TYPE[self.spec.type], query, b.imul(query0, w["q_l"]))
         count = b.imin(b.isub(w["l"], query0), GROUP * self.width)
         self.pack_rows(b, w, w["queries_at"], query, (w["q_l"], w["q_e"]), count, w["e"], self.width, self.width)
-        extra = {x: self.matrix(b, w, x, c, batch, head) for x, c in (("m", self.spec.mask), ("n", self.spec.keep)) if c}
+        extra = self.extra(b, w, batch, head)
         lanes = self.blk.lanes
         with b.loop(0, 2 * GROUP * self.blk.vectors) as i:
             # all greatest scores come before all sums
@@ -461,7 +466,7 @@ class _Forward(Writer):
                 if self.masked:
                     power = b.fsub(raw, bases[j])
                 else:
-                    power = b.fma(raw, factor, b.fneg(bases[j])) if self.isa.fma else b.fsub(b.fmul(raw, factor), bases[j])
+                    power = multiply_add(b, self.num, self.isa, raw, factor, b.fneg(bases[j]))
                 weight = self.exp2(b, power)
                 totals.append(b.fadd(s.values[j], weight))
                 if self.spec.keep is not None:

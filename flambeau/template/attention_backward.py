@@ -1,21 +1,20 @@
 """The gradient of attention, without the matrix of scores.
 
-The weights are made again from the queries, the keys and the logarithms of their sums that the forward kernel kept, block by
-block (T. Dao et al., "FlashAttention", 2022, algorithm 4).  With the weights p, the gradient g of the result, and
-``delta = sum of g * result`` over the features of a query,
+The weights are made again from the queries, the keys and the logarithms of their sums that the forward kernel kept,
+block by block (T. Dao et al., "FlashAttention", 2022, algorithm 4).  With the weights p, the gradient g of the
+result, and ``delta = sum of g * result`` over the features of a query,
 
     dv = p^T g          ds = p * (g v^T - delta)          dq = scale * ds k          dk = scale * ds^T q
 
-Scores and ``g v^T`` are made transposed, [key][query], as in the forward kernel, which is also how the product for ``dq`` reads
-``ds``; for ``dk`` and ``dv`` both tiles are turned into panels of keys.  A chunk is one head of keys with all the queries
-that use it: sums have one order, whatever the number of threads.
+Scores and ``g v^T`` are made transposed, [key][query], as in the forward kernel, which is also how the product for
+``dq`` reads ``ds``; for ``dk`` and ``dv`` both tiles are turned into panels of keys.  A chunk is one head of keys
+with all the queries that use it: sums have one order, whatever the number of threads.
 
     entry(params, dq, dk, dv, grad, q, k, v, out, lse[, mask][, keep], scratch)
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import partial
 
@@ -25,7 +24,7 @@ from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE, cast
 from .attention import COMMON, GROUP, KEY_PANELS, LOG2E, Binding, Spec, Writer, common_words, layout, packing_requests
 from .flow import Flow, function
-from .micro import SIZE, blocking
+from .micro import blocking, multiply_add
 from .pack import transpose
 
 __all__ = ["backward_requests", "bind_backward"]
@@ -56,8 +55,10 @@ def bind_backward(
     spec: Spec, isa: ISA, shapes: dict[str, int], strides: dict[str, Sequence[int]], scale: float, pool: int,
     workers: int,
 ) -> Binding:  # fmt: skip
-    """The words for one launch; see `attention.common_words` for the arguments.  There are also strides of the gradients:
-    "g" of the result, "dq", "dk", "dv".  No size may be 0."""
+    """The words for one launch; see `attention.common_words` for the arguments.
+
+    There are also strides of the gradients: "g" of the result, "dq", "dk", "dv".  No size may be 0.
+    """
     blk, size = blocking(spec.number, isa), spec.number.acc_bytes
     l, s, e, d = (shapes[k] for k in "lsed")
     own = {name: strides[name] for name in ("g", "dq", "dk", "dv")}
@@ -129,7 +130,7 @@ class _Backward(Writer):
         logs = self.at(b, w["lse"], b.imul(number, l))
         with b.loop(0, l, width) as p:
             self.statistics(b, w, out, logs, p.index)
-        extra = {x: self.matrix(b, w, x, c, batch, head) for x, c in (("m", self.spec.mask), ("n", self.spec.keep)) if c}
+        extra = self.extra(b, w, batch, head)
         high = b.imul(b.iadd(self.panels(b, e, self.rows), 1), self.rows * width)
         with b.loop(0, w["s"], self.keys) as k:
             keys = b.imin(b.isub(w["s"], k.index), self.keys)
@@ -237,7 +238,8 @@ class _Backward(Writer):
             b.call_void(self.turn(), part[tile], self.at(b, part[turned], b.imul(at, pitch)), keys)
 
     def weigh(self) -> str:
-        """The function that turns tiles of scores and of ``g v^T`` into weights (with dropout) and gradients of scores."""
+        """The function that turns tiles of scores and of ``g v^T`` into weights (with dropout) and gradients of the
+        scores."""
         args = [("ptr noalias", "weights"), ("ptr noalias", "changes"), ("ptr", "stats"), ("i64", "keys")]
         args += [("i64", "scale"), ("ptr", "keep"), *self.mask_arguments()]
         return function(self.module, self.isa, "weigh", args, self._write_weigh, attributes="noinline")
@@ -255,8 +257,8 @@ class _Backward(Writer):
                 place = b.iadd(b.imul(r.index, self.width), j * lanes)
                 at, change_at = self.at(b, weights, place), self.at(b, changes, place)
                 raw, change = (b.load(self.vector, x, self.size) for x in (at, change_at))
-                if not self.masked and self.isa.fma:
-                    power = b.fma(raw, factor, b.fneg(logs[j]))
+                if not self.masked:
+                    power = multiply_add(b, self.num, self.isa, raw, factor, b.fneg(logs[j]))
                 else:
                     power = b.fsub(self.score(b, raw, factor, r.index, j, *where), logs[j])
                 weight = kept = self.exp2(b, power)

@@ -189,3 +189,19 @@ def test_few_queries_and_masks_with_gradients_take_operators():
     assert bias.grad is not None and bias.grad.shape == (10, 30)
     meta = flambeau.empty(2, 2, 10, 8, device="meta")
     assert sdpa(meta, meta, meta).shape == (2, 2, 10, 8)
+
+
+def test_over_a_batch_and_in_forward_mode():
+    q, k, v, t = (flambeau.randn(3, 2, 2, 10, 4, dtype=flambeau.float64) for _ in range(4))
+    found = flambeau.func.vmap(lambda a, b: sdpa(a, k[0], b, is_causal=True))(q, v)
+    for i in range(3):
+        assert np.allclose(found[i].numpy(), sdpa(q[i], k[0], v[i], is_causal=True).numpy())
+    loss = flambeau.func.grad(lambda a, b: sdpa(a, k[0], b).sin().sum(), argnums=(0, 1))
+    each = flambeau.func.vmap(loss)(q, v)
+    for i in range(3):
+        for x, y in zip(each, loss(q[i], v[i]), strict=True):
+            assert np.allclose(x[i].numpy(), y.numpy())
+    _, change = flambeau.func.jvp(lambda a: sdpa(a, k[0], v[0]), (q[0],), (t[0],))
+    e = 1e-6
+    numeric = (sdpa(q[0] + e * t[0], k[0], v[0]) - sdpa(q[0] - e * t[0], k[0], v[0])) / (2 * e)
+    assert np.allclose(change.numpy(), numeric.numpy(), atol=1e-7)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..graph.batch import spread
+from ..graph.node import Graph, Node
 from ..graph.program import Launch
 from ..runtime import engine, pool
 from ..target.isa import ISA
@@ -33,6 +35,12 @@ class Attention:
     spec: Spec
     scale: float
 
+    def batched(
+        self, g: Graph, operands: Sequence[Node], flags: Sequence[bool], results: Sequence[Any], size: int
+    ) -> list[Node]:
+        """See ``graph.batch``: more sequences."""
+        return _batched(self, g, operands, flags, results, size)
+
     def launches(self, inputs: Sequence[Any], outputs: Sequence[Any], workers: int) -> list[Launch]:
         q, k, v = inputs[:3]
         isa = ISA.host()
@@ -51,6 +59,12 @@ class AttentionGradient:
     spec: Spec
     scale: float
 
+    def batched(
+        self, g: Graph, operands: Sequence[Node], flags: Sequence[bool], results: Sequence[Any], size: int
+    ) -> list[Node]:
+        """See ``graph.batch``: more sequences."""
+        return _batched(self, g, operands, flags, results, size)
+
     def launches(self, inputs: Sequence[Any], outputs: Sequence[Any], workers: int) -> list[Launch]:
         grad, q, k, v, out = inputs[:5]
         isa = ISA.host()
@@ -60,6 +74,16 @@ class AttentionGradient:
         strides |= _extras(self.spec, inputs[6:])
         binding = bind_backward(self.spec, isa, shapes, strides, self.scale, pool.address(), workers)
         return [_launch(backward_requests(self.spec, isa), binding, len(outputs), len(inputs))]
+
+
+def _batched(
+    spec: object, g: Graph, operands: Sequence[Node], flags: Sequence[bool], results: Sequence[Any], size: int
+) -> list[Node]:
+    """The members of a batch as further sequences of one call."""
+    whole = [spread(g, pair, size) for pair in zip(operands, flags, strict=True)]
+    joined = [g.reshape(x, (size * x.shape[1], *x.shape[2:])) for x in whole]
+    found = g.extern(spec, joined, [((size * shape[0], *shape[1:]), type_) for shape, type_ in results])
+    return [g.reshape(x, (size, *shape)) for x, (shape, _) in zip(found, results, strict=True)]
 
 
 def _shapes(q: Any, k: Any, v: Any) -> dict[str, int]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import os
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from .. import settings
@@ -60,22 +63,36 @@ class KernelError(Exception):
         self.code = code
 
 
+_MANY = 8  # steps from which on code is loaded and compiled by several threads
 _code: dict[tuple[str, str], int] = {}
 
 
 def entry_address(kernel: Kernel, isa: ISA) -> int:
     """The address of a kernel's entry, compiled unless it is known; kernels are known by their text."""
-    text = kernel_text(kernel)
-    found = _code.get((text, isa.key))
-    if found is None:
+    return entry_addresses([kernel], isa)[0]
+
+
+def entry_addresses(kernels: Sequence[Kernel], isa: ISA) -> list[int]:
+    """The addresses of the entries of kernels; those that nobody has are compiled side by side."""
+    texts = [kernel_text(kernel) for kernel in kernels]
+    missing = {text: kernel for text, kernel in zip(texts, kernels) if (text, isa.key) not in _code}
+    names = {text: "k" + hashlib.sha256(text.encode()).hexdigest()[:16] for text in missing}
+    for text, kernel in missing.items():
         if settings.verify:
             verify(kernel)
         if settings.debug >= 4:
             print(text, file=sys.stderr)
-        name = "k" + hashlib.sha256(text.encode()).hexdigest()[:16]
-        found = engine.load(name, text, lambda: kernel_ir(kernel._replace(name=name), isa), isa).address(name)
-        _code[text, isa.key] = found
-    return found
+    requests = [
+        engine.Request(names[text], text, partial(_text_of, kernel, names[text], isa), isa)
+        for text, kernel in missing.items()
+    ]
+    for request, code in zip(requests, engine.load_many(requests) if requests else ()):
+        _code[request.key, isa.key] = code.address(request.name)
+    return [_code[text, isa.key] for text in texts]
+
+
+def _text_of(kernel: Kernel, name: str, isa: ISA) -> str:
+    return kernel_ir(kernel._replace(name=name), isa)
 
 
 class _Step(NamedTuple):
@@ -148,10 +165,38 @@ class Plan:
         if self.single is None:
             self._bind_all()
 
+    def _steps(self, buffers: Sequence[BufferSpec]) -> list[_Step]:
+        """The calls, their code loaded or compiled: in several threads at once, for LLVM holds no lock."""
+        todo = self._schedule.steps
+        kernels = [step.kernel for step in todo if isinstance(step, KernelCall)]
+
+        def extern(step: ExternCall) -> list[_Step]:
+            return _extern_steps(step, buffers, self._workers)
+
+        calls = [step for step in todo if not isinstance(step, KernelCall)]
+        if len(todo) < _MANY:
+            entry_addresses(kernels, self._isa)
+            found = [extern(step) for step in calls]
+        else:
+            with ThreadPoolExecutor(max(2, min(len(todo), os.cpu_count() or 1)), "flambeau-compile") as threads:
+                loading = threads.submit(entry_addresses, kernels, self._isa)
+                found = list(threads.map(extern, calls))
+                loading.result()
+        rest = iter(found)
+        steps: list[_Step] = []
+        for step in todo:
+            if isinstance(step, KernelCall):
+                steps.append(_Step(step, tuple((b, 0) for b in step.buffers)))
+            else:
+                steps += next(rest)
+        return steps
+
     def _call_template(self) -> None:
         """Has a single launch that may take its scratch memory from the stack called with the results and arguments."""
-        buffers = self._schedule.buffers
-        steps = _extern_steps(self._schedule.steps[0], buffers, pool.get_num_threads())
+        buffers, (only,) = self._schedule.buffers, self._schedule.steps
+        if isinstance(only, KernelCall):
+            return
+        steps = _extern_steps(only, buffers, pool.get_num_threads())
         call, touched = steps[0]
         kinds = {buffers[b].kind for b, _ in touched}
         if len(steps) > 1 or not isinstance(call, Launch) or not call.stack or not kinds <= {"input", "output"}:
@@ -196,12 +241,7 @@ class Plan:
         """Makes the native program, for as many threads as there are now: scratch memory depends on them."""
         buffers = self._schedule.buffers
         self._workers = pool.get_num_threads()
-        steps: list[_Step] = []
-        for step in self._schedule.steps:
-            if isinstance(step, KernelCall):
-                steps.append(_Step(step, tuple((b, 0) for b in step.buffers)))
-            else:
-                steps += _extern_steps(step, buffers, self._workers)
+        steps = self._steps(buffers)
         temps, scratch, self.temporary = _arrange(steps, buffers)
         last = self._results + self.inputs  # the slot of temporary memory
 

@@ -64,9 +64,11 @@ class Schedule(NamedTuple):
 
 def schedule(outputs: Sequence[Output], owners: Sequence[int] = ()) -> Schedule:
     """The steps that compute ``outputs``; ``owners`` numbers the memory of each argument, where several share it."""
-    forced: set[int] = set()
+    order = topological(o.node for o in outputs)
+    key = _skeleton(order) if len(order) > _LARGE else None
+    forced = {id(order[k]) for k in _learned.get(key, ())}
     while True:
-        attempt = _Attempt(outputs, forced, owners)
+        attempt = _Attempt(outputs, order, forced, owners)
         try:
             found = attempt.run()
         except _Materialize as more:
@@ -74,7 +76,22 @@ def schedule(outputs: Sequence[Output], owners: Sequence[int] = ()) -> Schedule:
                 raise AssertionError("scheduling does not advance") from None
             forced |= more.nodes
             continue
+        if key is not None and forced:
+            if len(_learned) >= _LARGE:
+                _learned.clear()
+            _learned[key] = tuple(k for k, n in enumerate(order) if id(n) in forced)
         return found
+
+
+_LARGE = 64
+_learned: dict[object, tuple[int, ...]] = {}
+"""The values of large graphs that turned out to need memory: a graph that differs in sizes only begins with them."""
+
+
+def _skeleton(order: Sequence[Node]) -> object:
+    """A graph without its sizes."""
+    number = {id(n): k for k, n in enumerate(order)}
+    return tuple((n.op, n.type, len(n.shape), tuple(number[id(i)] for i in n.inputs)) for n in order)
 
 
 class _Materialize(Exception):
@@ -84,9 +101,8 @@ class _Materialize(Exception):
 
 
 class _Attempt:
-    def __init__(self, outputs: Sequence[Output], forced: set[int], owners: Sequence[int] = ()) -> None:
-        self.outputs, self.forced, self.owners = outputs, forced, owners
-        self.order = topological(o.node for o in outputs)
+    def __init__(self, outputs: Sequence[Output], order: list[Node], forced: set[int], owners: Sequence[int]) -> None:
+        self.outputs, self.order, self.forced, self.owners = outputs, order, forced, owners
         self.users: dict[int, list[Node]] = {}
         for n in self.order:
             for i in n.inputs:
@@ -624,8 +640,11 @@ class _Attempt:
             if self._cost(n) >= 6 and math.prod(n.shape) > 1:
                 more.add(id(n))
         if more:
-            # only the outermost: what it is computed from is then needed only once
-            inner = {id(i) for n in self.order if id(n) in more for i in topological(n.inputs)}
+            # only the outermost: what it is computed from, up to what is in memory, is then needed only once
+            inner: set[int] = set()
+            for n in reversed(self.order):
+                if id(n) in more or id(n) in inner:
+                    inner.update(id(i) for i in n.inputs if id(i) not in self.places)
             raise _Materialize(more - inner or more)
 
     def _drop_unread(self) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib as _importlib
 import math as _math
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
@@ -105,6 +106,7 @@ _functions = {
 
 
 __getattr__, __dir__ = _records.namespace(globals(), _functions, _names.TOP)
+_ops.more = lambda name: _importlib.import_module("flambeau.library.namespaces").found(name)
 
 if _TYPE_CHECKING:
     from . import compiler as compiler

@@ -31,6 +31,7 @@ TOP: dict[str, str] = {
         compiler
         cpu
         cuda
+        distributed
         distributions
         fft
         func
@@ -38,6 +39,7 @@ TOP: dict[str, str] = {
         fx
         hub
         jit
+        library
         linalg
         mps
         mtia

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Callable
 from typing import Any
 
 from .. import forms as _forms
@@ -28,12 +29,18 @@ _FACTORIES = [
 ]
 
 
+more: Callable[[str], Any] | None = None
+"""Finds what programs see as ``torch.ops.NAME`` besides: namespaces of operators.  Set by the package's front door."""
+
+
 def __getattr__(name: str) -> Any:
     op = OPERATORS.get(name)
     found = None if op is None else op.function
     for factories in _FACTORIES if op is None else ():
         if name in factories.__all__:
             found = getattr(factories, name)
+    if found is None and more is not None and not name.startswith("__"):
+        found = more(name)
     if found is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = found

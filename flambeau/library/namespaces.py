@@ -1,0 +1,136 @@
+"""``torch.ops``: operators by namespace, those of programs and, as ``torch.ops.aten``, our own."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from ..operator import OPERATORS as _OWN
+from ..tensor import Tensor
+from .registry import OPERATORS, CustomOperator
+
+__all__ = ["OpOverload", "OpOverloadPacket", "namespace_of"]
+
+_spaces: dict[str, Any] = {}
+
+
+class OpOverload:
+    """One signature of an operator; here all of them are one function."""
+
+    def __init__(self, packet: OpOverloadPacket, name: str) -> None:
+        self._packet, self._overload = packet, name
+        self.__name__ = f"{packet.__name__}.{name}"
+        self.__module__ = packet.__module__
+        self.namespace = packet._qualname.partition("::")[0]
+
+    @property
+    def overloadpacket(self) -> OpOverloadPacket:
+        """The operator that this is a signature of."""
+        return self._packet
+
+    @property
+    def _schema(self) -> Any:
+        return self._packet._schema
+
+    @property
+    def tags(self) -> list[Any]:
+        """What the operator was tagged with."""
+        return list(getattr(self._packet.op, "tags", ()))
+
+    def name(self) -> str:
+        """The qualified name, "aten::add.Tensor"."""
+        return self._packet._qualname + ("" if self._overload == "default" else f".{self._overload}")
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        return self._packet.op(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<OpOverload(op='{self._packet._qualname.replace('::', '.')}', overload='{self._overload}')>"
+
+
+class OpOverloadPacket:
+    """An operator; its attributes are its signatures (``default``, and for our own PyTorch's names of them)."""
+
+    def __init__(self, qualname: str, op: Any) -> None:
+        self._qualname, self.op = qualname, op
+        space, _, self.__name__ = qualname.partition("::")
+        self.__module__ = f"torch.ops.{space}"
+
+    @property
+    def _schema(self) -> Any:
+        if isinstance(self.op, CustomOperator):
+            return self.op.schema
+        raise AttributeError(f"{self._qualname} is one of our own operators, which have signatures instead of schemas")
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or (isinstance(self.op, CustomOperator) and name != "default"):
+            raise AttributeError(f"The underlying op of '{self._qualname}' has no overload name '{name}'")
+        made = OpOverload(self, name)
+        setattr(self, name, made)
+        return made
+
+    def overloads(self) -> list[str]:
+        """The names of the signatures that have been asked for, "default" among them."""
+        return sorted({"default", *(k for k, v in vars(self).items() if isinstance(v, OpOverload))})
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        return self.op(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<OpOverloadPacket(op='{self._qualname.replace('::', '.')}')>"
+
+
+class _Namespace:
+    """The operators of one namespace, as attributes."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.__name__ = f"torch.ops.{name}"
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        op = _find(self.name, name)
+        if op is None:
+            raise AttributeError(f"'_OpNamespace' '{self.name}' object has no attribute '{name}'")
+        made = OpOverloadPacket(f"{self.name}::{name}", op)
+        setattr(self, name, made)
+        return made
+
+    def __repr__(self) -> str:
+        return f"<module '{self.__name__}' from 'torch.ops'>"
+
+
+def _find(space: str, name: str) -> Any:
+    if space != "aten":
+        return OPERATORS.get(f"{space}::{name}")
+    if name in _OWN:
+        return _OWN[name].function
+    top = sys.modules["flambeau"]
+    for place in (top, top.nn.functional, Tensor):
+        found = getattr(place, name, None)
+        if callable(found) and not isinstance(found, type):
+            return found
+    return None
+
+
+loaded_libraries: set[str] = set()
+
+
+def load_library(path: str) -> None:
+    """Loads a C++ extension; raises OSError: extensions for PyTorch cannot be loaded here."""
+    raise OSError(f"Could not load this library: {path}: it is written for PyTorch's C++ core, which is not here")
+
+
+def found(name: str) -> Any:
+    """``torch.ops.NAME``: a namespace, or one of the functions about extensions."""
+    if name in ("load_library", "loaded_libraries"):
+        return globals()[name]
+    return namespace_of(name)
+
+
+def namespace_of(name: str) -> Any:
+    """The namespace of a name; it need not hold anything yet."""
+    if name not in _spaces:
+        _spaces[name] = _Namespace(name)
+    return _spaces[name]

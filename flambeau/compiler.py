@@ -10,11 +10,23 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from .deferral import deferral
 
-__all__ = ["compile", "disable", "flush", "is_compiling"]
+__all__ = [
+    "allow_in_graph",
+    "assume_constant_result",
+    "compile",
+    "cudagraph_mark_step_begin",
+    "disable",
+    "flush",
+    "is_compiling",
+    "is_dynamo_compiling",
+    "is_exporting",
+    "list_backends",
+    "reset",
+]
 
 _MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
@@ -113,3 +125,42 @@ def is_compiling() -> bool:
 def flush() -> None:
     """Computes everything that is pending in this thread."""
     deferral().flush()
+
+
+# -- what programs tell PyTorch's compiler, which has no effect on one that runs Python -------------------
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def allow_in_graph(fn: F) -> F:
+    """Says that a function may be part of a compiled graph: its operators always may."""
+    return fn
+
+
+def assume_constant_result(fn: F) -> F:
+    """Says that a function always returns the same; it is called each time."""
+    return fn
+
+
+def cudagraph_mark_step_begin() -> None:
+    """Says that a step begins, so that results of the one before may be written over; they never are."""
+
+
+def is_dynamo_compiling() -> bool:
+    """Whether bytecode is being compiled: never."""
+    return False
+
+
+def is_exporting() -> bool:
+    """Whether a program is being exported: no."""
+    return False
+
+
+def list_backends(exclude_tags: tuple[str, ...] = ("debug", "experimental")) -> list[str]:
+    """The names that ``backend=`` of ``compile`` has a meaning for."""
+    return ["flambeau"]
+
+
+def reset() -> None:
+    """Forgets what was compiled: computes what is pending."""
+    flush()

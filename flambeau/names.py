@@ -23,9 +23,15 @@ def members(module: str, names: str) -> dict[str, str]:
 TOP: dict[str, str] = {
     **modules(
         """
+        _C
+        _custom_ops
+        _dynamo
+        _higher_order_ops
+        _subclasses
         accelerator
         alias
         amp
+        ao
         backends
         classes
         compiler
@@ -35,6 +41,7 @@ TOP: dict[str, str] = {
         distributions
         fft
         func
+        functional
         futures
         fx
         hub
@@ -45,6 +52,7 @@ TOP: dict[str, str] = {
         mtia
         multiprocessing
         nn
+        onnx
         optim
         serialization
         special
@@ -65,6 +73,13 @@ TOP: dict[str, str] = {
     ),
     **members("accelerator", "get_device_module"),
     **members("alias", "install_as_torch"),
+    **members(
+        "asserts",
+        """
+        _assert _assert_async _check _check_index _check_is_size _check_not_implemented _check_tensor_all _check_type
+        _check_value _check_with
+        """,
+    ),
     **members("amp.grad_scaler", "GradScaler"),
     **members("compiler", "compile"),
     **members("func", "vmap"),

@@ -187,8 +187,8 @@ class GroupMember(metaclass=_MetaGroup):
 
 
 def is_available() -> bool:
-    """Whether this namespace can be used: yes, for one process."""
-    return True
+    """Whether programs of several processes can be run: not yet.  (Groups of one process work all the same.)"""
+    return False
 
 
 def is_initialized() -> bool:

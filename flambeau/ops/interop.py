@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import copyreg
 import ctypes
+import os
 from typing import Any
 
 import numpy as np
@@ -263,6 +264,24 @@ class UntypedStorage:
     def cpu(self) -> UntypedStorage:
         """The storage in the CPU's memory."""
         return self
+
+    @staticmethod
+    def from_file(filename: str, shared: bool = False, nbytes: int = 0) -> UntypedStorage:
+        """A storage over the first ``nbytes`` bytes of a file (all of it for 0).
+
+        ``shared``: writes go to the file, which is made as long as it must be; otherwise they stay in this process.
+        Raises RuntimeError for a file that is too short.
+        """
+        if shared:
+            with open(filename, "ab") as file:
+                file.truncate(max(file.tell(), nbytes))
+        found = os.path.getsize(filename)
+        if nbytes > found:
+            raise RuntimeError(f"file {filename} of {found} bytes is too short for a storage of {nbytes} bytes")
+        if not (nbytes or found):
+            return UntypedStorage(0)
+        mapped = np.memmap(filename, np.uint8, "r+" if shared else "c", shape=(nbytes or found,))
+        return UntypedStorage(Storage(mapped.ctypes.data, mapped.nbytes, mapped))
 
     def is_shared(self) -> bool:
         """Whether other processes can share the memory."""

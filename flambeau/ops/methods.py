@@ -51,9 +51,11 @@ _permute.__doc__ = """``permute(*dims)``: the dimensions in another order."""
 _expand_sizes = sized_view(shape.expand, "expand", shape_of, lambda t, sizes: shape.expand.function(t, sizes))
 
 
-def _view(self: Tensor, *shape_: Any) -> Tensor:
+def _view(self: Tensor, *shape_: Any, size: Any = None, dtype: Any = None) -> Tensor:
     """``view(*shape)`` or ``view(shape)``: the same elements with another shape, over the same memory;
     ``view(dtype)``: the same bytes as another element type."""
+    if dtype is not None or size is not None:
+        shape_ = (*shape_, dtype if size is None else size)
     if len(shape_) == 1 and isinstance(shape_[0], convert.dtype_):
         return shape.view_dtype.function(self, shape_[0])  # type: ignore[attr-defined,no-any-return]
     return _view_sizes(self, *shape_)

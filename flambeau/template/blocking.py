@@ -124,20 +124,22 @@ def cut(
     batch = max(batch, 1)
     work = 2 * m * n * max(units, 1) * num.depth
     share = work > MIDDLE and batch < FEW
-    share_a, share_b = share and not direct_a, share and not direct_b
     outer, inner = _ceil(max(m, 1), blk.rows), _ceil(max(n, 1), blk.columns)
+    # where the columns keep all workers evenly busy, each part of B is packed once by the chunk that needs it
+    uneven = 10 * _ceil(inner, workers) * workers > 11 * inner
+    share_a, share_b = share and not direct_a, share and not direct_b and uneven
     kc = _long_block(units, num, blk)
     splits, span = _split(batch * _ceil(outer * inner, 32), units, kc, work)
-    together = 1 if share or splits > 1 else batch
+    together = 1 if share_a or share_b or splits > 1 else batch
     wanted = max(1, min(_ceil(EACH * workers, together * splits), work // splits // GRAIN))
     inner_blocks = _ceil(inner, _inner_room(True, kc, num, blk))
     outer_blocks = 1 if splits > 1 or units <= kc else _ceil(outer, _tiles_room(_ceil(inner, inner_blocks), num, blk))
-    if direct_b or share:  # a part of the rows is cheap: nothing is packed again
+    if direct_b or share_b:  # a part of the rows is cheap: nothing is packed again
         outer_blocks = max(outer_blocks, min(_ceil(wanted, inner_blocks), outer))
         inner_blocks = max(inner_blocks, min(_ceil(wanted, outer_blocks), inner))
     else:
         inner_blocks = max(inner_blocks, min(wanted, inner))
-        outer_blocks = max(outer_blocks, min(_ceil(wanted, inner_blocks), _ceil(outer, 8)))
+        outer_blocks = max(outer_blocks, min(_ceil(wanted, inner_blocks), _ceil(outer, 24)))
     return Cut(
         True, share_a, share_b, inner_blocks, outer_blocks, inner, outer, splits, span, kc,
         batch // together, together, work * batch > STAY,

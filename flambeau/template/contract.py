@@ -461,19 +461,26 @@ class Contraction:
         extras = [f.slot(4 + i) for i in range(tail.buffers)]
         extras += [b.word(f.words, len(self.words.names) + i) for i in range(tail.words)]
         self.spill = b.alloca(vec_type(LLVM_TYPE[self.type_c], lanes))
-        with b.loop(0, rows) as i:
-            row = b.iadd(row0, i.index)
-            line = b.at(self.num.acc_type, tile, b.imul(i.index, self.blk.columns))
-            with b.loop(0, cols, lanes) as j:
-                acc = b.load(vector, b.at(self.num.acc_type, line, j.index), align=16)
-                col = b.iadd(col0, j.index)
+
+        def put(i: Val, j: Val, left: Val, mask: Val | None) -> None:
+            row, col = b.iadd(row0, i), b.iadd(col0, j)
+            at = b.at(self.num.acc_type, tile, b.iadd(b.imul(i, self.blk.columns), j))
+            acc = b.load(vector, at, align=16)
+            value = tail.emit(b, acc, row, col, batch, mask, extras.__getitem__)
+            self.store(b, f, c, row, col, value, left, mask)
+
+        def whole() -> None:
+            with b.loop(0, rows) as i:
+                for j in range(0, self.blk.columns, lanes):
+                    put(i.index, b.i64(j), b.i64(lanes), None)
+
+        def some() -> None:
+            with b.loop(0, rows) as i, b.loop(0, cols, lanes) as j:
                 left = b.imin(b.isub(cols, j.index), lanes)
+                put(i.index, j.index, left, b.lane_mask(left, lanes))
 
-                def put(mask: Val | None) -> None:
-                    value = tail.emit(b, acc, row, col, batch, mask, extras.__getitem__)
-                    self.store(b, f, c, row, col, value, left, mask)
-
-                b.either(b.icmp("eq", left, lanes), lambda: put(None), lambda: put(b.lane_mask(left, lanes)))
+        # thin products have tiles too wide to write out
+        b.either(b.icmp("eq", cols, self.blk.columns), whole, some) if self.blk.vectors <= 4 else some()
         b.ret()
 
     def store_vector(self, b: Flow, value: Val, to: Val, mask: Val | None) -> None:

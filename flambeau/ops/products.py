@@ -32,6 +32,13 @@ def product(a: Tensor, b: Tensor, addend: Tensor | None = None, alpha: float = 1
         return _combine(prim.join(re, im), addend, alpha, beta)
     if a.shape[-1] == 0 or 0 in shape:
         return _combine(prim.const(0, kind, shape), addend, alpha, beta)
+    if a.shape[-1] == 1:  # every element is one product: no sum, and memory bounds it
+        half = kind in (dtypes.bfloat16, dtypes.float16)
+        wide, tall = (prim.wrap(g.expand(prim.read(x), shape)) for x in (a, b))
+        if half:
+            wide, tall = prim.cast(wide, dtypes.float32), prim.cast(tall, dtypes.float32)
+            addend = None if addend is None else prim.cast(addend, dtypes.float32)
+        return prim.cast(_combine(prim.apply("mul", wide, tall), addend, alpha, beta), kind)
     wide = prim.wrap(g.expand(prim.read(a), (*batch, *a.shape[-2:])))
     tall = prim.wrap(g.expand(prim.read(b), (*batch, *b.shape[-2:])))
     fused = addend is not None and beta != 0 and len(batch) <= 1

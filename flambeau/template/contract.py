@@ -33,7 +33,7 @@ COMMON = (
     "inner_b", "outer_shared", "inner_shared", "inner_blocks", "outer_blocks", "inner_panels", "outer_panels",
     "splits", "span", "kc", "sequential", "pack_chunks", "reduce_chunks",
     "inner_at", "partial_at", "worker_at", "worker_bytes", "tiles_at", "outer_at", "tile_step", "micro", "core",
-    "workers",
+    "workers", "group", "together",
 )  # fmt: skip
 """Words of every problem; "problems" and "length" (words of a problem) count in the first one only."""
 
@@ -64,8 +64,10 @@ def common_values(
     """
     full = (1,) * (3 - len(batch)) + tuple(batch)
     some = int(all((m, n, *batch)))
+    per_matrix = plan.splits * plan.outer_blocks * plan.inner_blocks
+    group = 1 if per_matrix > 1 else max(1, SMALL_WORK // max(1, m * n * units))
     return {
-        "chunks": plan.chunks * some, "pool": pool if plan.parallel else 0, "m": m, "n": n, "units": units,
+        "chunks": per_matrix * -(-plan.together // group) * some, "group": group, "together": plan.together, "pool": pool if plan.parallel else 0, "m": m, "n": n, "units": units,
         "batch1": full[1], "batch2": full[2],
         "inner_b": int(plan.inner_b),
         "outer_shared": int(plan.outer_shared), "inner_shared": int(plan.inner_shared),
@@ -114,6 +116,9 @@ STACK = 1 << 18
 """Most bytes of scratch memory that an entry takes from the stack."""
 WANTED = 1
 """The word of the pool that holds the number of threads."""
+
+SMALL_WORK = 1 << 15
+"""Matrices of fewer multiplications than this share a chunk."""
 
 ERROR, SCRATCH, BATCH, WORDS, FINISH = range(-1, -6, -1)
 """Slots in front of a launch's arguments: its error code, the scratch memory, the first matrix of the chunks, the words
@@ -339,7 +344,15 @@ class Contraction:
         inner_block, rest = b.imod(chunk, f.inner_blocks), b.idiv(chunk, f.inner_blocks)
         outer_block, rest = b.imod(rest, f.outer_blocks), b.idiv(rest, f.outer_blocks)
         split, rest = b.imod(rest, f.splits), b.idiv(rest, f.splits)
-        batch = b.iadd(f.slot(BATCH, "i64"), rest)
+        with b.loop(b.imul(rest, f.group), b.imin(b.imul(b.iadd(rest, 1), f.group), f.together)) as each:
+            batch = b.iadd(f.slot(BATCH, "i64"), each.index)
+            self._write_matrix(b, f, batch, worker, split, inner_block, outer_block)
+        b.ret()
+
+    def _write_matrix(
+        self, b: Flow, f: Frame, batch: Val, worker: Val, split: Val, inner_block: Val, outer_block: Val
+    ) -> None:
+        """Computes one block of one matrix."""
         a, bb, c = (self.matrix(b, f, which, batch) for which in "abc")
         y0, y1 = (b.idiv(b.imul(b.iadd(inner_block, i), f.inner_panels), f.inner_blocks) for i in range(2))
         x0, x1 = (b.idiv(b.imul(b.iadd(outer_block, i), f.outer_panels), f.outer_blocks) for i in range(2))
@@ -421,7 +434,6 @@ class Contraction:
                     b.call_address(f.micro, *micro)
                     with b.when(b.op("and", done, b.op("xor", stored, b.const("i1", 1)))):
                         self.call_finish(b, f, tile, c, row0, col0, rows, cols, batch)
-        b.ret()
 
     def _write_reduce(self, b: Flow, block: Val, chunk: Val, worker: Val) -> None:
         """Adds up the partial sums of the tiles of one outer panel, in order, and stores them."""

@@ -90,7 +90,12 @@ class ThinProduct(Contraction):
         f.preload(*COMMON, "k", "a_m", "a_k", "b_k", "b_n")
         number, rest = b.imod(chunk, f.inner_blocks), b.idiv(chunk, f.inner_blocks)
         split, rest = b.imod(rest, f.splits), b.idiv(rest, f.splits)
-        batch = b.iadd(f.slot(BATCH, "i64"), rest)
+        with b.loop(b.imul(rest, f.group), b.imin(b.imul(b.iadd(rest, 1), f.group), f.together)) as each:
+            self._write_strip(b, f, b.iadd(f.slot(BATCH, "i64"), each.index), worker, split, number)
+        b.ret()
+
+    def _write_strip(self, b: Flow, f: Frame, batch: Val, worker: Val, split: Val, number: Val) -> None:
+        """Computes a strip of one matrix."""
         a, bb, c = (self.matrix(b, f, which, batch) for which in "abc")
         k0 = b.imul(split, f.span)
         k = b.isub(b.imin(b.iadd(k0, f.span), f.k), k0)
@@ -120,7 +125,6 @@ class ThinProduct(Contraction):
                 self._either(b, deep, rows, wide, args)
         with b.when(b.op("xor", split_up, b.const("i1", 1))):
             self.call_finish(b, f, tile, c, b.i64(0), col0, f.m, cols, batch)
-        b.ret()
 
     def _either(self, b: Flow, deep: Val, rows: int, wide: int, args: tuple[Val, ...]) -> None:
         dots = self._function("dots", self._write_dots, rows, wide)

@@ -67,7 +67,8 @@ def common_values(
     per_matrix = plan.splits * plan.outer_blocks * plan.inner_blocks
     group = 1 if per_matrix > 1 else max(1, SMALL_WORK // max(1, m * n * units))
     return {
-        "chunks": per_matrix * -(-plan.together // group) * some, "group": group, "together": plan.together, "pool": pool if plan.parallel else 0, "m": m, "n": n, "units": units,
+        "chunks": per_matrix * -(-plan.together // group) * some, "group": group, "together": plan.together,
+        "pool": pool if plan.parallel else 0, "m": m, "n": n, "units": units,
         "batch1": full[1], "batch2": full[2],
         "inner_b": int(plan.inner_b),
         "outer_shared": int(plan.outer_shared), "inner_shared": int(plan.inner_shared),

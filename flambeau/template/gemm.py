@@ -215,7 +215,7 @@ def bind(
         **{f"{x}_{i}": s for x, st in (("a", ab), ("b", bb), ("c", cb)) for i, s in enumerate((*pad, *st))},
     }  # fmt: skip
     if spec.thin:
-        values |= thin_layout(plan, num, blk)
+        values |= thin_layout(plan, n, num, blk)
         return Binding(THIN_WORDS.pack(values, words), scratch_bytes(values, workers), swap)
     values |= {"c_plain": int(plain), "a_direct": int(direct_a), "b_direct": int(direct_b)}
     values |= {"pack_a": pack_kernel(spec.a, num, isa), "pack_b": pack_kernel(spec.b, num, isa)}

@@ -27,12 +27,15 @@ STRIP = 1024
 GRAIN = 1 << 16
 """Elements of B that a chunk should have (about 15 us)."""
 
+NARROW = 128
+"""Columns that strips are multiples of."""
+
 APART = 80
 """Elements between copied rows of A, lest rows whose length is a power of two compete for the same cache lines."""
 SPAN = 16
 """Parts of k are multiples of this."""
 
-THIN_WORDS = Words(("k", "a_m", "a_k", "b_k", "b_n", "c_m", "c_n"))
+THIN_WORDS = Words(("k", "a_m", "a_k", "b_k", "b_n", "c_m", "c_n", "strip"))
 _KINDS = ((1, 8), (4, 4))
 """Rows at a time, and rows (columns) of B at a time."""
 
@@ -44,9 +47,11 @@ def strip(num: Number, isa: ISA) -> Blocking:
 
 
 def cut_thin(batch: int, n: int, k: int) -> Cut:
-    """Blocks: strips, and parts of k where there are few strips."""
-    strips = -(-n // STRIP)
+    """Blocks: strips of at most `STRIP` columns, narrower where there are few, and parts of k where that does not do."""
     elements = n * max(k, 1)
+    wanted = max(1, min(-(-FEW // batch), elements // GRAIN))
+    width = min(STRIP, max(NARROW, -(-n // wanted // NARROW) * NARROW))
+    strips = -(-n // width)
     splits = 1
     if batch * strips < FEW:
         splits = max(1, min(FEW // max(batch * strips, 1), elements // (strips * GRAIN) if strips else 1, k // 64))
@@ -59,12 +64,13 @@ def cut_thin(batch: int, n: int, k: int) -> Cut:
     )  # fmt: skip
 
 
-def thin_layout(plan: Cut, num: Number, blk: Blocking) -> dict[str, int]:
-    """Scratch memory: partial sums, then for every worker the rows of A and a tile."""
+def thin_layout(plan: Cut, n: int, num: Number, blk: Blocking) -> dict[str, int]:
+    """The width of a strip and the scratch memory: partial sums, then for every worker the rows of A and a tile."""
+    width = -(-n // plan.inner_panels // NARROW) * NARROW if plan.inner_panels else NARROW
     tile = blk.rows * blk.columns * num.acc_bytes
     partial = plan.splits * plan.inner_panels * tile if plan.splits > 1 else 0
     rows = -(-ROWS * (plan.span + APART) * num.acc_bytes // 64) * 64
-    return {"partial_at": 0, "worker_at": partial, "worker_bytes": rows + tile, "tiles_at": rows}
+    return {"partial_at": 0, "worker_at": partial, "worker_bytes": rows + tile, "tiles_at": rows, "strip": width}
 
 
 class ThinProduct(Contraction):
@@ -85,9 +91,14 @@ class ThinProduct(Contraction):
     def pack(self, b: Flow, f: Frame, is_b: bool, to: Val, matrix: Val, panel: Val, at: Val, units: Val) -> None:
         """Nothing is packed."""
 
+    def _extent(self, b: Flow, f: Frame, inner_b: Val, x: Val, y: Val) -> tuple[Val, Val, Val, Val]:
+        width = b.word(f.words, self.words.index["strip"])
+        col0 = b.imul(y, width)
+        return b.i64(0), f.m, col0, b.imin(b.isub(f.n, col0), width)
+
     def _write_body(self, b: Flow, block: Val, chunk: Val, worker: Val) -> None:
         f = Frame(b, block, self)
-        f.preload(*COMMON, "k", "a_m", "a_k", "b_k", "b_n")
+        f.preload(*COMMON, "k", "a_m", "a_k", "b_k", "b_n", "strip")
         number, rest = b.imod(chunk, f.inner_blocks), b.idiv(chunk, f.inner_blocks)
         split, rest = b.imod(rest, f.splits), b.idiv(rest, f.splits)
         with b.loop(b.imul(rest, f.group), b.imin(b.imul(b.iadd(rest, 1), f.group), f.together)) as each:
@@ -99,8 +110,8 @@ class ThinProduct(Contraction):
         a, bb, c = (self.matrix(b, f, which, batch) for which in "abc")
         k0 = b.imul(split, f.span)
         k = b.isub(b.imin(b.iadd(k0, f.span), f.k), k0)
-        col0 = b.imul(number, STRIP)
-        cols = b.imin(b.isub(f.n, col0), STRIP)
+        col0 = b.imul(number, f.strip)
+        cols = b.imin(b.isub(f.n, col0), f.strip)
         scratch = f.slot(SCRATCH)
         split_up = b.icmp("sgt", f.splits, 1)
         whole = b.iadd(b.imul(split, f.inner_panels), number)

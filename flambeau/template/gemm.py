@@ -194,7 +194,7 @@ def bind(
     if spec.thin:
         if m > ROWS or 1 not in (bk, bn):
             raise ValueError(f"gemm.bind: no thin product of {m} rows with strides {bk}, {bn} of b; use gemm.choose")
-        blk, plan, micro = strip(num, isa), cut_thin(total, n, k), 0
+        blk, plan, micro = strip(num, isa), cut_thin(total, n, k, bk == 1), 0
         room: dict[str, bool] = {}
     else:
         blk = blocking(num, isa)

@@ -46,10 +46,11 @@ def strip(num: Number, isa: ISA) -> Blocking:
     return Blocking(lanes, ROWS, STRIP // lanes, lanes, (ROWS,))
 
 
-def cut_thin(batch: int, n: int, k: int) -> Cut:
-    """Blocks: strips of at most `STRIP` columns, narrower where there are few, and parts of k where that does not do."""
+def cut_thin(batch: int, n: int, k: int, deep: bool) -> Cut:
+    """Blocks: strips of at most `STRIP` columns, narrower where columns are ``deep`` (contiguous along k) and few, and
+    parts of k where that does not do."""
     elements = n * max(k, 1)
-    wanted = max(1, min(-(-FEW // batch), elements // GRAIN))
+    wanted = max(1, min(-(-FEW // max(batch, 1)), elements // GRAIN)) if deep else 1
     width = min(STRIP, max(NARROW, -(-n // wanted // NARROW) * NARROW))
     strips = -(-n // width)
     splits = 1

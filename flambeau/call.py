@@ -643,6 +643,7 @@ def _call(op: Operator, args: Sequence[Any]) -> Any:
     if prim.tracing():
         return _traced(op, args, wanted)
     if op.kind == "eager":
+        deferral().outside += 1
         for t in tensors:
             materialize(t)
         result = op.run_body(args)

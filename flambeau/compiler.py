@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from .deferral import deferral
+from .repeat import Repeater
 
 __all__ = [
     "allow_in_graph",
@@ -28,6 +29,7 @@ __all__ = [
     "reset",
 ]
 
+_REPEATS = ("reduce-overhead",)
 _MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
 
@@ -58,13 +60,23 @@ def compile(
         and not callable(getattr(type(model), "__get__", None))
         and hasattr(model, "register_module")
     ):
-        return _compiled_module(model)
+        return _compiled_module(model, mode)
     if not callable(model):
         raise RuntimeError(f"compile() takes a function or an nn.Module, got {type(model).__name__}")
-    return _compiled_function(model)
+    return _compiled_function(model, mode)
 
 
-def _compiled_function(fn: Callable[..., Any]) -> Callable[..., Any]:
+def _compiled_function(fn: Callable[..., Any], mode: str | None) -> Callable[..., Any]:
+    if mode in _REPEATS:
+        repeater = Repeater(fn)
+
+        @functools.wraps(fn)
+        def repeat(*args: Any, **kwargs: Any) -> Any:
+            return repeater(*args, **kwargs)
+
+        repeat._torchdynamo_orig_callable = fn  # type: ignore[attr-defined]
+        return repeat
+
     @functools.wraps(fn)
     def run(*args: Any, **kwargs: Any) -> Any:
         recorder = deferral()
@@ -78,19 +90,15 @@ def _compiled_function(fn: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def _compiled_module(module: Any) -> Any:
+def _compiled_module(module: Any, mode: str | None) -> Any:
     """The module itself, in a subclass of its class that defers its forward: parameters, hooks and state are its
     own."""
     cls = type(module)
+    call = _compiled_function(module.__call__, None) if mode not in _REPEATS else Repeater(module.__call__, module)
 
     class Compiled(cls):  # type: ignore[misc,valid-type]
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
-            recorder = deferral()
-            recorder.enter()
-            try:
-                return module(*args, **kwargs)
-            finally:
-                recorder.leave()
+            return call(*args, **kwargs)
 
     Compiled.__name__, Compiled.__qualname__, Compiled.__module__ = "OptimizedModule", "OptimizedModule", cls.__module__
     wrapped = Compiled.__new__(Compiled)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 from weakref import ref
 
 from .graph.plan import CODES, KernelError, Plan, make_plan
@@ -20,7 +20,7 @@ from .runtime import memory
 from .storage import Pending, Storage, Trace
 from .tensor import Tensor
 
-__all__ = ["Deferral", "NeedsMemory", "deferral", "deferring", "threads"]
+__all__ = ["Deferral", "NeedsMemory", "Ran", "deferral", "deferring", "threads"]
 
 _BOUND = 40_000  # words of a program after which it runs even though nobody looked
 _LIMIT = 512  # plans that are remembered
@@ -43,6 +43,37 @@ class _Failed(Trace):
         raise self.error
 
 
+class Ran(NamedTuple):
+    """A program that has run, and can run again: its plan, what it read, and for each result None or the argument that
+    it was written to."""
+
+    plan: Plan
+    arguments: list[tuple[Storage, Layout, int]]
+    numbers: list[float | int]
+    into: list[int | None]
+
+    def run(self, addresses: Sequence[int]) -> list[int]:
+        """Runs on arguments at these addresses; returns the addresses of the results, memory of the caller's now."""
+        sizes = self.plan.sizes
+        results = [0] * len(self.into)
+        try:
+            for k, into in enumerate(self.into):
+                if into is None and k in sizes and sizes[k]:
+                    results[k] = memory.allocate(sizes[k])
+            self.plan.run(results, addresses, self.numbers)
+        except BaseException as error:
+            for k, address in enumerate(results):
+                if address:
+                    memory.free(address, sizes[k])
+            if isinstance(error, KernelError):
+                kind, text = CODES[error.code]
+                raise kind(
+                    f"{text} (in an operator of a compiled function, which ran when a value was needed)"
+                ) from None
+            raise
+        return results
+
+
 class Deferral(Trace):
     """The program of a thread's deferred operators.
 
@@ -56,6 +87,8 @@ class Deferral(Trace):
 
     def __init__(self) -> None:
         self.depth = 0
+        self.runs = 0  # how often values were computed
+        self.outside = 0  # how many operators worked on memory instead of being recorded
         self.active = False  # whether there is a program, or every operator is to be recorded
         self.lock = threading.RLock()
         self._mark = object()
@@ -98,6 +131,7 @@ class Deferral(Trace):
         self.numbers: list[float | int] = []
         self.live: list[ref[Storage]] = []  # that got a pending value
         self.homes: dict[int, int] = {}  # storage with memory of its own that is written -> slot of its argument
+        self.borrowed: dict[int, Storage] = {}  # with memory, looking at which is to be noticed
         self._known: dict[tuple[Any, ...], int] = {}
         self._owners: dict[int, int] = {}
 
@@ -217,12 +251,11 @@ class Deferral(Trace):
         value = result._storage.pending.node  # type: ignore[union-attr]
         if 0 in layout.shape:
             return
-        if pending is None:
-            natural = layout if not offset and layout.dense and layout.nbytes == storage.nbytes else None
-            if natural is None:
-                natural = dense(layout.dtype, (storage.nbytes // layout.itemsize,))
-            number = self._argument(storage, natural, 0)
-            pending = storage.pending = Pending(number, natural, self)
+        if pending is None or id(storage) in self.borrowed:
+            if pending is None:
+                pending = self._whole(target)
+            self.borrowed.pop(id(storage), None)
+            natural = pending.layout
             if not self.homes:
                 # Other tensors over this memory look as if it held their value: none may be read by the short path now.
                 self.special.append(self.homes)
@@ -241,6 +274,28 @@ class Deferral(Trace):
         pending.node = self.count
         self.count += 1
 
+    def _whole(self, t: Tensor) -> Pending:
+        """Makes the value of a storage that has memory pending: what is there."""
+        storage, layout = t._storage, t._layout
+        natural = layout if not t._offset and layout.dense and layout.nbytes == storage.nbytes else None
+        if natural is None:
+            natural = dense(layout.dtype, (storage.nbytes // layout.itemsize,))
+        pending = storage.pending = Pending(self._argument(storage, natural, 0), natural, self)
+        return pending
+
+    def borrow(self, t: Tensor) -> None:
+        """Makes the value of a tensor that has memory look pending, so that looking at it ends the program."""
+        if t._storage.pending is None:
+            self._start()
+            self._whole(t)
+            self.borrowed[id(t._storage)] = t._storage
+
+    def give_back(self) -> None:
+        """Ends the effect of ``borrow``."""
+        for s in self.borrowed.values():
+            s.pending = None
+        self.borrowed.clear()
+
     def reads(self, storage: Storage) -> bool:
         """Whether the program reads this storage's memory, so that nobody may write it before the program has run."""
         return id(storage) in self._owners
@@ -251,15 +306,22 @@ class Deferral(Trace):
     # -- running ---------------------------------------------------------------------------------
     def flush(self) -> None:
         """Computes every pending value that somebody still holds."""
-        if not self.text:
-            return
+        if self.text:
+            self.finish(self.held())
+
+    def held(self) -> list[Storage]:
+        """The storages with a pending value that somebody holds."""
+        found = dict.fromkeys([s for r in self.live if (s := r()) is not None])
+        return [s for s in found if s.pending is not None and s.pending.trace is self]
+
+    def finish(self, storages: list[Storage]) -> Ran | None:
+        """Computes the values of these storages and begins a new program."""
         with self.lock:
+            self.runs += 1
             homes = self.homes
-            held = dict.fromkeys([s for r in self.live if (s := r()) is not None])
-            storages = [s for s in held if s.pending is not None and s.pending.trace is self]
+            self.give_back()
             try:
-                if storages:
-                    self._run(storages)
+                return self._run(storages) if storages else None
             except Exception as error:
                 for s in storages:
                     assert s.pending is not None
@@ -276,7 +338,7 @@ class Deferral(Trace):
                 self._clear()
                 self._stop()
 
-    def _run(self, storages: list[Storage]) -> None:
+    def _run(self, storages: list[Storage]) -> Ran:
         homes = self.homes
         wanted = tuple([(s.pending.node, s.pending.layout, homes.get(id(s))) for s in storages])  # type: ignore[union-attr]
         key = (tuple(self.text), wanted)
@@ -285,29 +347,13 @@ class Deferral(Trace):
             if len(_plans) >= _LIMIT:
                 _plans.clear()
             plan = _plans[key] = self._plan(wanted)
+        ran = Ran(plan, self.arguments, self.numbers, [into for _, _, into in wanted])
         addresses = [s.ptr + o * layout.itemsize for s, layout, o in self.arguments]
-        results = [0] * len(wanted)
-        taken: list[tuple[int, int]] = []
-        try:
-            for k, (_, _, into) in enumerate(wanted):
-                nbytes = plan.sizes.get(k)
-                if into is None and nbytes:
-                    results[k] = memory.allocate(nbytes)
-                    taken.append((results[k], nbytes))
-            plan.run(results, addresses, self.numbers)
-        except BaseException as error:
-            for address, nbytes in taken:
-                memory.free(address, nbytes)
-            if isinstance(error, KernelError):
-                kind, text = CODES[error.code]
-                raise kind(
-                    f"{text} (in an operator of a compiled function, which ran when a value was needed)"
-                ) from None
-            raise
-        for k, s in enumerate(storages):
-            if wanted[k][2] is None:
-                s.ptr, s.nbytes = results[k], plan.sizes.get(k, 0)
+        for k, (s, result) in enumerate(zip(storages, ran.run(addresses))):
+            if ran.into[k] is None:
+                s.ptr, s.nbytes = result, plan.sizes.get(k, 0)
             s.pending = None
+        return ran
 
     def _plan(self, wanted: Sequence[tuple[int, Layout, int | None]]) -> Plan:
         with Recorder() as recorder:

@@ -11,7 +11,7 @@ from .device import device as Device
 from .layout import Layout
 from .runtime import memory
 
-__all__ = ["Pending", "Storage"]
+__all__ = ["NotTraceable", "Pending", "Storage"]
 
 
 class Pending:
@@ -27,11 +27,15 @@ class Pending:
         self.node, self.layout, self.trace = node, layout, trace
 
 
+class NotTraceable(RuntimeError):
+    """A value was needed while an operator was being traced, which has none."""
+
+
 class Trace:
     """Something that records a graph; ``flush`` computes everything pending in it."""
 
     def flush(self) -> None:
-        raise RuntimeError("a value was needed while an operator was being traced")
+        raise NotTraceable("a value was needed while an operator was being traced")
 
 
 class Storage:

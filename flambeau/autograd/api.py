@@ -6,8 +6,8 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from .. import ops
 from ..tensor import Tensor, contiguous
+from ..transform.level import Batched, Level, vmap_level
 from .engine import execute
 from .graph import GradientEdge
 from .node import Edge
@@ -210,7 +210,7 @@ def _batched(
     keep_graph: bool,
     create_graph: bool,
 ) -> list[Tensor | None]:
-    """One run for each member of the batch."""
+    """The gradients for all members of a batch of seeds: one run over members that stand for all (``vmap``)."""
     pairs = _roots(roots, seeds, batched=True)
     sizes = {seed._layout.shape[0] for _, seed in pairs if seed is not None}
     if len(sizes) != 1 or any(seed is None for _, seed in pairs):
@@ -218,14 +218,21 @@ def _batched(
             f"grad: with is_grads_batched=True every grad_output needs the same leading dimension, got sizes {sizes}"
         )
     (size,) = sizes
-    runs = [
-        execute(
-            [(edge, seed[member]) for edge, seed in pairs],  # type: ignore[index]
-            keep_graph=keep_graph or member + 1 < size,
+    with vmap_level(size) as level:
+        found = execute(
+            [(edge, Batched.of(seed, 0, level)) for edge, seed in pairs],  # type: ignore[arg-type]
+            keep_graph=keep_graph,
             create_graph=create_graph,
             targets=targets,
             accumulate=False,
         )
-        for member in range(size)
-    ]
-    return [None if column[0] is None else ops.stack(column) for column in zip(*runs)]
+        return [None if g is None else _whole(g, level) for g in found]
+
+
+def _whole(grad: Tensor, level: Level) -> Tensor:
+    """The gradients of all members side by side."""
+    mine = isinstance(grad, Batched) and grad._level is level
+    value, bdim = (grad._value, grad._bdim) if mine else (grad, None)  # type: ignore[attr-defined]
+    if bdim is None:
+        return value.expand((level.size, *value.shape))  # type: ignore[attr-defined,no-any-return]
+    return value.movedim(bdim, 0)  # type: ignore[attr-defined,no-any-return]

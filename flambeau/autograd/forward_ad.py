@@ -47,7 +47,7 @@ def enter_dual_level() -> int:
         raise RuntimeError(
             "Nested forward mode AD is not supported at the moment; use torch.func.jvp, which can be nested"
         )
-    _current.stack.append(levels.push())
+    _current.stack.append(levels.push(shared=True))
     return len(_current.stack) - 1
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import ops
 from ..tensor import Tensor
+from ..transform.level import Batched, Dual, Level, levels, vmap_level
 from .api import grad
 from .mode import enable_grad
 
@@ -166,8 +167,8 @@ def jacobian(
 ) -> Any:
     """The Jacobian of ``func``: for each output and input a tensor of shape ``output.shape + input.shape``.
 
-    A tuple where there are several outputs or inputs, a tuple of tuples for both.  The result does not depend on
-    ``vectorize`` and ``strategy``, which choose how PyTorch computes it.
+    A tuple where there are several outputs or inputs, a tuple of tuples for both.  ``vectorize`` computes all rows at
+    once (``vmap``); ``strategy="forward-mode"``, which needs it, all columns.
     """
     if strategy not in ("reverse-mode", "forward-mode"):
         raise AssertionError(
@@ -179,12 +180,32 @@ def jacobian(
             'torch.autograd.functional.jacobian: `create_graph=True` and `strategy="forward-mode"` are not supported '
             "together (yet)."
         )
+    if strategy == "forward-mode":
+        if strict:
+            raise RuntimeError(
+                'torch.autograd.functional.jacobian: `strict=True` and `strategy="forward-mode"` are not supported '
+                'together (yet). Please either set `strict=False` or `strategy="reverse-mode"`.'
+            )
+        if not vectorize:
+            raise NotImplementedError(
+                "Computing Jacobian using forward-AD or forward-over-reverse Hessian is only implemented for "
+                "`vectorize=True`."
+            )
+        return _columns(func, inputs)
+    if strict and vectorize:
+        raise RuntimeError(
+            "torch.autograd.functional.jacobian: `strict=True` and `vectorized=True` are not supported together. "
+            "Please either set `strict=False` or `vectorize=False`."
+        )
     with enable_grad():
         several, given = _as_tuple(inputs, "inputs", "jacobian")
         xs = _prepare(given, create_graph)
         several_out, outputs = _as_tuple(func(*xs), "outputs of the user-provided function", "jacobian")
         _check_outputs(outputs, "jacobian", strict)
-        rows = [_rows(index, output, xs, create_graph, strict) for index, output in enumerate(outputs)]
+        if vectorize:
+            rows = [_rows_at_once(output, xs, create_graph) for output in outputs]
+        else:
+            rows = [_rows(index, output, xs, create_graph, strict) for index, output in enumerate(outputs)]
     shaped = [_shape_like(_finish(row, create_graph), several) for row in rows]
     return _shape_like(shaped, several_out)
 
@@ -206,6 +227,59 @@ def _rows(index: int, output: Any, xs: Sequence[Any], create_graph: bool, strict
     ]
 
 
+def _rows_at_once(output: Any, xs: Sequence[Any], create_graph: bool) -> list[Any]:
+    """``_rows``, for all elements of the output together."""
+    size = output.numel()
+    found: Sequence[Any] = [None] * len(xs)
+    if size and output._requires_grad:
+        seeds = ops.eye(size, dtype=output.dtype, device=output.device).reshape((size, *output.shape))
+        found = grad(
+            [output], xs, [seeds], retain_graph=True, create_graph=create_graph, allow_unused=True,
+            is_grads_batched=True,
+        )  # fmt: skip
+    shapes = [(*output.shape, *x.shape) for x in xs]
+    return [x.new_zeros(s) if g is None else g.reshape(s) for g, x, s in zip(found, xs, shapes)]
+
+
+def _columns(func: Callable[..., Any], inputs: Several) -> Any:
+    """The Jacobian by columns: the derivatives along the unit vectors of all inputs together."""
+    several, given = _as_tuple(inputs, "inputs", "jacobian")
+    counts = [x.numel() for x in given]
+    total = sum(counts)
+    with vmap_level(total) as batch:
+        forward = levels.push()
+        try:
+            duals, start = [], 0
+            for x, n in zip(given, counts):
+                unit = x.new_zeros((total, n))
+                unit.diagonal(-start).fill_(1)
+                direction = Batched.of(unit.reshape((total, *x.shape)), 0, batch)
+                duals.append(Dual.of(x.detach(), direction, forward))
+                start += n
+            several_out, outputs = _as_tuple(func(*duals), "outputs of the user-provided function", "jacobian")
+            parts = [
+                (y._value, y._tangent) if isinstance(y, Dual) and y._level is forward else (y, None) for y in outputs
+            ]
+        finally:
+            levels.pop(forward)
+        blocks = [_column_blocks(y, t, given, counts, total, batch) for y, t in parts]
+    return _shape_like([_shape_like(block, several) for block in blocks], several_out)
+
+
+def _column_blocks(
+    y: Any, tangent: Any, xs: Sequence[Any], counts: Sequence[int], total: int, batch: Level
+) -> list[Any]:  # fmt: skip
+    """The derivatives of one output by every input, from those along all unit vectors."""
+    shape = tuple(y.shape)
+    if isinstance(tangent, Batched) and tangent._level is batch:
+        columns = tangent._value.movedim(tangent._bdim, -1)  # type: ignore[attr-defined]
+    elif tangent is not None:
+        columns = tangent.unsqueeze(-1).expand((*shape, total))
+    else:
+        columns = xs[0].new_zeros((*shape, total), dtype=y.dtype)
+    return [part.reshape((*shape, *x.shape)) for part, x in zip(columns.split(list(counts), -1), xs)]
+
+
 def _scalar(output: Any, function: str) -> Any:
     if not isinstance(output, Tensor):
         raise RuntimeError(f"The function given to {function} should return a single Tensor")
@@ -224,9 +298,15 @@ def hessian(
 ) -> Any:
     """The Hessian of a scalar function: for each pair of inputs a tensor of shape ``a.shape + b.shape``."""
     several, given = _as_tuple(inputs, "inputs", "hessian")
+    if outer_jacobian_strategy not in ("forward-mode", "reverse-mode"):
+        raise AssertionError('Expected strategy to be either "forward-mode" or "reverse-mode".')
 
     def gradient(*xs: Any) -> Any:
-        found = jacobian(lambda *args: _scalar(func(*args), "hessian"), xs, create_graph=True, strict=strict)
+        if outer_jacobian_strategy == "forward-mode":
+            xs = tuple(x.requires_grad_() for x in xs)
+        found = jacobian(
+            lambda *args: _scalar(func(*args), "hessian"), xs, create_graph=True, strict=strict, vectorize=vectorize
+        )
         return found if several else found[0]
 
     return jacobian(

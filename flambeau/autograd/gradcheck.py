@@ -12,10 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from ..operator import OPERATORS
 from ..tensor import Tensor, from_numpy
+from ..transform.level import Batched, Dual, levels, vmap_level
 from .api import grad
 from .function import Function
 from .mode import no_grad
+from .tape import record
 
 __all__ = ["GradcheckError", "gradcheck", "gradgradcheck"]
 
@@ -47,16 +50,26 @@ def gradcheck(
     Inputs that require grad should be float64 or complex128, since lower precision drowns in rounding.  ``fast_mode``
     compares one random projection of each Jacobian instead of all its entries.  ``nondet_tol`` bounds how much two
     runs may differ; ``check_undefined_grad`` and ``check_batched_grad`` also pass missing and batched gradients.
+    ``check_forward_ad`` compares the derivatives of forward mode, ``check_batched_forward_grad`` those along several
+    directions at once.
 
     Raises GradcheckError (RuntimeError) where they disagree, unless ``raise_exception`` is False; ValueError if no
     input requires grad.
     """
     if not check_backward_ad and not check_forward_ad:
         raise ValueError("gradcheck: at least one of check_forward_ad and check_backward_ad must be True")
-    if check_forward_ad or check_batched_forward_grad:
-        raise NotImplementedError("gradcheck: forward-mode derivatives are not supported; leave check_forward_ad False")
+    if check_batched_grad and not check_backward_ad:
+        raise ValueError("gradcheck: check_batched_grad=True needs check_backward_ad=True")
+    if check_batched_forward_grad and not check_forward_ad:
+        raise ValueError("gradcheck: check_batched_forward_grad=True needs check_forward_ad=True")
     check = _Check(func, _tuple(inputs), eps, atol, rtol, check_grad_dtypes)
     try:
+        if check_forward_ad:
+            check.compare_forward()
+        if check_batched_forward_grad:
+            check.batched_tangents()
+        if not check_backward_ad:
+            return True
         check.compare(fast_mode)
         check.compare_runs(nondet_tol)
         check.zero_gradients()
@@ -296,6 +309,64 @@ class _Check:
                 analytic = np.array([row[at] for row in rows]).reshape(size, columns)
                 self._agree(numeric[at][nr], analytic, nr, self.places[at])
         return None
+
+    def _pushed(self, place: int, direction: Any) -> list[Any]:
+        """The derivative of every output along ``direction`` of one input, by forward mode; None for zero."""
+        level = levels.push(shared=True)
+        try:
+            given = list(self.inputs)
+            given[place] = Dual.of(given[place], direction, level)
+            record(OPERATORS["alias"], (self.inputs[place],), given[place])
+            outputs = [out for out in _tuple(self.func(*given)) if _differentiable(out)]
+            return [out._tangent if isinstance(out, Dual) and out._level is level else None for out in outputs]
+        finally:
+            levels.pop(level)
+
+    def _directions(self, x: Any) -> list[Any]:
+        """The unit vectors of an input (of its real and imaginary parts)."""
+        before = _array(x)
+        units = [
+            unit.view(before.dtype) if np.iscomplexobj(before) else unit for unit in self._basis(_real(before).size)
+        ]
+        return [from_numpy(np.asarray(unit.reshape(before.shape).astype(before.dtype))) for unit in units]
+
+    def compare_forward(self) -> None:
+        """The derivatives of forward mode against finite differences."""
+        for x, place in zip(self.wanted, self.places):
+            numeric = self._jacobians(x)
+            columns = [self._pushed(place, direction) for direction in self._directions(x)]
+            for nr, expected in enumerate(numeric):
+                found = [np.zeros(expected.shape[0]) if c[nr] is None else _real(_array(c[nr])) for c in columns]
+                analytic = np.array(found).reshape(expected.shape[::-1]).T
+                if not np.allclose(analytic, expected, rtol=self.rtol, atol=self.atol, equal_nan=True):
+                    raise GradcheckError(
+                        f"Jacobian computed with forward mode mismatch for output {nr} with respect to input {place},\n"
+                        f"numerical:{expected.T}\nanalytical:{analytic.T}\n"
+                    )
+
+    def batched_tangents(self) -> None:
+        """A batch of directions gives the batch of the derivatives along them."""
+        for x, place in zip(self.wanted, self.places):
+            directions = self._directions(x)[:5]
+            if not directions:
+                continue
+            alone = [self._pushed(place, direction) for direction in directions]
+            with vmap_level(len(directions)) as level:
+                whole = from_numpy(np.stack([_array(direction) for direction in directions]))
+                together = self._pushed(place, Batched.of(whole, 0, level))
+                found = [
+                    (t._value, t._bdim) if isinstance(t, Batched) and t._level is level else (t, None) for t in together
+                ]
+            for nr, (value, bdim) in enumerate(found):
+                expected = [c[nr] for c in alone]
+                if value is None or all(e is None for e in expected):
+                    continue
+                rows = np.moveaxis(_array(value), bdim, 0) if bdim is not None else [_array(value)] * len(directions)
+                if not np.allclose(rows, np.stack([_array(e) for e in expected]), self.rtol, self.atol, equal_nan=True):
+                    raise GradcheckError(
+                        f"the batched forward-mode derivative of output {nr} by input {place} differs from those one "
+                        "by one"
+                    )
 
     def _compare_constant(self) -> None:
         for x, place in zip(self.wanted, self.places):

@@ -205,8 +205,8 @@ def grad(func: Function, argnums: int | tuple[int, ...] = 0, has_aux: bool = Fal
 def vjp(func: Function, *primals: Any, has_aux: bool = False) -> Any:
     """(``func(*primals)``, a function of a vector v that returns v'J): J is the Jacobian of ``func`` at ``primals``.
 
-    v has the structure of the results; the function returns one gradient for each of ``primals`` (not in a tuple if
-    there is one), and can be called again.  With ``has_aux`` the function's other result is returned as a third.
+    v has the structure of the results; the function returns a tuple of one gradient for each of ``primals``, and can be
+    called again.  With ``has_aux`` the function's other result is returned as a third.
     """
     with _Recording() as recording:
         variables = _variables(recording, primals)
@@ -238,8 +238,7 @@ def vjp(func: Function, *primals: Any, has_aux: bool = False) -> Any:
         create = history and outer if create_graph is None else create_graph
         found = _pull(recording, flat, seeds, retain_graph, create)
         rest = iter(found)
-        grads = tree_unflatten([next(rest) if isinstance(x, Tensor) else None for x in leaves], in_spec)
-        return grads[0] if len(primals) == 1 else grads
+        return tree_unflatten([next(rest) if isinstance(x, Tensor) else None for x in leaves], in_spec)
 
     value = tree_unflatten([_stripped(y, kept) for y in flat], spec)
     return (value, pull, _stripped(aux, keep_aux)) if has_aux else (value, pull)
@@ -317,7 +316,7 @@ def linearize(func: Function, *primals: Any) -> tuple[Any, Function]:
     with _Recording() as recording:
         duals = [recording.variable(ops.zeros_like(y)) for y in flat]
         pulled = pull(tree_unflatten(duals, spec), create_graph=True)
-        pulled_flat, pulled_spec = tree_flatten((pulled,) if len(primals) == 1 else pulled)
+        pulled_flat, pulled_spec = tree_flatten(pulled)
     shapes = [x.shape for x in tree_flatten(primals)[0]]
 
     def push(*tangents: Any) -> Any:

@@ -86,8 +86,8 @@ def vmap(
     """A function that applies ``func`` to every member of a batch, all at once.
 
     ``in_dims`` says which dimension of each argument runs over the batch (None: the argument is the same for all), as a
-    number or in the structure of the arguments; ``out_dims`` where it stands in the results.  Keyword arguments are
-    mapped over their first dimension.  ``randomness`` is "error", "same" or "different": whether random operators may
+    number or in the structure of the arguments; ``out_dims`` where it stands in the results.  Keyword arguments are the
+    same for all members.  ``randomness`` is "error", "same" or "different": whether random operators may
     be called, and draw once or for each member.  With ``chunk_size`` so many members are computed at a time.
 
     Raises ValueError for dimensions that do not fit the arguments or results, RuntimeError for other words of
@@ -108,26 +108,13 @@ def vmap(
     return mapped
 
 
-def _keyword(value: Any, level: Level) -> Any:
-    leaves, spec = tree_flatten(value)
-    for leaf in leaves:
-        if isinstance(leaf, Tensor) and (not leaf.ndim or leaf.shape[0] != level.size):
-            raise ValueError(
-                "vmap: Expected all tensors to have the same size in the mapped dimension, got sizes "
-                f"{[level.size, *leaf.shape[:1]]} for the mapped dimension; keyword arguments are mapped over their "
-                "first one"
-            )
-    return tree_unflatten([Batched.of(x, 0, level) if isinstance(x, Tensor) else x for x in leaves], spec)
-
-
 def _run(
     func: Callable[..., Any], leaves: Sequence[Any], dims: Sequence[int | None], spec: TreeSpec, out_dims: Any,
     randomness: str, size: int, kwargs: dict[str, Any],
 ) -> Any:  # fmt: skip
     with vmap_level(size, randomness) as level:
         members = [x if d is None else Batched.of(x, d, level) for x, d in zip(leaves, dims)]
-        more = {k: _keyword(v, level) for k, v in kwargs.items()}
-        out = func(*tree_unflatten(members, spec), **more)
+        out = func(*tree_unflatten(members, spec), **kwargs)
         return _unwrap(out, out_dims, level, func)
 
 
@@ -178,13 +165,10 @@ def _in_chunks(
 ) -> Any:  # fmt: skip
     """The batch in pieces of ``chunk`` members; their results are joined."""
     rows = []
-    names, (more, more_spec) = list(kwargs), tree_flatten(tuple(kwargs.values()))
     for start in range(0, size, chunk):
         count = min(chunk, size - start)
         part = [x if d is None else x.narrow(d, start, count) for x, d in zip(leaves, dims)]
-        part_more = [x.narrow(0, start, count) if isinstance(x, Tensor) else x for x in more]  # type: ignore[attr-defined]
-        words = dict(zip(names, tree_unflatten(part_more, more_spec)))
-        rows.append(tree_flatten(_run(func, part, dims, spec, out_dims, randomness, count, words)))
+        rows.append(tree_flatten(_run(func, part, dims, spec, out_dims, randomness, count, kwargs)))
     out_spec = rows[0][1]
     joined = []
     places = _broadcast_to_and_flatten(out_dims, out_spec)

@@ -231,7 +231,8 @@ def zeros_like(
     memory_format: memory_format = preserve_format, out: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """Zeros in the shape of ``input``."""
-    if dtype is None and device is None and memory_format is preserve_format and input._layout.dense:
+    plain = dtype is None and device is None and memory_format is preserve_format
+    if plain and input._layout.dense and not isinstance(input, Wrapper):
         t = _blank(input._layout)
         return t.requires_grad_() if requires_grad else t  # type: ignore[attr-defined,no-any-return]
     return _finish(_like(input, dtype, device, memory_format).zero_(), requires_grad)  # type: ignore[attr-defined]

@@ -10,6 +10,7 @@ from .. import primitives as prim
 from ..operator import operator
 from ..template.extern import Sort
 from ..tensor import Tensor
+from ..transform.level import Wrapper
 from . import return_types
 from .common import dim_of
 from .compare import where
@@ -241,7 +242,7 @@ def _quantile(
             raise RuntimeError(f"{name}() q must be a scalar or 1D tensor")
         if q.dtype is not input.dtype:
             raise RuntimeError(f"{name}() q tensor must be same dtype as the input tensor")
-        if q.numel() and not bool(((q >= 0) & (q <= 1)).all()):
+        if q.numel() and not isinstance(q, Wrapper) and not bool(((q >= 0) & (q <= 1)).all()):
             raise RuntimeError(f"{name}() q values must be in the range [0, 1]")
     else:
         if not 0 <= q <= 1:
@@ -258,10 +259,9 @@ def _quantile(
         else (q.reshape(-1) * (n - 1)).expand((*x.shape[:-1], q.numel()))
     )  # type: ignore[attr-defined]
     rank = rank.clamp(min=0) if ignore else where.function(numbers < n, float(n - 1), rank)  # NaN stands at the end
-    rank = rank.detach()
     if interpolation in ("lower", "higher", "nearest"):
         rank = {"lower": rank.floor, "higher": rank.ceil, "nearest": rank.round}[interpolation]()
-    low = rank.floor()
+    low = rank.detach().floor()
     found = values.gather(-1, low.long())
     if interpolation in ("linear", "midpoint"):
         weight = rank - low if interpolation == "linear" else (rank - low != 0).to(rank.dtype) * 0.5

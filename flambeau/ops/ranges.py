@@ -9,8 +9,10 @@ from .. import device as devices
 from .. import dtype as dtypes
 from .. import primitives as prim
 from ..dtype import dtype as dtype_
-from ..operator import Scalar, operator
+from ..dtype import float64
+from ..operator import Operand, operator
 from ..tensor import Tensor
+from ..transform.level import Wrapper
 from . import create
 from .create import type_of_number
 
@@ -50,7 +52,7 @@ def eye(
 
 
 @operator(name="_linear_steps", method=False, function=False)
-def _linear_steps(start: Scalar, end: Scalar, steps: int, dtype: dtype_) -> Tensor:
+def _linear_steps(start: Operand, end: Operand, steps: int, dtype: dtype_) -> Tensor:
     """Even steps from ``start`` to ``end``: the first half counted from the start, the second from the end, so that
     both ends are exact."""
     g = prim.current().graph
@@ -80,8 +82,12 @@ def _numbers(name: str, start: Any, end: Any, steps: Any) -> tuple[Any, Any, boo
         raise TypeError(f"{name}(): argument 'steps' must be int, not {type(steps).__name__}")
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
-    values = [x.item() if isinstance(x, Tensor) else x for x in (start, end)]  # type: ignore[attr-defined]
-    return values[0], values[1], any(isinstance(v, complex) for v in values)
+    values = [x.item() if isinstance(x, Tensor) and not isinstance(x, Wrapper) else x for x in (start, end)]  # type: ignore[attr-defined]
+    return (
+        values[0],
+        values[1],
+        any(v.is_complex() if isinstance(v, Tensor) else isinstance(v, complex) for v in values),
+    )  # type: ignore[attr-defined]
 
 
 def linspace(

@@ -23,7 +23,7 @@ from .batching import batched_call, member_by_member, unwrapped
 from .derived import split
 from .level import RANDOM_ERROR, Batched, Dual, Level, NoValue, Wrapper, blank, highest, levels, lifted, wrappers_in
 
-__all__ = ["below", "call", "call_inplace"]
+__all__ = ["as_result", "below", "call", "call_inplace", "on_tape"]
 
 
 @contextmanager
@@ -49,7 +49,7 @@ def call(op: Operator, args: Sequence[Any]) -> Any:
         return _call_parts(op, args, level)
     if op.kind == "eager" and op.random:
         return _call_random(op, args, level)
-    if not (op.kind != "view" and op.differentiable and on_tape(op, args, level) and op.derivative is not None):
+    if not (op.kind != "view" and op.differentiable and on_tape(args, level) and op.derivative is not None):
         result = _apply(op, args, level)
         if op.kind == "view":
             tape.record_view(op, [lifted(args[0], level), *args[1:]], result)
@@ -60,9 +60,13 @@ def call(op: Operator, args: Sequence[Any]) -> Any:
     return _returned(op, result)
 
 
-def on_tape(op: Operator, args: Sequence[Any], level: Level) -> bool:
+def on_tape(args: Sequence[Any], level: Level) -> bool:
     """Whether the call is to be recorded on the tape of ``level``."""
-    return grad_state.grad and any(w._level is level and w._requires_grad for w in wrappers_in(args))
+    if not grad_state.grad:
+        return False
+    if level.shared:
+        return any(t._requires_grad for t in calls._tensors(args))
+    return any(w._level is level and w._requires_grad for w in wrappers_in(args))
 
 
 def _apply(op: Operator, args: Sequence[Any], level: Level) -> Any:
@@ -79,8 +83,15 @@ def _returned(op: Operator, result: Any) -> Any:
 def _as_results(result: Any, level: Level) -> Any:
     """Results that can stand on the tape of ``level``."""
     if isinstance(result, Tensor):
-        return lifted(result, level)
-    return tuple(lifted(r, level) if isinstance(r, Tensor) else r for r in result)
+        return as_result(result, level)
+    return tuple(as_result(r, level) if isinstance(r, Tensor) else r for r in result)
+
+
+def as_result(result: Tensor, level: Level) -> Tensor:
+    """A result as a tensor of ``level``."""
+    if isinstance(result, Wrapper) and result._level is level:
+        return result
+    return Batched.of(result, None, level) if level.size >= 0 else Dual.of(result, None, level)
 
 
 def _call_parts(op: Operator, args: Sequence[Any], level: Level) -> Any:
@@ -88,7 +99,7 @@ def _call_parts(op: Operator, args: Sequence[Any], level: Level) -> Any:
     try:
         return op.run_body(args)
     except NoValue:
-        if level.size < 0 or on_tape(op, args, level):
+        if level.size < 0 or on_tape(args, level):
             raise
         try:
             with below(level):
@@ -147,7 +158,7 @@ def call_inplace(op: Operator, args: Sequence[Any]) -> Tensor:
         )
     node = None
     parts_only = op.kind == "composite" and op._derivative is None
-    if on_tape(op, args, level):
+    if on_tape(args, level):
         if parts_only:
             return calls._composite_inplace(op, args)
         if op.derivative is not None:

@@ -197,8 +197,8 @@ def _parts_body(op: Operator) -> Any:
     """Runs the body as it is on tensors that stand for members."""
 
     def body(values: list[Any]) -> Any:
-        size, dims, _ = values.pop()
-        parts = split(op, values)
+        size, dims, positions = values.pop()
+        parts = split(op, values, positions)
         with vmap_level(size, "different") as level:
             members = [t if d is None else Batched.of(t, d, level) for t, d in zip(parts.tensors, dims)]
             found = op.run_body(parts.put(members))
@@ -229,10 +229,10 @@ def _derivative_of(op: Operator, derivative: Derivative, batch_name: str) -> Any
     place: Any = _Place(op)
 
     def fn(ctx: Any, *grads: Tensor | None) -> Any:
-        size, dims, _ = getattr(ctx, batch_name)
+        size, dims, positions = getattr(ctx, batch_name)
         inner = node_class(op)._context()
         inner._mask = ctx._mask
-        parts = split(op, [getattr(ctx, name) for name in fields])
+        parts = split(op, [getattr(ctx, name) for name in fields], positions)
         with vmap_level(size, "different") as level:
             members = [
                 (_member(t, d) if isinstance(t, Layout) else t if d is None else Batched.of(t, d, level))

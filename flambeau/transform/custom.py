@@ -10,14 +10,13 @@ from typing import Any, NamedTuple
 
 from ..autograd.function import BackwardCFunction, Function, _finish
 from ..autograd.mode import no_grad
-from ..autograd.mode import state as grad_state
 from ..autograd.saved import SavedTensor
 from ..autograd.view import edge_of
 from ..tensor import Tensor
-from .apply import below
+from .apply import as_result, below, on_tape
 from .batching import collected, to_front, unwrapped
 from .forward import unwrapped as dual_parts
-from .level import Batched, Dual, Level, Wrapper, highest, lifted, vmap_level
+from .level import Batched, Dual, Level, highest, lifted, vmap_level
 
 __all__ = ["VmapInfo", "call"]
 
@@ -33,11 +32,11 @@ def call(cls: type[Function], args: tuple[Any, ...], kwargs: dict[str, Any], two
     """``cls.apply`` where some argument is a wrapper."""
     level = highest(args)
     assert level is not None
-    on_tape = grad_state.grad and any(isinstance(a, Wrapper) and a._level is level and a._requires_grad for a in args)
+    recorded = on_tape(args, level)
     rule = _call_batched if level.size >= 0 else _call_dual
     with below(level):
         raw = rule(cls, args, kwargs, level, two_steps)
-    if not on_tape:
+    if not recorded:
         return raw
     if not two_steps:
         raise RuntimeError(
@@ -56,7 +55,7 @@ def _recorded(cls: type[Function], args: tuple[Any, ...], raw: Any, level: Level
     context.next_functions = tuple(edge_of(a) for a in here if isinstance(a, Tensor))
     context._is_tensor = is_tensor
     outputs = raw if isinstance(raw, tuple) else (raw,)
-    outputs = tuple(lifted(o, level) if isinstance(o, Tensor) else o for o in outputs)
+    outputs = tuple(as_result(o, level) if isinstance(o, Tensor) else o for o in outputs)
     with no_grad():
         cls.setup_context(context, here, outputs if isinstance(raw, tuple) else outputs[0])
     finished = _finish(context, [a for a in here if isinstance(a, Tensor)], outputs, True)
@@ -170,6 +169,8 @@ class _Plan(NamedTuple):
 
 class _OverBatch(Function):
     """Runs what a Function defines on tensors that stand for members."""
+
+    generate_vmap_rule = True
 
     @staticmethod
     def forward(ctx: Any, plan: _Plan, *values: Any) -> Any:

@@ -19,6 +19,7 @@ from ..autograd.mode import state as grad_state
 from ..call import _traced, dispatch
 from ..layout import Layout
 from ..operator import OPERATORS, Operator
+from ..storage import NotTraceable
 from ..tensor import Tensor
 from .derived import derived, split
 from .level import Dual, Level, bare, blank
@@ -26,6 +27,7 @@ from .level import Dual, Level, bare, blank
 __all__ = ["check_tangent", "forward_call", "tangents_of", "unwrapped"]
 
 _forms: dict[Operator, Operator] = {}
+_untraceable: set[Operator] = set()
 
 
 def unwrapped(t: Any, level: Level) -> tuple[Any, Tensor | None]:
@@ -42,6 +44,8 @@ def forward_call(op: Operator, args: Sequence[Any], level: Level) -> Any:
     values = parts.put([v for v, _ in found])
     results = dispatch(op, values)
     tangents = [d for _, d in found]
+    if not any(r._layout.dtype.kind in "fc" for r in ((results,) if isinstance(results, Tensor) else results)):
+        return results
     if all(d is None for d in tangents) or not (op.differentiable or op.kind == "view"):
         return results if op.kind != "view" else _dual(results, None, level)
     if op.kind == "view":
@@ -91,11 +95,15 @@ def tangents_of(
     """The derivatives of the results along ``tangents`` (None: zero) of the arguments: a tensor, or one for each."""
     given = [t for t in tangents if t is not None]
     which = (tuple(t is not None for t in tangents), parts.positions)
-    if op.kind == "kernel":
-        found = dispatch(_form(op), [*values, given, which])
-        found = (found,) if isinstance(found, Tensor) else found
-    else:
+    found: Any = None
+    if op.kind == "kernel" and op not in _untraceable:
+        try:
+            found = dispatch(_form(op), [*values, given, which])
+        except NotTraceable:  # its derivative depends on values
+            _untraceable.add(op)
+    if found is None:
         found = _pushed(op, values, given, which)
+    found = (found,) if isinstance(found, Tensor) else found
     if isinstance(results, Tensor):
         return found[0]
     rest = iter(found)

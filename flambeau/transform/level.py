@@ -32,14 +32,15 @@ class Level:
     """A transform that is being run.
 
     ``number`` is its place in the stack.  ``size`` and ``randomness`` are those of a ``vmap``; a forward-mode level has
-    size -1.  ``modes`` are the grad modes that were in force when gradients were begun to be taken directly inside of
-    the level: turning grad mode off for these is no business of what lies below.
+    size -1; if it is ``shared``, its tensors are on one tape with those below (``autograd.forward_ad``).  ``modes`` are
+    the grad modes that were in force when gradients were begun to be taken directly inside of the level: turning grad
+    mode off for these is no business of what lies below.
     """
 
-    __slots__ = ("active", "modes", "number", "randomness", "size")
+    __slots__ = ("active", "modes", "number", "randomness", "shared", "size")
 
-    def __init__(self, number: int, size: int, randomness: str) -> None:
-        self.number, self.size, self.randomness = number, size, randomness
+    def __init__(self, number: int, size: int, randomness: str, shared: bool) -> None:
+        self.number, self.size, self.randomness, self.shared = number, size, randomness, shared
         self.active = True
         self.modes: list[bool] = []
 
@@ -55,9 +56,9 @@ class _Levels(threading.local):
     def __init__(self) -> None:
         self.stack: list[Level] = []
 
-    def push(self, size: int = -1, randomness: str = "error") -> Level:
+    def push(self, size: int = -1, randomness: str = "error", shared: bool = False) -> Level:
         """Begins a level."""
-        level = Level(len(self.stack), size, randomness)
+        level = Level(len(self.stack), size, randomness, shared)
         self.stack = [*self.stack, level]
         return level
 
@@ -274,8 +275,8 @@ def bare(t: Tensor) -> Tensor:
     return made
 
 
-def lifted(t: Tensor, level: Level) -> Wrapper:
-    """A tensor as one of ``level``: itself if it is, otherwise a wrapper that stands for it."""
-    if isinstance(t, Wrapper) and t._level is level:
+def lifted(t: Tensor, level: Level) -> Tensor:
+    """A tensor as one of ``level``: itself if it is, or has one tape with it, otherwise a wrapper that stands for it."""
+    if level.shared or (isinstance(t, Wrapper) and t._level is level):
         return t
     return Batched.of(t, None, level) if level.size >= 0 else Dual.of(t, None, level)

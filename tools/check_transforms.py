@@ -4,8 +4,8 @@
 
 ``vmap``: the batch of three variations of each sample's floating-point tensors, against a loop over its members; once
 over the first tensor and once over all.  ``jvp``: the derivative along a random direction, against PyTorch's, or where
-PyTorch has none, or another one, against finite differences.  A case that PyTorch cannot do either (results that depend on values) and
-that fails here as well does not count.  Needs PyTorch with its testing package.
+PyTorch has none, or another one, against finite differences.  A case that PyTorch cannot do either (results that depend
+on values) and that fails here as well does not count.  Needs PyTorch with its testing package.
 """
 
 from __future__ import annotations

@@ -9,7 +9,6 @@ from .. import device as devices
 from .. import dtype as dtypes
 from .. import primitives as prim
 from ..dtype import dtype as dtype_
-from ..dtype import float64
 from ..operator import Operand, operator
 from ..tensor import Tensor
 from ..transform.level import Wrapper

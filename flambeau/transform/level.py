@@ -276,7 +276,7 @@ def bare(t: Tensor) -> Tensor:
 
 
 def lifted(t: Tensor, level: Level) -> Tensor:
-    """A tensor as one of ``level``: itself if it is, or has one tape with it, otherwise a wrapper that stands for it."""
+    """A tensor as one of ``level``: itself if it is, or shares the tape, otherwise a wrapper that stands for it."""
     if level.shared or (isinstance(t, Wrapper) and t._level is level):
         return t
     return Batched.of(t, None, level) if level.size >= 0 else Dual.of(t, None, level)

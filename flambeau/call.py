@@ -548,8 +548,7 @@ def _overridden(
 
     ``public`` is called with ``call`` and ``kwargs``, by default with the arguments themselves.
     """
-    if _Disabled.depth:
-        return NotImplemented
+    disabled = _Disabled.depth > 0
     owners: list[Any] = []
     for a in args:
         for x in a if isinstance(a, (list, tuple)) else (a,):
@@ -557,7 +556,7 @@ def _overridden(
             if cls in _ordinary_types or isinstance(x, type):
                 continue
             found = getattr(cls, "__torch_function__", None)
-            if found is None or found is _disabled:
+            if found is None or found is _disabled or (disabled and not getattr(cls, "_foreign", False)):
                 continue
             if cls not in (type(o) for o in owners):
                 at = next((i for i, o in enumerate(owners) if issubclass(cls, type(o))), len(owners))

@@ -55,6 +55,7 @@ TOP: dict[str, str] = {
         onnx
         optim
         serialization
+        sparse
         special
         torch_version
         utils
@@ -96,4 +97,12 @@ TOP: dict[str, str] = {
         """,
     ),
     **members("serialization", "load save"),
+    **members(
+        "sparse",
+        """
+        ccol_indices_copy col_indices_copy crow_indices_copy hspmm indices_copy row_indices_copy smm sparse_bsc_tensor
+        sparse_bsr_tensor sparse_compressed_tensor sparse_coo_tensor sparse_csc_tensor sparse_csr_tensor sspaddmm
+        values_copy
+        """,
+    ),
 }

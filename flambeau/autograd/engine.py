@@ -262,7 +262,9 @@ def _finish(node: AccumulateGrad, grads: list[Tensor | None], create_graph: bool
 
 def _accumulate(variable: Tensor, grads: list[Any], create_graph: bool) -> None:
     present = variable._grad
-    if present is not None:
+    if getattr(grads[0], "_foreign", False) or getattr(present, "_foreign", False):
+        variable._grad = _added(present, grads[0])
+    elif present is not None:
         if create_graph or isinstance(grads[0], Wrapper):
             variable._grad = present.add(grads[0])  # type: ignore[attr-defined]
         else:
@@ -273,6 +275,13 @@ def _accumulate(variable: Tensor, grads: list[Any], create_graph: bool) -> None:
         variable._grad = grads[0]
     else:
         variable._grad = _copy_like(grads[0], variable._layout)
+
+
+def _added(present: Any, grad: Any) -> Any:
+    """The sum of gradients one of which is made of other tensors (sparse): dense as soon as one is."""
+    if present is None:
+        return grad
+    return grad.add(present) if getattr(present, "_foreign", False) else present.add(grad)
 
 
 class _Probe:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from .. import primitives as prim
+from ..call import _overridden, ordinary
 from ..layout import Size
 from ..tensor import Tensor
 
-__all__ = ["dim_of", "dims_of", "drop_dims", "need_tensor", "shape_of", "unreduce"]
+__all__ = ["dim_of", "dims_of", "drop_dims", "need_tensor", "overridable", "shape_of", "unreduce"]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def dim_of(dim: int, ndim: int, name: str = "") -> int:
@@ -106,3 +111,17 @@ def infer_size(shape: Sequence[int], numel: int, name: str) -> Size:
     elif known == numel:
         return Size(shape)
     raise RuntimeError(f"{name}: shape '{list(shape)}' is invalid for input of size {numel}")
+
+
+def overridable(function: F) -> F:
+    """Makes a factory whose first argument is a tensor ask that tensor's class, if it has ``__torch_function__``."""
+
+    @functools.wraps(function)
+    def form(input: Any, *args: Any, **kwargs: Any) -> Any:
+        if not ordinary((input.__class__,)):
+            result = _overridden(form, (input, *args), kwargs)
+            if result is not NotImplemented:
+                return result
+        return function(input, *args, **kwargs)
+
+    return form  # type: ignore[return-value]

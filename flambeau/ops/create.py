@@ -22,7 +22,7 @@ from ..runtime.native import make_caller
 from ..tensor import Tensor, address, from_numpy, make, materialize, numpy_view
 from ..tensor import empty as empty_memory
 from ..transform.level import Wrapper
-from .common import shape_of
+from .common import overridable, shape_of
 from .convert import contiguous_format, convert, format_strides, memory_format, preserve_format
 
 __all__ = [
@@ -215,6 +215,7 @@ def _like(input: Tensor, dtype: dtype_ | None, device: Any, format_: memory_form
     return allocate(of(kind, where, layout.shape, format_strides(layout.shape, format_)))
 
 
+@overridable
 def empty_like(
     input: Tensor, *, dtype: dtype_ | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
     pin_memory: bool = False,
@@ -225,6 +226,7 @@ def empty_like(
     return _finish(_like(input, dtype, device, memory_format), requires_grad)
 
 
+@overridable
 def zeros_like(
     input: Tensor, *, dtype: dtype_ | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
     pin_memory: bool = False,
@@ -238,6 +240,7 @@ def zeros_like(
     return _finish(_like(input, dtype, device, memory_format).zero_(), requires_grad)  # type: ignore[attr-defined]
 
 
+@overridable
 def ones_like(
     input: Tensor, *, dtype: dtype_ | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
     pin_memory: bool = False,
@@ -247,6 +250,7 @@ def ones_like(
     return _finish(_like(input, dtype, device, memory_format).fill_(1), requires_grad)  # type: ignore[attr-defined]
 
 
+@overridable
 def full_like(
     input: Tensor, fill_value: Any, *, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
     requires_grad: bool = False,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from .. import device as devices
 from .. import dtype as dtypes
 from ..dtype import dtype as dtype_
+from ..forms import LazyMethod
 from ..layout import Size, of
 from ..tensor import Tensor, materialize
 from ..transform.level import Wrapper, blank_like
@@ -27,7 +30,7 @@ __all__ = [
 
 
 class layout:
-    """How elements are stored: ``strided``; the sparse ones are names without tensors."""
+    """How elements are stored: ``strided`` or one of the sparse and jagged ones."""
 
     __slots__ = ("name",)
 
@@ -527,6 +530,22 @@ def install(cls: type[Tensor]) -> None:
         if method.__name__.startswith(("_", "<")):
             method.__name__ = method.__qualname__ = name
         setattr(cls, name, method)
+    for file, names in _ELSEWHERE.items():
+        for name in names.split():
+            setattr(cls, name, LazyMethod(name, partial(_from, file, name)))
+
+
+_ELSEWHERE = {
+    "sparse.dense": """
+        _indices _nnz _values ccol_indices coalesce col_indices crow_indices indices is_coalesced row_indices smm
+        sparse_mask sparse_resize_ sparse_resize_and_clear_ sspaddmm to_sparse to_sparse_bsc to_sparse_bsr to_sparse_coo
+        to_sparse_csc to_sparse_csr values
+    """,
+}  # file of the package whose ``METHODS`` has these: imported when one of them is first looked up
+
+
+def _from(file: str, name: str) -> Callable[..., Any]:
+    return importlib.import_module(f"{__package__.rpartition('.')[0]}.{file}").METHODS[name]
 
 
 def _fill_diagonal(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:

@@ -31,7 +31,7 @@ from ..operator import Operand, Operator, operator
 from ..tensor import Tensor, address, contiguous, view, zero
 from ..tensor import empty as allocate
 from ..transform.level import RANDOM_ERROR, Batched, Dual, Level, Wrapper, blank, blank_like, levels, outside_levels
-from .common import shape_of
+from .common import overridable, shape_of
 from .convert import memory_format, preserve_format
 from .create import empty, empty_like, fresh_layout
 
@@ -551,6 +551,7 @@ def randint(
     return _filled(t, requires_grad, _integers, first, end, generator)
 
 
+@overridable
 def rand_like(
     input: Tensor, *, generator: Generator | None = None, dtype: dtype_ | None = None, layout: Any = None,
     device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
@@ -561,6 +562,7 @@ def rand_like(
     return _filled(t, requires_grad, _uniform, 0.0, 1.0, generator)
 
 
+@overridable
 def randn_like(
     input: Tensor, *, generator: Generator | None = None, dtype: dtype_ | None = None, layout: Any = None,
     device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
@@ -571,6 +573,7 @@ def randn_like(
     return _filled(t, requires_grad, _normal, 0.0, 1.0, generator)
 
 
+@overridable
 def randint_like(
     input: Tensor, low: Any = None, high: Any = None, *, generator: Generator | None = None,
     dtype: dtype_ | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False,

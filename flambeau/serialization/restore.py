@@ -15,7 +15,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from .. import ops
 from ..device import device as device_type
 from ..device import meta
 from ..dtype import ALL, dtype, from_numpy_dtype
@@ -191,14 +190,9 @@ def _rebuild_meta_tensor_no_storage(type_: Any, size: Any, stride: Any, requires
 
 
 def _rebuild_sparse_tensor(layout: Any, data: Any) -> Tensor:
-    if str(layout) == "torch.sparse_coo":
-        indices, values, size, *coalesced = data
-        result = ops.sparse_coo_tensor(indices, values, size, check_invariants=True)
-        if coalesced and coalesced[0]:
-            result._coalesced_(True)
-        return result
-    compressed, plain, values, size = data
-    return ops.sparse_compressed_tensor(compressed, plain, values, size, layout=layout, check_invariants=True)
+    # imported when a file has one
+    found: Tensor = importlib.import_module(f"{_PACKAGE}.sparse.display")._rebuild_sparse_tensor(layout, data)
+    return found
 
 
 def _rebuild_device_tensor_from_numpy(data: Any, type_: Any, device: Any, requires_grad: Any) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 from ...ops.gather import embedding_renorm_
@@ -28,7 +29,7 @@ def embedding(
         max_norm: rows looked up with a larger norm are scaled down to it first, in place.
         norm_type: the p of that norm.
         scale_grad_by_freq: whether gradients are divided by how often an index occurs in ``input``.
-        sparse: accepted; gradients are dense.
+        sparse: whether the gradient of the table is a sparse tensor of the rows looked up.
 
     Returns:
         (..., D).
@@ -43,6 +44,10 @@ def embedding(
     if max_norm is not None:
         with no_grad():
             embedding_renorm_(weight, input, max_norm, norm_type)
+    if sparse and weight.requires_grad:
+        # imported when it is used: few programs have sparse gradients
+        gradients = importlib.import_module("flambeau.sparse.gradients")
+        return gradients.embedding_with_sparse_gradient(weight, input, padding, scale_grad_by_freq)
     return ops.embedding(weight, input, padding, scale_grad_by_freq, sparse)
 
 

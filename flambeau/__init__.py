@@ -97,10 +97,11 @@ e, pi, inf, nan = _math.e, _math.pi, _math.inf, _math.nan
 newaxis = None
 globals().update(_legacy_classes())
 
+_PRIVATE = {"_chunk_cat", "_native_batch_norm_legit", "_unsafe_masked_index", "_unsafe_masked_index_put_accumulate"}
 _functions = {
     _name: _op
     for _op in _OPERATORS.values()
-    if _op.namespace == "torch" and not _op.name.startswith("_")
+    if _op.namespace == "torch" and (not _op.name.startswith("_") or _op.name in _PRIVATE)
     for _name in (_op.name, *_op.aliases)
 }
 

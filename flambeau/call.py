@@ -170,6 +170,10 @@ def _pick_strides(result: Tensor, inputs: Sequence[Layout]) -> tuple[int, ...]:
     return contiguous_strides(shape)
 
 
+_OF_NUMBERS = {"add", "sub", "mul", "true_divide", "floor_divide", "_floor_divide", "_trunc_divide"}
+"""Operators that PyTorch also applies to two numbers."""
+
+
 class OpPlan:
     """How to run an operator on one signature: the layouts of the results and the plan that fills them."""
 
@@ -224,6 +228,12 @@ def _placeholders(recorder: Recorder, args: Sequence[Any]) -> list[Any]:
 
 def build(op: Operator, args: Sequence[Any], tensors: Sequence[Tensor], target: Layout | None = None) -> OpPlan:
     """Traces and plans a call; with ``target``, the result goes into the first argument."""
+    if not tensors and OPERAND in op.kinds and op.name not in _OF_NUMBERS:
+        found = next(a for a, kind in zip(args, op.kinds) if kind == OPERAND)
+        raise TypeError(
+            f"{op.name}(): argument '{op.params[op.kinds.index(OPERAND)]}' (position 1) must be Tensor, not "
+            f"{type(found).__name__}"
+        )
     where = _device(op, tensors)
     kind = _flat_kind(op, args, tensors, target) if where is devices.cpu else None
     if kind is not None and kind in op.flat:

@@ -239,37 +239,40 @@ class Graph:
         shape = tuple(1 if d in dims else n for d, n in enumerate(x.shape))
         if not dims:
             return x
-        if kind == "mul" and x.type in ("c64", "c128"):
-            return self._complex_product(x, dims, shape)
+        if kind == "xor" or (kind == "mul" and x.type in ("c64", "c128")):
+            return self._in_halves(kind, x, dims, shape)
         if x.type in _WORK:
             return self.cast(self.make("reduce", (self.cast(x, "f32"),), (kind, dims, None), shape, "f32"), x.type)
         return self.make("reduce", (x,), (kind, dims, None), shape, x.type)
 
-    def _complex_product(self, x: Node, dims: tuple[int, ...], shape: tuple[int, ...]) -> Node:
-        """The product over ``dims`` of complex numbers, whose real and imaginary parts have no reductions of their own:
-        halves are multiplied with each other until one element is left."""
+    def _in_halves(self, op: str, x: Node, dims: tuple[int, ...], shape: tuple[int, ...]) -> Node:
+        """A reduction that the loop IR does not have (a product of complex numbers has none of its parts): halves are
+        combined with each other until one element is left."""
+        neutral = 0 if op == "xor" else 1
         kept = [d for d in range(len(x.shape)) if d not in dims]
         count = math.prod(x.shape[d] for d in dims)
         x = self.reshape(self.permute(x, [*kept, *dims]), [*(x.shape[d] for d in kept), count])
         last = len(kept)
         if count == 0:
-            return self.const(1, x.type, shape)
+            return self.const(neutral, x.type, shape)
         while x.shape[last] > 1:
             half = (x.shape[last] + 1) // 2
             part = (*x.shape[:last], half)
-            rest = self._shifted(x, last, self.apply("add", self.iota(part, last), self.const(half, "i64")), part)
-            x = self.apply("mul", self._shifted(x, last, self.iota(part, last), part), rest)
+            places = self.iota(part, last)
+            behind = self.apply("add", places, self.const(half, "i64"))
+            rest = self._shifted(x, last, behind, part, neutral)
+            x = self.apply(op, self._shifted(x, last, places, part, neutral), rest)
         return self.reshape(x, shape)
 
-    def _shifted(self, x: Node, dim: int, index: Node, shape: tuple[int, ...]) -> Node:
-        """x at other places along ``dim``, and 1 outside of it."""
+    def _shifted(self, x: Node, dim: int, index: Node, shape: tuple[int, ...], fill: int = 1) -> Node:
+        """x at other places along ``dim``, and ``fill`` outside of it."""
         inside = self.apply(
             "and", self.apply("ge", index, self.const(0, "i64")),
             self.apply("lt", index, self.const(x.shape[dim], "i64")),
         )  # fmt: skip
         safe = self.apply("select", inside, index, self.const(0, "i64"))
         map_ = [("i", 0) if d == dim else ("d", d) for d in range(len(shape))]
-        return self.apply("select", inside, self.gather(x, [safe], map_, shape), self.const(1, x.type))
+        return self.apply("select", inside, self.gather(x, [safe], map_, shape), self.const(fill, x.type))
 
     def argreduce(self, kind: str, x: Node, dims: Iterable[int]) -> Node:
         dims = tuple(sorted(set(dims)))

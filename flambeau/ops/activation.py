@@ -41,7 +41,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     return grad.masked_fill(ctx.result <= 0, 0)
 
 
-@operator(promote=("input",), method=False, function=False)
+@operator(promote=("input",), method=False, namespace="torch.nn.functional")
 def gelu(input: Tensor, *, approximate: str = "none") -> Tensor:
     """``x * Phi(x)`` with the normal distribution function Phi, or its approximation by tanh.  Hendrycks & Gimpel
     2016."""

@@ -172,6 +172,8 @@ def _(ctx, grad, grad_index):  # type: ignore[no-untyped-def]
 
 def _size(value: int | Sequence[int | None] | None, ndim: int, input: Tensor, name: str) -> tuple[int, ...]:
     if isinstance(value, (tuple, list)):
+        if ndim > 1 and input.ndim <= len(value):
+            raise ValueError(f"{name}: Input dimension should be at least {len(value) + 1}, but got {input.ndim}")
         if len(value) not in (1, ndim):
             raise RuntimeError(f"{name}: output_size must be {ndim}")
         values = list(value) * (ndim if len(value) == 1 else 1)

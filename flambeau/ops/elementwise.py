@@ -380,6 +380,9 @@ def complex_of(real: Tensor, imag: Tensor) -> Tensor:
     return prim.join(real, imag)
 
 
+complex_of.apart = True  # ``out`` has another type than the inputs
+
+
 @complex_of.gradient()
 def _(ctx, grad):  # type: ignore[no-untyped-def]
     return grad.real, grad.imag

@@ -27,6 +27,9 @@ def _dunder(name: str, reverse: bool = False) -> Any:
     if reverse:
 
         def method(self: Tensor, other: Any) -> Any:
+            if not isinstance(self, Tensor):  # PyTorch's division looks for a method of the operand
+                kind = AttributeError if name == "true_divide" else TypeError
+                raise kind(f"the reflected operator of '{name}' belongs to a Tensor, not to {type(self).__name__}")
             return op.function(other, self) if isinstance(other, _OPERANDS) else NotImplemented
     else:
 

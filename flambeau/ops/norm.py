@@ -103,7 +103,7 @@ def norm_weight_grad(grad: Tensor, input: Tensor, center: Tensor, scale: Tensor,
     return (product.sum(lead) if lead else product).to(grad.dtype)  # type: ignore[no-any-return]
 
 
-def _check_normalized(
+def check_normalized(
     name: str, input: Tensor, shape: Sequence[int], weight: Tensor | None, bias: Tensor | None = None
 ) -> None:
     shape = tuple(shape)
@@ -137,7 +137,7 @@ def layer_norm(
 
     Raises RuntimeError for shapes that do not fit.  Ba, Kiros, Hinton 2016.
     """
-    _check_normalized("layer_norm", input, normalized_shape, weight, bias)
+    check_normalized("layer_norm", input, normalized_shape, weight, bias)
     return layer_norm_kernel.function(input, weight, bias, len(normalized_shape), eps)[0]  # type: ignore[no-any-return]
 
 
@@ -263,15 +263,24 @@ def batch_norm(
         if running_mean is None or running_var is None:
             raise RuntimeError("Expected running_mean and running_var to be defined when training=False")
         return normalize_with.function(input, running_mean, running_var, weight, bias, eps)  # type: ignore[no-any-return]
-    count = input.numel() // channels if channels else 0
-    if count == 1:
+    if channels and input.numel() == channels:
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {input.shape}")
+    return batch_statistics(input, running_mean, running_var, weight, bias, momentum, eps)[0]
+
+
+def batch_statistics(
+    input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None, bias: Tensor | None,
+    momentum: float, eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """(``batch_norm`` in training, the means, 1/deviations); moves the running statistics."""
+    count = input.numel() // input.shape[1] if input.shape[1] else 0
     dims = tuple(d for d in range(input.ndim) if d != 1)
-    y, center, spread, _ = normalize_kernel.function(input, weight, bias, dims, 1, eps)
-    for running, now in ((running_mean, center), (running_var, spread)):
+    y, center, spread, scale = normalize_kernel.function(input, weight, bias, dims, 1, eps)
+    unbiased = count / (count - 1) if count > 1 else math.inf
+    for running, now, times in ((running_mean, center, 1.0), (running_var, spread, unbiased)):
         if running is not None:
-            _move_towards(running, now.detach(), momentum, count / (count - 1) if running is running_var else 1.0)
-    return y  # type: ignore[no-any-return]
+            _move_towards(running, now.detach(), momentum, times)
+    return y, center, scale
 
 
 def _move_towards(running: Tensor, now: Tensor, momentum: float, scale: float) -> None:
@@ -312,15 +321,25 @@ def group_norm(
                 f"Expected {what} to be a vector of size equal to the number of channels in input, "
                 f"but got {what} of shape {list(t.shape)} and input of shape {list(input.shape)}"
             )
+    return group_statistics(input, input, num_groups, weight, bias, eps)[0]
+
+
+def group_statistics(
+    input: Tensor, samples: Tensor, groups: int, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(``group_norm``, the means, 1/deviations); ``samples`` is ``input`` as (N, C, ...)."""
     kind = input.dtype
-    wide = input.to(dtypes.float32) if kind.itemsize < 4 else input  # type: ignore[attr-defined]
-    x = wide.reshape([n, num_groups, c // num_groups, *input.shape[2:]])  # type: ignore[attr-defined]
-    y = normalize_kernel.function(x, None, None, tuple(range(2, x.ndim)), 1, eps)[0].reshape(input.shape)
-    shape = [-1 if d == 1 else 1 for d in range(input.ndim)]
+    n, c = samples.shape[:2]
+    wide = samples.to(dtypes.float32) if kind.itemsize < 4 else samples  # type: ignore[attr-defined]
+    x = wide.reshape([n, groups, c // groups, *samples.shape[2:]])  # type: ignore[attr-defined]
+    y, mean, _, scale = normalize_kernel.function(x, None, None, tuple(range(2, x.ndim)), 1, eps)
+    y = y.reshape(samples.shape)
+    shape = [-1 if d == 1 else 1 for d in range(samples.ndim)]
     if weight is not None:
         y = y * weight.reshape(shape)  # type: ignore[attr-defined]
     y = y if bias is None else y + bias.reshape(shape)  # type: ignore[attr-defined]
-    return y if y.dtype is kind else y.to(kind)  # type: ignore[no-any-return]
+    y = y if samples is input else y.reshape(input.shape)
+    return y if y.dtype is kind else y.to(kind), mean, scale
 
 
 @operator(name="_rms_norm", method=False, function=False)
@@ -338,7 +357,7 @@ def rms_norm(
 ) -> Tensor:
     """``x / sqrt(mean(x**2) + eps) * weight`` over the last dimensions, which ``normalized_shape`` names.  Zhang &
     Sennrich 2019."""
-    _check_normalized("rms_norm", input, normalized_shape, weight)
+    check_normalized("rms_norm", input, normalized_shape, weight)
     if eps is None:
         eps = float(ml_dtypes.finfo(input.dtype.to_real().numpy).eps)
     return rms_norm_kernel.function(input, weight, len(normalized_shape), eps)  # type: ignore[no-any-return]

@@ -97,6 +97,9 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any
     return return_types.kthvalue(*_ranked(input, k, d, keepdim))
 
 
+kthvalue.apart = True
+
+
 @operator(name="_ranked", kind="composite", method=False, function=False)
 def _ranked(input: Tensor, k: int, dim: int, keepdim: bool) -> Any:
     """The element of rank ``k`` along ``dim``, and where it is."""

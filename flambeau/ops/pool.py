@@ -21,6 +21,7 @@ def pooled_size(n: int, kernel: int, stride: int, padding: int, dilation: int, c
     """Windows along a dimension; in ceil mode a last one that begins inside the input or its left padding may reach
     beyond."""
     reach = n + 2 * padding - dilation * (kernel - 1) - 1
+    stride = max(stride, 1)  # what is wrong with the arguments is said by ``_check``
     places = (reach + (stride - 1 if ceil_mode else 0)) // stride + 1
     if ceil_mode and (places - 1) * stride >= n + padding:
         places -= 1
@@ -80,7 +81,7 @@ def _check(
             f"pad should be at most half of effective kernel size, but got pad={tuple(padding)}, "
             f"kernel_size={tuple(kernel)} and dilation={tuple(dilation)}"
         )
-    if any(n == 0 for n in input.shape[1:]):
+    if any(n == 0 for n in input.shape[input.ndim - ndim - 1 :]):
         raise RuntimeError(f"{name}: Expected tensor with optional 0 dim batch size, but got: {list(input.shape)}")
     if any(o < 1 for o in places):
         raise RuntimeError(
@@ -323,7 +324,7 @@ def _define(ndim: int) -> None:
     )
     avg_pool.__doc__ = f"The mean of each window over {sizes}.  Raises RuntimeError for sizes that do not fit."
     operator(kind="composite", method=False, out=False, namespace=_F)(max_pool)
-    operator(kind="composite", method=False, out=False, namespace=_F)(avg_pool)
+    operator(kind="composite", method=False, out=ndim > 1, namespace=_F)(avg_pool)
 
 
 for _ndim in (1, 2, 3):

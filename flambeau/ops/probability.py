@@ -35,7 +35,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     return softmax_backward.function(grad, ctx.result, ctx.dim, ctx.dtype("input"))
 
 
-@operator(name="_softmax_backward", method=False, function=False)
+@operator(name="_softmax_backward", promote=("grad", "output"), method=False, function=False)
 def softmax_backward(grad: Tensor, output: Tensor, dim: int, input_dtype: dtype_) -> Tensor:
     """``y * (g - sum(g * y))``, fused."""
     product = grad * output
@@ -57,7 +57,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     return log_softmax_backward.function(grad, ctx.result, ctx.dim, ctx.dtype("input"))
 
 
-@operator(name="_log_softmax_backward", method=False, function=False)
+@operator(name="_log_softmax_backward", promote=("grad", "output"), method=False, function=False)
 def log_softmax_backward(grad: Tensor, output: Tensor, dim: int, input_dtype: dtype_) -> Tensor:
     """``g - exp(y) * sum(g)``, fused."""
     total = grad.sum(dim, True) if output.ndim else grad  # type: ignore[attr-defined]

@@ -218,7 +218,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     )
 
 
-@operator(namespace="torch.nn.functional", method=False, out=False)
+@operator(namespace="torch.nn.functional", method=False)
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``input @ weight.T + bias``: input (..., in), weight (out, in) or (in,), bias (out,) or (); the result is (...,
     out).

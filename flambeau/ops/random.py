@@ -762,6 +762,7 @@ def multinomial(
 
 
 multinomial.random = True
+multinomial.apart = True  # ``out`` must be int64
 
 
 _MULTINOMIAL: dict[int, Callable[[], RuntimeError]] = {

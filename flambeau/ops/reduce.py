@@ -385,3 +385,6 @@ def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> 
     if input.dtype.is_complex:
         raise RuntimeError(f"aminmax(): not implemented for {input.dtype}")
     return return_types.aminmax(*aminmax_kernel.function(input, dim, keepdim))
+
+
+aminmax.apart = True  # ``out`` must have the type of the results

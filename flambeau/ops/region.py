@@ -150,7 +150,9 @@ def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
 
 @operator(kind="composite")
 def narrow_copy(input: Tensor, dim: int, start: int, length: int) -> Tensor:
-    """``narrow`` with memory of its own."""
+    """``narrow`` with memory of its own.  Raises RuntimeError for arguments outside of the shape."""
+    if dim >= max(input.ndim, 1):
+        raise RuntimeError(f"narrow_copy(): dim {dim} is out of range for a tensor of {input.ndim} dimensions")
     return narrow.function(input, dim, start, length).clone()
 
 

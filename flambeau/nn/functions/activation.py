@@ -13,7 +13,6 @@ __all__ = [
     "celu_",
     "elu",
     "elu_",
-    "gelu",
     "glu",
     "gumbel_softmax",
     "hardshrink",
@@ -154,11 +153,6 @@ def rrelu(
 def rrelu_(input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False) -> Tensor:
     """``rrelu`` in place."""
     return ops.rrelu_(input, lower, upper, training)
-
-
-def gelu(input: Tensor, approximate: str = "none") -> Tensor:
-    """x Phi(x), Phi the normal distribution function, or with "tanh" its approximation."""
-    return ops.gelu(input, approximate=approximate)
 
 
 def silu(input: Tensor, inplace: bool = False) -> Tensor:

@@ -309,7 +309,7 @@ def group_norm(
     """
     if input.ndim < 2:
         raise RuntimeError(f"Expected at least 2 dimensions for input tensor but received {input.ndim}")
-    n, c = input.shape[:2]
+    c = input.shape[1]
     if num_groups <= 0 or c % num_groups:
         raise RuntimeError(
             "Expected number of channels in input to be divisible by num_groups, but got input "

@@ -303,8 +303,8 @@ def arange(
 ) -> Tensor:  # fmt: skip
     """``start, start + step, ...`` up to and without ``end``; ``arange(n)`` counts from 0.
 
-    int64 if all arguments are integers, else the default floating type.  Raises ValueError for a zero step and
-    RuntimeError for bounds that the step leads away from.
+    int64 if all arguments are integers, else the default floating type.  Raises RuntimeError for a zero step
+    (ValueError if it only becomes 0 as an integer) and for bounds that the step leads away from.
     """
     if end is None:
         start, end = 0, start
@@ -315,7 +315,7 @@ def arange(
         return made.requires_grad_() if requires_grad else made  # type: ignore[no-any-return]
     start, end, step = (v.item() if isinstance(v, (Tensor, np.generic)) else v for v in (start, end, step))  # type: ignore[attr-defined]
     if step == 0:
-        raise ValueError("step must be nonzero")
+        raise RuntimeError("step must be nonzero")
     if not (math.isfinite(start) and math.isfinite(end)):
         raise RuntimeError(f"unsupported range: {start} -> {end}")
     if (end - start) * step < 0:

@@ -124,6 +124,8 @@ def logspace(
     )
     if devices.of(device) is devices.meta:
         return create.empty((steps,), dtype=kind, device=device, requires_grad=requires_grad)
+    if kind.kind in "iu":  # the exponents lie between integers
+        first, last = int(first), int(last)
     wide = dtypes.complex128 if kind.is_complex else dtypes.float64
     powers: Any = create.full((), base, dtype=wide) ** _linear_steps.function(first, last, steps, wide)
     return _given(powers.to(kind), out, requires_grad)

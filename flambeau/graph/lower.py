@@ -586,6 +586,7 @@ _HEAVY = frozenset({
 _SERIAL_WORK = 32_768  # elements of light work below which a kernel stays on the caller
 _CHUNK_WORK = 32_768
 _BLOCK = 4096
+_RUN = 64  # rows whose sum is taken before it is added to that of the rows before
 _WIDE = 128  # columns that are reduced side by side
 _LINE = 64  # bytes of a cache's line
 
@@ -837,13 +838,30 @@ class _Lowering:
                 return lo, make("min", "i64", (end, n))
             return zero, n
 
-        def over_reduced(body: list[Stmt], vectors: bool) -> list[Stmt]:
+        def over_reduced(body: list[Stmt], vectors: bool, long: bool = False) -> list[Stmt]:
             unroll = _unroll(body)
-            for d, _ in reversed(reduced):
+            for k, (d, _) in reversed(list(enumerate(reduced))):
                 lo, hi = bounds(d)
+                if long and k == 0:
+                    start = make("mul", "i64", (make("var", "i64", (), "block"), const(_RUN, "i64")))
+                    end = make("add", "i64", (lo, make("add", "i64", (start, const(_RUN, "i64")))))
+                    lo, hi = make("add", "i64", (lo, start)), make("min", "i64", (end, hi))
                 is_vector = vectors and d == vector
                 body = [Loop(self.name_of[d], lo, hi, is_vector, unroll if is_vector else 1, tuple(body))]
             return body
+
+        def in_runs(stage: list[_Reduction], work: list[Stmt]) -> list[Stmt]:
+            """The pass over a row whose first loop, which is no vector loop, is a long one: sums of single precision
+            are taken of each run of it and then of those, so that rounding errors do not add up along the whole."""
+            summed = {r.acc: r.type for r in stage if r.kind == "add" and r.type == "f32"}
+            part = [Init(f"{acc}.run", "add", type_) for acc, type_ in summed.items()]
+            each = [s._replace(acc=f"{s.acc}.run") if isinstance(s, Update) and s.acc in summed else s for s in work]
+            whole = [Update(acc, "add", make("acc", type_, (), f"{acc}.run"), None) for acc, type_ in summed.items()]
+            lo, hi = bounds(reduced[0][0])
+            count = make("sub", "i64", (make("add", "i64", (hi, const(_RUN - 1, "i64"))), lo))
+            runs = make("quot", "i64", (count, const(_RUN, "i64")))
+            body = (*part, *over_reduced(each, True, True), *whole)
+            return [Loop("block", zero, runs, False, 1, body)]
 
         inner: list[Stmt] = []
         for k, stage in enumerate(g.stages):
@@ -854,7 +872,10 @@ class _Lowering:
                 for r in stage
             ]
             work += [self._write(w) for w in kept[k]]
-            inner += over_reduced(work, True)
+            rows = g.split[1] if g.split is not None and reduced and reduced[0][0] == g.split[0] else 0
+            long = bool(reduced) and reduced[0][0] != vector and (rows or reduced[0][1]) >= 2 * _RUN
+            long = long and any(r.kind == "add" and r.type == "f32" for r in stage)
+            inner += in_runs(stage, work) if long else over_reduced(work, True)
         for name, kind, type_, value, index, w in g.scan_writes:
             inner.append(Init(name, kind, type_))
             inner += over_reduced(

@@ -6,7 +6,7 @@ from .. import dtype as dtypes
 from .. import primitives as prim
 from ..operator import Operand, operator
 from ..tensor import Tensor
-from .common import need_tensor
+from .common import need_tensor, zeros_of
 
 __all__ = ["conj_of"]
 
@@ -148,7 +148,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 def _steps(ctx, grad):  # type: ignore[no-untyped-def]
     """The gradients of a function of two operands that is constant between its jumps."""
-    return tuple(grad.new_zeros(grad.shape) if ctx.needs(name) else None for name in ("input", "other"))
+    return tuple(zeros_of(grad) if ctx.needs(name) else None for name in ("input", "other"))
 
 
 @operator(promote=("input", "other"), inplace=True, differentiable=False)
@@ -285,7 +285,7 @@ def _whole_power(x: Tensor, n: int) -> Tensor:
 def _(ctx, grad):  # type: ignore[no-untyped-def]
     n = ctx.exponent
     if n == 0:
-        return grad.new_zeros(grad.shape)
+        return zeros_of(grad)
     return grad * conj_of(n * ctx.input ** (n - 1))
 
 

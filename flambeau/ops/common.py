@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 from .. import primitives as prim
 from ..call import _overridden, ordinary
 from ..layout import Size
+from ..operator import OPERATORS
 from ..tensor import Tensor
 
-__all__ = ["dim_of", "dims_of", "drop_dims", "need_tensor", "overridable", "shape_of", "unreduce"]
+__all__ = ["dim_of", "dims_of", "drop_dims", "need_tensor", "overridable", "shape_of", "unreduce", "zeros_of"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -69,6 +70,11 @@ def unreduce(grad: Tensor, dim: int | Sequence[int] | None, keepdim: bool, shape
         kept = [1 if d in dims else n for d, n in enumerate(shape)]
         grad = grad.reshape(kept)  # type: ignore[attr-defined]
     return grad.expand(shape)  # type: ignore[attr-defined,no-any-return]
+
+
+def zeros_of(grad: Tensor) -> Tensor:
+    """Zeros like a gradient, infinite and NaN ones too; an operator that is being traced can call it."""
+    return OPERATORS["zero"].function(grad)  # type: ignore[no-any-return]
 
 
 _INTS = frozenset({int})

@@ -12,6 +12,7 @@ from ..dtype import dtype as dtype_
 from ..layout import contiguous_strides, of
 from ..operator import Operand, operator
 from ..tensor import Tensor, empty
+from .common import zeros_of
 from .shape import clone
 
 __all__: list[str] = []
@@ -211,7 +212,7 @@ def fill(input: Tensor, value: Operand) -> Tensor:
 
 @fill.gradient()
 def _(ctx, grad):  # type: ignore[no-untyped-def]
-    return grad.new_zeros(grad.shape), grad.sum()
+    return zeros_of(grad), grad.sum()
 
 
 @operator(name="zero", inplace=True, method=False, function=False)
@@ -222,7 +223,7 @@ def zero(input: Tensor) -> Tensor:
 
 @zero.gradient()
 def _(ctx, grad):  # type: ignore[no-untyped-def]
-    return grad.new_zeros(grad.shape)
+    return zeros_of(grad)
 
 
 def install(tensor: type[Tensor]) -> None:

@@ -14,7 +14,7 @@ from .. import primitives as prim
 from ..operator import OPERATORS, Operand, Operator, operator
 from ..tensor import Tensor
 from .arithmetic import conj_of
-from .common import need_tensor
+from .common import need_tensor, zeros_of
 
 __all__: list[str] = []
 
@@ -124,7 +124,7 @@ def _rounding(name: str, text: str, primitive: str) -> None:
 
     body.__name__, body.__doc__, body.__module__ = name, text, __name__
     operator(promote=("input",), inplace=True, aliases=("fix",) if name == "trunc" else ())(body).gradient()(
-        lambda ctx, grad: grad.new_zeros(grad.shape)
+        lambda ctx, grad: zeros_of(grad)
     )
 
 
@@ -179,7 +179,7 @@ def _sign(x: Tensor) -> Tensor:
 
 @sign.gradient()
 def _(ctx, grad):  # type: ignore[no-untyped-def]
-    return grad.new_zeros(grad.shape)
+    return zeros_of(grad)
 
 
 @operator(promote=("input",), inplace=True)
@@ -197,7 +197,7 @@ def sgn(input: Tensor) -> Tensor:
 @sgn.gradient("input", "result")
 def _(ctx, grad):  # type: ignore[no-untyped-def]
     if not ctx.input.dtype.is_complex:
-        return grad.new_zeros(grad.shape)
+        return zeros_of(grad)
     size = ctx.input.abs()
     along = grad - ctx.result * (ctx.result.conj() * grad).real  # what turns the direction
     return (along / size).masked_fill(size == 0, 0)
@@ -225,7 +225,7 @@ def round(input: Tensor, *, decimals: int = 0) -> Tensor:
 
 @round.gradient()
 def _(ctx, grad):  # type: ignore[no-untyped-def]
-    return grad.new_zeros(grad.shape)
+    return zeros_of(grad)
 
 
 @operator(promote=("input",), inplace=True)
@@ -360,7 +360,7 @@ def angle(input: Tensor) -> Tensor:
 def _(ctx, grad):  # type: ignore[no-untyped-def]
     z = ctx.input
     if not z.dtype.is_complex:
-        return grad.new_zeros(grad.shape)
+        return zeros_of(grad)
     square = z.real * z.real + z.imag * z.imag
     value = grad / square
     return complex_of.function(-z.imag * value, z.real * value).masked_fill(square == 0, 0)

@@ -96,7 +96,9 @@ class Operator:
         self.aliases: tuple[str, ...] = ()
         self.make_function: Callable[[], Callable[..., Any]] = lambda: body
         self.make_inplace: Callable[[], Callable[..., Any]] | None = None
-        self.batching: Callable[..., Any] | None = None  # of an eager body that can do a whole batch at once
+        # Of an eager body: its arguments with a batch in front of every tensor, from those of one member, tensors
+        # changed already.
+        self.batching: Callable[[list[Any]], list[Any]] | None = None
         self.random = False
         self.samples: Callable[[], Any] | None = None
         self.reference: Callable[..., Any] | None = None

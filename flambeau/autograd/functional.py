@@ -262,7 +262,7 @@ def _columns(func: Callable[..., Any], inputs: Several) -> Any:
             ]
         finally:
             levels.pop(forward)
-        blocks = [_column_blocks(y, t, given, counts, total, batch) for y, t in parts]
+        blocks = [_finish(_column_blocks(y, t, given, counts, total, batch), False) for y, t in parts]
     return _shape_like([_shape_like(block, several) for block in blocks], several_out)
 
 

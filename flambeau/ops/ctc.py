@@ -11,7 +11,9 @@ from .. import dtype as dtypes
 from .. import primitives as prim
 from ..operator import operator
 from ..tensor import Tensor
+from ..transform.level import recorded
 from .create import arange, full, tensor
+from .pad import constant_pad_nd
 
 __all__: list[str] = []
 
@@ -59,8 +61,27 @@ def step(alpha: Tensor, emission: Tensor, skip: Tensor, alive: Tensor) -> Tensor
 
 @step.gradient("alpha", "emission", "skip", "alive", "result")
 def _(ctx, grad):  # type: ignore[no-untyped-def]
-    da, de = step_backward.function(grad, ctx.alpha, ctx.emission, ctx.skip, ctx.alive, ctx.result)
+    form = _step_backward_again if recorded() else step_backward.function
+    da, de = form(grad, ctx.alpha, ctx.emission, ctx.skip, ctx.alive, ctx.result)
     return da, de, None, None
+
+
+def _step_backward_again(grad: Any, alpha: Any, emission: Any, skip: Any, alive: Any, after: Any) -> tuple[Any, Any]:
+    """``step_backward`` in operators, which have derivatives themselves."""
+    use = (after > -math.inf) & alive
+    moved = (after - emission).where(use, 0)
+    g = grad.where(use, 0)
+
+    def weight(path: Any) -> Any:
+        share = (path - moved).where(use & (path > -math.inf), 0).exp()
+        return share.where(use & (path > -math.inf), 0) * g
+
+    def later(by: int) -> Any:
+        return constant_pad_nd.function(alpha, (by, -by), -math.inf)
+
+    one, two = weight(later(1)), weight(later(2).where(skip, -math.inf))
+    back = [constant_pad_nd.function(x, (-k, k), 0) for k, x in ((1, one), (2, two))]
+    return (weight(alpha) + back[0] + back[1]).where(alive, grad), g
 
 
 @operator(name="_ctc_step_backward", method=False, function=False, differentiable=False)

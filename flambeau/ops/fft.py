@@ -109,6 +109,15 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     return view_as_real.function(grad).select(-1, 0)
 
 
+def _further(args: list[Any]) -> list[Any]:
+    """The arguments of a kernel with another dimension in front."""
+    return [args[0], tuple(d + 1 for d in args[1]), *args[2:]]
+
+
+for _kernel in (c2c, r2c, c2r):
+    _kernel.batching = _further
+
+
 # -- arguments ---------------------------------------------------------------------------------------
 
 

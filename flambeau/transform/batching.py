@@ -66,12 +66,10 @@ def batched_call(op: Operator, args: Sequence[Any], level: Level) -> Any:
     if all(d is None for d in dims):
         return _wrapped(dispatch(op, parts.put(values)), None, level)
     if op.kind == "eager":
-        rule = op.batching
-        if rule is not None:
-            results = rule(op, parts, values, dims, level.size)
-            if results is not NotImplemented:
-                return _wrapped(results, 0, level)
-        return member_by_member(op, args, level)
+        if op.batching is None:
+            return member_by_member(op, args, level)
+        front = [to_front(v, d, level.size) for v, d in found]
+        return _wrapped(dispatch(op, op.batching(parts.put(front))), 0, level)
     try:
         results = dispatch(_form(op), [*parts.put(values), (level.size, dims, parts.positions)])
     except NotBatchable:

@@ -38,6 +38,14 @@ def call(cls: type[Function], args: tuple[Any, ...], kwargs: dict[str, Any], two
         raw = rule(cls, args, kwargs, level, two_steps)
     if not recorded:
         return raw
+    if not two_steps and level.shared:
+        # What forward saved are values, not dual numbers: the tape below is the only one.
+        for output in raw if isinstance(raw, tuple) else (raw,):
+            if isinstance(output, Dual):
+                below_ = output._value
+                output._requires_grad, output._node = below_._requires_grad, below_._node
+                output._output_nr = below_._output_nr
+        return raw
     if not two_steps:
         raise RuntimeError(
             "In order to use an autograd.Function with functorch transforms (vmap, grad, jvp, jacrev, ...), it must "

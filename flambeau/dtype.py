@@ -18,7 +18,7 @@ __all__ = [
 class dtype:
     """An element type, with PyTorch's attributes.
 
-    ``kind`` is "b" (bool), "u", "i", "f" or "c"; ``code`` is the short name used in kernels ("f32");
+    ``kind`` is "b" (bool), "u", "i", "f", "c" or "q" (quantized); ``code`` is the short name used in kernels ("f32");
     ``numpy`` is the numpy type of the same memory format.
     """
 
@@ -32,7 +32,7 @@ class dtype:
         self.itemsize: int = self.numpy.itemsize
         self.is_floating_point = kind == "f"
         self.is_complex = kind == "c"
-        self.is_signed = kind in "ifc"
+        self.is_signed = kind in "ifc" or name.startswith("qint")
 
     def __repr__(self) -> str:
         return f"torch.{self.name}"
@@ -77,7 +77,15 @@ ALL: tuple[dtype, ...] = (
     bool_, uint8, int8, int16, int32, int64, uint16, uint32, uint64, float16, bfloat16, float32, float64, float8_e4m3fn,
     float8_e5m2, complex64, complex128,
 )  # fmt: skip
-_BY_NAME = {t.name: t for t in ALL}
+
+# Types of quantized tensors, whose elements are integers of these numpy types; no kernel sees them.
+quint8 = dtype("quint8", "qu8", "q", np.uint8)
+qint8 = dtype("qint8", "qi8", "q", np.int8)
+qint32 = dtype("qint32", "qi32", "q", np.int32)
+quint4x2 = dtype("quint4x2", "qu4", "q", np.uint8)
+quint2x4 = dtype("quint2x4", "qu2", "q", np.uint8)
+
+_BY_NAME = {t.name: t for t in (*ALL, quint8, qint8, qint32, quint4x2, quint2x4)}
 _BY_CODE = {t.code: t for t in ALL}
 _BY_NUMPY = {t.numpy: t for t in ALL}
 

@@ -55,6 +55,8 @@ TOP: dict[str, str] = {
         onnx
         optim
         serialization
+        quantized
+        signal
         sparse
         special
         torch_version
@@ -108,6 +110,17 @@ TOP: dict[str, str] = {
         """,
     ),
     **members("serialization", "load save"),
+    **members("dtype", "qint32 qint8 quint2x4 quint4x2 quint8"),
+    **members(
+        "quantized",
+        """
+        _int_mm _make_per_channel_quantized_tensor _make_per_tensor_quantized_tensor _scaled_mm dequantize
+        fake_quantize_per_channel_affine fake_quantize_per_tensor_affine int_repr per_channel_affine
+        per_channel_affine_float_qparams per_channel_symmetric per_tensor_affine per_tensor_symmetric
+        q_per_channel_axis q_per_channel_scales q_per_channel_zero_points q_scale q_zero_point qscheme
+        quantize_per_channel quantize_per_tensor quantize_per_tensor_dynamic
+        """,
+    ),
     **members(
         "sparse",
         """

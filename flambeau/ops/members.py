@@ -536,6 +536,10 @@ def install(cls: type[Tensor]) -> None:
 
 
 _ELSEWHERE = {
+    "quantized.dense": """
+        dequantize int_repr q_per_channel_axis q_per_channel_scales q_per_channel_zero_points q_scale q_zero_point
+        qscheme
+    """,
     "sparse.dense": """
         _indices _nnz _values ccol_indices coalesce col_indices crow_indices indices is_coalesced row_indices smm
         sparse_mask sparse_resize_ sparse_resize_and_clear_ sspaddmm to_sparse to_sparse_bsc to_sparse_bsr to_sparse_coo

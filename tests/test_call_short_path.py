@@ -94,3 +94,13 @@ def test_numbers_that_do_not_fit_leave_the_short_path() -> None:
     with pytest.raises(RuntimeError, match="overflow"):
         a.add_(1 << 70)
     assert a.tolist() == [1, 2, 3]
+
+
+def test_a_kernel_that_reads_nothing_fills_results_of_every_size() -> None:
+    """x ** 0 is a constant: bound for one size first, its short path must not write as many elements for another."""
+    for n in (384, 48, 384, 48, 5):
+        x = fl.full((n,), 3.0)
+        around = [fl.full((n,), 7.0) for _ in range(3)]
+        for _ in range(3):
+            assert (x**0.0).tolist() == [1.0] * n
+        assert all(t.tolist() == [7.0] * n for t in around)

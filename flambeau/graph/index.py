@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -92,9 +93,9 @@ def combine(indices: Sequence[Index], weights: Sequence[int], const: int = 0) ->
 def split(index: Index, shape: Sequence[int], extents: Sequence[int] = ()) -> list[Index]:
     """The digits of a flat index (0 <= index < product of shape) over ``shape``.  Variables below ``extents`` whose
     steps fall between the digits make them affine."""
-    size = 1
-    for n in shape:
-        size *= n
+    size = math.prod(shape)
+    if not size:  # no element is ever looked at
+        return [Affine(0, ())] * len(shape)
     if extents and isinstance(index, Affine):
         found = _affine_digits(index, shape, extents)
         if found is not None:

@@ -300,12 +300,11 @@ class Plan:
         """The plan as a function of the addresses of its results, those of the arguments, and the numbers given at run
         time; it returns 0 or an error code."""
         count = self._results + self.inputs
-        if (
-            self.single is not None
-            and self.order == tuple(range(count))
-            and self.scalar_order == tuple(range(len(self.scalar_order)))
-        ):
-            return self.single
+        if self.single is not None:
+            if self.order == tuple(range(count)) and self.scalar_order == tuple(range(len(self.scalar_order))):
+                return self.single
+            # The schedule may be that of another size (``resized``): only the bound kernel is right.
+            return lambda *values: self._status(values[:count], values[count:])
         self._settle()
         parts, nbytes, workers, threads = self._parts, self.temporary, self._workers, pool.get_num_threads
         first = parts[0] if parts is not None and len(parts) == 1 else None

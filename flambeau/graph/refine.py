@@ -53,6 +53,8 @@ class Refined(NamedTuple):
 def refine(node: Node, placed: Callable[[Node], bool]) -> Refined | None:
     """``node`` over the space in which as many reshapes under it as possible are affine; None if it is the present
     one.  ``placed`` tells which values are in memory."""
+    if 0 in node.shape:
+        return None
     cuts: list[set[int]] = [set() for _ in node.shape]
     extents = node.shape
     seen: set[tuple[int, tuple[Index, ...]]] = set()
@@ -63,7 +65,7 @@ def refine(node: Node, placed: Callable[[Node], bool]) -> Refined | None:
         if (id(n), index) in seen or len(seen) > 4000:
             continue
         seen.add((id(n), index))
-        if n is not node and placed(n):
+        if (n is not node and placed(n)) or 0 in n.shape:
             continue
         if n.op == "move":
             try:

@@ -228,7 +228,7 @@ def _rebuild_from_type_v2(function: Any, cls: Any, args: Any, state: Any) -> Ten
         if not (isinstance(cls, type) and issubclass(cls, Tensor)):
             raise UnpicklingError(f"tensor: {short(cls)} is no subclass of Tensor")
         tensor = tensor.as_subclass(cls)
-    if hasattr(type(tensor), "__setstate__"):
+    if type(tensor).__setstate__ is not Tensor.__setstate__:  # type: ignore[attr-defined]
         tensor.__setstate__(state)
     elif isinstance(state, tuple):
         for part in state:

@@ -151,7 +151,7 @@ def _stats(input: Tensor, dims: tuple[int, ...]) -> Tensor:
     return center, prim.apply("div", prim.reduce("add", prim.apply("mul", off, off), dims), count)  # type: ignore[return-value]
 
 
-@operator(name="_normalize", method=False, function=False)
+@operator(name="_normalize", method=False, function=False, preserve=True)
 def normalize_kernel(
     input: Tensor, weight: Tensor | None, bias: Tensor | None, dims: tuple[int, ...], channel: int, eps: float
 ) -> Tensor:
@@ -205,7 +205,7 @@ def _(ctx, grad, g1, g2, g3):  # type: ignore[no-untyped-def]
     return dx, dw, db
 
 
-@operator(name="_normalize_backward", method=False, function=False)
+@operator(name="_normalize_backward", method=False, function=False, preserve=True)
 def normalize_backward(
     grad: Tensor,
     input: Tensor,
@@ -225,7 +225,7 @@ def normalize_backward(
     return (scale * (g - first - y * second)).to(input.dtype)  # type: ignore[no-any-return]
 
 
-@operator(name="_normalize_with", method=False, function=False)
+@operator(name="_normalize_with", method=False, function=False, preserve=True)
 def normalize_with(
     input: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> Tensor:

@@ -96,6 +96,10 @@ def _pieces(units: int, cost: int) -> tuple[int, int]:
     return grain, -(-units // grain)
 
 
+_LONG_COLUMN = 4096
+"""Elements of a row from which on rows that lie side by side are not written by the kernel that reduces them."""
+
+
 class Group:
     """A group under construction.  ``place_of`` tells where a value computed elsewhere lies, or None."""
 
@@ -193,6 +197,8 @@ class Group:
         if not full and value.shape != self.row_shape():
             raise NotFusable
         row = not full
+        if full and self.stages and self._scatters(target):
+            raise NotFusable
         index = self.row_index() if row else self.full_index()
         expression, checks = self._root(value, index)
         writes = self.row_writes if row else self.element_writes
@@ -204,6 +210,13 @@ class Group:
         writes.extend(self._writes(target, position, expression, "store"))
         self.checks[-1].extend(checks)
         self.inside[id(node)] = node
+
+    def _scatters(self, target: Place) -> bool:
+        """Whether storing the elements of one row after the other would touch a line of memory for each of them, too
+        many for the caches: rows of ``target`` lie side by side, as those of batch norm over channels that come last."""
+        steps = [(s, d) for d, (n, s) in enumerate(zip(target.shape, target.strides)) if n > 1]
+        length = math.prod(n for d, n in enumerate(self.space) if d in self.reduced)
+        return len(target.shape) == len(self.space) and min(steps)[1] not in self.reduced and length > _LONG_COLUMN
 
     def add_rows(self, node: Node, target: Place, lead: Sequence[Index] = (), skip: int = 0) -> None:
         """Stores the reduction ``node`` of this group at ``lead`` and then the row, without its first ``skip``

@@ -13,7 +13,7 @@ from .. import primitives as prim
 from ..graph.node import Graph, Node
 from ..operator import operator
 from ..tensor import Tensor
-from .pool import spread_at
+from .pool import avg_pool_kernel, max_pool_kernel, spread_at
 
 __all__: list[str] = []
 
@@ -182,12 +182,32 @@ def _size(value: int | Sequence[int | None] | None, ndim: int, input: Tensor, na
     return tuple(n if v is None else int(v) for v, n in zip(values, input.shape[-ndim:]))
 
 
+def _equal_windows(input: Tensor, size: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The size of the windows where they are equal and do not overlap, which plain pooling is faster for."""
+    have = input.shape[input.ndim - len(size) :]
+    fits = input.ndim in (len(size) + 1, len(size) + 2) and input.dtype.kind == "f" and 0 not in input.shape
+    if not fits or any(o <= 0 or n % o for n, o in zip(have, size)):
+        return None
+    return tuple(n // o for n, o in zip(have, size))
+
+
 def _define(ndim: int) -> None:
     def avg_pool(input: Tensor, output_size: Any) -> Tensor:
-        return avg_kernel.function(input, _size(output_size, ndim, input, f"adaptive_avg_pool{ndim}d"))  # type: ignore[no-any-return]
+        size = _size(output_size, ndim, input, f"adaptive_avg_pool{ndim}d")
+        windows = _equal_windows(input, size)
+        if windows is None:
+            return avg_kernel.function(input, size)  # type: ignore[no-any-return]
+        if all(n == 1 for n in size):
+            return input.mean(tuple(range(-ndim, 0)), True)  # type: ignore[attr-defined,no-any-return]
+        return avg_pool_kernel.function(input, windows, windows, (0,) * ndim, False, True, None)  # type: ignore[no-any-return]
 
     def max_pool(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
-        found = max_kernel.function(input, _size(output_size, ndim, input, f"adaptive_max_pool{ndim}d"))
+        size = _size(output_size, ndim, input, f"adaptive_max_pool{ndim}d")
+        windows = _equal_windows(input, size)
+        if windows is None:
+            found = max_kernel.function(input, size)
+        else:
+            found = max_pool_kernel.function(input, windows, windows, (0,) * ndim, (1,) * ndim, False)
         return found if return_indices else found[0]
 
     avg_pool.__name__, max_pool.__name__ = f"adaptive_avg_pool{ndim}d", f"adaptive_max_pool{ndim}d"

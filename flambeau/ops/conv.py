@@ -10,6 +10,7 @@ from ..template.conv import output_size
 from ..template.extern import Conv, ConvTranspose, ConvWeight
 from ..tensor import Tensor
 from .arithmetic import conj_of
+from .convert import as_image
 from .products import same_type
 
 __all__: list[str] = []
@@ -94,9 +95,10 @@ def convolution_kernel(
     shape = (input.shape[0], weight.shape[0], *places)
     if 0 in shape or 0 in input.shape or 0 in weight.shape:
         return _only_bias(bias, shape, input)
-    return _contracted(
+    made = _contracted(
         lambda *operands: Conv(stride, padding, dilation, groups, len(operands) > 2), input, weight, bias, shape
     )
+    return as_image(made, input, weight)
 
 
 def _contracted(spec: Callable[..., object], a: Tensor, b: Tensor, bias: Tensor | None, shape: Sequence[int]) -> Tensor:
@@ -172,13 +174,14 @@ def transpose_kernel(
     shape = (input.shape[0], weight.shape[1] * groups, *sizes)
     if 0 in shape or 0 in input.shape or 0 in weight.shape:
         return _only_bias(bias, shape, input)
-    return _contracted(
+    made = _contracted(
         lambda *operands: ConvTranspose(stride, padding, dilation, groups, len(operands) > 2),
         input,
         weight,
         bias,
         shape,
     )
+    return as_image(made, input, weight)
 
 
 @transpose_kernel.gradient("input:weight", "weight:input")
@@ -224,7 +227,8 @@ def convolution_weight(
     ):  # output padding of a transposed convolution made room for further places
         full = prim.const(0, grad_output.dtype, (*grad_output.shape[:2], *reached))
         grad_output = prim.update(full, grad_output, tuple((0, ((d, 1),)) for d in range(grad_output.ndim)))
-    return _contracted(lambda *_: ConvWeight(stride, padding, dilation, groups), input, grad_output, None, weight_size)
+    made = _contracted(lambda *_: ConvWeight(stride, padding, dilation, groups), input, grad_output, None, weight_size)
+    return as_image(made, input, grad_output)
 
 
 @convolution_weight.gradient("input", "grad_output")

@@ -111,6 +111,22 @@ def _is_contiguous(self: Tensor, memory_format: memory_format = contiguous_forma
     return all(n == 1 or s == w for n, s, w in zip(layout.shape, layout.strides, wanted))
 
 
+def lies_last(t: Tensor) -> bool:
+    """Whether the channels (dimension 1) of images or volumes lie side by side in memory, and those of a row do not."""
+    for format_, (ndim, _) in _LAST.items():
+        if t.ndim == ndim and not t._layout.contiguous:
+            return _is_contiguous(t, format_)
+    return False
+
+
+def as_image(result: Tensor, *operands: Tensor) -> Tensor:
+    """``result``, to lie in memory with channels last if an operand does (while an operator is traced)."""
+    if not any(map(lies_last, operands)):
+        return result
+    format_ = next(f for f, (ndim, _) in _LAST.items() if ndim == result.ndim)
+    return prim.wrap(prim.read(result), format_strides(result.shape, format_))
+
+
 def _make_contiguous(self: Tensor, memory_format: memory_format = contiguous_format) -> Tensor:
     """The tensor itself if its elements lie in the order of ``memory_format``, otherwise a copy that does."""
     if memory_format is preserve_format:

@@ -190,6 +190,10 @@ def _(ctx, grad, g1, g2, g3):  # type: ignore[no-untyped-def]
     center, scale = ctx.results[1], ctx.results[3]
     ndim = len(ctx.shape("input"))
     others = tuple(d for d in range(ndim) if d != ctx.channel)
+    statistics = g1 is not None or g2 is not None or g3 is not None
+    together = ctx.weight is not None and ctx.bias is not None and others == tuple(ctx.dims)
+    if together and grad is not None and not statistics and ctx.needs("input"):
+        return channel_backward.function(grad, ctx.input, center, scale, ctx.weight, ctx.dims, ctx.channel)
     dx = dw = db = None
     if ctx.needs("input"):
         if grad is not None:
@@ -223,6 +227,21 @@ def normalize_backward(
     y = (x - center) * scale
     first, second = g.sum(dims, True) / count, (g * y).sum(dims, True) / count
     return (scale * (g - first - y * second)).to(input.dtype)  # type: ignore[no-any-return]
+
+
+@operator(name="_channel_backward", method=False, function=False, preserve=True)
+def channel_backward(
+    grad: Tensor, input: Tensor, center: Tensor, scale: Tensor, weight: Tensor, dims: tuple[int, ...], channel: int
+) -> Tensor:
+    """The gradients of ``_normalize`` by its input, weight and bias where ``dims`` are all but ``channel``: the sums
+    that the latter two are serve the first as well."""
+    count = math.prod(input.shape[d] for d in dims)
+    x, g = input.to(center.dtype), grad.to(center.dtype)  # type: ignore[attr-defined]
+    y = (x - center) * scale
+    shift, spread = g.sum(dims, True), (g * y).sum(dims, True)
+    step = scale * weight.to(center.dtype).reshape([-1 if d == channel else 1 for d in range(input.ndim)])  # type: ignore[attr-defined]
+    dx = step * (g - (shift + y * spread) / count)
+    return dx.to(input.dtype), spread.reshape(-1).to(weight.dtype), shift.reshape(-1).to(weight.dtype)  # type: ignore[return-value]
 
 
 @operator(name="_normalize_with", method=False, function=False, preserve=True)

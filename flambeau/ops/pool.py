@@ -11,6 +11,7 @@ from .. import primitives as prim
 from ..operator import operator
 from ..tensor import Tensor
 from .conv import per_dim
+from .convert import as_image
 
 __all__: list[str] = []
 
@@ -127,7 +128,7 @@ def max_pool_kernel(
         index = g.apply("add", index, g.apply("mul", place, g.const(below, "i64")))
         below *= have[i]
         inside *= kernel[i]
-    return prim.wrap(value), prim.wrap(index)
+    return as_image(prim.wrap(value), input), as_image(prim.wrap(index), input)
 
 
 @max_pool_kernel.gradient("result1")
@@ -144,7 +145,7 @@ def spread_at(grad: Tensor, index: Tensor, size: tuple[int, ...], ndim: int) -> 
     base = g.const(0, grad.dtype.code, (*lead, area))
     flat, at = g.reshape(prim.read(grad), (*lead, count)), g.reshape(prim.read(index), (*lead, count))
     found = g.scatter("add", base, flat, [at], [*(("d", d) for d in range(len(lead))), ("i", 0)])
-    return prim.wrap(g.reshape(found, size))
+    return as_image(prim.wrap(g.reshape(found, size)), grad)
 
 
 @spread_at.gradient("index")
@@ -201,7 +202,7 @@ def avg_pool_kernel(
             count = g.apply("mul", count, g.apply("sub", end, start))
     divisor = g.cast(count, work.code)
     value = g.apply("idiv" if work.kind in "iu" else "div", total, divisor)
-    return prim.cast(prim.wrap(value), input.dtype)
+    return as_image(prim.cast(prim.wrap(value), input.dtype), input)
 
 
 @avg_pool_kernel.gradient()
@@ -267,7 +268,7 @@ def avg_pool_backward(
         g.const(0, work),
     )
     total = g.reduce("add", share, tuple(range(len(size), len(size) + ndim)))
-    return prim.cast(prim.wrap(g.reshape(total, size)), grad.dtype)
+    return as_image(prim.cast(prim.wrap(g.reshape(total, size)), grad.dtype), grad)
 
 
 @avg_pool_backward.gradient()

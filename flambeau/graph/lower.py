@@ -213,7 +213,7 @@ class Group:
 
     def _scatters(self, target: Place) -> bool:
         """Whether storing the elements of one row after the other would touch a line of memory for each of them, too
-        many for the caches: rows of ``target`` lie side by side, as those of batch norm over channels that come last."""
+        many for the caches: rows of ``target`` lie side by side, as those of batch norm over channels at the end."""
         steps = [(s, d) for d, (n, s) in enumerate(zip(target.shape, target.strides)) if n > 1]
         length = math.prod(n for d, n in enumerate(self.space) if d in self.reduced)
         return len(target.shape) == len(self.space) and min(steps)[1] not in self.reduced and length > _LONG_COLUMN

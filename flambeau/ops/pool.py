@@ -9,6 +9,7 @@ from typing import Any
 from .. import dtype as dtypes
 from .. import primitives as prim
 from ..operator import operator
+from ..template.extern import Pool
 from ..tensor import Tensor
 from .conv import per_dim
 from .convert import as_image
@@ -90,6 +91,24 @@ def _check(
         )
 
 
+def _has_template(input: Tensor) -> bool:
+    """Whether pooling of this type has a kernel of its own; others are reductions over views of windows."""
+    return input.dtype in (dtypes.float32, dtypes.float64) and 0 not in input.shape
+
+
+def _images(x: Tensor, ndim: int, shape: Sequence[int] | None = None) -> Tensor:
+    """``x`` as images (batch, channels, ...), or back in ``shape`` (while an operator is traced)."""
+    if shape is None:
+        return x if x.ndim == ndim + 2 else prim.wrap(prim.current().graph.reshape(prim.read(x), (1, *x.shape)))
+    return x if x.ndim == len(shape) else prim.wrap(prim.current().graph.reshape(prim.read(x), tuple(shape)))
+
+
+def _result_of(shape: Sequence[int], ndim: int, *types: dtypes.dtype) -> list[tuple[Sequence[int], dtypes.dtype]]:
+    """Shapes and types of a template's results, with a batch."""
+    full = shape if len(shape) == ndim + 2 else (1, *shape)
+    return [(full, t) for t in types]
+
+
 @operator(name="_max_pool", method=False, function=False)
 def max_pool_kernel(
     input: Tensor,
@@ -104,6 +123,11 @@ def max_pool_kernel(
     have = input.shape[lead:]
     places = [pooled_size(n, k, s, p, d, ceil_mode) for n, k, s, p, d in zip(have, kernel, stride, padding, dilation)]
     _check(f"max_pool{ndim}d", input, kernel, stride, padding, dilation, places)
+    if _has_template(input):
+        spec = Pool("max", kernel, stride, padding, dilation)
+        out = (*input.shape[:lead], *places)
+        best, at = prim.extern(spec, [_images(input, ndim)], _result_of(out, ndim, input.dtype, dtypes.int64))
+        return as_image(_images(best, ndim, out), input), as_image(_images(at, ndim, out), input)
     low = (
         -math.inf
         if input.dtype.kind == "f"
@@ -183,11 +207,22 @@ def avg_pool_kernel(
     if divisor_override == 0:
         raise RuntimeError("divisor must be not zero")
     work = dtypes.float32 if input.dtype.kind == "f" and input.dtype.itemsize < 4 else input.dtype
-    w = windows(prim.cast(input, work), kernel, stride, padding, ones, places, 0)
-    dims = tuple(range(lead + ndim, lead + 2 * ndim))
     shape = (*input.shape[:lead], *places)
     g = prim.current().graph
-    total = g.reshape(g.reduce("add", prim.read(w), dims), shape)
+    if _has_template(input):
+        whole = all((o - 1) * s + k <= n + 2 * p for o, s, k, n, p in zip(places, stride, kernel, have, padding))
+        divisor = divisor_override
+        if divisor is None and whole and (count_include_pad or not any(padding)):
+            divisor = math.prod(kernel)
+        spec = Pool("sum", kernel, stride, padding, ones, divisor or 1)
+        made = prim.extern(spec, [_images(input, ndim)], _result_of(shape, ndim, input.dtype))[0]
+        if divisor is not None:
+            return as_image(_images(made, ndim, shape), input)
+        total = prim.read(_images(made, ndim, shape))
+    else:
+        w = windows(prim.cast(input, work), kernel, stride, padding, ones, places, 0)
+        dims = tuple(range(lead + ndim, lead + 2 * ndim))
+        total = g.reshape(g.reduce("add", prim.read(w), dims), shape)
     if divisor_override is not None:
         count = g.const(divisor_override, "i64", shape)
     else:

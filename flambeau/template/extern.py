@@ -15,9 +15,10 @@ from ..graph.program import Launch
 from ..runtime import engine, pool
 from ..target.isa import ISA
 from . import contract, conv, conv_problem, conv_weight, gemm, sort
+from . import pool as pooling
 from .epilogue import number_word
 
-__all__ = ["Conv", "ConvTranspose", "ConvWeight", "MatMul", "Sort"]
+__all__ = ["Conv", "ConvTranspose", "ConvWeight", "MatMul", "Pool", "Sort"]
 
 Results = Sequence[tuple[tuple[int, ...], str]]  # shape and type of each
 _MERGED = 3  # batch dimensions that one launch takes
@@ -293,6 +294,40 @@ def _bias(
 def _conv_launches(spec: conv.ConvSpec, isa: ISA, binding: gemm.Binding, bias: bool) -> list[Launch]:
     # the kernel's operands are the weights, then the image
     return [_launch(spec, conv.requests(spec, isa), binding, ~0, 1, 0, *((2,) if bias else ()))]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The maxima of windows and their positions, or (``kind`` "sum") their sums divided by ``divisor``, of an image
+    (batch, channels, ...)."""
+
+    kind: str
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    divisor: int = 1
+
+    def batched(
+        self, g: Graph, operands: Sequence[Node], flags: Sequence[bool], results: Results, size: int
+    ) -> list[Node]:
+        """See ``graph.batch``: more images."""
+        x = operands[0]
+        many = g.reshape(x, (size * x.shape[1], *x.shape[2:]))
+        found = g.extern(self, [many], [((size * shape[0], *shape[1:]), type_) for shape, type_ in results])
+        return [g.reshape(f, (size, *shape)) for f, (shape, _) in zip(found, results)]
+
+    def launches(self, inputs: Sequence[Any], outputs: Sequence[Any], workers: int) -> list[Launch]:
+        x, isa = inputs[0], ISA.host()
+        last = all(o.strides[1] == 1 for o in (x, *outputs)) and x.shape[1] > 1
+        spec = pooling.PoolSpec(x.type, self.kind, last)
+        binding = pooling.bind(
+            spec, isa, x.shape, x.strides, outputs[0].shape, [o.strides for o in outputs], self.kernel, self.stride,
+            self.padding, self.dilation, self.divisor, pool.address(), workers,
+        )  # fmt: skip
+        address = engine.load_many(pooling.requests(spec, isa))[0].address(pooling.kernel_name(spec))
+        buffers = (*((~i, 0) for i in range(spec.results)), (0, 0))
+        return [Launch(address, tuple(binding.params), buffers, binding.scratch_bytes)]
 
 
 @dataclass(frozen=True)

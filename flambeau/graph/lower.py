@@ -216,7 +216,9 @@ class Group:
         many for the caches: rows of ``target`` lie side by side, as those of batch norm over channels at the end."""
         steps = [(s, d) for d, (n, s) in enumerate(zip(target.shape, target.strides)) if n > 1]
         length = math.prod(n for d, n in enumerate(self.space) if d in self.reduced)
-        return len(target.shape) == len(self.space) and min(steps)[1] not in self.reduced and length > _LONG_COLUMN
+        if len(target.shape) != len(self.space) or not steps or length <= _LONG_COLUMN:
+            return False
+        return min(steps)[1] not in self.reduced
 
     def add_rows(self, node: Node, target: Place, lead: Sequence[Index] = (), skip: int = 0) -> None:
         """Stores the reduction ``node`` of this group at ``lead`` and then the row, without its first ``skip``

@@ -356,6 +356,25 @@ class Plan:
         if status:
             raise KernelError(status)
 
+    def repeat(self, addresses: Sequence[int], steps: Sequence[int], times: int) -> None:
+        """Runs ``times`` times on results and arguments (one address each) that move by ``steps`` bytes after each run;
+        what a run reads of the one before has to lie where that put it.  Raises KernelError, and ValueError for a plan
+        that needs numbers or Python."""
+        if self._parts is None or pool.get_num_threads() > self._workers:
+            self._bind_all()
+        assert self._parts is not None
+        (part, *more) = self._parts
+        if more or self._used or not isinstance(part, Program):
+            raise ValueError("repeat: the plan is not one program without numbers")
+        block = memory.allocate(self.temporary) if self.temporary else 0
+        try:
+            status = part.repeat((*addresses, block), (*steps, 0), times)
+        finally:
+            if block:
+                memory.free(block, self.temporary)
+        if status:
+            raise KernelError(status)
+
 
 class _Host(NamedTuple):
     """A computation that Python runs."""

@@ -84,6 +84,45 @@ done:
 """
 
 
+_REPEAT = (
+    _RUN
+    + """
+define i64 @repeat(ptr %program, ptr %slots, ptr %numbers, ptr %steps, i64 %width, i64 %times) nounwind {
+entry:
+  br label %next
+next:
+  %i = phi i64 [ 0, %entry ], [ %i1, %advanced ]
+  %more = icmp slt i64 %i, %times
+  br i1 %more, label %call, label %done
+call:
+  %status = call i64 @run(ptr %program, ptr %slots, ptr %numbers)
+  %bad = icmp ne i64 %status, 0
+  br i1 %bad, label %stop, label %move
+move:
+  %k = phi i64 [ 0, %call ], [ %k1, %moving ]
+  %some = icmp slt i64 %k, %width
+  br i1 %some, label %moving, label %advanced
+moving:
+  %slot = getelementptr i64, ptr %slots, i64 %k
+  %step = getelementptr i64, ptr %steps, i64 %k
+  %at = load i64, ptr %slot
+  %by = load i64, ptr %step
+  %to = add i64 %at, %by
+  store i64 %to, ptr %slot
+  %k1 = add i64 %k, 1
+  br label %move
+advanced:
+  %i1 = add i64 %i, 1
+  br label %next
+stop:
+  ret i64 %status
+done:
+  ret i64 0
+}
+"""
+)
+
+
 def _thunk_ir(buffers: int, types: str) -> str:
     lines = [
         "  %target = getelementptr ptr, ptr %record, i64 1",
@@ -182,6 +221,15 @@ class Program:
         values = struct.pack(self._format, *numbers) + self._fixed
         own = array("b", values)
         return self._run(slots.buffer_info()[0], own.buffer_info()[0])
+
+    def repeat(self, addresses: Sequence[int], steps: Sequence[int], times: int) -> int:
+        """Runs the kernels ``times`` times; after each, every slot moves by its step in bytes.  For programs to which
+        no numbers are given."""
+        slots, moves = array("q", addresses), array("q", steps)
+        code = engine.load("program repeat", "program", lambda: _REPEAT, ISA.named("generic"))
+        call = make_caller(code.address("repeat"), "ppppii", release_gil=True)
+        where = self._address, slots.buffer_info()[0], self._own.buffer_info()[0], moves.buffer_info()[0]
+        return call(*where, len(slots), times)
 
     def function(self) -> Callable[..., int] | None:
         """The program as a function of its slots; None where there are too many, or numbers are given."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ..autograd import grad
 from . import functional as F
-from ._base import Function, Tensor, enable_grad, is_grad_enabled, ops
+from ._base import Function, Tensor, enable_grad, float32, float64, is_grad_enabled, ops
 
 __all__ = ["gru_cell", "lstm_cell", "rnn_relu_cell", "rnn_tanh_cell", "run_layers"]
 
@@ -137,6 +137,16 @@ def _walk(
     return _Walk(outputs, before, kept, _joined([state, *reversed(ended)]))
 
 
+def _whole(sizes: Sequence[int], gates: Tensor, *others: Tensor | None) -> bool:
+    """Whether all steps can be one native call: as many sequences at every step, of a type that needs no rounding
+    between the product and what follows."""
+    return (
+        sizes[0] == sizes[-1] > 0
+        and gates.dtype in (float32, float64)
+        and all(t is None or (t.device.type == "cpu" and t.dtype is gates.dtype) for t in (gates, *others))
+    )
+
+
 class _Layer(Function):
     """One direction of one layer as one node of the tape: the weights' gradients are one product for all steps."""
 
@@ -151,9 +161,21 @@ class _Layer(Function):
         b_hh: Tensor | None,
         *initial: Tensor,
     ) -> tuple[Tensor, ...]:
-        walk = _walk(mode, sizes, reverse, gates, w_hh, b_hh, None, initial)
         ctx.save_for_backward(gates, w_hh, b_hh, *initial)
         ctx.how = mode, sizes, reverse
+        ctx.whole = None
+        if _whole(sizes, gates, w_hh, b_hh, *initial):
+            keep = any(ctx.needs_input_grad)
+            times, (h, *c) = len(sizes), initial
+            steps = gates.reshape(times, sizes[0], gates.size(1))
+            found = ops._recurrent(mode, reverse, keep, steps, w_hh, b_hh, h, c[0] if c else None)
+            states = found[: len(initial)]
+            output = (states[0][:-1] if reverse else states[0][1:]).reshape(-1, h.size(1))
+            if keep:  # the states are kept for the gradient, so that nobody may write to them
+                ctx.whole = (*states, *(None,) * (2 - len(states)), None if len(found) == len(states) else found[-1])
+                output = output.clone()
+            return (output, *(s[0 if reverse else times].clone() for s in states))
+        walk = _walk(mode, sizes, reverse, gates, w_hh, b_hh, None, initial)
         ctx.before, ctx.kept = walk.before, walk.kept
         return (ops.cat(walk.outputs), *walk.last)
 
@@ -163,6 +185,27 @@ class _Layer(Function):
             return (None, None, None, *_differentiable(ctx, (grad_rows, *grad_last)))
         mode, sizes, reverse = ctx.how
         w_hh, b_hh = ctx.saved_tensors[1:3]
+        if ctx.whole is not None:
+            states, cells, kept = ctx.whole
+            times, batch = len(sizes), sizes[0]
+            gates = ctx.saved_tensors[0].reshape(times, batch, -1)
+            grad_y = grad_rows.contiguous().reshape(times, batch, -1)
+            grad_h, *grad_c = (g.contiguous() for g in grad_last)
+            grad_gates, own, *grad_first = ops._recurrent_backward(
+                mode, reverse, gates, w_hh.contiguous(), states, cells, kept, grad_y, grad_h,
+                grad_c[0] if grad_c else None,
+            )  # fmt: skip
+            before = (states[1:] if reverse else states[:-1]).reshape(times * batch, -1)
+            own = own.reshape(times * batch, -1)
+            return (
+                None,
+                None,
+                None,
+                grad_gates.reshape(times * batch, -1),
+                ops.mm(own.t(), before) if ctx.needs_input_grad[4] else None,
+                None if b_hh is None else own.sum(0),
+                *grad_first,
+            )
         backward = _CELLS[mode].backward
         grad_y = grad_rows.split(list(sizes))
         grad_gates: list[Any] = [None] * len(sizes)

@@ -1,16 +1,22 @@
-"""The elementwise half of recurrent cells: what is left of a step when the products with the weights are done.
+"""Recurrent cells and whole sequences of their steps.
 
-Each is one kernel, and its gradient another, so that a step costs two products and two kernels.  They are private;
-``nn`` builds cells and layers from them.
+First the elementwise half of each cell, what is left of a step when the products with the weights are done: one kernel,
+and its gradient another.  Then whole steps, and sequences of them as one native call.  All are private; ``nn``
+builds cells and layers from them.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
+from ..call import build, signature
+from ..layout import contiguous_strides, of
 from ..operator import operator
-from ..tensor import Tensor
+from ..storage import Storage
+from ..tensor import Tensor, address, empty, make
 from .join import cat
+from .products import addmm, mm
 
 __all__: list[str] = []
 
@@ -88,3 +94,169 @@ def rnn_cell_backward(result: Tensor, grad_y: Tensor | None, grad_h: Tensor | No
     if relu:
         return grad * (result > 0).to(result.dtype)  # type: ignore[attr-defined,operator]
     return grad * (1 - result * result)  # type: ignore[operator]
+
+
+# -- steps -------------------------------------------------------------------------------------------
+
+
+@operator(name="_lstm_step", method=False, function=False)
+def lstm_step(gates: Tensor, h: Tensor, c: Tensor, w_t: Tensor) -> Any:
+    """(h', c', all gates) for what the input contributes to the gates, the state, and the state's weights (H, 4 H)."""
+    full = addmm.function(gates, h, w_t)
+    return (*lstm_cell.function(full, c), full)
+
+
+@operator(name="_lstm_step_backward", method=False, function=False)
+def lstm_step_backward(full: Tensor, c: Tensor, grad_y: Tensor, grad_h: Tensor, grad_c: Tensor, w: Tensor) -> Any:
+    """The gradients of gates, h and c by those of h' (the sum of ``grad_y`` and ``grad_h``) and c'; w is (4 H, H)."""
+    grad_gates, before = lstm_cell_backward.function(full, c, grad_y, grad_h, grad_c)
+    return grad_gates, mm.function(grad_gates, w), before
+
+
+@operator(name="_gru_step", method=False, function=False)
+def gru_step(gates: Tensor, h: Tensor, w_t: Tensor, b_hh: Tensor | None) -> Any:
+    """(h', the state's own gates)"""
+    own = mm.function(h, w_t) if b_hh is None else addmm.function(b_hh, h, w_t)
+    return gru_cell.function(gates, own, h), own
+
+
+@operator(name="_gru_step_backward", method=False, function=False)
+def gru_step_backward(gates: Tensor, own: Tensor, h: Tensor, grad_y: Tensor, grad_h: Tensor, w: Tensor) -> Any:
+    """The gradients of the input's gates, of the state's own, and of h."""
+    grad_gates, grad_own, before = gru_cell_backward.function(gates, own, h, grad_y, grad_h)
+    return grad_gates, grad_own, addmm.function(before, grad_own, w)
+
+
+@operator(name="_rnn_step", method=False, function=False)
+def rnn_step(gates: Tensor, h: Tensor, w_t: Tensor, relu: bool) -> Tensor:
+    """h' by relu or tanh"""
+    full = addmm.function(gates, h, w_t)
+    return full.relu() if relu else full.tanh()  # type: ignore[attr-defined,no-any-return]
+
+
+@operator(name="_rnn_step_backward", method=False, function=False)
+def rnn_step_backward(result: Tensor, grad_y: Tensor, grad_h: Tensor, w: Tensor, relu: bool) -> Any:
+    """The gradients of gates and h."""
+    grad_gates = rnn_cell_backward.function(result, grad_y, grad_h, relu)
+    return grad_gates, mm.function(grad_gates, w)
+
+
+# -- sequences ---------------------------------------------------------------------------------------
+
+
+class _Rows(NamedTuple):
+    """One row of a contiguous tensor at each step: the first one, and how many rows further the next is."""
+
+    tensor: Tensor
+    first: int
+    step: int
+
+
+def _repeat(op: Any, times: int, results: Sequence[_Rows], arguments: Sequence[Any]) -> None:
+    """Runs an operator ``times`` times, from one row to the next of those operands that are `_Rows`."""
+
+    def bytes_of(rows: _Rows) -> int:
+        return rows.tensor._layout.strides[0] * rows.tensor._layout.itemsize
+
+    stand_ins: list[Any] = []
+    places: list[tuple[int, int]] = [(address(r.tensor) + r.first * bytes_of(r), r.step * bytes_of(r)) for r in results]
+    for a in arguments:
+        if isinstance(a, _Rows):
+            layout = a.tensor._layout
+            shape = layout.shape[1:]
+            a_row = of(layout.dtype, layout.device, shape, contiguous_strides(shape))
+            stand_ins.append(make(Storage(0, 0), a_row))
+            places.append((address(a.tensor) + a.first * bytes_of(a), a.step * bytes_of(a)))
+        else:
+            stand_ins.append(a)
+            if isinstance(a, Tensor):
+                places.append((address(a), 0))
+    key, tensors, _ = signature(op, stand_ins)
+    plan = op.plans.get(tuple(key))
+    if plan is None:
+        plan = op.plans[tuple(key)] = build(op, stand_ins, tensors)
+    plan.plan.repeat([at for at, _ in places], [by for _, by in places], times)
+
+
+def _states(first: Tensor, times: int, at: int) -> Tensor:
+    """(times + 1, ...) states, of which the one at ``at`` is given."""
+    shape = (times + 1, *first.shape)
+    states = empty(of(first.dtype, first.device, shape, contiguous_strides(shape)))
+    states.select(0, at).copy_(first)  # type: ignore[attr-defined]
+    return states
+
+
+def _like(t: Tensor, count: int, features: int) -> Tensor:
+    shape = (count, t.shape[1], features)
+    return empty(of(t.dtype, t.device, shape, contiguous_strides(shape)))
+
+
+@operator(name="_recurrent", kind="eager", method=False, function=False, out=False, differentiable=False)
+def recurrent(
+    mode: str, reverse: bool, keep: bool, gates: Tensor, w_hh: Tensor, b_hh: Tensor | None, h: Tensor, c: Tensor | None
+) -> Any:
+    """All steps of one direction of a layer: gates (T, N, G) contiguous, w_hh (G, H), first states (N, H).
+
+    Returns the states (T + 1, N, H) before and after the steps in the order of time, then for an LSTM the cells in the
+    same way, then (but for plain networks) the gates of each step that the gradient needs, of one step only unless
+    ``keep``.
+    """
+    times, batch, width = gates.shape
+    w_t = w_hh.t()  # type: ignore[attr-defined]
+    if batch > 4 and times >= 4:  # rows of the transpose are read where they are, in every step
+        w_t = w_t.contiguous()
+    at, way = (times, -1) if reverse else (0, 1)
+    there = at + way
+    row = times - 1 if reverse else 0
+    inputs = _Rows(gates, row, way)
+    states = _states(h, times, at)
+    kept = None if mode.startswith("RNN") else _like(gates, times if keep else 1, width)
+    left = () if kept is None else (_Rows(kept, row * keep, way * keep),)
+    state, after = _Rows(states, at, way), _Rows(states, there, way)
+    if mode == "LSTM":
+        assert c is not None
+        cells = _states(c, times, at)
+        results = (after, _Rows(cells, there, way), *left)
+        _repeat(lstm_step, times, results, (inputs, state, _Rows(cells, at, way), w_t))
+        return states, cells, kept
+    if mode == "GRU":
+        _repeat(gru_step, times, (after, *left), (inputs, state, w_t, b_hh))
+        return states, kept
+    _repeat(rnn_step, times, (after,), (inputs, state, w_t, mode == "RNN_RELU"))
+    return (states,)
+
+
+@operator(name="_recurrent_backward", kind="eager", method=False, function=False, out=False, differentiable=False)
+def recurrent_backward(
+    mode: str, reverse: bool, gates: Tensor, w_hh: Tensor, states: Tensor, cells: Tensor | None, kept: Tensor | None,
+    grad_y: Tensor, grad_h: Tensor, grad_c: Tensor | None,
+) -> Any:  # fmt: skip
+    """The gradients of the gates (T, N, G), of the state's own part of them, and of the first states, by those of all
+    outputs (T, N, H) contiguous and of the last states; see `recurrent` for the others."""
+    times, _, width = gates.shape
+    at, way = (0, 1) if reverse else (times, -1)
+    row = 0 if reverse else times - 1
+    before = row + 1 if reverse else row  # the state before the step
+    grads = _states(grad_h, times, at)
+    grad_gates = _like(gates, times, width)
+    there = at + way
+    by_y, by_h, by_gates = _Rows(grad_y, row, way), _Rows(grads, at, way), _Rows(grad_gates, row, way)
+    results: tuple[_Rows, ...]
+    if mode == "LSTM":
+        assert grad_c is not None and cells is not None and kept is not None
+        grad_cells = _states(grad_c, times, at)
+        results = (by_gates, _Rows(grads, there, way), _Rows(grad_cells, there, way))
+        args = (_Rows(kept, row, way), _Rows(cells, before, way), by_y, by_h, _Rows(grad_cells, at, way), w_hh)
+        _repeat(lstm_step_backward, times, results, args)
+        return grad_gates, grad_gates, grads.select(0, times - at), grad_cells.select(0, times - at)  # type: ignore[attr-defined]
+    if mode == "GRU":
+        assert kept is not None
+        grad_own = _like(gates, times, width)
+        results = (by_gates, _Rows(grad_own, row, way), _Rows(grads, there, way))
+        own = (_Rows(gates, row, way), _Rows(kept, row, way), _Rows(states, before, way))
+        _repeat(gru_step_backward, times, results, (*own, by_y, by_h, w_hh))
+        return grad_gates, grad_own, grads.select(0, times - at)  # type: ignore[attr-defined]
+    result = _Rows(states, row if reverse else row + 1, way)
+    results = (by_gates, _Rows(grads, there, way))
+    _repeat(rnn_step_backward, times, results, (result, by_y, by_h, w_hh, mode == "RNN_RELU"))
+    return grad_gates, grad_gates, grads.select(0, times - at)  # type: ignore[attr-defined]

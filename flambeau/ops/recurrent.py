@@ -186,6 +186,13 @@ def _states(first: Tensor, times: int, at: int) -> Tensor:
     return states
 
 
+def _apart(matrix: Tensor) -> Tensor:
+    """A copy by rows that do not lie a multiple of a page apart, where they would compete for cache lines."""
+    rows, columns = matrix.shape
+    room = empty(of(matrix.dtype, matrix.device, (rows, columns + 16), (columns + 16, 1)))
+    return room.narrow(1, 0, columns).copy_(matrix)  # type: ignore[attr-defined,no-any-return]
+
+
 def _like(t: Tensor, count: int, features: int) -> Tensor:
     shape = (count, t.shape[1], features)
     return empty(of(t.dtype, t.device, shape, contiguous_strides(shape)))
@@ -204,7 +211,7 @@ def recurrent(
     times, batch, width = gates.shape
     w_t = w_hh.t()  # type: ignore[attr-defined]
     if batch > 4 and times >= 4:  # rows of the transpose are read where they are, in every step
-        w_t = w_t.contiguous()
+        w_t = _apart(w_t)
     at, way = (times, -1) if reverse else (0, 1)
     there = at + way
     row = times - 1 if reverse else 0

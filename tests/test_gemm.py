@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -9,9 +11,11 @@ import template_kernels as harness
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flambeau.graph.program import RETRY
 from flambeau.runtime import llvm, pool
 from flambeau.target.isa import ISA
 from flambeau.template import gemm
+from flambeau.template.contract import COMMON
 from flambeau.template.epilogue import number_word
 from flambeau.template.gemm import AddIn, GemmSpec
 
@@ -262,3 +266,48 @@ def test_any_strides(size, orders, steps, data):
     np.testing.assert_allclose(c, a.astype(np.float64) @ b[:, ::-1], rtol=1e-5, atol=1e-5)
     c[...] = np.nan
     np.testing.assert_array_equal(whole, before)  # nothing between the elements was written
+
+
+@pytest.mark.parametrize("size", [(64, 64, 64), (33, 50, 70), (3, 200, 300), (128, 300, 128)])
+def test_scratch_memory_from_the_stack(size):
+    m, k, n = size
+    rng = np.random.default_rng(9)
+    a, b, c = normal(rng, (1, m, k)), normal(rng, (1, k, n)), empty((1, m, n), np.float32)
+    strides = [harness.element_strides(x) for x in (a, b, c)]
+    spec = gemm.choose(F32, m, n, k, *strides)
+    name = gemm.kernel_name(spec)
+    entry = harness.function(name, gemm.key(spec, HOST), lambda: gemm.make_ir(spec, HOST), HOST, 4)
+    for threads, refused in ((1, False), (2, False), (1, True)):
+        bound = gemm.bind(spec, HOST, 1, m, n, k, *strides, pool.address(), threads)
+        words = list(bound.params)
+        if refused:  # a part of the scratch memory that is too big for any stack
+            words[COMMON.index("worker_at")] = 1 << 30
+        c[:] = -1
+        params = (ctypes.c_int64 * len(words))(*words)
+        operands = [x.ctypes.data for x in ((b, a) if bound.swap else (a, b))]
+        status = entry(ctypes.addressof(params), c.ctypes.data, *operands, None)
+        assert status == (RETRY if refused else 0)
+        if refused:
+            assert (c == -1).all()
+        else:
+            np.testing.assert_allclose(c, a @ b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(1000, 4, 4, 4), (333, 5, 7, 9), (40, 16, 16, 16), (17, 1, 30, 20), (3000, 1, 4, 4)])
+def test_small_matrices_share_chunks(size):
+    count, m, k, n = size
+    rng = np.random.default_rng(10)
+    a, b, c = normal(rng, (count, m, k)), normal(rng, (count, k, n)), empty((count, m, n), np.float32)
+    for threads in (1, 2):
+        c[:] = -1
+        run(F32, a, b, c, threads=threads)
+        np.testing.assert_allclose(c, a @ b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("transposed", [(False, False), (True, False), (False, True), (True, True)])
+def test_rows_a_page_apart(transposed):
+    rng = np.random.default_rng(11)
+    a, b = (normal(rng, s, order=(1, 0) if t else None) for s, t in zip(((150, 1024), (1024, 1024)), transposed))
+    c = empty((1, 150, 1024), np.float32)
+    run(F32, a[None], b[None], c, threads=2)
+    np.testing.assert_allclose(c[0], a @ b, rtol=1e-3, atol=1e-3)

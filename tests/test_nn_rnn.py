@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 from nn_reference import check
 
 import flambeau
+from flambeau.nn import _recurrent
 from flambeau.nn.utils.rnn import PackedSequence, pack_sequence
 
 
@@ -123,3 +125,53 @@ def test_weights_are_listed_and_may_be_replaced():
         return shapes, layer(p.ones(2, 1, 2))[0], [len(layer._flat_weights), layer._flat_weights_names[:5]]
 
     check(program)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("batch", [3, 6])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda **k: flambeau.nn.LSTM(5, 8, bidirectional=True, **k),
+        lambda **k: flambeau.nn.GRU(5, 8, bidirectional=True, **k),
+        lambda **k: flambeau.nn.RNN(5, 8, bidirectional=True, **k),
+        lambda **k: flambeau.nn.RNN(5, 8, 2, nonlinearity="relu", **k),
+    ],
+)
+def test_sequences_as_one_call_equal_single_steps(make, batch, bias, monkeypatch):
+    layer = make(bias=bias)
+    x = flambeau.randn(6, batch, 5, requires_grad=True)
+
+    def run():
+        output, states = layer(x)
+        states = states if isinstance(states, tuple) else (states,)
+        before = [t.detach().clone() for t in (output, *states)]
+        output.mul_(2)  # what the layer's gradient needs is kept elsewhere
+        loss = (output * output).sum()
+        for s in states:
+            loss = loss + s.sin().sum()
+        return [*before, *flambeau.autograd.grad(loss, [x, *layer.parameters()])]
+
+    assert _recurrent._whole([batch] * 6, x, x)
+    found = run()
+    with flambeau.no_grad():
+        found.append(layer(x)[0])
+    monkeypatch.setattr(_recurrent, "_whole", lambda *_: False)
+    expected = run()
+    expected.append(expected[0])
+    for a, b in zip(found, expected):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=2e-5, atol=2e-6)
+
+
+def test_sequences_as_one_call_give_the_same_bits_for_any_number_of_threads():
+    layer = flambeau.nn.LSTM(64, 96)
+    x = flambeau.randn(5, 20, 64)
+    threads = flambeau.get_num_threads()
+    try:
+        found = []
+        for count in (1, 3):
+            flambeau.set_num_threads(count)
+            found.append(layer(x)[0].detach().numpy().tobytes())
+    finally:
+        flambeau.set_num_threads(threads)
+    assert found[0] == found[1]

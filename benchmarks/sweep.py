@@ -21,6 +21,7 @@ import torch
 
 import flambeau
 
+_PAUSE = 0.005  # seconds for the other framework's threads to stop spinning
 FRAMEWORKS = {"flambeau": flambeau, "torch": torch}
 
 
@@ -170,6 +171,8 @@ def measure(case: Case, n: int, training: bool, rounds: int, slot: float) -> tup
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
+            time.sleep(_PAUSE)
+            call()
             start = time.perf_counter()
             for _ in range(counts[name]):
                 call()

@@ -925,7 +925,9 @@ class _Lowering:
             block = self._block(n, row_work, few)
             blocks = -(-n // block)
             step = self._word(block)
-            if outer:
+            if outer and blocks == 1:
+                part, rest = zero, unit
+            elif outer:
                 count = self._word(blocks)
                 part, rest = make("rem", "i64", (unit, count)), make("quot", "i64", (unit, count))
             else:
@@ -942,8 +944,10 @@ class _Lowering:
             row_work *= block
         else:
             rest = unit
+        if blocks == 1:
+            inner, row_work = self._within_unit(inner, outer, row_work)
         units = blocks
-        for m in extents:
+        for _, m in outer:
             units *= m
         streamed, stream_from = self._streamed(vector, block if lanes_outer else None)
         inner = _with_streams(inner, streamed)
@@ -963,6 +967,19 @@ class _Lowering:
         return KernelCall(
             kernel, tuple(self.buffers), tuple(self.scalars), chunks, tuple(self.words), flat, stream_from
         )
+
+    def _within_unit(
+        self, inner: list[Stmt], outer: list[tuple[int, int]], row_work: int
+    ) -> tuple[list[Stmt], int]:
+        """Takes short loops off ``outer`` into the unit of work, whose digits cost divisions; returns the statements and
+        the work of a unit."""
+        fixed = {self.g.split[0], len(self.g.space)} if self.g.split is not None else set()
+        while outer and outer[-1][0] not in fixed and row_work * outer[-1][1] <= _BLOCK:
+            d, n = outer.pop()
+            zero = self.pool.const(0, "i64")
+            inner = [Loop(self.name_of[d], zero, self._size_of_loop(d), False, 1, tuple(inner))]
+            row_work *= n
+        return inner, row_work
 
     def _streamed(self, vector: int | None, block: int | None) -> tuple[set[int], int]:
         """(buffers of the kernel whose stores go past the caches, number of elements from which on that is so).

@@ -467,7 +467,13 @@ class _Attempt:
     def _store(self, node: Node) -> None:
         if node.op == "out":
             return
-        target = self._target(node, 0)
+        users = self.users.get(id(node), ())
+        kept = id(node) in self.results or id(node) in self.squeezed
+        if len(users) == 1 and users[0].op in _WRITES and users[0].inputs[0] is node and not kept:
+            # what is written over right away lies where the last write will be
+            target = self._target(self._last_write(users[0]), 0)
+        else:
+            target = self._target(node, 0)
         value, place = self._refined(node, target)
         g = self._join(value, lambda h: h.add_store(value, place._replace(group=h.number), value), value.shape)
         g.inside[id(node)] = node
@@ -502,7 +508,7 @@ class _Attempt:
             kind = self.buffers[place.buffer].kind
             if (
                 kind == "temp"
-                or (kind == "output" and base.op in _WRITES)
+                or (kind == "output" and id(base) not in self.squeezed)
                 or (base.op == "input" and self._written_back(base, node))
             ):
                 return place._replace(group=len(self.entries))

@@ -347,18 +347,58 @@ def group_statistics(
     input: Tensor, samples: Tensor, groups: int, weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(``group_norm``, the means, 1/deviations); ``samples`` is ``input`` as (N, C, ...)."""
-    kind = input.dtype
     n, c = samples.shape[:2]
-    wide = samples.to(dtypes.float32) if kind.itemsize < 4 else samples  # type: ignore[attr-defined]
-    x = wide.reshape([n, groups, c // groups, *samples.shape[2:]])  # type: ignore[attr-defined]
-    y, mean, _, scale = normalize_kernel.function(x, None, None, tuple(range(2, x.ndim)), 1, eps)
-    y = y.reshape(samples.shape)
-    shape = [-1 if d == 1 else 1 for d in range(samples.ndim)]
+    grouped = (groups, c // groups)
+    x = samples.reshape([n, *grouped, math.prod(samples.shape[2:])])  # type: ignore[attr-defined]
+    w, b = (None if t is None else t.reshape(grouped) for t in (weight, bias))  # type: ignore[attr-defined]
+    y, mean, scale = group_norm_kernel.function(x, w, b, eps)
+    return y.reshape(input.shape), mean, scale
+
+
+@operator(name="_group_norm", method=False, function=False)
+def group_norm_kernel(input: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
+    """(result, mean, 1/deviation) of (samples, groups, channels of a group, elements), each group by itself; weight and
+    bias are (groups, channels of a group)."""
+    y, center, scale = _standard(_wide(input), (2, 3), eps)
     if weight is not None:
-        y = y * weight.reshape(shape)  # type: ignore[attr-defined]
-    y = y if bias is None else y + bias.reshape(shape)  # type: ignore[attr-defined]
-    y = y if samples is input else y.reshape(input.shape)
-    return y if y.dtype is kind else y.to(kind), mean, scale
+        y = y * _of_channels(weight, y)  # type: ignore[operator]
+    if bias is not None:
+        y = y + _of_channels(bias, y)  # type: ignore[operator]
+    return prim.cast(y, input.dtype), center, scale  # type: ignore[return-value]
+
+
+def _of_channels(t: Tensor, like: Tensor) -> Tensor:
+    return t.to(like.dtype).reshape([1, *t.shape, 1])  # type: ignore[attr-defined,no-any-return]
+
+
+@group_norm_kernel.gradient("input", "weight", "result1", "result2")
+def _(ctx, grad, grad_mean, grad_scale):  # type: ignore[no-untyped-def]
+    _, center, scale = ctx.results
+    dx = dw = db = None
+    if ctx.needs("input"):
+        if grad is not None:
+            dx = group_norm_backward.function(grad, ctx.input, center, scale, ctx.weight)
+        count = math.prod(ctx.shape("input")[2:])
+        dx = _through_statistics(dx, ctx.input, center, scale, count, grad_mean, None, grad_scale)
+    if grad is None:
+        return dx, None, None
+    if ctx.weight is not None and ctx.needs("weight"):
+        dw = norm_weight_grad.function(grad, ctx.input, center, scale, (0, 3))
+    if ctx.bias is not None and ctx.needs("bias"):
+        db = grad.sum((0, 3))
+    return dx, dw, db
+
+
+@operator(name="_group_norm_backward", method=False, function=False)
+def group_norm_backward(grad: Tensor, input: Tensor, center: Tensor, scale: Tensor, weight: Tensor | None) -> Tensor:
+    """The gradient of the input: as that of layer_norm, in each group."""
+    count = math.prod(input.shape[2:])
+    x, g = input.to(center.dtype), grad.to(center.dtype)  # type: ignore[attr-defined]
+    if weight is not None:
+        g = g * _of_channels(weight, g)
+    y = (x - center) * scale
+    first, second = g.sum((2, 3), True) / count, (g * y).sum((2, 3), True) / count
+    return (scale * (g - first - y * second)).to(input.dtype)  # type: ignore[no-any-return]
 
 
 @operator(name="_rms_norm", method=False, function=False)

@@ -1,28 +1,27 @@
-"""Operators at 1 MB and 64 MB beside PyTorch, forward and with the gradient: the ratio of times in one process.
+"""Operators at 1 MB and 64 MB beside PyTorch, forward and with the gradient: the ratios of their times.
 
     python benchmarks/sweep.py                                    # everything; about 10 minutes
     python benchmarks/sweep.py --only 'sum|softmax' --mb 1 --threads 1
     python benchmarks/sweep.py --below 1.0                        # only what is slower than PyTorch
 
-Both frameworks run the same text in alternating rounds of some milliseconds; a ratio is the median over the rounds
+Both frameworks run the same text, each in a process of its own, in alternating rounds of some milliseconds; a ratio is the median over the rounds
 of PyTorch's time by flambeau's: above 1 flambeau is faster.  A name that ends in " grad" times forward and backward.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import multiprocessing
 import re
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
-import torch
-
-import flambeau
-
-_PAUSE = 0.005  # seconds for the other framework's threads to stop spinning
-FRAMEWORKS = {"flambeau": flambeau, "torch": torch}
+_PAUSE = 0.03  # seconds for the other framework's threads to stop spinning
+FRAMEWORKS = ("flambeau", "torch")
 
 
 class Case(NamedTuple):
@@ -143,7 +142,7 @@ def _cases() -> Iterator[Case]:
 
 def function(case: Case, name: str, n: int, training: bool) -> Callable[[], Any]:
     """One call of a case in a framework: forward, or forward and backward."""
-    module = FRAMEWORKS[name]
+    module = importlib.import_module(name)
     module.manual_seed(0)
     scope: dict[str, Any] = {"torch": module, "n": n}
     exec(case.setup, scope)
@@ -158,27 +157,58 @@ def function(case: Case, name: str, n: int, training: bool) -> Callable[[], Any]
     return scope["call"]
 
 
-def measure(case: Case, n: int, training: bool, rounds: int, slot: float) -> tuple[float, float, float]:
-    """(ratio, flambeau's time, PyTorch's time): medians over the rounds."""
-    calls = {name: function(case, name, n, training) for name in FRAMEWORKS}
-    counts = {}
-    for name, call in calls.items():
-        call()
-        call()
-        start = time.perf_counter()
-        call()
-        counts[name] = max(1, int(slot / (time.perf_counter() - start)))
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(rounds):
-        for name, call in calls.items():
-            time.sleep(_PAUSE)
+def serve(name: str, orders: Connection) -> None:
+    """Runs in a process of its own: makes the case that it is sent, or times the one it has for some seconds."""
+    call: Callable[[], Any] = list
+    count = 1
+    for order in iter(orders.recv, None):
+        try:
+            if order[0] == "threads":
+                importlib.import_module(name).set_num_threads(order[1])
+            elif order[0] == "make":
+                call = function(order[1], name, order[2], order[3])
+                call()
+                call()
+                start = time.perf_counter()
+                call()
+                count = max(1, int(order[4] / (time.perf_counter() - start)))
             call()
             start = time.perf_counter()
-            for _ in range(counts[name]):
+            for _ in range(count):
                 call()
-            times[name].append((time.perf_counter() - start) / counts[name])
-    ratio = statistics.median(b / a for a, b in zip(times["flambeau"], times["torch"], strict=True))
-    return ratio, *(statistics.median(times[name]) for name in FRAMEWORKS)
+            orders.send((time.perf_counter() - start) / count)
+        except Exception as error:
+            orders.send(error if type(error).__module__ == "builtins" else RuntimeError(repr(error)))
+
+
+class Workers:
+    """The frameworks' processes."""
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.orders: dict[str, Connection] = {}
+        for name in FRAMEWORKS:
+            mine, theirs = context.Pipe()
+            context.Process(target=serve, args=(name, theirs), daemon=True).start()
+            self.orders[name] = mine
+
+    def ask(self, *order: Any) -> dict[str, float]:
+        """What each framework answers, one after the other."""
+        found = {}
+        for name, orders in self.orders.items():
+            time.sleep(_PAUSE)
+            orders.send(order)
+            found[name] = orders.recv()
+            if isinstance(found[name], Exception):
+                raise found[name]
+        return found
+
+    def measure(self, case: Case, n: int, training: bool, rounds: int, slot: float) -> tuple[float, float, float]:
+        """(ratio, flambeau's time, PyTorch's time): medians over the rounds."""
+        self.ask("make", case, n, training, slot)
+        times = [self.ask("time") for _ in range(rounds)]
+        ratio = statistics.median(t["torch"] / t["flambeau"] for t in times)
+        return ratio, *(statistics.median(t[name] for t in times) for name in FRAMEWORKS)
 
 
 def main() -> None:
@@ -192,9 +222,9 @@ def main() -> None:
     parser.add_argument("--slot", type=float, default=0.006, help="seconds that a framework runs in a round")
     options = parser.parse_args()
     ratios = []
+    workers = Workers()
     for threads in options.threads:
-        for module in FRAMEWORKS.values():
-            module.set_num_threads(threads)
+        workers.ask("threads", threads)
         for mb in options.mb:
             for case in _cases():
                 for training in (False, True)[: 1 + bool(case.grad)]:
@@ -202,7 +232,7 @@ def main() -> None:
                     if not re.search(options.only, name):
                         continue
                     try:
-                        ratio, ours, theirs = measure(case, mb << 18, training, options.rounds, options.slot)
+                        ratio, ours, theirs = workers.measure(case, mb << 18, training, options.rounds, options.slot)
                     except Exception as error:
                         print(f"{threads} {mb:3d} MB  {name:28s} failed: {error!r:.120}", flush=True)
                         continue

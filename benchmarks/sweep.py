@@ -4,8 +4,9 @@
     python benchmarks/sweep.py --only 'sum|softmax' --mb 1 --threads 1
     python benchmarks/sweep.py --below 1.0                        # only what is slower than PyTorch
 
-Both frameworks run the same text, each in a process of its own, in alternating rounds of some milliseconds; a ratio is the median over the rounds
-of PyTorch's time by flambeau's: above 1 flambeau is faster.  A name that ends in " grad" times forward and backward.
+Both frameworks run the same text, each in a process of its own, in alternating rounds of some milliseconds; a ratio
+is the median over the rounds of PyTorch's time by flambeau's: above 1 flambeau is faster.  A name that ends in " grad"
+times forward and backward.
 """
 
 from __future__ import annotations
@@ -203,6 +204,10 @@ class Workers:
                 raise found[name]
         return found
 
+    def close(self) -> None:
+        for orders in self.orders.values():
+            orders.send(None)
+
     def measure(self, case: Case, n: int, training: bool, rounds: int, slot: float) -> tuple[float, float, float]:
         """(ratio, flambeau's time, PyTorch's time): medians over the rounds."""
         self.ask("make", case, n, training, slot)
@@ -243,6 +248,7 @@ def main() -> None:
                         )
                         print(line, flush=True)
     if ratios:
+        workers.close()
         print(f"{len(ratios)} cases, geometric mean {statistics.geometric_mean(ratios):.2f}x, least {min(ratios):.2f}x")
 
 

@@ -13,7 +13,23 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ..dtype import coded
-from ..loop.nodes import Buffer, Check, Combine, Expr, Init, Kernel, Loop, Pool, Stmt, Store, Update, expressions, walk
+from ..loop.nodes import (
+    TILE,
+    Buffer,
+    Check,
+    Combine,
+    Expr,
+    Init,
+    Kernel,
+    Loop,
+    Pool,
+    Stmt,
+    Store,
+    Turn,
+    Update,
+    expressions,
+    walk,
+)  # fmt: skip
 from ..runtime.cpu import cache_sizes
 from .complex import elementwise as complex_elementwise
 from .index import Affine, Index, Opaque, combine, split
@@ -834,6 +850,9 @@ class _Lowering:
         kept = self._keep_heavy()
         self._arrange()
         self._number_buffers()
+        turned = self._turned()
+        if turned is not None:
+            return turned
         vector = self._choose_vector()
         self.words += [0, 0]  # units and grain, known at the end
         reduced = [(d, n) for d, n, r in self.loops if r]
@@ -939,6 +958,8 @@ class _Lowering:
             lane_unroll = _unroll(inner) if not reduced or n >= 64 else 1
             if reduced and block == _WIDE and lane_unroll == 4:
                 lane_unroll = 8
+            if not reduced and outer and n in (64, 128) and lane_unroll == 2:  # a short row in as few steps as possible
+                lane_unroll = 4
             if not in_order:
                 inner = [Loop(self.name_of[vector], lo, hi, True, lane_unroll, tuple(inner))]
             row_work *= block
@@ -968,11 +989,64 @@ class _Lowering:
             kernel, tuple(self.buffers), tuple(self.scalars), chunks, tuple(self.words), flat, stream_from
         )
 
-    def _within_unit(
-        self, inner: list[Stmt], outer: list[tuple[int, int]], row_work: int
-    ) -> tuple[list[Stmt], int]:
-        """Takes short loops off ``outer`` into the unit of work, whose digits cost divisions; returns the statements and
-        the work of a unit."""
+    def _turned(self) -> KernelCall | None:
+        """The kernel of a group that copies elements from runs along one dimension to runs along another, in tiles that
+        are turned over in registers; None for any other group."""
+        g, make = self.g, self.pool.make
+        alone = g.stages or g.scan_writes or g.row_writes or g.serial or g.split is not None or any(g.checks)
+        if alone or len(g.element_writes) != 1:
+            return None
+        w = g.element_writes[0]
+        value = w.value
+        type_ = g.type_of(w.buffer)
+        if w.kind != "store" or w.others or value.op != "access" or value.args or type_ != g.type_of(value.attr[0]):
+            return None
+        to, source = self.coefficients[w.form], self.coefficients[value.attr[1]]
+        extent = {d: n for d, n, _ in self.loops}
+        long = [d for d in extent if extent[d] >= TILE]
+        rows = next((d for d in long if source.get(d, 0) == 1 and to.get(d, 0) > 1), None)
+        cols = next((d for d in long if to.get(d, 0) == 1 and source.get(d, 0) > 1), None)
+        if rows is None or cols is None or type_ in _COMPLEX or coded(type_).itemsize not in (4, 8):
+            return None
+        self.words += [0, 0]
+        tiles = {d: -(-extent[d] // TILE) for d in (rows, cols)}
+        others = [(d, n) for d, n in extent.items() if d not in tiles]
+
+        def offset(form: int) -> Expr:
+            terms = self.coefficients[form]
+            pairs: list[Expr] = []
+            for d, c in terms.items():
+                if d in extent:
+                    pairs += [self._var(d), self._word(c * TILE if d in tiles else c)]
+            if g.forms[form].const:
+                pairs += [self._word(g.forms[form].const), self.pool.const(1, "i64")]
+            return make("affine", "i64", tuple(pairs))
+
+        def left(d: int) -> Expr:
+            side = self.pool.const(TILE, "i64")
+            rest = make("sub", "i64", (self._word(extent[d]), make("mul", "i64", (self._var(d), side))))
+            return make("min", "i64", (rest, side))
+
+        turn = Turn(
+            self._buffer(value.attr[0]), self._buffer(w.buffer), offset(value.attr[1]), self._word(source[cols]),
+            offset(w.form), self._word(to[rows]), left(rows), left(cols),
+        )  # fmt: skip
+        self.written.add(turn.target)
+        across = Loop(self.name_of[cols], self.pool.const(0, "i64"), self._word(tiles[cols]), False, 1, (turn,))
+        outer = [*others, (rows, tiles[rows])]
+        for d in tiles:  # `_with_digits` asks for the extent of a loop that counts tiles
+            self.size_memo[-1 - d] = self._word(tiles[d])
+        body = self._with_digits((across,), outer, make("var", "i64", (), "unit"))
+        units = math.prod(n for _, n in outer)
+        grain, chunks = _pieces(units, TILE * extent[cols])
+        self.words[0], self.words[1] = units, grain
+        buffers = tuple(Buffer(_memory_type(g.type_of(b)), i in self.written) for i, b in enumerate(self.buffers))
+        kernel = Kernel("", buffers, (), 2 + len(self.words), body)
+        return KernelCall(kernel, tuple(self.buffers), (), chunks, tuple(self.words))
+
+    def _within_unit(self, inner: list[Stmt], outer: list[tuple[int, int]], row_work: int) -> tuple[list[Stmt], int]:
+        """Takes short loops off ``outer`` into the unit of work, whose digits cost divisions; returns the statements
+        and the work of a unit."""
         fixed = {self.g.split[0], len(self.g.space)} if self.g.split is not None else set()
         while outer and outer[-1][0] not in fixed and row_work * outer[-1][1] <= _BLOCK:
             d, n = outer.pop()

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..dtype import coded
-from .nodes import Check, Combine, Expr, Init, Kernel, Loop, Stmt, Store, Update
+from .nodes import Check, Combine, Expr, Init, Kernel, Loop, Stmt, Store, Turn, Update
 
 __all__ = ["interpret"]
 
@@ -75,12 +75,21 @@ class _Run:
             elif isinstance(s, Store):
                 if s.guard is None or self.value(s.guard):
                     self.buffers[s.buffer][self.place(s.buffer, s.offset)] = self.value(s.value)
+            elif isinstance(s, Turn):
+                self.turn(s)
             elif isinstance(s, Combine):
                 at = self.place(s.buffer, s.offset)
                 old = self.buffers[s.buffer][at]
                 self.buffers[s.buffer][at] = _apply(s.kind, s.value.type, [old, self.value(s.value)])
             elif isinstance(s, Check) and not self.value(s.value):
                 self.error = s.code
+
+    def turn(self, s: Turn) -> None:
+        read, write = self.value(s.read), self.value(s.write)
+        across, along = self.value(s.read_step), self.value(s.write_step)
+        for i in range(self.value(s.rows)):
+            for j in range(self.value(s.cols)):
+                self.buffers[s.target][write + i * along + j] = self.buffers[s.source][read + j * across + i]
 
     def update(self, s: Update) -> None:
         value, old = self.value(s.value), self.accs[s.acc]

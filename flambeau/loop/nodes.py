@@ -8,6 +8,7 @@ Grammar::
                | Update(acc, kind, value)               acc = combine(acc, value)
                | Store(buffer, offset, value)           buffer[offset] = value
                | Combine(buffer, offset, kind, value)   buffer[offset] = combine(buffer[offset], value), serially
+               | Turn(source, target, ...)              the transpose of a tile is copied
                | Check(value, code)                     where value is false: report error code, and go on
     Expr     ::= Expr(op, type, args, attr)
       op     ::= "const" attr | "param" index | "scalar" index | "var" name | "acc" name
@@ -28,9 +29,23 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 __all__ = [
-    "COMMUTATIVE", "ELEMENTWISE", "Buffer", "Check", "Combine", "Expr", "Init", "Kernel", "Loop", "Pool", "Stmt",
-    "Store", "Update",
-    "expressions", "walk",
+    "COMMUTATIVE",
+    "ELEMENTWISE",
+    "TILE",
+    "Buffer",
+    "Check",
+    "Combine",
+    "Expr",
+    "Init",
+    "Kernel",
+    "Loop",
+    "Pool",
+    "Stmt",
+    "Store",
+    "Turn",
+    "Update",
+    "expressions",
+    "walk",
 ]  # fmt: skip
 
 # name -> number of operands; the result has the operands' type unless said otherwise
@@ -164,6 +179,23 @@ class Combine(NamedTuple):
     value: Expr
 
 
+class Turn(NamedTuple):
+    """The transpose of a tile, for elements of 4 or 8 bytes: ``target[write + i * write_step + j] = source[read + j *
+    read_step + i]`` for i below ``rows`` and j below ``cols``, each at most `TILE`."""
+
+    source: int
+    target: int
+    read: Expr
+    read_step: Expr
+    write: Expr
+    write_step: Expr
+    rows: Expr
+    cols: Expr
+
+
+TILE = 16
+
+
 class Check(NamedTuple):
     """Reports error ``code`` when ``value`` (b1) is false."""
 
@@ -171,7 +203,7 @@ class Check(NamedTuple):
     code: int
 
 
-Stmt = Loop | Init | Update | Store | Combine | Check
+Stmt = Loop | Init | Update | Store | Combine | Turn | Check
 
 
 class Kernel(NamedTuple):
@@ -209,6 +241,8 @@ def expressions(s: Stmt) -> tuple[Expr, ...]:
         return (s.offset, s.value)
     if isinstance(s, Check):
         return (s.value,)
+    if isinstance(s, Turn):
+        return (s.read, s.read_step, s.write, s.write_step, s.rows, s.cols)
     return ()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .nodes import Check, Combine, Expr, Init, Kernel, Loop, Stmt, Store, Update
+from .nodes import Check, Combine, Expr, Init, Kernel, Loop, Stmt, Store, Turn, Update
 
 __all__ = ["kernel_text"]
 
@@ -49,6 +49,10 @@ class _Printer:
                 self.line(f"b{s.buffer}[{self.name(s.offset)}] = {self.name(s.value)}{guard}{how}")
             elif isinstance(s, Combine):
                 self.line(f"b{s.buffer}[{self.name(s.offset)}] {s.kind}= {self.name(s.value)}")
+            elif isinstance(s, Turn):
+                to = f"b{s.target}[{self.name(s.write)} + i*{self.name(s.write_step)} + j]"
+                source = f"b{s.source}[{self.name(s.read)} + j*{self.name(s.read_step)} + i]"
+                self.line(f"{to} = {source} for i < {self.name(s.rows)}, j < {self.name(s.cols)}")
             elif isinstance(s, Check):
                 self.line(f"check {self.name(s.value)} else error {s.code}")
 

@@ -15,6 +15,7 @@ from .nodes import (
     Loop,
     Stmt,
     Store,
+    Turn,
     Update,
     expressions,
 )
@@ -73,6 +74,10 @@ class _Verifier:
                 buffer = self.kernel.buffers[s.buffer]
                 if not buffer.written or buffer.type != s.value.type or s.offset.type != "i64":
                     self.fail("bad store", s)
+            elif isinstance(s, Turn):
+                source, target = self.kernel.buffers[s.source], self.kernel.buffers[s.target]
+                if in_vector or not target.written or source.type != target.type:
+                    self.fail("bad transpose", s)
             elif isinstance(s, Check) and s.value.type != "b1":
                 self.fail("a check of something else than b1", s)
 

@@ -10,7 +10,7 @@ Reference: the LLVM Language Reference Manual (https://llvm.org/docs/LangRef.htm
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 __all__ = ["Builder", "Module", "Val", "elem_type", "float_const", "lanes_of", "vec_type"]
@@ -253,6 +253,12 @@ class Builder:
         if lanes_of(value.type) == 1:
             return value
         return self.new(elem_type(value.type), f"extractelement {value}, i64 {lane}")
+
+    def shuffle(self, a: Val, b: Val, order: Sequence[int]) -> Val:
+        """Lanes of ``a`` followed by those of ``b``, in the given order."""
+        type_ = vec_type(elem_type(a.type), len(order))
+        picks = ", ".join(f"i32 {i}" for i in order)
+        return self.new(type_, f"shufflevector {a}, {b}, <{len(order)} x i32> <{picks}>")
 
     def insert(self, vector: Val, value: Val, lane: int) -> Val:
         return self.new(vector.type, f"insertelement {vector}, {value}, i64 {lane}")

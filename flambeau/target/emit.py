@@ -12,11 +12,27 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from ..loop.nodes import COMPARISONS, Check, Combine, Expr, Init, Kernel, Loop, Stmt, Store, Update, expressions, walk
+from ..loop.nodes import (
+    COMPARISONS,
+    TILE,
+    Check,
+    Combine,
+    Expr,
+    Init,
+    Kernel,
+    Loop,
+    Stmt,
+    Store,
+    Turn,
+    Update,
+    expressions,
+    walk,
+)  # fmt: skip
 from . import vecmath
 from .builder import Builder, Module, Val, lanes_of, vec_type
 from .isa import ISA
 from .scalar import LLVM_TYPE, MEMORY_TYPE, cast, elementwise, identity, is_float, is_signed
+from .turn import transpose
 
 __all__ = ["entry", "kernel_ir"]
 
@@ -239,6 +255,8 @@ class _Body:
                 self._store(s)
             elif isinstance(s, Combine):
                 self._combine(s)
+            elif isinstance(s, Turn):
+                self._turn(s)
             elif isinstance(s, Check):
                 self._check(s)
 
@@ -717,6 +735,47 @@ class _Body:
             b.store(new, address, size)
         else:
             self._put(elem, size, address, step, new, self.mask)
+
+    def _turn(self, s: Turn) -> None:
+        """Whole tiles in registers, others element by element."""
+        b = self.b
+        code = self.kernel.buffers[s.source].type
+        elem, size = MEMORY_TYPE[code], _SIZE[code]
+        source, target = self.buffers[s.source], self.buffers[s.target]
+        read, across, write, along, rows, cols = (
+            self._value(e) for e in (s.read, s.read_step, s.write, s.write_step, s.rows, s.cols)
+        )
+
+        def spot(base: Val, start: Val, step: Val, times: Val | int, more: Val | int) -> Val:
+            times, more = (Val(str(v), "i64") if isinstance(v, int) else v for v in (times, more))
+            return b.gep(elem, base, b.add(b.add(start, b.op("mul", step, times)), more))
+
+        side = Val(str(TILE), "i64")
+        whole, part, after = b.label("whole"), b.label("part"), b.label("after")
+        b.cond_br(b.op("and", b.cmp("eq", rows, side), b.cmp("eq", cols, side)), whole, part)
+        b.place(whole)
+        lanes = min(TILE, max(2, self.isa.lanes(elem)))
+        type_ = vec_type(elem, lanes)
+        for j in range(0, TILE, lanes):
+            for i in range(0, TILE, lanes):
+                lines = [b.load(type_, spot(source, read, across, j + k, i), size) for k in range(lanes)]
+                for k, line in enumerate(transpose(b, lines, 8 * size)):
+                    b.store(line, spot(target, write, along, i + k, j), size)
+        b.br(after)
+        b.place(part)
+
+        def row() -> None:
+            i = self._scalar_index("turned row")
+
+            def element() -> None:
+                j = self._scalar_index("turned column")
+                b.store(b.load(elem, spot(source, read, across, j, i), size), spot(target, write, along, i, j), size)
+
+            self._counted("turned column", b.const("i64", 0), cols, 1, element)
+
+        self._counted("turned row", b.const("i64", 0), rows, 1, row)
+        b.br(after)
+        b.place(after)
 
     def _check(self, s: Check) -> None:
         b = self.b

@@ -35,10 +35,11 @@ from ..target.builder import Module, Val, vec_type
 from ..target.emit import entry, new_module
 from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE, cast
+from ..target.turn import transpose
 from .blocking import FEW, STAY
 from .flow import Flow, function
 from .micro import SIZE, Number, blocking, micro_kernel, micro_request, multiply_add
-from .pack import pack_kernel, pack_request, transpose
+from .pack import pack_kernel, pack_request
 
 __all__ = ["Binding", "Spec", "Writer", "bind_forward", "common_words", "forward_requests"]
 

@@ -22,10 +22,10 @@ from ..runtime import engine
 from ..target.builder import Val
 from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE, cast
+from ..target.turn import transpose
 from .attention import COMMON, GROUP, KEY_PANELS, LOG2E, Binding, Spec, Writer, common_words, layout, packing_requests
 from .flow import Flow, function
 from .micro import blocking, multiply_add
-from .pack import transpose
 
 __all__ = ["backward_requests", "bind_backward"]
 

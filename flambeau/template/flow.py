@@ -122,12 +122,6 @@ class Flow(Builder):
         limit = self.cast("trunc", self.imin(count, lanes), "i32")
         return self.cmp("slt", self.iota(type_), self.splat(limit, lanes))
 
-    def shuffle(self, a: Val, b: Val, order: Sequence[int]) -> Val:
-        """Lanes of ``a`` followed by those of ``b``, in the given order."""
-        type_ = vec_type(a.type[1:-1].split(" x ")[1], len(order))
-        picks = ", ".join(f"i32 {i}" for i in order)
-        return self.new(type_, f"shufflevector {a}, {b}, <{len(order)} x i32> <{picks}>")
-
     # -- control -----------------------------------------------------------------------------------
     @contextmanager
     def loop(self, start: Val | int, stop: Val | int, step: Val | int = 1, carry: Sequence[Val] = ()) -> Iterator[Loop]:

@@ -17,9 +17,9 @@ from ..target.builder import Val, vec_type
 from ..target.emit import new_module
 from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE, cast
+from ..target.turn import transpose
 from .flow import Flow, function
 from .micro import SIZE, Number, blocking, load_address
-from .pack import transpose
 
 __all__ = [
     "GEOMETRY", "GRID", "PIXELS", "TAP_WORDS", "Geometry", "ImageReader", "channel_range", "image_kernel",

@@ -15,10 +15,11 @@ from ..target.builder import Val, vec_type
 from ..target.emit import new_module
 from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE, cast
+from ..target.turn import transpose
 from .flow import Flow, function
 from .micro import SIZE, Number, load_address
 
-__all__ = ["pack_kernel", "pack_request", "transpose"]
+__all__ = ["pack_kernel", "pack_request"]
 
 
 _AHEAD = 32
@@ -50,64 +51,6 @@ def pack_request(source: str, num: Number, isa: ISA) -> engine.Request:
         return module.text()
 
     return engine.Request(name, f"{name}|{isa.key}", make, isa)
-
-
-def transpose(b: Flow, rows: list[Val], elem_bits: int) -> list[Val]:
-    """The transpose of a square block held in vectors: first inside 128-bit parts, then of the parts.
-
-    Every shuffle takes half its lanes from each operand in an order that x86 and ARM have an instruction for.
-    """
-    size = len(rows)
-    part = min(size, 128 // elem_bits)
-    parts = size // part
-
-    def pick(x: Val, y: Val, lanes: list[tuple[int, int]]) -> Val:
-        """Lanes given as (operand, lane)."""
-        return b.shuffle(x, y, [operand * size + lane for operand, lane in lanes])
-
-    def interleave(x: Val, y: Val, run: int, upper: int) -> Val:
-        """Alternates runs of lanes of the lower or upper half of every part."""
-        lanes = []
-        for p in range(parts):
-            for g in range(part // run // 2):
-                first = p * part + g * run + upper * part // 2
-                lanes += [(operand, first + e) for operand in range(2) for e in range(run)]
-        return pick(x, y, lanes)
-
-    turned = list(rows)
-    for base in range(0, size, part):
-        group = turned[base : base + part]
-        if part == 4:
-            low, high = (
-                [interleave(group[0], group[1], 1, u) for u in range(2)],
-                [interleave(group[2], group[3], 1, u) for u in range(2)],
-            )
-            group = [interleave(low[i // 2], high[i // 2], 2, i % 2) for i in range(4)]
-        elif part == 2:
-            group = [interleave(group[0], group[1], 1, u) for u in range(2)]
-        turned[base : base + part] = group
-
-    def move(x: Val, y: Val, chosen: list[tuple[int, int]]) -> Val:
-        """Whole parts given as (operand, part)."""
-        return pick(x, y, [(operand, p * part + e) for operand, p in chosen for e in range(part)])
-
-    out = list(turned)
-    for j in range(part):
-        column = [turned[p * part + j] for p in range(parts)]
-        if parts == 2:
-            x, y = column
-            column = [move(x, y, [(0, p), (1, p)]) for p in range(2)]
-        elif parts == 4:
-            w, x, y, z = column
-            left = [move(w, x, [(0, p), (0, p + 1), (1, p), (1, p + 1)]) for p in (0, 2)]
-            right = [move(y, z, [(0, p), (0, p + 1), (1, p), (1, p + 1)]) for p in (0, 2)]
-            column = [
-                move(left[p // 2], right[p // 2], [(0, p % 2), (0, p % 2 + 2), (1, p % 2), (1, p % 2 + 2)])
-                for p in range(4)
-            ]
-        for p in range(parts):
-            out[p * part + j] = column[p]
-    return out
 
 
 class _Packer:

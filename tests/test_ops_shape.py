@@ -260,3 +260,46 @@ def test_pixels_and_channels() -> None:
     assert F.pixel_shuffle(x, 2).tolist() == torch.nn.functional.pixel_shuffle(y, 2).tolist()
     assert F.pixel_unshuffle(x, 2).tolist() == torch.nn.functional.pixel_unshuffle(y, 2).tolist()
     assert F.channel_shuffle(x, 4).tolist() == torch.nn.functional.channel_shuffle(y, 4).tolist()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "int32", "bfloat16", "bool", "complex64"])
+def test_copies_that_turn_dimensions(dtype):
+    """Whole tiles, borders, offsets, and what is not taken in tiles."""
+    for shape, dims in (
+        ((37, 53), (1, 0)),
+        ((5, 20, 33), (2, 0, 1)),
+        ((2, 16, 3, 35), (0, 3, 2, 1)),
+        ((16, 16), (1, 0)),
+    ):
+        x = (fl.randn(*shape) * 10).to(getattr(fl, dtype))
+        wide = x.float() if dtype == "bfloat16" else x
+        expected = wide.numpy().transpose(dims)
+        turned = x.permute(dims).contiguous()
+        assert np.array_equal((turned.float() if dtype == "bfloat16" else turned).numpy(), expected)
+        room = fl.zeros([n + 3 for n in expected.shape], dtype=x.dtype)
+        room[tuple(slice(2, -1) for _ in dims)].copy_(x.permute(dims))
+        inside = room[tuple(slice(2, -1) for _ in dims)]
+        assert np.array_equal((inside.float() if dtype == "bfloat16" else inside).numpy(), expected)
+        assert bool((room[0] == 0).all())
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (3, 1000), (2, 4097), (64, 16), (7, 300, 5)])
+def test_reversed_and_running(shape):
+    """Vectors read from their ends, and scans along and across them."""
+    x = fl.randn(*shape)
+    array = x.numpy()
+    for d in range(len(shape)):
+        assert np.array_equal(x.flip(d).numpy(), np.flip(array, d))
+        assert np.allclose(x.cumsum(d).numpy(), array.astype(np.float64).cumsum(d), rtol=1e-6, atol=1e-5)
+        assert np.array_equal(x.cummax(d)[0].numpy(), np.maximum.accumulate(array, d))
+        whole = (x * 10).to(fl.int32)
+        assert np.array_equal(whole.cumsum(d).numpy(), whole.numpy().astype(np.int64).cumsum(d))
+    assert np.array_equal(x.flip(list(range(len(shape)))).numpy(), np.flip(array))
+
+
+def test_results_beyond_the_caches():
+    """Streamed stores: whole vectors, a tail, and a view that begins off a line."""
+    for n in (5 << 20, (5 << 20) + 7):
+        x, y = fl.rand(n), fl.rand(n)
+        assert np.array_equal((x + y).numpy(), x.numpy() + y.numpy())
+        assert np.array_equal((x[1:] > y[:-1]).numpy(), x.numpy()[1:] > y.numpy()[:-1])

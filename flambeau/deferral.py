@@ -7,7 +7,7 @@ as running a small one.  The text of the program finds its plan; only a new text
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 from weakref import ref
 
@@ -20,11 +20,12 @@ from .runtime import memory
 from .storage import Pending, Storage, Trace
 from .tensor import Tensor
 
-__all__ = ["Deferral", "NeedsMemory", "Ran", "deferral", "deferring", "threads"]
+__all__ = ["Deferral", "NeedsMemory", "Ran", "deferral", "deferring", "plans", "threads"]
 
 _BOUND = 40_000  # words of a program after which it runs even though nobody looked
 _LIMIT = 512  # plans that are remembered
-_plans: dict[object, Plan] = {}
+plans: dict[object, Plan] = {}
+"""The plans of programs by their texts and the values wanted of them."""
 _LEAST, _MOST = -(1 << 63), (1 << 63) - 1
 _new = object.__new__
 
@@ -89,6 +90,7 @@ class Deferral(Trace):
         self.depth = 0
         self.runs = 0  # how often values were computed
         self.outside = 0  # how many operators worked on memory instead of being recorded
+        self.observer: Callable[[Ran, int], None] | None = None  # told of every program that has run, and its operators
         self.active = False  # whether there is a program, or every operator is to be recorded
         self.lock = threading.RLock()
         self._mark = object()
@@ -342,14 +344,17 @@ class Deferral(Trace):
         homes = self.homes
         wanted = tuple([(s.pending.node, s.pending.layout, homes.get(id(s))) for s in storages])  # type: ignore[union-attr]
         key = (tuple(self.text), wanted)
-        plan = _plans.get(key)
+        plan = plans.get(key)
         if plan is None:
-            if len(_plans) >= _LIMIT:
-                _plans.clear()
-            plan = _plans[key] = self._plan(wanted)
+            if len(plans) >= _LIMIT:
+                plans.clear()
+            plan = plans[key] = self._plan(wanted)
         ran = Ran(plan, self.arguments, self.numbers, [into for _, _, into in wanted])
         addresses = [s.ptr + o * layout.itemsize for s, layout, o in self.arguments]
-        for k, (s, result) in enumerate(zip(storages, ran.run(addresses))):
+        results = ran.run(addresses)
+        if self.observer is not None:
+            self.observer(ran, sum(isinstance(word, Recipe) for word in self.text))
+        for k, (s, result) in enumerate(zip(storages, results)):
             if ran.into[k] is None:
                 s.ptr, s.nbytes = result, plan.sizes.get(k, 0)
             s.pending = None

@@ -107,11 +107,13 @@ def replay(text: Sequence[Any], recorder: Recorder) -> list[Node]:
             if map_ is None:
                 node, natural = row_major(node, natural), dense(natural.dtype, (natural.numel,))
                 map_ = ((offset, tuple((d, s) for d, s in enumerate(layout.strides) if s and layout.shape[d] > 1)),)
+            graph.origin = "write"
             values.append((graph.update(node, by, map_), natural))
             at += 5
         else:
             at += 1
             operands = [values[k][0] for k in text[at : at + what.inputs]]
+            graph.origin = what.name
             values += zip(what.into(graph, operands, numbers), what.layouts)
             numbers += what.numbers
             at += what.inputs

@@ -331,3 +331,44 @@ def test_random_programs(shape, steps, write_argument):
 
     x = np.random.default_rng(7).standard_normal(shape).astype(np.float32)
     same(program, x)
+
+
+def test_explain_tells_programs_kernels_and_what_made_them_run():
+    def program(x):
+        y = (x * 2).exp() + 1
+        if y.sum().item() > 0:
+            y = y.softmax(-1)
+        return y
+
+    found = torch.compiler.explain(torch.compile(program), torch.tensor(X))
+    assert found.graph_count == 2 and found.graph_break_count == 1 and found.op_count == 5
+    (reason,) = found.break_reasons
+    assert reason.startswith("item at ") and __file__ in reason
+    assert {"mul", "exp", "add"} <= {name for k in found.parts[0].kernels for name in k.step.operators}
+    assert all(k.seconds > 0 and k.step.nbytes > 0 for part in found.parts for k in part.kernels)
+    text = str(found)
+    assert "GB/s" in text and "softmax" in text and "the end of the call" in text
+
+
+def test_stances_disabling_and_reset():
+    seen = []
+
+    @torch.compiler.disable
+    def aside(x):
+        seen.append(torch.compiler.is_compiling())
+        return x + 1
+
+    @torch.compile
+    def program(x):
+        seen.append(torch.compiler.is_compiling())
+        return aside(x * 2)
+
+    x = torch.ones(2)
+    assert program(x).tolist() == [3, 3] and seen == [True, False]
+    torch.compiler.reset()
+    with torch.compiler.set_stance("force_eager"):
+        assert program(x).tolist() == [3, 3] and seen[2:] == [False, False]
+    assert program(x).tolist() == [3, 3] and seen[4:] == [True, False]
+    with pytest.raises(RuntimeError, match="stance"):
+        torch.compiler.set_stance("never")
+    assert torch.compiler.wrap_numpy(np.cumsum)(torch.ones(3)).tolist() == [1, 2, 3]

@@ -84,7 +84,8 @@ class KernelCall(NamedTuple):
 
     ``flat`` is the cost of an element where the kernel is one loop over consecutive elements and its words are those
     of ``flat_words``, so that another number of elements needs only other words; 0 elsewhere.  ``stream_from`` is the
-    number of elements from which such a kernel streams its results.
+    number of elements from which such a kernel streams its results.  ``origins`` names the operators whose work it
+    does.
     """
 
     kernel: Kernel
@@ -94,6 +95,7 @@ class KernelCall(NamedTuple):
     words: tuple[int, ...]
     flat: int = 0
     stream_from: int = 0
+    origins: tuple[str, ...] = ()
 
 
 def flat_words(n: int, cost: int) -> tuple[int, tuple[int, ...]]:

@@ -46,14 +46,18 @@ _PREDICATES = COMPARISONS | {"isnan", "signbit"}
 
 
 class Node:
-    """A value: the operation, its operands and static attributes, its shape and element type (a code)."""
+    """A value: the operation, its operands and static attributes, its shape and element type (a code).
 
-    __slots__ = ("attrs", "inputs", "op", "shape", "type")
+    ``origin`` names the operator it was first made for.
+    """
+
+    __slots__ = ("attrs", "inputs", "op", "origin", "shape", "type")
     op: str
     inputs: tuple[Node, ...]
     attrs: tuple[Any, ...]
     shape: tuple[int, ...]
     type: str
+    origin: str
 
     def __repr__(self) -> str:
         return f"<{self.op}{list(self.attrs) if self.attrs else ''} {self.type}{list(self.shape)}>"
@@ -103,6 +107,7 @@ class Graph:
 
     def __init__(self) -> None:
         self._table: dict[tuple[object, ...], Node] = {}
+        self.origin = ""  # the operator for which nodes are being made
 
     def make(self, op: str, inputs: Sequence[Node], attrs: tuple[Any, ...], shape: Sequence[int], type_: str) -> Node:
         """The node with these parts."""
@@ -111,6 +116,7 @@ class Graph:
         if found is None:
             found = Node()
             found.op, found.inputs, found.attrs, found.shape, found.type = op, tuple(inputs), attrs, tuple(shape), type_
+            found.origin = self.origin
             self._table[key] = found
         return found
 

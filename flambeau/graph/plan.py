@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import math
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -26,7 +28,7 @@ from .node import graph_text
 from .program import RETRY, Entry, Launch, Program
 from .schedule import BufferSpec, ExternCall, Output, schedule
 
-__all__ = ["CODES", "Extern", "KernelError", "Operand", "Plan", "make_plan"]
+__all__ = ["CODES", "Extern", "KernelError", "Operand", "Plan", "StepInfo", "make_plan"]
 
 
 class Operand(NamedTuple):
@@ -100,6 +102,19 @@ class _Step(NamedTuple):
 
     call: KernelCall | Launch | Callable[..., int]
     buffers: tuple[tuple[int, int], ...]  # (buffer, byte offset)
+
+
+class StepInfo(NamedTuple):
+    """A step of a plan: a kernel or a template, the operators whose work it does, the bytes of the buffers it touches,
+    operations (of products; 0 where they are not counted), buffers read and written, and native calls."""
+
+    name: str
+    operators: tuple[str, ...]
+    nbytes: int
+    work: int
+    reads: int
+    writes: int
+    calls: int
 
 
 class Plan:
@@ -349,6 +364,44 @@ class Plan:
             if nbytes:
                 memory.free(block, nbytes)
         return 0
+
+    def measure(self, addresses: Sequence[int], scalars: Sequence[float]) -> list[float]:
+        """Runs once more, step by step, on results and arguments; returns the seconds of each step."""
+        self._bind_all()
+        assert self._parts is not None
+        block = memory.allocate(self.temporary)
+        numbers = [scalars[k] for k in self._used]
+        seconds = []
+        try:
+            slots = (*addresses, block)
+            for part in self._parts:
+                calls = part.steps(slots, numbers) if isinstance(part, Program) else [partial(part.run, slots, numbers)]
+                for call in calls:
+                    start = time.perf_counter()
+                    call()
+                    seconds.append(time.perf_counter() - start)
+        finally:
+            memory.free(block, self.temporary)
+        return seconds
+
+    def steps(self) -> list[StepInfo]:
+        """What each step does, in order (a template may take several launches for one)."""
+        buffers = self._schedule.buffers
+        found = []
+        for step in self._schedule.steps:
+            if isinstance(step, KernelCall):
+                read = [b for b, k in zip(step.buffers, step.kernel.buffers) if not k.written]
+                touched, name, origins = set(step.buffers), "kernel", step.origins
+                work = 0
+            else:
+                touched = {p.buffer for p in (*step.inputs, *step.outputs)}
+                read = [p.buffer for p in step.inputs]
+                name, origins = type(step.spec).__name__, (step.origin,)
+                work = 2 * math.prod(step.outputs[0].shape) * step.inputs[0].shape[-1] if name == "MatMul" else 0
+            nbytes = sum(buffers[b].size * coded(buffers[b].type).itemsize for b in touched)
+            count = 1 if isinstance(step, KernelCall) else len(_extern_steps(step, buffers, self._workers or 1))
+            found.append(StepInfo(name, origins, nbytes, work, len(read), len(touched) - len(set(read)), count))
+        return found
 
     def run(self, results: Sequence[int], arguments: Sequence[int], scalars: Sequence[float]) -> None:
         """Computes the results at the addresses ``results`` (by result number); raises KernelError."""

@@ -53,6 +53,7 @@ class ExternCall(NamedTuple):
     spec: object
     inputs: tuple[Place, ...]
     outputs: tuple[Place, ...]
+    origin: str = ""
 
 
 class Schedule(NamedTuple):
@@ -189,10 +190,15 @@ class _Attempt:
             if isinstance(e, Group):
                 call = kernel_of(e)
                 if call is not None:
-                    steps.append(call)
+                    steps.append(call._replace(origins=self._origins(e)))
             else:
                 steps.append(e)
         return Schedule(tuple(self.buffers), tuple(steps))
+
+    def _origins(self, g: Group) -> tuple[str, ...]:
+        """The operators whose values a group computes, in order."""
+        inside = {number for number, _ in g.memo} | g.inside.keys()
+        return tuple(dict.fromkeys(n.origin for n in self.order if n.origin and id(n) in inside and n.op not in _FREE))
 
     def _inputs(self) -> None:
         for n in self.order:
@@ -589,7 +595,7 @@ class _Attempt:
                     self._new_buffer("temp", 0, type_, math.prod(shape)), shape, contiguous_strides(shape), 0, number
                 )
             outputs.append(place)
-        self.entries.append(ExternCall(spec, inputs, tuple(outputs)))
+        self.entries.append(ExternCall(spec, inputs, tuple(outputs), node.origin))
 
     def _view(self, node: Node) -> Place:
         """Where an operand of an extern call lies."""

@@ -408,6 +408,43 @@ def sized_view(
     return method
 
 
+_absent = object()  # stands for an argument that a call leaves out
+
+
+def _numpy_names(params: Sequence[inspect.Parameter], names: list[str], words: list[str]) -> str:
+    """Adds numpy's names of parameters, ``axis`` and ``keepdims``, to a signature; the lines that read them.
+
+    They are keywords alone, as in PyTorch.  A ``dim`` that must be given has a default then, so that it may be given as
+    ``axis``; it is the last that must be, or ``axis`` is not added.
+    """
+    lines = ""
+    if "*" not in words:
+        words.append("*")
+    for official, other in (("dim", "axis"), ("keepdim", "keepdims")):
+        if official not in names or other in names:
+            continue
+        place = names.index(official)
+        if params[place].default is inspect.Parameter.empty:
+            after = params[place + 1 :]
+            if any(p.default is inspect.Parameter.empty and p.kind is not p.KEYWORD_ONLY for p in after):
+                continue
+            words[words.index(official)] = f"{official}=absent"
+            lines += f"    if {official} is absent:\n        {official} = given({other})\n"
+        else:
+            lines += f"    if {other} is not absent:\n        {official} = {other}\n"
+        words.append(f"{other}=absent")
+    if words[-1] == "*":
+        words.pop()
+    return lines
+
+
+def _given(name: str, value: Any) -> Any:
+    """The ``axis`` of a call without ``dim``; raises TypeError if that is missing, too."""
+    if value is _absent:
+        raise TypeError(f"{name}() missing 1 required positional arguments: 'dim'")
+    return value
+
+
 def _public(op: Operator, name: str, out: bool, template: str, method: bool = False) -> Callable[..., Any]:
     """A function with the operator's signature that dispatches."""
     defaults: dict[str, Any] = {}
@@ -426,6 +463,7 @@ def _public(op: Operator, name: str, out: bool, template: str, method: bool = Fa
             words.append(f"{n}=_d_{n}")
     if out:
         words += (["*"] if not keyword else []) + ["out=None"]
+    renamed = _numpy_names(params, names, words)
     count = next((i for i, k in enumerate(op.kinds) if k not in (records.TENSOR, OPERAND)), len(params))
     arguments = ", ".join(names) + ("," if names else "")
     fill = {
@@ -477,7 +515,12 @@ def _public(op: Operator, name: str, out: bool, template: str, method: bool = Fa
         fill["first"], fill["rest"] = names[0], ", ".join(names[1:])
         if op._derivative is not None:
             space["record_view"] = tape.record_look
-    exec(compile(template.format(**fill), f"<{op.name}>", "exec"), space)
+    text = template.format(**fill)
+    if renamed:
+        head = f"def form({fill['signature']}):\n"
+        text = text.replace(head, head + renamed, 1)
+        space["absent"], space["given"] = _absent, partial(_given, name)
+    exec(compile(text, f"<{op.name}>", "exec"), space)
     form: Callable[..., Any] = space["form"]
     form.__name__ = form.__qualname__ = name
     form.__doc__ = op.__doc__

@@ -39,6 +39,7 @@ TOP: dict[str, str] = {
         cuda
         distributed
         distributions
+        export
         fft
         func
         functional
@@ -54,6 +55,7 @@ TOP: dict[str, str] = {
         nn
         onnx
         optim
+        profiler
         serialization
         quantized
         signal

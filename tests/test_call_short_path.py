@@ -104,3 +104,17 @@ def test_a_kernel_that_reads_nothing_fills_results_of_every_size() -> None:
         for _ in range(3):
             assert (x**0.0).tolist() == [1.0] * n
         assert all(t.tolist() == [7.0] * n for t in around)
+
+
+def test_numpy_names_of_parameters() -> None:
+    x = fl.arange(6.0).reshape(2, 3)
+    for _ in range(3):  # the second call is a short one
+        assert fl.sum(x, axis=1).tolist() == [3, 12] and x.sum().item() == 15
+        assert x.mean(axis=0, keepdims=True).shape == (1, 3) and fl.cat([x, x], axis=1).shape == (2, 6)
+        assert fl.softmax(x, axis=1).shape == x.shape and x.unsqueeze(axis=1).shape == (2, 1, 3)
+        assert fl.equal(fl.max(x, axis=1).values, x.max(1).values) and fl.prod(x, axis=0).shape == (3,)
+        assert x.all(axis=-1).tolist() == [False, True]
+    with pytest.raises(TypeError, match="'dim'"):
+        fl.softmax(x)
+    with pytest.raises(TypeError):
+        fl.sum(x, 1, False, 2)

@@ -58,6 +58,15 @@ def test_storages_over_files(tmp_path: Path) -> None:
         torch.UntypedStorage.from_file(str(file), nbytes=100)
 
 
+def test_sizes_that_may_change() -> None:
+    batch, length = torch.export.dims("batch", "length", min=2, max=8)
+    assert (batch.__name__, length.min, length.max) == ("batch", 2, 8) and repr(batch) == "Dim('batch', min=2, max=8)"
+    with pytest.raises(AssertionError, match="identifier"):
+        torch.export.Dim("1x")
+    with pytest.raises(AssertionError, match="inconsistent"):
+        torch.export.Dim("x", min=3, max=3)
+
+
 def test_marks_and_stubs() -> None:
     keys = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastCPU) | torch._C.DispatchKeySet(torch._C.DispatchKey.CPU)
     assert keys.has(torch._C.DispatchKey.CPU)

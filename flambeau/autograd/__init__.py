@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..operator import namespace as _namespace
 from . import anomaly_mode, function, functional, grad_mode, graph
 from .anomaly_mode import detect_anomaly, set_detect_anomaly
 from .api import backward, grad
@@ -15,3 +16,5 @@ __all__ = [
     "grad", "grad_mode", "gradcheck", "gradgradcheck", "graph", "inference_mode", "no_grad", "set_detect_anomaly",
     "set_grad_enabled", "set_multithreading_enabled",
 ]  # fmt: skip
+
+__getattr__, __dir__ = _namespace(globals(), {}, {"profiler": "."})

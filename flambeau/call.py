@@ -170,8 +170,8 @@ def _pick_strides(result: Tensor, inputs: Sequence[Layout]) -> tuple[int, ...]:
     return contiguous_strides(shape)
 
 
-_OF_NUMBERS = {"add", "sub", "mul", "true_divide", "floor_divide", "_floor_divide", "_trunc_divide"}
-"""Operators that PyTorch also applies to two numbers."""
+_OF_NUMBERS = {"add", "sub", "mul", "true_divide", "floor_divide", "_floor_divide", "_trunc_divide", "_linear_steps"}
+"""Operators that PyTorch also applies to two numbers, and what ``linspace`` is made of."""
 
 
 class OpPlan:

@@ -122,13 +122,13 @@ class MatMul:
             work *= size
         places = (~0, 0, 1, 2) if addend is not None else (~0, 0, 1)
         order = (2, 0, 1, 3)[: len(places)]
-        requests, big = gemm.requests(spec, isa), work > _SMALL
+        entry, big = gemm.requests(spec, isa)[:1], work > _SMALL
         stack = binding.scratch_bytes <= contract.STACK
         found = []
         for index in itertools.product(*map(range, lead)):
             at = [sum(i * s for i, s in zip(index, step)) * coded(o.type).itemsize for o, step in zip(operands, steps)]
             offsets = [at[k] for k in order]
-            found.append(_launch(spec, requests, binding, *places, offsets=offsets, big=big, stack=stack))
+            found.append(_launch(spec, entry, binding, *places, offsets=offsets, big=big, stack=stack))
         return found
 
 

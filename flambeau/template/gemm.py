@@ -54,10 +54,13 @@ __all__ = [
 
 BATCH_DIMS = 3
 PAGE = 4096
+"""Rows a multiple of so many bytes apart compete for the lines of a cache."""
 ROWS_DIRECT = 768
 """Rows up to which B is read in place rather than packed."""
 FEW_COLUMNS = 64
+"""Columns up to which (and few elements of k) A is read in place whatever the distance of its rows."""
 SMALL = 4096
+"""Elements of B up to which a product of few rows reads it as others do."""
 
 
 @dataclass(frozen=True)
@@ -105,16 +108,16 @@ def key(spec: GemmSpec, isa: ISA) -> str:
     return f"{kernel_name(spec)}|{spec.tail.key}|{isa.key}"
 
 
-def requests(spec: GemmSpec, isa: ISA) -> list[engine.Request]:
-    """All code that a launch needs, the entry first: for ``engine.load_many``, which compiles in parallel.  (`bind`
-    loads what is missing.)"""
+def requests(spec: GemmSpec, isa: ISA, in_place: bool = False, packed: bool = True) -> list[engine.Request]:
+    """All code that a launch needs, the entry first: for ``engine.load_many``, which compiles in parallel.  `bind`,
+    which knows whether A is read ``in_place`` and whether anything is ``packed``, loads it all."""
     entry = engine.Request(kernel_name(spec), key(spec, isa), partial(make_ir, spec, isa), isa)
     core = core_request(spec, isa)
     if spec.thin:
         return [entry, core]
     num = number(spec.a, spec.b, spec.acc, isa)
-    packs = [pack_request(source, num, isa) for source in sorted({spec.a, spec.b})]
-    return [entry, core, micro_request(num, isa), *packs]
+    packs = [pack_request(source, num, isa) for source in sorted({spec.a, spec.b} if packed else ())]
+    return [entry, core, micro_request(num, isa, in_place), *packs]
 
 
 def choose(
@@ -202,10 +205,12 @@ def bind(
         direct_b = _direct_b(spec, num, m, k, bk, bn)
         plain = isinstance(tail, Plain) and cn == 1
         aligned = n % blk.lanes == 0
+        packed = not (direct_a and direct_b and aligned)
+        engine.load_many(requests(spec, isa, direct_a, packed))
         plan = cut(total, m, n, units, num, blk, direct_a, direct_b, max(workers, 2))
         micro = micro_kernel(num, isa, direct_a)
         room = {
-            "packed": not (direct_a and direct_b and aligned),
+            "packed": packed,
             "tiled": not (plain and spec.out == spec.acc and aligned and (direct_a or m % blk.rows == 0)),
         }
     pad = (0,) * (BATCH_DIMS - len(sizes))
@@ -218,7 +223,8 @@ def bind(
         values |= thin_layout(plan, n, num, blk)
         return Binding(THIN_WORDS.pack(values, words), scratch_bytes(values, workers), swap)
     values |= {"c_plain": int(plain), "a_direct": int(direct_a), "b_direct": int(direct_b)}
-    values |= {"pack_a": pack_kernel(spec.a, num, isa), "pack_b": pack_kernel(spec.b, num, isa)}
+    if packed:
+        values |= {"pack_a": pack_kernel(spec.a, num, isa), "pack_b": pack_kernel(spec.b, num, isa)}
     return Binding(_WORDS.pack(values, words), scratch_bytes(values, workers), swap)
 
 

@@ -100,6 +100,9 @@ class Operator:
         # changed already.
         self.batching: Callable[[list[Any]], list[Any]] | None = None
         self.random = False
+        # In its floating-point tensors together: forward mode calls the operator with tangents.  Needs to be said only
+        # where the reverse derivative is not the exact transpose; one that is leads to the same.
+        self.linear = False
         self.samples: Callable[[], Any] | None = None
         self.reference: Callable[..., Any] | None = None
 

@@ -205,7 +205,7 @@ class Case:
 def array(t: Any) -> np.ndarray:
     """The values of a tensor of either package, in double precision."""
     if isinstance(t, torch.Tensor):
-        t = t.detach().resolve_conj().resolve_neg()
+        t = torch.zeros(t.shape, dtype=t.dtype) if t._is_zerotensor() else t.detach().resolve_conj().resolve_neg()
         return t.to(torch.complex128 if t.is_complex() else torch.float64).numpy()
     t = t.detach()
     return t.to(flambeau.complex128 if t.is_complex() else flambeau.float64).numpy()

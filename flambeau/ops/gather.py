@@ -113,6 +113,9 @@ def scatter_src(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     return _scattered("scatter", "set", input, dim, index, src)
 
 
+scatter_src.linear = True  # where indices repeat, the gradient is not the transpose (nor is PyTorch's)
+
+
 @scatter_src.gradient("index")
 def _(ctx, grad):  # type: ignore[no-untyped-def]
     return (
@@ -399,6 +402,9 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     """``input`` with the slices of ``source`` at the indices along ``dim``."""
     return _slices("index_copy", "set", input, dim, index, source)
+
+
+index_copy.linear = True
 
 
 @index_copy.gradient("index")

@@ -143,6 +143,9 @@ def _spread(values: Tensor, shape: Sequence[int]) -> Tensor:
     return prim.wrap(prim.current().graph.expand(prim.read(values), shape))
 
 
+index_write.linear = True  # where indices repeat, the gradient is not the transpose (nor is PyTorch's)
+
+
 @index_write.gradient("indices")
 def _(ctx, grad):  # type: ignore[no-untyped-def]
     indices = list(ctx.indices)

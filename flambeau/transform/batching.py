@@ -114,6 +114,7 @@ def _form(op: Operator) -> Operator:
     if found is None:
         make_body = {"kernel": _kernel_body, "view": _view_body}.get(op.kind, _parts_body)
         found = _forms[op] = derived(op, f"{op.name}_batched", op.kind, {"batch": "Any"}, make_body(op))
+        found.linear = op.linear
         derivative = op.derivative if op.kind == "kernel" else op._derivative
         if derivative is not None:
             found._derivative = Derivative(derivative.saves, _derivative_of(op, derivative, found.params[-1]))

@@ -96,7 +96,13 @@ def tangents_of(
     given = [t for t in tangents if t is not None]
     which = (tuple(t is not None for t in tangents), parts.positions)
     found: Any = None
-    if op.kind == "kernel" and op not in _untraceable:
+    if op.linear:
+        moved = [
+            like.new_zeros(like.shape) if t is None and like._layout.dtype.kind in "fc" else like if t is None else t
+            for like, t in zip(split(op, values).tensors, tangents)
+        ]
+        found = dispatch(op, parts.put(moved))
+    elif op.kind == "kernel" and op not in _untraceable:
         try:
             found = dispatch(_form(op), [*values, given, which])
         except NotTraceable:  # its derivative depends on values

@@ -11,11 +11,13 @@ import runpy
 import sys
 from types import ModuleType
 
+from flambeau import kernels
 from flambeau.alias import install_as_torch
 from flambeau.version import __version__
 
 _USAGE = """usage: python -m flambeau SCRIPT [ARGS ...]
        python -m flambeau -m MODULE [ARGS ...]
+       python -m flambeau cache [list | warm | prune | clear]
 
 Runs a program written for PyTorch: in it, and in the processes it starts, `import torch` gives flambeau."""
 
@@ -42,6 +44,8 @@ def main(arguments: list[str]) -> None:
     if arguments[0] in ("-V", "--version"):
         print(f"flambeau, with the API of PyTorch {__version__}")
         return
+    if arguments[0] == "cache" and not os.path.exists("cache"):
+        sys.exit(kernels.main(arguments[1:]))
     named = arguments[0] == "-m"
     if named and len(arguments) < 2:
         print("Argument expected for the -m option\n" + _USAGE, file=sys.stderr)

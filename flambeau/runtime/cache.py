@@ -21,6 +21,7 @@ import os
 import stat
 import time
 import warnings
+from collections.abc import Iterable
 from functools import cache as remember
 from pathlib import Path
 
@@ -195,6 +196,25 @@ class DiskCache:
             with contextlib.suppress(OSError):
                 os.unlink(temporary, dir_fd=self._handle)
             raise
+
+    def files(self) -> list[tuple[str, int, float]]:
+        """(name, bytes, time of last use) of every kernel, the latest first."""
+        if self._handle is None:
+            return []
+        found = []
+        with os.scandir(self._handle) as entries:
+            for entry in entries:
+                with contextlib.suppress(OSError):
+                    status = entry.stat(follow_symlinks=False)
+                    if not entry.name.endswith(".tmp"):
+                        found.append((entry.name, status.st_size, status.st_mtime))
+        return sorted(found, key=lambda file: -file[2])
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Removes kernels; those that are gone already count as removed."""
+        for name in names:
+            with contextlib.suppress(OSError):
+                os.unlink(name, dir_fd=self._handle)
 
     def sweep(self) -> None:
         """Removes abandoned temporary files and, beyond the bound, the files used least recently.

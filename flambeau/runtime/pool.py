@@ -4,11 +4,13 @@ One native function, ``parallel_for(pool, body, block, chunks)``, calls ``body(b
 on the caller (worker 0) and on the pool's threads, and returns when all are done.  It and the workers' loop are LLVM
 IR written here; the workers are plain POSIX threads that never touch Python, started by the first parallel kernel.
 
-How a job is handed over.  One 64-bit word, the *ticket*, holds the job's number (high half) and the next chunk (low
-half).  A participant claims a chunk by compare-and-swap of the whole word, which fails if the job has changed since it
-was described; so a worker that the system stopped at any point can neither take a chunk of a later job by mistake, nor
-hold up the caller by anything but a chunk that it has really begun.  Between jobs the low half is ``CLOSED``.
-The caller takes chunks like every worker, so it finishes alone whatever nobody else begins.
+How a job is handed over.  The chunks are cut into as many *parts* of neighbours as there are participants; everyone
+begins with its own part, so that kernel after kernel the same data stay in the same processor's cache, and helps with
+the others' when it is done.  One 64-bit word for each part, its *ticket*, holds the job's number (high half) and the next
+chunk (low half).  A participant claims a chunk by compare-and-swap of the whole word, which fails if the job has changed
+since it was described; so a worker that the system stopped at any point can neither take a chunk of a later job by
+mistake, nor hold up the caller by anything but a chunk that it has really begun.  Between jobs the low halves are
+``CLOSED``.  The caller takes chunks like every worker, so it finishes alone whatever nobody else begins.
 
 * A pool that is busy (another Python thread, a kernel within a kernel) makes the caller run all its chunks itself.
 * Idle workers spin for some tens of microseconds, then sleep on a futex; waiting callers spin, then yield, then sleep.
@@ -40,15 +42,18 @@ _LAYOUT = {
     "body": 64,  # ptr: the job ...
     "block": 72,  # ptr
     "chunks": 80,  # i64
-    "ticket": 128,  # i64: number of the job and next chunk
+    "parts": 88,  # i64
+    "ticket": 128,  # i64: number of the job; low half 0 while it is open
     "done": 192,  # i32: chunks finished
     "waiting": 196,  # i32: 1 while the caller sleeps on "done"
     "wake": 256,  # i32: the workers sleep on it; changes with every job
     "sleepers": 320,  # i32: workers asleep, or about to be
     "busy": 384,  # i32: 1 while a job runs
     "alive": 448,  # i32: threads that have not left the worker's loop
+    "tickets": 512,  # i64, one in each cache line: number of the job and next chunk of a part
 }
 _CLOSED = 0xFFFFFFFF
+_PARTS = (PAGE - _LAYOUT["tickets"]) // 64  # at most
 _SPINS = 1500  # looks at the ticket before a worker sleeps, each followed by a pause
 _YIELDS = 64  # times that a waiting caller offers its processor before it sleeps
 
@@ -119,6 +124,8 @@ entry:
   %wake.p = {field("wake")}
   %sleepers.p = {field("sleepers")}
   %chunks.p = {field("chunks")}
+  %parts.p = {field("parts")}
+  %tickets.p = {field("tickets")}
   %body.p = {field("body")}
   %block.p = {field("block")}
   %done.p = {field("done")}
@@ -126,25 +133,52 @@ entry:
   %alive.p = {field("alive")}
   br label %look
 look:
-  %spins = phi i64 [ 0, %entry ], [ %spins.next, %spin ], [ 0, %sleep ], [ 0, %finished ], [ 0, %claim ]
+  %spins = phi i64 [ 0, %entry ], [ %spins.next, %spin ], [ 0, %sleep ], [ 0, %ask ]
   %seen = load atomic i32, ptr %wake.p seq_cst, align 4
   %wanted = load atomic i64, ptr %wanted.p monotonic, align 8
   %superfluous = icmp sge i64 %number, %wanted
   br i1 %superfluous, label %leave, label %examine
 examine:
   %ticket = load atomic i64, ptr %ticket.p acquire, align 8
-  %next = and i64 %ticket, {_CLOSED}
+  %job = lshr i64 %ticket, 32
+  %low = and i64 %ticket, {_CLOSED}
   %chunks = load atomic i64, ptr %chunks.p monotonic, align 8
+  %parts = load atomic i64, ptr %parts.p monotonic, align 8
   %body.i = load atomic i64, ptr %body.p monotonic, align 8
   %block.i = load atomic i64, ptr %block.p monotonic, align 8
   fence acquire
-  %open = icmp ult i64 %next, %chunks
-  br i1 %open, label %claim, label %idle
+  %open = icmp eq i64 %low, 0
+  br i1 %open, label %choose, label %idle
+choose:
+  %tried = phi i64 [ 0, %examine ], [ %tried.next, %exhausted ]
+  %some = icmp ult i64 %tried, %parts
+  br i1 %some, label %enter, label %idle
+enter:
+  %turn = add i64 %number, %tried
+  %part = urem i64 %turn, %parts
+  %part.after = add i64 %part, 1
+  %limit.n = mul i64 %part.after, %chunks
+  %limit = udiv i64 %limit.n, %parts
+  %line = mul i64 %part, 64
+  %own.p = getelementptr i8, ptr %tickets.p, i64 %line
+  br label %ask
+ask:
+  %own = load atomic i64, ptr %own.p acquire, align 8
+  %own.job = lshr i64 %own, 32
+  %same = icmp eq i64 %own.job, %job
+  br i1 %same, label %more, label %look
+more:
+  %next = and i64 %own, {_CLOSED}
+  %left = icmp ult i64 %next, %limit
+  br i1 %left, label %claim, label %exhausted
+exhausted:
+  %tried.next = add i64 %tried, 1
+  br label %choose
 claim:
-  %advanced = add i64 %ticket, 1
-  %pair = cmpxchg ptr %ticket.p, i64 %ticket, i64 %advanced acq_rel monotonic, align 8
+  %advanced = add i64 %own, 1
+  %pair = cmpxchg ptr %own.p, i64 %own, i64 %advanced acq_rel monotonic, align 8
   %claimed = extractvalue {{ i64, i1 }} %pair, 1
-  br i1 %claimed, label %run, label %look
+  br i1 %claimed, label %run, label %ask
 run:
   %body = inttoptr i64 %body.i to ptr
   %block = inttoptr i64 %block.i to ptr
@@ -162,7 +196,7 @@ ring:
   call void @rouse(ptr %done.p, i32 1)
   br label %finished
 finished:
-  br label %look
+  br label %ask
 idle:
   %spins.next = add i64 %spins, 1
   %tired = icmp ugt i64 %spins.next, {_SPINS}
@@ -228,6 +262,8 @@ entry:
   %body.p = {field("body")}
   %block.p = {field("block")}
   %chunks.p = {field("chunks")}
+  %parts.p = {field("parts")}
+  %tickets.p = {field("tickets")}
   %ticket.p = {field("ticket")}
   %done.p = {field("done")}
   %waiting.p = {field("waiting")}
@@ -257,9 +293,25 @@ publish:
   store atomic i64 %body.i, ptr %body.p monotonic, align 8
   store atomic i64 %block.i, ptr %block.p monotonic, align 8
   store atomic i64 %chunks, ptr %chunks.p monotonic, align 8
+  %shares = call i64 @llvm.umin.i64(i64 %wanted, i64 %chunks)
+  %parts = call i64 @llvm.umin.i64(i64 %shares, i64 {_PARTS})
+  store atomic i64 %parts, ptr %parts.p monotonic, align 8
   store atomic i32 0, ptr %done.p monotonic, align 4
   %closed = load atomic i64, ptr %ticket.p monotonic, align 8
   %opened = add i64 %closed, 1
+  br label %open.part
+open.part:
+  %o = phi i64 [ 0, %publish ], [ %o.next, %open.part ]
+  %first.n = mul i64 %o, %chunks
+  %first = udiv i64 %first.n, %parts
+  %numbered = or i64 %opened, %first
+  %o.line = mul i64 %o, 64
+  %o.p = getelementptr i8, ptr %tickets.p, i64 %o.line
+  store atomic i64 %numbered, ptr %o.p release, align 8
+  %o.next = add i64 %o, 1
+  %o.more = icmp ult i64 %o.next, %parts
+  br i1 %o.more, label %open.part, label %announce
+announce:
   store atomic i64 %opened, ptr %ticket.p release, align 8
   %w0 = atomicrmw add ptr %wake.p, i32 1 seq_cst, align 4
   %sleepers = load atomic i32, ptr %sleepers.p seq_cst, align 4
@@ -272,14 +324,28 @@ wake:
   call void @rouse(ptr %wake.p, i32 %useful32)
   br label %work
 work:
-  %mine = phi i32 [ 0, %publish ], [ 0, %wake ], [ %mine.next, %run ]
-  %ticket = atomicrmw add ptr %ticket.p, i64 1 acq_rel, align 8
-  %next = and i64 %ticket, {_CLOSED}
-  %open = icmp ult i64 %next, %chunks
-  br i1 %open, label %run, label %wait
+  %mine = phi i32 [ 0, %announce ], [ 0, %wake ], [ %mine.now, %advance ]
+  %part = phi i64 [ 0, %announce ], [ 0, %wake ], [ %part.after, %advance ]
+  %some = icmp ult i64 %part, %parts
+  br i1 %some, label %begin, label %wait
+begin:
+  %part.after = add i64 %part, 1
+  %limit.n = mul i64 %part.after, %chunks
+  %limit = udiv i64 %limit.n, %parts
+  %line = mul i64 %part, 64
+  %own.p = getelementptr i8, ptr %tickets.p, i64 %line
+  br label %claim
+claim:
+  %mine.now = phi i32 [ %mine, %begin ], [ %mine.next, %run ]
+  %own = atomicrmw add ptr %own.p, i64 1 acq_rel, align 8
+  %next = and i64 %own, {_CLOSED}
+  %left = icmp ult i64 %next, %limit
+  br i1 %left, label %run, label %advance
 run:
   call void %body(ptr %block, i64 %next, i64 0)
-  %mine.next = add i32 %mine, 1
+  %mine.next = add i32 %mine.now, 1
+  br label %claim
+advance:
   br label %work
 wait:
   %total = trunc i64 %chunks to i32
@@ -321,9 +387,18 @@ awake:
   store atomic i32 0, ptr %waiting.p monotonic, align 4
   br label %close
 close:
-  %last = load atomic i64, ptr %ticket.p monotonic, align 8
-  %shut = or i64 %last, {_CLOSED}
+  %shut = or i64 %opened, {_CLOSED}
   store atomic i64 %shut, ptr %ticket.p monotonic, align 8
+  br label %close.part
+close.part:
+  %c = phi i64 [ 0, %close ], [ %c.next, %close.part ]
+  %c.line = mul i64 %c, 64
+  %c.p = getelementptr i8, ptr %tickets.p, i64 %c.line
+  store atomic i64 %shut, ptr %c.p monotonic, align 8
+  %c.next = add i64 %c, 1
+  %c.more = icmp ult i64 %c.next, %parts
+  br i1 %c.more, label %close.part, label %closed.all
+closed.all:
   fence seq_cst ; nobody may see the next job's description under this job's number
   store atomic i32 0, ptr %busy.p release, align 4
   ret void
@@ -443,6 +518,8 @@ def _after_fork_in_child() -> None:
         for name in ("started", "done", "wake", "sleepers", "busy", "alive"):
             _word(name).value = 0
         _word("ticket").value |= _CLOSED
+        for part in range(_PARTS):
+            ctypes.c_int64.from_address(_address + _LAYOUT["tickets"] + 64 * part).value |= _CLOSED
         _word("wanted").value = _wanted
 
 

@@ -6,11 +6,11 @@ IR written here; the workers are plain POSIX threads that never touch Python, st
 
 How a job is handed over.  The chunks are cut into as many *parts* of neighbours as there are participants; everyone
 begins with its own part, so that kernel after kernel the same data stay in the same processor's cache, and helps with
-the others' when it is done.  One 64-bit word for each part, its *ticket*, holds the job's number (high half) and the next
-chunk (low half).  A participant claims a chunk by compare-and-swap of the whole word, which fails if the job has changed
-since it was described; so a worker that the system stopped at any point can neither take a chunk of a later job by
-mistake, nor hold up the caller by anything but a chunk that it has really begun.  Between jobs the low halves are
-``CLOSED``.  The caller takes chunks like every worker, so it finishes alone whatever nobody else begins.
+the others' when it is done.  One 64-bit word for each part, its *ticket*, holds the job's number (high half) and the
+next chunk (low half).  A participant claims a chunk by compare-and-swap of the whole word, which fails if the job has
+changed since it was described; so a worker that the system stopped at any point can neither take a chunk of a later
+job by mistake, nor hold up the caller by anything but a chunk that it has really begun.  Between jobs the low halves
+are ``CLOSED``.  The caller takes chunks like every worker, so it finishes alone whatever nobody else begins.
 
 * A pool that is busy (another Python thread, a kernel within a kernel) makes the caller run all its chunks itself.
 * Idle workers spin for some tens of microseconds, then sleep on a futex; waiting callers spin, then yield, then sleep.

@@ -170,8 +170,8 @@ def _pick_strides(result: Tensor, inputs: Sequence[Layout]) -> tuple[int, ...]:
     return contiguous_strides(shape)
 
 
-_OF_NUMBERS = {"add", "sub", "mul", "true_divide", "floor_divide", "_floor_divide", "_trunc_divide", "_linear_steps"}
-"""Operators that PyTorch also applies to two numbers, and what ``linspace`` is made of."""
+_OF_NUMBERS = {"add", "sub", "mul", "true_divide", "floor_divide"}
+"""Public operators that PyTorch also applies to two numbers."""
 
 
 class OpPlan:
@@ -228,7 +228,7 @@ def _placeholders(recorder: Recorder, args: Sequence[Any]) -> list[Any]:
 
 def build(op: Operator, args: Sequence[Any], tensors: Sequence[Tensor], target: Layout | None = None) -> OpPlan:
     """Traces and plans a call; with ``target``, the result goes into the first argument."""
-    if not tensors and OPERAND in op.kinds and op.name not in _OF_NUMBERS:
+    if not tensors and OPERAND in op.kinds and op.namespace and op.name not in _OF_NUMBERS:
         found = next(a for a, kind in zip(args, op.kinds) if kind == OPERAND)
         raise TypeError(
             f"{op.name}(): argument '{op.params[op.kinds.index(OPERAND)]}' (position 1) must be Tensor, not "

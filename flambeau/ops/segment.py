@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..operator import operator
+from ..operator import OPERATORS, operator
 from ..tensor import Tensor
 from . import create
 from .common import dim_of
@@ -57,7 +57,7 @@ def segment_reduce(
     rows, rest = math.prod(data.shape[:d]), math.prod(data.shape[d + 1 :])
     segments = counts.shape[d]
     place = create.arange(n, device=data.device).expand(rows, n).contiguous()  # type: ignore[attr-defined]
-    number = ends.reshape(rows, segments).contiguous().searchsorted(place, right=True)
+    number = OPERATORS["searchsorted"].function(ends.reshape(rows, segments).contiguous(), place, right=True)
     before = place < starts.reshape(rows, segments)[:, :1]
     number = number.masked_fill(before, segments)  # what lies outside of all segments goes into one of its own
     x = data.reshape(rows, n, rest)  # type: ignore[attr-defined]

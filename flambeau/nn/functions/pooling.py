@@ -235,7 +235,8 @@ def _window_starts(sample: Tensor, input: int, output: int, kernel: int) -> Tens
     last = ops.full((*sample.shape, 1), input - kernel, dtype=int64)
     if output == 1:
         return last
-    alpha = (input - kernel) / (output - 1)
+    like = {"dtype": sample.dtype, "device": sample.device}  # the step is rounded as the random numbers are
+    alpha = ops.full((), input - kernel, **like) / ops.full((), output - 1, **like)
     steps = ops.arange(output - 1).to(sample.dtype)
     u = sample.unsqueeze(-1)
     starts = ((steps + u) * alpha).to(int64) - (u * alpha).to(int64)

@@ -169,9 +169,15 @@ def cut_image(batch: int, m: int, n: int, units: int, num: Number, blk: Blocking
     )  # fmt: skip
 
 
-def cut_long(batch: int, m: int, n: int, units: int, num: Number, blk: Blocking) -> Cut:
+def part_of(segment: int, most: int) -> int:
+    """The greatest divisor of ``segment`` that is at most ``most``."""
+    return next(k for k in range(min(segment, most), 0, -1) if segment % k == 0)
+
+
+def cut_long(batch: int, m: int, n: int, units: int, num: Number, blk: Blocking, segment: int = 0) -> Cut:
     """Blocks for contractions over many units into few columns, B being costly to pack: a block of B is as wide as the
-    second-level cache allows, the units are split among chunks, and A is packed panel by panel as it is needed."""
+    second-level cache allows, the units are split among chunks, and A is packed panel by panel as it is needed, or, if
+    ``segment`` is given, read where it is in blocks that lie within one of so many units."""
     caches = cpu.cache_sizes()
     outer, inner = _ceil(max(m, 1), blk.rows), _ceil(max(n, 1), blk.columns)
     work = 2 * m * n * max(units, 1) * num.depth
@@ -181,6 +187,8 @@ def cut_long(batch: int, m: int, n: int, units: int, num: Number, blk: Blocking)
     room = caches.l2 // 2 // (blk.columns * num.unit_bytes)
     if inner * kc > room:
         kc = min(kc, max(128, room // inner // 8 * 8))
+    if segment:
+        kc = part_of(segment, kc)
     inner_blocks = _ceil(inner, max(1, room // kc))
     outer_blocks = 1 if units <= kc else _ceil(outer, _tiles_room(_ceil(inner, inner_blocks), num, blk))
     splits = 1

@@ -20,7 +20,7 @@ from ..target.builder import Val
 from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE
 from . import conv_direct
-from .blocking import cut_long
+from .blocking import cut_long, part_of
 from .contract import Contraction, Frame, Words, common_values, scratch_bytes
 from .conv_problem import ConvSpec, forward_geometry, single_stride, three
 from .epilogue import Epilogue
@@ -33,7 +33,7 @@ from .pack import pack_kernel, pack_request
 __all__ = ["bind", "kernel_name", "key", "make_ir", "requests"]
 
 _WORDS = Words(
-    (*GEOMETRY, *PIXELS, "dy_n", "dy_c", "dy_d", "dy_h", "dy_p", "c_row", "c_c", "c_flat", "pack_x"),
+    (*GEOMETRY, *PIXELS, "dy_n", "dy_c", "dy_d", "dy_h", "dy_p", "dy_direct", "c_row", "c_c", "c_flat", "pack_x"),
 )  # fmt: skip
 
 
@@ -101,13 +101,18 @@ def bind(
     segment_units = -(-segment // num.depth)
     units = x_shape[0] * (g.pixels // segment if segment else 0) * segment_units
     m, n = rows, channels * taps
-    plan = cut_long(groups, m, n, units, num, blk)
-    values = common_values(plan, (groups,), m, n, units, num, blk, micro_kernel(num, isa), pool) | {
+    # rows of the gradient a multiple of a page apart would meet in the same few lines of the first-level cache
+    apart = dy_strides[1] * num.unit_bytes % 2048 != 0
+    direct = num.depth == 1 and spec.source == num.packed and step == 1 and segment == g.pixels and apart
+    direct = direct and part_of(max(segment, 1), 512) >= 128
+    plan = cut_long(groups, m, n, units, num, blk, segment if direct else 0)
+    values = common_values(plan, (groups,), m, n, units, num, blk, micro_kernel(num, isa, direct), pool) | {
         **g.values(unit_c, unit_t, 8 * (len(_WORDS.names) + tail.words)),
         "problems": 1, "core": load_address(core_request(spec, isa)),
         "segment": segment, "segment_units": segment_units, "turn": pack_kernel(spec.source, num, isa),
         "pack_x": patch_kernel(spec.source, num, isa, _WORDS.names),
         "dy_n": dy_strides[0], "dy_c": dy_strides[1], "dy_d": d, "dy_h": h, "dy_p": w if step is None else step,
+        "dy_direct": int(direct),
         "a_2": rows * dy_strides[1], "b_2": channels * x_strides[1], "c_2": rows * dw_strides[0],
         "c_row": dw_strides[0], "c_c": dw_strides[1], "c_flat": int(flat),
     }  # fmt: skip
@@ -131,7 +136,7 @@ def core_request(spec: ConvSpec, isa: ISA) -> engine.Request:
 class _WeightGradient(Contraction):
     """Output gradient (rows of channels) by patches of the image (columns of taps and channels), over pixels."""
 
-    pack_words = (*PIXELS, "out_d", "out_h", "out_w", "dy_n", "dy_c", "dy_d", "dy_h", "dy_p", "pack_x")
+    pack_words = (*PIXELS, "out_d", "out_h", "out_w", "dy_n", "dy_c", "dy_d", "dy_h", "dy_p", "dy_direct", "pack_x")
     store_words = ("c_row", "c_c", "c_flat", "unit_c", "unit_t", "tap_table")
 
     def __init__(self, name: str, spec: ConvSpec, isa: ISA, tail: Epilogue | None) -> None:
@@ -149,6 +154,16 @@ class _WeightGradient(Contraction):
         args += [("i64", n) for n in ("first", "count", "at", "units", "pitch")]
         pack = function(self.module, self.isa, "gradient", args, self._write_gradient, attributes="noinline")
         b.call_void(pack, to, matrix, f.words, first, count, at, units, b.i64(pitch))
+
+    def direct_a(self, b: Flow, f: Frame, matrix: Val, panel: Val, at: Val) -> tuple[Val, Val, Val, Val] | None:
+        """Pixels of the gradient that lie side by side need no packing: blocks of units lie in one image."""
+        if self.num.depth != 1 or self.type_a != self.num.packed:
+            return None
+        size = SIZE[self.type_a]
+        offset = b.iadd(b.imul(b.idiv(at, f.segment), f.dy_n), b.imod(at, f.segment))
+        offset = b.iadd(offset, b.imul(b.imul(panel, self.blk.rows), f.dy_c))
+        where = b.at(LLVM_TYPE[self.type_a], matrix, offset)
+        return b.icmp("ne", f.dy_direct, 0), where, b.i64(size), b.imul(f.dy_c, size)
 
     def _write_gradient(
         self, b: Flow, to: Val, origin: Val, words: Val, first: Val, count: Val, at: Val, units: Val, pitch: Val

@@ -49,6 +49,7 @@ TOP: dict[str, str] = {
         jit
         library
         linalg
+        masked
         mps
         mtia
         multiprocessing

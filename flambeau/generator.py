@@ -21,11 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from . import settings
+from . import settings, template
 from .device import device
 from .dtype import uint8
-from .template import mersenne as layout
-from .template.random import kernel, load
+from .template import mersenne_state as layout
 from .tensor import Tensor, address, contiguous, numpy_view
 
 __all__ = [
@@ -160,7 +159,7 @@ class Generator:
         with self._lock:
             ctypes.memmove(self._address + layout.WORDS, words.astype(np.uint32).tobytes(), 4 * _LENGTH)
             ctypes.memmove(self._address + layout.POSITION, tail, len(tail))
-            kernel("output")(self._address)
+            template.random.kernel("output")(self._address)
             self._pending = None
 
     def clone_state(self) -> Generator:
@@ -193,12 +192,12 @@ class Generator:
         """The address of the state, after a seeding that was put off.  The lock is held."""
         if self._pending is not None:
             seed, self._pending = self._pending, None
-            kernel("seed")(self._address, seed - 2**64 if seed >= 2**63 else seed)
+            template.random.kernel("seed")(self._address, seed - 2**64 if seed >= 2**63 else seed)
         return self._address
 
     def draw(self, name: str, codes: tuple[str, ...], *arguments: Any) -> Any:
         """Calls a kernel of ``template/random.py`` on the state and returns its result."""
-        call = load(name, codes, settings.isa)
+        call = template.random.load(name, codes, settings.isa)
         with self._lock:
             return call(self._seeded() if self._pending is not None else self._address, *arguments)
 
@@ -372,9 +371,9 @@ def fill_rrelu(
 
 def gamma_gradient(address: int, numel: int, code: str, shapes: int, samples: int) -> None:
     """How gamma numbers ``samples`` move with their ``shapes`` (addresses; "f32" or "f64")."""
-    kernel("gamma_gradient", code)(address, shapes, samples, numel)
+    template.random.kernel("gamma_gradient", code)(address, shapes, samples, numel)
 
 
 def dirichlet_gradient(address: int, numel: int, code: str, samples: int, shapes: int, totals: int) -> None:
     """How shares ``samples`` of Dirichlet numbers move with their ``shapes``, over 1 - sample (addresses)."""
-    kernel("dirichlet_gradient", code)(address, samples, shapes, totals, numel)
+    template.random.kernel("dirichlet_gradient", code)(address, samples, shapes, totals, numel)

@@ -7,20 +7,19 @@ import hashlib
 import math
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
-from .. import settings
+from .. import settings, target
 from ..dtype import coded
 from ..loop.nodes import Kernel
 from ..loop.printer import kernel_text
 from ..loop.verify import verify
 from ..runtime import engine, memory, pool
 from ..runtime.native import make_caller
-from ..target.emit import kernel_ir
 from ..target.isa import ISA
 from .arena import Lifetime, assign
 from .lower import KernelCall, Place, flat_words
@@ -94,7 +93,7 @@ def entry_addresses(kernels: Sequence[Kernel], isa: ISA) -> list[int]:
 
 
 def _text_of(kernel: Kernel, name: str, isa: ISA) -> str:
-    return kernel_ir(kernel._replace(name=name), isa)
+    return target.emit.kernel_ir(kernel._replace(name=name), isa)
 
 
 class _Step(NamedTuple):
@@ -193,10 +192,8 @@ class Plan:
             entry_addresses(kernels, self._isa)
             found = [extern(step) for step in calls]
         else:
-            with ThreadPoolExecutor(max(2, min(len(todo), os.cpu_count() or 1)), "flambeau-compile") as threads:
-                loading = threads.submit(entry_addresses, kernels, self._isa)
-                found = list(threads.map(extern, calls))
-                loading.result()
+            jobs: list[Callable[[], Any]] = [partial(entry_addresses, kernels, self._isa)]
+            found = _side_by_side(jobs + [partial(extern, step) for step in calls])[1:]
         rest = iter(found)
         steps: list[_Step] = []
         for step in todo:
@@ -427,6 +424,32 @@ class Plan:
                 memory.free(block, self.temporary)
         if status:
             raise KernelError(status)
+
+
+def _side_by_side(jobs: Sequence[Callable[[], Any]]) -> list[Any]:
+    """The results of the jobs, which several threads take one after the other; raises the first one's error.
+
+    ``concurrent.futures`` would do it, but takes 4 ms to import.
+    """
+    results: list[Any] = [None] * len(jobs)
+    errors: dict[int, BaseException] = {}
+    waiting = iter(range(len(jobs)))
+
+    def work() -> None:
+        for k in waiting:
+            try:
+                results[k] = jobs[k]()
+            except BaseException as error:
+                errors[k] = error
+
+    threads = [threading.Thread(target=work) for _ in range(max(2, min(len(jobs), os.cpu_count() or 1)))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[min(errors)]
+    return results
 
 
 class _Host(NamedTuple):

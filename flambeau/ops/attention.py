@@ -12,11 +12,10 @@ import math
 from .. import dtype as dtypes
 from .. import generator as draw
 from .. import primitives as prim
+from .. import template
 from ..autograd.mode import is_grad_enabled
 from ..layout import contiguous_strides
 from ..operator import OPERATORS, operator
-from ..template.attend import Attention, AttentionGradient
-from ..template.attention import Spec
 from ..tensor import Tensor, contiguous
 from .random import fill_in_order
 
@@ -148,8 +147,8 @@ def _by_position(shape: tuple[int, ...]) -> tuple[int, ...]:
     return b, h, p, f
 
 
-def _spec(query: Tensor, mask: Tensor | None, keep: Tensor | None, causal: bool) -> Spec:
-    return Spec(
+def _spec(query: Tensor, mask: Tensor | None, keep: Tensor | None, causal: bool) -> template.attention.Spec:
+    return template.attention.Spec(
         query.dtype.code, causal, None if mask is None else mask.dtype.code, None if keep is None else keep.dtype.code
     )
 
@@ -177,7 +176,7 @@ def flash_attention(
     work = dtypes.float64 if query.dtype is dtypes.float64 else dtypes.float32
     operands = [query, key, value, *_extras(query, key, mask, keep)]
     nodes = prim.current().graph.extern(
-        Attention(_spec(query, mask, keep, causal), scale),
+        template.attend.Attention(_spec(query, mask, keep, causal), scale),
         [prim.read(t) for t in operands],
         [((batch, heads, positions, value.shape[3]), query.dtype.code), ((batch, heads, positions), work.code)],
     )
@@ -229,7 +228,7 @@ def flash_attention_gradient(
     keep: Tensor | None, causal: bool, scale: float,
 ) -> Tensor:  # fmt: skip
     """The gradients of `flash_attention` by query, key and value."""
-    kernel = AttentionGradient(_spec(query, mask, keep, causal), scale)
+    kernel = template.attend.AttentionGradient(_spec(query, mask, keep, causal), scale)
     operands = [grad, query, key, value, result, logs, *_extras(query, key, mask, keep)]
     return _launch(kernel, operands, [query, key, value])  # type: ignore[return-value]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from .. import primitives as prim
+from .. import template
 from ..operator import operator
-from ..template.conv import output_size
 from ..template.extern import Conv, ConvTranspose, ConvWeight
 from ..tensor import Tensor
 from .arithmetic import conj_of
@@ -219,7 +219,7 @@ def convolution_weight(
     if 0 in input.shape or 0 in grad_output.shape or 0 in weight_size:
         return prim.const(0, input.dtype, weight_size)
     reached = [
-        output_size(n, k, s, p, d)
+        template.conv_problem.output_size(n, k, s, p, d)
         for n, k, s, p, d in zip(input.shape[2:], weight_size[2:], stride, padding, dilation, strict=True)
     ]
     if tuple(reached) != tuple(

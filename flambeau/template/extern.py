@@ -8,15 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from .. import template
 from ..dtype import coded
 from ..graph.batch import spread
 from ..graph.node import Graph, Node
 from ..graph.program import Launch
 from ..runtime import engine, pool
 from ..target.isa import ISA
-from . import contract, conv, conv_problem, conv_weight, gemm, sort
-from . import pool as pooling
-from .epilogue import number_word
 
 __all__ = ["Conv", "ConvTranspose", "ConvWeight", "MatMul", "Pool", "Sort"]
 
@@ -44,8 +42,8 @@ def _collapse(batch: Sequence[int], strides: Sequence[Sequence[int]]) -> tuple[l
 
 
 def _launch(
-    spec: Any, requests: Any, binding: gemm.Binding, out: int, a: int, b: int, *extra: int, offsets: Sequence[int] = (),
-    big: bool = True, stack: bool = False,
+    spec: Any, requests: Any, binding: template.gemm.Binding, out: int, a: int, b: int, *extra: int,
+    offsets: Sequence[int] = (), big: bool = True, stack: bool = False,
 ) -> Launch:  # fmt: skip
     """The launch of a kernel whose entry takes (out, a, b, extra..., scratch): operands as ``Launch`` numbers them,
     with byte ``offsets``."""
@@ -91,7 +89,7 @@ class MatMul:
         a, b = inputs[:2]
         out = outputs[0]
         isa = ISA.host()
-        acc = gemm.accumulator(a.type, b.type)
+        acc = template.gemm.accumulator(a.type, b.type)
         *batch, m, n = out.shape
         k = a.shape[-1]
         addend = inputs[2] if self.beta is not None else None
@@ -100,10 +98,13 @@ class MatMul:
         if addend is not None or self.alpha != 1:
             assert addend is not None
             scaled = (self.alpha, self.beta) != (1, 1)
-            epilogue = gemm.AddIn(acc, out.type, addend.type, scaled)
+            epilogue = template.gemm.AddIn(acc, out.type, addend.type, scaled)
             if scaled:
-                numbers = (number_word(self.alpha, acc), number_word(self.beta or 0, acc))
-        spec = gemm.GemmSpec(a.type, b.type, acc, out.type, epilogue)
+                numbers = (
+                    template.epilogue.number_word(self.alpha, acc),
+                    template.epilogue.number_word(self.beta or 0, acc),
+                )
+        spec = template.gemm.GemmSpec(a.type, b.type, acc, out.type, epilogue)
         operands = [a, b, out] + ([addend] if addend is not None else [])
         sizes, strides = _collapse(batch, [o.strides[:-2] for o in operands])
         lead, inner = sizes[: max(0, len(sizes) - _MERGED)], sizes[max(0, len(sizes) - _MERGED) :]
@@ -114,16 +115,18 @@ class MatMul:
             words = (*_addend_words(within[3], len(inner), inner), *numbers)
         if not inner:
             inner, within = [1], [[0, *w] for w in within]
-        spec = gemm.choose(spec, m, n, k, within[0], within[1], within[2])
+        spec = template.gemm.choose(spec, m, n, k, within[0], within[1], within[2])
 
-        binding = gemm.bind(spec, isa, inner, m, n, k, within[0], within[1], within[2], pool.address(), workers, words)
+        binding = template.gemm.bind(
+            spec, isa, inner, m, n, k, within[0], within[1], within[2], pool.address(), workers, words
+        )
         work = m * n * k
         for size in sizes:
             work *= size
         places = (~0, 0, 1, 2) if addend is not None else (~0, 0, 1)
         order = (2, 0, 1, 3)[: len(places)]
-        entry, big = gemm.requests(spec, isa)[:1], work > _SMALL
-        stack = binding.scratch_bytes <= contract.STACK
+        entry, big = template.gemm.requests(spec, isa)[:1], work > _SMALL
+        stack = binding.scratch_bytes <= template.contract.STACK
         found = []
         for index in itertools.product(*map(range, lead)):
             at = [sum(i * s for i, s in zip(index, step)) * coded(o.type).itemsize for o, step in zip(operands, steps)]
@@ -164,15 +167,15 @@ class Conv:
         x, w = inputs[:2]
         out = outputs[0]
         isa = ISA.host()
-        acc = gemm.accumulator(x.type, w.type)
+        acc = template.gemm.accumulator(x.type, w.type)
         words, epilogue = _bias(self.bias, inputs, acc, out, self.groups, out.shape[1])
-        spec = conv.ConvSpec(x.type, acc, out.type, epilogue, _direct(self.groups, w, acc))
-        problem = conv_problem.forward_problem(
+        spec = template.conv.ConvSpec(x.type, acc, out.type, epilogue, _direct(self.groups, w, acc))
+        problem = template.conv_problem.forward_problem(
             x.shape, x.strides, w.shape, w.strides, out.strides, self.stride, self.padding, self.dilation, self.groups
         )
-        spec = conv.choose(spec, isa, [problem])
+        spec = template.conv.choose(spec, isa, [problem])
 
-        binding = conv.bind_forward(
+        binding = template.conv.bind_forward(
             spec, isa, x.shape, x.strides, w.shape, w.strides, out.strides, self.stride, self.padding, self.dilation,
             self.groups, pool.address(), workers, words,
         )  # fmt: skip
@@ -200,16 +203,16 @@ class ConvTranspose:
         y, w = inputs[:2]
         out = outputs[0]
         isa = ISA.host()
-        acc = gemm.accumulator(y.type, w.type)
+        acc = template.gemm.accumulator(y.type, w.type)
         words, epilogue = _bias(self.bias, inputs, acc, out, self.groups, out.shape[1])
-        spec = conv.ConvSpec(y.type, acc, out.type, epilogue, _direct(self.groups, w, acc))
-        problems = conv_problem.input_gradient_problems(
+        spec = template.conv.ConvSpec(y.type, acc, out.type, epilogue, _direct(self.groups, w, acc))
+        problems = template.conv_problem.input_gradient_problems(
             out.shape, out.strides, w.shape, w.strides, y.shape, y.strides, self.stride, self.padding, self.dilation,
             self.groups,
         )  # fmt: skip
-        spec = conv.choose(spec, isa, problems)
+        spec = template.conv.choose(spec, isa, problems)
 
-        binding = conv.bind_input_gradient(
+        binding = template.conv.bind_input_gradient(
             spec, isa, out.shape, out.strides, w.shape, w.strides, y.shape, y.strides, self.stride, self.padding,
             self.dilation, self.groups, pool.address(), workers, words,
         )  # fmt: skip
@@ -244,7 +247,7 @@ def _batched_conv(
 
 def _direct(groups: int, weight: Any, acc: str) -> bool:
     """Whether weights of this shape are for the kernel that does not pack, which is for floating numbers."""
-    return acc[0] == "f" and conv.prefer_direct(groups, weight.shape[1], weight.shape[0] // groups)
+    return acc[0] == "f" and template.conv.prefer_direct(groups, weight.shape[1], weight.shape[0] // groups)
 
 
 @dataclass(frozen=True)
@@ -270,15 +273,15 @@ class ConvWeight:
         x, dy = inputs
         out = outputs[0]
         isa = ISA.host()
-        acc = gemm.accumulator(x.type, dy.type)
-        spec = conv.ConvSpec(x.type, acc, out.type, None, _direct(self.groups, out, acc))
+        acc = template.gemm.accumulator(x.type, dy.type)
+        spec = template.conv.ConvSpec(x.type, acc, out.type, None, _direct(self.groups, out, acc))
 
-        binding = conv_weight.bind(
+        binding = template.conv_weight.bind(
             spec, isa, out.shape, out.strides, x.shape, x.strides, dy.shape, dy.strides, self.stride, self.padding,
             self.dilation, self.groups, pool.address(), workers,
         )  # fmt: skip
         # the kernel's operands are the gradient, then the image
-        return [_launch(spec, conv_weight.requests(spec, isa), binding, ~0, 1, 0)]
+        return [_launch(spec, template.conv_weight.requests(spec, isa), binding, ~0, 1, 0)]
 
 
 def _bias(
@@ -288,12 +291,12 @@ def _bias(
     if not bias:
         return (), None
     step = inputs[2].strides[0]
-    return (step * (channels // groups), step, 0), gemm.AddIn(acc, out.type, inputs[2].type, False)
+    return (step * (channels // groups), step, 0), template.gemm.AddIn(acc, out.type, inputs[2].type, False)
 
 
-def _conv_launches(spec: conv.ConvSpec, isa: ISA, binding: gemm.Binding, bias: bool) -> list[Launch]:
+def _conv_launches(spec: template.conv.ConvSpec, isa: ISA, binding: template.gemm.Binding, bias: bool) -> list[Launch]:
     # the kernel's operands are the weights, then the image
-    return [_launch(spec, conv.requests(spec, isa), binding, ~0, 1, 0, *((2,) if bias else ()))]
+    return [_launch(spec, template.conv.requests(spec, isa), binding, ~0, 1, 0, *((2,) if bias else ()))]
 
 
 @dataclass(frozen=True)
@@ -320,12 +323,12 @@ class Pool:
     def launches(self, inputs: Sequence[Any], outputs: Sequence[Any], workers: int) -> list[Launch]:
         x, isa = inputs[0], ISA.host()
         last = all(o.strides[1] == 1 for o in (x, *outputs)) and x.shape[1] > 1
-        spec = pooling.PoolSpec(x.type, self.kind, last)
-        binding = pooling.bind(
+        spec = template.pool.PoolSpec(x.type, self.kind, last)
+        binding = template.pool.bind(
             spec, isa, x.shape, x.strides, outputs[0].shape, [o.strides for o in outputs], self.kernel, self.stride,
             self.padding, self.dilation, self.divisor, pool.address(), workers,
         )  # fmt: skip
-        address = engine.load_many(pooling.requests(spec, isa))[0].address(pooling.kernel_name(spec))
+        address = engine.load_many(template.pool.requests(spec, isa))[0].address(template.pool.kernel_name(spec))
         buffers = (*((~i, 0) for i in range(spec.results)), (0, 0))
         return [Launch(address, tuple(binding.params), buffers, binding.scratch_bytes)]
 
@@ -352,8 +355,8 @@ class Sort:
         isa = ISA.host()
         name = f"sort_{x.type}_{'down' if self.descending else 'up'}"
         address = engine.load(
-            name, f"{name}|{isa.key}", lambda: sort.kernel_ir(name, x.type, self.descending, isa), isa
+            name, f"{name}|{isa.key}", lambda: template.sort.kernel_ir(name, x.type, self.descending, isa), isa
         ).address(name)
-        words = sort.params(x.type, rows, n, pool.address(), self.k)
-        scratch = sort.scratch_bytes(x.type, rows, n, workers, self.k)
+        words = template.sort.params(x.type, rows, n, pool.address(), self.k)
+        scratch = template.sort.scratch_bytes(x.type, rows, n, workers, self.k)
         return [Launch(address, tuple(words), ((~0, 0), (~1, 0), (0, 0)), scratch, (), rows * n > _SMALL // 64)]

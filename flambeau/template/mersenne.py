@@ -13,27 +13,7 @@ from ..target.builder import Module, Val, lanes_of, vec_type
 from ..target.isa import ISA
 from ..target.scalar import MEMORY_TYPE, cast
 from .flow import Flow, function
-
-__all__ = [
-    "LENGTH", "NORMAL", "NORMAL_VALID", "OUTPUT", "POSITION", "SEED", "SINGLE", "SINGLE_VALID", "STARTED",
-    "STATE_BYTES", "WORDS",
-]  # fmt: skip
-
-LENGTH = 624  # words of the state
-_DISTANCE = 397  # of the recurrence
-
-# The state block, offsets in bytes.
-WORDS = 0  # u32[624], the state; the 624 words after it are room for the next one
-_NEXT = 4 * LENGTH
-OUTPUT = 8 * LENGTH  # u32[624], the state tempered: the numbers to be given out
-POSITION = 12 * LENGTH  # i64, how many of them have been
-STARTED = POSITION + 8  # i64, 0 from seeding to the first number
-NORMAL = POSITION + 16  # double, the second normal of a pair
-NORMAL_VALID = POSITION + 24  # i64, whether there is one
-SEED = POSITION + 32  # u64, what the generator was seeded with
-SINGLE = POSITION + 40  # float, only carried along: PyTorch's state has a place for a single-precision normal
-SINGLE_VALID = POSITION + 44  # i32
-STATE_BYTES = POSITION + 64
+from .mersenne_state import DISTANCE, LENGTH, NEXT, NORMAL, NORMAL_VALID, OUTPUT, POSITION, STARTED
 
 PTR, I64, I32, F32, F64 = "ptr", "i64", "i32", "float", "double"
 STATE = (PTR, "state")
@@ -79,12 +59,12 @@ def _refill(module: Module, isa: ISA) -> str:
 
     def write(b: Flow, state: Val) -> None:
         lanes, t = word_type(isa)
-        fresh, output = b.bytes_at(state, _NEXT), b.bytes_at(state, OUTPUT)
+        fresh, output = b.bytes_at(state, NEXT), b.bytes_at(state, OUTPUT)
         with b.loop(0, LENGTH, lanes) as loop:
             i = loop.index
             here = b.load(t, b.at(I32, state, i))
             after = b.load(t, b.at(I32, state, b.iadd(i, 1)))
-            ahead = b.load(t, b.at(I32, state, b.iadd(i, _DISTANCE)))
+            ahead = b.load(t, b.at(I32, state, b.iadd(i, DISTANCE)))
             top = b.op("and", here, b.const(t, 0x80000000))
             mixed = b.op("or", top, b.op("and", after, b.const(t, 0x7FFFFFFF)))
             odd = b.cmp("ne", b.op("and", after, b.const(t, 1)), b.const(t, 0))

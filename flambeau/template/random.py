@@ -42,17 +42,9 @@ from .mersenne import (
     F64,
     I32,
     I64,
-    LENGTH,
-    NORMAL,
-    NORMAL_VALID,
     OUT,
-    OUTPUT,
     PI,
-    POSITION,
     PTR,
-    SEED,
-    SINGLE,
-    STARTED,
     STATE,
     bits53,
     each_element,
@@ -70,6 +62,7 @@ from .mersenne import (
     unit_float,
     word_type,
 )
+from .mersenne_state import LENGTH, NORMAL, NORMAL_VALID, OUTPUT, POSITION, SEED, SINGLE, STARTED
 from .samplers import binomial, dirichlet, gamma, multinomial, poisson, rrelu
 
 __all__ = ["kernel"]

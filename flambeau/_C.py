@@ -6,11 +6,11 @@ import enum
 from collections.abc import Iterable
 from typing import Any
 
-from .call import _Disabled
 from .device import device
 from .dtype import dtype
 from .generator import Generator
 from .jit import Future, ScriptFunction, ScriptModule
+from .overriding import Disabled
 from .tensor import Tensor
 
 __all__ = [
@@ -53,10 +53,10 @@ class DisableTorchFunctionSubclass:
     """``with`` this, subclasses of Tensor have no say about the operators called."""
 
     def __enter__(self) -> None:
-        _Disabled.depth += 1
+        Disabled.depth += 1
 
     def __exit__(self, *exc: object) -> None:
-        _Disabled.depth -= 1
+        Disabled.depth -= 1
 
 
 DisableTorchFunction = DisableTorchFunctionSubclass

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 from . import dtype as _dtypes
 from . import names as _names
 from . import ops as _ops
-from .call import result_type as _result_type
 from .device import device, get_default_device, set_default_device
 from .dtype import (
     bfloat16,
@@ -58,6 +57,7 @@ from .ops.search import histogramdd
 from .ops.shape import *  # noqa: F403
 from .ops.windows import *  # noqa: F403
 from .printing import set_printoptions
+from .promotion import result_type as _result_type
 from .tensor import Tensor
 
 from . import autograd as autograd  # isort: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .call import _overridden
+from .overriding import overridden
 from .tensor import Tensor
 
 __all__ = [
@@ -17,7 +17,7 @@ __all__ = [
 def _assert(condition: Any, message: Any) -> Any:
     """``assert condition, message``, which a traced program keeps."""
     if type(condition) is not Tensor and hasattr(type(condition), "__torch_function__"):
-        result = _overridden(_assert, (condition,), {}, None, (condition, message))
+        result = overridden(_assert, (condition,), {}, None, (condition, message))
         if result is not NotImplemented:
             return result
     if not condition:

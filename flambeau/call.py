@@ -7,10 +7,9 @@ method, in-place, ``out=``) are made here from its record.
 
 from __future__ import annotations
 
-import inspect
 import threading
 from collections.abc import Callable, Sequence
-from functools import partial, wraps
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,17 +22,19 @@ from .autograd import tape
 from .autograd.mode import state as grad_state
 from .deferral import Deferral, NeedsMemory, deferral
 from .device import device
-from .dtype import dtype, promote_types
+from .dtype import dtype
 from .graph.plan import CODES, KernelError, Plan, make_plan
 from .graph.schedule import Output
-from .layout import Layout, Size, contiguous_strides, dense, of
+from .layout import Layout, contiguous_strides, dense, of
 from .operator import OPERAND, SCALAR, STATIC, TENSORS, Operator
+from .overriding import ordinary, overridden
 from .primitives import Recorder
+from .promotion import check_cast, result_type
 from .record import Recipe
 from .tensor import Tensor, address, empty, materialize, numpy_view
-from .transform.level import Wrapper, wrappers_in
+from .transform.level import wrappers_in
 
-__all__ = ["around", "dispatch", "result_type", "special", "torch_function_of"]
+__all__ = ["around", "dispatch", "special"]
 
 special: list[object] = []
 """Not empty while operators must not take the hot path (deferral, function modes); its members say why."""
@@ -41,48 +42,6 @@ Deferral.special = special
 
 LIMIT = 4096  # plans kept of one operator
 _NUMBERS = (bool, int, float, complex)
-
-
-# -- promotion ---------------------------------------------------------------------------------------
-
-_CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
-
-
-def result_type(tensors: Sequence[Tensor]) -> dtype:
-    """The element type of arithmetic on these tensors (PyTorch's rules): tensors with dimensions decide, 0-dim ones
-    only by a higher category, Python numbers (``_weak``) last of all."""
-    found: list[dtype | None] = [None, None, None]
-    for t in tensors:
-        layout = t._layout
-        if t._weak:
-            rank = 2
-            kind = layout.dtype.kind
-            type_ = (
-                dtypes.get_default_dtype()
-                if kind == "f"
-                else dtypes.get_default_dtype().to_complex()
-                if kind == "c"
-                else layout.dtype
-            )
-        else:
-            rank, type_ = (0 if layout.ndim else 1), layout.dtype
-        before = found[rank]
-        found[rank] = type_ if before is None else promote_types(before, type_)
-    result = found[0]
-    for lower in found[1:]:
-        result = _combine(result, lower)
-    assert result is not None
-    return result
-
-
-def _combine(higher: dtype | None, lower: dtype | None) -> dtype | None:
-    if higher is None or lower is None:
-        return higher or lower
-    if _CATEGORY[lower.kind] <= _CATEGORY[higher.kind]:
-        return higher
-    if lower.kind == "c" and higher.kind == "f":
-        return higher.to_complex() if higher.itemsize >= 4 else dtypes.complex64
-    return promote_types(higher, lower)
 
 
 # -- tracing a body ----------------------------------------------------------------------------------
@@ -293,7 +252,7 @@ def _recipe(op: Operator, args: Sequence[Any], key: list[Any], target: Layout | 
     if found is None:
         if len(op.recipes) >= LIMIT:
             op.recipes.clear()
-        found = op.recipes[k] = _trace(op, args, _tensors(args), devices.cpu, target)
+        found = op.recipes[k] = _trace(op, args, tensors_in(args), devices.cpu, target)
     return found
 
 
@@ -329,22 +288,6 @@ def _fit(op: Operator, result: Tensor, target: Layout) -> Tensor:
         )
     check_cast(result._layout.dtype, target.dtype)
     return prim.cast(result, target.dtype)
-
-
-def check_cast(source: dtype, target: dtype) -> None:
-    """Raises RuntimeError if a result of type ``source`` must not be written to ``target``."""
-    if _CATEGORY[source.kind] > _CATEGORY[target.kind]:
-        raise RuntimeError(
-            f"result type {_TITLES.get(source.name, source.name)} can't be cast to the desired "
-            f"output type {_TITLES.get(target.name, target.name)}"
-        )
-
-
-_TITLES = {
-    "bool": "Bool", "uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int", "int64": "Long",
-    "float16": "Half", "bfloat16": "BFloat16",
-    "float32": "Float", "float64": "Double", "complex64": "ComplexFloat", "complex128": "ComplexDouble",
-}  # fmt: skip
 
 
 # -- running -----------------------------------------------------------------------------------------
@@ -418,7 +361,8 @@ def _frozen(value: Any) -> Any:
     return value
 
 
-def _tensors(args: Sequence[Any]) -> list[Tensor]:
+def tensors_in(args: Sequence[Any]) -> list[Tensor]:
+    """The tensors among the arguments of a call, and in lists among them."""
     found: list[Tensor] = []
     for a in args:
         if isinstance(a, Tensor):
@@ -426,164 +370,6 @@ def _tensors(args: Sequence[Any]) -> list[Tensor]:
         elif isinstance(a, (list, tuple)):
             found.extend(x for x in a if isinstance(x, Tensor))
     return found
-
-
-_ordinary_types: set[type] = {
-    Tensor, bool, int, float, complex, str, type(None), tuple, list, Size, dtype, device, slice, type(Ellipsis),
-    np.ndarray, range,
-    *(np.dtype(c).type for c in "?bhilqBHILQefdFD"),
-}  # fmt: skip
-ordinary = (
-    _ordinary_types.issuperset
-)  # whether a call needs no look for ``__torch_function__``: one test for all of its arguments
-
-
-def torch_function_of(value: Any) -> Any:
-    """The ``__torch_function__`` of a value that has its own, or None."""
-    cls = type(value)
-    if cls is Tensor or getattr(cls, "_plain", False):
-        return None
-    found = getattr(cls, "__torch_function__", None)
-    if found is None or getattr(found, "__func__", found) is _default_torch_function:
-        return None
-    return None if found is _disabled else found
-
-
-def _default_torch_function(cls: type, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-    """The behaviour of a Tensor subclass that does not say otherwise: compute, and give results its type."""
-    special_before = _Disabled.depth
-    _Disabled.depth += 1
-    try:
-        result = func(*args, **(kwargs or {}))
-    finally:
-        _Disabled.depth = special_before
-    if cls is Tensor or func in (Tensor.grad.__get__, Tensor._base.__get__):  # type: ignore[attr-defined]
-        return result
-    return _convert(result, cls)
-
-
-def _own_members(cls: type) -> None:
-    """Prepares a subclass of Tensor: one that overrides ``__torch_function__`` gets its say about properties and
-    methods that are no operators (operators ask in ``dispatch``)."""
-    found = getattr(cls, "__torch_function__", None)
-    cls._plain = found is _disabled  # type: ignore[attr-defined]
-    if cls._plain:  # type: ignore[attr-defined]
-        _ordinary_types.add(cls)
-        return
-    _ordinary_types.discard(cls)
-    if found is None or getattr(found, "__func__", found) is _default_torch_function:
-        return
-    for name, member in list(vars(Tensor).items()):
-        if name in _INTERNAL or (name.startswith("_") and not name.startswith("__")):
-            continue
-        holder = next(c for c in cls.__mro__ if name in vars(c))
-        if holder is not Tensor:
-            continue
-        if isinstance(member, property):
-            setattr(cls, name, _asking_property(member))
-        elif inspect.isfunction(member) and not hasattr(member, "operator"):
-            setattr(cls, name, _asking_method(member))
-
-
-_INTERNAL = frozenset({
-    "__init_subclass__", "__torch_function__", "__new__", "__init__", "__hash__", "__class__", "__dict__", "__module__",
-    "__weakref__", "__doc__",
-    "__annotations__", "__getattribute__", "__setattr__", "__delattr__",
-})  # fmt: skip
-
-
-def _asking_property(member: property) -> property:
-    def read(self: Tensor) -> Any:
-        result = _overridden(member.__get__, (self,), {})
-        return member.__get__(self) if result is NotImplemented else result
-
-    def write(self: Tensor, value: Any) -> None:
-        if _overridden(member.__set__, (self, value), {}) is NotImplemented:
-            member.__set__(self, value)
-
-    return property(read, write if member.fset is not None else None, member.fdel, member.__doc__)
-
-
-def _asking_method(member: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(member)
-    def method(*args: Any, **kwargs: Any) -> Any:
-        result = _overridden(member, args, kwargs)
-        return member(*args, **kwargs) if result is NotImplemented else result
-
-    return method
-
-
-class _Disabled:
-    depth = 0
-
-
-def _disabled(*args: Any, **kwargs: Any) -> Any:
-    return NotImplemented
-
-
-Wrapper.__torch_function__ = staticmethod(_disabled)  # type: ignore[attr-defined]
-
-
-def _convert(result: Any, cls: type) -> Any:
-    if isinstance(result, Tensor) and type(result) is Tensor:
-        return result.as_subclass(cls)  # type: ignore[attr-defined]
-    if isinstance(result, (tuple, list)):
-        items = [_convert(r, cls) for r in result]
-        return type(result)(*items) if hasattr(result, "_fields") else type(result)(items)
-    return result
-
-
-def _as_called(op: Operator, args: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments of an operator as a user would write them: without those at their defaults at the end."""
-    positional: list[Any] = []
-    named: dict[str, Any] = {}
-    for p, a in zip(op.signature.parameters.values(), args):
-        if p.kind is not inspect.Parameter.KEYWORD_ONLY:
-            positional.append((a, p.default))
-        elif a is not p.default:
-            named[p.name] = a
-    while positional and positional[-1][0] is positional[-1][1]:
-        positional.pop()
-    return tuple(a for a, _ in positional), named
-
-
-def _overridden(
-    public: Any,
-    args: Sequence[Any],
-    kwargs: dict[str, Any] | None,
-    op: Operator | None = None,
-    call: tuple[Any, ...] | None = None,
-) -> Any:
-    """Lets the subclass among ``args`` handle a call; NotImplemented if there is none.
-
-    ``public`` is called with ``call`` and ``kwargs``, by default with the arguments themselves.
-    """
-    disabled = _Disabled.depth > 0
-    owners: list[Any] = []
-    for a in args:
-        for x in a if isinstance(a, (list, tuple)) else (a,):
-            cls = type(x)
-            if cls in _ordinary_types or isinstance(x, type):
-                continue
-            found = getattr(cls, "__torch_function__", None)
-            if found is None or found is _disabled or (disabled and not getattr(cls, "_foreign", False)):
-                continue
-            if cls not in (type(o) for o in owners):
-                at = next((i for i, o in enumerate(owners) if issubclass(cls, type(o))), len(owners))
-                owners.insert(at, x)
-    if not owners:
-        return NotImplemented
-    if op is not None:
-        call, kwargs = _as_called(op, args)
-    types = tuple(type(o) for o in owners)
-    for o in owners:
-        result = type(o).__torch_function__(public, types, tuple(args) if call is None else call, kwargs or {})
-        if result is not NotImplemented:
-            return result
-    raise TypeError(
-        f"no implementation found for '{getattr(public, '__name__', public)}' on types that "
-        f"implement __torch_function__: {list(types)}"
-    )
 
 
 class _Around(threading.local):
@@ -623,7 +409,7 @@ def dispatch(op: Operator, args: Sequence[Any], public: Any = None) -> Any:
         or not ordinary(map(type, args))
         or (op.lists and not all(ordinary(map(type, args[i])) for i in op.lists if args[i].__class__ in (list, tuple)))
     ):
-        result = _overridden(public or op.function, args, None, op)
+        result = overridden(public or op.function, args, None, op)
         if result is not NotImplemented:
             return result
         if around.wrappers and not prim.tracing():
@@ -646,11 +432,11 @@ def _call(op: Operator, args: Sequence[Any]) -> Any:
         return _composite(op, args)
     if op.kind == "view":
         return _look(op, args)
-    args = _plain(op, args)
-    tensors = _tensors(args)
+    args = plain_arguments(op, args)
+    tensors = tensors_in(args)
     wanted = grad_state.grad and op.differentiable and any(t._requires_grad for t in tensors)
     if prim.tracing():
-        return _traced(op, args, wanted)
+        return run_traced(op, args, wanted)
     if op.kind == "eager":
         deferral().outside += 1
         for t in tensors:
@@ -707,7 +493,7 @@ def _look(op: Operator, args: Sequence[Any]) -> Any:
     return out
 
 
-def _plain(op: Operator, args: Sequence[Any]) -> Sequence[Any]:
+def plain_arguments(op: Operator, args: Sequence[Any]) -> Sequence[Any]:
     """Checks the kinds of arguments, and makes numpy's numbers Python's."""
     result = None
     for i, (a, kind) in enumerate(zip(args, op.kinds)):
@@ -741,7 +527,7 @@ def _plain(op: Operator, args: Sequence[Any]) -> Sequence[Any]:
 def _composite(op: Operator, args: Sequence[Any]) -> Any:
     if op._derivative is None:
         return op.run_body(args)
-    wanted = grad_state.grad and any(t._requires_grad for t in _tensors(args))
+    wanted = grad_state.grad and any(t._requires_grad for t in tensors_in(args))
     if not wanted:
         return op.run_body(args)
     grad_state.grad = False
@@ -753,7 +539,7 @@ def _composite(op: Operator, args: Sequence[Any]) -> Any:
     return result
 
 
-def _traced(op: Operator, args: Sequence[Any], wanted: bool) -> Any:
+def run_traced(op: Operator, args: Sequence[Any], wanted: bool) -> Any:
     """A call inside of the body of another operator that is being traced."""
     if op.kind == "eager":
         raise RuntimeError(f"{op.name} works on memory and cannot be part of a fused operator")
@@ -795,7 +581,7 @@ def _deferred(op: Operator, args: Sequence[Any], wanted: bool, recorder: Deferra
 def dispatch_inplace(op: Operator, args: Sequence[Any], public: Any = None) -> Tensor:
     """Calls an operator so that the result replaces the value of the first argument, which it returns."""
     if special or not ordinary(map(type, args)):
-        result = _overridden(public, args, None, op)
+        result = overridden(public, args, None, op)
         if result is not NotImplemented:
             return result
         if around.wrappers and not prim.tracing():
@@ -808,20 +594,20 @@ def _call_any_inplace(op: Operator, args: Sequence[Any]) -> Tensor:
     """``_call_any`` of a call in place."""
     if wrappers_in(args):
         assert transformed_inplace is not None
-        return transformed_inplace(op, _plain(op, args))
+        return transformed_inplace(op, plain_arguments(op, args))
     return _call_inplace(op, args)
 
 
 def _call_inplace(op: Operator, args: Sequence[Any]) -> Tensor:
     """A call in place of plain tensors."""
     target: Tensor = args[0]
-    args = _plain(op, args)
-    tensors = _tensors(args)
+    args = plain_arguments(op, args)
+    tensors = tensors_in(args)
     layout = target._layout
     node = None
     if grad_state.grad and any(t._requires_grad for t in tensors):
         if op.kind == "composite" and op._derivative is None:
-            return _composite_inplace(op, args)
+            return composite_inplace(op, args)
         if op.derivative is not None:
             node = tape.before_inplace(op, args)
         elif target._requires_grad:
@@ -852,7 +638,7 @@ def _call_inplace(op: Operator, args: Sequence[Any]) -> Tensor:
     return target
 
 
-def _composite_inplace(op: Operator, args: Sequence[Any]) -> Tensor:
+def composite_inplace(op: Operator, args: Sequence[Any]) -> Tensor:
     """The in-place form of an operator whose parts are recorded: computed beside the target, then copied into it."""
     target: Tensor = args[0]
     # A copy of the target takes its place, so that what the parts save for their derivatives is not written to.
@@ -924,13 +710,13 @@ def dispatch_out(op: Operator, args: Sequence[Any], out: Any) -> Any:
     for o in outs:
         if not isinstance(o, Tensor):
             raise TypeError(f"{op.name}(): argument 'out' must be Tensor, not {type(o).__name__}")
-    if grad_state.grad and any(t._requires_grad for t in [*_tensors(args), *outs]):
+    if grad_state.grad and any(t._requires_grad for t in [*tensors_in(args), *outs]):
         raise RuntimeError(
             f"{op.name}(): functions with out=... arguments don't support automatic "
             "differentiation, but one of the arguments requires grad."
         )
     for o in outs:
-        _check_written(op, o, _tensors(args))
+        _check_written(op, o, tensors_in(args))
     result = dispatch(op, args)
     results = (result,) if isinstance(result, Tensor) else result
     if len(results) != len(outs):
@@ -1060,7 +846,7 @@ def _keep_warm(op: Operator, args: Sequence[Any], plan: OpPlan) -> None:
             key.append(a.__class__)
         else:
             return
-    if any(t._key is None for t in _tensors(args)):
+    if any(t._key is None for t in tensors_in(args)):
         return
     if len(op.warm) >= LIMIT:
         op.warm.clear()

@@ -24,7 +24,6 @@ from .call import (
     dispatch,
     dispatch_inplace,
     dispatch_out,
-    ordinary,
     run_several,
     signature,
     special,
@@ -32,6 +31,7 @@ from .call import (
 from .deferral import Deferral, threads
 from .layout import Layout
 from .operator import OPERAND, SCALAR, TENSORS, Operator
+from .overriding import ordinary
 from .runtime import memory
 from .storage import Storage
 from .tensor import Tensor, make

@@ -10,7 +10,7 @@ from ..amp.autocast_mode import _cast_all, autocast, is_autocast_enabled
 from ..autograd.function import Function
 from ..autograd.mode import no_grad
 from ..autograd.mode import state as grad_state
-from ..call import _overridden
+from ..overriding import overridden
 from ..tensor import Tensor
 from .schema import Schema, parse
 
@@ -85,7 +85,7 @@ class CustomOperator:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         values = self.schema.bind(args, kwargs)
-        result = _overridden(self.function, (*args, *kwargs.values()), kwargs, None, args)
+        result = overridden(self.function, (*args, *kwargs.values()), kwargs, None, args)
         if result is not NotImplemented:
             return result
         for device_type, wanted in self.autocast.items():

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from .. import primitives as prim
-from ..call import _overridden, ordinary
 from ..layout import Size
 from ..operator import OPERATORS
+from ..overriding import ordinary, overridden
 from ..tensor import Tensor
 
 __all__ = ["dim_of", "dims_of", "drop_dims", "need_tensor", "overridable", "shape_of", "unreduce", "zeros_of"]
@@ -125,7 +125,7 @@ def overridable(function: F) -> F:
     @functools.wraps(function)
     def form(input: Any, *args: Any, **kwargs: Any) -> Any:
         if not ordinary((input.__class__,)):
-            result = _overridden(form, (input, *args), kwargs)
+            result = overridden(form, (input, *args), kwargs)
             if result is not NotImplemented:
                 return result
         return function(input, *args, **kwargs)

@@ -6,8 +6,8 @@ from typing import Any
 
 from .. import dtype as dtypes
 from .. import primitives as prim
-from ..call import result_type
 from ..operator import Operand, operator
+from ..promotion import result_type
 from ..tensor import Tensor
 from .common import need_tensor
 

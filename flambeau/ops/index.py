@@ -16,9 +16,10 @@ from .. import dtype as dtypes
 from .. import primitives as prim
 from ..autograd import tape
 from ..autograd.mode import state as grad_state
-from ..call import _overridden, ordinary, special
+from ..call import special
 from ..graph.node import broadcast_shapes
 from ..operator import Tensors, operator
+from ..overriding import ordinary, overridden
 from ..tensor import Tensor
 from . import create
 from .region import region, select
@@ -463,7 +464,7 @@ def getitem(self: Tensor, index: Any) -> Tensor:
         or not ordinary((index.__class__,))
     ):
         seen = [self, *(index if isinstance(index, tuple) else (index,))]
-        result = _overridden(getitem, seen, {}, None, (self, index))
+        result = overridden(getitem, seen, {}, None, (self, index))
         if result is not NotImplemented:
             return result
     map_, shape, advanced, plain = parse(self, index)
@@ -506,7 +507,7 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
             return
     if not ordinary((self.__class__, value.__class__)) or (index.__class__ is tuple and not ordinary(map(type, index))):
         seen = [self, *(index if isinstance(index, tuple) else (index,)), value]
-        result = _overridden(setitem, seen, {}, None, (self, index, value))
+        result = overridden(setitem, seen, {}, None, (self, index, value))
         if result is not NotImplemented:
             return
     if isinstance(value, np.ndarray):

@@ -12,10 +12,10 @@ import numpy as np
 
 from .. import device as devices
 from .. import dtype as dtypes
-from ..call import _default_torch_function, _own_members
 from ..device import device as device_
 from ..dtype import dtype as dtype_
 from ..layout import dense, of
+from ..overriding import default_torch_function, own_members
 from ..runtime import memory, shared
 from ..storage import Storage, allocate
 from ..tensor import Tensor, from_numpy, make, materialize, numpy_view
@@ -30,7 +30,7 @@ __all__ = ["TypedStorage", "UntypedStorage", "from_dlpack", "frombuffer", "is_st
 
 def _init_subclass(cls: type, **kwargs: Any) -> None:
     object.__init_subclass__(**kwargs)
-    _own_members(cls)
+    own_members(cls)
 
 
 def _over(cls: type, data: Tensor) -> Tensor:
@@ -638,7 +638,7 @@ def typename(obj: Any) -> str:
 def install(cls: type[Tensor]) -> None:
     """Attaches the members of this file."""
     members: dict[str, Any] = {
-        "__init_subclass__": classmethod(_init_subclass), "__torch_function__": classmethod(_default_torch_function),
+        "__init_subclass__": classmethod(_init_subclass), "__torch_function__": classmethod(default_torch_function),
         "__new__": staticmethod(_new_instance),
         "as_subclass": _as_subclass, "_make_subclass": staticmethod(_make_subclass), "__deepcopy__": _deepcopy,
         "__reduce_ex__": _reduce_ex,

@@ -21,13 +21,14 @@ from .. import primitives as prim
 from ..autograd import tape
 from ..autograd.mode import no_grad
 from ..autograd.mode import state as grad_state
-from ..call import _TITLES, special
+from ..call import special
 from ..deferral import deferral
 from ..dtype import dtype as dtype_
 from ..dtype import int64
 from ..generator import Generator
 from ..layout import Layout, dense, of
 from ..operator import Operand, Operator, operator
+from ..promotion import TITLES
 from ..tensor import Tensor, address, contiguous, view, zero
 from ..tensor import empty as allocate
 from ..transform.level import RANDOM_ERROR, Batched, Dual, Level, Wrapper, blank, blank_like, levels, outside_levels
@@ -59,7 +60,7 @@ _Fill = Callable[..., object]  # of address, number of elements, addresses of pa
 
 def title(type_: dtype_) -> str:
     """PyTorch's name of an element type in messages ("Float")."""
-    return _TITLES.get(type_.name, type_.name.capitalize().replace("Uint", "UInt"))
+    return TITLES.get(type_.name, type_.name.capitalize().replace("Uint", "UInt"))
 
 
 def need(what: str, type_: dtype_, codes: tuple[str, ...] = _FLOATS) -> None:

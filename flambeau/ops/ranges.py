@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import call
 from .. import device as devices
 from .. import dtype as dtypes
 from .. import primitives as prim
+from .. import promotion
 from ..dtype import dtype as dtype_
 from ..operator import Operand, operator
 from ..tensor import Tensor
@@ -172,7 +172,7 @@ def result_type(tensor1: Any, tensor2: Any) -> dtype_:
         else:
             operands.append(create.empty((), dtype=type_of_number(x)))
             operands[-1]._weak = True
-    return call.result_type(operands)
+    return promotion.result_type(operands)
 
 
 def asarray(

@@ -15,8 +15,8 @@ from .. import call as calls
 from ..autograd import tape
 from ..autograd.mode import state as grad_state
 from ..autograd.view import replay
-from ..call import check_cast
 from ..operator import Operator
+from ..promotion import check_cast
 from ..tensor import Tensor, make
 from . import forward
 from .batching import batched_call, member_by_member, unwrapped
@@ -44,7 +44,7 @@ def call(op: Operator, args: Sequence[Any]) -> Any:
     level = highest(args)
     assert level is not None
     if op.kind in ("kernel", "eager"):
-        args = calls._plain(op, args)
+        args = calls.plain_arguments(op, args)
     if op.kind == "composite" and op._derivative is None:
         return _call_parts(op, args, level)
     if op.kind == "eager" and op.random:
@@ -65,7 +65,7 @@ def on_tape(args: Sequence[Any], level: Level) -> bool:
     if not grad_state.grad:
         return False
     if level.shared:
-        return any(t._requires_grad for t in calls._tensors(args))
+        return any(t._requires_grad for t in calls.tensors_in(args))
     return any(w._level is level and w._requires_grad for w in wrappers_in(args))
 
 
@@ -160,7 +160,7 @@ def call_inplace(op: Operator, args: Sequence[Any]) -> Tensor:
     parts_only = op.kind == "composite" and op._derivative is None
     if on_tape(args, level):
         if parts_only:
-            return calls._composite_inplace(op, args)
+            return calls.composite_inplace(op, args)
         if op.derivative is not None:
             parts = split(op, args)
             node = tape.before_inplace(op, parts.put([lifted(t, level) for t in parts.tensors]))

@@ -16,7 +16,7 @@ from .. import primitives as prim
 from ..autograd.api import grad as gradient_of
 from ..autograd.mode import enable_grad
 from ..autograd.mode import state as grad_state
-from ..call import _traced, dispatch
+from ..call import dispatch, run_traced
 from ..layout import Layout
 from ..operator import OPERATORS, Operator
 from ..storage import NotTraceable
@@ -131,7 +131,7 @@ def _body(op: Operator) -> Any:
         tangents = list(values.pop())
         again = any(t._requires_grad for t in [*split(op, values).tensors, *tangents])
         with enable_grad():
-            return _transposed(op, values, tangents, which, lambda args: _traced(op, args, True), again)
+            return _transposed(op, values, tangents, which, lambda args: run_traced(op, args, True), again)
 
     return body
 

@@ -71,7 +71,7 @@ def test_another_torch_is_refused(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1 and "imported already" in done.stderr
     code = path + "import flambeau; flambeau.install_as_torch(); import torch; print(torch.__file__)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert done.stdout.strip() == flambeau.__file__
 
 

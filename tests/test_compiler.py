@@ -259,7 +259,8 @@ def test_sizes_do_not_change_the_kernel():
         plan = schedule([Output(k, contiguous_strides(k.shape)) for k in build(softmax, (x,))])
         return [kernel_text(s.kernel) for s in plan.steps]
 
-    assert text(10) == text(11) == text(500)
+    assert text(10) == text(11) == text(60)  # a few rows are a loop inside one unit of work
+    assert text(100) == text(101) == text(500)
 
 
 def test_verifier_finds_what_is_wrong():

@@ -10,6 +10,7 @@ from ..tensor import Tensor, contiguous
 from ..transform.level import Batched, Level, vmap_level
 from .engine import execute
 from .graph import GradientEdge
+from .mode import set_grad_enabled
 from .node import Edge
 from .view import edge_of
 
@@ -218,7 +219,7 @@ def _batched(
             f"grad: with is_grads_batched=True every grad_output needs the same leading dimension, got sizes {sizes}"
         )
     (size,) = sizes
-    with vmap_level(size) as level:
+    with set_grad_enabled(create_graph), vmap_level(size) as level:
         found = execute(
             [(edge, Batched.of(seed, 0, level)) for edge, seed in pairs],  # type: ignore[arg-type]
             keep_graph=keep_graph,

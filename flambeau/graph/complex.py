@@ -10,9 +10,12 @@ from collections.abc import Callable
 
 from ..loop.nodes import Expr, Pool
 
-__all__ = ["COMPLEX", "Pair"]
+__all__ = ["PART", "Pair", "elementwise"]
 
 Pair = tuple[Expr, Expr]
+
+PART = {"c64": "f32", "c128": "f64"}
+"""The type of the parts of a complex number, by its own."""
 
 
 class _Maker:

@@ -8,7 +8,11 @@ from typing import NamedTuple
 
 from ..loop.nodes import Expr
 
-__all__ = ["Affine", "Digit", "Index", "Opaque", "combine", "split"]
+__all__ = ["Affine", "Digit", "Index", "NotFusable", "Opaque", "combine", "reshaped", "split"]
+
+
+class NotFusable(Exception):
+    """This value cannot be computed inside this group."""
 
 
 class Affine(NamedTuple):
@@ -129,3 +133,44 @@ def _affine_digits(index: Affine, shape: Sequence[int], extents: Sequence[int]) 
         result.append(affine(digit, own))
         div *= n
     return None if any(extents[v] > 1 for v in rest) else result[::-1]
+
+
+def reshaped(
+    source: Sequence[int], target: Sequence[int], index: Sequence[Index], extents: Sequence[int]
+) -> tuple[Index, ...]:
+    """The index in ``source`` of the element at ``index`` in ``target``: dimensions are matched in runs of equal
+    size, so that only those that are really merged or split need arithmetic."""
+    result: list[Index] = []
+    s = t = 0
+    while s < len(source) or t < len(target):
+        s0, t0 = s, t
+        ps = source[s] if s < len(source) else 1
+        pt = target[t] if t < len(target) else 1
+        s, t = min(s + 1, len(source)), min(t + 1, len(target))
+        while ps != pt:
+            if ps < pt:
+                ps *= source[s]
+                s += 1
+            else:
+                pt *= target[t]
+                t += 1
+        run, shape = list(index[t0:t]), list(source[s0:s])
+        weights, w = [], 1
+        for n in reversed(target[t0:t]):
+            weights.append(w)
+            w *= n
+        if not shape:
+            continue
+        if len(run) == 1:
+            flat: Index = run[0]
+        else:
+            total = combine(run, weights[::-1])
+            if total.others:
+                if len(total.others) == 1 and total.others[0][1] == 1 and total.affine == Affine(0, ()):
+                    flat = total.others[0][0]
+                else:
+                    raise NotFusable
+            else:
+                flat = total.affine
+        result.extend(split(flat, shape, extents))
+    return tuple(result)

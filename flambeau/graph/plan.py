@@ -22,7 +22,9 @@ from ..runtime import engine, memory, pool
 from ..runtime.native import make_caller
 from ..target.isa import ISA
 from .arena import Lifetime, assign
-from .lower import KernelCall, Place, flat_words
+from .group import Place
+from .lower import KernelCall
+from .nest import flat_words
 from .node import graph_text
 from .program import RETRY, Entry, Launch, Program
 from .schedule import BufferSpec, ExternCall, Output, schedule

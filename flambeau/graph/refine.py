@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ..layout import contiguous_strides
-from .index import Affine, Digit, Index, Opaque
-from .lower import NotFusable, Place, mapped, reshaped
+from .group import Place, mapped
+from .index import Affine, Digit, Index, NotFusable, Opaque, reshaped
 from .node import Map, Node
 
 __all__ = ["Refined", "refine"]

@@ -14,8 +14,9 @@ from functools import partial
 from typing import NamedTuple
 
 from ..layout import contiguous_strides
-from .index import Affine
-from .lower import Group, KernelCall, NotFusable, Place, kernel_of
+from .group import Group, Place
+from .index import Affine, NotFusable
+from .lower import KernelCall, kernel_of
 from .node import Map, Node, topological
 from .refine import refine
 

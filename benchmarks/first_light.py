@@ -4,8 +4,8 @@
     python benchmarks/first_light.py                         # everything, 1 and 2 threads; about 10 minutes
     python benchmarks/first_light.py --only gemm dispatch    # some sections
 
-Both frameworks run in the same process, in alternating rounds of some milliseconds; a cell gives the least
-and the median time of a call over the rounds.  The ratio compares medians: above 1 flambeau is faster.
+Both frameworks run in alternating rounds of some milliseconds, products and operators in processes of their own; a cell
+gives the least and the median time of a call over the rounds.  The ratio compares medians: above 1 flambeau is faster.
 Training steps run in processes of their own (the scripts in examples/), again alternating.
 """
 
@@ -23,23 +23,17 @@ import tempfile
 import timeit
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import fma_peak
 import torch
+from workers import Times, Workers
 
 import flambeau
 from flambeau.runtime import engine
 
 FRAMEWORKS = {"flambeau": flambeau, "torch": torch}
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
-
-
-class Times(NamedTuple):
-    """Seconds of one call over the rounds."""
-
-    least: float
-    median: float
 
 
 def processor() -> str:
@@ -68,6 +62,11 @@ def measure(statement: str, setup: str, rounds: int, block: float, **names: Any)
         for name, timer in timers.items():
             seconds[name].append(timer.timeit(counts[name]) / counts[name])
     return {name: Times(min(times), statistics.median(times)) for name, times in seconds.items()}
+
+
+def measure_apart(workers: Workers, statement: str, setup: str, rounds: int, block: float) -> dict[str, Times]:
+    """As ``measure``, with each framework in a process of its own."""
+    return workers.measure(f"{setup}\ndef call():\n    {statement}\n", rounds, block)[0]
 
 
 def time_text(seconds: float) -> str:
@@ -102,12 +101,13 @@ def set_threads(count: int) -> None:
 def gemm(threads: list[int], rounds: int, block: float) -> str:
     """float32 matrix products against the measured peak and PyTorch."""
     rows = []
+    workers = Workers()
     for count in threads:
-        set_threads(count)
+        workers.set_threads(count)
         top = fma_peak.peak(count)
         for size in (64, 128, 256, 512, 768, 1024, 1536, 2048):
             setup = f"a = torch.randn({size}, {size}); b = torch.randn({size}, {size})"
-            times = measure("a @ b", setup, rounds, block)
+            times = measure_apart(workers, "a @ b", setup, rounds, block)
             best = {name: 2 * size**3 / t.least for name, t in times.items()}
             rows.append(
                 [
@@ -116,6 +116,7 @@ def gemm(threads: list[int], rounds: int, block: float) -> str:
                     pair_text(times["flambeau"]), pair_text(times["torch"]), ratio_text(times),
                 ]
             )  # fmt: skip
+    workers.close()
     head = ["n", "threads", "FMA peak, GFLOP/s", "flambeau", "of peak", "PyTorch"]
     return table("Matrix product, float32, n x n", [*head, "flambeau min / median", "PyTorch", "ratio"], rows)
 
@@ -179,16 +180,18 @@ OPERATIONS = {
 def memory(threads: list[int], rounds: int, block: float) -> str:
     """Operators bound by memory, on (rows, 1024) float32 tensors."""
     rows = []
+    workers = Workers()
     for count in threads:
-        set_threads(count)
+        workers.set_threads(count)
         for size, bytes_ in (("4 KB", 4096), ("1 MB", 1 << 20), ("64 MB", 1 << 26)):
             data = f"x, y, z = (torch.randn({bytes_ // 4096}, 1024) for _ in range(3))"
             data += "; w, v = torch.randn(1024), torch.randn(1024)"
             for what, (statement, setup) in OPERATIONS.items():
-                times = measure(statement, f"{data}\n{setup}", rounds, block)
+                times = measure_apart(workers, statement, f"{data}\n{setup}", rounds, block)
                 rows.append(
                     [what, size, str(count), pair_text(times["flambeau"]), pair_text(times["torch"]), ratio_text(times)]
                 )
+    workers.close()
     return table("Operators", ["", "size", "threads", "flambeau min / median", "PyTorch", "ratio"], rows)
 
 

@@ -12,17 +12,12 @@ times forward and backward.
 from __future__ import annotations
 
 import argparse
-import importlib
-import multiprocessing
 import re
 import statistics
-import time
-from collections.abc import Callable, Iterator
-from multiprocessing.connection import Connection
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
-_PAUSE = 0.03  # seconds for the other framework's threads to stop spinning
-FRAMEWORKS = ("flambeau", "torch")
+from workers import Workers
 
 
 class Case(NamedTuple):
@@ -141,79 +136,15 @@ def _cases() -> Iterator[Case]:
     yield Case("randn", "", "torch.randn(n)")
 
 
-def function(case: Case, name: str, n: int, training: bool) -> Callable[[], Any]:
-    """One call of a case in a framework: forward, or forward and backward."""
-    module = importlib.import_module(name)
-    module.manual_seed(0)
-    scope: dict[str, Any] = {"torch": module, "n": n}
-    exec(case.setup, scope)
+def program(case: Case, n: int, training: bool) -> str:
+    """A program whose ``call()`` is one call of a case: forward, or forward and backward."""
+    lines = [f"n = {n}", case.setup]
     if not training:
-        exec(f"def call():\n    {case.call}", scope)
-        return scope["call"]
+        return "\n".join([*lines, "def call():", f"    {case.call}"])
     leaves = case.grad.split()
-    for leaf in leaves:
-        scope[leaf].requires_grad_()
-    exec(f"shaped = {case.call}\nseed = torch.ones_like(shaped)\ndel shaped", scope)
-    exec(f"def call():\n    torch.autograd.grad({case.call}, [{', '.join(leaves)}], seed)", scope)
-    return scope["call"]
-
-
-def serve(name: str, orders: Connection) -> None:
-    """Runs in a process of its own: makes the case that it is sent, or times the one it has for some seconds."""
-    call: Callable[[], Any] = list
-    count = 1
-    for order in iter(orders.recv, None):
-        try:
-            if order[0] == "threads":
-                importlib.import_module(name).set_num_threads(order[1])
-            elif order[0] == "make":
-                call = function(order[1], name, order[2], order[3])
-                call()
-                call()
-                start = time.perf_counter()
-                call()
-                count = max(1, int(order[4] / (time.perf_counter() - start)))
-            call()
-            start = time.perf_counter()
-            for _ in range(count):
-                call()
-            orders.send((time.perf_counter() - start) / count)
-        except Exception as error:
-            orders.send(error if type(error).__module__ == "builtins" else RuntimeError(repr(error)))
-
-
-class Workers:
-    """The frameworks' processes."""
-
-    def __init__(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.orders: dict[str, Connection] = {}
-        for name in FRAMEWORKS:
-            mine, theirs = context.Pipe()
-            context.Process(target=serve, args=(name, theirs), daemon=True).start()
-            self.orders[name] = mine
-
-    def ask(self, *order: Any) -> dict[str, float]:
-        """What each framework answers, one after the other."""
-        found = {}
-        for name, orders in self.orders.items():
-            time.sleep(_PAUSE)
-            orders.send(order)
-            found[name] = orders.recv()
-            if isinstance(found[name], Exception):
-                raise found[name]
-        return found
-
-    def close(self) -> None:
-        for orders in self.orders.values():
-            orders.send(None)
-
-    def measure(self, case: Case, n: int, training: bool, rounds: int, slot: float) -> tuple[float, float, float]:
-        """(ratio, flambeau's time, PyTorch's time): medians over the rounds."""
-        self.ask("make", case, n, training, slot)
-        times = [self.ask("time") for _ in range(rounds)]
-        ratio = statistics.median(t["torch"] / t["flambeau"] for t in times)
-        return ratio, *(statistics.median(t[name] for t in times) for name in FRAMEWORKS)
+    lines += [f"{leaf}.requires_grad_()" for leaf in leaves]
+    lines += [f"shaped = {case.call}", "seed = torch.ones_like(shaped)", "del shaped", "def call():"]
+    return "\n".join([*lines, f"    torch.autograd.grad({case.call}, [{', '.join(leaves)}], seed)"])
 
 
 def main() -> None:
@@ -229,7 +160,7 @@ def main() -> None:
     ratios = []
     workers = Workers()
     for threads in options.threads:
-        workers.ask("threads", threads)
+        workers.set_threads(threads)
         for mb in options.mb:
             for case in _cases():
                 for training in (False, True)[: 1 + bool(case.grad)]:
@@ -237,16 +168,15 @@ def main() -> None:
                     if not re.search(options.only, name):
                         continue
                     try:
-                        ratio, ours, theirs = workers.measure(case, mb << 18, training, options.rounds, options.slot)
+                        text = program(case, mb << 18, training)
+                        times, ratio = workers.measure(text, options.rounds, options.slot)
                     except Exception as error:
                         print(f"{threads} {mb:3d} MB  {name:28s} failed: {error!r:.120}", flush=True)
                         continue
                     ratios.append(ratio)
                     if ratio < options.below:
-                        line = (
-                            f"{threads} {mb:3d} MB  {name:28s} {ratio:6.2f}x {ours * 1e6:10.1f} {theirs * 1e6:10.1f} us"
-                        )
-                        print(line, flush=True)
+                        pair = " ".join(f"{t.median * 1e6:10.1f}" for t in times.values())
+                        print(f"{threads} {mb:3d} MB  {name:28s} {ratio:6.2f}x {pair} us", flush=True)
     if ratios:
         workers.close()
         print(f"{len(ratios)} cases, geometric mean {statistics.geometric_mean(ratios):.2f}x, least {min(ratios):.2f}x")

@@ -13,7 +13,8 @@ job by mistake, nor hold up the caller by anything but a chunk that it has reall
 are ``CLOSED``.  The caller takes chunks like every worker, so it finishes alone whatever nobody else begins.
 
 * A pool that is busy (another Python thread, a kernel within a kernel) makes the caller run all its chunks itself.
-* Idle workers spin for some tenths of a millisecond, then sleep on a futex; waiting callers spin, then yield, then sleep.
+* Idle workers spin for some tenths of a millisecond, then sleep on a futex; waiting callers spin, then yield, then
+  sleep.
 * After ``fork`` the child's pool is as new: its first parallel kernel starts threads again.
 """
 
@@ -54,7 +55,7 @@ _LAYOUT = {
 }
 _CLOSED = 0xFFFFFFFF
 _PARTS = (PAGE - _LAYOUT["tickets"]) // 64  # at most
-_SPINS = 8000  # looks at the ticket before a worker sleeps, each followed by a pause: some 0.2 ms, for waking it is slow
+_SPINS = 8000  # looks at the ticket before a worker sleeps, each followed by a pause: waking it is slow
 _YIELDS = 64  # times that a waiting caller offers its processor before it sleeps
 
 _FUTEX_NUMBERS = {"x86_64": 202, "aarch64": 98, "riscv64": 98, "ppc64le": 221, "s390x": 238}

@@ -32,6 +32,7 @@ __all__ = ["ALIGNMENT", "Allocator", "allocate", "empty_cache", "free", "reset_p
 
 ALIGNMENT = 64
 _SMALL = 1 << 16  # the biggest block that is cut from a chunk
+_MIDDLE = 4 << 20  # bytes of the largest blocks of which the last one freed is at hand
 _CHUNK = 1 << 20
 _BATCH = 1 << 14  # a class's list is refilled with about this many bytes at a time
 _LIMIT = 1 << 47  # no request beyond the address space reaches the system
@@ -110,6 +111,9 @@ class Allocator:
         big: dict[int, int] = {}  # big blocks in use: address -> size
         waiting: OrderedDict[int, int] = OrderedDict()  # big blocks to be reused: address -> size, oldest first
         by_size: dict[int, list[int]] = {}  # the same by size; an address that is not in ``waiting`` is out of date
+        # The last block freed of each size up to _MIDDLE, on the shortest way back: each step is one operation of a
+        # dictionary, which nothing can interrupt.
+        last: dict[int, int] = {}
         used = peak = reserved = cached = allocations = frees = calls = 0
         bump = bump_end = 0  # what is left of the present chunk
 
@@ -181,6 +185,12 @@ class Allocator:
 
         def allocate_big(nbytes: int) -> int:
             nonlocal used, reserved, cached
+            if 0 <= nbytes <= _MIDDLE:
+                size = _big_classes(nbytes)[0]
+                address = last.pop(size, 0)
+                if address:
+                    used += size
+                    return address
             if not 0 <= nbytes <= _LIMIT:
                 raise fail(nbytes)
             sizes_that_do = _big_classes(nbytes)
@@ -202,14 +212,27 @@ class Allocator:
                 return address
 
         def free_big(address: int) -> None:
-            nonlocal used, cached
+            nonlocal used
+            size = big[address]
+            used -= size
+            if size <= _MIDDLE:
+                before = last.pop(size, 0)
+                if last.setdefault(size, address) == address:
+                    address = before
+                elif before:
+                    keep(before, size)
+            if address:
+                keep(address, size)
+
+        def keep(address: int, size: int) -> None:
+            """Lets a big block that is not in use wait to be used again."""
+            nonlocal cached
             with lock:
-                size = big.pop(address)
-                used -= size
+                del big[address]
                 cached += size
                 waiting[address] = size
                 by_size.setdefault(size, []).append(address)
-                while cached > bound and release_oldest():
+                while cached + sum(tuple(last)) > bound and release_oldest():
                     pass
 
         def release_oldest() -> bool:
@@ -227,6 +250,10 @@ class Allocator:
             return True
 
         def empty_cache() -> None:
+            for size in tuple(last):
+                address = last.pop(size, 0)
+                if address:
+                    keep(address, size)
             with lock:
                 while release_oldest():
                     pass

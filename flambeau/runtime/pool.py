@@ -51,6 +51,7 @@ _LAYOUT = {
     "sleepers": 320,  # i32: workers asleep, or about to be
     "busy": 384,  # i32: 1 while a job runs
     "alive": 448,  # i32: threads that have not left the worker's loop
+    "processor": 452,  # i32: where the caller was when it woke workers
     "tickets": 512,  # i64, one in each cache line: number of the job and next chunk of a part
 }
 _CLOSED = 0xFFFFFFFF
@@ -91,6 +92,30 @@ def _ir() -> str:
         if linux
         else ""
     )
+    # The system may wake a worker on the processor of the caller, which is busy, and leave it there for milliseconds
+    # although another one is idle: then the worker goes away from there, and is free to go anywhere again.
+    here = "call i32 @sched_getcpu()" if linux else "or i32 0, 0"
+    leave = (
+        """
+  %all = alloca [128 x i8]
+  %others = alloca [128 x i8]
+  call void @llvm.memset.p0.i64(ptr %all, i8 0, i64 128, i1 false)
+  %got = call i32 @sched_getaffinity(i32 0, i64 128, ptr %all)
+  call void @llvm.memcpy.p0.p0.i64(ptr %others, ptr %all, i64 128, i1 false)
+  %index = lshr i32 %place, 3
+  %byte.p = getelementptr i8, ptr %others, i32 %index
+  %byte = load i8, ptr %byte.p
+  %low = and i32 %place, 7
+  %bit = shl i32 1, %low
+  %mask = xor i32 %bit, 255
+  %mask8 = trunc i32 %mask to i8
+  %rest = and i8 %byte, %mask8
+  store i8 %rest, ptr %byte.p
+  %moved = call i32 @sched_setaffinity(i32 0, i64 128, ptr %others)
+  %back = call i32 @sched_setaffinity(i32 0, i64 128, ptr %all)"""
+        if linux
+        else ""
+    )
     restore_signals = "call i32 @pthread_sigmask(i32 2, ptr %old, ptr null)" if linux else ""
 
     return f"""
@@ -101,6 +126,11 @@ declare i32 @pthread_create(ptr, ptr, ptr, ptr)
 declare i32 @pthread_detach(ptr)
 declare i32 @pthread_sigmask(i32, ptr, ptr)
 declare i64 @llvm.umin.i64(i64, i64)
+declare i32 @sched_getcpu()
+declare i32 @sched_getaffinity(i32, i64, ptr)
+declare i32 @sched_setaffinity(i32, i64, ptr)
+declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)
+declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
 {declared.get(machine, "")}
 
 define internal void @sleep_while(ptr %word, i32 %value) {{
@@ -110,6 +140,10 @@ define internal void @sleep_while(ptr %word, i32 %value) {{
 
 define internal void @rouse(ptr %word, i32 %count) {{
   {"%r = " + rouse}
+  ret void
+}}
+
+define internal void @move_from(i32 %place) noinline {{{leave}
   ret void
 }}
 
@@ -132,9 +166,10 @@ entry:
   %done.p = {field("done")}
   %waiting.p = {field("waiting")}
   %alive.p = {field("alive")}
+  %processor.p = {field("processor")}
   br label %look
 look:
-  %spins = phi i64 [ 0, %entry ], [ %spins.next, %spin ], [ 0, %sleep ], [ 0, %ask ]
+  %spins = phi i64 [ 0, %entry ], [ %spins.next, %spin ], [ 0, %awoken ], [ 0, %ask ]
   %seen = load atomic i32, ptr %wake.p seq_cst, align 4
   %wanted = load atomic i64, ptr %wanted.p monotonic, align 8
   %superfluous = icmp sge i64 %number, %wanted
@@ -209,6 +244,16 @@ sleep:
   %s0 = atomicrmw add ptr %sleepers.p, i32 1 seq_cst, align 4
   call void @sleep_while(ptr %wake.p, i32 %seen)
   %s1 = atomicrmw sub ptr %sleepers.p, i32 1 seq_cst, align 4
+  %caller.at = load atomic i32, ptr %processor.p monotonic, align 4
+  %here = {here}
+  %crowded = icmp eq i32 %here, %caller.at
+  %known = icmp ult i32 %here, 1024
+  %go = and i1 %crowded, %known
+  br i1 %go, label %move, label %awoken
+move:
+  call void @move_from(i32 %here)
+  br label %awoken
+awoken:
   br label %look
 leave:
   %a0 = atomicrmw sub ptr %alive.p, i32 1 seq_cst, align 4
@@ -269,6 +314,7 @@ entry:
   %done.p = {field("done")}
   %waiting.p = {field("waiting")}
   %wake.p = {field("wake")}
+  %processor.p = {field("processor")}
   %sleepers.p = {field("sleepers")}
   %wanted = load atomic i64, ptr %wanted.p monotonic, align 8
   %alone = icmp sle i64 %wanted, 1
@@ -322,6 +368,8 @@ wake:
   %others = add i64 %chunks, -1
   %useful = call i64 @llvm.umin.i64(i64 %others, i64 %helpers)
   %useful32 = trunc i64 %useful to i32
+  %here = {here}
+  store atomic i32 %here, ptr %processor.p monotonic, align 4
   call void @rouse(ptr %wake.p, i32 %useful32)
   br label %work
 work:

@@ -80,7 +80,6 @@ from .autograd.tensor_methods import install as _install  # isort: skip
 from . import random as random  # isort: skip
 from .generator import Generator, default_generator  # isort: skip
 from .random import get_rng_state, initial_seed, manual_seed, seed, set_rng_state  # isort: skip
-from .runtime.pool import get_num_threads, set_num_threads  # isort: skip
 from .version import __version__ as __version__  # isort: skip
 
 
@@ -120,4 +119,5 @@ if _TYPE_CHECKING:
     from . import utils as utils
     from .compiler import compile
     from .func import vmap
+    from .runtime.pool import get_num_threads, set_num_threads
     from .serialization import load, save

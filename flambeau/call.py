@@ -10,12 +10,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import device as devices
 from . import dtype as dtypes
+from . import graph
 from . import operator as records
 from . import primitives as prim
 from .autograd import tape
@@ -23,8 +24,6 @@ from .autograd.mode import state as grad_state
 from .deferral import Deferral, NeedsMemory, deferral
 from .device import device
 from .dtype import dtype
-from .graph.plan import CODES, KernelError, Plan, make_plan
-from .graph.schedule import Output
 from .layout import Layout, contiguous_strides, dense, of
 from .operator import OPERAND, SCALAR, STATIC, TENSORS, Operator
 from .overriding import ordinary, overridden
@@ -33,6 +32,9 @@ from .promotion import check_cast, result_type
 from .record import Recipe
 from .tensor import Tensor, address, empty, materialize, numpy_view
 from .transform.level import wrappers_in
+
+if TYPE_CHECKING:
+    from .graph.plan import Plan
 
 __all__ = ["around", "dispatch", "special"]
 
@@ -206,8 +208,8 @@ def build(op: Operator, args: Sequence[Any], tensors: Sequence[Tensor], target: 
     if where is devices.meta:
         return OpPlan(None, layouts, several)
     into = 0 if target is not None else None
-    outputs = [Output(n, layout.strides, into) for n, layout in zip(recipe.nodes, layouts)]
-    made = OpPlan(make_plan(outputs, recipe.inputs), layouts, several)
+    outputs = [graph.schedule.Output(n, layout.strides, into) for n, layout in zip(recipe.nodes, layouts)]
+    made = OpPlan(graph.plan.make_plan(outputs, recipe.inputs), layouts, several)
     if (
         kind is not None
         and made.plan is not None
@@ -305,13 +307,13 @@ def _execute(op: Operator, plan: OpPlan, tensors: Sequence[Tensor], numbers: lis
 def _run(op: Operator, plan: Plan, results: list[int], tensors: Sequence[Tensor], numbers: list[Any]) -> None:
     try:
         plan.run(results, [address(t) for t in tensors], numbers)
-    except KernelError as error:
+    except graph.plan.KernelError as error:
         raise _error(op, error.code, tensors) from None
 
 
 def _error(op: Operator, code: int, tensors: Sequence[Tensor]) -> Exception:
     """The exception for a kernel's error code; looks at the arguments again to say what is wrong."""
-    kind, text = CODES[code]
+    kind, text = graph.plan.CODES[code]
     if kind is not IndexError:
         return kind(f"{op.name}: {text}" if code != 2 else text)
     found = [numpy_view(t) for t in tensors[1:] if t.dtype.kind in "iu" and t.numel()]

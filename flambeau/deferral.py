@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from weakref import ref
 
-from .graph.plan import CODES, KernelError, Plan, make_plan
-from .graph.schedule import Output
+from . import graph
 from .layout import Layout, dense
 from .primitives import Recorder
 from .record import ARGUMENT, VIEW, WRITE, Recipe, flat_below, replay
 from .runtime import memory
 from .storage import Pending, Storage, Trace
 from .tensor import Tensor
+
+if TYPE_CHECKING:
+    from .graph.plan import Plan
 
 __all__ = ["Deferral", "NeedsMemory", "Ran", "deferral", "deferring", "plans", "threads"]
 
@@ -66,8 +68,8 @@ class Ran(NamedTuple):
             for k, address in enumerate(results):
                 if address:
                     memory.free(address, sizes[k])
-            if isinstance(error, KernelError):
-                kind, text = CODES[error.code]
+            if isinstance(error, graph.plan.KernelError):
+                kind, text = graph.plan.CODES[error.code]
                 raise kind(
                     f"{text} (in an operator of a compiled function, which ran when a value was needed)"
                 ) from None
@@ -363,9 +365,9 @@ class Deferral(Trace):
     def _plan(self, wanted: Sequence[tuple[int, Layout, int | None]]) -> Plan:
         with Recorder() as recorder:
             nodes = replay(self.text, recorder)
-        outputs = [Output(nodes[number], layout.strides, into) for number, layout, into in wanted]
+        outputs = [graph.schedule.Output(nodes[number], layout.strides, into) for number, layout, into in wanted]
         owners = [self._owners[id(s)] for s, _, _ in self.arguments]
-        return make_plan(outputs, len(self.arguments), owners)
+        return graph.plan.make_plan(outputs, len(self.arguments), owners)
 
 
 class _Threads(threading.local):

@@ -7,7 +7,27 @@ that never builds a module need not wait for ``nn``.
 
 from __future__ import annotations
 
-__all__ = ["TOP", "members", "modules"]
+import importlib
+from collections.abc import Callable
+from types import ModuleType
+
+__all__ = ["TOP", "members", "modules", "submodules"]
+
+
+def submodules(package: str) -> Callable[[str], ModuleType]:
+    """``__getattr__`` of a package whose modules are imported when somebody first asks for them."""
+
+    def find(name: str) -> ModuleType:
+        full = f"{package}.{name}"
+        try:
+            if not name.startswith("_"):
+                return importlib.import_module(full)
+        except ModuleNotFoundError as error:
+            if error.name != full:
+                raise
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+    return find
 
 
 def modules(names: str) -> dict[str, str]:
@@ -101,6 +121,7 @@ TOP: dict[str, str] = {
     **members("compiler", "compile"),
     **members("func", "vmap"),
     **members("errors", "AcceleratorError OutOfMemoryError"),
+    **members("runtime.pool", "get_num_threads set_num_threads"),
     **members("jit", "ScriptFunction ScriptModule fork wait"),
     **members(
         "modes",

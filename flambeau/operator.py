@@ -38,7 +38,7 @@ Tensors = Sequence[Tensor]
 
 OPERATORS: dict[str, Operator] = {}
 
-TENSOR, OPTIONAL, OPERAND, TENSORS, SCALAR, STATIC = range(6)
+TENSOR, OPTIONAL, OPERAND, TENSORS, SCALAR, STATIC = range(6)  # those of tensors first
 _KINDS = {
     "Tensor": TENSOR, "Tensor | None": OPTIONAL, "Operand": OPERAND, "Operand | None": OPERAND, "Tensors": TENSORS,
     "Scalar": SCALAR,
@@ -64,6 +64,27 @@ class Derivative:
 class Operator:
     """See the module; ``name`` is PyTorch's."""
 
+    # What is the same for nearly all is left to the class: all operators are made while the package is imported.
+    make_function: Callable[[], Callable[..., Any]] | None = None
+    make_inplace: Callable[[], Callable[..., Any]] | None = None
+    namespace = ""
+    aliases: tuple[str, ...] = ()
+    _derivative: Derivative | None = None
+    differentiable = True
+    warmable = False
+    preserve = False
+    apart = False  # reads elements other than the one it writes: ``out`` must not be an input
+    index_error: type[Exception] = IndexError
+    random = False
+    # In its floating-point tensors together: forward mode calls the operator with tangents.  Needs to be said only
+    # where the reverse derivative is not the exact transpose; one that is leads to the same.
+    linear = False
+    # Of an eager body: its arguments with a batch in front of every tensor, from those of one member, tensors changed
+    # already.
+    batching: Callable[[list[Any]], list[Any]] | None = None
+    samples: Callable[[], Any] | None = None
+    reference: Callable[..., Any] | None = None
+
     def __init__(
         self, name: str, body: Callable[..., Any], kind: str, promote: tuple[str, ...], to: str | None, returns: Any
     ) -> None:
@@ -75,36 +96,17 @@ class Operator:
         self.returns = returns
         names, annotations, self._positional = _parameters(body)
         self.params: tuple[str, ...] = names
-        self.kinds: tuple[int, ...] = tuple(_KINDS.get(str(annotations.get(p, "")), STATIC) for p in names)
-        self.tensors = tuple(i for i, k in enumerate(self.kinds) if k in (TENSOR, OPTIONAL, OPERAND, TENSORS))
-        self.lists = frozenset(i for i, k in enumerate(self.kinds) if k == TENSORS)
-        self.promoted = tuple(self.params.index(p) for p in promote)
+        self.kinds: tuple[int, ...] = tuple([_KINDS.get(annotations.get(p), STATIC) for p in names])
+        self.tensors = tuple([i for i, k in enumerate(self.kinds) if k <= TENSORS])
+        self.lists = frozenset([i for i, k in enumerate(self.kinds) if k == TENSORS])
+        self.promoted = tuple([names.index(p) for p in promote])
         self.plans: dict[Any, Any] = {}
         self.recipes: dict[Any, Any] = {}
         self.quick: dict[Any, Any] = {}  # recipes by what the short path of deferral has at hand
         self.hot: dict[Any, Any] = {}
         self.hot_inplace: dict[Any, Any] = {}
         self.warm: dict[Any, Any] = {}
-        self.warmable = False
         self.flat: dict[Any, Any] = {}
-        self._derivative: Derivative | None = None
-        self.differentiable = True
-        self.preserve = False
-        self.apart = False  # reads elements other than the one it writes: ``out`` must not be an input
-        self.index_error: type[Exception] = IndexError
-        self.namespace = ""
-        self.aliases: tuple[str, ...] = ()
-        self.make_function: Callable[[], Callable[..., Any]] = lambda: body
-        self.make_inplace: Callable[[], Callable[..., Any]] | None = None
-        # Of an eager body: its arguments with a batch in front of every tensor, from those of one member, tensors
-        # changed already.
-        self.batching: Callable[[list[Any]], list[Any]] | None = None
-        self.random = False
-        # In its floating-point tensors together: forward mode calls the operator with tangents.  Needs to be said only
-        # where the reverse derivative is not the exact transpose; one that is leads to the same.
-        self.linear = False
-        self.samples: Callable[[], Any] | None = None
-        self.reference: Callable[..., Any] | None = None
 
     def __repr__(self) -> str:
         return f"<operator {self.name}>"
@@ -124,7 +126,7 @@ class Operator:
     @functools.cached_property
     def function(self) -> Callable[..., Any]:
         """The public function."""
-        return self.make_function()
+        return self.body if self.make_function is None else self.make_function()
 
     @functools.cached_property
     def inplace(self) -> Callable[..., Any] | None:
@@ -162,7 +164,7 @@ def _parameters(body: Callable[..., Any]) -> tuple[tuple[str, ...], dict[str, An
         found = inspect.signature(body).parameters
         positional = sum(p.kind is not inspect.Parameter.KEYWORD_ONLY for p in found.values())
         return tuple(found), {n: p.annotation for n, p in found.items()}, positional
-    code = inspect.unwrap(body).__code__
+    code = (inspect.unwrap(body) if hasattr(body, "__wrapped__") else body).__code__
     return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount], body.__annotations__, code.co_argcount
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
 from ..operator import namespace as _namespace
-from . import anomaly_mode, function, functional, grad_mode, graph
+from . import anomaly_mode, function, grad_mode, graph
 from .anomaly_mode import detect_anomaly, set_detect_anomaly
 from .api import backward, grad
 from .function import Function
@@ -17,4 +19,7 @@ __all__ = [
     "set_grad_enabled", "set_multithreading_enabled",
 ]  # fmt: skip
 
-__getattr__, __dir__ = _namespace(globals(), {}, {"profiler": "."})
+__getattr__, __dir__ = _namespace(globals(), {}, {"functional": ".", "profiler": "."})
+
+if _TYPE_CHECKING:
+    from . import functional as functional

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from .. import primitives as prim
 from .. import template
 from ..operator import operator
-from ..template.extern import Conv, ConvTranspose, ConvWeight
 from ..tensor import Tensor
 from .arithmetic import conj_of
 from .convert import as_image
@@ -96,7 +95,11 @@ def convolution_kernel(
     if 0 in shape or 0 in input.shape or 0 in weight.shape:
         return _only_bias(bias, shape, input)
     made = _contracted(
-        lambda *operands: Conv(stride, padding, dilation, groups, len(operands) > 2), input, weight, bias, shape
+        lambda *operands: template.extern.Conv(stride, padding, dilation, groups, len(operands) > 2),
+        input,
+        weight,
+        bias,
+        shape,
     )
     return as_image(made, input, weight)
 
@@ -175,7 +178,7 @@ def transpose_kernel(
     if 0 in shape or 0 in input.shape or 0 in weight.shape:
         return _only_bias(bias, shape, input)
     made = _contracted(
-        lambda *operands: ConvTranspose(stride, padding, dilation, groups, len(operands) > 2),
+        lambda *operands: template.extern.ConvTranspose(stride, padding, dilation, groups, len(operands) > 2),
         input,
         weight,
         bias,
@@ -227,7 +230,9 @@ def convolution_weight(
     ):  # output padding of a transposed convolution made room for further places
         full = prim.const(0, grad_output.dtype, (*grad_output.shape[:2], *reached))
         grad_output = prim.update(full, grad_output, tuple((0, ((d, 1),)) for d in range(grad_output.ndim)))
-    made = _contracted(lambda *_: ConvWeight(stride, padding, dilation, groups), input, grad_output, None, weight_size)
+    made = _contracted(
+        lambda *_: template.extern.ConvWeight(stride, padding, dilation, groups), input, grad_output, None, weight_size
+    )
     return as_image(made, input, grad_output)
 
 

@@ -14,11 +14,11 @@ import numpy as np
 from .. import device as devices
 from .. import dtype as dtypes
 from .. import primitives as prim
+from .. import runtime
 from ..call import special
 from ..dtype import dtype as dtype_
 from ..layout import Layout, Size, dense, of
 from ..operator import Scalar, operator
-from ..runtime.native import make_caller
 from ..tensor import Tensor, address, from_numpy, make, materialize, numpy_view
 from ..tensor import empty as empty_memory
 from ..transform.level import Wrapper
@@ -72,7 +72,7 @@ _SMALL = 1 << 20  # bytes that one thread clears
 @functools.cache
 def _clearing() -> Any:
     """C's memset(address, byte, count)."""
-    return make_caller(ctypes.cast(ctypes.memset, ctypes.c_void_p).value or 0, "pii")
+    return runtime.native.make_caller(ctypes.cast(ctypes.memset, ctypes.c_void_p).value or 0, "pii")
 
 
 def _blank(layout: Layout) -> Tensor:

@@ -11,10 +11,10 @@ import numpy as np
 from .. import device as devices
 from .. import dtype as dtypes
 from .. import primitives as prim
+from .. import runtime
 from ..dtype import dtype as dtype_
 from ..layout import dense
 from ..operator import operator
-from ..runtime import pool
 from ..tensor import Tensor, empty, from_numpy, numpy_view
 from . import create
 from .common import dim_of
@@ -33,7 +33,7 @@ def _transformed(name: str, x: Tensor, shape: Sequence[int], kind: dtype_, *args
     if x.device is devices.meta:
         return empty(dense(kind, tuple(shape), devices.meta))
     a = numpy_view(x)
-    workers = pool.get_num_threads() if a.size >= _BIG else 1
+    workers = runtime.pool.get_num_threads() if a.size >= _BIG else 1
     found = getattr(importlib.import_module("scipy.fft"), name)(a, *args, workers=workers, **kwargs)
     return from_numpy(np.ascontiguousarray(found, dtype=kind.numpy))
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from .. import dtype as dtypes
 from .. import primitives as prim
+from .. import template
 from ..operator import operator
-from ..template.extern import Sort
 from ..tensor import Tensor
 from ..transform.level import Wrapper
 from . import return_types
@@ -39,7 +39,9 @@ def sort_kernel(input: Tensor, dim: int, descending: bool, k: int) -> Any:
         return prim.undef(shape, input.dtype), prim.undef(shape, dtypes.int64)
     rows = prim.wrap(g.in_memory(g.reshape(moved, (math.prod(lead), n))))
     found = prim.extern(
-        Sort(k, descending), [rows], [((math.prod(lead), k), input.dtype), ((math.prod(lead), k), dtypes.int64)]
+        template.extern.Sort(k, descending),
+        [rows],
+        [((math.prod(lead), k), input.dtype), ((math.prod(lead), k), dtypes.int64)],
     )
     back = [order.index(i) for i in range(input.ndim)]
     return tuple(prim.wrap(g.permute(g.reshape(prim.read(t), (*lead, k)), back)) for t in found)

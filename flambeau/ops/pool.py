@@ -8,8 +8,8 @@ from typing import Any
 
 from .. import dtype as dtypes
 from .. import primitives as prim
+from .. import template
 from ..operator import operator
-from ..template.extern import Pool
 from ..tensor import Tensor
 from .conv import per_dim
 from .convert import as_image
@@ -124,7 +124,7 @@ def max_pool_kernel(
     places = [pooled_size(n, k, s, p, d, ceil_mode) for n, k, s, p, d in zip(have, kernel, stride, padding, dilation)]
     _check(f"max_pool{ndim}d", input, kernel, stride, padding, dilation, places)
     if _has_template(input):
-        spec = Pool("max", kernel, stride, padding, dilation)
+        spec = template.extern.Pool("max", kernel, stride, padding, dilation)
         out = (*input.shape[:lead], *places)
         best, at = prim.extern(spec, [_images(input, ndim)], _result_of(out, ndim, input.dtype, dtypes.int64))
         return as_image(_images(best, ndim, out), input), as_image(_images(at, ndim, out), input)
@@ -214,7 +214,7 @@ def avg_pool_kernel(
         divisor = divisor_override
         if divisor is None and whole and (count_include_pad or not any(padding)):
             divisor = math.prod(kernel)
-        spec = Pool("sum", kernel, stride, padding, ones, divisor or 1)
+        spec = template.extern.Pool("sum", kernel, stride, padding, ones, divisor or 1)
         made = prim.extern(spec, [_images(input, ndim)], _result_of(shape, ndim, input.dtype))[0]
         if divisor is not None:
             return as_image(_images(made, ndim, shape), input)

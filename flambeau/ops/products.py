@@ -8,9 +8,9 @@ from typing import Any
 
 from .. import dtype as dtypes
 from .. import primitives as prim
+from .. import template
 from ..graph.node import broadcast_shapes
 from ..operator import operator
-from ..template.extern import MatMul
 from ..tensor import Tensor
 from .arithmetic import conj_of
 from .common import drop_dims
@@ -45,8 +45,8 @@ def product(a: Tensor, b: Tensor, addend: Tensor | None = None, alpha: float = 1
     if fused:
         assert addend is not None
         extra = prim.wrap(g.expand(prim.read(addend), shape))
-        return prim.extern(MatMul(alpha, beta), [wide, tall, extra], [(shape, kind)])[0]
-    return _combine(prim.extern(MatMul(), [wide, tall], [(shape, kind)])[0], addend, alpha, beta)
+        return prim.extern(template.extern.MatMul(alpha, beta), [wide, tall, extra], [(shape, kind)])[0]
+    return _combine(prim.extern(template.extern.MatMul(), [wide, tall], [(shape, kind)])[0], addend, alpha, beta)
 
 
 def _combine(value: Tensor, addend: Tensor | None, alpha: float, beta: float) -> Tensor:

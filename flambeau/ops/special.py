@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import primitives as prim
+from .. import template
 from ..operator import OPERATORS, Operand, Operator, operator
-from ..template.host import Ufunc
 from ..tensor import Tensor
 
 __all__ = ["host"]
@@ -27,7 +27,7 @@ def host(module: str, name: str, *xs: Tensor) -> Tensor:
     graph = prim.current().graph
     shape = prim.apply("add", *xs).shape if len(xs) == 2 else xs[0].shape
     nodes = [prim.wrap(graph.expand(prim.read(x), shape)) for x in xs]
-    return prim.extern(Ufunc(module, name), nodes, [(shape, xs[0].dtype)])[0]
+    return prim.extern(template.host.Ufunc(module, name), nodes, [(shape, xs[0].dtype)])[0]
 
 
 def _real(name: str, x: Tensor) -> None:
@@ -133,7 +133,7 @@ def airy_ai(input: Tensor) -> Tensor:
     """The Airy function Ai."""
     _real("airy_ai", input)
     kind = input.dtype
-    return prim.extern(Ufunc(_SCIPY, "airy"), [input], [(input.shape, kind)] * 4)[0]
+    return prim.extern(template.host.Ufunc(_SCIPY, "airy"), [input], [(input.shape, kind)] * 4)[0]
 
 
 airy_ai.gradient("input")(_no_derivative("airy_ai"))

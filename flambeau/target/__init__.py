@@ -5,15 +5,11 @@ The modules are imported when they are first used (PEP 562): a process that find
 
 from __future__ import annotations
 
-import importlib
-from types import ModuleType
 from typing import TYPE_CHECKING
+
+from .. import names
 
 if TYPE_CHECKING:
     from . import emit as emit
 
-
-def __getattr__(name: str) -> ModuleType:
-    if name.startswith("_"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return importlib.import_module(f"{__name__}.{name}")
+__getattr__ = names.submodules(__name__)

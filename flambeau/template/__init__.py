@@ -6,9 +6,9 @@ products.
 
 from __future__ import annotations
 
-import importlib
-from types import ModuleType
 from typing import TYPE_CHECKING
+
+from .. import names
 
 if TYPE_CHECKING:
     from . import attend as attend
@@ -18,13 +18,11 @@ if TYPE_CHECKING:
     from . import conv_problem as conv_problem
     from . import conv_weight as conv_weight
     from . import epilogue as epilogue
+    from . import extern as extern
     from . import gemm as gemm
+    from . import host as host
     from . import pool as pool
     from . import random as random
     from . import sort as sort
 
-
-def __getattr__(name: str) -> ModuleType:
-    if name.startswith("_"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return importlib.import_module(f"{__name__}.{name}")
+__getattr__ = names.submodules(__name__)

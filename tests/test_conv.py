@@ -168,6 +168,45 @@ def test_winograd(case, last):
     np.testing.assert_allclose(dx, exact_dx, rtol=1e-5, atol=1e-6 * np.abs(exact_dx).max())
 
 
+MORE_TILED = [(2, 17, 30, (5, 130), 1), (3, 16, 14, (2, 2), 1), (1, 40, 200, (1, 1), 1), (17, 64, 80, (16, 16), 1)]
+
+
+@pytest.mark.skipif(HOST.name != "avx512", reason="the algorithm is for AVX-512")
+@pytest.mark.parametrize("case", TILED + MORE_TILED, ids=str)
+@pytest.mark.parametrize("last", range(8))
+def test_winograd_weight_gradient(case, last):
+    n, ci, co, size, padding = case
+    ones, around = (1, 1), (padding, padding)
+    rng = np.random.default_rng(0)
+    x = normal(rng, (n, ci, *size), last=last & 1)
+    dy = normal(rng, (n, co, *(s + 2 * padding - 2 for s in size)), last=last & 2)
+    exact = exact_weight_gradient(dy, x, (co, ci, 3, 3), ones, around, ones, 1)
+    results = []
+    for threads in (1, 2):
+        dw = empty(exact.shape, last=last & 4)
+        spec = ConvSpec("f32", "f32", "f32", winograd=True)
+        weight_gradient(spec, dw, dy, x, ones, around, ones, 1, threads=threads)
+        np.testing.assert_allclose(dw, exact, rtol=1e-5, atol=5e-6 * np.sqrt((exact**2).mean()))
+        results.append(dw)
+    np.testing.assert_array_equal(*results)
+
+
+@pytest.mark.skipif(HOST.name != "avx512", reason="the algorithm is for AVX-512")
+def test_choice_of_winograd_for_weight_gradients():
+    def chosen(n, ci, co, size, kernel=(3, 3), stride=(1, 1), groups=1, source="f32", last=False):
+        x, dw = empty((n, ci, *size), last=last), empty((co, ci // groups, *kernel), last=last)
+        return conv_weight.choose(
+            ConvSpec(source, "f32", source), HOST, dw.shape, harness.element_strides(dw), x.shape,
+            harness.element_strides(x), stride, (1, 1), (1, 1), groups,
+        ).winograd  # fmt: skip
+
+    assert chosen(8, 64, 64, (56, 56)) and chosen(1, 128, 128, (28, 28)) and chosen(8, 64, 64, (9, 9), last=True)
+    assert not chosen(8, 3, 64, (56, 56)) and not chosen(8, 64, 8, (56, 56))
+    assert not chosen(8, 64, 64, (56, 56), stride=(2, 2)) and not chosen(8, 64, 64, (56, 56), kernel=(3, 5))
+    assert not chosen(8, 64, 64, (56, 56), groups=2) and not chosen(8, 64, 64, (56, 56), source="bf16")
+    assert not chosen(1, 512, 512, (2, 2))
+
+
 @pytest.mark.skipif(HOST.name != "avx512", reason="the algorithm is for AVX-512")
 def test_choice_of_winograd():
     def chosen(n, ci, co, size, kernel=(3, 3), stride=(1, 1), last=False, source="f32"):

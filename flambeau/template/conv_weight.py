@@ -13,13 +13,14 @@ the order of `bind` (so only epilogues that look at rows alone are of use).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from ..runtime import engine
 from ..target.builder import Val
 from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE
-from . import conv_direct
+from . import conv_direct, winograd_weight
 from .blocking import cut_long, part_of
 from .contract import Contraction, Frame, Words, common_values, scratch_bytes
 from .conv_problem import ConvSpec, forward_geometry, single_stride, three
@@ -30,7 +31,7 @@ from .image import GEOMETRY, PIXELS, TAP_WORDS, patch_kernel, patch_request
 from .micro import SIZE, blocking, load_address, micro_kernel, micro_request
 from .pack import pack_kernel, pack_request
 
-__all__ = ["bind", "kernel_name", "key", "make_ir", "requests"]
+__all__ = ["bind", "choose", "kernel_name", "key", "make_ir", "requests"]
 
 _WORDS = Words(
     (*GEOMETRY, *PIXELS, "dy_n", "dy_c", "dy_d", "dy_h", "dy_p", "dy_direct", "c_row", "c_c", "c_flat", "pack_x"),
@@ -39,7 +40,8 @@ _WORDS = Words(
 
 def kernel_name(spec: ConvSpec) -> str:
     """The symbol of the entry."""
-    return f"convw{'d' * spec.direct}_{spec.source}_{spec.acc}_{spec.out}"
+    kind = "winogradw" if spec.winograd else f"convw{'d' * spec.direct}"
+    return f"{kind}_{spec.source}_{spec.acc}_{spec.out}"
 
 
 def key(spec: ConvSpec, isa: ISA) -> str:
@@ -53,8 +55,30 @@ def requests(spec: ConvSpec, isa: ISA) -> list[engine.Request]:
     entry = engine.Request(kernel_name(spec), key(spec, isa), partial(make_ir, spec, isa), isa)
     if spec.direct:
         return [entry]
+    if spec.winograd:
+        return [entry, micro_request(num, isa), pack_request(spec.source, num, isa)]
     packs = [pack_request(spec.source, num, isa), patch_request(spec.source, num, isa, _WORDS.names)]
     return [entry, core_request(spec, isa), micro_request(num, isa), *packs]
+
+
+def choose(
+    spec: ConvSpec,
+    isa: ISA,
+    dw_shape: Sequence[int],
+    dw_strides: Sequence[int],
+    x_shape: Sequence[int],
+    x_strides: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> ConvSpec:
+    """The kernel for this gradient: Winograd's algorithm where it wins."""
+    if spec.direct:
+        return spec
+    g = forward_geometry(x_shape, x_strides, dw_shape, dw_strides, stride, padding, dilation)
+    suits = winograd_weight.suits(spec, isa, g, x_shape[0], dw_shape[0], groups, dw_strides)
+    return replace(spec, winograd=True) if suits else spec
 
 
 def bind(
@@ -79,10 +103,15 @@ def bind(
     if len(epilogue_words) != tail.words:
         raise ValueError(f"conv_weight: {len(epilogue_words)} epilogue words, the epilogue has {tail.words}")
     g = forward_geometry(x_shape, x_strides, dw_shape, dw_strides, stride, padding, dilation)
+    d, h, w = three(dy_strides[2:], 0)
+    y_strides = (*dy_strides[:2], d, h, w)
     if spec.direct:
-        strides = (*dy_strides[:2], *three(dy_strides[2:], 0))
         return conv_direct.bind_weight(
-            spec, isa, g, dw_shape, dw_strides, x_shape[0], strides, groups, pool, workers, epilogue_words
+            spec, isa, g, dw_shape, dw_strides, x_shape[0], y_strides, groups, pool, workers, epilogue_words
+        )
+    if spec.winograd:
+        return winograd_weight.bind_winograd_weight(
+            spec, isa, g, dw_shape, dw_strides, x_shape[0], y_strides, pool, workers
         )
     num = spec.number(isa)
     blk = blocking(num, isa)
@@ -95,7 +124,6 @@ def bind(
     by_tap = taps == 1 or side_by_side or many
     unit_c, unit_t = (1, channels) if by_tap else (taps, 1)
     flat = dw_strides[1] == unit_c and offsets == [unit_t * t for t in range(taps)]
-    d, h, w = three(dy_strides[2:], 0)
     step = single_stride(g.grid, (d, h, w))
     segment = g.grid[2] if step is None else g.pixels
     segment_units = -(-segment // num.depth)
@@ -124,6 +152,8 @@ def make_ir(spec: ConvSpec, isa: ISA) -> str:
     """The LLVM module of the kernel."""
     if spec.direct:
         return conv_direct.weight_ir(kernel_name(spec), spec, isa)
+    if spec.winograd:
+        return winograd_weight.winograd_weight_ir(kernel_name(spec), spec, isa)
     return _WeightGradient(kernel_name(spec), spec, isa, spec.tail).text()
 
 

@@ -275,6 +275,9 @@ class ConvWeight:
         isa = ISA.host()
         acc = template.gemm.accumulator(x.type, dy.type)
         spec = template.conv.ConvSpec(x.type, acc, out.type, None, _direct(self.groups, out, acc))
+        spec = template.conv_weight.choose(
+            spec, isa, out.shape, out.strides, x.shape, x.strides, self.stride, self.padding, self.dilation, self.groups
+        )
 
         binding = template.conv_weight.bind(
             spec, isa, out.shape, out.strides, x.shape, x.strides, dy.shape, dy.strides, self.stride, self.padding,

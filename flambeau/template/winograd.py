@@ -25,13 +25,15 @@ from .blocking import GRAIN, STAY
 from .conv_problem import ConvSpec, Problem
 from .flow import Flow, function, parallel_for
 from .gemm import Binding
+from .image import Geometry
 from .micro import Blocking, blocking, micro_kernel
 from .pack import pack_kernel
 
-__all__ = ["bind_winograd", "suits", "winograd_ir"]
+__all__ = ["PLACES", "SIDE", "bind_winograd", "full_window", "suits", "turn_tile", "winograd_ir"]
 
-_SIDE = 4
-_PLACES = _SIDE * _SIDE
+SIDE = 4
+"""Rows and columns of a tile."""
+PLACES = SIDE * SIDE
 _CHUNKS = 16
 """Chunks aimed at."""
 _LEAST_ROWS = 8
@@ -49,9 +51,8 @@ _WORDS = (
 )  # fmt: skip
 
 
-def _grid(problem: Problem) -> list[int] | None:
+def full_window(g: Geometry) -> list[int] | None:
     """The offsets in the weights of a full 3x3 kernel, by rows; None for another one."""
-    g = problem.geometry
     if len(g.taps) != 9 or g.steps != (1, 1, 1) or g.grid[0] != 1 or g.bounds[0] != 1:
         return None
     at = {tap[:3]: tap[3] for tap in g.taps}
@@ -68,13 +69,13 @@ def suits(spec: ConvSpec, isa: ISA, problems: Sequence[Problem]) -> bool:
     g = p.geometry
     if len(problems) != 1 or p.groups != 1 or not spec.source == spec.acc == spec.out == "f32":
         return False
-    if isa.name != "avx512" or g.strides[4] != 1 or p.c_strides[4] != 1 or _grid(p) is None:
+    if isa.name != "avx512" or g.strides[4] != 1 or p.c_strides[4] != 1 or full_window(g) is None:
         return False
     # a pair of channels costs 9/16 of a cycle for every pixel, or one for every tile, and some for the weights
     tiles = p.batch * -(-g.grid[1] // 2) * -(-g.grid[2] // 2)
     plain = p.batch * g.pixels * 9 / 16
     overhead = 1 + 8 / p.rows + 5 / g.channels
-    weights = 8 if p.rows * g.channels * _PLACES * 4 <= 4 * cpu.cache_sizes().l2 else 25
+    weights = 8 if p.rows * g.channels * PLACES * 4 <= 4 * cpu.cache_sizes().l2 else 25
     return min(p.rows, g.channels) >= 24 and plain > 1.1 * (tiles * overhead + weights)
 
 
@@ -84,7 +85,7 @@ def bind_winograd(
     """The words for a problem that `suits`."""
     g, num = problem.geometry, spec.number(isa)
     blk = blocking(num, isa)
-    offsets = _grid(problem)
+    offsets = full_window(g)
     assert offsets is not None
     w_at = min(offsets)
     places = [offset - w_at for offset in offsets]
@@ -93,7 +94,7 @@ def bind_winograd(
     panels = -(-problem.rows // blk.rows)
     width, size = blk.columns, num.acc_bytes
     # either a block of V stays in the second level cache, or one place of it does and M is kept for all panels
-    room = cpu.cache_sizes().l2 * 5 // 8 // (_PLACES * g.channels * size * width)
+    room = cpu.cache_sizes().l2 * 5 // 8 // (PLACES * g.channels * size * width)
     deep = room == 0
     block = width * max(1, min(8 if deep else room, tiles // ((2 if deep else _CHUNKS) * width), 8))
     blocks = -(-tiles // block)
@@ -101,15 +102,15 @@ def bind_winograd(
     part = -(-panels // parts)
     parts = -(-panels // part)
     place_bytes = block * g.channels * size
-    m_at = _PLACES * place_bytes
+    m_at = PLACES * place_bytes
     depth = part if deep else 1
-    lines_at = m_at + _PLACES * depth * blk.rows * block * size
+    lines_at = m_at + PLACES * depth * blk.rows * block * size
     zeros_at = lines_at + (4 * block + 2 * blk.lanes) * size
     runs_at = zeros_at + 64 * size
     worker_bytes = runs_at + -(-block * _RUN_WORDS * 8 // 64) * 64
-    worker_at = _PLACES * panels * g.channels * blk.pitch * size
+    worker_at = PLACES * panels * g.channels * blk.pitch * size
     low = [min(tap[a] for tap in g.taps) + g.base[a] for a in range(3)]
-    work = 2 * _PLACES * tiles * problem.rows * g.channels
+    work = 2 * PLACES * tiles * problem.rows * g.channels
     c_n, c_row, _, c_h, _ = problem.c_strides
     values = {
         "chunks": blocks * parts, "pool": pool if work > max(STAY, GRAIN) else 0, "pack_chunks": panels,
@@ -130,6 +131,11 @@ def bind_winograd(
 def winograd_ir(name: str, spec: ConvSpec, isa: ISA) -> str:
     """The module of the kernel."""
     return _Winograd(name, spec, isa).text()
+
+
+def turn_tile(b: Flow, d: list[Val]) -> list[Val]:
+    """B^T d"""
+    return [b.fsub(d[0], d[2]), b.fadd(d[1], d[2]), b.fsub(d[2], d[1]), b.fsub(d[1], d[3])]
 
 
 class _Winograd:
@@ -217,7 +223,7 @@ class _Winograd:
                 source = b.at(self.elem, memory, b.imul(c.index, 9 * self.blk.pitch))
                 loaded = [b.load(self.vector, b.at(self.elem, source, slot), 64) for slot in slots]
                 columns = [turn(loaded[j::3]) for j in range(3)]
-                rows = [turn([column[i] for column in columns]) for i in range(_SIDE)]
+                rows = [turn([column[i] for column in columns]) for i in range(SIDE)]
                 spot = b.at(self.elem, target, b.imul(b.iadd(group.index, c.index), self.blk.pitch))
                 for value in (v for row in rows for v in row):
                     b.store(value, spot, 64)
@@ -287,7 +293,7 @@ class _Winograd:
             for s in starts
         ]
         lines, steps = [], []
-        for i in range(_SIDE):  # rows outside of the image are read from zeros
+        for i in range(SIDE):  # rows outside of the image are read from zeros
             row = b.iadd(y0, i)
             inside = b.icmp("ult", row, w["in_h"])
             line = b.at(self.elem, image, b.iadd(b.imul(row, w["x_h"]), x0))
@@ -306,10 +312,10 @@ class _Winograd:
                         for s, m in zip(starts, masks, strict=True)
                     ]
                     d = [b.shuffle(parts[i], parts[i + 1], range(odd, 2 * lanes, 2)) for i in (0, 2) for odd in (0, 1)]
-                    turned.append(self._turn(b, d))
-                for i, values in enumerate(zip(*[self._turn(b, list(column)) for column in zip(*turned)])):
+                    turned.append(turn_tile(b, d))
+                for i, values in enumerate(zip(*[turn_tile(b, list(column)) for column in zip(*turned)])):
                     for j, value in enumerate(values):
-                        spot = b.bytes_at(target, b.imul(w["place_bytes"], i * _SIDE + j))
+                        spot = b.bytes_at(target, b.imul(w["place_bytes"], i * SIDE + j))
                         if mask is None:
                             b.store(value, spot, self.size)
                         else:
@@ -323,10 +329,6 @@ class _Winograd:
             b.icmp("eq", length, lanes), lambda: channels(None), lambda: channels(b.lane_mask(length, lanes))
         )  # fmt: skip
 
-    def _turn(self, b: Flow, d: list[Val]) -> list[Val]:
-        """B^T d"""
-        return [b.fsub(d[0], d[2]), b.fadd(d[1], d[2]), b.fsub(d[2], d[1]), b.fsub(d[1], d[3])]
-
     # -- products ----------------------------------------------------------------------------------------
     def _products(self, b: Flow, scratch: Val, mine: Val, first: Val, panels: Val, count: Val) -> None:
         """M of some panels of weights and all tiles of the block."""
@@ -334,7 +336,7 @@ class _Winograd:
         u_bytes = b.imul(w["channels"], self.blk.pitch * self.size)
         v_bytes = b.imul(w["channels"], width * self.size)
         line = b.imul(w["block"], self.size)
-        with b.loop(0, _PLACES) as place, b.loop(0, panels) as own:
+        with b.loop(0, PLACES) as place, b.loop(0, panels) as own:
             panel = b.iadd(first, own.index)
             rows = b.imin(b.isub(w["rows"], b.imul(panel, self.blk.rows)), self.blk.rows)
             left = b.bytes_at(scratch, b.imul(b.iadd(b.imul(place.index, w["panels"]), panel), u_bytes))
@@ -365,9 +367,9 @@ class _Winograd:
         with b.loop(0, count, lanes) as v:
             spot = b.at(self.elem, m, v.index)
             values = [
-                b.load(self.vector, b.at(self.elem, spot, b.imul(place, i)), self.size) for i in range(_PLACES)
+                b.load(self.vector, b.at(self.elem, spot, b.imul(place, i)), self.size) for i in range(PLACES)
             ]  # fmt: skip
-            columns = [turn(values[j::_SIDE]) for j in range(_SIDE)]
+            columns = [turn(values[j::SIDE]) for j in range(SIDE)]
             for i, line in enumerate((top, lower)):
                 left, right = turn([column[i] for column in columns])
                 for part in range(2):

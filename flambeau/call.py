@@ -440,9 +440,13 @@ def _call(op: Operator, args: Sequence[Any]) -> Any:
     if prim.tracing():
         return run_traced(op, args, wanted)
     if op.kind == "eager":
-        deferral().outside += 1
+        recorder = deferral()
+        recorder.outside += 1
+        # The program ends here for the operator's sake: the user's program does not look at a value.
+        refuse, recorder.refuse = recorder.refuse, None
         for t in tensors:
             materialize(t)
+        recorder.refuse = refuse
         result = op.run_body(args)
     else:
         recorder = deferral()

@@ -9,78 +9,177 @@ join the graph.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Any, TypeVar
+import sys
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from .deferral import deferral, plans
-from .explain import Explanation, explain
+from .errors import InvalidBackend, Unsupported
+from .explain import Explanation, explain, explained
+from .operator import OPERATORS
+from .places import who_called
 from .repeat import Repeater
 from .tensor import Tensor, from_numpy, numpy_view
 
 __all__ = [
-    "Explanation", "allow_in_graph", "assume_constant_result", "compile", "cudagraph_mark_step_begin", "disable",
-    "explain", "flush", "get_default_backend", "is_compiling", "is_dynamo_compiling", "is_exporting", "list_backends",
-    "nested_compile_region", "reset", "set_default_backend", "set_stance", "substitute_in_graph", "wrap_numpy",
+    "Explanation", "allow_in_graph", "assume_constant_result", "compile", "config", "cudagraph_mark_step_begin",
+    "disable", "explain", "flush", "get_default_backend", "is_compiling", "is_dynamo_compiling", "is_exporting",
+    "list_backends", "nested_compile_region", "register_backend", "reset", "set_default_backend",
+    "set_enable_guard_collectives", "set_stance", "skip_all_guards_unsafe", "skip_guard_on_all_nn_modules_unsafe",
+    "skip_guard_on_globals_unsafe", "skip_guard_on_inbuilt_nn_modules_unsafe", "substitute_in_graph", "wrap_numpy",
 ]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_REPEATS = ("reduce-overhead",)
-_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+_MODES = ("default", "lite", "reduce-overhead", "max-autotune-no-cudagraphs", "max-autotune")
+_OPTIONS: dict[str, type] = {
+    "repeat": bool, "explain": bool, "triton.cudagraphs": bool, "trace.enabled": bool, "trace.graph_diagram": bool,
+    "epilogue_fusion": bool, "max_autotune": bool, "coordinate_descent_tuning": bool, "fallback_random": bool,
+    "shape_padding": bool, "guard_filter_fn": object,
+}  # fmt: skip
+"""What ``options`` may name, with the type of its value.  The first two are flambeau's own, the next two PyTorch's
+words for these; the others are PyTorch's too and ask for what is so anyway, or for what there is none of here."""
+_COMPILING = ("flambeau", "inductor", "cudagraphs", "openxla", "tvm")
+_PLAIN = (
+    "eager", "eager_debug", "eager_noexcept", "aot_eager", "aot_eager_decomp_partition", "pre_dispatch_eager", "ts",
+    "aot_ts",
+)  # fmt: skip
+_STANCES = ("default", "force_eager", "eager_on_recompile", "fail_on_recompile", "aot_eager_then_compile",
+            "eager_then_compile")  # fmt: skip
+_HOST_FAMILIES = ("linalg", "lapack", "lowrank")
+_backends: dict[str, Callable[..., Any]] = {}  # that programs have registered
+
+config = SimpleNamespace(job_id=None, force_disable_caches=False, dynamic_sources="", unbacked_sources="")
+"""``torch.compiler.config``, kept for programs that set it; nothing reads it."""
+
+
+class _State:
+    stance = "default"
+    backend: Any = "flambeau"
+
+
+_state = _State()
 
 
 def compile(
-    model: Any = None, *, fullgraph: bool = False, dynamic: bool | None = None, backend: Any = "flambeau",
-    mode: str | None = None,
-    options: dict[str, Any] | None = None, disable: bool = False,
+    model: Any = None, *, fullgraph: bool = False, dynamic: bool | None = None, backend: Any = None,
+    mode: str | None = None, options: dict[str, Any] | None = None, name: str | None = None, disable: bool = False,
+    recompile_limit: int | None = None, isolate_recompiles: bool = False, shapes_spec: Any = None,
 ) -> Any:  # fmt: skip
-    """A function or ``nn.Module`` whose operators are deferred and fused; also a decorator.
+    """A function or ``nn.Module`` whose operators are deferred and fused; also a decorator, with and without arguments.
 
     All programs are accepted: a look at a value (``item()``, ``bool``, printing) computes what is pending and goes on.
-    ``fullgraph``, ``dynamic`` and ``backend`` are accepted for programs written for ``torch.compile``; sizes never need
-    recompilation by hand here.  Raises RuntimeError for an unknown ``mode``.
+
+    - ``fullgraph=True`` forbids that: such a look raises Unsupported (a RuntimeError) that tells the user's file and
+      line.
+    - ``mode="reduce-overhead"``, or ``options={"repeat": True}``, skips the function's Python when a signature repeats
+      (``repeat.py`` states the contract).  ``options={"explain": True}`` prints at the second call what became of it.
+    - ``backend``: "flambeau", of which PyTorch's compiling backends are other names; "eager" and its kin run the
+      function as it is; a function ``backend(graph_module, example_inputs)``, or the name of a registered one, gets
+      the captured graph of every new signature and returns what is called instead.
+    - ``dynamic``, ``recompile_limit``, ``isolate_recompiles`` and ``shapes_spec`` need no effect: no size is built
+      into the code.  ``disable=True`` returns ``model`` itself.
+
+    Raises RuntimeError for a mode or option that is unknown or of another type, and for both at once; InvalidBackend
+    for an unknown backend; AssertionError for what is no function, and for a ``dynamic`` that is no bool.
     """
     if mode is not None and mode not in _MODES:
         raise RuntimeError(f"Unrecognized mode={mode}, should be one of: {', '.join(_MODES)}")
     if mode is not None and options is not None:
         raise RuntimeError("Either mode or options can be specified, but both can't be specified at the same time.")
+    if dynamic is not None and not isinstance(dynamic, bool):
+        raise AssertionError(f"compile: expected dynamic to be True, False or None, got {dynamic!r}")
+    chosen = _checked(options or {})
+    found = _backend(_state.backend if backend is None else backend)
     if model is None:
         return functools.partial(
             compile, fullgraph=fullgraph, dynamic=dynamic, backend=backend, mode=mode, options=options, disable=disable
         )
     if disable:
         return model
-    forward = getattr(model, "forward", None)
-    if (
-        forward is not None
-        and not callable(getattr(type(model), "__get__", None))
-        and hasattr(model, "register_module")
-    ):
-        return _compiled_module(model, mode)
     if not callable(model):
-        raise RuntimeError(f"compile() takes a function or an nn.Module, got {type(model).__name__}")
-    return _compiled_function(model, mode)
+        raise AssertionError(f"compile: a function or an nn.Module is expected, got {type(model).__name__}")
+    repeat = mode == "reduce-overhead" or chosen.get("repeat") or chosen.get("triton.cudagraphs")
+    report = chosen.get("explain") or chosen.get("trace.enabled")
+    how = _How(fullgraph, bool(repeat) or backend == "cudagraphs", bool(report), found)
+    if hasattr(model, "_as_compiled") and not isinstance(model, type):  # a module, which another one stands for
+        return model._as_compiled(functools.partial(_module_call, how))
+    return _compiled(model, how)
 
 
-def _compiled_function(fn: Callable[..., Any], mode: str | None) -> Callable[..., Any]:
-    if mode in _REPEATS:
-        repeater = Repeater(fn)
+class _How(NamedTuple):
+    """What was asked of ``compile``; ``backend`` is None for ours."""
 
-        @functools.wraps(fn)
-        def repeat(*args: Any, **kwargs: Any) -> Any:
-            if _state.stance == "force_eager":
-                return fn(*args, **kwargs)
-            return repeater(*args, **kwargs)
+    whole: bool
+    repeat: bool
+    report: bool
+    backend: Callable[..., Any] | None
 
-        repeat._torchdynamo_orig_callable = fn  # type: ignore[attr-defined]
-        return repeat
+
+def _checked(options: dict[str, Any]) -> dict[str, Any]:
+    for name, value in options.items():
+        if name not in _OPTIONS:
+            raise RuntimeError(f"Unexpected optimization option {name}, known options are {', '.join(_OPTIONS)}")
+        if not isinstance(value, _OPTIONS[name]):
+            raise RuntimeError(
+                f"Unexpected type of option {name}, got {type(value).__name__} should be {_OPTIONS[name].__name__}"
+            )
+    return options
+
+
+def _as_it_is(graph_module: Any, example_inputs: Sequence[Any]) -> Any:
+    """The backend "eager"."""
+    return graph_module
+
+
+def _backend(named: Any) -> Callable[..., Any] | None:
+    if callable(named):
+        return named  # type: ignore[no-any-return]
+    if named in _COMPILING:
+        return None
+    if named in _PLAIN:
+        return _as_it_is
+    if named not in _backends:
+        raise InvalidBackend(
+            f"Invalid backend: {named!r}, should be a function or one of: {', '.join(list_backends())}"
+        )
+    return _backends[named]
+
+
+def _compiled(fn: Callable[..., Any], how: _How, module: Any = None) -> Callable[..., Any]:
+    call = _called(fn, how, module)
+    if how.whole:
+        call = _unbroken(call)
+    if how.report:
+        call = _reported(call)
 
     @functools.wraps(fn)
     def run(*args: Any, **kwargs: Any) -> Any:
         if _state.stance == "force_eager":
             return fn(*args, **kwargs)
+        return call(*args, **kwargs)
+
+    run._torchdynamo_orig_callable = fn  # type: ignore[attr-defined]
+    return run
+
+
+def _module_call(how: _How, module: Any) -> Callable[..., Any]:
+    return _compiled(module.__call__, how, module)
+
+
+def _called(fn: Callable[..., Any], how: _How, module: Any) -> Callable[..., Any]:
+    if how.backend is _as_it_is and not how.whole:
+        return fn
+    if how.backend is not None and how.backend is not _as_it_is:
+        assert capture is not None
+        return capture(fn, how.backend, module)
+    if how.repeat:
+        return Repeater(fn, module)
+
+    def deferred(*args: Any, **kwargs: Any) -> Any:
         recorder = deferral()
         recorder.enter()
         try:
@@ -88,25 +187,73 @@ def _compiled_function(fn: Callable[..., Any], mode: str | None) -> Callable[...
         finally:
             recorder.leave()
 
-    run._torchdynamo_orig_callable = fn  # type: ignore[attr-defined]
-    return run
+    return deferred
 
 
-def _compiled_module(module: Any, mode: str | None) -> Any:
-    """The module itself, in a subclass of its class that defers its forward: parameters, hooks and state are its
-    own."""
-    cls = type(module)
-    call = _compiled_function(module.__call__, None) if mode not in _REPEATS else Repeater(module.__call__, module)
+capture: Callable[..., Callable[..., Any]] | None = None
+"""Makes a function that runs another through a backend of the user's; set by ``export``, which stands above this
+file."""
 
-    class Compiled(cls):  # type: ignore[misc,valid-type]
-        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+
+def _unbroken(call: Callable[..., Any]) -> Callable[..., Any]:
+    """``call`` under ``fullgraph``."""
+
+    def whole(*args: Any, **kwargs: Any) -> Any:
+        recorder = deferral()
+        before, recorder.refuse = recorder.refuse, refuse_break
+        try:
             return call(*args, **kwargs)
+        finally:
+            recorder.refuse = before
 
-    Compiled.__name__, Compiled.__qualname__, Compiled.__module__ = "OptimizedModule", "OptimizedModule", cls.__module__
-    wrapped = Compiled.__new__(Compiled)
-    wrapped.__dict__ = module.__dict__
-    object.__setattr__(wrapped, "_orig_mod_", None)
-    return wrapped
+    return whole
+
+
+_LOOKS = {
+    "item": "a number is asked of a tensor by .item()",
+    "tolist": "numbers are asked of a tensor by .tolist()",
+    "numpy": "a tensor is made an array by .numpy()",
+    "__array__": "a tensor is given to numpy",
+    "__bool__": "a branch depends on the value of a tensor",
+    "__int__": "a tensor is made an int",
+    "__float__": "a tensor is made a float",
+    "__index__": "a tensor is used where Python needs an int",
+    "__contains__": "'in' is asked of a tensor",
+    "__repr__": "a tensor is printed",
+    "__format__": "a tensor is printed",
+    "disabled": "a function is called that torch.compiler.disable excludes",
+    "graph_break": "graph_break() is called",
+}
+
+
+def refuse_break() -> None:
+    """Raises Unsupported for what makes the recorded program run; linear algebra may, which works on memory."""
+    caller = who_called()
+    op = OPERATORS.get(caller.name)
+    if op is not None and op.__module__.rpartition(".")[2] in _HOST_FAMILIES:
+        return
+    what = _LOOKS.get(caller.name, f"{caller.name}() needs the value of a tensor")
+    raise Unsupported(
+        f"compile(fullgraph=True): {what}, which breaks the graph, at {caller.place}"
+        f"{f': {caller.line}' if caller.line else ''}\nKeep the value in a tensor (torch.where instead of a branch, "
+        "say), look at it outside of the compiled function, or leave fullgraph away: the program then runs in parts."
+    )
+
+
+def _reported(call: Callable[..., Any]) -> Callable[..., Any]:
+    """``call``, the second time with an explanation on the standard error stream."""
+    calls = 0
+
+    def told(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls != 2:
+            return call(*args, **kwargs)
+        found, result = explained(call, args, kwargs)
+        print(found, file=sys.stderr)
+        return result
+
+    return told
 
 
 def disable(fn: Any = None, recursive: bool = True, *, reason: str | None = None) -> Any:
@@ -118,7 +265,7 @@ def disable(fn: Any = None, recursive: bool = True, *, reason: str | None = None
         return functools.partial(disable, recursive=recursive, reason=reason)
 
     @functools.wraps(fn)
-    def run(*args: Any, **kwargs: Any) -> Any:
+    def disabled(*args: Any, **kwargs: Any) -> Any:
         recorder = deferral()
         recorder.flush()
         depth, recorder.depth = recorder.depth, 0
@@ -127,7 +274,7 @@ def disable(fn: Any = None, recursive: bool = True, *, reason: str | None = None
         finally:
             recorder.depth = depth
 
-    return run
+    return disabled
 
 
 def is_compiling() -> bool:
@@ -194,17 +341,42 @@ def _as_array(value: Any) -> Any:
 
 
 def list_backends(exclude_tags: Any = ("debug", "experimental")) -> list[str]:
-    """The names of what can compile: flambeau itself."""
-    return ["flambeau"]
+    """The names that ``compile`` takes as backend; with ``exclude_tags=None`` also those that do not compile."""
+    return sorted({*_COMPILING, *_backends, *(() if exclude_tags else _PLAIN)})
 
 
-def get_default_backend() -> str:
-    """The name of what compiles."""
-    return "flambeau"
+def register_backend(compiler_fn: Any = None, name: str | None = None, tags: Any = ()) -> Any:
+    """Makes a function ``backend(graph_module, example_inputs)`` known by its name; also a decorator."""
+    if compiler_fn is None:
+        return functools.partial(register_backend, name=name, tags=tags)
+    _backends[name or compiler_fn.__name__] = compiler_fn
+    return compiler_fn
+
+
+def get_default_backend() -> Any:
+    """What compiles where ``compile`` is not told a backend: "flambeau" at first."""
+    return _state.backend
 
 
 def set_default_backend(backend: Any) -> None:
-    """Accepted for programs written for ``torch.compiler``: there is one backend."""
+    """Sets what compiles where ``compile`` is not told a backend; None is ours.  Raises InvalidBackend."""
+    _backend("flambeau" if backend is None else backend)
+    _state.backend = "flambeau" if backend is None else backend
+
+
+def set_enable_guard_collectives(enabled: bool) -> bool:
+    """Accepted for programs written for ``torch.compiler``: there are no guards to agree upon.  Returns False."""
+    return False
+
+
+def skip_all_guards_unsafe(guard_entries: Sequence[Any]) -> list[bool]:
+    """For each guard whether it is kept, for ``options={"guard_filter_fn": ...}``: there are none here."""
+    return [False for _ in guard_entries]
+
+
+skip_guard_on_globals_unsafe = skip_all_guards_unsafe
+skip_guard_on_inbuilt_nn_modules_unsafe = skip_all_guards_unsafe
+skip_guard_on_all_nn_modules_unsafe = skip_all_guards_unsafe
 
 
 def cudagraph_mark_step_begin() -> None:
@@ -240,14 +412,3 @@ class set_stance:
                 return fn(*args, **kwargs)
 
         return run
-
-
-_STANCES = ("default", "force_eager", "eager_on_recompile", "fail_on_recompile", "aot_eager_then_compile",
-            "eager_then_compile")  # fmt: skip
-
-
-class _State:
-    stance = "default"
-
-
-_state = _State()

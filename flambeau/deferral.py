@@ -92,7 +92,9 @@ class Deferral(Trace):
         self.depth = 0
         self.runs = 0  # how often values were computed
         self.outside = 0  # how many operators worked on memory instead of being recorded
-        self.observer: Callable[[Ran, int], None] | None = None  # told of every program that has run, and its operators
+        self.refuse: Callable[[], None] | None = (
+            None  # raises for what would run a compiled function's program in parts
+        )
         self.active = False  # whether there is a program, or every operator is to be recorded
         self.lock = threading.RLock()
         self._mark = object()
@@ -311,6 +313,8 @@ class Deferral(Trace):
     def flush(self) -> None:
         """Computes every pending value that somebody still holds."""
         if self.text:
+            if self.refuse is not None and self.depth and not self.full():
+                self.refuse()
             self.finish(self.held())
 
     def held(self) -> list[Storage]:
@@ -354,8 +358,6 @@ class Deferral(Trace):
         ran = Ran(plan, self.arguments, self.numbers, [into for _, _, into in wanted])
         addresses = [s.ptr + o * layout.itemsize for s, layout, o in self.arguments]
         results = ran.run(addresses)
-        if self.observer is not None:
-            self.observer(ran, sum(isinstance(word, Recipe) for word in self.text))
         for k, (s, result) in enumerate(zip(storages, results)):
             if ran.into[k] is None:
                 s.ptr, s.nbytes = result, plan.sizes.get(k, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 
-__all__ = ["AcceleratorError", "OutOfMemoryError", "deprecated"]
+__all__ = ["AcceleratorError", "InvalidBackend", "OutOfMemoryError", "Unsupported", "deprecated"]
 
 
 class AcceleratorError(RuntimeError):
@@ -21,3 +21,11 @@ class OutOfMemoryError(RuntimeError, MemoryError):
 
     It is a ``RuntimeError`` because PyTorch raises one, and a ``MemoryError`` because Python programs expect one.
     """
+
+
+class Unsupported(RuntimeError):
+    """A compiled function does what its options forbid: a graph break under ``fullgraph=True``, say."""
+
+
+class InvalidBackend(RuntimeError):
+    """``compile`` was given the name of a backend that there is not."""

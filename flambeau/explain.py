@@ -2,48 +2,63 @@
 
 from __future__ import annotations
 
-import ctypes
-import functools
-import os
-import sys
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from .deferral import Ran, deferral
+from .deferral import deferral
 from .graph.plan import StepInfo
-from .runtime import memory
+from .limits import Limits, limits
+from .places import Caller
+from .watch import Program, Work, measured, watching
 
-__all__ = ["Explanation", "Kernel", "Part", "explain"]
+__all__ = ["Explanation", "Kernel", "Part", "explain", "explained"]
 
-_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
-_COPIED = 1 << 26  # bytes of the copy that shows the bandwidth of memory
+_OWN = frozenset({"explain", "explained"})  # functions whose flush is the end of the call
 
 
 class Kernel(NamedTuple):
-    """A step of a part: what it does, and the seconds it took in a second run."""
+    """A step of a part: what it does, the seconds it took in a second run, the seconds that the machine's limits allow,
+    and the calls in the user's program whose work it does."""
 
     step: StepInfo
     seconds: float
+    limit: float
+    operators: tuple[Caller, ...]
+
+    @property
+    def share(self) -> float:
+        """How much of the machine's limit it reaches: 1 is all."""
+        return self.limit / self.seconds if self.seconds else 0.0
 
 
 class Part(NamedTuple):
-    """A program that ran as one: why it ran when it did ("item", say) and where in the user's program, how many
-    operators were recorded, its kernels, the bytes of its temporary memory."""
+    """A program that ran as one: the call that made it run ("item", say) and its place in the user's program, how many
+    operators were recorded, its kernels, the bytes of its temporary memory, and the calls that it was recorded from."""
 
     reason: str
     place: str
+    line: str
     operators: int
     kernels: list[Kernel]
     temporary: int
+    calls: list[Caller]
+
+    @property
+    def seconds(self) -> float:
+        """The time of all kernels."""
+        return sum(k.seconds for k in self.kernels)
 
 
 class Explanation(NamedTuple):
     """What a compiled call did, part after part.  ``str()`` of it is a report."""
 
     parts: list[Part]
-    bandwidth: float
-    """Bytes a second that copying memory on one thread reads and writes."""
+    limits: Limits
+
+    @property
+    def bandwidth(self) -> float:
+        """Bytes a second that copying in main memory reads and writes."""
+        return self.limits.roofs[-1].rate
 
     @property
     def graph_count(self) -> int:
@@ -61,100 +76,86 @@ class Explanation(NamedTuple):
         return sum(part.operators for part in self.parts)
 
     @property
+    def kernels(self) -> list[Kernel]:
+        """The kernels of all parts."""
+        return [k for part in self.parts for k in part.kernels]
+
+    @property
     def break_reasons(self) -> list[str]:
         """What forced each program but the last to run, and where."""
-        return [f"{part.reason} at {part.place}" for part in self.parts[:-1]]
+        return [f"{p.reason} at {p.place}{f': {p.line}' if p.line else ''}" for p in self.parts[:-1]]
 
     def __str__(self) -> str:
+        kernels = self.kernels
+        seconds, limit = sum(k.seconds for k in kernels), sum(k.limit for k in kernels)
+        roofs = ", ".join(f"{r.name} {r.rate / 1e9:.0f} GB/s" for r in self.limits.roofs)
         lines = [
-            f"{self.op_count} operators in {self.graph_count} program(s), "
-            f"{sum(len(p.kernels) for p in self.parts)} kernels; copying memory: {self.bandwidth / 1e9:.1f} GB/s"
+            f"{self.op_count} operators in {self.graph_count} program(s), {len(kernels)} kernels, {_time(seconds)}; "
+            f"the machine's limit is {_time(limit)}",
+            f"limits with {self.limits.threads} thread(s): {roofs}, {self.limits.peak / 1e9:.0f} GFLOP/s",
         ]
+        lines += [f"graph break: {text}" for text in self.break_reasons]
         for number, part in enumerate(self.parts):
-            seconds = sum(k.seconds for k in part.kernels)
-            lines.append(
-                f"\nprogram {number}: {part.operators} operators, {len(part.kernels)} kernels, {seconds * 1e6:.1f} us, "
-                f"{part.temporary / 1e6:.2f} MB of temporary memory"
-            )
-            lines.append(f"  ran because of {part.reason} at {part.place}")
-            lines.append("        us        MB    GB/s  of copy  GFLOP/s  kernel: operators")
-            for step, time_ in part.kernels:
-                rate = step.nbytes / max(time_, 1e-9)
-                speed = f"{step.work / max(time_, 1e-9) / 1e9:9.1f}" if step.work else " " * 9
-                lines.append(
-                    f"{time_ * 1e6:10.1f}{step.nbytes / 1e6:10.3f}{rate / 1e9:8.1f}{rate / self.bandwidth:8.0%}{speed}"
-                    f"  {step.name}: {', '.join(step.operators) or '-'}"
-                )
+            lines += _part_lines(number, part)
         return "\n".join(lines)
 
 
-@functools.cache
-def _bandwidth() -> float:
-    source, target = memory.allocate(_COPIED), memory.allocate(_COPIED)
-    try:
-        ctypes.memset(source, 1, _COPIED)
-        ctypes.memset(target, 1, _COPIED)
-        best = float("inf")
-        for _ in range(3):
-            start = time.perf_counter()
-            ctypes.memmove(target, source, _COPIED)
-            best = min(best, time.perf_counter() - start)
-    finally:
-        memory.free(source, _COPIED)
-        memory.free(target, _COPIED)
-    return 2 * _COPIED / best
+def _part_lines(number: int, part: Part) -> list[str]:
+    lines = [
+        "",
+        f"program {number}: {part.operators} operators, {len(part.kernels)} kernels, {_time(part.seconds)}, "
+        f"{part.temporary / 1e6:.2f} MB of temporary memory",
+        f"  ran because of {part.reason} at {part.place}{f': {part.line}' if part.line else ''}",
+        "        us        MB    GB/s  GFLOP/s  of limit  kernel: operators (lines)",
+    ]
+    for k in part.kernels:
+        rate = k.step.nbytes / max(k.seconds, 1e-9)
+        speed = f"{k.step.work / max(k.seconds, 1e-9) / 1e9:9.1f}" if k.step.work else " " * 9
+        places = dict.fromkeys(c.place.rpartition("/")[2] for c in k.operators if c.place != "?")
+        where = f"  ({', '.join(list(places)[:4])}{', ...' if len(places) > 4 else ''})" if places else ""
+        lines.append(
+            f"{k.seconds * 1e6:10.1f}{k.step.nbytes / 1e6:10.3f}{rate / 1e9:8.1f}{speed}{k.share:10.0%}"
+            f"  {k.step.name}: {', '.join(k.step.operators) or '-'}{where}"
+        )
+    return lines
 
 
-def _who_looked() -> tuple[str, str]:
-    """(the function of flambeau that the user's program called, file and line of the call)"""
-    frame: Any = sys._getframe(1)
-    name = ""
-    while frame is not None and frame.f_code.co_filename.startswith((_PACKAGE, "<")):
-        name = frame.f_code.co_name
-        frame = frame.f_back
-    if frame is None:
-        return name, "?"
-    return name, f"{frame.f_code.co_filename}:{frame.f_lineno}"
+def _time(seconds: float) -> str:
+    return f"{seconds * 1e3:.3f} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.1f} us"
 
 
 def explain(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanation:
     """Calls a compiled function twice and tells what the second call did: the programs it became and what made them
-    run, with file and line; their kernels with the operators fused in each, bytes, operations and time.
+    run, with file and line; their kernels with the operators fused in each, bytes, operations, and time against the
+    machine's limit.
 
-    Each kernel is timed in a run of its own after the program's, on the same memory, so results that are written in
-    place count twice: explain a call whose arguments may be spoiled.
+    Each kernel is timed in runs of its own after the program's, which change nothing.  Raises what ``fn`` raises.
     """
-    recorder = deferral()
-    recorder.flush()
+    fn(*args, **kwargs)
+    return explained(fn, args, kwargs)[0]
+
+
+def explained(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Explanation, Any]:
+    """(what one call did, its result)"""
+    deferral().flush()
+    bounds = limits()
     parts: list[Part] = []
 
-    def observe(ran: Ran, operators: int) -> None:
-        reason, place = _who_looked()
-        parts.append(Part(reason, place, operators, _measured(ran), ran.plan.temporary))
+    def tell(program: Program) -> None:
+        reason = program.reason
+        if reason.name in _OWN:
+            reason = Caller("the end of the call", "-", "")
+        kernels = [_kernel(program, work, bounds) for work in measured(program)]
+        plan = program.ran.plan
+        calls = program.operators
+        parts.append(Part(reason.name, reason.place, reason.line, len(calls), kernels, plan.temporary, calls))
 
-    fn(*args, **kwargs)
-    recorder.flush()
-    recorder.observer = observe
-    try:
+    with watching(tell):
         result = fn(*args, **kwargs)
-        recorder.flush()
-        del result
-    finally:
-        recorder.observer = None
-    if parts and parts[-1].reason == "explain":
-        parts[-1] = parts[-1]._replace(reason="the end of the call", place="-")
-    return Explanation(parts, _bandwidth())
+        deferral().flush()
+    return Explanation(parts, bounds), result
 
 
-def _measured(ran: Ran) -> list[Kernel]:
-    """The steps of a program, each with its time in another run into memory of its own."""
-    addresses = [s.ptr + offset * layout.itemsize for s, layout, offset in ran.arguments]
-    sizes = ran.plan.sizes
-    results = [memory.allocate(sizes[k]) if i is None and sizes.get(k) else 0 for k, i in enumerate(ran.into)]
-    try:
-        seconds = iter(ran.plan.measure([*results, *addresses], ran.numbers))
-        return [Kernel(step, sum(next(seconds, 0.0) for _ in range(step.calls))) for step in ran.plan.steps()]
-    finally:
-        for k, address in enumerate(results):
-            if address:
-                memory.free(address, sizes[k])
+def _kernel(program: Program, work: Work, bounds: Limits) -> Kernel:
+    calls = tuple(program.operators[k] for k in work.operators)
+    return Kernel(work.step, work.seconds, bounds.seconds(work.step.nbytes, work.step.work), calls)

@@ -82,11 +82,12 @@ def flat_below(natural: Layout, layout: Layout, offset: int) -> bool:
     return region(natural, layout.shape, layout.strides, offset) is None
 
 
-def replay(text: Sequence[Any], recorder: Recorder) -> list[Node]:
-    """The values of a program as nodes of the recorder's graph."""
+def replay(text: Sequence[Any], recorder: Recorder, numbered: bool = False) -> list[Node]:
+    """The values of a program as nodes of the recorder's graph; ``numbered``: their origins tell which operator of the
+    program they were made for, as "name#number"."""
     graph = recorder.graph
     values: list[tuple[Node, Layout]] = []
-    slots = numbers = at = 0
+    slots = numbers = at = count = 0
     while at < len(text):
         what = text[at]
         if what is ARGUMENT:
@@ -113,7 +114,8 @@ def replay(text: Sequence[Any], recorder: Recorder) -> list[Node]:
         else:
             at += 1
             operands = [values[k][0] for k in text[at : at + what.inputs]]
-            graph.origin = what.name
+            graph.origin = f"{what.name}#{count}" if numbered else what.name
+            count += 1
             values += zip(what.into(graph, operands, numbers), what.layouts)
             numbers += what.numbers
             at += what.inputs

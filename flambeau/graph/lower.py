@@ -44,7 +44,7 @@ class KernelCall(NamedTuple):
     ``flat`` is the cost of an element where the kernel is one loop over consecutive elements and its words are those
     of ``flat_words``, so that another number of elements needs only other words; 0 elsewhere.  ``stream_from`` is the
     number of elements from which such a kernel streams its results.  ``origins`` names the operators whose work it
-    does.
+    does, ``work`` counts the operations of their values.
     """
 
     kernel: Kernel
@@ -55,6 +55,7 @@ class KernelCall(NamedTuple):
     flat: int = 0
     stream_from: int = 0
     origins: tuple[str, ...] = ()
+    work: int = 0
 
 
 def kernel_of(group: Group) -> KernelCall | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import math
 import os
 import sys
 import threading
@@ -106,16 +105,22 @@ class _Step(NamedTuple):
 
 
 class StepInfo(NamedTuple):
-    """A step of a plan: a kernel or a template, the operators whose work it does, the bytes of the buffers it touches,
-    operations (of products; 0 where they are not counted), buffers read and written, and native calls."""
+    """A step of a plan: a kernel, a template or a host computation, and the operators whose work it does.
+
+    ``nbytes`` are the bytes of the buffers it touches, ``work`` its operations (0 where they are not counted); the
+    buffers it reads and writes are numbers into ``Plan.buffers``.  ``calls`` counts its native calls; ``kernel`` is
+    the loop IR of a kernel, ``addresses`` are the entries of a template.
+    """
 
     name: str
     operators: tuple[str, ...]
     nbytes: int
     work: int
-    reads: int
-    writes: int
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
     calls: int
+    kernel: Kernel | None = None
+    addresses: tuple[int, ...] = ()
 
 
 class Plan:
@@ -383,23 +388,31 @@ class Plan:
             memory.free(block, self.temporary)
         return seconds
 
+    @property
+    def buffers(self) -> tuple[BufferSpec, ...]:
+        """The results, arguments and temporary values that the steps read and write."""
+        return self._schedule.buffers
+
     def steps(self) -> list[StepInfo]:
         """What each step does, in order (a template may take several launches for one)."""
         buffers = self._schedule.buffers
         found = []
         for step in self._schedule.steps:
+            kernel, addresses, count = None, (), 1
             if isinstance(step, KernelCall):
-                read = [b for b, k in zip(step.buffers, step.kernel.buffers) if not k.written]
-                touched, name, origins = set(step.buffers), "kernel", step.origins
-                work = 0
+                kernel, name, origins, work = step.kernel, "kernel", step.origins, step.work
+                outputs = tuple(b for b, k in zip(step.buffers, step.kernel.buffers) if k.written)
+                inputs = tuple(b for b, k in zip(step.buffers, step.kernel.buffers) if not k.written)
             else:
-                touched = {p.buffer for p in (*step.inputs, *step.outputs)}
-                read = [p.buffer for p in step.inputs]
                 name, origins = type(step.spec).__name__, (step.origin,)
-                work = 2 * math.prod(step.outputs[0].shape) * step.inputs[0].shape[-1] if name == "MatMul" else 0
-            nbytes = sum(buffers[b].size * coded(buffers[b].type).itemsize for b in touched)
-            count = 1 if isinstance(step, KernelCall) else len(_extern_steps(step, buffers, self._workers or 1))
-            found.append(StepInfo(name, origins, nbytes, work, len(read), len(touched) - len(set(read)), count))
+                inputs, outputs = tuple(p.buffer for p in step.inputs), tuple(p.buffer for p in step.outputs)
+                calls = _extern_steps(step, buffers, self._workers or 1)
+                count = len(calls)
+                addresses = tuple(dict.fromkeys(c.call.address for c in calls if isinstance(c.call, Launch)))
+                counted = getattr(step.spec, "operations", None)
+                work = 0 if counted is None else counted(step.inputs, step.outputs)
+            nbytes = sum(buffers[b].size * coded(buffers[b].type).itemsize for b in {*inputs, *outputs})
+            found.append(StepInfo(name, origins, nbytes, work, inputs, outputs, count, kernel, addresses))
         return found
 
     def run(self, results: Sequence[int], arguments: Sequence[int], scalars: Sequence[float]) -> None:

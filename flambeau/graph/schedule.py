@@ -14,6 +14,7 @@ from functools import partial
 from typing import NamedTuple
 
 from ..layout import contiguous_strides
+from ..loop.nodes import ELEMENTWISE
 from .group import Group, Place
 from .index import Affine, NotFusable
 from .lower import KernelCall, kernel_of
@@ -102,6 +103,13 @@ class _Materialize(Exception):
         self.nodes = nodes
 
 
+def _operations(node: Node) -> int:
+    """How many operations on elements a value takes."""
+    if node.op in ("reduce", "argreduce", "scan"):
+        return math.prod(node.inputs[0].shape)
+    return math.prod(node.shape) if node.op in ELEMENTWISE else 0
+
+
 class _Attempt:
     def __init__(self, outputs: Sequence[Output], order: list[Node], forced: set[int], owners: Sequence[int]) -> None:
         self.outputs, self.order, self.forced, self.owners = outputs, order, forced, owners
@@ -187,19 +195,22 @@ class _Attempt:
         self._share()
         self._drop_unread()
         steps: list[KernelCall | ExternCall] = []
+        number = {id(n): k for k, n in enumerate(self.order)}
         for e in self.entries:
             if isinstance(e, Group):
                 call = kernel_of(e)
                 if call is not None:
-                    steps.append(call._replace(origins=self._origins(e)))
+                    origins, work = self._origins(e, number)
+                    steps.append(call._replace(origins=origins, work=work))
             else:
                 steps.append(e)
         return Schedule(tuple(self.buffers), tuple(steps))
 
-    def _origins(self, g: Group) -> tuple[str, ...]:
-        """The operators whose values a group computes, in order."""
-        inside = {number for number, _ in g.memo} | g.inside.keys()
-        return tuple(dict.fromkeys(n.origin for n in self.order if n.origin and id(n) in inside and n.op not in _FREE))
+    def _origins(self, g: Group, number: dict[int, int]) -> tuple[tuple[str, ...], int]:
+        """(the operators whose values a group computes, in order; the operations of these values)"""
+        inside = sorted({number[i] for i in ({i for i, _ in g.memo} | g.inside.keys()) if i in number})
+        found = [n for n in (self.order[k] for k in inside) if n.op not in _FREE]
+        return tuple(dict.fromkeys(n.origin for n in found if n.origin)), sum(map(_operations, found))
 
     def _inputs(self) -> None:
         for n in self.order:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -41,6 +42,12 @@ class Attention:
         """See ``graph.batch``: more sequences."""
         return _batched(self, g, operands, flags, results, size)
 
+    def operations(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
+        """Multiplications and additions of the products, as if nothing were masked."""
+        q, k, v = inputs[:3]
+        pairs = math.prod(q.shape[:3]) * int(k.shape[2])
+        return 2 * pairs * int(q.shape[3] + v.shape[3])
+
     def launches(self, inputs: Sequence[Any], outputs: Sequence[Any], workers: int) -> list[Launch]:
         q, k, v = inputs[:3]
         isa = ISA.host()
@@ -64,6 +71,12 @@ class AttentionGradient:
     ) -> list[Node]:
         """See ``graph.batch``: more sequences."""
         return _batched(self, g, operands, flags, results, size)
+
+    def operations(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
+        """Multiplications and additions of the products, as if nothing were masked."""
+        q, k, v = inputs[1:4]
+        pairs = math.prod(q.shape[:3]) * int(k.shape[2])
+        return 2 * pairs * int(3 * q.shape[3] + 2 * v.shape[3])
 
     def launches(self, inputs: Sequence[Any], outputs: Sequence[Any], workers: int) -> list[Launch]:
         grad, q, k, v, out = inputs[:5]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -85,6 +86,10 @@ class MatMul:
             addend = g.apply("mul", addend, g.const(self.beta, type_))
         return [g.apply("add", found, addend)]
 
+    def operations(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
+        """Multiplications and additions."""
+        return 2 * math.prod(outputs[0].shape) * int(inputs[0].shape[-1])
+
     def launches(self, inputs: Sequence[Any], outputs: Sequence[Any], workers: int) -> list[Launch]:
         a, b = inputs[:2]
         out = outputs[0]
@@ -163,6 +168,10 @@ class Conv:
         """See ``graph.batch``: more images for the same weights, otherwise more groups."""
         return _batched_conv(self, g, operands, flags, results[0], size)
 
+    def operations(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
+        """Multiplications and additions."""
+        return 2 * math.prod(outputs[0].shape) * math.prod(inputs[1].shape[1:])
+
     def launches(self, inputs: Sequence[Any], outputs: Sequence[Any], workers: int) -> list[Launch]:
         x, w = inputs[:2]
         out = outputs[0]
@@ -198,6 +207,10 @@ class ConvTranspose:
     ) -> list[Node]:
         """See ``graph.batch``: more images for the same weights, otherwise more groups."""
         return _batched_conv(self, g, operands, flags, results[0], size)
+
+    def operations(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
+        """Multiplications and additions."""
+        return 2 * math.prod(inputs[0].shape) * math.prod(inputs[1].shape[1:])
 
     def launches(self, inputs: Sequence[Any], outputs: Sequence[Any], workers: int) -> list[Launch]:
         y, w = inputs[:2]
@@ -268,6 +281,10 @@ class ConvWeight:
         spec = replace(self, groups=self.groups * size)
         found = g.extern(spec, images, [((size * shape[0], *shape[1:]), type_)])[0]
         return [g.reshape(found, (size, *shape))]
+
+    def operations(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
+        """Multiplications and additions."""
+        return 2 * math.prod(inputs[1].shape) * math.prod(outputs[0].shape[1:])
 
     def launches(self, inputs: Sequence[Any], outputs: Sequence[Any], workers: int) -> list[Launch]:
         x, dy = inputs

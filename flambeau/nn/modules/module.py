@@ -250,6 +250,10 @@ class Module(HookMethods, StateMethods, ConvertMethods, MemberMethods):
         """Make calls of this module run compiled; the arguments are those of ``flambeau.compile``."""
         self._compiled_call_impl = compile_(self._call_impl, *args, **kwargs)
 
+    def _as_compiled(self, make_call: Callable[[Module], Callable[..., Any]]) -> OptimizedModule:
+        """What ``flambeau.compile`` makes of this module."""
+        return OptimizedModule(self, make_call)
+
     # -- modes ----------------------------------------------------------------------------------
 
     def train(self, mode: bool = True) -> Any:
@@ -319,3 +323,53 @@ class Module(HookMethods, StateMethods, ConvertMethods, MemberMethods):
         replica._modules = replica._modules.copy()
         replica._is_replica = True
         return replica
+
+
+_OWN = frozenset({"_make_call", "_call", "_orig_mod"})
+
+
+class OptimizedModule(Module):
+    """A module made by ``flambeau.compile``: calls run compiled, everything else is the original's, which is the only
+    child, ``_orig_mod``.  ``make_call`` makes the compiled function of a module."""
+
+    def __init__(self, module: Module, make_call: Callable[[Module], Callable[..., Any]]) -> None:
+        super().__init__()
+        self._orig_mod = module
+        self._make_call, self._call = make_call, make_call(module)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls the original, compiled."""
+        return self._call(*args, **kwargs)
+
+    @property
+    def training(self) -> bool:  # type: ignore[override]
+        """The original's mode."""
+        found: bool = self._orig_mod.training
+        return found
+
+    @training.setter
+    def training(self, mode: bool) -> None:
+        self._orig_mod.training = mode
+
+    def __getattr__(self, name: str) -> Any:
+        original = self.__dict__.get("_modules", {}).get("_orig_mod")
+        if name == "_orig_mod" and original is not None:
+            return original
+        if original is None:
+            raise AttributeError(f"'OptimizedModule' object has no attribute '{name}'")
+        return getattr(original, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _OWN:
+            super().__setattr__(name, value)
+        else:
+            setattr(self._orig_mod, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(self._orig_mod, name)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *dir(self._orig_mod)})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return OptimizedModule, (self._orig_mod, self._make_call)

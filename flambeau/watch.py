@@ -1,0 +1,148 @@
+"""Watching what compiled functions become: every program that runs, with the user's lines and a time for each kernel.
+
+While somebody watches, this thread's recorder is a ``_Watched``: it notes where in the user's program every operator
+was called, and tells of every program that has run.  When nobody does, this costs nothing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from .deferral import Deferral, Ran, deferral
+from .generator import default_generator
+from .graph.plan import Plan, StepInfo, make_plan
+from .graph.schedule import Output
+from .layout import Layout
+from .places import Caller, who_called
+from .primitives import Recorder
+from .record import Recipe, replay
+from .runtime import memory
+from .storage import Storage
+from .tensor import Tensor
+
+__all__ = ["Program", "Work", "measured", "watching"]
+
+_REPEATS = 2  # runs of each step that are timed, of which the shortest counts
+
+
+class Program(NamedTuple):
+    """A program of deferred operators that has run.
+
+    ``operators`` are the calls in the user's program that it was recorded from, in order, ``text`` and ``wanted`` what
+    found its plan; ``reason`` is the call that made it run, at ``started``, for ``seconds`` (with planning and
+    compilation if it was new).
+    """
+
+    operators: list[Caller]
+    reason: Caller
+    text: list[Any]
+    wanted: tuple[tuple[int, Layout, int | None], ...]
+    owners: list[int]
+    ran: Ran
+    started: float
+    seconds: float
+
+    def plan(self) -> Plan:
+        """The plan anew, with steps that tell which of ``operators`` they do: "name#number"."""
+        with Recorder() as recorder:
+            nodes = replay(self.text, recorder, numbered=True)
+        outputs = [Output(nodes[number], layout.strides, into) for number, layout, into in self.wanted]
+        return make_plan(outputs, len(self.ran.arguments), self.owners)
+
+
+class Work(NamedTuple):
+    """A step of a program's plan: the operators of the program whose work it does, by number, and its seconds."""
+
+    step: StepInfo
+    operators: tuple[int, ...]
+    seconds: float
+
+
+class _Watched(Deferral):
+    """The recorder of a thread that is being watched."""
+
+    callers: list[Caller]
+    tell: Callable[[Program], None]
+
+    def record(self, recipe: Recipe, tensors: Sequence[Tensor], numbers: Sequence[float | int]) -> None:
+        """Sends the short path to ``apply``."""
+        return None
+
+    def apply(self, recipe: Recipe, tensors: Sequence[Tensor], numbers: Sequence[float | int]) -> list[Tensor]:
+        found = super().apply(recipe, tensors, numbers)
+        self.callers.append(who_called()._replace(name=recipe.name))
+        return found
+
+    def _clear(self) -> None:
+        super()._clear()
+        self.callers = []
+
+    def _run(self, storages: list[Storage]) -> Ran:
+        homes = self.homes
+        wanted = tuple([(s.pending.node, s.pending.layout, homes.get(id(s))) for s in storages])  # type: ignore[union-attr]
+        owners = [self._owners[id(s)] for s, _, _ in self.arguments]
+        reason, start = who_called(), time.perf_counter()
+        ran = super()._run(storages)
+        took = time.perf_counter() - start
+        self.tell(Program(self.callers, reason, self.text, wanted, owners, ran, start, took))
+        return ran
+
+
+@contextmanager
+def watching(tell: Callable[[Program], None]) -> Iterator[None]:
+    """Inside of ``with``, ``tell`` is called for every program that this thread runs."""
+    recorder: Any = deferral()
+    if isinstance(recorder, _Watched):
+        raise RuntimeError("explain: this thread's programs are being explained already")
+    recorder.flush()
+    recorder.__class__, recorder.callers, recorder.tell = _Watched, [], tell
+    try:
+        yield
+    finally:
+        recorder.__class__ = Deferral
+        del recorder.callers, recorder.tell
+
+
+def measured(program: Program) -> list[Work]:
+    """The steps of a program that has just run, each with the time it takes alone.
+
+    They run again, on the arguments where they are, but into copies of those that are written.
+    """
+    ran, plan = program.ran, program.plan()
+    steps = plan.steps()
+    seconds = iter(_times(plan, ran))
+    found = []
+    for step in steps:
+        marks = [name.rpartition("#") for name in step.operators]
+        numbers = tuple(int(number) for name, _, number in marks if name and number.isdigit())
+        names = tuple(dict.fromkeys(name or number for name, _, number in marks))
+        took = sum(next(seconds, 0.0) for _ in range(step.calls))
+        found.append(Work(step._replace(operators=names), numbers, took))
+    return found
+
+
+def _times(plan: Plan, ran: Ran) -> list[float]:
+    """The seconds of each native call of a plan."""
+    sizes, copies = plan.sizes, {}
+    results = [memory.allocate(sizes[k]) if i is None and sizes.get(k) else 0 for k, i in enumerate(ran.into)]
+    state = default_generator.state_bytes()
+    try:
+        for i in ran.into:
+            storage = ran.arguments[i][0] if i is not None else None
+            if storage is not None and storage.nbytes and id(storage) not in copies:
+                copies[id(storage)] = memory.allocate(storage.nbytes), storage.nbytes
+                ctypes.memmove(copies[id(storage)][0], storage.ptr, storage.nbytes)
+        addresses = [copies.get(id(s), (s.ptr,))[0] + offset * layout.itemsize for s, layout, offset in ran.arguments]
+        runs = [plan.measure([*results, *addresses], ran.numbers) for _ in range(_REPEATS)]
+        return [min(times) for times in zip(*runs)]
+    finally:
+        default_generator.set_state_bytes(state)
+        for address, nbytes in copies.values():
+            memory.free(address, nbytes)
+        for k, address in enumerate(results):
+            if address:
+                memory.free(address, sizes[k])

@@ -398,7 +398,8 @@ class Plan:
         buffers = self._schedule.buffers
         found = []
         for step in self._schedule.steps:
-            kernel, addresses, count = None, (), 1
+            kernel, count = None, 1
+            addresses: tuple[int, ...] = ()
             if isinstance(step, KernelCall):
                 kernel, name, origins, work = step.kernel, "kernel", step.origins, step.work
                 outputs = tuple(b for b, k in zip(step.buffers, step.kernel.buffers) if k.written)

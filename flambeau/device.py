@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import ClassVar
+from typing import Any, ClassVar
 
 __all__ = ["cpu", "device", "get_default_device", "meta", "of", "set_default_device"]
 
@@ -23,8 +23,10 @@ class device:
     type: str
     index: int | None
 
-    def __new__(cls, type: str | device | int = "cpu", index: int | None = None) -> device:
-        if isinstance(type, device):
+    def __new__(cls, type: str | device | int = "cpu", index: int | None = None, *, device: Any = None) -> Any:
+        if device is not None:
+            type = device
+        if isinstance(type, cls):
             return type
         if isinstance(type, int):
             type, index = "cuda", type  # type: ignore[assignment]

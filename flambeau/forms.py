@@ -7,6 +7,7 @@ plans by the layouts of the operands, and leaves everything else to ``call.py``.
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -36,7 +37,7 @@ from .runtime import memory
 from .storage import Storage
 from .tensor import Tensor, make
 
-__all__ = ["LazyMethod", "sized_view"]
+__all__ = ["LazyMethod", "call_forms", "inplace_function", "sized_view"]
 
 _HOT = """
 def {name}({signature}):
@@ -376,15 +377,25 @@ def finish(
 
 
 def sized_view(
-    op: Operator, name: str, read: Callable[[Sequence[object], str], Any], call: Callable[[Tensor, Any], Tensor]
+    op: Operator,
+    name: str,
+    read: Callable[[Sequence[object], str], Any],
+    call: Callable[[Tensor, Any], Tensor],
+    keyword: str = "size",
 ) -> Callable[..., Tensor]:
-    """The method ``name(*sizes)`` of a view: ``call(tensor, read(sizes, name))``, which is remembered where it shared
-    memory, as the view ``op`` makes it."""
+    """The method ``name(*sizes)``, or ``name(keyword=sizes)``, of a view: ``call(tensor, read(sizes, name))``.
+
+    It is remembered where it shared memory, as the view ``op`` makes it.
+    """
     seen: dict[Any, tuple[Layout, int, Any]] = {}
     ints = frozenset({int}).issuperset
     new, tracked, record_view, off = object.__new__, grad_state, tape.record_look, special
 
-    def method(self: Tensor, *size: Any) -> Tensor:
+    def method(self: Tensor, *size: Any, **named: Any) -> Tensor:
+        if named:
+            if size or list(named) != [keyword]:
+                raise TypeError(f"{name}() got an unexpected keyword argument '{next(iter(named))}'")
+            return method(self, *named.values())
         key = (self._key, size)
         if not off and ints(map(type, size)):
             found = seen.get(key)
@@ -411,17 +422,22 @@ def sized_view(
 _absent = object()  # stands for an argument that a call leaves out
 
 
-def _numpy_names(params: Sequence[inspect.Parameter], names: list[str], words: list[str]) -> str:
-    """Adds numpy's names of parameters, ``axis`` and ``keepdims``, to a signature; the lines that read them.
+_NUMPY_NAMES = (("dim", ("axis",)), ("keepdim", ("keepdims",)))
 
-    They are keywords alone, as in PyTorch.  A ``dim`` that must be given has a default then, so that it may be given as
-    ``axis``; it is the last that must be, or ``axis`` is not added.
+
+def _other_names(op: Operator, params: Sequence[inspect.Parameter], names: list[str], words: list[str]) -> str:
+    """Adds the other names of parameters, numpy's ``axis`` and ``keepdims`` among them, to a signature; the lines that
+    read them.
+
+    They are keywords alone, as in PyTorch.  A parameter that must be given has a default then, so that it may be given
+    by another name; it is the last that must be, or the names are not added.
     """
     lines = ""
-    if "*" not in words:
+    if not any(w.startswith("*") for w in words):
         words.append("*")
-    for official, other in (("dim", "axis"), ("keepdim", "keepdims")):
-        if official not in names or other in names:
+    for official, others in (*_NUMPY_NAMES, *op.synonyms.items()):
+        others = tuple(other for other in others if other not in names)
+        if official not in names or not others:
             continue
         place = names.index(official)
         if params[place].default is inspect.Parameter.empty:
@@ -429,20 +445,58 @@ def _numpy_names(params: Sequence[inspect.Parameter], names: list[str], words: l
             if any(p.default is inspect.Parameter.empty and p.kind is not p.KEYWORD_ONLY for p in after):
                 continue
             words[words.index(official)] = f"{official}=absent"
-            lines += f"    if {official} is absent:\n        {official} = given({other})\n"
+            lines += f"    if {official} is absent:\n        {official} = given('{official}', {', '.join(others)})\n"
         else:
-            lines += f"    if {other} is not absent:\n        {official} = {other}\n"
-        words.append(f"{other}=absent")
+            for other in others:
+                lines += f"    if {other} is not absent:\n        {official} = {other}\n"
+        words += [f"{other}=absent" for other in others]
     if words[-1] == "*":
         words.pop()
     return lines
 
 
-def _given(name: str, value: Any) -> Any:
-    """The ``axis`` of a call without ``dim``; raises TypeError if that is missing, too."""
+def _given(name: str, official: str, *values: Any) -> Any:
+    """What a call gave by another name than ``official``; raises TypeError if nothing."""
+    value = next((v for v in values if v is not _absent), _absent)
     if value is _absent:
-        raise TypeError(f"{name}() missing 1 required positional arguments: 'dim'")
+        raise TypeError(f"{name}() missing 1 required positional arguments: '{official}'")
     return value
+
+
+_ANY_CALL = inspect.Signature([
+    inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL),
+    inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD),
+])  # fmt: skip
+
+
+def call_forms(*forms: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorator: the calls that a function takes, where no one signature tells; they head its docstring."""
+
+    def mark(function: Any) -> Any:
+        function.__doc__ = "\n".join(forms) + "\n\n" + (function.__doc__ or "")
+        function.__signature__ = _ANY_CALL
+        return function
+
+    return mark
+
+
+_warned: set[str] = set()
+
+
+def _old_call(form: Callable[..., Any], op: Operator, args: tuple[Any, ...]) -> Any:
+    """A call with its factors by position, before or between the tensors, as PyTorch took them in its first days."""
+    tensors = [a for a in args if isinstance(a, Tensor)]
+    numbers = [a for a in args if not isinstance(a, Tensor)]
+    if len(tensors) != len(op.tensors) or len(numbers) > len(op.factors):
+        raise TypeError(f"{op.name}() takes {len(op.tensors)} positional arguments but {len(args)} were given")
+    if form.__name__ not in _warned:
+        _warned.add(form.__name__)
+        warnings.warn(
+            f"This overload of {form.__name__} is deprecated: "
+            f"give {', '.join(op.factors)} by keyword, after the tensors",
+            stacklevel=3,
+        )
+    return form(*tensors, **dict(zip(op.factors, numbers)))
 
 
 def _public(op: Operator, name: str, out: bool, template: str, method: bool = False) -> Callable[..., Any]:
@@ -463,7 +517,10 @@ def _public(op: Operator, name: str, out: bool, template: str, method: bool = Fa
             words.append(f"{n}=_d_{n}")
     if out:
         words += (["*"] if not keyword else []) + ["out=None"]
-    renamed = _numpy_names(params, names, words)
+    if op.factors:
+        words.insert(words.index("*"), "*old")
+        words.remove("*")
+    renamed = _other_names(op, params, names, words)
     count = next((i for i, k in enumerate(op.kinds) if k not in (records.TENSOR, OPERAND)), len(params))
     arguments = ", ".join(names) + ("," if names else "")
     fill = {
@@ -516,6 +573,10 @@ def _public(op: Operator, name: str, out: bool, template: str, method: bool = Fa
         if op._derivative is not None:
             space["record_view"] = tape.record_look
     text = template.format(**fill)
+    if op.factors:
+        given = ", ".join(n for p, n in zip(params, names) if p.kind is not inspect.Parameter.KEYWORD_ONLY)
+        renamed += f"    if old:\n        return old_call(form, op, ({given}, *old))\n"
+        space["old_call"] = _old_call
     if renamed:
         head = f"def form({fill['signature']}):\n"
         text = text.replace(head, head + renamed, 1)
@@ -526,7 +587,14 @@ def _public(op: Operator, name: str, out: bool, template: str, method: bool = Fa
     form.__doc__ = op.__doc__
     form.__module__ = "torch.Tensor" if method else "flambeau" + (op.namespace or "torch")[len("torch") :]
     form.operator = op  # type: ignore[attr-defined]
+    if op.overloads:
+        call_forms(*(f.replace("(input, ", "(").replace("(input)", "()") if method else f for f in op.overloads))(form)
     return form
+
+
+def inplace_function(op: Operator, name: str) -> Callable[..., Any]:
+    """The function ``name(input, ...)`` that does what the in-place method of the operator does."""
+    return _public(op, name, False, _INPLACE)
 
 
 records.finish = finish

@@ -75,6 +75,9 @@ class Operator:
     preserve = False
     apart = False  # reads elements other than the one it writes: ``out`` must not be an input
     index_error: type[Exception] = IndexError
+    synonyms: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    overloads: tuple[str, ...] = ()
+    factors: tuple[str, ...] = ()
     random = False
     # In its floating-point tensors together: forward mode calls the operator with tangents.  Needs to be said only
     # where the reverse derivative is not the exact transpose; one that is leads to the same.
@@ -208,7 +211,8 @@ def operator(
     function: bool = True, inplace: bool = False, out: bool = True, differentiable: bool = True,
     aliases: Sequence[str] = (),
     returns: Any = None, namespace: str = "torch", preserve: bool | None = None,
-    index_error: type[Exception] = IndexError,
+    index_error: type[Exception] = IndexError, synonyms: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+    overloads: tuple[str, ...] = (), factors: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Any]], Operator]:  # fmt: skip
     """Registers an operator; see the module.
 
@@ -217,7 +221,9 @@ def operator(
     other names of all of them.  ``returns`` is the named tuple of several results.  ``namespace`` is where the function
     is public.
     ``preserve``: the result lies in memory as the operands do when they agree (default: if there is ``promote``).
-    ``index_error`` is raised for an index outside of its dimension.
+    ``index_error`` is raised for an index outside of its dimension.  ``synonyms`` are other keywords for parameters;
+    ``overloads`` the calls of the function where one signature does not tell them; ``factors`` the numbers that old
+    programs give by position among the tensors (``add(input, alpha, other)``).
     """
 
     def register(body: Callable[..., Any]) -> Operator:
@@ -225,6 +231,7 @@ def operator(
         op.differentiable = differentiable
         op.preserve = bool(promote) if preserve is None else preserve
         op.index_error = index_error
+        op.synonyms, op.overloads, op.factors = synonyms, overloads, factors
         op.__doc__ = body.__doc__
         op.__module__ = body.__module__
         if op.name in OPERATORS:

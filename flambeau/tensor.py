@@ -167,31 +167,31 @@ def numpy_view(t: Tensor) -> np.ndarray:
     return np.ndarray(tuple(layout.shape), layout.dtype.numpy, flat, 0, tuple(s * itemsize for s in layout.strides))
 
 
-def from_numpy(array: np.ndarray) -> Tensor:
-    """A tensor over the memory of ``array``; writes through either are seen by both.
+def from_numpy(ndarray: np.ndarray) -> Tensor:
+    """A tensor over the memory of ``ndarray``; writes through either are seen by both.
 
     Raises TypeError for other than arrays and for element types PyTorch does not have, ValueError for negative strides.
     """
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
-    type_ = dtypes.from_numpy_dtype(array.dtype)
+    if not isinstance(ndarray, np.ndarray):
+        raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
+    type_ = dtypes.from_numpy_dtype(ndarray.dtype)
     if type_ is None:
         names = ", ".join(t.name for t in dtypes.ALL)
-        raise TypeError(f"can't convert np.ndarray of type {array.dtype}. The only supported types are: {names}.")
-    itemsize = array.itemsize
-    if any(s < 0 for s in array.strides):
+        raise TypeError(f"can't convert np.ndarray of type {ndarray.dtype}. The only supported types are: {names}.")
+    itemsize = ndarray.itemsize
+    if any(s < 0 for s in ndarray.strides):
         raise ValueError(
             "At least one stride in the given numpy array is negative, and tensors with "
             "negative strides are not currently supported. (You can probably work around this "
             "by making a copy of your array  with array.copy().)"
         )
-    if any(s % itemsize for s in array.strides):
+    if any(s % itemsize for s in ndarray.strides):
         raise ValueError(
-            f"from_numpy: strides {array.strides} are not multiples of the element size "
+            f"from_numpy: strides {ndarray.strides} are not multiples of the element size "
             f"{itemsize}; copy the array first"
         )
-    layout = of(type_, devices.cpu, array.shape, [s // itemsize for s in array.strides])
-    return make(Storage(array.ctypes.data, layout.span * itemsize, array), layout)
+    layout = of(type_, devices.cpu, ndarray.shape, [s // itemsize for s in ndarray.strides])
+    return make(Storage(ndarray.ctypes.data, layout.span * itemsize, ndarray), layout)
 
 
 def zero(t: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ import numpy as np
 from ..autograd.mode import state as grad_state
 from ..call import around, special
 from ..dtype import bfloat16, dtype, float16, float32, float64
+from ..forms import call_forms
 from ..operator import Operator
 from ..tensor import Tensor
 from .policy import POLICIES, policy_of
@@ -123,10 +124,15 @@ def is_autocast_enabled(device_type: str = "cuda") -> bool:
     return _state.enabled.get(_device_type(device_type, "is_autocast_enabled"), False)
 
 
-def set_autocast_enabled(device_type: Any, enabled: bool | None = None) -> None:
+@call_forms("set_autocast_enabled(device_type, enabled)", "set_autocast_enabled(enabled)")
+def set_autocast_enabled(device_type: Any = None, enabled: bool | None = None) -> None:
     """Switches autocast on or off for a device type; ``set_autocast_enabled(enabled)`` does so for "cuda"."""
     if enabled is None:
-        device_type, enabled = "cuda", device_type
+        enabled = device_type
+    if not isinstance(device_type, str):
+        device_type = "cuda"
+    if not isinstance(enabled, (bool, int)):
+        raise TypeError("set_autocast_enabled() missing 1 required positional arguments: 'enabled'")
     name = _device_type(device_type, "set_autocast_enabled")
     if name == "cpu" and bool(enabled) != _state.enabled.get(name, False):
         if enabled:

@@ -75,8 +75,8 @@ class _Switch:
     ) -> None:
         raise NotImplementedError
 
-    def __call__(self, function: F) -> F:
-        return _decorate(self.clone, function)
+    def __call__(self, orig_func: F) -> F:
+        return _decorate(self.clone, orig_func)
 
 
 def _decorate(make: Callable[[], _Switch], function: F) -> F:
@@ -134,10 +134,10 @@ class _Bare(_Switch):
 
     _before: Any
 
-    def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
-        if function is None:
+    def __new__(cls, orig_func: Callable[..., Any] | None = None) -> Any:
+        if orig_func is None:
             return super().__new__(cls)
-        return _decorate(cls, function)
+        return _decorate(cls, orig_func)
 
 
 class no_grad(_Bare):
@@ -170,9 +170,9 @@ class set_grad_enabled(_Switch):
         self.mode = mode
         self.__enter__()
 
-    def __call__(self, function: F) -> F:
+    def __call__(self, orig_func: F) -> F:
         self.__exit__()  # being used as a decorator, it must not act outside the function
-        return super().__call__(function)
+        return super().__call__(orig_func)
 
     def __enter__(self) -> None:
         state.grad = bool(self.mode)

@@ -24,7 +24,7 @@ def _check_alpha(name: str, type_: dtypes.dtype, alpha: float) -> None:
         )
 
 
-@operator(promote=("input", "other"), inplace=True)
+@operator(promote=("input", "other"), inplace=True, factors=("alpha",))
 def add(input: Operand, other: Operand, *, alpha: float = 1) -> Tensor:
     """``input + alpha * other``, broadcast; the element types are promoted.
 
@@ -41,7 +41,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     return grad, grad if ctx.alpha == 1 else grad * conj_of(ctx.alpha)
 
 
-@operator(promote=("input", "other"), inplace=True, aliases=("subtract",))
+@operator(promote=("input", "other"), inplace=True, aliases=("subtract",), factors=("alpha",))
 def sub(input: Operand, other: Operand, *, alpha: float = 1) -> Tensor:
     """``input - alpha * other``, broadcast; the element types are promoted.  Booleans cannot be subtracted
     (RuntimeError)."""

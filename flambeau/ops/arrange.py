@@ -291,7 +291,13 @@ _tile_method.__name__, _tile_method.__doc__ = "tile", tile.__doc__
 Tensor.tile = _tile_method  # type: ignore[attr-defined]
 
 
-@operator(kind="composite")
+@operator(
+    kind="composite",
+    overloads=(
+        "repeat_interleave(input, repeats, dim=None, *, output_size=None)",
+        "repeat_interleave(repeats, *, output_size=None)",
+    ),
+)
 def repeat_interleave(
     input: Tensor, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None
 ) -> Tensor:

@@ -13,7 +13,7 @@ from ..operator import OPERATORS
 from ..overriding import ordinary, overridden
 from ..tensor import Tensor
 
-__all__ = ["dim_of", "dims_of", "drop_dims", "need_tensor", "overridable", "shape_of", "unreduce", "zeros_of"]
+__all__ = ["dim_of", "dims_of", "drop_dims", "give", "need_tensor", "overridable", "shape_of", "unreduce", "zeros_of"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -117,6 +117,13 @@ def infer_size(shape: Sequence[int], numel: int, name: str) -> Size:
     elif known == numel:
         return Size(shape)
     raise RuntimeError(f"{name}: shape '{list(shape)}' is invalid for input of size {numel}")
+
+
+def give(made: Tensor, out: Tensor) -> Tensor:
+    """Puts a result into ``out``, which gets its shape; returns ``out``."""
+    if out.shape != made.shape:
+        out.resize_(made.shape)  # type: ignore[attr-defined]
+    return out.copy_(made)  # type: ignore[attr-defined,no-any-return]
 
 
 def overridable(function: F) -> F:

@@ -12,7 +12,7 @@ from ..dtype import dtype as dtype_
 from ..layout import contiguous_strides, of
 from ..operator import Operand, operator
 from ..tensor import Tensor, empty
-from .common import zeros_of
+from .common import overridable, zeros_of
 from .shape import clone
 
 __all__: list[str] = []
@@ -144,6 +144,15 @@ def _clone(self: Tensor, *, memory_format: memory_format = preserve_format) -> T
         return clone.function(self)  # type: ignore[no-any-return]
     order = tuple(range(self.ndim)) if memory_format is contiguous_format else _LAST[memory_format][1]
     return _contiguous.function(self, order)  # type: ignore[no-any-return]
+
+
+@overridable
+def clone_function(input: Tensor, *, memory_format: memory_format = preserve_format) -> Tensor:
+    """A copy with memory of its own: see ``Tensor.clone``."""
+    return _clone(input, memory_format=memory_format)
+
+
+clone_function.__name__ = clone_function.__qualname__ = "clone"
 
 
 def convert(

@@ -17,12 +17,13 @@ from .. import primitives as prim
 from .. import runtime
 from ..call import special
 from ..dtype import dtype as dtype_
+from ..forms import call_forms
 from ..layout import Layout, Size, dense, of
 from ..operator import Scalar, operator
 from ..tensor import Tensor, address, from_numpy, make, materialize, numpy_view
 from ..tensor import empty as empty_memory
 from ..transform.level import Wrapper
-from .common import overridable, shape_of
+from .common import give, overridable, shape_of
 from .convert import contiguous_format, convert, format_strides, memory_format, preserve_format
 
 __all__ = [
@@ -115,47 +116,56 @@ def _made(
 
 
 def empty(
-    *size: Any, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
+    *sizes: Any, size: Any = None,
+    out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
     requires_grad: bool = False,
     pin_memory: bool = False, memory_format: memory_format = contiguous_format,
 ) -> Tensor:  # fmt: skip
     """A tensor of this shape whose elements are not initialised."""
+    if size is not None:
+        sizes = (size,)
     if out is None and memory_format is contiguous_format:
-        found = fresh_layout("empty", size, dtype, device)
+        found = fresh_layout("empty", sizes, dtype, device)
         if found is not None:
             t = allocate(found)
             return t.requires_grad_() if requires_grad else t  # type: ignore[attr-defined,no-any-return]
     return _finish(
-        _made("empty", shape_of(size, "empty"), dtype, device, requires_grad, out, memory_format), requires_grad, out
+        _made("empty", shape_of(sizes, "empty"), dtype, device, requires_grad, out, memory_format), requires_grad, out
     )
 
 
 def zeros(
-    *size: Any, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
+    *sizes: Any, size: Any = None,
+    out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
     requires_grad: bool = False,
     pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """A tensor of zeros."""
-    found = fresh_layout("zeros", size, dtype, device) if out is None else None
+    if size is not None:
+        sizes = (size,)
+    found = fresh_layout("zeros", sizes, dtype, device) if out is None else None
     if found is not None:
         t = _blank(found)
         return t.requires_grad_() if requires_grad else t  # type: ignore[attr-defined,no-any-return]
     return _finish(
-        _made("zeros", shape_of(size, "zeros"), dtype, device, requires_grad, out).zero_(), requires_grad, out
+        _made("zeros", shape_of(sizes, "zeros"), dtype, device, requires_grad, out).zero_(), requires_grad, out
     )  # type: ignore[attr-defined]
 
 
 def ones(
-    *size: Any, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
+    *sizes: Any, size: Any = None,
+    out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
     requires_grad: bool = False,
     pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """A tensor of ones."""
-    found = fresh_layout("ones", size, dtype, device) if out is None else None
+    if size is not None:
+        sizes = (size,)
+    found = fresh_layout("ones", sizes, dtype, device) if out is None else None
     if found is not None:
         return _finish(allocate(found).fill_(1), requires_grad)  # type: ignore[attr-defined]
     return _finish(
-        _made("ones", shape_of(size, "ones"), dtype, device, requires_grad, out).fill_(1), requires_grad, out
+        _made("ones", shape_of(sizes, "ones"), dtype, device, requires_grad, out).fill_(1), requires_grad, out
     )  # type: ignore[attr-defined]
 
 
@@ -296,6 +306,10 @@ def _arange(start: Scalar, step: Scalar, count: int, dtype: dtype_) -> Tensor:
     return prim.cast(value, dtype)
 
 
+@call_forms(
+    "arange(start, end, step=1, *, out=None, dtype=None, layout=torch.strided, device=None, requires_grad=False)",
+    "arange(end, *, out=None, dtype=None, layout=torch.strided, device=None, requires_grad=False)",
+)
 def arange(
     start: Any = 0, end: Any = None, step: Any = 1, *, out: Tensor | None = None, dtype: dtype_ | None = None,
     layout: Any = None,
@@ -340,11 +354,7 @@ def arange(
     if where is devices.meta:
         return _finish(allocate(dense(dtype, (int(count),), where)), requires_grad)
     made = _arange.function(start, step, int(count), dtype)
-    if out is not None:
-        if out.shape != made.shape:
-            out.resize_(made.shape)  # type: ignore[attr-defined]
-        return out.copy_(made)  # type: ignore[attr-defined,no-any-return]
-    return _finish(made, requires_grad)
+    return give(made, out) if out is not None else _finish(made, requires_grad)
 
 
 # -- from data ---------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from ..operator import OPERATORS, operator
 from ..tensor import Tensor
 from ..transform.level import recorded
 from .arrange import triu_indices
-from .common import dims_of, drop_dims, unreduce
+from .common import dims_of, drop_dims, give, overridable, unreduce
 
 __all__: list[str] = []
 
@@ -131,8 +131,20 @@ def linalg_vector_norm(
     )  # type: ignore[no-any-return]
 
 
-@operator(kind="composite")
-def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, dtype: dtype_ | None = None) -> Tensor:
+@overridable
+def norm(
+    input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, out: Tensor | None = None,
+    dtype: dtype_ | None = None,
+) -> Tensor:  # fmt: skip
+    """The norm of vectors or matrices: see ``Tensor.norm``; ``out`` takes the result."""
+    found = norm_method.function(input, p, dim, keepdim, dtype)
+    return found if out is None else give(found, out)
+
+
+@operator(name="norm", kind="composite", function=False)
+def norm_method(
+    input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, dtype: dtype_ | None = None
+) -> Tensor:
     """The norm of vectors (``p`` a number; over all of ``dim``), or of matrices for ``p="nuc"``; "fro" is 2.  See
     ``torch.linalg``."""
     if dtype is not None:
@@ -154,7 +166,7 @@ def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, 
 @operator(kind="composite", method=True)
 def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
     """The ``p``-norm of ``input - other``."""
-    return norm.function(input - other, float(p))  # type: ignore[no-any-return]
+    return norm_method.function(input - other, float(p))  # type: ignore[no-any-return]
 
 
 # -- distances between rows --------------------------------------------------------------------------

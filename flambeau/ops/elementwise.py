@@ -588,7 +588,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     )  # fmt: skip
 
 
-@operator(promote=("input", "tensor1", "tensor2"), inplace=True)
+@operator(promote=("input", "tensor1", "tensor2"), inplace=True, factors=("value",))
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:
     """``input + value * tensor1 * tensor2``"""
     product = prim.apply("mul", tensor1, tensor2)
@@ -602,7 +602,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     return grad, grad * conj_of(ctx.tensor2 * ctx.value), grad * conj_of(ctx.tensor1 * ctx.value)
 
 
-@operator(promote=("input", "tensor1", "tensor2"), inplace=True)
+@operator(promote=("input", "tensor1", "tensor2"), inplace=True, factors=("value",))
 def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:
     """``input + value * tensor1 / tensor2``; integers cannot be divided here (RuntimeError)."""
     if input.dtype.kind in "bui":

@@ -471,9 +471,17 @@ def index_reduce(
 def _copied(name: str, form: Any) -> Any:
     """The in-place form of an operator that is computed beside the tensor and copied into it."""
 
-    def method(self: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True) -> Tensor:
+    def scatter(
+        self: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True
+    ) -> Tensor:
         return self.copy_(form(self.clone(), dim, index, src, reduce, include_self=include_self))  # type: ignore[attr-defined]
 
+    def by_index(
+        self: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, *, include_self: bool = True
+    ) -> Tensor:
+        return scatter(self, dim, index, source, reduce, include_self=include_self)
+
+    method = scatter if name.startswith("scatter") else by_index
     method.__name__ = method.__qualname__ = name
     method.__doc__ = f"``{name[:-1]}`` in place."
     return method
@@ -665,9 +673,9 @@ def renorm_rows(input: Tensor, indices: Tensor, max_norm: float, norm_type: floa
     return prim.cast(prim.apply("select", over, work * (max_norm / (norm + 1e-7)), work), input.dtype)
 
 
-def embedding_renorm_(weight: Tensor, indices: Tensor, max_norm: float, norm_type: float) -> Tensor:
-    """Scales rows of ``weight`` down to a norm of ``max_norm`` in place."""
-    return renorm_rows.inplace(weight, indices.reshape(-1), float(max_norm), float(norm_type))  # type: ignore[misc,attr-defined]
+def embedding_renorm_(input: Tensor, indices: Tensor, max_norm: float, norm_type: float) -> Tensor:
+    """Scales rows of ``input`` down to a norm of ``max_norm`` in place."""
+    return renorm_rows.inplace(input, indices.reshape(-1), float(max_norm), float(norm_type))  # type: ignore[misc,attr-defined]
 
 
 for _op in (gather, index_select, take):

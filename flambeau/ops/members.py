@@ -226,9 +226,35 @@ def _type_as(self: Tensor, other: Tensor) -> Tensor:
     return self.to(other.device, other.dtype)  # type: ignore[attr-defined]
 
 
-def _dim_order(self: Tensor) -> tuple[int, ...]:
-    """The dimensions in the order of memory, slowest first."""
+def _check_order(self: Tensor, check: Any) -> None:
+    """Raises RuntimeError where the order of the dimensions in memory is not told by the strides."""
+    layout = self._layout
+    if check is True:
+        sizes = [(s, n) for s, n in zip(layout.strides, layout.shape)]
+        if any(n == 1 for _, n in sizes) or len({s for s, _ in sizes}) < layout.ndim:
+            raise RuntimeError(
+                "The tensor does not have unique dim order, or cannot map to exact one of the given formats."
+            )
+        return
+    if not isinstance(check, (list, tuple)) or not all(isinstance(f, memory_format) for f in check):
+        raise TypeError(
+            f"The ambiguity_check argument must be a bool or a list of memory formats, but got {type(check).__name__}"
+        )
+    if sum(self.is_contiguous(memory_format=f) for f in check) != 1:  # type: ignore[attr-defined]
+        raise RuntimeError(
+            "The tensor does not have unique dim order, or cannot map to exact one of the given formats."
+        )
+
+
+def _dim_order(self: Tensor, *, ambiguity_check: Any = False) -> tuple[int, ...]:
+    """The dimensions in the order of memory, slowest first.
+
+    ``ambiguity_check``: raises RuntimeError if the strides fit several orders; a list of memory formats if they fit
+    several of those.  Raises TypeError for anything else.
+    """
     strides = self._layout.strides
+    if ambiguity_check is not False:
+        _check_order(self, ambiguity_check)
     return tuple(sorted(range(self.ndim), key=lambda d: (-strides[d], d)))
 
 

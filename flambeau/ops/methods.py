@@ -47,9 +47,9 @@ def _same(tensor: type[Tensor], symbol: str, name: str) -> LazyMethod:
 
 
 _view_sizes = sized_view(shape.view, "view", shape_of, lambda t, sizes: shape.view.function(t, sizes))
-_reshape = sized_view(shape.view, "reshape", shape_of, lambda t, sizes: shape.reshape.function(t, sizes))
+_reshape = sized_view(shape.view, "reshape", shape_of, lambda t, sizes: shape.reshape.function(t, sizes), "shape")
 _reshape.__doc__ = """``reshape(*shape)`` or ``reshape(shape)``: see ``torch.reshape``."""
-_permute = sized_view(shape.permute, "permute", shape_of, lambda t, dims: shape.permute.function(t, dims))
+_permute = sized_view(shape.permute, "permute", shape_of, lambda t, dims: shape.permute.function(t, dims), "dims")
 _permute.__doc__ = """``permute(*dims)``: the dimensions in another order."""
 _expand_sizes = sized_view(shape.expand, "expand", shape_of, lambda t, sizes: shape.expand.function(t, sizes))
 
@@ -64,9 +64,9 @@ def _view(self: Tensor, *shape_: Any, size: Any = None, dtype: Any = None) -> Te
     return _view_sizes(self, *shape_)
 
 
-def _expand(self: Tensor, *size: Any, implicit: bool = False) -> Tensor:
-    """``expand(*sizes)``: repeats dimensions of size 1 without copying; -1 keeps a size."""
-    return _expand_sizes(self, *size)
+def _expand(self: Tensor, *sizes: Any, implicit: bool = False, **size: Any) -> Tensor:
+    """``expand(*sizes)`` or ``expand(size)``: repeats dimensions of size 1 without copying; -1 keeps a size."""
+    return _expand_sizes(self, *sizes, **size)
 
 
 def _sum_to_size(self: Tensor, *size: Any) -> Tensor:

@@ -188,7 +188,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     return dx, dy
 
 
-@operator(inplace=True)
+@operator(inplace=True, factors=("beta", "alpha"))
 def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """``beta * input + alpha * mat1 @ mat2``; with ``beta`` 0 ``input`` is not read.  Raises RuntimeError for shapes
     that do not fit."""
@@ -331,7 +331,7 @@ def inner(input: Tensor, other: Tensor) -> Tensor:
     return tensordot.function(input, other, ([-1], [-1]))  # type: ignore[no-any-return]
 
 
-@operator(kind="composite", inplace=True)
+@operator(kind="composite", inplace=True, factors=("beta", "alpha"))
 def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """``beta * input + alpha * mat @ vec``"""
     if mat.ndim != 2 or vec.ndim != 1 or mat.shape[1] != vec.shape[0]:
@@ -343,7 +343,7 @@ def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: float = 1, alpha: fl
     return addmm.function(input.unsqueeze(-1), mat, vec.unsqueeze(1), beta=beta, alpha=alpha).squeeze(1)  # type: ignore[attr-defined,no-any-return]
 
 
-@operator(kind="composite", inplace=True)
+@operator(kind="composite", inplace=True, factors=("beta", "alpha"))
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """``beta * input + alpha * outer(vec1, vec2)``"""
     if vec1.ndim != 1 or vec2.ndim != 1:
@@ -358,7 +358,7 @@ def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: float = 1, alpha: f
     return value if beta == 0 else value + (input if beta == 1 else input * beta)  # type: ignore[operator,no-any-return]
 
 
-@operator(inplace=True)
+@operator(inplace=True, factors=("beta", "alpha"))
 def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """``beta * input + alpha * batch1 @ batch2``; with ``beta`` 0 ``input`` is not read."""
     if batch1.ndim != 3 or batch2.ndim != 3:
@@ -388,7 +388,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     )
 
 
-@operator(kind="composite", inplace=True)
+@operator(kind="composite", inplace=True, factors=("beta", "alpha"))
 def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """``beta * input + alpha * sum over the batch of batch1 @ batch2``"""
     if batch1.ndim != 3 or batch2.ndim != 3:

@@ -25,6 +25,7 @@ from ..call import special
 from ..deferral import deferral
 from ..dtype import dtype as dtype_
 from ..dtype import int64
+from ..forms import call_forms
 from ..generator import Generator
 from ..layout import Layout, dense, of
 from ..operator import Operand, Operator, operator
@@ -32,7 +33,7 @@ from ..promotion import TITLES
 from ..tensor import Tensor, address, contiguous, view, zero
 from ..tensor import empty as allocate
 from ..transform.level import RANDOM_ERROR, Batched, Dual, Level, Wrapper, blank, blank_like, levels, outside_levels
-from .common import overridable, shape_of
+from .common import give, overridable, shape_of
 from .convert import memory_format, preserve_format
 from .create import empty, empty_like, fresh_layout
 
@@ -511,20 +512,22 @@ def _filled(t: Tensor, requires_grad: bool, fill: Callable[..., None], *argument
 
 
 def rand(
-    *size: Any, generator: Generator | None = None, out: Tensor | None = None, dtype: dtype_ | None = None,
+    *sizes: Any, size: Any = None,
+    generator: Generator | None = None, out: Tensor | None = None, dtype: dtype_ | None = None,
     layout: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """Uniform numbers in [0, 1) in this shape; raises NotImplementedError for integer types."""
-    t = _made("rand", size, out, dtype, device, generator, pin_memory)
+    t = _made("rand", sizes if size is None else (size,), out, dtype, device, generator, pin_memory)
     return _filled(t, requires_grad, _uniform, 0.0, 1.0, generator)
 
 
 def randn(
-    *size: Any, generator: Generator | None = None, out: Tensor | None = None, dtype: dtype_ | None = None,
+    *sizes: Any, size: Any = None,
+    generator: Generator | None = None, out: Tensor | None = None, dtype: dtype_ | None = None,
     layout: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """Normal numbers of mean 0 and standard deviation 1 in this shape; raises NotImplementedError for integer types."""
-    t = _made("randn", size, out, dtype, device, generator, pin_memory)
+    t = _made("randn", sizes if size is None else (size,), out, dtype, device, generator, pin_memory)
     return _filled(t, requires_grad, _normal, 0.0, 1.0, generator)
 
 
@@ -537,6 +540,12 @@ def _bounds(name: str, low: Any, high: Any, size: Any) -> tuple[int, int, Any]:
     return _integer(name, "low", 0 if low is None else low), _integer(name, "high", high), size
 
 
+@call_forms(
+    "randint(low, high, size, *, generator=None, out=None, dtype=None, layout=torch.strided, device=None, "
+    "requires_grad=False)",
+    "randint(high, size, *, generator=None, out=None, dtype=None, layout=torch.strided, device=None, "
+    "requires_grad=False)",
+)
 def randint(
     low: Any = None, high: Any = None, size: Any = None, *, generator: Generator | None = None,
     out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
@@ -574,6 +583,12 @@ def randn_like(
     return _filled(t, requires_grad, _normal, 0.0, 1.0, generator)
 
 
+@call_forms(
+    "randint_like(input, low, high, *, generator=None, dtype=None, layout=torch.strided, device=None, "
+    "requires_grad=False, memory_format=torch.preserve_format)",
+    "randint_like(input, high, *, generator=None, dtype=None, layout=torch.strided, device=None, "
+    "requires_grad=False, memory_format=torch.preserve_format)",
+)
 @overridable
 def randint_like(
     input: Tensor, low: Any = None, high: Any = None, *, generator: Generator | None = None,
@@ -639,6 +654,12 @@ def _normal_of(mean: Operand, std: Operand, *, generator: Generator | None = Non
 _random(_normal_of)
 
 
+@call_forms(
+    "normal(mean, std, *, generator=None, out=None)", "normal(mean, std=1.0, *, generator=None, out=None)",
+    "normal(mean=0.0, std, *, generator=None, out=None)",
+    "normal(mean, std, size, *, generator=None, out=None, dtype=None, layout=torch.strided, device=None, "
+    "requires_grad=False)",
+)  # fmt: skip
 def normal(
     mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None,
     out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
@@ -651,11 +672,7 @@ def normal(
     if isinstance(mean, Tensor) or isinstance(std, Tensor):
         check_generator("normal", generator)
         made = _normal_of.function(mean, std, generator=generator)
-        if out is None:
-            return made
-        if out.shape != made.shape:
-            out.resize_(made.shape)  # type: ignore[attr-defined]
-        return out.copy_(made)  # type: ignore[attr-defined]
+        return made if out is None else give(made, out)
     if not isinstance(size, (tuple, list)):
         raise TypeError(
             f"normal(): argument 'size' must be tuple of ints where mean and std are numbers, not {type(size).__name__}"

@@ -9,10 +9,12 @@ from .. import dtype as dtypes
 from .. import primitives as prim
 from .. import promotion
 from ..dtype import dtype as dtype_
+from ..forms import call_forms
 from ..operator import Operand, operator
 from ..tensor import Tensor
 from ..transform.level import Wrapper
 from . import create
+from .common import give
 from .create import type_of_number
 
 __all__ = ["asarray", "detach", "eye", "linspace", "logspace", "range", "result_type", "unravel_index"]
@@ -28,9 +30,7 @@ def _identity(n: int, m: int, dtype: dtype_) -> Tensor:
 
 def _given(made: Tensor, out: Tensor | None, requires_grad: bool) -> Tensor:
     if out is not None:
-        if out.shape != made.shape:
-            out.resize_(made.shape)  # type: ignore[attr-defined]
-        return out.copy_(made)  # type: ignore[attr-defined]
+        return give(made, out)
     return made.requires_grad_(True) if requires_grad else made  # type: ignore[attr-defined]
 
 
@@ -131,6 +131,10 @@ def logspace(
     return _given(powers.to(kind), out, requires_grad)
 
 
+@call_forms(
+    "range(start, end, step=1, *, out=None, dtype=None, layout=torch.strided, device=None, requires_grad=False)",
+    "range(end, *, out=None, dtype=None, layout=torch.strided, device=None, requires_grad=False)",
+)
 def range(
     start: Any = 0, end: Any = None, step: Any = 1, *, out: Tensor | None = None, dtype: dtype_ | None = None,
     layout: Any = None, device: Any = None,
@@ -163,10 +167,19 @@ def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
     return tuple(reversed(found))
 
 
-def result_type(tensor1: Any, tensor2: Any) -> dtype_:
+@call_forms(
+    "result_type(tensor1, tensor2)", "result_type(tensor, other)", "result_type(scalar, tensor)",
+    "result_type(scalar1, scalar2)",
+)  # fmt: skip
+def result_type(*args: Any, **kwargs: Any) -> dtype_:
     """The element type of arithmetic on two operands, tensors or numbers."""
+    if not {"tensor1", "tensor2", "tensor", "other", "scalar", "scalar1", "scalar2"}.issuperset(kwargs):
+        raise TypeError(f"result_type() got an unexpected keyword argument '{next(reversed(kwargs))}'")
+    given = [*args, *kwargs.values()]
+    if len(given) != 2:
+        raise TypeError(f"result_type() takes 2 arguments but {len(given)} were given")
     operands = []
-    for x in (tensor1, tensor2):
+    for x in given:
         if isinstance(x, Tensor):
             operands.append(x)
         else:

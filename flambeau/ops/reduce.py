@@ -345,14 +345,24 @@ def _extreme_of(kind: str, input: Tensor, dim: Any, keepdim: bool, other: Tensor
     return named(*extreme_kernel.function(input, dim, keepdim, kind))
 
 
-@operator(kind="composite", returns=return_types.max)
+@operator(
+    kind="composite", returns=return_types.max,
+    overloads=(
+        "max(input, *, out=None)", "max(input, dim, keepdim=False, *, out=None)", "max(input, other, *, out=None)",
+    ),
+)  # fmt: skip
 def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Tensor | None = None) -> Any:
     """The greatest element; with ``dim``, the greatest along it and their positions; with a tensor, ``maximum``.  NaN
     counts as greatest."""
     return _extreme_of("max", input, dim, keepdim, other)
 
 
-@operator(kind="composite", returns=return_types.min)
+@operator(
+    kind="composite", returns=return_types.min,
+    overloads=(
+        "min(input, *, out=None)", "min(input, dim, keepdim=False, *, out=None)", "min(input, other, *, out=None)",
+    ),
+)  # fmt: skip
 def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Tensor | None = None) -> Any:
     """The least element; with ``dim``, the least along it and their positions; with a tensor, ``minimum``.  NaN counts
     as least."""

@@ -440,7 +440,16 @@ def _tensor_split(input: Tensor, spec: Any, dim: int, name: str) -> tuple[Tensor
     return tuple(slice_of(input, d, start, length) for start, length in _bounds(input, spec, d, name))
 
 
-@operator(kind="composite")
+_CUTS = {"indices_or_sections": ("sections", "indices", "tensor_indices_or_sections")}
+
+
+@operator(
+    kind="composite", synonyms=_CUTS,
+    overloads=(
+        "tensor_split(input, indices_or_sections, dim=0)", "tensor_split(input, sections, dim=0)",
+        "tensor_split(input, indices, dim=0)",
+    ),
+)  # fmt: skip
 def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """Pieces along ``dim``: a number of them as equal as can be, or cut at the indices given.  Views of the tensor."""
     return _tensor_split(input, indices_or_sections, dim, "tensor_split")
@@ -465,7 +474,7 @@ def _cut(name: str, least: int, dim_of_: Any, which: int) -> None:
 
     body.__name__, body.__module__ = name, __name__
     body.__doc__ = f"``tensor_split`` along dimension {which}; the sizes must come out even."
-    operator(kind="composite")(body)
+    operator(kind="composite", synonyms=_CUTS)(body)
 
 
 _cut("hsplit", 1, lambda t: 0 if t.ndim == 1 else 1, 1)
@@ -602,9 +611,9 @@ def unsafe_split_with_sizes(input: Tensor, split_sizes: Sequence[int], dim: int 
 
 
 @operator(kind="composite")
-def unsafe_split(tensor: Tensor, split_size_or_sections: int, dim: int = 0) -> tuple[Tensor, ...]:
+def unsafe_split(tensor: Tensor, split_size: int, dim: int = 0) -> tuple[Tensor, ...]:
     """``split`` with pieces that may be written in place, as copies."""
-    return tuple(t.clone() for t in split.function(tensor, split_size_or_sections, dim))
+    return tuple(t.clone() for t in split.function(tensor, split_size, dim))
 
 
 @operator(kind="composite", method=False)

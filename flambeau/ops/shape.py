@@ -166,7 +166,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     return grad.permute(sorted(range(ndim), key=order.__getitem__))
 
 
-@operator(preserve=True, method=False)
+@operator(preserve=True, method=False, function=False)
 def clone(input: Tensor) -> Tensor:
     """A copy with memory of its own."""
     return prim.wrap(prim.read(input))
@@ -567,7 +567,10 @@ def expand_copy(input: Tensor, size: Sequence[int], *, implicit: bool = False) -
     return expand.function(input, Size(size)).clone()
 
 
-@operator(kind="composite", method=False)
+@operator(
+    kind="composite", method=False, synonyms={"size": ("dtype",)},
+    overloads=("view_copy(input, dtype, *, out=None)", "view_copy(input, size, *, out=None)"),
+)  # fmt: skip
 def view_copy(input: Tensor, size: Any) -> Tensor:
     """``view`` with memory of its own."""
     return (view_dtype if isinstance(size, dtype_) else view).function(input, size).clone()

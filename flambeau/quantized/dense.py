@@ -8,6 +8,7 @@ from typing import Any
 from ..composed import member_of
 from ..dtype import dtype as dtype_
 from ..dtype import float32, float64, int8, int32, int64, qint8, qint32, quint8, uint8
+from ..forms import call_forms
 from ..ops.common import dim_of
 from ..tensor import Tensor
 from .tensor import INTEGERS, QuantizedTensor, quantize
@@ -113,6 +114,10 @@ METHODS: dict[str, Callable[..., Any]] = {
 }
 
 
-def dequantize(input: Any) -> Any:
+@call_forms("dequantize(tensor)", "dequantize(tensors)")
+def dequantize(input: Any = None, *, tensor: Any = None, tensors: Any = None) -> Any:
     """The numbers in float32; of a list of tensors a tuple."""
-    return tuple(map(dequantize, input)) if isinstance(input, (list, tuple)) else METHODS["dequantize"](input)
+    given = next((x for x in (input, tensor, tensors) if x is not None), None)
+    if given is None:
+        raise TypeError("dequantize() missing 1 required positional arguments: 'tensor'")
+    return tuple(map(dequantize, given)) if isinstance(given, (list, tuple)) else METHODS["dequantize"](given)

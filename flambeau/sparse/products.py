@@ -127,14 +127,16 @@ def smm(input: Any, mat: Any) -> SparseTensor:
     return from_dense(mm(input, mat), 2)
 
 
-def sspaddmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) -> SparseTensor:
+def sspaddmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1, out: Any = None) -> SparseTensor:
     """``beta * input + alpha * mat1 @ mat2`` of sparse ``input`` and ``mat1``, as a sparse tensor."""
-    return add(input * beta, smm(mat1, mat2) * alpha)
+    found = add(input * beta, smm(mat1, mat2) * alpha)
+    return found if out is None else out._replace(found)
 
 
-def hspmm(mat1: Any, mat2: Any) -> SparseTensor:
+def hspmm(mat1: Any, mat2: Any, *, out: Any = None) -> SparseTensor:
     """Sparse times dense, as a tensor with one sparse dimension."""
-    return from_dense(mm(mat1, mat2), 1)
+    found = from_dense(mm(mat1, mat2), 1)
+    return found if out is None else out._replace(found)
 
 
 def sampled_addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1.0, alpha: Any = 1.0) -> SparseTensor:

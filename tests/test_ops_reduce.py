@@ -235,6 +235,35 @@ def test_threads_do_not_change_results() -> None:
     assert found[0] == found[1]
 
 
+@pytest.mark.parametrize("shape", [(3000, 300), (513, 1025), (2, 600, 512), (40, 5000)])
+def test_wide_columns(shape: tuple[int, ...]) -> None:
+    """Many rows beside each other: pieces of them, folded in memory's order."""
+    a = np.random.default_rng(2).standard_normal(shape).astype(np.float32)
+    a[..., 7, 5] = math.nan
+    x, t = both(a)
+    clean, exact = flambeau.tensor(np.nan_to_num(a)), np.nan_to_num(a).astype(np.float64)
+    same(x.amax(-2), t.amax(-2))
+    same(x.amin(-2), t.amin(-2))
+    assert np.abs(clean.sum(-2).numpy() - exact.sum(-2)).max() < 1e-4
+    same((x > 1).any(-2), (t > 1).any(-2))
+    same((x > 1).sum(-2), (t > 1).sum(-2))
+    np.testing.assert_allclose(clean.var(-2).numpy(), exact.var(-2, ddof=1), rtol=1e-5)
+
+
+def test_reductions_in_pieces_share_their_pass() -> None:
+    """Sums over the same rows are one pass over memory; a sum that needs another one waits for it."""
+    a = np.random.default_rng(3).standard_normal((2000, 400)).astype(np.float32)
+
+    @flambeau.compile
+    def statistics(x: Any) -> Any:
+        return x.sum(0), (x * x).sum(0), (x - x.mean(0)).square().sum(0)
+
+    exact = a.astype(np.float64)
+    wanted = exact.sum(0), (exact**2).sum(0), ((exact - exact.mean(0)) ** 2).sum(0)
+    for found, want in zip(statistics(flambeau.tensor(a)), wanted):
+        np.testing.assert_allclose(found.numpy(), want, rtol=1e-5, atol=1e-4)
+
+
 # -- order and search --------------------------------------------------------------------------------
 
 

@@ -21,11 +21,13 @@ from ..loop.nodes import (
     Kernel,
     Loop,
     Pool,
+    Prefetch,
     Stmt,
     Store,
     Turn,
     Update,
     expressions,
+    visit,
     walk,
 )  # fmt: skip
 from .complex import PART
@@ -36,6 +38,8 @@ from .nest import BLOCK, WIDE, Nest, flat_words, pieces
 __all__ = ["KernelCall", "kernel_of"]
 
 _RUN = 64  # rows whose sum is taken before it is added to that of the rows before
+_SIDE = 8  # rows that are folded side by side where a result is folded in memory
+_PANEL = 256, 2048  # columns of a unit of such a kernel: the fewest, and the most where there are other units beside
 
 
 class KernelCall(NamedTuple):
@@ -166,9 +170,9 @@ class _Lowering:
         g = self.g
         split_dim = len(g.space) if g.split is not None else -1
         self._number_buffers()
-        turned = self._turned()
-        if turned is not None:
-            return turned
+        special = self._turned() or self._row_by_row()
+        if special is not None:
+            return special
         vector = self.nest.vector
         self.words += [0, 0]  # units and grain, known at the end
         reduced = [(d, n) for d, n, r in self.nest.loops if r]
@@ -359,6 +363,86 @@ class _Lowering:
         buffers = tuple(Buffer(_memory_type(g.type_of(b)), i in self.written) for i, b in enumerate(self.buffers))
         kernel = Kernel("", buffers, (), 2 + len(self.words), body)
         return KernelCall(kernel, tuple(self.buffers), (), chunks, tuple(self.words))
+
+    def _row_by_row(self) -> KernelCall | None:
+        """The kernel of a group that folds many rows into one, several at a time from end to end: memory is read
+        in its order; what was folded so far waits in the result, which stays in the first-level cache.  None for any
+        other group, and where rows are short: those are kept in registers."""
+        g, make, nest = self.g, self.pool.make, self.nest
+        if len(g.stages) != 1 or g.element_writes or g.scan_writes or g.serial or any(g.checks) or self.kept[0]:
+            return None
+        stage = {r.acc: r for r in g.stages[0]}
+        targets = {w.value.attr: w for w in g.row_writes if w.kind == "store" and not w.others and w.value.op == "acc"}
+        if len(targets) != len(g.row_writes) or set(targets) != set(stage) or any(r.index for r in stage.values()):
+            return None
+        reduced = [(d, n) for d, n, r in nest.loops if r]
+        vector = nest.vector
+        split_dim = len(g.space) if g.split is not None else -1
+        if len(reduced) != 1 or vector in (None, reduced[0][0], split_dim):
+            return None
+        assert vector is not None
+        n = next(n for d, n, _ in nest.loops if d == vector)
+        steps = [nest.coefficients[w.form].get(vector) for w in targets.values()]
+        types = all(g.type_of(targets[a].buffer) == r.type for a, r in stage.items())
+        d, extent = reduced[0]
+        whole = g.split is None or g.split[0] != d
+        rows = extent if whole or g.split is None else g.split[1]
+        if n < _PANEL[0] or rows < 2 * _SIDE or set(steps) != {1} or not types:
+            return None
+        self.words += [0, 0]
+        const, zero, one = self.pool.const, self.pool.const(0, "i64"), self.pool.const(1, "i64")
+        loads: dict[tuple[int, int], None] = {}
+        for r in stage.values():
+            visit(r.value, lambda e: loads.setdefault(e.attr) if e.op == "access" and not e.args else None)
+        name, lane = nest.name_of[d], nest.name_of[vector]
+        first, last = zero, self._size_of_loop(d)
+        if not whole:
+            first = make("mul", "i64", (self._var(split_dim), self._size(rows)))
+            last = make("min", "i64", (make("add", "i64", (first, self._size(rows))), last))
+        outer = [(e, m) for e, m, r in nest.loops if not r and e != vector]
+        few = math.prod(m for _, m in outer)
+        width = n if n <= 2 * _PANEL[1] and few >= 16 else min(_PANEL[1], max(_PANEL[0], -(-n // 1024) * 64))
+        blocks = -(-n // width)
+        unit, count, step = make("var", "i64", (), "unit"), self._word(blocks), self._word(width)
+        left = make("mul", "i64", (make("rem", "i64", (unit, count)), step))
+        right = make("min", "i64", (make("add", "i64", (left, step)), self._size_of_loop(vector)))
+
+        def across(statements: Sequence[Stmt]) -> Loop:
+            return Loop(lane, left, right, True, _unroll(statements), tuple(statements))
+
+        clear: list[Stmt] = []
+        start: list[Stmt] = []
+        fold: list[Stmt] = []
+        finish: list[Stmt] = []
+        for acc, r in stage.items():
+            buffer, offset = self._buffer(targets[acc].buffer), self._form_expr(targets[acc].form)
+            self.written.add(buffer)
+            clear += [
+                Init(f"{acc}.none", r.kind, r.type),
+                Store(buffer, offset, make("acc", r.type, (), f"{acc}.none")),
+            ]
+            start.append(Init(acc, r.kind, r.type))
+            fold.append(Update(acc, r.kind, self._expr(r.value), None))
+            finish.append(Combine(buffer, offset, r.kind, make("acc", r.type, (), acc)))
+        at = make("add", "i64", (first, make("mul", "i64", (make("var", "i64", (), "block"), const(_SIDE, "i64")))))
+        end = make("min", "i64", (make("add", "i64", (at, const(_SIDE, "i64"))), last))
+        ahead = [
+            Prefetch(self._buffer(b), make("affine", "i64", (self._form_expr(f), one, self._word(_SIDE * step), one)))
+            for b, f in loads
+            if (step := nest.coefficients[f].get(d, 0)) and nest.coefficients[f].get(vector) == 1
+        ]
+        rows_together = Loop(name, at, end, False, 1 if nest.heavy else _SIDE, (*ahead, *fold))
+        group = across([*start, rows_together, *finish])
+        extra = make("sub", "i64", (make("add", "i64", (last, const(_SIDE - 1, "i64"))), first))
+        runs = make("quot", "i64", (extra, const(_SIDE, "i64")))
+        body = (across(clear), Loop("block", zero, runs, False, 1, (group,)))
+        body = self._with_digits(body, outer, make("quot", "i64", (unit, count)))
+        units = blocks * few
+        grain, chunks = pieces(units, rows * width * (4 if nest.heavy else 1))
+        self.words[0], self.words[1] = units, grain
+        buffers = tuple(Buffer(_memory_type(g.type_of(b)), i in self.written) for i, b in enumerate(self.buffers))
+        kernel = Kernel("", buffers, tuple(self.scalar_types), 2 + len(self.words), body)
+        return KernelCall(kernel, tuple(self.buffers), tuple(self.scalars), chunks, tuple(self.words))
 
     def _within_unit(self, inner: list[Stmt], outer: list[tuple[int, int]], row_work: int) -> tuple[list[Stmt], int]:
         """Takes short loops off ``outer`` into the unit of work, whose digits cost divisions; returns the statements

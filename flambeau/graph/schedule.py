@@ -29,6 +29,7 @@ _WRITES = frozenset({"update", "scatter"})
 _DEEP = 48  # operations on the longest path of one expression
 _SPLIT_UNITS = 8
 _SPLIT_WORK = 131_072
+_WIDE_WORK, _WIDE_ROWS = 1 << 19, 512
 
 
 class BufferSpec(NamedTuple):
@@ -129,6 +130,7 @@ class _Attempt:
         self.cost_memo: dict[int, int] = {}
         self.reshape_memo: dict[int, bool] = {}
         self.pieces: list[Node] = []
+        self.split_groups: list[tuple[Group, Group]] = []  # of reductions in pieces: of the elements, of the pieces
 
     def _squeeze(self, k: int, o: Output) -> None:
         """A result that only lacks dimensions of size 1 of a computed value (``keepdim=False``) needs no copy: the
@@ -443,7 +445,11 @@ class _Attempt:
         rows = [n for d, n in enumerate(x.shape) if d not in dims]
         total = math.prod(rows)
         last = max((d for d, n in enumerate(x.shape) if n > 1), default=0)
-        return total if last in dims else total // 64
+        if last in dims:
+            return total
+        # Memory wants to be read from end to end: where there is much of it, a unit has rows as wide as a page or two.
+        wide = math.prod(x.shape) >= _WIDE_WORK and math.prod(x.shape[d] for d in dims) >= _WIDE_ROWS
+        return total // (2048 if wide else 64)
 
     def _split_reduce(self, node: Node) -> None:
         """A long reduction with few rows: partial results for pieces of its first dimension, then those together.
@@ -456,9 +462,8 @@ class _Attempt:
         size = max(64, -(-x.shape[dim] // pieces))
         size = -(-size // 64) * 64 if x.shape[dim] > 64 * 8 else max(1, -(-x.shape[dim] // pieces))
         count = -(-x.shape[dim] // size)
-        g = self._new_group(x.shape, dims, split=(dim, size))
-        self._need(lambda: g.add_reduction(node), node)
         shape = (count, *node.shape)
+        g, h = self._groups_of_pieces(node, (dim, size), shape)
         partial = Node()
         partial.op, partial.inputs, partial.attrs, partial.shape, partial.type = "partial", (), (), shape, node.type
         b = self._new_buffer("temp", 0, node.type, math.prod(shape))
@@ -468,12 +473,29 @@ class _Attempt:
         final = Node()
         final.op, final.inputs, final.attrs = "reduce", (partial,), (kind, (0,), None)
         final.shape, final.type = (1, *node.shape), node.type
-        h = self._new_group(shape)
         h.add_reduction(final)
         target = self._target(node, h.number)
         h.add_rows(final, target, skip=1)
         self._set_place(node, target)
         self.pieces += [partial, final]  # places are known by identity: they must stay alive
+
+    def _groups_of_pieces(self, node: Node, split: tuple[int, int], shape: tuple[int, ...]) -> tuple[Group, Group]:
+        """The group of a reduction in pieces, with it, and that of the pieces, whose shape is given: those of another
+        one that reads the same, or new ones."""
+        dims, x = node.attrs[1], node.inputs[0]
+        for g, h in reversed(self.split_groups):
+            fits = g.space == tuple(x.shape) and g.reduced == tuple(dims) and g.split == split
+            if not fits or not self._related(g, node) or any(id(n) in g.accs for n in topological(node.inputs)):
+                continue
+            try:
+                g.add_reduction(node)
+            except NotFusable:
+                continue
+            return g, h
+        g = self._new_group(x.shape, dims, split)
+        self._need(lambda: g.add_reduction(node), node)
+        self.split_groups.append((g, self._new_group(shape)))
+        return self.split_groups[-1]
 
     def _keep(self, node: Node) -> None:
         """Stores a reduction's result if anything outside its group reads it (decided at the end)."""

@@ -9,6 +9,7 @@ Grammar::
                | Store(buffer, offset, value)           buffer[offset] = value
                | Combine(buffer, offset, kind, value)   buffer[offset] = combine(buffer[offset], value), serially
                | Turn(source, target, ...)              the transpose of a tile is copied
+               | Prefetch(buffer, offset)               buffer[offset] will be read soon
                | Check(value, code)                     where value is false: report error code, and go on
     Expr     ::= Expr(op, type, args, attr)
       op     ::= "const" attr | "param" index | "scalar" index | "var" name | "acc" name
@@ -40,6 +41,7 @@ __all__ = [
     "Kernel",
     "Loop",
     "Pool",
+    "Prefetch",
     "Stmt",
     "Store",
     "Turn",
@@ -119,7 +121,8 @@ class Buffer(NamedTuple):
 class Loop(NamedTuple):
     """``for var in range(lo, hi)``; in vectors of the target's width when ``vector``.
 
-    ``unroll`` vectors are in flight at once (independent accumulators in reductions).
+    ``unroll`` vectors, or iterations of a loop that is none in vectors, are in flight at once (in reductions in vectors
+    with accumulators of their own).
     """
 
     var: str
@@ -196,6 +199,14 @@ class Turn(NamedTuple):
 TILE = 16
 
 
+class Prefetch(NamedTuple):
+    """Asks for the element (in a vector loop, those of all lanes) at ``offset``, which may lie outside of the buffer,
+    to be brought into the second-level cache."""
+
+    buffer: int
+    offset: Expr
+
+
 class Check(NamedTuple):
     """Reports error ``code`` when ``value`` (b1) is false."""
 
@@ -203,7 +214,7 @@ class Check(NamedTuple):
     code: int
 
 
-Stmt = Loop | Init | Update | Store | Combine | Turn | Check
+Stmt = Loop | Init | Update | Store | Combine | Turn | Prefetch | Check
 
 
 class Kernel(NamedTuple):
@@ -241,6 +252,8 @@ def expressions(s: Stmt) -> tuple[Expr, ...]:
         return (s.offset, s.value)
     if isinstance(s, Check):
         return (s.value,)
+    if isinstance(s, Prefetch):
+        return (s.offset,)
     if isinstance(s, Turn):
         return (s.read, s.read_step, s.write, s.write_step, s.rows, s.cols)
     return ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .nodes import Check, Combine, Expr, Init, Kernel, Loop, Stmt, Store, Turn, Update
+from .nodes import Check, Combine, Expr, Init, Kernel, Loop, Prefetch, Stmt, Store, Turn, Update
 
 __all__ = ["kernel_text"]
 
@@ -33,7 +33,7 @@ class _Printer:
     def block(self, body: tuple[Stmt, ...]) -> None:
         for s in body:
             if isinstance(s, Loop):
-                how = f" in vectors, {s.unroll} at once" if s.vector else ""
+                how = f"{' in vectors' * s.vector}, {s.unroll} at once" if s.vector or s.unroll > 1 else ""
                 self.line(f"for {s.var} in {self.name(s.lo)} .. {self.name(s.hi)}{how}:")
                 self.depth += 1
                 self.block(s.body)
@@ -53,6 +53,8 @@ class _Printer:
                 to = f"b{s.target}[{self.name(s.write)} + i*{self.name(s.write_step)} + j]"
                 source = f"b{s.source}[{self.name(s.read)} + j*{self.name(s.read_step)} + i]"
                 self.line(f"{to} = {source} for i < {self.name(s.rows)}, j < {self.name(s.cols)}")
+            elif isinstance(s, Prefetch):
+                self.line(f"prefetch b{s.buffer}[{self.name(s.offset)}]")
             elif isinstance(s, Check):
                 self.line(f"check {self.name(s.value)} else error {s.code}")
 

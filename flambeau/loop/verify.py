@@ -13,6 +13,7 @@ from .nodes import (
     Init,
     Kernel,
     Loop,
+    Prefetch,
     Stmt,
     Store,
     Turn,
@@ -78,6 +79,9 @@ class _Verifier:
                 source, target = self.kernel.buffers[s.source], self.kernel.buffers[s.target]
                 if in_vector or not target.written or source.type != target.type:
                     self.fail("bad transpose", s)
+            elif isinstance(s, Prefetch):
+                if s.offset.type != "i64" or not 0 <= s.buffer < len(self.kernel.buffers):
+                    self.fail("bad prefetch", s)
             elif isinstance(s, Check) and s.value.type != "b1":
                 self.fail("a check of something else than b1", s)
 

@@ -21,6 +21,7 @@ from ..loop.nodes import (
     Init,
     Kernel,
     Loop,
+    Prefetch,
     Stmt,
     Store,
     Turn,
@@ -211,6 +212,8 @@ class _Body:
         lo, hi = self._value(loop.lo), self._value(loop.hi)
         if not loop.vector:
             self._hoist(loop.body, exclude=loop.var)
+            if loop.unroll > 1:
+                lo = self._several(loop, lo, hi)
             self._counted(loop.var, lo, hi, 1, lambda: self._statements(loop.body))
             return
         b = self.b
@@ -243,6 +246,24 @@ class _Body:
             self._counted(loop.var, middle, hi, 1, lambda: self._statements(loop.body))
         self.vector_var, self.lanes, self.mask = outer
 
+    def _several(self, loop: Loop, lo: Val, hi: Val) -> Val:
+        """The iterations of a loop that come ``unroll`` at a time; returns where the others begin."""
+        b = self.b
+        times = Val(str(loop.unroll), "i64")
+        rest = b.op("srem", b.sub(hi, lo), times)
+        middle = b.sub(hi, rest)
+
+        def together() -> None:
+            index = self.scopes[-1].values[("var", loop.var)]
+            for k in range(loop.unroll):
+                self.scopes.append(_Scope(loop.var))
+                self._bind(loop.var, b.add(index, Val(str(k), "i64")))
+                self._statements(loop.body)
+                self.scopes.pop()
+
+        self._counted(loop.var, lo, middle, loop.unroll, together)
+        return middle
+
     def _statements(self, body: tuple[Stmt, ...]) -> None:
         for s in body:
             if isinstance(s, Loop):
@@ -257,6 +278,8 @@ class _Body:
                 self._combine(s)
             elif isinstance(s, Turn):
                 self._turn(s)
+            elif isinstance(s, Prefetch):
+                self._prefetch(s)
             elif isinstance(s, Check):
                 self._check(s)
 
@@ -624,6 +647,18 @@ class _Body:
             if step == -1:
                 value = self._reversed(value)
         return b.cmp("ne", value, b.const(value.type, 0)) if code == "b1" else value
+
+    def _prefetch(self, s: Prefetch) -> None:
+        """A line at a time where the lanes are consecutive; scattered ones are left to the processor."""
+        b = self.b
+        address, step = self._address(s.buffer, s.offset)
+        if step not in (0, 1):
+            return
+        b.module.declare("llvm.prefetch.p0", "void", ["ptr", "i32", "i32", "i32"])
+        nbytes = self.lanes * _SIZE[self.kernel.buffers[s.buffer].type] if step else 1
+        for line in range(0, nbytes, 64):
+            place = b.gep("i8", address, Val(str(line), "i64"))
+            b.emit(f"call void @llvm.prefetch.p0({place}, i32 0, i32 2, i32 1)")
 
     def _both(self, guard: Val) -> Val:
         return guard if self.mask is None else self.b.op("and", guard, self.mask)

@@ -60,14 +60,16 @@ class Write(NamedTuple):
 
 
 class Group:
-    """A group under construction.  ``place_of`` tells where a value computed elsewhere lies, or None."""
+    """A group under construction.  ``place_of`` tells where a value computed elsewhere lies, or None; ``home`` the
+    buffer of the argument in whose memory a value lies, or the value's own."""
 
     def __init__(
         self, number: int, space: Sequence[int], reduced: Sequence[int], place_of: Callable[[Node], Place | None],
         type_of: Callable[[int], str], split_: tuple[int, int] | None = None, rank: Callable[[int], Any] = int,
-        is_argument: Callable[[int], bool] = bool,
+        is_argument: Callable[[int], bool] = bool, home: Callable[[int], int] = int,
     ) -> None:  # fmt: skip
         self.is_argument = is_argument
+        self.home = home
         self.rank = rank
         self.number = number
         self.space = tuple(space)
@@ -488,10 +490,56 @@ class Group:
                 stack.extend(e.args)
         return read
 
+    def overwrites(self, buffer: int, old: int) -> bool:
+        """Whether ``buffer`` may lie in the memory of ``old``, which the group reads: it does so only at the element
+        that it writes, and before.  Puts what else reads ``old`` first."""
+        rows = [w for w in self.row_writes if w.buffer == buffer]
+        writes = self.row_writes if rows else self.element_writes
+        own = [w for w in writes if w.buffer == buffer]
+        if len(own) != 1 or own[0].kind != "store" or own[0].others or self.scan_writes:
+            return False
+        if self.serial or self.split is not None:
+            return False
+        last = own[0]
+        checks = [c.holds for stage in self.checks for c in stage]
+        roots = [*self.roots(), *checks]
+        if any(form != last.form or others for form, others in _accesses(roots, old)):
+            return False
+        rest = [w for w in writes if w is not last]
+        later = [w.value for w in self.element_writes] + checks if rows else []
+        if _accesses(later, old):
+            return False
+        # what an earlier write in place leaves must not be read after it
+        earlier = {w.buffer for w in rest if self.home(w.buffer) != w.buffer}
+        if any(_accesses([last.value], self.home(k)) for k in earlier):
+            first = [w for w in rest if self.home(w.buffer) == w.buffer]
+            ordered = [*first, last, *(w for w in rest if self.home(w.buffer) != w.buffer)]
+            if any(_accesses([w.value], old) for w in ordered[ordered.index(last) + 1 :]):
+                return False
+        else:
+            ordered = [*rest, last]
+        writes[:] = ordered
+        return True
+
     def forget_writes(self, buffers: set[int]) -> None:
         """Removes what is written to ``buffers``."""
         self.row_writes = [w for w in self.row_writes if w.buffer not in buffers]
         self.element_writes = [w for w in self.element_writes if w.buffer not in buffers]
+
+
+def _accesses(roots: Sequence[Expr], buffer: int) -> list[tuple[int, tuple[Expr, ...]]]:
+    """Where expressions read a buffer: (form, other terms of the address) of each access."""
+    found: list[tuple[int, tuple[Expr, ...]]] = []
+    stack, seen = list(roots), set()
+    while stack:
+        e = stack.pop()
+        if id(e) in seen:
+            continue
+        seen.add(id(e))
+        if e.op == "access" and e.attr[0] == buffer:
+            found.append((e.attr[1], e.args))
+        stack.extend(e.args)
+    return found
 
 
 def mapped(

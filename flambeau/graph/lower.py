@@ -93,7 +93,7 @@ class _Lowering:
         g = self.g
         used = g.buffers_read()
         used |= {w.buffer for w in g.writes()}
-        self.buffers = sorted(used, key=g.rank)
+        self.buffers = sorted({g.home(b) for b in used}, key=g.rank)
 
     # -- expressions -----------------------------------------------------------------------------
     def _word(self, value: int) -> Expr:
@@ -132,6 +132,7 @@ class _Lowering:
         return result
 
     def _buffer(self, buffer: int) -> int:
+        buffer = self.g.home(buffer)
         if buffer not in self.buffers:
             self.buffers.append(buffer)
         return self.buffers.index(buffer)

@@ -48,16 +48,17 @@ _PREDICATES = COMPARISONS | {"isnan", "signbit"}
 class Node:
     """A value: the operation, its operands and static attributes, its shape and element type (a code).
 
-    ``origin`` names the operator it was first made for.
+    ``origin`` names the operator it was first made for; ``number`` counts the nodes of its graph as they are made.
     """
 
-    __slots__ = ("attrs", "inputs", "op", "origin", "shape", "type")
+    __slots__ = ("attrs", "inputs", "number", "op", "origin", "shape", "type")
     op: str
     inputs: tuple[Node, ...]
     attrs: tuple[Any, ...]
     shape: tuple[int, ...]
     type: str
     origin: str
+    number: int
 
     def __repr__(self) -> str:
         return f"<{self.op}{list(self.attrs) if self.attrs else ''} {self.type}{list(self.shape)}>"
@@ -116,7 +117,7 @@ class Graph:
         if found is None:
             found = Node()
             found.op, found.inputs, found.attrs, found.shape, found.type = op, tuple(inputs), attrs, tuple(shape), type_
-            found.origin = self.origin
+            found.origin, found.number = self.origin, len(self._table)
             self._table[key] = found
         return found
 

@@ -19,6 +19,7 @@ from .group import Group, Place
 from .index import Affine, NotFusable
 from .lower import KernelCall, kernel_of
 from .node import Map, Node, topological
+from .order import in_order
 from .refine import refine
 
 __all__ = ["BufferSpec", "ExternCall", "Output", "Schedule", "schedule"]
@@ -68,13 +69,17 @@ class Schedule(NamedTuple):
 
 def schedule(outputs: Sequence[Output], owners: Sequence[int] = ()) -> Schedule:
     """The steps that compute ``outputs``; ``owners`` numbers the memory of each argument, where several share it."""
-    order = topological(o.node for o in outputs)
+    order = in_order([(o.node, o.into) for o in outputs])
     key = _skeleton(order) if len(order) > _LARGE else None
     forced = {id(order[k]) for k in _learned.get(key, ())}
+    apart: set[int] = set()
     while True:
-        attempt = _Attempt(outputs, order, forced, owners)
+        attempt = _Attempt(outputs, order, forced, owners, apart)
         try:
             found = attempt.run()
+        except _Apart as more:
+            apart |= more.nodes
+            continue
         except _Materialize as more:
             if more.nodes <= forced:
                 raise AssertionError("scheduling does not advance") from None
@@ -111,9 +116,18 @@ def _operations(node: Node) -> int:
     return math.prod(node.shape) if node.op in ELEMENTWISE else 0
 
 
+class _Apart(_Materialize):
+    """These values, written into an argument, have to be computed elsewhere: their argument is still read."""
+
+
 class _Attempt:
-    def __init__(self, outputs: Sequence[Output], order: list[Node], forced: set[int], owners: Sequence[int]) -> None:
+    def __init__(
+        self, outputs: Sequence[Output], order: list[Node], forced: set[int], owners: Sequence[int], apart: set[int]
+    ) -> None:
         self.outputs, self.order, self.forced, self.owners = outputs, order, forced, owners
+        self.apart = apart  # values that are not written into their argument early
+        self.homes: dict[int, int] = {}  # buffer of a value that lies in an argument -> the argument's own buffer
+        self.changed: list[tuple[Node, int, int]] = []  # written in place: the last value, its buffer, the first step
         self.users: dict[int, list[Node]] = {}
         for n in self.order:
             for i in n.inputs:
@@ -165,6 +179,9 @@ class _Attempt:
     def _is_argument(self, buffer: int) -> bool:
         return self.buffers[buffer].kind == "input"
 
+    def _home(self, buffer: int) -> int:
+        return self.homes.get(buffer, buffer)
+
     def _rank(self, buffer: int) -> tuple[int, int, int]:
         """Results first, then arguments, each by slot."""
         b = self.buffers[buffer]
@@ -194,6 +211,11 @@ class _Attempt:
             elif id(node) in self.roots and id(node) not in self.places:
                 self._store(node)
         self._outputs()
+        for node, buffer, first in self.changed:
+            writer = self.entries[first]
+            own = isinstance(writer, Group) and writer.overwrites(buffer, self.homes[buffer])
+            if self._read_after(buffer, first + own):
+                raise _Apart({id(node)})
         self._share()
         self._drop_unread()
         steps: list[KernelCall | ExternCall] = []
@@ -286,7 +308,10 @@ class _Attempt:
     def _new_group(
         self, space: Sequence[int], reduced: Sequence[int] = (), split: tuple[int, int] | None = None
     ) -> Group:
-        g = Group(len(self.entries), space, reduced, self.place_of, self.type_of, split, self._rank, self._is_argument)
+        g = Group(
+            len(self.entries), space, reduced, self.place_of, self.type_of, split, self._rank, self._is_argument,
+            self._home,
+        )  # fmt: skip
         self.entries.append(g)
         return g
 
@@ -394,8 +419,7 @@ class _Attempt:
         for i, b in enumerate(self.buffers):
             if b.kind == "input" and b.slot == o.into:
                 return Place(i, o.node.shape, o.strides, 0, group)
-        size = 1 + sum((n - 1) * s for n, s in zip(o.node.shape, o.strides)) if math.prod(o.node.shape) else 0
-        return Place(self._new_buffer("input", o.into or 0, o.node.type, size), o.node.shape, o.strides, 0, group)
+        return Place(self._new_buffer("input", o.into or 0, o.node.type, _span(o)), o.node.shape, o.strides, 0, group)
 
     def _may_write_early(self, node: Node, o: Output) -> bool:
         """Whether a result may be written over an argument when it is computed, not only at the end: nothing else
@@ -549,9 +573,13 @@ class _Attempt:
             if (
                 kind == "temp"
                 or (kind == "output" and id(base) not in self.squeezed)
-                or (base.op == "input" and self._written_back(base, node))
+                or (kind == "input" and base.op != "input" and place.buffer in self.homes)
             ):
                 return place._replace(group=len(self.entries))
+        if base.op == "input" and place is not None and id(base) not in self.results:
+            own = self._written_back(base, node)
+            if own is not None:
+                return place._replace(buffer=own, group=len(self.entries))
         target = self._target(self._last_write(node), len(self.entries))
         g = self._new_group(base.shape)
         self._need(lambda: g.add_store(base, target, base), base)
@@ -573,16 +601,21 @@ class _Attempt:
             node = users[0]
         return node
 
-    def _written_back(self, base: Node, node: Node) -> bool:
-        """Whether the writes that begin with ``node`` on the argument ``base`` end as the result that goes there."""
+    def _written_back(self, base: Node, node: Node) -> int | None:
+        """A buffer for the writes that begin with ``node`` on the argument ``base`` and end as the result that goes
+        there: it lies in the argument.  None if that is not where they end, or if somebody reads the argument later."""
         last = self._last_write(node)
         numbers = self.results.get(id(last), ())
-        if len(numbers) != 1 or len(self.outputs) > 1:
-            return False
+        if len(numbers) != 1 or id(last) in self.apart:
+            return None
         o = self.outputs[numbers[0]]
-        if (o.into, o.strides) != base.attrs:
-            return False
-        return sum(n.op == "input" and self._same_memory(n.attrs[0], o.into) for n in self.order) == 1
+        if o.into is None or (o.into, o.strides) != base.attrs:
+            return None
+        old = self.places[id(base)].buffer
+        buffer = self._new_buffer("input", o.into, base.type, self.buffers[old].size)
+        self.homes[buffer] = old
+        self.changed.append((last, buffer, len(self.entries)))
+        return buffer
 
     def _update(self, node: Node) -> None:
         base, x = node.inputs
@@ -652,24 +685,86 @@ class _Attempt:
 
     # -- the end ---------------------------------------------------------------------------------
     def _outputs(self) -> None:
-        """Copies for results that are views, arguments, or the same value twice."""
+        """Copies for results that are views, arguments, or the same value twice, and for those that go into arguments
+        which are still read while they are computed."""
+        into: list[tuple[Output, Place]] = []
         for k, o in enumerate(self.outputs):
             place = self.places.get(id(o.node))
             if o.into is None:
-                if place is not None and self.buffers[place.buffer][:2] == ("output", k):
-                    continue
-                size = 1 + sum((n - 1) * s for n, s in zip(o.node.shape, o.strides)) if math.prod(o.node.shape) else 0
-                target = Place(
-                    self._new_buffer("output", k, o.node.type, size), o.node.shape, o.strides, 0, len(self.entries)
-                )
-            else:
-                if place is not None and self.buffers[place.buffer][:2] == ("input", o.into) and o.node.op != "input":
-                    continue
-                if o.node.op == "input" and o.node.attrs == (o.into, o.strides):
-                    continue
-                target = self._argument_place(o, len(self.entries))
-            g = self._new_group(o.node.shape)
-            self._need(lambda: g.add_store(o.node, target, o.node), o.node)  # noqa: B023 - called at once
+                if place is None or self.buffers[place.buffer][:2] != ("output", k):
+                    self._copy(o.node, self._result(k))
+                continue
+            if place is not None and self._lies_in(place, o):
+                continue
+            if place is None or self.buffers[place.buffer].kind == "input":
+                # it may be read from an argument that another of these results overwrites
+                size = math.prod(o.node.shape)
+                buffer = self._new_buffer("temp", 0, o.node.type, size)
+                place = Place(buffer, o.node.shape, o.strides, 0, len(self.entries))
+                if any(n > 1 and s == 0 for n, s in zip(o.node.shape, o.strides)) or _span(o) != size:
+                    place = place._replace(strides=contiguous_strides(o.node.shape))
+                self._copy(o.node, place)
+            into.append((o, place))
+        into = [(o, place) for o, place in into if not self._donate(o, place)]
+        for o, place in into:
+            value = Node()
+            value.op, value.inputs, value.attrs, value.shape, value.type = "kept", (), (), o.node.shape, o.node.type
+            value.origin = o.node.origin
+            self.places[id(value)] = place
+            self.pieces.append(value)
+            self._copy(value, self._argument_place(o, len(self.entries)))
+
+    def _copy(self, node: Node, target: Place) -> None:
+        g = self._new_group(node.shape)
+        self._need(lambda: g.add_store(node, target, node), node)
+
+    def _result(self, k: int) -> Place:
+        """Fresh memory for result ``k``."""
+        o = self.outputs[k]
+        buffer = self._new_buffer("output", k, o.node.type, _span(o))
+        return Place(buffer, o.node.shape, o.strides, 0, len(self.entries))
+
+    def _lies_in(self, place: Place, o: Output) -> bool:
+        """Whether a value lies where a result that goes into an argument belongs."""
+        if o.node.op == "input":
+            return o.node.attrs == (o.into, o.strides)
+        return self.buffers[place.buffer][:2] == ("input", o.into)
+
+    def _donate(self, o: Output, place: Place) -> bool:
+        """Has a temporary value that goes into an argument computed right there, if nobody reads the argument later."""
+        buffer = place.buffer
+        spec = self.buffers[buffer]
+        whole = place.strides == o.strides and place.shape == o.node.shape and not place.offset
+        if spec.kind != "temp" or not whole or len(self.results[id(o.node)]) > 1 or id(o.node) in self.apart:
+            return False
+        first = next((k for k, e in enumerate(self.entries) if buffer in _written(e)), -1)
+        if first < 0 or any(buffer in _written(e) for e in self.entries[first + 1 :]):
+            return False
+        home = self._argument_place(o, 0).buffer
+        if self.buffers[home].type != spec.type or self._read_after(buffer, first + 1, o.into):
+            return False
+        writer = self.entries[first]
+        if isinstance(writer, ExternCall):
+            if any(self._same_memory(self.buffers[p.buffer].slot, o.into) for p in writer.inputs if self._is_argument(p.buffer)):
+                return False
+        else:
+            old = {k for k in writer.buffers_read() if self._is_argument(k) and self._same_memory(self.buffers[k].slot, o.into)}
+            if old - {home} or (old and not writer.overwrites(buffer, home)):
+                return False
+        self.buffers[buffer] = spec._replace(kind="input", slot=self.buffers[home].slot)
+        self.homes[buffer] = home
+        return True
+
+    def _read_after(self, buffer: int, first: int, slot: int | None = None) -> bool:
+        """Whether a step from number ``first`` on reads what the argument in ``slot`` (of ``buffer``) held before the
+        value in ``buffer`` was written there."""
+        slot = self.buffers[buffer].slot if slot is None else slot
+        for e in self.entries[first:]:
+            read = e.buffers_read() if isinstance(e, Group) else {p.buffer for p in e.inputs}
+            for k in read - {buffer}:
+                if self._is_argument(k) and self._same_memory(self.buffers[k].slot, slot):
+                    return True
+        return False
 
     def _share(self) -> None:
         """A value that several groups compute again, at some cost, gets memory instead."""
@@ -718,6 +813,16 @@ class _Attempt:
                 found = own + sum(self._cost(i) for i in node.inputs)
             self.cost_memo[id(node)] = found
         return found
+
+
+def _span(o: Output) -> int:
+    """The elements from the first of a result to one past its last."""
+    return 1 + sum((n - 1) * s for n, s in zip(o.node.shape, o.strides)) if math.prod(o.node.shape) else 0
+
+
+def _written(step: Group | ExternCall) -> set[int]:
+    """The buffers that a step writes."""
+    return {w.buffer for w in step.writes()} if isinstance(step, Group) else {p.buffer for p in step.outputs}
 
 
 def _unexpanded(node: Node) -> Node:

@@ -140,6 +140,7 @@ class Deferral(Trace):
         self.borrowed: dict[int, Storage] = {}  # with memory, looking at which is to be noticed
         self._known: dict[tuple[Any, ...], int] = {}
         self._owners: dict[int, int] = {}
+        self._slots: dict[int, int] = {}  # value -> the slot of the argument that it is
 
     # -- recording -------------------------------------------------------------------------------
     def operand(self, t: Tensor) -> int:
@@ -172,8 +173,9 @@ class Deferral(Trace):
             self.text += (ARGUMENT, layout, owner)
             if not self.arguments:
                 self.reading.append(self._mark)
-            self.arguments.append(key)
             found = self._known[key] = self.count
+            self._slots[found] = len(self.arguments)
+            self.arguments.append(key)
             self.count = found + 1
         return found
 
@@ -248,26 +250,44 @@ class Deferral(Trace):
 
     def write(self, target: Tensor, recipe: Recipe, tensors: Sequence[Tensor], numbers: Sequence[float | int]) -> None:
         """Records that the result of an operator replaces what ``target`` sees of its storage."""
-        storage, layout, offset = target._storage, target._layout, target._offset
-        pending = storage.pending
-        if pending is not None and (pending.trace is not self or pending.layout.dtype is not layout.dtype):
+        pending = target._storage.pending
+        if pending is not None and (pending.trace is not self or pending.layout.dtype is not target._layout.dtype):
             pending.trace.flush()
             raise NeedsMemory
         (result,) = self.apply(recipe, tensors, numbers)
-        value = result._storage.pending.node  # type: ignore[union-attr]
+        self._replace(target, result._storage.pending.node)  # type: ignore[union-attr]
+
+    def write_all(
+        self, targets: Sequence[Tensor], recipe: Recipe, tensors: Sequence[Tensor], numbers: Sequence[float | int]
+    ) -> None:
+        """Records that the results of an operator replace what the targets see; each has a storage of its own.
+
+        Raises NeedsMemory where a target's value is another thread's, or is seen as another element type.
+        """
+        for target in targets:
+            pending = target._storage.pending
+            if pending is not None and (pending.trace is not self or pending.layout.dtype is not target._layout.dtype):
+                raise NeedsMemory
+        results = self.apply(recipe, tensors, numbers)
+        for target, result in zip(targets, results):
+            self._replace(target, result._storage.pending.node)  # type: ignore[union-attr]
+            target._key = None
+            target._storage.version += 1
+
+    def _replace(self, target: Tensor, value: int) -> None:
+        """Makes a value that of what ``target`` sees."""
+        storage, layout, offset = target._storage, target._layout, target._offset
+        pending = storage.pending
         if 0 in layout.shape:
             return
         if pending is None or id(storage) in self.borrowed:
             if pending is None:
                 pending = self._whole(target)
             self.borrowed.pop(id(storage), None)
-            natural = pending.layout
             if not self.homes:
                 # Other tensors over this memory look as if it held their value: none may be read by the short path now.
                 self.special.append(self.homes)
-            self.homes[id(storage)] = next(
-                k for k, (s, l, o) in enumerate(self.arguments) if s is storage and l is natural and not o
-            )
+            self.homes[id(storage)] = self._slots[pending.node]
             self.live.append(ref(storage))
         if pending.layout is layout and not offset:
             pending.node = value

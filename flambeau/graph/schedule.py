@@ -262,14 +262,14 @@ class _Attempt:
                     while base.op in ("move", "reshape", "cast"):
                         base = base.inputs[0]
                     roots.add(id(base))
-                elif n.inputs[0].op != "undef":
+                elif not _constant(n.inputs[0]):
                     roots.add(id(n.inputs[0]))
                 for i in n.inputs[2:] if n.op == "scatter" else ():
                     i = _unexpanded(i)
                     while i.op == "cast":  # cheap enough to be done twice, by the check and by the scatter
                         i = i.inputs[0]
                     roots.add(id(i))
-            elif n.op == "update" and n.inputs[0].op != "undef":
+            elif n.op == "update" and not _constant(n.inputs[0]):
                 roots.add(id(n.inputs[0]))
             d = (
                 0
@@ -745,10 +745,18 @@ class _Attempt:
             return False
         writer = self.entries[first]
         if isinstance(writer, ExternCall):
-            if any(self._same_memory(self.buffers[p.buffer].slot, o.into) for p in writer.inputs if self._is_argument(p.buffer)):
+            if any(
+                self._same_memory(self.buffers[p.buffer].slot, o.into)
+                for p in writer.inputs
+                if self._is_argument(p.buffer)
+            ):
                 return False
         else:
-            old = {k for k in writer.buffers_read() if self._is_argument(k) and self._same_memory(self.buffers[k].slot, o.into)}
+            old = {
+                k
+                for k in writer.buffers_read()
+                if self._is_argument(k) and self._same_memory(self.buffers[k].slot, o.into)
+            }
             if old - {home} or (old and not writer.overwrites(buffer, home)):
                 return False
         self.buffers[buffer] = spec._replace(kind="input", slot=self.buffers[home].slot)
@@ -760,8 +768,7 @@ class _Attempt:
         value in ``buffer`` was written there."""
         slot = self.buffers[buffer].slot if slot is None else slot
         for e in self.entries[first:]:
-            read = e.buffers_read() if isinstance(e, Group) else {p.buffer for p in e.inputs}
-            for k in read - {buffer}:
+            for k in _read(e) - {buffer}:
                 if self._is_argument(k) and self._same_memory(self.buffers[k].slot, slot):
                     return True
         return False
@@ -820,9 +827,21 @@ def _span(o: Output) -> int:
     return 1 + sum((n - 1) * s for n, s in zip(o.node.shape, o.strides)) if math.prod(o.node.shape) else 0
 
 
+def _read(step: Group | ExternCall) -> set[int]:
+    """The buffers that a step reads."""
+    return step.buffers_read() if isinstance(step, Group) else {p.buffer for p in step.inputs}
+
+
 def _written(step: Group | ExternCall) -> set[int]:
     """The buffers that a step writes."""
     return {w.buffer for w in step.writes()} if isinstance(step, Group) else {p.buffer for p in step.outputs}
+
+
+def _constant(node: Node) -> bool:
+    """Whether a value is the same number everywhere, which is as well written anew wherever it is changed."""
+    while node.op in ("move", "reshape"):
+        node = node.inputs[0]
+    return node.op in ("undef", "const", "scalar")
 
 
 def _unexpanded(node: Node) -> Node:

@@ -15,11 +15,13 @@ from .. import device as devices
 from .. import dtype as dtypes
 from .. import primitives as prim
 from .. import runtime
-from ..call import special
+from ..call import around, special
+from ..deferral import deferral
 from ..dtype import dtype as dtype_
 from ..forms import call_forms
 from ..layout import Layout, Size, dense, of
 from ..operator import Scalar, operator
+from ..record import Recipe
 from ..tensor import Tensor, address, from_numpy, make, materialize, numpy_view
 from ..tensor import empty as empty_memory
 from ..transform.level import Wrapper
@@ -76,8 +78,20 @@ def _clearing() -> Any:
     return runtime.native.make_caller(ctypes.cast(ctypes.memset, ctypes.c_void_p).value or 0, "pii")
 
 
+@functools.lru_cache(maxsize=4096)
+def _zeros(layout: Layout) -> Recipe:
+    """Zeros in a deferred program."""
+    with prim.Recorder() as recorder:
+        node = recorder.graph.const(0, layout.dtype.code, layout.shape)
+    return Recipe("zeros", (node,), (layout,), False, 0, 0)
+
+
 def _blank(layout: Layout) -> Tensor:
     """A new tensor of zeros."""
+    if special and layout.device is devices.cpu and layout.dense and not prim.tracing() and not around.wrappers:
+        recorder = deferral()
+        if recorder.depth and not recorder.full():
+            return recorder.apply(_zeros(layout), (), ())[0]
     t = allocate(layout)
     if 0 < layout.nbytes <= _SMALL and not special and not prim.tracing() and layout.device is devices.cpu:
         _clearing()(t._storage.ptr, 0, layout.nbytes)

@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..call import special
+from ..deferral import Deferral, deferral
 from ..device import cpu
 from ..layout import Layout
 from ..runtime import pool
 from ..template import optimizer as template
 from ..tensor import Tensor, materialize
 
-__all__ = ["advance_counters", "launch"]
+__all__ = ["advance_counters", "alike", "launch", "others_watch", "pending"]
 
 _ALONE = 30_000  # elements up to which a launch stays on the calling thread
 _KEPT = 512  # plans that are remembered
@@ -70,7 +71,7 @@ def _is_regular(layout: Layout) -> bool:
     return found
 
 
-def _alike(layouts: Sequence[Layout | None]) -> bool:
+def alike(layouts: Sequence[Layout | None]) -> bool:
     """Whether a kernel may take tensors of these layouts element by element; None stands for memory not to be used."""
     first = layouts[0]
     return first is not None and all(
@@ -91,7 +92,7 @@ def _plan(
     scalar_count: int,
 ) -> _Plan | None:
     """The plan for tensors of these layouts, array after array; None if one kernel cannot take them all."""
-    if not all(_alike(layouts[i::count]) for i in range(count)):
+    if not all(alike(layouts[i::count]) for i in range(count)):
         return None
     codes = []
     for start in range(0, len(layouts), count):
@@ -127,7 +128,7 @@ def launch(
     for i, row in enumerate(zip(*arrays)):
         place = row[0]._storage.ptr + row[0]._offset * row[0]._layout.itemsize
         # A parameter given twice must be updated twice, one after the other.
-        if not _alike([t._key for t in row]) or (place in seen and row[0]._layout.numel):
+        if not alike([t._key for t in row]) or (place in seen and row[0]._layout.numel):
             left.append(i)
             continue
         seen.add(place)
@@ -154,9 +155,7 @@ def _launch_whole(
     if special:
         return False
     every: list[Tensor] = [tensor for tensors in arrays for tensor in tensors]
-    # Gradients that are still to be computed, because the model is deferred, are computed now: recording the operators
-    # of a step costs many times what its one kernel does.
-    if _pending(every):
+    if pending(every):
         for tensor in every:
             materialize(tensor)
     keys = [tensor._key for tensor in every]  # the layout of a plain tensor whose value is in memory, or None
@@ -184,7 +183,12 @@ def _launch_whole(
     return True
 
 
-def _pending(tensors: Sequence[Tensor]) -> bool:
+def others_watch(recorder: Deferral) -> bool:
+    """Whether calls must not take a short path for another reason than that memory is about to be written."""
+    return any(reason is not recorder.homes for reason in special)
+
+
+def pending(tensors: Sequence[Tensor]) -> bool:
     """Whether a value is still to be computed."""
     states = [tensor._storage.pending for tensor in tensors]
     return states.count(None) != len(states)
@@ -195,10 +199,13 @@ def advance_counters(counters: Sequence[Tensor]) -> list[float] | None:
     if not counters:
         return []
     layout = counters[0]._layout
-    if special or layout.ndim or layout.device is not cpu or layout.dtype.code not in ("f32", "f64"):
+    if layout.ndim or layout.device is not cpu or layout.dtype.code not in ("f32", "f64"):
+        return None
+    recorder = deferral()
+    if special and (others_watch(recorder) or any(recorder.reads(t._storage) for t in counters)):
         return None
     count = len(counters)
-    if [t._key for t in counters].count(layout) != count or _pending(counters):
+    if [t._key for t in counters].count(layout) != count or pending(counters):
         return None
     addresses = array("q", [t._storage.ptr + t._offset * layout.itemsize for t in counters])
     values = array("d", bytes(8 * count))

@@ -14,6 +14,7 @@ from .. import ops
 from ..autograd.mode import enable_grad, is_grad_enabled
 from ..tensor import Tensor
 from ._launch import advance_counters, launch
+from ._record import record
 from .optimizer import Optimizer, _get_scalar_dtype, _to_scalar, _use_grad_for_differentiable
 
 __all__ = [
@@ -92,7 +93,8 @@ class TensorMaths:
 
 
 def apply(rule: Rule, variant: Any, arrays: Sequence[Sequence[Tensor]], scalars: Sequence[Sequence[Any]]) -> None:
-    """Update every parameter in place: by one kernel for all of them where memory allows, else one by one.
+    """Update every parameter in place: in the deferred program where that computes the gradients, by one kernel for all
+    of them where memory allows, else one by one.
 
     Args:
         arrays: one list of tensors per array of the rule, all of the same length.
@@ -101,6 +103,8 @@ def apply(rule: Rule, variant: Any, arrays: Sequence[Sequence[Tensor]], scalars:
     written = rule.written(len(arrays))
     if is_grad_enabled():
         left: Sequence[int] = range(len(arrays[0]))
+    elif record(rule.name, rule.formula, variant, arrays, scalars, written, TensorMaths):
+        left = ()
     else:
         left = launch(rule.name, rule.formula, variant, arrays, scalars, written)
     for i in left:

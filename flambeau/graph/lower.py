@@ -296,7 +296,7 @@ class _Lowering:
         # outer indices are the digits of the unit: loops of one iteration give them their names
         body: tuple[Stmt, ...] = tuple(inner)
         body = self._with_digits(body, outer, rest)
-        cost = row_work * (4 if self.nest.heavy else 1) * max(1, len(self.g.stages) + bool(element))
+        cost = row_work * max(1, 4 * self.nest.heavy) * max(1, len(self.g.stages) + bool(element))
         grain, chunks = pieces(units, cost)
         self.words[0], self.words[1] = units, grain
         each = cost // row_work if row_work else 0

@@ -39,7 +39,7 @@ class Nest:
     every access steps through them evenly), its extent, and whether it is reduced.
 
     ``name_of`` has their variables, ``coefficients`` the steps of the group's forms that are in use, by dimension.
-    ``vector`` is the dimension whose loop becomes vectors, or None; ``heavy`` tells whether there is any of `HEAVY`.
+    ``vector`` is the dimension whose loop becomes vectors, or None; ``heavy`` counts the operations of `HEAVY`.
     """
 
     def __init__(self, group: Group) -> None:
@@ -47,10 +47,10 @@ class Nest:
         self._arrange()
         self.vector = self._choose_vector()
 
-    def _used_forms(self) -> tuple[list[int], bool]:
-        """Forms in use (loads, index values, stores), and whether anything heavy is computed."""
+    def _used_forms(self) -> tuple[list[int], int]:
+        """Forms in use (loads, index values, stores), and how many heavy operations are computed."""
         used: dict[int, None] = {}
-        heavy = False
+        heavy = 0
         stack, seen = self.g.roots(), set()
         while stack:
             e = stack.pop()
@@ -61,7 +61,7 @@ class Nest:
                 used[e.attr[1]] = None
             elif e.op == "index":
                 used[e.attr] = None
-            heavy |= e.op in HEAVY
+            heavy += e.op in HEAVY
             stack.extend(e.args)
         for w in self.g.writes():
             used[w.form] = None

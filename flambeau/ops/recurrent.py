@@ -99,6 +99,15 @@ def rnn_cell_backward(result: Tensor, grad_y: Tensor | None, grad_h: Tensor | No
 # -- steps -------------------------------------------------------------------------------------------
 
 
+def _widened(t: Tensor, gap: int) -> tuple[Tensor, Tensor]:
+    """A matrix with ``gap`` more columns, of zeros, and its part without them, whose rows are that far apart."""
+    if not gap:
+        return t, t
+    wide = cat.function([t, t.new_zeros((t.shape[0], gap))], -1)  # type: ignore[attr-defined]
+    return wide, wide.narrow(1, 0, t.shape[1])
+
+
+
 @operator(name="_lstm_step", method=False, function=False)
 def lstm_step(gates: Tensor, h: Tensor, c: Tensor, w_t: Tensor) -> Any:
     """(h', c', all gates) for what the input contributes to the gates, the state, and the state's weights (H, 4 H)."""
@@ -107,10 +116,14 @@ def lstm_step(gates: Tensor, h: Tensor, c: Tensor, w_t: Tensor) -> Any:
 
 
 @operator(name="_lstm_step_backward", method=False, function=False)
-def lstm_step_backward(full: Tensor, c: Tensor, grad_y: Tensor, grad_h: Tensor, grad_c: Tensor, w: Tensor) -> Any:
-    """The gradients of gates, h and c by those of h' (the sum of ``grad_y`` and ``grad_h``) and c'; w is (4 H, H)."""
+def lstm_step_backward(
+    full: Tensor, c: Tensor, grad_y: Tensor, grad_h: Tensor, grad_c: Tensor, w: Tensor, gap: int
+) -> Any:
+    """The gradients of gates, h and c by those of h' (the sum of ``grad_y`` and ``grad_h``) and c'; w is (4 H, H).
+    The first has ``gap`` more columns, of zeros."""
     grad_gates, before = lstm_cell_backward.function(full, c, grad_y, grad_h, grad_c)
-    return grad_gates, mm.function(grad_gates, w), before
+    grad_gates, own = _widened(grad_gates, gap)
+    return grad_gates, mm.function(own, w), before
 
 
 @operator(name="_gru_step", method=False, function=False)
@@ -121,10 +134,13 @@ def gru_step(gates: Tensor, h: Tensor, w_t: Tensor, b_hh: Tensor | None) -> Any:
 
 
 @operator(name="_gru_step_backward", method=False, function=False)
-def gru_step_backward(gates: Tensor, own: Tensor, h: Tensor, grad_y: Tensor, grad_h: Tensor, w: Tensor) -> Any:
-    """The gradients of the input's gates, of the state's own, and of h."""
+def gru_step_backward(
+    gates: Tensor, own: Tensor, h: Tensor, grad_y: Tensor, grad_h: Tensor, w: Tensor, gap: int
+) -> Any:
+    """The gradients of the input's gates, of the state's own (with ``gap`` more columns, of zeros), and of h."""
     grad_gates, grad_own, before = gru_cell_backward.function(gates, own, h, grad_y, grad_h)
-    return grad_gates, grad_own, addmm.function(before, grad_own, w)
+    grad_own, inner = _widened(grad_own, gap)
+    return grad_gates, grad_own, addmm.function(before, inner, w)
 
 
 @operator(name="_rnn_step", method=False, function=False)
@@ -135,10 +151,10 @@ def rnn_step(gates: Tensor, h: Tensor, w_t: Tensor, relu: bool) -> Tensor:
 
 
 @operator(name="_rnn_step_backward", method=False, function=False)
-def rnn_step_backward(result: Tensor, grad_y: Tensor, grad_h: Tensor, w: Tensor, relu: bool) -> Any:
-    """The gradients of gates and h."""
-    grad_gates = rnn_cell_backward.function(result, grad_y, grad_h, relu)
-    return grad_gates, mm.function(grad_gates, w)
+def rnn_step_backward(result: Tensor, grad_y: Tensor, grad_h: Tensor, w: Tensor, relu: bool, gap: int) -> Any:
+    """The gradients of gates (with ``gap`` more columns, of zeros) and h."""
+    grad_gates, own = _widened(rnn_cell_backward.function(result, grad_y, grad_h, relu), gap)
+    return grad_gates, mm.function(own, w)
 
 
 # -- sequences ---------------------------------------------------------------------------------------
@@ -186,11 +202,27 @@ def _states(first: Tensor, times: int, at: int) -> Tensor:
     return states
 
 
+_GAP = 16
+"""Columns that keep rows apart which would lie a multiple of half a page from each other: such rows compete for the
+same lines of the caches."""
+_HALF_PAGE = 2048
+
+
+def _gap(t: Tensor, features: int) -> int:
+    """`_GAP` where rows of so many features need it."""
+    return _GAP if features * t._layout.itemsize % _HALF_PAGE == 0 else 0
+
+
 def _apart(matrix: Tensor) -> Tensor:
-    """A copy by rows that do not lie a multiple of a page apart, where they would compete for cache lines."""
+    """A copy by rows, apart from each other."""
     rows, columns = matrix.shape
-    room = empty(of(matrix.dtype, matrix.device, (rows, columns + 16), (columns + 16, 1)))
+    room = empty(of(matrix.dtype, matrix.device, (rows, columns + _GAP), (columns + _GAP, 1)))
     return room.narrow(1, 0, columns).copy_(matrix)  # type: ignore[attr-defined,no-any-return]
+
+
+def _often(times: int, batch: int) -> bool:
+    """Whether a copy of the weights pays: products with more than four rows read it where it is, in every step."""
+    return batch > 4 and times >= 4
 
 
 def _like(t: Tensor, count: int, features: int) -> Tensor:
@@ -210,7 +242,7 @@ def recurrent(
     """
     times, batch, width = gates.shape
     w_t = w_hh.t()  # type: ignore[attr-defined]
-    if batch > 4 and times >= 4:  # rows of the transpose are read where they are, in every step
+    if _often(times, batch):
         w_t = _apart(w_t)
     at, way = (times, -1) if reverse else (0, 1)
     there = at + way
@@ -240,12 +272,16 @@ def recurrent_backward(
 ) -> Any:  # fmt: skip
     """The gradients of the gates (T, N, G), of the state's own part of them, and of the first states, by those of all
     outputs (T, N, H) contiguous and of the last states; see `recurrent` for the others."""
-    times, _, width = gates.shape
+    times, batch, width = gates.shape
+    gap = _gap(gates, width) if batch > 4 else 0
+    if _often(times, batch) and _gap(w_hh, w_hh.shape[1]):
+        w_hh = _apart(w_hh)
     at, way = (0, 1) if reverse else (times, -1)
     row = 0 if reverse else times - 1
     before = row + 1 if reverse else row  # the state before the step
     grads = _states(grad_h, times, at)
-    grad_gates = _like(gates, times, width)
+    grad_gates = _like(gates, times, width + gap * (mode != "GRU"))
+    inner = grad_gates.narrow(2, 0, width)
     there = at + way
     by_y, by_h, by_gates = _Rows(grad_y, row, way), _Rows(grads, at, way), _Rows(grad_gates, row, way)
     results: tuple[_Rows, ...]
@@ -254,16 +290,16 @@ def recurrent_backward(
         grad_cells = _states(grad_c, times, at)
         results = (by_gates, _Rows(grads, there, way), _Rows(grad_cells, there, way))
         args = (_Rows(kept, row, way), _Rows(cells, before, way), by_y, by_h, _Rows(grad_cells, at, way), w_hh)
-        _repeat(lstm_step_backward, times, results, args)
-        return grad_gates, grad_gates, grads.select(0, times - at), grad_cells.select(0, times - at)  # type: ignore[attr-defined]
+        _repeat(lstm_step_backward, times, results, (*args, gap))
+        return inner, inner, grads.select(0, times - at), grad_cells.select(0, times - at)  # type: ignore[attr-defined]
     if mode == "GRU":
         assert kept is not None
-        grad_own = _like(gates, times, width)
+        grad_own = _like(gates, times, width + gap)
         results = (by_gates, _Rows(grad_own, row, way), _Rows(grads, there, way))
         own = (_Rows(gates, row, way), _Rows(kept, row, way), _Rows(states, before, way))
-        _repeat(gru_step_backward, times, results, (*own, by_y, by_h, w_hh))
-        return grad_gates, grad_own, grads.select(0, times - at)  # type: ignore[attr-defined]
+        _repeat(gru_step_backward, times, results, (*own, by_y, by_h, w_hh, gap))
+        return grad_gates, grad_own.narrow(2, 0, width), grads.select(0, times - at)  # type: ignore[attr-defined]
     result = _Rows(states, row if reverse else row + 1, way)
     results = (by_gates, _Rows(grads, there, way))
-    _repeat(rnn_step_backward, times, results, (result, by_y, by_h, w_hh, mode == "RNN_RELU"))
-    return grad_gates, grad_gates, grads.select(0, times - at)  # type: ignore[attr-defined]
+    _repeat(rnn_step_backward, times, results, (result, by_y, by_h, w_hh, mode == "RNN_RELU", gap))
+    return inner, inner, grads.select(0, times - at)  # type: ignore[attr-defined]

@@ -107,7 +107,6 @@ def _widened(t: Tensor, gap: int) -> tuple[Tensor, Tensor]:
     return wide, wide.narrow(1, 0, t.shape[1])
 
 
-
 @operator(name="_lstm_step", method=False, function=False)
 def lstm_step(gates: Tensor, h: Tensor, c: Tensor, w_t: Tensor) -> Any:
     """(h', c', all gates) for what the input contributes to the gates, the state, and the state's weights (H, 4 H)."""

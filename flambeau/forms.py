@@ -145,10 +145,25 @@ def {name}({signature}):
             return t
     return dispatch(op, ({arguments}), {name})
 """
+_AGAIN = """
+    if not special:
+        try:
+            seen = hot[{first}._key, {rest}]
+        except (KeyError, TypeError, AttributeError):
+            seen = None
+        if seen is not None:
+            return again({first}, seen)
+"""
+_LOOKS = """
+def {name}({signature}):
+{again}
+    return remember(op, ({arguments}), dispatch(op, ({arguments}), {name}))
+"""
 _PARTS = """
 def {name}({signature}):
+{again}
     if {plain}ordinary(({classes})) and (not special or not around.wrappers):
-        return body({call})
+        return {body}
     {out}return dispatch(op, ({arguments}), {name})
 """
 _COLD = """
@@ -376,6 +391,60 @@ def finish(
             )
 
 
+_Seen = tuple[tuple[tuple[Layout, int], ...], Any, tuple[Any, ...], bool]
+"""Views of a tensor: the layout of each and how far from the source it lies, the operator that makes them, its
+arguments after the source, and whether they are several."""
+
+
+def _again(source: Tensor, seen: _Seen) -> Any:
+    """The views that were seen of one tensor, of another one with the same layout."""
+    parts, op, rest, several = seen
+    storage, offset = source._storage, source._offset
+    outs = []
+    for layout, delta in parts:
+        t = _new(Tensor)
+        t._layout = t._key = layout
+        t._storage = storage
+        t._offset = offset + delta
+        outs.append(t)
+    if several:
+        if grad_state.track_views:
+            tape.record_looks(op, (source, *rest), outs)
+        return tuple(outs)
+    if grad_state.track_views:
+        tape.record_look(op, (source, *rest), outs[0])
+    return outs[0]
+
+
+def _remember(op: Operator, args: tuple[Any, ...], found: Any) -> Any:
+    """Remembers the result of a call of an operator that ``looks``, which it returns, for the next source with this
+    layout: if it is views that one operator made of the source, and the other arguments are plain numbers."""
+    source, several = args[0], isinstance(found, tuple)
+    views = found if several else (found,)
+    if not views or source.__class__ is not Tensor or source._key is None or special:
+        return found
+    made, over = views[0]._view, source._view
+    if (
+        made is None
+        or made.parent is not over
+        or made.base is not (source if over is None else over.base)
+        or any(v._storage is not source._storage or v._key is None or v is source for v in views)
+        or made.op._derivative is None
+        or views[0]._layout.dtype is not source._layout.dtype
+        or not all(a is None or a.__class__ is int or (isinstance(a, tuple) and _ints(map(type, a))) for a in args[1:])
+    ):
+        return found
+    if len(op.hot) >= LIMIT:
+        op.hot.clear()
+    parts = tuple([(v._layout, v._offset - source._offset) for v in views])
+    op.hot[(source._key, *args[1:])] = parts, made.op, made.arguments, several
+    return found
+
+
+_new = object.__new__
+_ints = frozenset({int}).issuperset
+
+
 def sized_view(
     op: Operator,
     name: str,
@@ -388,7 +457,7 @@ def sized_view(
     It is remembered where it shared memory, as the view ``op`` makes it.
     """
     seen: dict[Any, tuple[Layout, int, Any]] = {}
-    ints = frozenset({int}).issuperset
+    ints = _ints
     new, tracked, record_view, off = object.__new__, grad_state, tape.record_look, special
 
     def method(self: Tensor, *size: Any, **named: Any) -> Tensor:
@@ -564,14 +633,18 @@ def _public(op: Operator, name: str, out: bool, template: str, method: bool = Fa
         space["body"], space["ordinary"] = op.body, ordinary
         fill["plain"] = "out is None and " if out else ""
         fill["classes"] = "".join(f"{n}.__class__, " for n in names)
-        fill["call"] = ", ".join(
+        call = ", ".join(
             f"{p.name}={n}" if p.kind is inspect.Parameter.KEYWORD_ONLY else n for p, n in zip(params, names)
         )
+        fill["body"] = f"remember(op, ({arguments}), body({call}))" if op.looks else f"body({call})"
     if op.kind == "view":
-        template = _LOOK
-        fill["first"], fill["rest"] = names[0], ", ".join(names[1:])
+        template = _LOOKS if op.looks else _LOOK
         if op._derivative is not None:
             space["record_view"] = tape.record_look
+    if op.kind == "view" or op.looks:
+        fill["first"], fill["rest"] = names[0], ", ".join(names[1:])
+        space["again"], space["remember"] = _again, _remember
+    fill["again"] = _AGAIN.format(**fill) if op.looks else ""
     text = template.format(**fill)
     if op.factors:
         given = ", ".join(n for p, n in zip(params, names) if p.kind is not inspect.Parameter.KEYWORD_ONLY)

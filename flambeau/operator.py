@@ -73,6 +73,7 @@ class Operator:
     differentiable = True
     warmable = False
     preserve = False
+    looks = False
     apart = False  # reads elements other than the one it writes: ``out`` must not be an input
     index_error: type[Exception] = IndexError
     synonyms: Mapping[str, tuple[str, ...]] = MappingProxyType({})
@@ -210,7 +211,7 @@ def operator(
     method: bool = True,
     function: bool = True, inplace: bool = False, out: bool = True, differentiable: bool = True,
     aliases: Sequence[str] = (),
-    returns: Any = None, namespace: str = "torch", preserve: bool | None = None,
+    returns: Any = None, namespace: str = "torch", preserve: bool | None = None, looks: bool = False,
     index_error: type[Exception] = IndexError, synonyms: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
     overloads: tuple[str, ...] = (), factors: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Any]], Operator]:  # fmt: skip
@@ -221,6 +222,8 @@ def operator(
     other names of all of them.  ``returns`` is the named tuple of several results.  ``namespace`` is where the function
     is public.
     ``preserve``: the result lies in memory as the operands do when they agree (default: if there is ``promote``).
+    ``looks``: the results are views that the layout of the first argument and the numbers given besides determine, so
+    that they may be remembered (needs to be said where they are several, or made by another operator).
     ``index_error`` is raised for an index outside of its dimension.  ``synonyms`` are other keywords for parameters;
     ``overloads`` the calls of the function where one signature does not tell them; ``factors`` the numbers that old
     programs give by position among the tensors (``add(input, alpha, other)``).
@@ -232,6 +235,7 @@ def operator(
         op.preserve = bool(promote) if preserve is None else preserve
         op.index_error = index_error
         op.synonyms, op.overloads, op.factors = synonyms, overloads, factors
+        op.looks = looks
         op.__doc__ = body.__doc__
         op.__module__ = body.__module__
         if op.name in OPERATORS:

@@ -203,7 +203,7 @@ class TensorExtras:
     ``views`` are views made while the tensor did not require grad; should it start to, so do they.
     """
 
-    __slots__ = ("accumulator", "hooks", "post_accumulate", "retains", "views")
+    __slots__ = ("accumulator", "hooks", "post_accumulate", "retains", "room", "views")
 
     def __init__(self) -> None:
         # Weak: a node that keeps its leaf, kept by that leaf, would be a cycle.  Tapes hold the node.
@@ -212,6 +212,7 @@ class TensorExtras:
         self.post_accumulate: OrderedDict[int, Any] | None = None
         self.retains = False
         self.views: list[weakref.ref[Tensor]] | None = None
+        self.room = 16  # how long ``views`` may grow before those that are gone are dropped
 
 
 def extras_of(tensor: Tensor) -> TensorExtras:

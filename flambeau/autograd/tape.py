@@ -16,6 +16,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
+from weakref import ref
 
 from ..dtype import bfloat16, float16, float32
 from ..layout import Layout, Size
@@ -30,13 +31,15 @@ from .view import (
     View,
     check_view,
     edge_of,
+    make_room,
     rebase,
     refresh,
     set_history,
-    watch_view,
 )  # fmt: skip
 
-__all__ = ["Context", "OperatorNode", "after_inplace", "before_inplace", "record", "record_look", "record_view"]
+__all__ = [
+    "Context", "OperatorNode", "after_inplace", "before_inplace", "record", "record_look", "record_looks", "record_view",
+]  # fmt: skip
 
 _new = object.__new__
 ALWAYS = -1
@@ -514,41 +517,12 @@ def _take_notes(node: OperatorNode, outputs: Sequence[Tensor]) -> None:
 
 def record_view(op: Any, arguments: Sequence[Any], outputs: Any) -> None:
     """Makes ``outputs`` views of ``arguments[0]``, and records the operator if that requires grad."""
-    source: Tensor = arguments[0]
     if op._derivative is None and op.derivative is None:
         return  # detach: shares memory, but is no view of anything as far as gradients go
-    if isinstance(outputs, Tensor):
-        record_look(op, arguments, outputs)
-        return
-    if state.grad:
-        creation = DEFAULT if isinstance(outputs, Tensor) else MULTIPLE
-        if source._requires_grad:
-            record(op, arguments, outputs)
-    elif state.track_views:
-        creation = NO_GRAD
-    else:
-        return
-    parent = source._view
-    base = source if parent is None else parent.base
-    if parent is not None and creation == DEFAULT:
-        creation = parent.creation
-    rest = tuple(arguments[1:])
-    several = () if isinstance(outputs, Tensor) else outputs
-    if not several:
-        outputs._view = View(base, parent, op, rest, None, creation)
-        several = (outputs,)
-    else:
-        for index, output in enumerate(several):
-            output._view = View(base, parent, op, rest, index, creation)
-    if base._requires_grad:
-        for output in several:
-            output._requires_grad = True
-    elif state.grad and base._layout.dtype.kind in "fc":
-        for output in several:
-            watch_view(base, output)
+    (record_look if isinstance(outputs, Tensor) else record_looks)(op, tuple(arguments), outputs)
 
 
-def record_look(op: Any, arguments: Sequence[Any], output: Tensor) -> None:
+def record_look(op: Any, arguments: tuple[Any, ...], output: Tensor) -> None:
     """``record_view`` where it must be quick: one plain output of an operator that has a derivative."""
     source: Tensor = arguments[0]
     parent = source._view
@@ -564,12 +538,43 @@ def record_look(op: Any, arguments: Sequence[Any], output: Tensor) -> None:
     elif source._requires_grad:
         record(op, arguments, output)
     view = output._view = _new(View)  # field by field: half the time of a call of the class
-    view.base, view.parent, view.op, view.arguments = base, parent, op, tuple(arguments[1:])
+    view.base, view.parent, view.op, view.arguments = base, parent, op, arguments[1:]
     view.index, view.creation, view.version = None, creation, base._storage.version
     if base._requires_grad:
         output._requires_grad = True
     elif grad and base._layout.dtype.kind in "fc":
-        watch_view(base, output)
+        extras = base._hooks
+        views = None if extras is None else extras.views
+        if views is None or len(views) >= extras.room:
+            views = make_room(base)
+        views.append(ref(output))
+
+
+def record_looks(op: Any, arguments: tuple[Any, ...], outputs: Sequence[Tensor]) -> None:
+    """``record_look`` of several outputs: each a view through which nothing may be written in grad mode."""
+    source: Tensor = arguments[0]
+    grad = state.grad
+    if grad:
+        creation = MULTIPLE
+        if source._requires_grad:
+            record(op, arguments, outputs)
+    elif state.track_views:
+        creation = NO_GRAD
+    else:
+        return
+    parent = source._view
+    base = source if parent is None else parent.base
+    rest, version, index, required = arguments[1:], base._storage.version, 0, base._requires_grad
+    watched = grad and not required and base._layout.dtype.kind in "fc"
+    for output in outputs:
+        view = output._view = _new(View)
+        view.base, view.parent, view.op, view.arguments = base, parent, op, rest
+        view.index, view.creation, view.version = index, creation, version
+        index += 1
+        if required:
+            output._requires_grad = True
+        elif watched:
+            make_room(base).append(ref(output))
 
 
 def before_inplace(op: Any, arguments: Sequence[Any]) -> OperatorNode | None:

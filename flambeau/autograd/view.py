@@ -134,15 +134,17 @@ def start_requiring_grad(tensor: Tensor) -> None:
         extras.views = None
 
 
-def watch_view(base: Tensor, tensor: Tensor) -> None:
-    """Remembers a view of a base that does not require grad (yet)."""
+def make_room(base: Tensor) -> list[weakref.ref[Tensor]]:
+    """The list of the views of a base that does not require grad (yet), with room for one more: when it is full, those
+    that are gone are dropped, and the next look is when it has doubled."""
     extras = extras_of(base)
     views = extras.views
     if views is None:
         views = extras.views = []
-    elif len(views) & (len(views) - 1) == 0:  # the list is about to double: drop the views that are gone
+    elif len(views) >= extras.room:
         views[:] = [reference for reference in views if reference() is not None]
-    views.append(weakref.ref(tensor))
+        extras.room = 2 * len(views) + 16
+    return views
 
 
 def edge_of(tensor: Tensor) -> Edge:

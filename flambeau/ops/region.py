@@ -128,7 +128,7 @@ def slice_of(input: Tensor, dim: int, start: int, length: int, step: int = 1) ->
     )
 
 
-@operator(kind="composite")
+@operator(kind="composite", looks=True)
 def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     """The ``length`` elements along ``dim`` from ``start`` on.  Raises IndexError or RuntimeError outside of the
     dimension."""
@@ -345,7 +345,7 @@ def _pieces(input: Tensor, d: int, sizes: Sequence[int]) -> tuple[Tensor, ...]:
     return tuple(found)
 
 
-@operator(name="_split", kind="view", method=False, function=False)
+@operator(name="_split", kind="view", method=False, function=False, looks=True)
 def pieces(input: Tensor, sizes: tuple[int, ...], dim: int) -> tuple[Tensor, ...]:
     """Pieces of these sizes along ``dim``."""
     return _pieces(input, dim, sizes)
@@ -363,7 +363,7 @@ def _join(parts: Sequence[Tensor], d: int) -> Tensor:
     return parts[0] if len(parts) == 1 else cat.function(parts, d)
 
 
-@operator(kind="composite", method=False)
+@operator(kind="composite", method=False, looks=True)
 def split(tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
     """Pieces along ``dim``: of one size (the last may be smaller), or of the sizes given.  Views of the tensor.
 
@@ -381,13 +381,13 @@ _split_method.__name__, _split_method.__doc__ = "split", split.__doc__
 Tensor.split = _split_method  # type: ignore[attr-defined]
 
 
-@operator(kind="composite")
+@operator(kind="composite", looks=True)
 def split_with_sizes(input: Tensor, split_sizes: Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
     """Pieces of the sizes given along ``dim``."""
     return split.function(input, tuple(split_sizes), dim)
 
 
-@operator(kind="composite")
+@operator(kind="composite", looks=True)
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """At most ``chunks`` pieces along ``dim`` of one size (the last may be smaller).  Views of the tensor."""
     if not input.ndim:
@@ -444,7 +444,7 @@ _CUTS = {"indices_or_sections": ("sections", "indices", "tensor_indices_or_secti
 
 
 @operator(
-    kind="composite", synonyms=_CUTS,
+    kind="composite", synonyms=_CUTS, looks=True,
     overloads=(
         "tensor_split(input, indices_or_sections, dim=0)", "tensor_split(input, sections, dim=0)",
         "tensor_split(input, indices, dim=0)",
@@ -482,7 +482,7 @@ _cut("vsplit", 2, lambda t: 0, 0)
 _cut("dsplit", 3, lambda t: 2, 2)
 
 
-@operator(kind="view")
+@operator(kind="view", looks=True)
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """The elements at each index along ``dim``, as views without that dimension."""
     layout = input._layout

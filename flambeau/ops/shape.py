@@ -332,7 +332,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     return grad
 
 
-@operator(kind="composite")
+@operator(kind="composite", looks=True)
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """The dimensions ``start_dim`` to ``end_dim`` (included) as one; a view where the strides allow it."""
     ndim = input.ndim
@@ -347,13 +347,13 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     return reshape.function(input, Size((*shape[:first], Size(shape[first : last + 1]).numel(), *shape[last + 1 :])))
 
 
-@operator(kind="composite")
+@operator(kind="composite", looks=True)
 def ravel(input: Tensor) -> Tensor:
     """All elements in row-major order as one dimension; a view where the strides allow it."""
     return reshape.function(input, Size((-1,)))
 
 
-@operator(kind="composite")
+@operator(kind="composite", looks=True)
 def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     """The dimension ``dim`` as several of these sizes (one may be -1)."""
     if isinstance(dim, str):  # type: ignore[unreachable]
@@ -397,7 +397,7 @@ def expand_as(input: Tensor, other: Tensor) -> Tensor:
     return expand.function(input, other.shape)
 
 
-@operator(kind="composite")
+@operator(kind="composite", looks=True)
 def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
     """Dimensions of size 1 repeated without copying, to this shape."""
     return expand.function(input, shape_of((size,), "broadcast_to"))

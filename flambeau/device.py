@@ -76,11 +76,11 @@ class device:
         return self
 
     def __enter__(self) -> device:
-        _Default.stack.append(self)
+        Default.stack.append(self)
         return self
 
     def __exit__(self, *exc: object) -> None:
-        _Default.stack.pop()
+        Default.stack.pop()
 
 
 cpu = device("cpu")
@@ -88,7 +88,9 @@ meta = device("meta")
 _SUPPORTED = ("cpu", "meta")
 
 
-class _Default:
+class Default:
+    """The devices on which factories make tensors: the last one counts."""
+
     stack: ClassVar[list[device]] = [cpu]
 
 
@@ -97,7 +99,7 @@ def of(value: device | str | int | None) -> device:
 
     Raises RuntimeError for a device this build cannot use (AssertionError for CUDA and XPU, as PyTorch does).
     """
-    found = _Default.stack[-1] if value is None else device(value)
+    found = Default.stack[-1] if value is None else device(value)
     if found.type in ("cuda", "xpu"):
         raise AssertionError(f"Torch not compiled with {found.type.upper()} enabled")
     if found.type not in _SUPPORTED:
@@ -107,9 +109,9 @@ def of(value: device | str | int | None) -> device:
 
 def get_default_device() -> device:
     """The device on which factory functions create tensors."""
-    return _Default.stack[-1]
+    return Default.stack[-1]
 
 
 def set_default_device(device: device | str | None) -> None:
     """Sets the device on which factory functions create tensors; None restores the CPU."""
-    _Default.stack[0] = cpu if device is None else of(device)
+    Default.stack[0] = cpu if device is None else of(device)

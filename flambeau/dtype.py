@@ -154,17 +154,19 @@ def promote_types(type1: dtype, type2: dtype) -> dtype:
     return max(type1, type2, key=_INT_ORDER.index)
 
 
-class _Default:
+class Default:
+    """What holds until ``set_default_dtype`` says otherwise."""
+
     dtype = float32
 
 
 def get_default_dtype() -> dtype:
     """The floating-point type that new tensors of Python floats have (float32 at start)."""
-    return _Default.dtype
+    return Default.dtype
 
 
 def set_default_dtype(d: dtype) -> None:
     """Sets the type of new floating-point tensors; raises TypeError for other than floating types."""
     if not isinstance(d, dtype) or not d.is_floating_point:
         raise TypeError(f"set_default_dtype: only floating-point types are supported as the default type, got {d!r}")
-    _Default.dtype = d
+    Default.dtype = d

@@ -12,6 +12,9 @@ from .dtype import dtype
 __all__ = ["Layout", "Size", "contiguous_strides", "dense", "of"]
 
 
+_get = tuple.__getitem__
+
+
 class Size(tuple[int, ...]):
     """The shape of a tensor: a tuple of ints with PyTorch's ``numel`` and spelling."""
 
@@ -41,8 +44,8 @@ class Size(tuple[int, ...]):
     __rmul__ = __mul__
 
     def __getitem__(self, item):  # type: ignore[no-untyped-def]
-        found = tuple.__getitem__(self, item)
-        return Size(found) if isinstance(item, slice) else found
+        found = _get(self, item)
+        return Size(found) if item.__class__ is slice else found
 
     def __reduce__(self) -> tuple[object, ...]:
         return (Size, (tuple(self),))
@@ -58,6 +61,7 @@ class Layout:
 
     __slots__ = (
         "__weakref__",
+        "_dense",
         "contiguous",
         "device",
         "dtype",
@@ -80,6 +84,7 @@ class Layout:
     nbytes: int
     span: int
     contiguous: bool
+    _dense: bool | None  # not looked at yet
 
     def __repr__(self) -> str:
         return f"Layout({self.dtype.code}, {self.device}, {tuple(self.shape)}, {self.strides})"
@@ -87,7 +92,10 @@ class Layout:
     @property
     def dense(self) -> bool:
         """Whether the elements fill their span exactly once (a permutation of a contiguous layout)."""
-        return self.span == self.numel and not self.overlapping
+        found = self._dense
+        if found is None:
+            found = self._dense = self.contiguous or (self.span == self.numel and not self.overlapping)
+        return found
 
     @property
     def overlapping(self) -> bool:
@@ -122,6 +130,7 @@ def of(type_: dtype, device_: device, shape: Sequence[int], strides: Sequence[in
         found.contiguous = found.numel == 0 or all(
             s == c for n, s, c in zip(shape, strides, contiguous_strides(shape)) if n != 1
         )
+        found._dense = None
         if len(_table) >= _LIMIT:
             _table.clear()
         _table[key] = found

@@ -38,7 +38,8 @@ from .view import (
 )  # fmt: skip
 
 __all__ = [
-    "Context", "OperatorNode", "after_inplace", "before_inplace", "record", "record_look", "record_looks", "record_view",
+    "Context", "OperatorNode", "after_inplace", "before_inplace", "record", "record_look", "record_looks",
+    "record_view",
 ]  # fmt: skip
 
 _new = object.__new__

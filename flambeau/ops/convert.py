@@ -191,6 +191,15 @@ def convert(
 def _to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """``to(dtype)``, ``to(device, dtype)`` or ``to(other)``, each with ``non_blocking``, ``copy`` and
     ``memory_format``: the tensor converted; itself if nothing changes.  Raises TypeError for other arguments."""
+    if len(args) == 1 and not kwargs:
+        kind, layout = args[0], self._layout
+        if kind.__class__ is dtype_:
+            if kind is layout.dtype:
+                return self
+            if not layout.dtype.is_complex:
+                return to_dtype.function(self, kind)  # type: ignore[no-any-return]
+        elif kind is layout.device or (kind.__class__ is str and kind == layout.device.type):
+            return self
     names = ["dtype", "non_blocking", "copy"]
     values: dict[str, Any] = {}
     rest = list(args)

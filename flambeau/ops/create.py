@@ -17,6 +17,7 @@ from .. import primitives as prim
 from .. import runtime
 from ..call import around, special
 from ..deferral import deferral
+from ..dtype import Default
 from ..dtype import dtype as dtype_
 from ..forms import call_forms
 from ..layout import Layout, Size, dense, of
@@ -35,38 +36,52 @@ __all__ = [
 ]  # fmt: skip
 
 
+_traced = prim._stack  # not empty while a body is traced
+
+
 def allocate(layout: Layout) -> Tensor:
     """Uninitialised memory, or (in a body that is traced) a value that will be written before it is read."""
-    if prim.tracing() and layout.device is devices.cpu:
+    if _traced and layout.device is devices.cpu:
         return prim.wrap(prim.current().graph.undef(layout.shape, layout.dtype.code), None, layout)
     return empty_memory(layout)
 
 
 def _finish(t: Tensor, requires_grad: bool, out: Tensor | None = None) -> Tensor:
-    if out is None:
+    if out is None and t._storage.version:
         t._storage.version = 0  # filling a new tensor is no write that anybody could have seen
     if requires_grad:
         t.requires_grad_(True)  # type: ignore[attr-defined]
     return t
 
 
-@functools.lru_cache(maxsize=4096, typed=True)
-def _layout(name: str, type_: dtype_, place: devices.device, *size: Any) -> Layout | None:
-    """The layout of a fresh tensor; None for a size that has to be refused."""
-    shape = shape_of((size,), name)
-    return None if min(shape, default=0) < 0 else dense(type_, shape, place)
+_fresh: dict[Any, Layout] = {}
+_sequences = frozenset({list, tuple, Size})
+_ints = frozenset({int}).issuperset
 
 
 def fresh_layout(name: str, size: Sequence[Any], dtype: dtype_ | None, device: Any) -> Layout | None:
     """The contiguous layout of a factory's result, remembered; None if its arguments need a closer look."""
-    if len(size) == 1 and size[0].__class__ in (list, tuple, Size):
+    if len(size) == 1 and size[0].__class__ in _sequences:
         size = size[0]
-    if dtype is not None and dtype.__class__ is not dtype_:
+    if not _ints(map(type, size)) or (dtype is not None and dtype.__class__ is not dtype_):
         return None
+    kind = Default.dtype if dtype is None else dtype
+    key = (kind, devices.Default.stack[-1] if device is None else device, *size)
     try:
-        return _layout(name, dtype or dtypes.get_default_dtype(), devices.of(device), *size)
-    except TypeError:  # something that cannot be remembered
+        return _fresh[key]
+    except KeyError:
+        place = devices.of(device)
+    except TypeError:  # a device that cannot be remembered
         return None
+    if min(size, default=0) < 0:
+        return None
+    if len(_fresh) >= _KEPT:
+        _fresh.clear()
+    found = _fresh[key] = dense(kind, shape_of((size,), name), place)
+    return found
+
+
+_KEPT = 4096  # layouts of factories that are remembered
 
 
 _SMALL = 1 << 20  # bytes that one thread clears
@@ -88,12 +103,12 @@ def _zeros(layout: Layout) -> Recipe:
 
 def _blank(layout: Layout) -> Tensor:
     """A new tensor of zeros."""
-    if special and layout.device is devices.cpu and layout.dense and not prim.tracing() and not around.wrappers:
+    if special and layout.device is devices.cpu and layout.dense and not _traced and not around.wrappers:
         recorder = deferral()
         if recorder.depth and not recorder.full():
             return recorder.apply(_zeros(layout), (), ())[0]
     t = allocate(layout)
-    if 0 < layout.nbytes <= _SMALL and not special and not prim.tracing() and layout.device is devices.cpu:
+    if 0 < layout.nbytes <= _SMALL and not special and not _traced and layout.device is devices.cpu:
         _clearing()(t._storage.ptr, 0, layout.nbytes)
     else:
         t.zero_()  # type: ignore[attr-defined]
@@ -216,6 +231,8 @@ def type_of_number(value: Any) -> dtype_:
 
 def _like(input: Tensor, dtype: dtype_ | None, device: Any, format_: memory_format) -> Tensor:
     layout = input._layout
+    if dtype is None and device is None and format_ is preserve_format and input._key is layout and layout.dense:
+        return allocate(layout)
     kind, where = dtype or layout.dtype, layout.device if device is None else devices.of(device)
     if isinstance(input, Wrapper):
         return input._blank(dense(kind, layout.shape, where))

@@ -420,7 +420,7 @@ def _key_of(index_: Any) -> Any:
     if cls is slice:
         return ((index_.start, index_.stop, index_.step),)
     if cls is not tuple:
-        return None
+        return (index_,) if index_ is None or index_ is Ellipsis else None
     key = []
     for i in index_:
         c = i.__class__
@@ -456,8 +456,11 @@ def getitem(self: Tensor, index: Any) -> Tensor:
                 if grad_state.track_views:
                     _record_view(op, (self, *rest), t)
                 return t
-        elif cls is Tensor and index._layout.dtype is dtypes.int64 and index._layout.ndim and layout.ndim:
-            return index_rows(self, [index], (0,))
+        elif cls is Tensor and index._layout.dtype is dtypes.int64 and layout.ndim:
+            if index._layout.ndim:
+                return index_rows(self, [index], (0,))
+            if index._key is not None and index._storage.ptr:
+                return getitem(self, create.item(index))
     if (
         not ordinary((self.__class__,))
         or (index.__class__ is tuple and not ordinary(map(type, index)))

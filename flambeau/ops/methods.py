@@ -18,6 +18,7 @@ from .common import shape_of
 
 __all__: list[str] = []
 
+_get = tuple.__getitem__
 _OPERANDS = (Tensor, bool, int, float, complex, np.generic)
 
 
@@ -86,7 +87,12 @@ def _sum_to_size(self: Tensor, *size: Any) -> Tensor:
 
 def _size(self: Tensor, dim: int | None = None) -> Any:
     """The shape, or the size of one dimension."""
-    return self._layout.shape if dim is None else self._layout.shape[shape.dim_of(dim, self._layout.ndim, "size")]
+    layout = self._layout
+    if dim is None:
+        return layout.shape
+    if dim.__class__ is not int or not -layout.ndim <= dim < layout.ndim:
+        dim = shape.dim_of(dim, layout.ndim, "size")
+    return _get(layout.shape, dim)
 
 
 def _stride(self: Tensor, dim: int | None = None) -> Any:
@@ -129,10 +135,12 @@ def _index(self: Tensor) -> int:
 
 def _data_ptr(self: Tensor) -> int:
     """The address of the first element (0 without elements or on the meta device)."""
-    if self._layout.device is devices.meta or not self._layout.numel:
+    layout = self._key
+    if layout is None:
+        layout = materialize(self)._layout
+    if layout.device is devices.meta or not layout.numel:
         return 0
-    materialize(self)
-    return self._storage.ptr + self._offset * self._layout.itemsize
+    return self._storage.ptr + self._offset * layout.itemsize
 
 
 def _repr(self: Tensor, *, tensor_contents: str | None = None) -> str:

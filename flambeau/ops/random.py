@@ -22,7 +22,7 @@ from ..autograd import tape
 from ..autograd.mode import no_grad
 from ..autograd.mode import state as grad_state
 from ..call import special
-from ..deferral import deferral
+from ..deferral import Deferral, deferral
 from ..dtype import dtype as dtype_
 from ..dtype import int64
 from ..forms import call_forms
@@ -108,6 +108,12 @@ def fill_in_order(target: Tensor, fill: _Fill, *parameters: Tensor) -> None:
 
     ``parameters`` have an element for each of those, in the same order; the fill gets their addresses as well.
     """
+    plain = target._key
+    if plain is not None and plain.contiguous and plain.device is devices.cpu and not (
+        parameters or levels.stack or Deferral.reading or not plain.numel
+    ):  # fmt: skip
+        fill(target._storage.ptr + target._offset * plain.itemsize, plain.numel)
+        return
     if levels.stack:
         _fill_members(target, fill, parameters, levels.stack)
         return
@@ -292,13 +298,13 @@ def _bad_range(type_: dtype_, low: float, high: float) -> RuntimeError:
 
 
 def _normal(target: Tensor, mean: float, std: float, generator: Generator | None) -> None:
-    type_ = target.dtype.to_real()
-    need("normal_kernel_cpu", type_)
+    type_ = target.dtype
     if not std >= 0:
         raise RuntimeError(f"normal expects std >= 0.0, but found std {std:g}")
     parts = 1
-    if target.dtype.is_complex:
-        parts, std = 2, std / math.sqrt(2.0)
+    if type_.is_complex:
+        parts, std, type_ = 2, std / math.sqrt(2.0), type_.to_real()
+    need("normal_kernel_cpu", type_)
     blocks = target._layout.contiguous
     fill_in_order(target, lambda p, n: draw.fill_normal(generator, p, n * parts, type_.code, mean, std, blocks=blocks))
 

@@ -52,7 +52,7 @@ BUDGET: dict[str, tuple[Callable[[], Any], int, int]] = {
     "m[1]": (lambda: m[1], 5, 5),
     "m.view(2, 8)": (lambda: m.view(2, 8), 6, 8),
     "m @ m": (lambda: m @ m, 4, 5),
-    "torch.zeros(4)": (lambda: torch.zeros(4), 12, 6),
+    "torch.zeros(4)": (lambda: torch.zeros(4), 8, 7),
     "g + b": (lambda: g + b, 8, 11),
     "linear": (lambda: layer(m), 16, 13),
 }

@@ -11,15 +11,17 @@ import runpy
 import sys
 from types import ModuleType
 
-from flambeau import kernels
+from flambeau import kernels, viz
 from flambeau.alias import install_as_torch
 from flambeau.version import __version__
 
 _USAGE = """usage: python -m flambeau SCRIPT [ARGS ...]
        python -m flambeau -m MODULE [ARGS ...]
        python -m flambeau cache [list | warm | prune | clear]
+       python -m flambeau viz [-o PAGE.html] [--no-open] SCRIPT [ARGS ...]
 
-Runs a program written for PyTorch: in it, and in the processes it starts, `import torch` gives flambeau."""
+Runs a program written for PyTorch: in it, and in the processes it starts, `import torch` gives flambeau.
+`viz` runs it too and writes a page that shows what became of it."""
 
 
 def _run_file(path: str) -> None:
@@ -46,6 +48,13 @@ def main(arguments: list[str]) -> None:
         return
     if arguments[0] == "cache" and not os.path.exists("cache"):
         sys.exit(kernels.main(arguments[1:]))
+    if arguments[0] == "viz" and not os.path.exists("viz"):
+        sys.exit(viz.run(arguments[1:], _execute))
+    _execute(arguments)
+
+
+def _execute(arguments: list[str]) -> None:
+    """Runs a program with its arguments."""
     named = arguments[0] == "-m"
     if named and len(arguments) < 2:
         print("Argument expected for the -m option\n" + _USAGE, file=sys.stderr)

@@ -111,7 +111,7 @@ def _part_lines(number: int, part: Part) -> list[str]:
     for k in part.kernels:
         rate = k.step.nbytes / max(k.seconds, 1e-9)
         speed = f"{k.step.work / max(k.seconds, 1e-9) / 1e9:9.1f}" if k.step.work else " " * 9
-        places = dict.fromkeys(c.place.rpartition("/")[2] for c in k.operators if c.place != "?")
+        places = dict.fromkeys((c.origin or c.place).rpartition("/")[2] for c in k.operators if c.place != "?")
         where = f"  ({', '.join(list(places)[:4])}{', ...' if len(places) > 4 else ''})" if places else ""
         lines.append(
             f"{k.seconds * 1e6:10.1f}{k.step.nbytes / 1e6:10.3f}{rate / 1e9:8.1f}{speed}{k.share:10.0%}"
@@ -145,8 +145,8 @@ def explained(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, A
         reason = program.reason
         if reason.name in _OWN:
             reason = Caller("the end of the call", "-", "")
-        kernels = [_kernel(program, work, bounds) for work in measured(program)]
-        plan = program.ran.plan
+        plan = program.plan()
+        kernels = [_kernel(program, work, bounds) for work in measured(program, plan)]
         calls = program.operators
         parts.append(Part(reason.name, reason.place, reason.line, len(calls), kernels, plan.temporary, calls))
 

@@ -14,7 +14,7 @@ from .runtime import cpu, pool
 __all__ = ["Limits", "Roof", "limits"]
 
 _SIDE = 1024  # of the product of matrices that shows the speed of arithmetic
-_SHORTEST = 0.004  # seconds that a measurement takes at least
+_SHORTEST = 0.02  # seconds that a measurement takes at least
 
 
 class Roof(NamedTuple):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from .autograd.node import number
 from .deferral import Deferral, Ran, deferral
 from .generator import default_generator
 from .graph.plan import Plan, StepInfo, make_plan
@@ -24,7 +25,7 @@ from .runtime import memory
 from .storage import Storage
 from .tensor import Tensor
 
-__all__ = ["Program", "Work", "measured", "watching"]
+__all__ = ["Program", "Work", "measured", "timed", "watching"]
 
 _REPEATS = 2  # runs of each step that are timed, of which the shortest counts
 
@@ -50,7 +51,7 @@ class Program(NamedTuple):
         """The plan anew, with steps that tell which of ``operators`` they do: "name#number"."""
         with Recorder() as recorder:
             nodes = replay(self.text, recorder, numbered=True)
-        outputs = [Output(nodes[number], layout.strides, into) for number, layout, into in self.wanted]
+        outputs = [Output(nodes[k], layout.strides, into) for k, layout, into in self.wanted]
         return make_plan(outputs, len(self.ran.arguments), self.owners)
 
 
@@ -66,6 +67,7 @@ class _Watched(Deferral):
     """The recorder of a thread that is being watched."""
 
     callers: list[Caller]
+    places: dict[int, str]  # of the calls that put nodes on the tape, by the numbers of these
     tell: Callable[[Program], None]
 
     def record(self, recipe: Recipe, tensors: Sequence[Tensor], numbers: Sequence[float | int]) -> None:
@@ -74,7 +76,11 @@ class _Watched(Deferral):
 
     def apply(self, recipe: Recipe, tensors: Sequence[Tensor], numbers: Sequence[float | int]) -> list[Tensor]:
         found = super().apply(recipe, tensors, numbers)
-        self.callers.append(who_called()._replace(name=recipe.name))
+        caller = who_called()
+        caller = caller._replace(name=recipe.name, origin=self.places.get(caller.node, ""))
+        # If the operator goes on the tape, its node gets the number that follows.
+        self.places[number() + 1] = caller.origin or caller.place
+        self.callers.append(caller)
         return found
 
     def _clear(self) -> None:
@@ -99,34 +105,32 @@ def watching(tell: Callable[[Program], None]) -> Iterator[None]:
     if isinstance(recorder, _Watched):
         raise RuntimeError("explain: this thread's programs are being explained already")
     recorder.flush()
-    recorder.__class__, recorder.callers, recorder.tell = _Watched, [], tell
+    recorder.__class__, recorder.callers, recorder.places, recorder.tell = _Watched, [], {}, tell
     try:
         yield
     finally:
         recorder.__class__ = Deferral
-        del recorder.callers, recorder.tell
+        del recorder.callers, recorder.places, recorder.tell
 
 
-def measured(program: Program) -> list[Work]:
-    """The steps of a program that has just run, each with the time it takes alone.
-
-    They run again, on the arguments where they are, but into copies of those that are written.
-    """
-    ran, plan = program.ran, program.plan()
-    steps = plan.steps()
-    seconds = iter(_times(plan, ran))
+def measured(program: Program, plan: Plan) -> list[Work]:
+    """The steps of a program that has just run, each with the time it takes alone; ``plan`` is ``program.plan()``."""
+    seconds = iter(timed(plan, program.ran))
     found = []
-    for step in steps:
+    for step in plan.steps():
         marks = [name.rpartition("#") for name in step.operators]
-        numbers = tuple(int(number) for name, _, number in marks if name and number.isdigit())
-        names = tuple(dict.fromkeys(name or number for name, _, number in marks))
+        numbers = tuple(int(mark) for name, _, mark in marks if name and mark.isdigit())
+        names = tuple(dict.fromkeys(name or mark for name, _, mark in marks))
         took = sum(next(seconds, 0.0) for _ in range(step.calls))
         found.append(Work(step._replace(operators=names), numbers, took))
     return found
 
 
-def _times(plan: Plan, ran: Ran) -> list[float]:
-    """The seconds of each native call of a plan."""
+def timed(plan: Plan, ran: Ran) -> list[float]:
+    """The seconds of each native call of a plan.
+
+    They run again, on the arguments where they are, but into copies of those that are written.
+    """
     sizes, copies = plan.sizes, {}
     results = [memory.allocate(sizes[k]) if i is None and sizes.get(k) else 0 for k, i in enumerate(ran.into)]
     state = default_generator.state_bytes()
@@ -137,7 +141,8 @@ def _times(plan: Plan, ran: Ran) -> list[float]:
                 copies[id(storage)] = memory.allocate(storage.nbytes), storage.nbytes
                 ctypes.memmove(copies[id(storage)][0], storage.ptr, storage.nbytes)
         addresses = [copies.get(id(s), (s.ptr,))[0] + offset * layout.itemsize for s, layout, offset in ran.arguments]
-        runs = [plan.measure([*results, *addresses], ran.numbers) for _ in range(_REPEATS)]
+        values = [*results, *addresses]
+        runs = [_run(plan, values, ran.numbers) for _ in range(_REPEATS)]
         return [min(times) for times in zip(*runs)]
     finally:
         default_generator.set_state_bytes(state)
@@ -146,3 +151,12 @@ def _times(plan: Plan, ran: Ran) -> list[float]:
         for k, address in enumerate(results):
             if address:
                 memory.free(address, sizes[k])
+
+
+def _run(plan: Plan, values: Sequence[int], numbers: Sequence[float]) -> list[float]:
+    if plan.single is None:
+        return plan.measure(values, numbers)
+    call = plan.function()
+    start = time.perf_counter()
+    call(*values, *numbers)
+    return [time.perf_counter() - start]

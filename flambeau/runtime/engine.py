@@ -44,6 +44,10 @@ class Compiled:
         """The address of a function that the kernel defines; raises ``KeyError`` for an unknown one."""
         return self._addresses[symbol]
 
+    def addresses(self) -> tuple[int, ...]:
+        """The addresses of all functions."""
+        return tuple(self._addresses.values())
+
     def __repr__(self) -> str:
         return f"Compiled({self.name!r})"
 
@@ -85,6 +89,7 @@ _Key = tuple[str, str, str]
 _lock = threading.Lock()
 _loaded: dict[_Key, Compiled] = {}
 _pending: dict[_Key, _Work] = {}
+observer: Callable[[Request, Compiled], None] | None = None  # told of all code that is loaded
 _compiled = _disk_hits = _memory_hits = 0
 _compile_seconds = _load_seconds = 0.0
 
@@ -151,7 +156,9 @@ def _get(own: dict[_Key, _Work]) -> None:
         compiled = time.perf_counter()
         good = [(key, work.image) for key, work in own.items() if work.image is not None]
         for (key, image), addresses in zip(good, load_images([image for _, image in good])):
-            _loaded[key] = Compiled(key[0], addresses, image.source)
+            code = _loaded[key] = Compiled(key[0], addresses, image.source)
+            if observer is not None:
+                observer(own[key].request, code)
             if settings.perf:
                 _write_perf_map(image, addresses)
         with _lock:

@@ -665,7 +665,7 @@ def _detached_write(op: Operator) -> Operator:
 def _settle(target: Tensor) -> None:
     """Runs the deferred graph if it still has to read the memory that is about to be written."""
     recorder = deferral()
-    if recorder.arguments and recorder.reads(target._storage):
+    if recorder.arguments and recorder.reads(target._storage.memory):
         recorder.flush()
 
 
@@ -680,7 +680,7 @@ def _apart(target: Tensor, value: Any) -> Any:
 
 def _overlaps(target: Tensor, other: Tensor) -> bool:
     """Whether writing ``target`` element by element could change elements of ``other`` that are read later."""
-    if target._storage is not other._storage:
+    if target._storage.memory is not other._storage.memory:
         return False
     return target._layout is not other._layout or target._offset != other._offset
 
@@ -756,7 +756,7 @@ def _check_written(op: Operator, out: Tensor, inputs: Sequence[Tensor]) -> None:
         )
     for t in inputs:
         if (
-            t._storage is not out._storage
+            t._storage.memory is not out._storage.memory
             or not layout.numel
             or not t._layout.numel
             or (t._layout is layout and t._offset == out._offset and not op.apart)

@@ -16,7 +16,7 @@ from .layout import Layout, dense
 from .primitives import Recorder
 from .record import ARGUMENT, VIEW, WRITE, Recipe, flat_below, replay
 from .runtime import memory
-from .storage import Pending, Storage, Trace
+from .storage import Alias, Pending, Storage, Trace
 from .tensor import Tensor
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class Deferral(Trace):
     # -- recording -------------------------------------------------------------------------------
     def operand(self, t: Tensor) -> int:
         """The number of a tensor's value; raises NeedsMemory if it is no view of the pending value's elements."""
-        storage, layout = t._storage, t._layout
+        storage, layout = t._storage.memory, t._layout
         pending = storage.pending
         if pending is not None:
             if pending.trace is not self:  # another thread's, or one that failed
@@ -219,6 +219,8 @@ class Deferral(Trace):
         operands: list[Any] = [recipe]
         for t in tensors:
             storage = t._storage
+            if storage.__class__ is Alias:
+                storage = storage.memory
             pending = storage.pending
             layout = t._layout
             if not t._plain:
@@ -250,7 +252,7 @@ class Deferral(Trace):
 
     def write(self, target: Tensor, recipe: Recipe, tensors: Sequence[Tensor], numbers: Sequence[float | int]) -> None:
         """Records that the result of an operator replaces what ``target`` sees of its storage."""
-        pending = target._storage.pending
+        pending = target._storage.memory.pending
         if pending is not None and (pending.trace is not self or pending.layout.dtype is not target._layout.dtype):
             pending.trace.flush()
             raise NeedsMemory
@@ -276,7 +278,7 @@ class Deferral(Trace):
 
     def _replace(self, target: Tensor, value: int) -> None:
         """Makes a value that of what ``target`` sees."""
-        storage, layout, offset = target._storage, target._layout, target._offset
+        storage, layout, offset = target._storage.memory, target._layout, target._offset
         pending = storage.pending
         if 0 in layout.shape:
             return
@@ -302,7 +304,7 @@ class Deferral(Trace):
 
     def _whole(self, t: Tensor) -> Pending:
         """Makes the value of a storage that has memory pending: what is there."""
-        storage, layout = t._storage, t._layout
+        storage, layout = t._storage.memory, t._layout
         natural = layout if not t._offset and layout.dense and layout.nbytes == storage.nbytes else None
         if natural is None:
             natural = dense(layout.dtype, (storage.nbytes // layout.itemsize,))
@@ -311,10 +313,10 @@ class Deferral(Trace):
 
     def borrow(self, t: Tensor) -> None:
         """Makes the value of a tensor that has memory look pending, so that looking at it ends the program."""
-        if t._storage.pending is None:
+        if t._storage.memory.pending is None:
             self._start()
             self._whole(t)
-            self.borrowed[id(t._storage)] = t._storage
+            self.borrowed[id(t._storage.memory)] = t._storage.memory
 
     def give_back(self) -> None:
         """Ends the effect of ``borrow``."""

@@ -113,7 +113,7 @@ class _Recording:
     ) -> None:
         self.ran, self.guards = ran, guards
         into = ran.into if ran is not None else []
-        position = {id(t._storage): k for k, t in enumerate(reversed(tensors))}
+        position = {id(t._storage.memory): k for k, t in enumerate(reversed(tensors))}
         last = len(tensors) - 1
         # Where each argument comes from: a tensor of the call, or a storage that stays; and bytes from there on.
         self.sources: list[tuple[int, Storage | None, int]] = []
@@ -151,7 +151,7 @@ def _builder(value: Any, number: dict[int, int], inputs: dict[int, int]) -> _Bui
         at = inputs.get(id(value))
         if at is not None:
             return lambda storages, tensors: tensors[at]
-        k = number.get(id(value._storage))
+        k = number.get(id(value._storage.memory))
         if k is None:
             return lambda storages, tensors: value
         layout, offset = value._layout, value._offset
@@ -199,7 +199,7 @@ class Repeater:
             _flatten(kwargs, key, tensors)
         if len(tensors) > 1:
             first: dict[int, int] = {}
-            key += [first.setdefault(id(t._storage), k) for k, t in enumerate(tensors)]
+            key += [first.setdefault(id(t._storage.memory), k) for k, t in enumerate(tensors)]
         signature = tuple(key)
         found = self.known.get(signature)
         if found is not None and found is not _NEVER and found.__class__ is _Recording:
@@ -246,13 +246,13 @@ class Repeater:
         held = recorder.held()
         computed, given = {id(s) for s in held}, {id(t) for t in tensors}
         leaves = list(_leaves(result))
-        own = {id(leaf._storage) for leaf in leaves if isinstance(leaf, Tensor)}
+        own = {id(leaf._storage.memory) for leaf in leaves if isinstance(leaf, Tensor)}
         if (
             recorder.runs != before
             or recorder.outside != outside
             or default_generator.state_bytes() != dice
             or not all(
-                id(leaf) in given or (_plain(leaf) and (leaf.__class__ in _VALUES or id(leaf._storage) in computed))
+                id(leaf) in given or (_plain(leaf) and (leaf.__class__ in _VALUES or id(leaf._storage.memory) in computed))
                 for leaf in leaves
             )
             or not all(id(s) in own or id(s) in recorder.homes for s in held)

@@ -11,7 +11,7 @@ from .device import device as Device
 from .layout import Layout
 from .runtime import memory
 
-__all__ = ["NotTraceable", "Pending", "Storage"]
+__all__ = ["Alias", "NotTraceable", "Pending", "Storage"]
 
 
 class Pending:
@@ -63,6 +63,11 @@ class Storage:
         if self.owner is None and self.ptr:
             free(self.ptr, self.nbytes)
 
+    @property
+    def memory(self) -> Storage:
+        """The storage that this one's memory belongs to."""
+        return self
+
     def resize(self, nbytes: int) -> None:
         """Makes room for ``nbytes``, keeping what was there; raises RuntimeError for foreign memory."""
         if nbytes == self.nbytes:
@@ -80,6 +85,36 @@ class Storage:
         if self.ptr:
             memory.free(self.ptr, self.nbytes)
         self.ptr, self.nbytes = ptr, nbytes
+
+
+class Alias(Storage):
+    """The memory of another storage with a version of its own: writes through it are not seen by autograd.
+
+    What ``Tensor.data`` gives lies over one.  Everything but the version is the other storage's, now and later.
+    """
+
+    def __init__(self, memory_: Storage) -> None:
+        self._memory = memory_
+
+    ptr = property(lambda self: self._memory.ptr)
+    nbytes = property(lambda self: self._memory.nbytes)
+    owner = property(lambda self: self._memory)
+    device = property(lambda self: self._memory.device)
+    memory = property(lambda self: self._memory)
+
+    @property
+    def pending(self) -> Pending | None:
+        return self._memory.pending
+
+    @pending.setter
+    def pending(self, value: Pending | None) -> None:
+        self._memory.pending = value
+
+    def __del__(self) -> None:
+        pass
+
+    def resize(self, nbytes: int) -> None:
+        self._memory.resize(nbytes)
 
 
 def allocate(nbytes: int) -> Storage:

@@ -53,7 +53,7 @@ def reduce_tensor(tensor: Tensor) -> tuple[Any, ...]:
     materialize(tensor)
     layout = tensor._layout
     form = (layout.dtype, layout.device, tuple(layout.shape), tuple(layout.strides), tensor._offset)
-    return (rebuild_tensor, (type(tensor), tensor._storage, form, tensor._requires_grad))
+    return (rebuild_tensor, (type(tensor), tensor._storage.memory, form, tensor._requires_grad))
 
 
 def rebuild_tensor(

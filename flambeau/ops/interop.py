@@ -186,7 +186,7 @@ class UntypedStorage:
 
     def __init__(self, *args: Any, device: Any = None) -> None:
         if args and isinstance(args[0], Storage):
-            self._storage = args[0]
+            self._storage = args[0].memory
         elif args and isinstance(args[0], int):
             self._storage = allocate(args[0])
         else:

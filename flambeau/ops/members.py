@@ -12,6 +12,7 @@ from .. import dtype as dtypes
 from ..dtype import dtype as dtype_
 from ..forms import LazyMethod
 from ..layout import Size, of
+from ..storage import Alias
 from ..tensor import Tensor, materialize
 from ..transform.level import Wrapper, blank_like
 from . import create
@@ -191,7 +192,7 @@ def can_cast(from_: dtype_, to: dtype_) -> bool:
 def _is_set_to(self: Tensor, tensor: Tensor) -> bool:
     """Whether both are the same part of the same storage."""
     return (
-        self._storage is tensor._storage
+        self._storage.memory is tensor._storage.memory
         and self._offset == tensor._offset
         and self.shape == tensor.shape
         and self._layout.strides == tensor._layout.strides
@@ -431,7 +432,10 @@ def resize_as_(self: Tensor, the_template: Tensor, *, memory_format: memory_form
 
 def _data(self: Tensor) -> Tensor:
     """The same memory without a history.  Writing to it is not seen by autograd."""
-    return self.detach()  # type: ignore[attr-defined]
+    data: Tensor = self.detach()  # type: ignore[attr-defined]
+    if data._key is not None:
+        data._storage = Alias(data._storage.memory)
+    return data
 
 
 def _set_data(self: Tensor, value: Tensor) -> None:

@@ -167,7 +167,7 @@ class Pickler(pickle._Pickler):  # type: ignore[name-defined,misc]
         if place.device is meta:
             args: tuple[Any, ...] = (place.dtype, shape, strides, tensor.requires_grad)
             return (_REBUILD["_rebuild_meta_tensor_no_storage"], args)
-        storage = tensor._storage
+        storage = tensor._storage.memory
         typed = self._table.typed(storage, place.dtype)
         contents = _Contents(storage, place.dtype if typed else None)
         args = (contents, tensor._offset, shape, strides, tensor.requires_grad, OrderedDict())

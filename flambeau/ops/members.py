@@ -443,7 +443,9 @@ def _set_data(self: Tensor, value: Tensor) -> None:
         raise TypeError(f"Variable data has to be a tensor, but got {type(value).__name__}")
     if self._requires_grad and value.dtype.kind not in "fc":
         raise RuntimeError("data set to a tensor that requires gradients must be floating point or complex dtype")
-    self._storage, self._layout, self._offset = value._storage, value._layout, value._offset
+    if value._storage.memory is not self._storage.memory:
+        self._storage = value._storage.memory
+    self._layout, self._offset = value._layout, value._offset
     plain = type(self)._plain if type(self) is not Tensor else True
     self._key = value._layout if plain and value._storage.pending is None else None
 

@@ -252,7 +252,8 @@ class Repeater:
             or recorder.outside != outside
             or default_generator.state_bytes() != dice
             or not all(
-                id(leaf) in given or (_plain(leaf) and (leaf.__class__ in _VALUES or id(leaf._storage.memory) in computed))
+                id(leaf) in given
+                or (_plain(leaf) and (leaf.__class__ in _VALUES or id(leaf._storage.memory) in computed))
                 for leaf in leaves
             )
             or not all(id(s) in own or id(s) in recorder.homes for s in held)

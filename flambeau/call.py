@@ -30,6 +30,7 @@ from .overriding import ordinary, overridden
 from .primitives import Recorder
 from .promotion import check_cast, result_type
 from .record import Recipe
+from .storage import maker
 from .tensor import Tensor, address, empty, materialize, numpy_view
 from .transform.level import wrappers_in
 
@@ -786,13 +787,13 @@ def resize_output(out: Tensor, wanted: Layout) -> None:
 class _WarmPlan:
     """A plan as a function of the addresses of the results and those of the arguments."""
 
-    __slots__ = ("layout", "layouts", "nbytes", "plan", "run", "several")
+    __slots__ = ("layout", "layouts", "make", "plan", "run", "several")
 
     def __init__(self, plan: OpPlan) -> None:
         assert plan.plan is not None and plan.layout is not None
         self.plan = plan
         self.layout, self.layouts, self.several = plan.layout, plan.layouts, plan.several
-        self.nbytes, self.run = plan.nbytes, plan.plan.function()
+        self.make, self.run = maker(plan.nbytes), plan.plan.function()
 
 
 def run_several(plan: _WarmPlan, op: Operator, args: Sequence[Any], operands: Sequence[Any], recorded: bool) -> Any:

@@ -33,8 +33,7 @@ from .deferral import Deferral, threads
 from .layout import Layout
 from .operator import OPERAND, SCALAR, TENSORS, Operator
 from .overriding import ordinary
-from .runtime import memory
-from .storage import Storage
+from .storage import Storage, maker
 from .tensor import Tensor, make
 
 __all__ = ["LazyMethod", "call_forms", "inplace_function", "sized_view"]
@@ -48,19 +47,16 @@ def {name}({signature}):
         except (KeyError, AttributeError):
             plan = None
         if plan is not None and not special and not tracing:
-            ptr = allocate(plan.nbytes)
+            s = plan.make()
             try:
-                status = plan.call(ptr, {addresses})
+                status = plan.call(s.ptr, {addresses})
             except OverflowError:
                 status = -1
             if status:
-                free(ptr, plan.nbytes)
                 return dispatch(op, ({arguments}), {name})
             t = new(Tensor)
             t._layout = t._key = plan.layout
-            s = t._storage = new(Storage)
-            s.ptr = ptr
-            s.nbytes = plan.nbytes
+            t._storage = s
             t._offset = 0
             if grad_state.grad and ({grads}):
                 record(op, ({arguments}), t)
@@ -79,19 +75,16 @@ _WARM = """
                 return run_several(
                     plan, op, ({arguments}), [{warm_addresses}], grad_state.grad and ({warm_grads})
                 )
-            ptr = allocate(plan.nbytes)
+            s = plan.make()
             try:
-                status = plan.run(ptr, {warm_addresses})
+                status = plan.run(s.ptr, {warm_addresses})
             except OverflowError:
                 status = -1
             if status:
-                free(ptr, plan.nbytes)
                 return dispatch(op, ({arguments}), {name})
             t = new(Tensor)
             t._layout = t._key = plan.layout
-            s = t._storage = new(Storage)
-            s.ptr = ptr
-            s.nbytes = plan.nbytes
+            t._storage = s
             t._offset = 0
             if grad_state.grad and ({warm_grads}) and op.derivative is not None:
                 record(op, ({arguments}), t)
@@ -210,12 +203,12 @@ _numbers = frozenset((int, float, bool))
 class _HotPlan:
     """What the hot path needs of a plan of one kernel."""
 
-    __slots__ = ("call", "layout", "nbytes", "plan")
+    __slots__ = ("call", "layout", "make", "plan")
 
     def __init__(self, plan: OpPlan) -> None:
         assert plan.plan is not None and plan.plan.single is not None
         self.plan = plan  # owns what the function points to
-        self.call, self.layout, self.nbytes = plan.plan.single, plan.layout, plan.nbytes
+        self.call, self.layout, self.make = plan.plan.single, plan.layout, maker(plan.nbytes)
 
 
 _WHERE = "{0}._storage.ptr + {0}._offset * {0}._layout.itemsize"
@@ -607,7 +600,7 @@ def _public(op: Operator, name: str, out: bool, template: str, method: bool = Fa
         "run_several": run_several, "hot": op.hot, "warm": op.warm, "numbers": _numbers,
         "recording": Deferral.recording, "around": around, "threads": threads, "quick": op.quick,
         "special": special, "tracing": prim._stack, "reading": Deferral.reading, "grad_state": grad_state,
-        "allocate": memory.allocate, "free": memory.free, "Storage": Storage, "Tensor": Tensor, "new": object.__new__,
+        "Tensor": Tensor, "new": object.__new__,
         "record": tape.record, "record_view": tape.record_view, **defaults,
     }  # fmt: skip
     if template in (_HOT, _INPLACE):

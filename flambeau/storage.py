@@ -6,6 +6,7 @@ import ctypes
 from collections.abc import Callable
 from typing import Any
 
+from . import runtime, settings
 from .device import cpu
 from .device import device as Device
 from .layout import Layout
@@ -45,6 +46,8 @@ class Storage:
     to it with the storage.  While ``pending`` is set, the memory does not hold the value yet (``ptr`` may be 0).
     """
 
+    __slots__ = ("__dict__", "__weakref__", "_home", "nbytes", "ptr")
+
     # What is the same for nearly all is left to the class: a storage is made in every call of an operator.
     version = 0
     owner: object = None
@@ -59,9 +62,16 @@ class Storage:
         if device_ is not cpu:
             self.device = device_
 
-    def __del__(self, free: Callable[[int, int], None] = memory.free) -> None:
+    def _release(self, free: Callable[[int, int], None] = memory.free) -> None:
         if self.owner is None and self.ptr:
             free(self.ptr, self.nbytes)
+
+    __del__ = _release  # until ``maker`` is first used, which puts machine code in its place
+
+    def leave_home(self) -> None:
+        """From now on the memory is no longer that which ``maker`` gave."""
+        if hasattr(self, "_home"):
+            del self._home
 
     @property
     def memory(self) -> Storage:
@@ -79,6 +89,7 @@ class Storage:
         if self.device is not cpu:
             self.nbytes = nbytes
             return
+        self.leave_home()
         ptr = memory.allocate(nbytes) if nbytes else 0
         if ptr and self.ptr:
             ctypes.memmove(ptr, self.ptr, min(nbytes, self.nbytes))
@@ -117,6 +128,45 @@ class Alias(Storage):
         self._memory.resize(nbytes)
 
 
+def maker(nbytes: int, zero: bool = False) -> Callable[[], Storage]:
+    """A function that makes storages of ``nbytes`` bytes of memory, uninitialised or with ``zero`` all zero; it raises
+    MemoryError."""
+    table = zeroers if zero else makers
+    found = table.get(nbytes)
+    if found is None:
+        if len(table) >= _LIMIT:
+            table.clear()
+        found = table[nbytes] = _maker(nbytes, zero)
+    return found
+
+
+makers: dict[int, Callable[[], Storage]] = {}
+zeroers: dict[int, Callable[[], Storage]] = {}
+"""What ``maker`` remembers, for those who cannot wait for a call."""
+_LIMIT = 20_000
+_new = object.__new__
+
+
+def _maker(nbytes: int, zero: bool) -> Callable[[], Storage]:
+    if 0 < nbytes <= _SMALL and not settings.guard:
+        native: Callable[[], Storage] | None = runtime.blocks.maker(Storage, nbytes, zero)
+        if native is not None:
+            return native
+
+    def make(allocate: Callable[[int], int] = memory.allocate) -> Storage:
+        ptr = allocate(nbytes) if nbytes else 0
+        storage = _new(Storage)
+        storage.ptr, storage.nbytes = ptr, nbytes
+        if zero and nbytes:
+            ctypes.memset(ptr, 0, nbytes)
+        return storage
+
+    return make
+
+
+_SMALL = 1 << 14  # bytes of the largest storages that machine code makes
+
+
 def allocate(nbytes: int) -> Storage:
     """A storage of uninitialised memory; raises MemoryError, which names the size."""
-    return Storage(memory.allocate(nbytes) if nbytes else 0, nbytes)
+    return maker(nbytes)()

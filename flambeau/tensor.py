@@ -13,8 +13,7 @@ from . import dtype as dtypes
 from .device import device
 from .dtype import dtype
 from .layout import Layout, Size, contiguous_strides, dense, of
-from .runtime import memory
-from .storage import Storage
+from .storage import Storage, maker, makers
 
 __all__ = ["Tensor", "empty", "from_numpy", "make", "numpy_view", "view"]
 
@@ -122,11 +121,10 @@ def empty(layout: Layout) -> Tensor:
     nbytes = layout.span * layout.itemsize
     if layout.device is devices.meta:
         return make(Storage(0, nbytes, device_=devices.meta), layout)
-    ptr = memory.allocate(nbytes) if nbytes else 0
+    storage = (makers.get(nbytes) or maker(nbytes))()
     t = _new(Tensor)
     t._layout = t._key = layout
-    storage = t._storage = _new(Storage)
-    storage.ptr, storage.nbytes = ptr, nbytes
+    t._storage = storage
     t._offset = 0
     return t
 

@@ -14,7 +14,6 @@ import numpy as np
 from .. import device as devices
 from .. import dtype as dtypes
 from .. import primitives as prim
-from .. import runtime
 from ..call import around, special
 from ..deferral import deferral
 from ..dtype import Default
@@ -23,6 +22,7 @@ from ..forms import call_forms
 from ..layout import Layout, Size, dense, of
 from ..operator import Scalar, operator
 from ..record import Recipe
+from ..storage import maker, zeroers
 from ..tensor import Tensor, address, from_numpy, make, materialize, numpy_view
 from ..tensor import empty as empty_memory
 from ..transform.level import Wrapper
@@ -85,12 +85,7 @@ _KEPT = 4096  # layouts of factories that are remembered
 
 
 _SMALL = 1 << 20  # bytes that one thread clears
-
-
-@functools.cache
-def _clearing() -> Any:
-    """C's memset(address, byte, count)."""
-    return runtime.native.make_caller(ctypes.cast(ctypes.memset, ctypes.c_void_p).value or 0, "pii")
+_new = object.__new__
 
 
 @functools.lru_cache(maxsize=4096)
@@ -107,12 +102,16 @@ def _blank(layout: Layout) -> Tensor:
         recorder = deferral()
         if recorder.depth and not recorder.full():
             return recorder.apply(_zeros(layout), (), ())[0]
+    if not special and not _traced and layout.device is devices.cpu and layout.nbytes <= _SMALL:
+        t = _new(Tensor)
+        t._layout = t._key = layout
+        nbytes = layout.nbytes
+        t._storage = (zeroers.get(nbytes) or maker(nbytes, True))()
+        t._offset = 0
+        return t
     t = allocate(layout)
-    if 0 < layout.nbytes <= _SMALL and not special and not _traced and layout.device is devices.cpu:
-        _clearing()(t._storage.ptr, 0, layout.nbytes)
-    else:
-        t.zero_()  # type: ignore[attr-defined]
-        t._storage.version = 0
+    t.zero_()  # type: ignore[attr-defined]
+    t._storage.version = 0
     return t
 
 

@@ -478,6 +478,7 @@ def share(storage: Storage) -> None:
     ctypes.memmove(block.address, storage.ptr, storage.nbytes)
     if storage.owner is None:
         memory.free(storage.ptr, storage.nbytes)
+    storage.leave_home()
     storage.ptr, storage.owner = block.address, block
 
 

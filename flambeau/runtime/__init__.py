@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from .. import names
 
 if TYPE_CHECKING:
+    from . import blocks as blocks
     from . import cache as cache
     from . import engine as engine
     from . import native as native

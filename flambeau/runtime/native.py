@@ -20,9 +20,9 @@ from functools import partial
 from ..target.isa import ISA
 from . import engine
 
-__all__ = ["make_caller"]
+__all__ = ["METH_FASTCALL", "MethodDef", "make_caller"]
 
-_METH_FASTCALL = 0x80
+METH_FASTCALL = 0x80
 
 _TYPES = {"p": "ptr", "i": "i64", "d": "double"}
 _CTYPES = {"p": ctypes.c_void_p, "i": ctypes.c_int64, "d": ctypes.c_double}
@@ -31,7 +31,7 @@ _CONVERTERS = {"p": "PyLong_AsVoidPtr", "i": "PyLong_AsLongLong", "d": "PyFloat_
 _SUSPECT = {"p": "icmp eq ptr {}, null", "i": "icmp eq i64 {}, -1", "d": "fcmp oeq double {}, -1.0"}
 
 
-class _MethodDef(ctypes.Structure):
+class MethodDef(ctypes.Structure):
     """PyMethodDef."""
 
     _fields_ = (
@@ -113,10 +113,10 @@ failed:
 """
 
 
-_definitions: dict[tuple[str, int, bool, Order], _MethodDef] = {}
+_definitions: dict[tuple[str, int, bool, Order], MethodDef] = {}
 
 
-def _definition(signature: str, bound: int, release: bool, order: Order) -> _MethodDef:
+def _definition(signature: str, bound: int, release: bool, order: Order) -> MethodDef:
     """The method definition of a signature, made once: functions refer to it for as long as they live."""
     found = _definitions.get((signature, bound, release, order))
     if found is None:
@@ -124,7 +124,7 @@ def _definition(signature: str, bound: int, release: bool, order: Order) -> _Met
         if order != tuple(range(len(signature))):
             kind += " as " + " ".join("0" if i is None else str(i + 1) for i in order)
         code = engine.load(kind, "trampoline", lambda: _ir(signature, bound, release, order), ISA.named("generic"))
-        made = _MethodDef(b"native", code.address("call"), _METH_FASTCALL, b"A function of generated code.")
+        made = MethodDef(b"native", code.address("call"), METH_FASTCALL, b"A function of generated code.")
         found = _definitions.setdefault((signature, bound, release, order), made)
     return found
 

@@ -25,6 +25,12 @@ CHUNKS = 96
 """Chunks aimed at in large contractions of images, so that up to some tens of threads are evenly busy."""
 EACH = 16
 """Chunks aimed at for every worker in products."""
+PER_WORKER = 6
+"""Chunks aimed at for every worker in contractions of images that do not have `CHUNKS` of them."""
+PARTS = 16
+"""Parts into which the pixels of a gradient by weights are split at most."""
+_LEAST = 112
+"""Rows or columns that a block keeps where it is divided for the sake of workers only."""
 FEW = 16
 """Chunks under which the inner dimension is split; matrices from which on each one is a chunk."""
 
@@ -146,8 +152,23 @@ def cut(
     )  # fmt: skip
 
 
-def cut_image(batch: int, m: int, n: int, units: int, num: Number, blk: Blocking, inner_b: bool) -> Cut:
-    """Blocks where the inner operand is costly to pack, and large: every part of it is packed by one chunk only."""
+def _shared_out(inner: int, outer: int, wanted: int) -> tuple[int, int]:
+    """More blocks of the inner and outer panels for workers without work, ``wanted`` of them if they are not too small
+    then for what is packed once more for each.  Sizes are in elements, so are those of blocks."""
+    inner_blocks = outer_blocks = 1
+    while inner_blocks * outer_blocks < wanted and max(inner // inner_blocks, outer // outer_blocks) >= 2 * _LEAST:
+        if outer // outer_blocks >= inner // inner_blocks:
+            outer_blocks += 1
+        else:
+            inner_blocks += 1
+    return inner_blocks, outer_blocks
+
+
+def cut_image(
+    batch: int, m: int, n: int, units: int, num: Number, blk: Blocking, inner_b: bool, workers: int
+) -> Cut:  # fmt: skip
+    """Blocks where the inner operand is costly to pack, and large: every part of it is packed by one chunk only, or,
+    where that leaves some of the workers idle, by few."""
     rows, cols = _ceil(max(m, 1), blk.rows), _ceil(max(n, 1), blk.columns)
     inner, outer = (cols, rows) if inner_b else (rows, cols)
     width = blk.columns if inner_b else blk.rows
@@ -161,6 +182,10 @@ def cut_image(batch: int, m: int, n: int, units: int, num: Number, blk: Blocking
     if units > kc:
         outer_blocks = _ceil(outer, _tiles_room(per_inner, num, blk))
     splits, span = _split(batch * inner_blocks * outer_blocks, units, kc, work)
+    if wanted > 1 and workers > 1:
+        most = min(_ceil(PER_WORKER * workers, batch * inner_blocks * outer_blocks * splits), work // (8 * GRAIN))
+        size = _ceil(outer, outer_blocks) * (blk.rows if inner_b else blk.columns)
+        outer_blocks *= _shared_out(1, size, most)[1]
     # many groups: each chunk packs for itself, so that all groups run together
     alone = batch == 1 or (batch < FEW and wanted > 1) or splits > 1
     return Cut(
@@ -174,10 +199,13 @@ def part_of(segment: int, most: int) -> int:
     return next(k for k in range(min(segment, most), 0, -1) if segment % k == 0)
 
 
-def cut_long(batch: int, m: int, n: int, units: int, num: Number, blk: Blocking, segment: int = 0) -> Cut:
+def cut_long(
+    batch: int, m: int, n: int, units: int, num: Number, blk: Blocking, workers: int, segment: int = 0
+) -> Cut:  # fmt: skip
     """Blocks for contractions over many units into few columns, B being costly to pack: a block of B is as wide as the
-    second-level cache allows, the units are split among chunks, and A is packed panel by panel as it is needed, or, if
-    ``segment`` is given, read where it is in blocks that lie within one of so many units."""
+    second-level cache allows, the units are split among chunks, and rows and columns too where that leaves some of the
+    workers idle.  A is packed panel by panel as it is needed, or, if ``segment`` is given, read where it is in blocks
+    that lie within one of so many units."""
     caches = cpu.cache_sizes()
     outer, inner = _ceil(max(m, 1), blk.rows), _ceil(max(n, 1), blk.columns)
     work = 2 * m * n * max(units, 1) * num.depth
@@ -193,9 +221,14 @@ def cut_long(batch: int, m: int, n: int, units: int, num: Number, blk: Blocking,
     outer_blocks = 1 if units <= kc else _ceil(outer, _tiles_room(_ceil(inner, inner_blocks), num, blk))
     splits = 1
     if work > 8 * GRAIN:
-        splits = max(1, min(2 * FEW // (inner_blocks * outer_blocks * batch), units // kc, work // (8 * GRAIN)))
+        splits = max(1, min(PARTS // (inner_blocks * outer_blocks * batch), units // kc, work // (8 * GRAIN)))
     span = _ceil(_ceil(max(units, 1), splits), kc) * kc
     splits = _ceil(max(units, 1), span)
+    if parallel and workers > 1:
+        most = min(_ceil(PER_WORKER * workers, batch * inner_blocks * outer_blocks * splits), work // (8 * GRAIN))
+        sizes = _ceil(inner, inner_blocks) * blk.columns, _ceil(outer, outer_blocks) * blk.rows
+        more = _shared_out(*sizes, most)
+        inner_blocks, outer_blocks = inner_blocks * more[0], outer_blocks * more[1]
     return Cut(
         True, False, False, inner_blocks, outer_blocks, inner, outer, splits, span, kc,
         batch if splits > 1 else 1, 1 if splits > 1 else batch, parallel,

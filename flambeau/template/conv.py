@@ -163,7 +163,7 @@ def _bind(
     params: list[int] = []
     scratch = 0
     for problem in problems:
-        values = _values(spec, isa, problem, num, blk, swap, pool)
+        values = _values(spec, isa, problem, num, blk, swap, pool, workers)
         values |= {"problems": len(problems), "length": length}
         scratch = max(scratch, scratch_bytes(values, workers))
         words = _WORDS.pack(values, tail_words) + [w for tap in problem.geometry.taps for w in tap]
@@ -171,7 +171,9 @@ def _bind(
     return Binding(params, scratch, swap)
 
 
-def _values(spec: ConvSpec, isa: ISA, p: Problem, num: Number, blk: Blocking, swap: bool, pool: int) -> dict[str, int]:
+def _values(
+    spec: ConvSpec, isa: ISA, p: Problem, num: Number, blk: Blocking, swap: bool, pool: int, workers: int
+) -> dict[str, int]:  # fmt: skip
     g = p.geometry
     count = len(g.taps)
     pairs = -(-g.channels // num.depth)
@@ -192,7 +194,7 @@ def _values(spec: ConvSpec, isa: ISA, p: Problem, num: Number, blk: Blocking, sw
     flat = single_stride(g.grid, (c_d, c_h, c_w)) == 1
     if swap:
         m, n = n, m
-    plan = cut_image(p.groups, m, n, units, num, blk, inner_b=not swap)
+    plan = cut_image(p.groups, m, n, units, num, blk, not swap, workers)
     a, b = (p.x_group, p.w_group) if swap else (p.w_group, p.x_group)
     return common_values(plan, (p.groups,), m, n, units, num, blk, micro_kernel(num, isa), pool) | {
         **g.values(unit_c, unit_t, 8 * (len(_WORDS.names) + spec.tail.words)),

@@ -133,7 +133,7 @@ def bind(
     apart = dy_strides[1] * num.unit_bytes % 2048 != 0
     direct = num.depth == 1 and spec.source == num.packed and step == 1 and segment == g.pixels and apart
     direct = direct and part_of(max(segment, 1), 512) >= 128
-    plan = cut_long(groups, m, n, units, num, blk, segment if direct else 0)
+    plan = cut_long(groups, m, n, units, num, blk, workers, segment if direct else 0)
     values = common_values(plan, (groups,), m, n, units, num, blk, micro_kernel(num, isa, direct), pool) | {
         **g.values(unit_c, unit_t, 8 * (len(_WORDS.names) + tail.words)),
         "problems": 1, "core": load_address(core_request(spec, isa)),

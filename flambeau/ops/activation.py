@@ -38,7 +38,19 @@ def relu(input: Tensor) -> Tensor:
 
 @relu.gradient("result")
 def _(ctx, grad):  # type: ignore[no-untyped-def]
-    return grad.masked_fill(ctx.result <= 0, 0)
+    return relu_backward.function(grad, ctx.result)
+
+
+@operator(name="_relu_backward", promote=("grad", "value"), method=False, function=False)
+def relu_backward(grad: Tensor, value: Tensor) -> Tensor:
+    """The gradient of relu: ``grad`` where relu's value is above zero (or not a number), else 0."""
+    below = prim.apply("le", value, prim.const(0, value.dtype))
+    return _pick(below, prim.const(0, grad.dtype), grad)
+
+
+@relu_backward.gradient("value")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return relu_backward.function(grad, ctx.value), None
 
 
 @operator(promote=("input",), method=False, namespace="torch.nn.functional")

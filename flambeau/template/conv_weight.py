@@ -24,7 +24,7 @@ from . import conv_direct, winograd_weight
 from .blocking import cut_long, part_of
 from .contract import Contraction, Frame, Words, common_values, scratch_bytes
 from .conv_problem import ConvSpec, forward_geometry, single_stride, three
-from .epilogue import Epilogue
+from .epilogue import Epilogue, Plain
 from .flow import Flow, function
 from .gemm import Binding
 from .image import GEOMETRY, PIXELS, TAP_WORDS, patch_kernel, patch_request
@@ -34,7 +34,8 @@ from .pack import pack_kernel, pack_request
 __all__ = ["bind", "choose", "kernel_name", "key", "make_ir", "requests"]
 
 _WORDS = Words(
-    (*GEOMETRY, *PIXELS, "dy_n", "dy_c", "dy_d", "dy_h", "dy_p", "dy_direct", "c_row", "c_c", "c_flat", "pack_x"),
+    (*GEOMETRY, *PIXELS, "dy_n", "dy_c", "dy_d", "dy_h", "dy_p", "dy_direct", "c_row", "c_c", "c_flat", "c_plain",
+     "pack_x"),
 )  # fmt: skip
 
 
@@ -143,6 +144,7 @@ def bind(
         "dy_direct": int(direct),
         "a_2": rows * dy_strides[1], "b_2": channels * x_strides[1], "c_2": rows * dw_strides[0],
         "c_row": dw_strides[0], "c_c": dw_strides[1], "c_flat": int(flat),
+        "c_plain": int(flat and isinstance(tail, Plain)),
     }  # fmt: skip
     table = [word for tap in g.taps for word in tap]
     return Binding(_WORDS.pack(values, epilogue_words) + table, scratch_bytes(values, workers))
@@ -167,7 +169,7 @@ class _WeightGradient(Contraction):
     """Output gradient (rows of channels) by patches of the image (columns of taps and channels), over pixels."""
 
     pack_words = (*PIXELS, "out_d", "out_h", "out_w", "dy_n", "dy_c", "dy_d", "dy_h", "dy_p", "dy_direct", "pack_x")
-    store_words = ("c_row", "c_c", "c_flat", "unit_c", "unit_t", "tap_table")
+    store_words = ("c_row", "c_c", "c_flat", "c_plain", "unit_c", "unit_t", "tap_table")
 
     def __init__(self, name: str, spec: ConvSpec, isa: ISA, tail: Epilogue | None) -> None:
         types = (spec.source, spec.source, spec.out)
@@ -194,6 +196,22 @@ class _WeightGradient(Contraction):
         offset = b.iadd(offset, b.imul(b.imul(panel, self.blk.rows), f.dy_c))
         where = b.at(LLVM_TYPE[self.type_a], matrix, offset)
         return b.icmp("ne", f.dy_direct, 0), where, b.i64(size), b.imul(f.dy_c, size)
+
+    def in_place(
+        self, b: Flow, f: Frame, c: Val, row0: Val, col0: Val, rows: Val, cols: Val
+    ) -> tuple[Val, Val, Val] | None:
+        if self.type_c != self.num.acc:
+            return None
+        whole = b.op("and", b.icmp("eq", rows, self.blk.rows), b.icmp("eq", cols, self.blk.columns))
+        where = b.at(LLVM_TYPE[self.type_c], c, b.iadd(b.imul(row0, f.c_row), col0))
+        return b.op("and", b.icmp("ne", f.c_plain, 0), whole), where, b.imul(f.c_row, SIZE[self.type_c])
+
+    def touch(self, b: Flow, f: Frame, c: Val, row0: Val, col0: Val, rows: Val) -> None:
+        elem, size = LLVM_TYPE[self.type_c], SIZE[self.type_c]
+        with b.when(b.icmp("ne", f.c_flat, 0)), b.loop(0, rows) as i:
+            line = b.at(elem, c, b.iadd(b.imul(b.iadd(row0, i.index), f.c_row), col0))
+            for offset in range(0, self.blk.columns * size, 64):
+                b.prefetch(b.bytes_at(line, offset), write=True)
 
     def _write_gradient(
         self, b: Flow, to: Val, origin: Val, words: Val, first: Val, count: Val, at: Val, units: Val, pitch: Val

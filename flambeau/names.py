@@ -76,13 +76,17 @@ TOP: dict[str, str] = {
         nn
         onnx
         optim
+        overrides
         profiler
-        serialization
         quantized
+        quasirandom
+        serialization
         signal
         sparse
         special
+        testing
         torch_version
+        types
         utils
         version
         xpu
@@ -133,6 +137,19 @@ TOP: dict[str, str] = {
         use_deterministic_algorithms
         """,
     ),
+    **members(
+        "native_functions",
+        """
+        adaptive_max_pool1d affine_grid_generator avg_pool1d batch_norm bilinear
+        binary_cross_entropy_with_logits celu_ cond conv_tbc convolution detach_copy embedding_bag from_file
+        frobenius_norm instance_norm is_anomaly_check_nan_enabled is_anomaly_enabled kl_div lobpcg max_pool1d
+        max_pool1d_with_indices max_pool2d max_pool3d norm_except_dim nuclear_norm poisson_nll_loss
+        quantized_batch_norm quantized_max_pool1d quantized_max_pool2d selu_ set_anomaly_enabled
+        set_default_tensor_type sym_float sym_int sym_ite sym_max sym_min sym_not sym_sqrt sym_sum
+        thread_safe_generator threshold_ to_dlpack while_loop
+        """,
+    ),
+    **members("nn._recurrent", "gru_cell lstm_cell rnn_relu_cell rnn_tanh_cell"),
     **members("serialization", "load save"),
     **members("dtype", "qint32 qint8 quint2x4 quint4x2 quint8"),
     **members(

@@ -234,8 +234,9 @@ def operator(
         op.differentiable = differentiable
         op.preserve = bool(promote) if preserve is None else preserve
         op.index_error = index_error
-        op.synonyms, op.overloads, op.factors = synonyms, overloads, factors
         op.looks = looks
+        if synonyms or overloads or factors:
+            op.synonyms, op.overloads, op.factors = synonyms, overloads, factors
         op.__doc__ = body.__doc__
         op.__module__ = body.__module__
         if op.name in OPERATORS:

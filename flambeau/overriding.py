@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
 import numpy as np
 
+from . import primitives as prim
 from .device import device
 from .dtype import dtype
 from .layout import Size
@@ -19,7 +21,15 @@ from .operator import Operator
 from .tensor import Tensor
 from .transform.level import Wrapper
 
-__all__ = ["Disabled", "default_torch_function", "disabled_torch_function", "ordinary", "overridden", "own_members"]
+__all__ = [
+    "Disabled",
+    "default_torch_function",
+    "disabled_torch_function",
+    "modes",
+    "ordinary",
+    "overridden",
+    "own_members",
+]
 
 _ordinary_types: set[type] = {
     Tensor, bool, int, float, complex, str, type(None), tuple, list, Size, dtype, device, slice, type(Ellipsis),
@@ -34,6 +44,17 @@ class Disabled:
     """Counts who turned the ``__torch_function__`` of subclasses off; off unless 0."""
 
     depth = 0
+
+
+class _Modes(threading.local):
+    """The modes that a thread has entered, the innermost last, and the function whose next call asks nobody."""
+
+    def __init__(self) -> None:
+        self.stack: list[Any] = []
+        self.skip: Any = None
+
+
+modes = _Modes()
 
 
 def disabled_torch_function(*args: Any, **kwargs: Any) -> Any:
@@ -141,11 +162,24 @@ def overridden(
             if cls not in (type(o) for o in owners):
                 at = next((i for i, o in enumerate(owners) if issubclass(cls, type(o))), len(owners))
                 owners.insert(at, x)
-    if not owners:
+    if not owners and not modes.stack:
+        return NotImplemented
+    if public is modes.skip is not None:
+        modes.skip = None
         return NotImplemented
     if op is not None:
         call, kwargs = _as_called(op, args)
     types = tuple(type(o) for o in owners)
+    if modes.stack and not prim.tracing():
+        mode = modes.stack.pop()  # which is not asked about what it calls itself
+        try:
+            result = mode.__torch_function__(public, types, tuple(args) if call is None else call, kwargs or {})
+        finally:
+            modes.stack.append(mode)
+        if result is not NotImplemented:
+            return result
+    if not owners:
+        return NotImplemented
     for o in owners:
         result = type(o).__torch_function__(public, types, tuple(args) if call is None else call, kwargs or {})
         if result is not NotImplemented:

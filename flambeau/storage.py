@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -170,3 +171,10 @@ _SMALL = 1 << 14  # bytes of the largest storages that machine code makes
 def allocate(nbytes: int) -> Storage:
     """A storage of uninitialised memory; raises MemoryError, which names the size."""
     return maker(nbytes)()
+
+
+def __getattr__(name: str) -> Any:
+    """PyTorch has its classes of storages in ``torch.storage``; ours are defined above this file."""
+    if name in ("TypedStorage", "UntypedStorage"):
+        return getattr(importlib.import_module(f"{__package__}.ops.interop"), name)
+    raise AttributeError(f"module 'torch.storage' has no attribute {name!r}")

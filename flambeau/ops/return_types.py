@@ -34,6 +34,8 @@ def _named(name: str, fields: str) -> Any:
     base.__new__ = new  # type: ignore[method-assign,assignment]
     base.__repr__ = _repr  # type: ignore[method-assign,assignment]
     base.__module__ = __name__
+    base.n_fields = base.n_sequence_fields = len(base._fields)  # type: ignore[attr-defined]
+    base.n_unnamed_fields = 0  # type: ignore[attr-defined]
     return base
 
 

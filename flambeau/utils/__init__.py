@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from ..names import modules as _modules
 from ..operator import namespace as _namespace
 from . import _pytree as _pytree
 from . import checkpoint as checkpoint
 from . import data as data
 from . import hooks as hooks
 
-__getattr__, __dir__ = _namespace(globals(), {}, {"model_zoo": "."})
+__getattr__, __dir__ = _namespace(
+    globals(),
+    {},
+    {
+        **_modules("benchmark deterministic dlpack flop_counter model_zoo module_tracker tensorboard weak"),
+        "swap_tensors": "._swap",
+    },
+)

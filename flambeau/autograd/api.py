@@ -87,6 +87,20 @@ def _roots(
     return found
 
 
+def _elements(roots: list[Any], seeds: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    """Roots and their gradients, of tensors made of tensors (sparse, masked) the elements: those are on the tape."""
+    parts = [getattr(root, "_foreign", False) for root in roots]
+    return (
+        [root._data if part else root for root, part in zip(roots, parts)],
+        [
+            root._matching(seed) if part and seed is not None else seed
+            for root, seed, part in zip(roots, seeds, parts, strict=True)
+        ]
+        if any(parts)
+        else list(seeds),
+    )
+
+
 def _given(grads: Any, count: int) -> list[Tensor | None]:
     if grads is None:
         return [None] * count
@@ -128,8 +142,9 @@ def backward(
             if isinstance(source, Tensor) and source._node is not None:
                 source.retain_grad()  # type: ignore[attr-defined]
     roots = _listed(tensors)
+    roots, seeds = _elements(roots, _given(grad_tensors, len(roots)))
     execute(
-        _roots(roots, _given(grad_tensors, len(roots))),
+        _roots(roots, seeds),
         keep_graph=create_graph if retain_graph is None else retain_graph,
         create_graph=create_graph,
         targets=targets,
@@ -178,9 +193,10 @@ def grad(
             FutureWarning,
             stacklevel=2,
         )
-    roots, sources = _listed(outputs), _listed(inputs)
+    roots, given = _listed(outputs), _listed(inputs)
     keep_graph = create_graph if retain_graph is None else retain_graph
-    seeds = _given(grad_outputs, len(roots))
+    roots, seeds = _elements(roots, _given(grad_outputs, len(roots)))
+    sources, _ = _elements(given, [None] * len(given))
     if is_grads_batched:
         found = _batched(roots, seeds, _targets(sources), keep_graph, create_graph)
     else:
@@ -201,7 +217,10 @@ def grad(
                 f"The differentiated Tensor at index {index} appears to not have been used in the graph. Set "
                 "allow_unused=True if this is the desired behavior."
             )
-    return tuple(found)  # type: ignore[arg-type]
+    return tuple(
+        source._like(derivative) if getattr(source, "_foreign", False) and derivative is not None else derivative
+        for source, derivative in zip(given, found)
+    )  # type: ignore[arg-type]
 
 
 def _batched(

@@ -16,6 +16,7 @@ from heapq import heappop, heappush
 from typing import Any
 
 from .. import ops
+from ..dtype import float32
 from ..layout import Layout, contiguous_strides, of
 from ..storage import Storage
 from ..tensor import Tensor, empty
@@ -23,6 +24,7 @@ from ..transform.level import Wrapper, levels
 from .mode import state
 from .node import AccumulateGrad, Edge, Node
 from .saved import type_name, watch
+from .tape import HALF, OperatorNode
 
 __all__ = ["Task", "execute", "queue_callback"]
 
@@ -39,6 +41,7 @@ class Task:
         self.create_graph = create_graph
         self._roots = roots
         self._needed = needed
+        self.wide = False  # a gradient of half precision was kept in float32
         self.callbacks: list[Callable[[], object]] = []
 
     def will_run(self, node: Node) -> bool:
@@ -197,9 +200,30 @@ def _run(
                     or layout.dtype is not expected.dtype
                     or layout.device is not expected.device
                 ):
+                    if (
+                        layout.dtype is float32
+                        and expected.dtype in HALF
+                        and target._sequence not in captures
+                        and _stays_wide(task, node, grads, target)
+                    ):
+                        task.wide = True
+                        expected = of(float32, expected.device, expected.shape, expected.strides)
                     grad = conform(grad, expected, node, index)
             _send(edge, grad, waiting, heap, owned, create_graph)
         found = grads = inputs = grad = edge = target = None  # type: ignore[assignment]
+
+
+def _stays_wide(task: Task, node: Node, grads: Sequence[Tensor | None], target: Node) -> bool:
+    """Whether a float32 gradient that ``node`` made of ``grads`` for an output of half precision is left as it is.
+
+    It is on the way through a derivative that is or was recorded (where float32 was used so that roundings do not add
+    up), as far as the next place that the program can see: a leaf, a hook, a function of the program's own.
+    """
+    if not isinstance(target, OperatorNode) or target._extras is not None:
+        return False
+    if task.create_graph:
+        return True
+    return isinstance(node, OperatorNode) and (node._operator is ops.convert.widened or node._is_wide(grads))
 
 
 def _send(
@@ -230,7 +254,7 @@ def _send(
         slot[output_nr] = grad
     elif grad is not None:
         key = (sequence, output_nr)
-        if key in owned and not isinstance(grad, Wrapper):
+        if key in owned and grad._layout.dtype is present._layout.dtype and not isinstance(grad, Wrapper):
             present.add_(grad)
         else:
             slot[output_nr] = present.add(grad)

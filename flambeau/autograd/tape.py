@@ -38,7 +38,7 @@ from .view import (
 )  # fmt: skip
 
 __all__ = [
-    "Context", "OperatorNode", "after_inplace", "before_inplace", "record", "record_look", "record_looks",
+    "HALF", "Context", "OperatorNode", "after_inplace", "before_inplace", "record", "record_look", "record_looks",
     "record_view",
 ]  # fmt: skip
 
@@ -123,12 +123,21 @@ class OperatorNode(Node):
                 context.results = tuple(_unpack_output(kept, owner or self, nr) for nr, kept in enumerate(results))
             else:
                 context.result = _unpack_output(results, owner or self, 0)
-        if state.grad and any(grad is not None and grad._layout.dtype in _HALF for grad in grads):
+        if (state.grad or (state.task is not None and state.task.wide)) and self._is_wide(grads, state.grad):
             grads = self._widen(context, grads)
         found = self._derive(context, *grads)
         if found is None or isinstance(found, Tensor):
             return (found,) if len(edges) == 1 else (found, *[None] * (len(edges) - 1))
         return self._flatten(found) if self._lists else found
+
+    def _is_wide(self, grads: Sequence[Tensor | None], recorded: bool = False) -> bool:
+        """Whether the gradient of an output of half precision is float32, or that output is and the run ``recorded``."""
+        outputs = self._outputs if type(self._outputs) is tuple else (self._outputs,)
+        return any(
+            grad is not None and output is not None and output.dtype in HALF
+            and (recorded or grad._layout.dtype is float32)
+            for grad, output in zip(grads, outputs)
+        )  # fmt: skip
 
     def _widen(self, context: Context, grads: Sequence[Tensor | None]) -> list[Tensor | None]:
         """Half precision in float32, of the context and of the gradients.
@@ -235,13 +244,13 @@ class OperatorNode(Node):
         self._values, self._versions = tuple(values), tuple(versions)
 
 
-_HALF = (bfloat16, float16)
+HALF = (bfloat16, float16)
 
 
 def _wider(value: Any) -> Any:
     """Tensors of half precision, in lists too, as float32."""
     if isinstance(value, Tensor):
-        return value.to(float32) if value._layout.dtype in _HALF else value  # type: ignore[attr-defined]
+        return value._widened() if value._layout.dtype in HALF else value  # type: ignore[attr-defined]
     if isinstance(value, (tuple, list)) and any(isinstance(item, Tensor) for item in value):
         return tuple(_wider(item) for item in value)
     return value

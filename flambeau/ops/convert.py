@@ -65,6 +65,17 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     return grad
 
 
+@operator(name="_widened", function=False, out=False)
+def widened(input: Tensor) -> Tensor:
+    """``input`` in float32, of which the gradient stays in float32, too (``autograd/engine.py``)."""
+    return prim.cast(input, dtypes.float32)
+
+
+@widened.gradient()
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return grad
+
+
 class memory_format:
     """The order in which dimensions lie in memory: ``contiguous_format``, ``channels_last``, ``channels_last_3d``,
     ``preserve_format``."""

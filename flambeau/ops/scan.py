@@ -16,7 +16,7 @@ from . import return_types
 from .arithmetic import conj_of
 from .common import dim_of
 from .compare import where
-from .join import cat, stack
+from .join import cat
 from .shape import view_as_real
 
 __all__: list[str] = []
@@ -88,14 +88,40 @@ def _product_gradient(grad: Tensor, x: Tensor, dim: int) -> Tensor:
     """The gradient of running products, in a form that has every derivative wherever there are zeros:
     ``before[i] * s[i]`` with ``s[i] = grad[i] + x[i + 1] * s[i + 1]``."""
     n = x.shape[dim]
-    total = grad.select(dim, n - 1)  # type: ignore[attr-defined]
-    sums = [total]
-    for i in range(n - 2, -1, -1):
-        total = grad.select(dim, i) + x.select(dim, i + 1) * total  # type: ignore[attr-defined]
-        sums.append(total)
     first = x.narrow(dim, 0, 1) * 0 + 1  # type: ignore[attr-defined]
     before = cat([first, x.narrow(dim, 0, n - 1)], dim).cumprod(dim)  # type: ignore[attr-defined]
-    return before * stack(sums[::-1], dim)  # type: ignore[no-any-return]
+    return before * _scaled_from_the_end(grad, x.roll(-1, dim), dim)  # type: ignore[attr-defined,no-any-return]
+
+
+@operator(name="_affine_scan", method=False, function=False)
+def _affine_scan(input: Tensor, factor: Tensor, dim: int) -> Tensor:
+    """``y[i] = input[i] + factor[i] * y[i - 1]`` along ``dim``; the first factor is not used.
+
+    Neighbours 1, 2, 4 ... apart are combined in turn (Blelloch 1990, "Prefix sums and their applications").
+    """
+    apart = 1
+    while apart < input.shape[dim]:
+        input = prim.apply("add", input, prim.apply("mul", factor, _shifted(input, dim, apart, 0)))
+        factor = prim.apply("mul", factor, _shifted(factor, dim, apart, 0))
+        apart *= 2
+    return input
+
+
+@_affine_scan.gradient("factor", "result:factor")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    dim = ctx.dim
+    summed = _scaled_from_the_end(grad, conj_of(ctx.factor).roll(-1, dim), dim)
+    if not ctx.needs("factor"):
+        return summed, None
+    y = conj_of(ctx.result)
+    before = cat([y.narrow(dim, 0, 1) * 0, y.narrow(dim, 0, y.shape[dim] - 1)], dim)
+    return summed, summed * before
+
+
+def _scaled_from_the_end(grad: Tensor, factor: Tensor, dim: int) -> Tensor:
+    """``s[i] = grad[i] + factor[i] * s[i + 1]`` along ``dim``; the last factor is not used."""
+    backwards = _affine_scan.function(grad.flip(dim), factor.flip(dim), dim % grad.ndim)  # type: ignore[attr-defined]
+    return backwards.flip(dim)  # type: ignore[no-any-return]
 
 
 @operator(inplace=True)
@@ -112,11 +138,37 @@ def logcumsumexp(input: Tensor, dim: int) -> Tensor:
     x = prim.cast(input, dtypes.float32) if kind.itemsize < 4 else input
     if not input.ndim:
         return prim.wrap(prim.read(input))
-    apart = 1
+    apart, terms = 1, x
     while apart < input.shape[d]:
         x = _log_add(x, _shifted(x, d, apart, -math.inf))
         apart *= 2
-    return prim.cast(x, kind)
+    return prim.cast(_same_branch(x, terms, d) if kind.is_complex else x, kind)
+
+
+def _same_branch(sums: Tensor, terms: Tensor, d: int) -> Tensor:
+    """Logarithms of running sums with the imaginary parts that adding one term after the other leads to.
+
+    These run on beyond pi: the next sum lies within pi / 2 of the greater (by real part) of term and sum before.
+    ``sums`` are right but for multiples of 2 pi.
+    """
+    g = prim.apply
+    before = _shifted(sums, d, 1, -math.inf)
+    real, imag = prim.part("real", terms), prim.part("imag", terms)
+    ahead = g("gt", real, prim.part("real", before))  # the sum so far starts anew from the term
+    gap = g("select", ahead, g("sub", before, terms), g("sub", terms, before))
+    term = g("exp", gap)
+    turn = g("atan2", prim.part("imag", term), g("add", prim.part("real", term), prim.const(1, real.dtype)))
+    turn = g("select", g("isnan", turn), prim.const(0, real.dtype), turn)
+    steps = g("select", ahead, g("add", turn, imag), turn)
+    path = prim.scan("add", steps, d)
+    place = g("select", ahead, prim.iota(sums.shape, d), prim.const(0, dtypes.int64))
+    start = prim.scan("max", place, d)
+    where_from = [("i", 0) if i == d else ("d", i) for i in range(sums.ndim)]
+    angle = g("sub", path, prim.gather(g("sub", path, steps), [start], where_from, sums.shape))
+    found = prim.part("imag", sums)
+    turns = g("rint", g("div", g("sub", angle, found), prim.const(2 * math.pi, real.dtype)))
+    moved = g("add", found, g("mul", turns, prim.const(2 * math.pi, real.dtype)))
+    return prim.join(prim.part("real", sums), g("select", g("isnan", moved), found, moved))
 
 
 def _shifted(x: Tensor, d: int, by: int, fill: float) -> Tensor:
@@ -155,24 +207,13 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     if not x.ndim or x.numel() == 0:
         return grad
 
-    if recorded():  # sums of logarithms have no derivative where a term is 0
-        top = y.detach()
-        top = (
-            top.amax(dim, True) if not x.dtype.is_complex else view_as_real.function(top).select(-1, 0).amax(dim, True)
-        )
-        top = top.masked_fill(top.isinf(), 0)
-        return conj_of((x - top).exp()) * _from_the_end(grad * conj_of((top - y).exp()), dim)
-
-    def share(log_grad: Tensor) -> Tensor:
-        """exp(x[i]) * sum over k >= i of exp(log_grad[k] - y[k])"""
-        return ((log_grad - y).flip(dim).logcumsumexp(dim).flip(dim) + x).exp()  # type: ignore[operator,attr-defined]
-
-    if x.dtype.is_complex:
-        return share(grad.conj().log()).conj()
-    zero = -math.inf
-    up = share(where(grad > 0, grad, 1).log().masked_fill(grad <= 0, zero))
-    down = share(where(grad < 0, -grad, 1).log().masked_fill(grad >= 0, zero))
-    return up - down
+    dim %= x.ndim
+    n = x.shape[dim]
+    real = view_as_real.function(x.detach()).select(-1, 0) if x.dtype.is_complex else x
+    none = (real == -math.inf).cumprod(dim).bool()  # nothing has been added up yet
+    y = y.masked_fill(none, 0)
+    growth = (y - cat([y.narrow(dim, 1, n - 1), y.narrow(dim, n - 1, 1)], dim)).exp().masked_fill(none, 0)
+    return conj_of((x - y).exp()) * _scaled_from_the_end(grad, conj_of(growth), dim)
 
 
 def _running_extreme(kind: str) -> Operator:

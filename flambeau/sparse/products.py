@@ -50,10 +50,33 @@ def _sparse_sparse(a: SparseTensor, b: SparseTensor) -> SparseTensor:
     return coalesced(make_coo(where, values, (a.shape[0], b.shape[1])))
 
 
+_REDUCTIONS = ("sum", "mean", "amax", "amin")
+
+
+def _reduced_rows(a: SparseTensor, b: Any, reduce: str) -> Any:
+    """For every row of ``a`` the sum, mean, greatest or least of its elements' products with rows of ``b``; 0 where a
+    row stores nothing."""
+    if reduce not in _REDUCTIONS:
+        raise RuntimeError(f"mm: reduce argument must be either sum, mean, amax or amin, got {reduce}")
+    if a.layout is not members.sparse_csr:
+        raise RuntimeError(f"torch.sparse.mm: expected a sparse CSR mat1 with reduce, got {a.layout}")
+    t = coo(a)
+    rows, columns = t._where[0].unbind(0)
+    terms = t._data.unsqueeze(-1) * b.index_select(0, columns)
+    out = ops.zeros((a.shape[0], b.shape[1]), dtype=terms.dtype)
+    return out.scatter_reduce(0, rows.unsqueeze(-1).expand(terms.shape), terms, reduce, include_self=False)
+
+
 @SparseTensor.implements("mm", "_sparse_mm", "__matmul_mm")
-def mm(input: Any, mat2: Any) -> Any:
-    """The product of two matrices of which at least one is sparse: sparse if both are, else dense."""
+def mm(input: Any, mat2: Any, reduce: str | None = None) -> Any:
+    """The product of two matrices of which at least one is sparse: sparse if both are, else dense.
+
+    With ``reduce`` ("sum", "mean", "amax", "amin") the elements of a row of a CSR ``input``, times the rows of a dense
+    ``mat2``, are combined in that way.
+    """
     _check("mm", input, mat2)
+    if reduce is not None:
+        return _reduced_rows(input, mat2, reduce)
     if isinstance(input, SparseTensor) and isinstance(mat2, SparseTensor):
         found = _sparse_sparse(input, mat2)
         return found if input._kind is members.sparse_coo else compress(found, members.sparse_csr)

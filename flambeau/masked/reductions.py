@@ -98,17 +98,23 @@ def amin(
 def argmax(
     input: Any, dim: int | None = None, *, keepdim: bool | None = False, dtype: dtype_ | None = None, mask: Any = None
 ) -> Tensor:
-    """The index of the greatest element along ``dim`` (None: of all in row-major order) where ``mask`` is true."""
+    """The index of the greatest element along ``dim`` (None: of all in row-major order) where ``mask`` is true.
+
+    The result has the type of ``input``, or ``dtype``, as PyTorch's.
+    """
     x, m = _parts(input, mask, dtype)
-    return _kept(x, m, _end(x.dtype, -1)).argmax(dim, bool(keepdim))
+    return _kept(x, m, _end(x.dtype, -1)).argmax(dim, bool(keepdim)).to(x.dtype)
 
 
 def argmin(
     input: Any, dim: int | None = None, *, keepdim: bool | None = False, dtype: dtype_ | None = None, mask: Any = None
 ) -> Tensor:
-    """The index of the least element along ``dim`` (None: of all in row-major order) where ``mask`` is true."""
+    """The index of the least element along ``dim`` (None: of all in row-major order) where ``mask`` is true.
+
+    The result has the type of ``input``, or ``dtype``, as PyTorch's.
+    """
     x, m = _parts(input, mask, dtype)
-    return _kept(x, m, _end(x.dtype, +1)).argmin(dim, bool(keepdim))
+    return _kept(x, m, _end(x.dtype, +1)).argmin(dim, bool(keepdim)).to(x.dtype)
 
 
 def cumsum(input: Any, dim: int, *, dtype: dtype_ | None = None, mask: Any = None) -> Tensor:
@@ -136,18 +142,19 @@ def mean(
 def median(
     input: Any, dim: int = -1, *, keepdim: bool = False, dtype: dtype_ | None = None, mask: Any = None
 ) -> Tensor:
-    """The lower median along ``dim`` where ``mask`` is true, of floating-point elements.
+    """The lower median along ``dim`` where ``mask`` is true: NaN where a row has no element.
 
-    Raises TypeError for other types, ValueError where a row has no element.
+    Raises ValueError for such a row of other than floating-point elements, which are compared as float32.
     """
     x, m = _parts(input, mask, dtype)
-    if not x.dtype.is_floating_point:
-        raise TypeError(f"masked median expects floating-point elements, got {x.dtype}")
-    if m is None:
-        return ops.nanmedian(x, dim, keepdim).values
-    if not m.any(dim).all():
-        raise ValueError("masked median: a row has no element that is not masked out")
-    return ops.nanmedian(_kept(x, m, math.nan), dim, keepdim).values
+    kind = x.dtype
+    if not kind.is_floating_point:
+        if m is not None and not m.any(dim).all():
+            raise ValueError(
+                f"masked median: a row has no element that is not masked out, and {kind} has no value that says so"
+            )
+        x = x.to(float32)
+    return ops.nanmedian(_kept(x, m, math.nan), dim, keepdim).values.to(kind)
 
 
 def norm(
@@ -178,7 +185,7 @@ def var(
     dims = _dims(x, dim, "var")
     count = _count(x, m, dims, True)
     off = x - _kept(x, m, 0).sum(dims, True) / count
-    total = _kept((off * off.conj()).real if x.dtype.is_complex else off.square(), m, 0).sum(dims, bool(keepdim))
+    total = _kept(off * off.conj() if x.dtype.is_complex else off.square(), m, 0).sum(dims, bool(keepdim))
     freedom = _count(x, m, dims, bool(keepdim)) - less
     return total / (freedom.clamp(min=0) if isinstance(freedom, Tensor) else max(freedom, 0))  # type: ignore[attr-defined]
 
@@ -223,7 +230,9 @@ def logsumexp(
 ) -> Tensor:
     """The logarithm of the sum of exponentials over ``dim`` (None: all) where ``mask`` is true."""
     x, m = _parts(input, mask, dtype)
-    return _kept(x, m, -math.inf).logsumexp(_dims(x, dim, "logsumexp"), keepdim)
+    if x.dtype.kind == "f" or x.dtype.is_complex:
+        return _kept(x, m, -math.inf).logsumexp(_dims(x, dim, "logsumexp"), keepdim)
+    return _kept(x.to(float32), m, -math.inf).logsumexp(_dims(x, dim, "logsumexp"), keepdim).to(x.dtype)
 
 
 def logaddexp(

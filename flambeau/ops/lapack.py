@@ -574,6 +574,8 @@ def det_kernel(A: Tensor) -> Tensor:
 
 @det_kernel.gradient("A", "result")
 def _(ctx, grad):  # type: ignore[no-untyped-def]
+    if ctx.A.shape[-1] == 1:
+        return grad.unsqueeze(-1).unsqueeze(-1)
     if recorded():  # a form that has derivatives itself
         scale = (grad * (ctx.result.conj() if ctx.result.dtype.is_complex else ctx.result)).unsqueeze(-1).unsqueeze(-1)
         return scale * adjoint(inverse_kernel.function(ctx.A)[0])

@@ -8,7 +8,7 @@ from typing import Any
 
 from ... import ops
 from ...dtype import dtype as dtype_
-from ...dtype import float64, get_default_dtype
+from ...dtype import float32, float64, get_default_dtype
 from ...ops import members
 from ...tensor import Tensor
 
@@ -34,8 +34,8 @@ def _window(
         raise ValueError(f"{name} requires non-negative window length, got M={points}")
     if layout is not None and layout is not members.strided:
         raise ValueError(f"{name} is implemented for strided tensors only, got: {layout}")
-    if kind.code not in ("f32", "f64", "f16", "bf16"):
-        raise ValueError(f"{name} expects floating point dtypes, got: {kind}")
+    if kind not in (float32, float64):
+        raise ValueError(f"{name} expects float32 or float64 dtypes, got: {kind}")
     if points <= 1:
         values = ops.ones(points, dtype=float64)
     else:
@@ -58,7 +58,7 @@ def _defined(name: str, text: str, shape: Callable[..., Any]) -> Callable[..., T
         return _window(name, M, sym, shape, dtype, layout, device, requires_grad)
 
     window.__name__ = window.__qualname__ = name
-    window.__doc__ = f"{text} Raises ValueError for a negative length and for other than floating-point types."
+    window.__doc__ = f"{text} Raises ValueError for a negative length and for other types than float32 and float64."
     return window
 
 

@@ -25,7 +25,7 @@ from .deferral import Deferral, NeedsMemory, deferral
 from .device import device
 from .dtype import dtype
 from .layout import Layout, contiguous_strides, dense, of
-from .operator import OPERAND, SCALAR, STATIC, TENSORS, Operator
+from .operator import FACTOR, OPERAND, SCALAR, STATIC, TENSORS, Operator
 from .overriding import ordinary, overridden
 from .primitives import Recorder
 from .promotion import check_cast, result_type
@@ -82,7 +82,9 @@ def trace_body(op: Operator, args: Sequence[Any], constant: bool) -> Any:
     precision is computed in float32.  Returns a tensor or a tuple of tensors."""
     values = list(args)
     for i, k in enumerate(op.kinds):
-        if k in (OPERAND, SCALAR) and isinstance(values[i], _NUMBERS):
+        if k == FACTOR and _is_one(values[i]):
+            values[i] = None
+        elif k in (OPERAND, SCALAR, FACTOR) and isinstance(values[i], _NUMBERS):
             values[i] = _number(values[i], constant)
     narrow: dtype | None = None
     if op.promoted:
@@ -106,6 +108,11 @@ def trace_body(op: Operator, args: Sequence[Any], constant: bool) -> Any:
     if isinstance(result, Tensor):
         return _cast(result, narrow) if result._layout.dtype is dtypes.float32 else result
     return tuple(_cast(t, narrow) if t._layout.dtype is dtypes.float32 else t for t in result)
+
+
+def _is_one(value: Any) -> bool:
+    """Whether a factor is the default, which operators leave out."""
+    return value.__class__ is int and value == 1
 
 
 def _cast(t: Tensor, type_: dtype) -> Tensor:
@@ -278,7 +285,8 @@ def _flat_kind(
         if isinstance(a, Tensor):
             key += [a._layout.dtype, a._layout.ndim > 0, a._weak]
         else:
-            key += [a.__class__, None if k in (OPERAND, SCALAR) else _frozen(a)]
+            number = k in (OPERAND, SCALAR) or (k == FACTOR and not _is_one(a))
+            key += [a.__class__, None if number else _frozen(a)]
     return tuple(key)
 
 
@@ -332,9 +340,9 @@ def signature(op: Operator, args: Sequence[Any]) -> tuple[list[Any], list[Tensor
         if isinstance(a, Tensor):
             key.append((a._layout, "number") if a._weak else a._layout)
             tensors.append(a)
-        elif a is None:
+        elif a is None or (kind == FACTOR and _is_one(a)):
             key.append(None)
-        elif kind in (OPERAND, SCALAR):
+        elif kind in (OPERAND, SCALAR, FACTOR):
             c = a.__class__
             key.append(c)
             if c is complex:
@@ -518,13 +526,13 @@ def plain_arguments(op: Operator, args: Sequence[Any]) -> Sequence[Any]:
                     f"{op.name}(): argument '{op.params[i]}' must be tuple of Tensors, not {type(a).__name__}"
                 )
             continue
-        if kind in (OPERAND, SCALAR) and a.__class__ in _NUMBERS:
+        if kind in (OPERAND, SCALAR, FACTOR) and a.__class__ in _NUMBERS:
             continue
-        if kind in (OPERAND, SCALAR) and isinstance(a, (np.generic, *_NUMBERS)):
+        if kind in (OPERAND, SCALAR, FACTOR) and isinstance(a, (np.generic, *_NUMBERS)):
             result = list(args) if result is None else result
             result[i] = a.item() if isinstance(a, np.generic) else int(a) if isinstance(a, int) else float(a)  # type: ignore[arg-type]
             continue
-        what = "Tensor" if kind not in (SCALAR,) else "Number"
+        what = "Tensor" if kind not in (SCALAR, FACTOR) else "Number"
         raise TypeError(
             f"{op.name}(): argument '{op.params[i]}' (position {i + 1}) must be {what}, not {type(a).__name__}"
         )
@@ -815,7 +823,7 @@ def _keep_quick(op: Operator, args: Sequence[Any], recipe: Recipe) -> None:
     """Makes the next deferred call with these layouts and static arguments a short one."""
     key: list[Any] = []
     for a, kind in zip(args, op.kinds):
-        if a is None and kind in (records.OPTIONAL, SCALAR, OPERAND):
+        if (a is None and kind in (records.OPTIONAL, SCALAR, OPERAND)) or (kind == FACTOR and _is_one(a)):
             key.append(None)
         elif kind == TENSORS:
             key.extend(t._layout for t in a)
@@ -849,6 +857,8 @@ def _keep_warm(op: Operator, args: Sequence[Any], plan: OpPlan) -> None:
             key += [a, a.__class__]
         elif a.__class__ is Tensor and kind == OPERAND:
             key.append(a._key)
+        elif kind == FACTOR and _is_one(a):
+            key.append(None)
         elif a is None or a.__class__ in (int, float, bool):
             key.append(a.__class__)
         else:

@@ -31,7 +31,7 @@ from .call import (
 )
 from .deferral import Deferral, threads
 from .layout import Layout
-from .operator import OPERAND, SCALAR, TENSORS, Operator
+from .operator import FACTOR, OPERAND, SCALAR, TENSORS, Operator
 from .overriding import ordinary
 from .storage import Storage, maker
 from .tensor import Tensor, make
@@ -275,6 +275,11 @@ def _warm_parts(op: Operator, names: Sequence[str], out: bool) -> dict[str, str]
             quick.append(f"None if {n} is None else {n}.__class__")
             keys.append(f"{n}.__class__")
             numbers.append(f"*(() if {n} is None else ({n},))")
+        elif kind == FACTOR:
+            # The default need not be told by value: a number that equals it gives the same result as a factor.
+            quick.append(f"None if {n} is _d_{n} else {n}.__class__")
+            keys.append(quick[-1])
+            numbers.append(f"*(() if {n} is _d_{n} else ({n},))")
         elif kind == OPERAND:
             quick.append(f"None if {n} is None else {n}.__class__ if {n}.__class__ in numbers else {n}._layout")
             operands.append(f"*(() if {n} is None or {n}.__class__ in numbers else ({n},))")

@@ -11,8 +11,9 @@ An operator is a Python function with PyTorch's signature, decorated::
     def _(ctx, grad): ...
 
 The annotations of its parameters say what they are: ``Tensor``, ``Tensor | None``, ``Tensors`` (a list of them),
-``Operand`` (a tensor, or a number given at run time), ``Scalar`` (a number given at run time); anything else is static:
-its value is part of the plan.
+``Operand`` (a tensor, or a number given at run time), ``Scalar`` (a number given at run time), ``Factor`` (a number given
+at run time of which 1, its default, is left out: the body gets None); anything else is static: its value is part of the
+plan.
 
 Kinds: "kernel" (the body is traced once for each signature, fused and compiled; the default), "view" (the body
 returns a tensor over the same storage), "composite" (the body just calls other operators, each of which is recorded
@@ -30,19 +31,20 @@ from typing import Any, TypeVar
 
 from .tensor import Tensor
 
-__all__ = ["OPERATORS", "Derivative", "Operand", "Operator", "Scalar", "Tensors", "namespace", "operator"]
+__all__ = ["OPERATORS", "Derivative", "Factor", "Operand", "Operator", "Scalar", "Tensors", "namespace", "operator"]
 
 Scalar = Any  # int | float | bool | complex, given at run time
+Factor = Any  # the same, by which something is multiplied: 1 is not
 Operand = Any  # Tensor | Scalar
 Tensors = Sequence[Tensor]
 
 OPERATORS: dict[str, Operator] = {}
 
-TENSOR, OPTIONAL, OPERAND, TENSORS, SCALAR, STATIC = range(6)  # those of tensors first
+TENSOR, OPTIONAL, OPERAND, TENSORS, SCALAR, FACTOR, STATIC = range(7)  # those of tensors first
 _KINDS = {
     "Tensor": TENSOR, "Tensor | None": OPTIONAL, "Operand": OPERAND, "Operand | None": OPERAND, "Tensors": TENSORS,
     "Scalar": SCALAR,
-    "Scalar | None": SCALAR,
+    "Scalar | None": SCALAR, "Factor": FACTOR,
 }  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -4,36 +4,39 @@ from __future__ import annotations
 
 from .. import dtype as dtypes
 from .. import primitives as prim
-from ..operator import Operand, operator
+from ..operator import Factor, Operand, operator
 from ..tensor import Tensor
-from .common import need_tensor, zeros_of
+from .common import need_tensor, times, zeros_of
 
 __all__ = ["conj_of"]
 
 
-def _check_alpha(name: str, type_: dtypes.dtype, alpha: float) -> None:
-    if isinstance(alpha, bool) and type_ is not dtypes.bool_:
+def _scaled(name: str, alpha: Tensor | None, other: Tensor) -> Tensor:
+    """``alpha * other``; raises RuntimeError for an ``alpha`` of a higher kind than ``other``."""
+    if alpha is None:
+        return other
+    kind, type_ = alpha.dtype.kind, other.dtype
+    if kind == "b" and type_ is not dtypes.bool_:
         raise RuntimeError(f"{name}: Boolean alpha only supported for Boolean results.")
-    if isinstance(alpha, float) and type_.kind in "bui":
+    if kind == "f" and type_.kind in "bui":
         raise RuntimeError(
-            f"{name}: For integral input tensors, argument alpha must not be a floating point number, got {alpha}"
+            f"{name}: For integral input tensors, argument alpha must not be a floating point number; "
+            f"the result is {type_}"
         )
-    if isinstance(alpha, complex) and type_.kind != "c":
+    if kind == "c" and type_.kind != "c":
         raise RuntimeError(
-            f"{name}: For non-complex input tensors, argument alpha must not be a complex number, got {alpha}"
+            f"{name}: For non-complex input tensors, argument alpha must not be a complex number; the result is {type_}"
         )
+    return times(alpha, other)
 
 
 @operator(promote=("input", "other"), inplace=True, factors=("alpha",))
-def add(input: Operand, other: Operand, *, alpha: float = 1) -> Tensor:
+def add(input: Operand, other: Operand, *, alpha: Factor = 1) -> Tensor:
     """``input + alpha * other``, broadcast; the element types are promoted.
 
     Raises RuntimeError for shapes that do not broadcast and for an ``alpha`` of a higher kind than the result.
     """
-    _check_alpha("add", input.dtype, alpha)
-    if alpha != 1:
-        other = prim.apply("mul", other, prim.const(alpha, other.dtype))
-    return prim.apply("or" if input.dtype is dtypes.bool_ else "add", input, other)
+    return prim.apply("or" if input.dtype is dtypes.bool_ else "add", input, _scaled("add", alpha, other))
 
 
 @add.gradient()
@@ -42,7 +45,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 
 @operator(promote=("input", "other"), inplace=True, aliases=("subtract",), factors=("alpha",))
-def sub(input: Operand, other: Operand, *, alpha: float = 1) -> Tensor:
+def sub(input: Operand, other: Operand, *, alpha: Factor = 1) -> Tensor:
     """``input - alpha * other``, broadcast; the element types are promoted.  Booleans cannot be subtracted
     (RuntimeError)."""
     if input.dtype is dtypes.bool_:
@@ -50,10 +53,7 @@ def sub(input: Operand, other: Operand, *, alpha: float = 1) -> Tensor:
             "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` "
             "or `logical_xor()` operator instead."
         )
-    _check_alpha("sub", input.dtype, alpha)
-    if alpha != 1:
-        other = prim.apply("mul", other, prim.const(alpha, other.dtype))
-    return prim.apply("sub", input, other)
+    return prim.apply("sub", input, _scaled("sub", alpha, other))
 
 
 @sub.gradient()

@@ -13,7 +13,10 @@ from ..operator import OPERATORS
 from ..overriding import ordinary, overridden
 from ..tensor import Tensor
 
-__all__ = ["dim_of", "dims_of", "drop_dims", "give", "need_tensor", "overridable", "shape_of", "unreduce", "zeros_of"]
+__all__ = [
+    "dim_of", "dims_of", "drop_dims", "give", "need_tensor", "overridable", "shape_of", "times", "unreduce",
+    "zeros_of",
+]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -75,6 +78,18 @@ def unreduce(grad: Tensor, dim: int | Sequence[int] | None, keepdim: bool, shape
 def zeros_of(grad: Tensor) -> Tensor:
     """Zeros like a gradient, infinite and NaN ones too; an operator that is being traced can call it."""
     return OPERATORS["zero"].function(grad)  # type: ignore[no-any-return]
+
+
+def times(factor: Tensor | None, x: Tensor) -> Tensor:
+    """``factor * x`` in the type of ``x``, while an operator is traced; None stands for 1.
+
+    Raises RuntimeError for a complex factor of real numbers.
+    """
+    if factor is None:
+        return x
+    if factor.dtype.is_complex and not x.dtype.is_complex:
+        raise RuntimeError(f"value cannot be converted to type {x.dtype} without overflow: the factor is complex")
+    return prim.apply("and" if x.dtype.kind == "b" else "mul", prim.cast(factor, x.dtype), x)
 
 
 _INTS = frozenset({int})

@@ -11,10 +11,10 @@ import ml_dtypes
 
 from .. import dtype as dtypes
 from .. import primitives as prim
-from ..operator import OPERATORS, Operand, Operator, operator
+from ..operator import OPERATORS, Factor, Operand, Operator, operator
 from ..tensor import Tensor
 from .arithmetic import conj_of
-from .common import need_tensor, zeros_of
+from .common import need_tensor, times, zeros_of
 
 __all__: list[str] = []
 
@@ -589,12 +589,9 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 
 @operator(promote=("input", "tensor1", "tensor2"), inplace=True, factors=("value",))
-def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:
+def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Factor = 1) -> Tensor:
     """``input + value * tensor1 * tensor2``"""
-    product = prim.apply("mul", tensor1, tensor2)
-    return prim.apply(
-        "add", input, product if value == 1 else prim.apply("mul", prim.const(value, input.dtype), product)
-    )
+    return prim.apply("add", input, times(value, prim.apply("mul", tensor1, tensor2)))
 
 
 @addcmul.gradient("tensor1", "tensor2")
@@ -603,15 +600,14 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 
 @operator(promote=("input", "tensor1", "tensor2"), inplace=True, factors=("value",))
-def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:
+def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Factor = 1) -> Tensor:
     """``input + value * tensor1 / tensor2``; integers cannot be divided here (RuntimeError)."""
     if input.dtype.kind in "bui":
         raise RuntimeError(
             "Integer division with addcdiv is no longer supported, and in a future  release "
             "addcdiv will perform a true division of tensor1 and tensor2."
         )
-    top = tensor1 if value == 1 else prim.apply("mul", prim.const(value, input.dtype), tensor1)
-    return prim.apply("add", input, prim.apply("div", top, tensor2))
+    return prim.apply("add", input, prim.apply("div", times(value, tensor1), tensor2))
 
 
 @addcdiv.gradient("tensor1", "tensor2")

@@ -12,10 +12,10 @@ from typing import Any
 from .. import dtype as dtypes
 from .. import primitives as prim
 from ..graph.node import broadcast_shapes
-from ..operator import Operand, operator
+from ..operator import Factor, Operand, operator
 from ..tensor import Tensor
 from . import create
-from .common import dim_of
+from .common import dim_of, times
 from .index import index as index_op
 from .index import index_grad, wrapped
 
@@ -382,11 +382,9 @@ def _slices(name: str, kind: str, input: Tensor, dim: int, index: Tensor, source
 
 
 @operator(inplace=True, index_error=RuntimeError)
-def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1) -> Tensor:
+def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Factor = 1) -> Tensor:
     """``input`` to which ``alpha`` times the slices of ``source`` are added at the indices along ``dim``."""
-    if alpha != 1:
-        source = prim.apply("and" if source.dtype is dtypes.bool_ else "mul", source, prim.const(alpha, source.dtype))
-    return _slices("index_add", "add", input, dim, index, source)
+    return _slices("index_add", "add", input, dim, index, times(alpha, source))
 
 
 @index_add.gradient("index")

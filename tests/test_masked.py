@@ -55,8 +55,7 @@ def test_nothing_left() -> None:
     assert (
         masked.sum(flambeau.ones(2, dtype=flambeau.int32), mask=flambeau.tensor([True, False])).dtype is flambeau.int64
     )
-    with pytest.raises(ValueError, match="median"):
-        masked.median(x, 1, mask=none)
+    assert masked.median(x, 1, mask=none).isnan().all()
     with pytest.raises(TypeError):
         masked.median(x.long(), 1)
 

@@ -131,7 +131,7 @@ class OperatorNode(Node):
         return self._flatten(found) if self._lists else found
 
     def _is_wide(self, grads: Sequence[Tensor | None], recorded: bool = False) -> bool:
-        """Whether the gradient of an output of half precision is float32, or that output is and the run ``recorded``."""
+        """Whether some output of half precision has a gradient, in float32 or while the run is ``recorded``."""
         outputs = self._outputs if type(self._outputs) is tuple else (self._outputs,)
         return any(
             grad is not None and output is not None and output.dtype in HALF

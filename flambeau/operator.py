@@ -12,7 +12,7 @@ An operator is a Python function with PyTorch's signature, decorated::
 
 The annotations of its parameters say what they are: ``Tensor``, ``Tensor | None``, ``Tensors`` (a list of them),
 ``Operand`` (a tensor, or a number given at run time), ``Scalar`` (a number given at run time), ``Factor`` (such a
-number of which 1, its default, is left out: the body gets None); anything else is static: its value is part of the plan.
+number of which 1, its default, is left out: the body gets None); anything else is static: part of the plan by value.
 
 Kinds: "kernel" (the body is traced once for each signature, fused and compiled; the default), "view" (the body
 returns a tensor over the same storage), "composite" (the body just calls other operators, each of which is recorded

@@ -29,10 +29,14 @@ def _own_name(name: str) -> str:
 
 
 class _Loader(Loader):
-    """Gives a module of this package out under another name."""
+    """Gives a module of this package out under another name, which it says it has from then on.
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    Programs go by a module's ``__name__`` when they build names of what is in it; what Python goes by when it imports,
+    ``__spec__`` and ``__package__``, stays.
+    """
+
+    def __init__(self, name: str, title: str) -> None:
+        self.name, self.title = name, title
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         module = importlib.import_module(self.name)
@@ -42,6 +46,7 @@ class _Loader(Loader):
     def exec_module(self, module: ModuleType) -> None:
         # The import system has just given the module the spec of its other name.
         module.__spec__ = self.spec
+        module.__name__ = self.title
 
 
 class _Finder(MetaPathFinder):
@@ -55,7 +60,7 @@ class _Finder(MetaPathFinder):
         if found is None:
             return None  # the other finders look into this package's own folder, and do not find it either
         spec = ModuleSpec(
-            fullname, _Loader(name), origin=found.origin, is_package=found.submodule_search_locations is not None
+            fullname, _Loader(name, fullname), origin=found.origin, is_package=found.submodule_search_locations is not None
         )
         if found.submodule_search_locations is not None:
             spec.submodule_search_locations = list(found.submodule_search_locations)
@@ -80,6 +85,7 @@ def install_as_torch() -> None:
             "call this before anything imports torch, or run the program by `python -m flambeau`"
         )
     sys.modules["torch"] = sys.modules[_PACKAGE]
+    sys.modules["torch"].__name__ = "torch"
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
     # Where other processes find the package of this name, and the package itself.

@@ -45,6 +45,7 @@ Deferral.special = special
 
 LIMIT = 4096  # plans kept of one operator
 _NUMBERS = (bool, int, float, complex)
+_LITERAL = {type(None), int, float, bool, str}  # classes that are no tensors and hold none
 
 
 # -- tracing a body ----------------------------------------------------------------------------------
@@ -439,6 +440,10 @@ def _call_any(op: Operator, args: Sequence[Any]) -> Any:
 
 def _call(op: Operator, args: Sequence[Any]) -> Any:
     """A call of plain tensors."""
+    for i in op.numerals:
+        if args[i].__class__ not in _LITERAL:
+            args = _literal(op, args)
+            break
     if op.kind == "composite":
         return _composite(op, args)
     if op.kind == "view":
@@ -506,6 +511,27 @@ def _look(op: Operator, args: Sequence[Any]) -> Any:
             pass
     tape.record_view(op, args, out)
     return out
+
+
+def _literal(op: Operator, args: Sequence[Any]) -> Sequence[Any]:
+    """The arguments with Python's numbers in place of tensors that stand for them, as in ``x.sum(torch.tensor(0))``."""
+    for i in op.numerals:
+        a = args[i]
+        if isinstance(a, Tensor):
+            args = [*args[:i], _numeral(op, i, a), *args[i + 1 :]]
+        elif isinstance(a, (list, tuple)) and any(isinstance(x, Tensor) for x in a):
+            found = [_numeral(op, i, x) if isinstance(x, Tensor) else x for x in a]
+            args = [*args[:i], found, *args[i + 1 :]]
+    return args
+
+
+def _numeral(op: Operator, i: int, value: Tensor) -> Any:
+    if value._layout.numel != 1:
+        raise TypeError(
+            f"{op.name}(): argument '{op.params[i]}' (position {i + 1}) must be a number, not Tensor: only a tensor of "
+            f"one element stands for it, this one has shape {list(value._layout.shape)}"
+        )
+    return value.item()  # type: ignore[attr-defined]
 
 
 def plain_arguments(op: Operator, args: Sequence[Any]) -> Sequence[Any]:

@@ -24,6 +24,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -45,6 +46,8 @@ _KINDS = {
     "Scalar": SCALAR,
     "Scalar | None": SCALAR, "Factor": FACTOR,
 }  # fmt: skip
+
+_NUMERALS = re.compile(r"(int|float|Sequence\[(int|float)|tuple\[(int|float))\b")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -127,6 +130,16 @@ class Operator:
     @functools.cached_property
     def signature(self) -> inspect.Signature:
         return inspect.signature(self.body)
+
+    @functools.cached_property
+    def numerals(self) -> tuple[int, ...]:
+        """Where the parameters are that take numbers, or sequences of them, which are part of a plan's key."""
+        annotations = _parameters(self.body)[1]
+        return tuple(
+            i
+            for i, (name, kind) in enumerate(zip(self.params, self.kinds))
+            if kind == STATIC and (name in ("dim", "dims") or _NUMERALS.match(str(annotations.get(name))))
+        )
 
     @functools.cached_property
     def function(self) -> Callable[..., Any]:

@@ -95,6 +95,7 @@ def linspace(
     pin_memory: bool = False, requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """``steps`` numbers from ``start`` to ``end``, both included, in even steps."""
+    steps = int(steps) if isinstance(steps, Tensor) else steps
     first, last, complex_ = _numbers("linspace", start, end, steps)
     kind = dtype or (
         out.dtype
@@ -114,6 +115,7 @@ def logspace(
     device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """``base`` to the power of ``linspace(start, end, steps)``."""
+    steps = int(steps) if isinstance(steps, Tensor) else steps
     first, last, complex_ = _numbers("logspace", start, end, steps)
     kind = dtype or (
         out.dtype

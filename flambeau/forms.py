@@ -435,7 +435,8 @@ def _remember(op: Operator, args: tuple[Any, ...], found: Any) -> Any:
     if len(op.hot) >= LIMIT:
         op.hot.clear()
     parts = tuple([(v._layout, v._offset - source._offset) for v in views])
-    op.hot[(source._key, *args[1:])] = parts, made.op, made.arguments, several
+    key = source._key, *args[1:]
+    op.hot[key] = parts, made.op, made.arguments, several
     return found
 
 

@@ -122,8 +122,8 @@ class Alias(Storage):
     def pending(self, value: Pending | None) -> None:
         self._memory.pending = value
 
-    def __del__(self) -> None:
-        pass
+    def __del__(self, free: Callable[[int, int], None] = memory.free) -> None:
+        """Nothing: the memory is the other's."""
 
     def resize(self, nbytes: int) -> None:
         self._memory.resize(nbytes)

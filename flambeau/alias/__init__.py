@@ -60,7 +60,10 @@ class _Finder(MetaPathFinder):
         if found is None:
             return None  # the other finders look into this package's own folder, and do not find it either
         spec = ModuleSpec(
-            fullname, _Loader(name, fullname), origin=found.origin, is_package=found.submodule_search_locations is not None
+            fullname,
+            _Loader(name, fullname),
+            origin=found.origin,
+            is_package=found.submodule_search_locations is not None,
         )
         if found.submodule_search_locations is not None:
             spec.submodule_search_locations = list(found.submodule_search_locations)

@@ -108,6 +108,9 @@ class Alias(Storage):
     def __init__(self, memory_: Storage) -> None:
         self._memory = memory_
 
+    def __del__(self, free: Callable[[int, int], None] = memory.free) -> None:
+        """Nothing: the memory is the other's."""
+
     ptr = property(lambda self: self._memory.ptr)
     nbytes = property(lambda self: self._memory.nbytes)
     owner = property(lambda self: self._memory)
@@ -121,9 +124,6 @@ class Alias(Storage):
     @pending.setter
     def pending(self, value: Pending | None) -> None:
         self._memory.pending = value
-
-    def __del__(self, free: Callable[[int, int], None] = memory.free) -> None:
-        """Nothing: the memory is the other's."""
 
     def resize(self, nbytes: int) -> None:
         self._memory.resize(nbytes)

@@ -220,3 +220,33 @@ def test_determinants_of_numbers_have_no_second_derivative() -> None:
     (first,) = flambeau.autograd.grad(a.det().sum(), a, create_graph=True)
     np.testing.assert_array_equal(first.detach().numpy(), np.ones((2, 1, 1), "f"))
     assert not first.requires_grad or not flambeau.autograd.grad(first.sum(), a, allow_unused=True)[0]
+
+
+@pytest.mark.parametrize("name", ["huber_loss", "smooth_l1_loss"])
+def test_second_derivative_where_there_is_no_loss(name: str) -> None:
+    x = flambeau.tensor([0.5, 1.0, 9.0], requires_grad=True)
+    loss = getattr(flambeau.nn.functional, name)(x, flambeau.tensor([0.5, 0.75, 0.0]), reduction="sum")
+    (first,) = flambeau.autograd.grad(loss, x, create_graph=True)
+    (second,) = flambeau.autograd.grad(first.sum(), x)
+    assert second.tolist() == [1, 1, 0]
+
+
+@pytest.mark.parametrize("p", [1.0, 2.0, 3.0, math.inf])
+def test_unit_vectors_and_distances(p: float) -> None:
+    a, b = RNG.normal(size=(2, 4, 3, 5)).astype("f")
+    a[1, 1] = 0
+    for call in (
+        lambda lib, x, y: lib.nn.functional.normalize(x, p, 2),
+        lambda lib, x, y: lib.nn.functional.normalize(x, p, 0, 0.5),
+        lambda lib, x, y: lib.nn.functional.pairwise_distance(x, y, p),
+        lambda lib, x, y: lib.nn.functional.pairwise_distance(x, y[0], p, 0.25, True),
+    ):
+        mine = [flambeau.tensor(t, requires_grad=True) for t in (a, b)]
+        theirs = [torch.tensor(t, requires_grad=True) for t in (a, b)]
+        got, expected = call(flambeau, *mine), call(torch, *theirs)
+        same(got, expected, 1e-5)
+        got.sin().sum().backward()
+        expected.sin().sum().backward()
+        for s, t in zip(mine, theirs):
+            if t.grad is not None:
+                same(s.grad, t.grad, 1e-4, 1e-5)

@@ -149,8 +149,23 @@ class OperatorNode(Node):
             setattr(context, field, _wider(getattr(context, field)))
         if self._results is not None:
             field = "results" if type(self._results) is list else "result"
-            setattr(context, field, _wider(getattr(context, field)))
+            setattr(context, field, self._again(context) if self._repeatable() else _wider(getattr(context, field)))
         return [_wider(grad) for grad in grads]
+
+    def _repeatable(self) -> bool:
+        """Whether the result can be computed again from what was saved; so it need not be the one that was rounded."""
+        op = self._operator
+        return (
+            op.kind == "kernel" and not op.random and None not in self._versions and type(self._results) is not list
+            and type(self._outputs) is not tuple
+        )  # fmt: skip
+
+    def _again(self, context: Context) -> Any:
+        """The result, of the arguments as the context has them."""
+        op = self._operator
+        fields = [f"{n}_" if hasattr(Context, n) else n for n in op.params]
+        result = op.function(**dict(zip(op.params, [getattr(context, field) for field in fields])))
+        return _wider(result)
 
     def _differentiate(
         self, grads: list[Tensor | None], wanted: Sequence[bool] | None, owner: Node

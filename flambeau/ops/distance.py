@@ -15,7 +15,7 @@ from ..transform.level import recorded
 from .arrange import triu_indices
 from .common import dims_of, drop_dims, give, overridable, unreduce
 
-__all__: list[str] = []
+__all__ = ["pairwise_norm", "unit_vectors"]
 
 
 @operator(name="_vector_norm", method=False, function=False)
@@ -129,6 +129,19 @@ def linalg_vector_norm(
     return vector_norm_kernel.function(
         x, ord, None if dim is None else dims if dim != [] and dim != () else None, keepdim, dtype
     )  # type: ignore[no-any-return]
+
+
+@operator(name="_unit_vectors", promote=("input",), method=False, function=False)
+def unit_vectors(input: Tensor, ord: float, dim: Any, eps: float) -> Tensor:
+    """``input`` over its norms along ``dim``, which count as ``eps`` at least: one kernel."""
+    norms = vector_norm_kernel.function(input, ord, dim, True, None)
+    return input / OPERATORS["clamp_min"].function(norms, eps)  # type: ignore[no-any-return]
+
+
+@operator(name="_pairwise_norm", promote=("x1", "x2"), method=False, function=False)
+def pairwise_norm(x1: Tensor, x2: Tensor, ord: float, eps: float, keepdim: bool) -> Tensor:
+    """The norm of ``x1 - x2 + eps`` along the last dimension: one kernel."""
+    return vector_norm_kernel.function(x1 - x2 + eps, ord, -1, keepdim, None)  # type: ignore[no-any-return]
 
 
 @overridable

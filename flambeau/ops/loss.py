@@ -11,6 +11,7 @@ from .. import primitives as prim
 from ..operator import OPERATORS, operator
 from ..tensor import Tensor
 from ..transform.level import recorded
+from .distance import pairwise_norm
 
 __all__: list[str] = []
 
@@ -311,8 +312,9 @@ def _weighted(loss: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
 @operator(name="_smooth_l1", promote=("input", "target", "weight"), method=False, function=False)
 def _smooth(input: Tensor, target: Tensor, weight: Tensor | None, beta: float, huber: bool, reduction: str) -> Tensor:
     """Quadratic within ``beta``, linear beyond; reduced."""
-    gap = (input - target).abs()  # type: ignore[operator]
-    inside = gap * gap * 0.5 if huber else gap * gap * (0.5 / beta)
+    off = input - target  # type: ignore[operator]
+    gap = off.abs()
+    inside = off * off * (0.5 if huber else 0.5 / beta)  # of |x| there is no second derivative at 0
     beyond = beta * (gap - 0.5 * beta) if huber else gap - 0.5 * beta
     return _weighted(where_of(gap < beta, inside, beyond), weight, reduction)
 
@@ -595,6 +597,12 @@ def cosine_embedding_loss(
             f"{target.ndim}D target tensor expects {target.ndim + 1}D input tensors, but found "
             f"inputs with sizes {list(input1.shape)} and {list(input2.shape)}."
         )
+    return _cosine_margin.function(input1, input2, target, float(margin), reduction)  # type: ignore[no-any-return]
+
+
+@operator(name="_cosine_margin", promote=("input1", "input2"), method=False, function=False)
+def _cosine_margin(input1: Tensor, input2: Tensor, target: Tensor, margin: float, reduction: str) -> Tensor:
+    """The kernel of ``cosine_embedding_loss``."""
     eps = 1e-12
     dim = target.ndim
     product = (input1 * input2).sum(dim)  # type: ignore[operator]
@@ -608,7 +616,9 @@ def cosine_embedding_loss(
 @operator(kind="composite", method=False, out=False)
 def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2, eps: float = 1e-6, keepdim: bool = False) -> Tensor:
     """The p-norm of ``x1 - x2 + eps`` along the last dimension."""
-    return (x1 - x2 + eps).norm(p, -1, keepdim)  # type: ignore[operator,no-any-return]
+    if x1.dtype.kind not in "fc" and x2.dtype.kind not in "fc":
+        return (x1 - x2 + eps).norm(p, -1, keepdim)  # type: ignore[operator,no-any-return]
+    return pairwise_norm.function(x1, x2, float(p), float(eps), keepdim)  # type: ignore[no-any-return]
 
 
 @operator(kind="composite", method=False, out=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...ops.distance import unit_vectors
 from .._base import Tensor, ops
 
 __all__ = ["local_response_norm", "normalize"]
@@ -9,6 +10,8 @@ __all__ = ["local_response_norm", "normalize"]
 
 def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: Tensor | None = None) -> Tensor:
     """x / max(|x|_p, eps), the norm along ``dim`` (a number or several)."""
+    if out is None and input.numel() and input.dtype.kind in "fc":
+        return unit_vectors.function(input, float(p), dim if isinstance(dim, int) else tuple(dim), float(eps))
     norm = ops.linalg_vector_norm(input, p, dim, True).clamp_min(eps).expand_as(input)
     return ops.div(input, norm) if out is None else ops.div(input, norm, out=out)
 

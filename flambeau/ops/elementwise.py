@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from builtins import abs as builtin_abs
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import ml_dtypes
@@ -24,9 +25,13 @@ _TWO_OVER_ROOT_PI = 2 / math.sqrt(math.pi)
 def _define(
     name: str, text: str, derivative: Callable[[Any, Tensor], Tensor | None] | None, saves: tuple[str, ...] = ("input",
     ), *,
-    primitive: str = "", complex_: bool = True, **options: Any,
+    primitive: str = "", complex_: bool = True, steps: bool = True, **options: Any,
 ) -> Operator:  # fmt: skip
-    """An operator that is one primitive of floating-point numbers; integers become the default floating type."""
+    """An operator that is one primitive of floating-point numbers; integers become the default floating type.
+
+    A derivative of several ``steps`` is traced as an operator of its own, so that it is one kernel, and so is what
+    differentiates it.
+    """
 
     def body(input: Tensor) -> Tensor:
         if input.dtype.is_complex and not complex_:
@@ -38,17 +43,28 @@ def _define(
     body.__module__ = __name__
     op = operator(promote=("input",), to="float", inplace=True, **options)(body)
     if derivative is not None:
-        op.gradient(*saves)(derivative)
+        op.gradient(*saves)(_slope(name, derivative, saves[0]) if steps else derivative)
     return op
 
 
+def _slope(name: str, derivative: Callable[[Any, Tensor], Tensor | None], saved: str) -> Callable[[Any, Tensor], Any]:
+    """``derivative``, which reads one saved tensor, as a call of one operator."""
+
+    def body(grad: Tensor, value: Tensor) -> Tensor | None:
+        return derivative(SimpleNamespace(**{saved: value}), grad)
+
+    body.__name__, body.__module__, body.__doc__ = f"_{name}_slope", __name__, f"The gradient of ``{name}``."
+    slope = operator(promote=("grad", "value"), method=False, function=False, out=False)(body)
+    return lambda c, g: slope.function(g, getattr(c, saved))
+
+
 _R = ("result",)
-_define("exp", "e to the power of each element.", lambda c, g: g * conj_of(c.result), _R)
+_define("exp", "e to the power of each element.", lambda c, g: g * conj_of(c.result), _R, steps=False)
 _define(
     "exp2", "2 to the power of each element.", lambda c, g: g * conj_of(c.result * math.log(2)), _R, namespace="torch"
 )
 _define("expm1", "exp(x) - 1, accurate near zero.", lambda c, g: g * conj_of(c.result + 1), _R)
-_define("log", "The natural logarithm.", lambda c, g: g / conj_of(c.input))
+_define("log", "The natural logarithm.", lambda c, g: g / conj_of(c.input), steps=False)
 _define("log2", "The logarithm to base 2.", lambda c, g: g / conj_of(c.input * math.log(2)))
 _define("log10", "The logarithm to base 10.", lambda c, g: g / conj_of(c.input * math.log(10)))
 _define("log1p", "log(1 + x), accurate near zero.", lambda c, g: g / conj_of(c.input + 1))
@@ -92,12 +108,14 @@ _define(
     "The logarithm of the absolute value of the gamma function.",
     lambda c, g: g * c.input.digamma(),
     complex_=False,
+    steps=False,
 )
 _define(
     "digamma",
     "The logarithmic derivative of the gamma function.",
     lambda c, g: g * c.input.polygamma(1),
     complex_=False,
+    steps=False,
 )
 
 

@@ -67,7 +67,7 @@ def {name}({signature}):
 _WARM = """
     if {unless}not special and not tracing:
         try:
-            plan = warm[{warm_keys}]
+            plan = warm[({warm_keys})]
         except (KeyError, TypeError, AttributeError):
             plan = None
         if plan is not None:
@@ -95,7 +95,7 @@ _DEFER = """
         recorder = threads.deferral
         if recorder.active:
             try:
-                recipe = quick[{quick_keys}]
+                recipe = quick[({quick_keys})]
             except (KeyError, TypeError, AttributeError):
                 recipe = None
             if recipe is not None:

@@ -7,12 +7,14 @@ computed is computed again where it is needed, and it has a derivative by the sa
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
 from .. import primitives as prim
-from ..call import dispatch, trace_body
-from ..operator import Derivative, Operator, Tensors
+from ..call import LIMIT, trace_body
+from ..forms import finish
+from ..operator import Derivative, Operator
 from ..tensor import Tensor
 from .api import grad as gradient_of
 from .mode import state
@@ -22,37 +24,51 @@ __all__ = ["automatic"]
 
 
 def automatic(op: Operator) -> Derivative:
-    """The derivative of ``op``: saves all its tensors and calls its backward operator."""
-    backward = _backward_operator(op)
+    """The derivative of ``op``: saves all its tensors and calls a backward operator, one for each combination of
+    gradients that are there, gradients that are wanted, and arguments that are no tensors."""
+    names = [f"{n}_" if hasattr(Context, n) else n for n in op.params]
+    made: dict[Any, Operator] = {}
 
     def fn(ctx: Any, *grads: Tensor | None) -> list[Any]:
-        inputs: list[Tensor] = []
+        operands = [g for g in grads if g is not None]
+        if not operands:
+            return [None] * len(op.tensors)
         wanted: list[bool] = []
-        rest: list[Any] = []
-        names = [f"{n}_" if hasattr(Context, n) else n for n in op.params]
+        rest: list[Any] = []  # the arguments, with the number of tensors (-1: itself one) in the place of tensors
+        key: list[Any] = [g is not None for g in grads]
         for i, name in enumerate(names):
             value = getattr(ctx, name)
-            if isinstance(value, Tensor):
-                rest.append(_Slot(1))
-                inputs.append(value)
-                wanted.append(ctx.needs(op.params[i]))
-            elif i in op.lists:
-                rest.append(_Slot(len(value), True))
-                inputs.extend(value)
+            if i in op.lists:
+                rest.append(_Slot(len(value)))
+                operands.extend(value)
                 wanted.extend([ctx.needs(op.params[i])] * len(value))
+            elif isinstance(value, Tensor):
+                rest.append(_Slot(-1))
+                operands.append(value)
+                wanted.append(ctx.needs(op.params[i]))
             else:
-                rest.append(tuple(value) if isinstance(value, list) else value)
-        given = [g for g in grads if g is not None]
-        present = tuple(g is not None for g in grads)
-        found = iter(dispatch(backward, (given, inputs, tuple(rest), tuple(wanted), present))) if given else iter(())
-        flat = [next(found, None) if w else None for w in wanted]
+                value = tuple(value) if isinstance(value, list) else value
+                rest.append(value)
+                key.append(value.__class__)
+                key.append(value)
+                continue
+            key.append(rest[-1].count)
+        k = (*key, *wanted)
+        backward = made.get(k)
+        if backward is None:
+            if len(made) >= LIMIT:
+                made.clear()
+            backward = made[k] = _backward_operator(op, rest, tuple(wanted), [g is not None for g in grads])
+        answer = backward.function(*operands)
+        found = iter((answer,) if isinstance(answer, Tensor) else answer)
+        flat = [next(found) if w else None for w in wanted]
         result: list[Any] = []
         at = 0
         for i in op.tensors:
             slot = rest[i]
             if not isinstance(slot, _Slot):
                 result.append(None)
-            elif slot.several:
+            elif slot.count >= 0:
                 result.append(flat[at : at + slot.count])
                 at += slot.count
             else:
@@ -64,24 +80,22 @@ def automatic(op: Operator) -> Derivative:
 
 
 class _Slot:
-    """Stands for tensors among the static arguments of a backward operator."""
+    """Stands for a tensor among the arguments of an operator (``count`` -1), or for a list of so many."""
 
-    __slots__ = ("count", "several")
+    __slots__ = ("count",)
 
-    def __init__(self, count: int, several: bool = False) -> None:
-        self.count, self.several = count, several
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Slot) and (self.count, self.several) == (other.count, other.several)
-
-    def __hash__(self) -> int:
-        return hash((_Slot, self.count, self.several))
+    def __init__(self, count: int) -> None:
+        self.count = count
 
 
-def _backward_operator(op: Operator) -> Operator:
-    def body(
-        grads: Tensors, inputs: Tensors, rest: tuple[Any, ...], wanted: tuple[bool, ...], present: tuple[bool, ...]
-    ) -> Any:
+def _backward_operator(
+    op: Operator, rest: Sequence[Any], wanted: tuple[bool, ...], present: Sequence[bool]
+) -> Operator:
+    """An operator of the gradients that are there and the tensors of ``op``: the gradients wanted."""
+    count = sum(present)
+
+    def body(*operands: Tensor) -> Any:
+        grads, inputs = operands[:count], operands[count:]
         before = state.grad
         state.grad = True
         try:
@@ -94,20 +108,23 @@ def _backward_operator(op: Operator) -> Operator:
             found: Sequence[Tensor | None] = [None] * len(aims)
             if pairs:
                 outs, seeds = zip(*pairs)
-                again = any(t._requires_grad for t in (*grads, *inputs))  # this body is being differentiated itself
+                again = any(t._requires_grad for t in operands)  # this body is being differentiated itself
                 found = gradient_of(outs, aims, seeds, create_graph=again, allow_unused=True)
         finally:
             state.grad = before
-        return tuple(prim.const(0, x.dtype, x.shape) if g is None else g for g, x in zip(found, aims))
+        results = [prim.const(0, x.dtype, x.shape) if g is None else g for g, x in zip(found, aims)]
+        return results[0] if len(results) == 1 else tuple(results)
 
-    body.__annotations__ = {
-        "grads": "Tensors",
-        "inputs": "Tensors",
-        "rest": "tuple",
-        "wanted": "tuple",
-        "present": "tuple",
-    }
-    return Operator(f"{op.name}_backward", body, "kernel", (), None, None)
+    parameters = [
+        inspect.Parameter(
+            f"{'grad' if i < count else 'input'}{i}", inspect.Parameter.POSITIONAL_ONLY, annotation="Tensor"
+        )
+        for i in range(count + len(wanted))
+    ]
+    body.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    made = Operator(f"{op.name}_backward", body, "kernel", (), None, None)
+    finish(made, method=False, function=False, inplace=False, out=False, aliases=(), namespace="")
+    return made
 
 
 def _leaf(x: Tensor, wanted: bool) -> Tensor:
@@ -121,6 +138,6 @@ def _leaf(x: Tensor, wanted: bool) -> Tensor:
 def _arguments(rest: Sequence[Any], leaves: Sequence[Tensor]) -> list[Any]:
     values = iter(leaves)
     return [
-        r if not isinstance(r, _Slot) else [next(values) for _ in range(r.count)] if r.several else next(values)
+        r if not isinstance(r, _Slot) else next(values) if r.count < 0 else [next(values) for _ in range(r.count)]
         for r in rest
     ]

@@ -74,6 +74,7 @@ TOP: dict[str, str] = {
         mtia
         multiprocessing
         nn
+        nested
         onnx
         optim
         overrides

@@ -20,6 +20,7 @@ from .layout import dense
 from .nn import functional as F
 from .ops.common import dim_of, give
 from .ops.interop import UntypedStorage
+from .ops.members import strided
 from .quantized import QuantizedTensor, quantize_per_tensor
 from .tensor import Tensor, make
 from .utils.dlpack import to_dlpack
@@ -238,7 +239,7 @@ def lobpcg(
     All eigenvalues are computed, through LAPACK, and the ``largest`` (or smallest) ``k`` kept, so that ``X``, ``iK``
     and what else steers PyTorch's iteration is not needed.  Raises ValueError for matrices too small for ``k``.
     """
-    matrix = A if A.layout is ops.strided else A.to_dense()
+    matrix = A if A.layout is strided else A.to_dense()
     size = matrix.shape[-1]
     count = k if k is not None else 1 if X is None else X.shape[-1]
     if size < 3 * count:
@@ -248,7 +249,7 @@ def lobpcg(
         )
     factor = None
     if B is not None:
-        factor = ops.linalg_cholesky(B if B.layout is ops.strided else B.to_dense())
+        factor = ops.linalg_cholesky(B if B.layout is strided else B.to_dense())
         half = ops.linalg_solve_triangular(factor, matrix, upper=False)
         matrix = ops.linalg_solve_triangular(factor, half.mT, upper=False).mT
     values, vectors = ops.linalg_eigh(matrix)

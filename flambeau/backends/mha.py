@@ -1,4 +1,4 @@
-"""The short path of attention modules in inference."""
+"""The short path of transformers in inference."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ _state = {"enabled": True}
 
 
 def get_fastpath_enabled() -> bool:
-    """Whether attention modules may take a short path; there is one path here, which is the short one."""
+    """Whether transformers may leave out padding in inference."""
     return _state["enabled"]
 
 
 def set_fastpath_enabled(value: bool) -> None:
-    """Sets whether attention modules may take a short path; kept for programs that ask for it."""
+    """Sets whether transformers may leave out padding in inference (see ``nn.TransformerEncoder``)."""
     _state["enabled"] = value

@@ -568,6 +568,7 @@ def install(cls: type[Tensor]) -> None:
 
 
 _ELSEWHERE = {
+    "nested.operators": "to_padded_tensor",
     "quantized.dense": """
         dequantize int_repr q_per_channel_axis q_per_channel_scales q_per_channel_zero_points q_scale q_zero_point
         qscheme

@@ -6,9 +6,10 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+from ...backends.mha import get_fastpath_enabled
 from .. import functional as F
 from .. import init
-from .._base import Tensor, get_default_dtype, ops
+from .._base import Tensor, get_default_dtype, is_grad_enabled, ops
 from .activation import GELU, ReLU
 from .attention import MultiheadAttention
 from .container import ModuleList
@@ -270,6 +271,16 @@ class TransformerDecoderLayer(Module):
         return self.dropout3(x)
 
 
+def _joins_quickly(layer: Any) -> bool:
+    """Whether PyTorch has a fused form of the layer, which leaves out padding."""
+    if not isinstance(layer, TransformerEncoderLayer) or layer.norm_first or not layer.activation_relu_or_gelu:
+        return False
+    attention: Any = layer.self_attn
+    if not attention.batch_first or not attention._qkv_same_embed_dim or attention.in_proj_bias is None:
+        return False
+    return bool(layer.norm1.eps == layer.norm2.eps and attention.num_heads % 2 == 0)
+
+
 class TransformerEncoder(Module):
     """``num_layers`` copies of a layer, one after the other.
 
@@ -277,8 +288,8 @@ class TransformerEncoder(Module):
         encoder_layer: the layer to copy.
         num_layers: how often.
         norm: applied to the last output.
-        enable_nested_tensor: PyTorch's switch for padded batches; it changes no result and is only kept.
-        mask_check: likewise.
+        enable_nested_tensor: in inference, rows that ``src_key_padding_mask`` pads are zero in the result.
+        mask_check: only where every sequence has its padding at the end.
     """
 
     __constants__ = ("norm",)
@@ -296,8 +307,20 @@ class TransformerEncoder(Module):
         self.num_layers = num_layers
         self.norm = norm
         self.enable_nested_tensor = enable_nested_tensor
-        self.use_nested_tensor = enable_nested_tensor
+        self.use_nested_tensor = enable_nested_tensor and _joins_quickly(encoder_layer)
         self.mask_check = mask_check
+
+    def _clears_padding(self, src: Tensor, mask: Tensor | None, padding: Tensor | None) -> bool:
+        """Whether PyTorch would compute without the padded rows, which are zero afterwards."""
+        first: Any = self.layers[0]
+        if not self.use_nested_tensor or first.training or src.ndim != 3 or padding is None or mask is not None:
+            return False
+        if is_grad_enabled() and (src.requires_grad or any(p.requires_grad for p in first.parameters())):
+            return False
+        if not get_fastpath_enabled():
+            return False
+        padded = padding != 0
+        return not self.mask_check or bool((padded[:, 1:] >= padded[:, :-1]).all())
 
     def forward(
         self,
@@ -307,6 +330,7 @@ class TransformerEncoder(Module):
         is_causal: bool | None = None,
     ) -> Tensor:
         """(S, N, E) gives (S, N, E); ``is_causal`` None finds out whether ``mask`` is the causal one."""
+        clears = self._clears_padding(src, mask, src_key_padding_mask)
         src_key_padding_mask = F._canonical_mask(
             src_key_padding_mask, "src_key_padding_mask", F._none_or_dtype(mask), "mask", src.dtype
         )
@@ -317,6 +341,9 @@ class TransformerEncoder(Module):
         output = src
         for layer in self.layers:
             output = layer(output, src_mask=mask, is_causal=causal, src_key_padding_mask=src_key_padding_mask)
+        if clears:
+            assert src_key_padding_mask is not None
+            output = output.masked_fill((src_key_padding_mask != 0).unsqueeze(-1), 0)
         return output if self.norm is None else self.norm(output)
 
 

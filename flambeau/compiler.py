@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeVar
 
@@ -59,6 +60,7 @@ config = SimpleNamespace(job_id=None, force_disable_caches=False, dynamic_source
 class _State:
     stance = "default"
     backend: Any = "flambeau"
+    exporting = 0
 
 
 _state = _State()
@@ -278,8 +280,8 @@ def disable(fn: Any = None, recursive: bool = True, *, reason: str | None = None
 
 
 def is_compiling() -> bool:
-    """Whether operators are being deferred in this thread."""
-    return deferral().depth > 0
+    """Whether operators are being deferred in this thread, or a program is being exported."""
+    return deferral().depth > 0 or _state.exporting > 0
 
 
 def is_dynamo_compiling() -> bool:
@@ -288,8 +290,18 @@ def is_dynamo_compiling() -> bool:
 
 
 def is_exporting() -> bool:
-    """Whether a program is being exported: never while it runs."""
-    return False
+    """Whether a program is being exported."""
+    return _state.exporting > 0
+
+
+@contextmanager
+def exporting() -> Iterator[None]:
+    """Inside of ``with``, ``is_exporting`` says so."""
+    _state.exporting += 1
+    try:
+        yield
+    finally:
+        _state.exporting -= 1
 
 
 def flush() -> None:

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from ..operator import OPERATORS
 
-__all__ = ["OpOverloadPacket"]
+__all__ = ["OpOverloadPacket", "packet"]
 
 _NAMES = {
     "_log_softmax_backward_data": "_log_softmax_backward",
@@ -32,13 +33,16 @@ class OpOverloadPacket:
     def __getattr__(self, overload: str) -> OpOverloadPacket:
         if overload.startswith("__"):
             raise AttributeError(overload)
-        return OpOverloadPacket(f"{self.__name__}.{overload}", self._function)
+        found = OpOverloadPacket(f"{self.__name__}.{overload}", self._function)
+        setattr(self, overload, found)  # graphs compare their targets by identity
+        return found
 
     def __repr__(self) -> str:
         return f"<OpOverload(op='aten.{self.__name__}')>"
 
 
-def __getattr__(name: str) -> OpOverloadPacket:
+@cache
+def packet(name: str) -> OpOverloadPacket:
     """The operator ``name``; one that ends in "_" works in place.  Raises AttributeError if there is none."""
     op = OPERATORS.get(_NAMES.get(name, name))
     if op is not None:
@@ -48,3 +52,6 @@ def __getattr__(name: str) -> OpOverloadPacket:
     if form is None:
         raise AttributeError(f"'_OpNamespace' 'aten' object has no attribute '{name}'")
     return OpOverloadPacket(name, form)
+
+
+__getattr__ = packet

@@ -190,7 +190,8 @@ def _repeat(op: Any, times: int, results: Sequence[_Rows], arguments: Sequence[A
     plan = op.plans.get(tuple(key))
     if plan is None:
         plan = op.plans[tuple(key)] = build(op, stand_ins, tensors)
-    plan.plan.repeat([at for at, _ in places], [by for _, by in places], times)
+    if plan.plan is not None:  # on the meta device there is nothing to compute
+        plan.plan.repeat([at for at, _ in places], [by for _, by in places], times)
 
 
 def _states(first: Tensor, times: int, at: int) -> Tensor:

@@ -221,7 +221,7 @@ class RNNBase(Module):
 
     def _first_state(self, input: Tensor, batch_sizes: Tensor | None) -> Any:
         size = self.get_expected_hidden_size(input, batch_sizes)
-        return ops.zeros(size, dtype=input.dtype, device=input.device)
+        return input.new_zeros(size)  # type: ignore[no-any-return]
 
     def _check_state_rank(self, hx: Any, batched: bool) -> None:
         rank = 3 if batched else 2
@@ -370,7 +370,7 @@ class LSTM(RNNBase):
         return states
 
     def _first_state(self, input: Tensor, batch_sizes: Tensor | None) -> Any:
-        cell = ops.zeros(self.get_expected_cell_size(input, batch_sizes), dtype=input.dtype, device=input.device)
+        cell = input.new_zeros(self.get_expected_cell_size(input, batch_sizes))
         return super()._first_state(input, batch_sizes), cell
 
     def _check_state_rank(self, hx: Any, batched: bool) -> None:
@@ -466,7 +466,7 @@ class RNNCellBase(Module):
                 raise ValueError(f"{self._get_name()}: Expected {what} to be 1D or 2D, got {tensor.dim()}D instead")
 
     def _zeros(self, input: Tensor) -> Tensor:
-        return ops.zeros(input.size(0), self.hidden_size, dtype=input.dtype, device=input.device)
+        return input.new_zeros(input.size(0), self.hidden_size)  # type: ignore[no-any-return]
 
 
 class RNNCell(RNNCellBase):

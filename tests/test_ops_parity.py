@@ -250,3 +250,26 @@ def test_unit_vectors_and_distances(p: float) -> None:
         for s, t in zip(mine, theirs):
             if t.grad is not None:
                 same(s.grad, t.grad, 1e-4, 1e-5)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (3, 5), (2, 2, 9), (4, 7), (2, 40), (1, 5), (4, 2)])
+@pytest.mark.parametrize("full", [False, True])
+def test_singular_vectors_have_the_same_signs(shape: tuple[int, ...], full: bool) -> None:
+    a = RNG.normal(size=shape)
+    got = flambeau.linalg.svd(flambeau.tensor(a), full)
+    expected = torch.linalg.svd(torch.tensor(a), full)
+    k = min(shape[-2:])
+    pairs = ((got.U[..., :k], expected.U[..., :k]), (got.S, expected.S), (got.Vh[..., :k, :], expected.Vh[..., :k, :]))
+    for mine, theirs in pairs:
+        np.testing.assert_allclose(mine.numpy(), theirs.numpy(), 1e-9, 1e-9)
+    square = (got.Vh @ got.Vh.mT).numpy()
+    np.testing.assert_allclose(square, np.broadcast_to(np.eye(square.shape[-1]), square.shape), 1e-9, 1e-9)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_singular_vectors_of_wide_matrices_of_low_rank(rank: int) -> None:
+    a = np.outer([1.0, -2.0, 0.5], np.arange(7)) * rank
+    u, s, vh = (t.numpy() for t in flambeau.linalg.svd(flambeau.tensor(a), False))
+    np.testing.assert_allclose(u * s @ vh, a, atol=1e-9)
+    np.testing.assert_allclose(vh @ vh.T, np.eye(3), atol=1e-9)
+    np.testing.assert_allclose(u.T @ u, np.eye(3), atol=1e-9)

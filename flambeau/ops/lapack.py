@@ -430,6 +430,28 @@ def _real(x: Tensor) -> Tensor:
 # -- singular values ---------------------------------------------------------------------------------
 
 
+def _decompose(a: np.ndarray, full: bool) -> Any:
+    """(U, S, Vh) of matrices, with the signs of PyTorch's.
+
+    LAPACK brings real matrices with 11/6 times as many columns as rows into a triangle before it makes them
+    bidiagonal.  MKL, which PyTorch uses, does so only from about 18 times; the signs of singular vectors tell.  So the
+    triangle is made here, and LAPACK given a matrix that it does not think wide.
+    """
+    m, n = a.shape[-2:]
+    if a.dtype.kind == "c" or m < 2 or not 11 * m // 6 <= n < 18 * m:
+        return tuple(np.linalg.svd(a, full_matrices=full))
+    q, r = np.linalg.qr(a.swapaxes(-1, -2), mode="complete" if full else "reduced")
+    size = max(m, 3)
+    square = np.zeros((*a.shape[:-2], size, size + 1), a.dtype)
+    square[..., :m, :m] = r[..., :m, :].swapaxes(-1, -2)
+    u, s, vh = np.linalg.svd(square, full_matrices=False)
+    if not (s[..., m - 1] > 0).all():  # vectors of singular values 0 may lie in the columns that were added
+        return tuple(np.linalg.svd(a, full_matrices=full))
+    rows = q.swapaxes(-1, -2)
+    vh = np.matmul(vh[..., :m, :m], rows[..., :m, :])
+    return u[..., :m, :m], s[..., :m], np.concatenate([vh, rows[..., m:, :]], -2)
+
+
 @operator(name="_svd", kind="eager", method=False, function=False)
 def svd_kernel(A: Tensor, full: bool) -> Any:
     """(U, S, Vh) with ``A = U diag(S) Vh``, S descending."""
@@ -442,7 +464,7 @@ def svd_kernel(A: Tensor, full: bool) -> Any:
             right = np.broadcast_to(np.eye(n if full else k, n, dtype=a.dtype), (*batch, n if full else k, n))
             return left, np.zeros((*batch, k)), right
         try:
-            return tuple(np.linalg.svd(a, full_matrices=full))
+            return _decompose(a, full)
         except np.linalg.LinAlgError:
             raise LinAlgError(
                 "linalg.svd: The algorithm failed to converge because the input matrix is "

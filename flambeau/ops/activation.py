@@ -33,7 +33,7 @@ def relu(input: Tensor) -> Tensor:
     """max(x, 0)"""
     if input.dtype is dtypes.bool_ or input.dtype.is_complex:
         raise RuntimeError(f"relu: Boolean and complex inputs are not supported, got {input.dtype}")
-    return prim.apply("max", input, prim.const(0, input.dtype))
+    return prim.apply("max", prim.const(0, input.dtype), input)  # NaN costs less in the second operand
 
 
 @relu.gradient("result")
@@ -240,7 +240,7 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tens
     """x bounded to ``[min_val, max_val]``."""
     if input.dtype is dtypes.bool_ or input.dtype.is_complex or (input.dtype.kind == "u" and min_val < 0):
         raise RuntimeError(f"hardtanh: cannot do hardtanh on {input.dtype}")
-    return prim.apply("min", prim.apply("max", input, _number(min_val, input)), _number(max_val, input))
+    return prim.apply("min", _number(max_val, input), prim.apply("max", _number(min_val, input), input))
 
 
 @hardtanh.gradient("input")

@@ -182,10 +182,10 @@ def _clamp(input: Tensor, min: Operand | None, max: Operand | None) -> Tensor:
     if input.dtype.is_complex:
         raise RuntimeError("clamp is not supported for complex types")
     value = input
-    if min is not None:
-        value = prim.apply("max", value, min)
+    if min is not None:  # NaN costs less in the second operand, and a bound is mostly the same number for all elements
+        value = prim.apply("max", min, value)
     if max is not None:
-        value = prim.apply("min", value, max)
+        value = prim.apply("min", max, value)
     return value
 
 

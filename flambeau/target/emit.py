@@ -120,8 +120,8 @@ class _Accumulator:
     """Where an accumulator lives: one slot of vectors for each width that updates it.
 
     ``lanes`` where it was started are part of it (rows side by side); wider updates are folded together
-    when it is read.  A wide maximum or minimum of floats passes over nan, and ``nans`` remembers in which lanes it
-    met one: the chain of dependent instructions is then one long, where an extreme that keeps nan takes three.
+    when it is read.  A wide maximum or minimum of floats passes over nan, and ``nans`` has the last that each lane
+    met: the chain of dependent instructions is then one long, where an extreme that keeps nan takes three.
     """
 
     def __init__(self, kind: str, type_: str, lanes: int) -> None:
@@ -310,9 +310,8 @@ class _Body:
         if index is not None:
             self.b.store(self.b.const(vec_type("i64", lanes), _NO_INDEX), index, 64)
         if lanes != acc.lanes and acc.kind in ("max", "min") and acc.type in ("f32", "f64"):
-            flags = vec_type("i1", lanes)
-            acc.nans[lanes] = self._alloca(flags)
-            self.b.store(self.b.const(flags, False), acc.nans[lanes], 64)
+            acc.nans[lanes] = self._alloca(type_)
+            self.b.store(self.b.const(type_, 0), acc.nans[lanes], 64)
 
     def _constant(self, type_: str, code: str, value: float | int | bool) -> Val:
         if code in ("bf16", "e4m3", "e5m2"):  # their registers hold bits
@@ -334,7 +333,8 @@ class _Body:
             if self.mask is not None:
                 new, nan = b.select(self.mask, new, old), b.op("and", nan, self.mask)
             b.store(new, slot, 64)
-            b.store(b.op("or", b.load(nan.type, acc.nans[self.lanes], 64), nan), acc.nans[self.lanes], 64)
+            seen = b.load(value.type, acc.nans[self.lanes], 64)
+            b.store(b.select(nan, value, seen), acc.nans[self.lanes], 64)
         elif index_slot is None:
             new = self._fold(acc.kind, acc.type, old, value)
             if self.mask is not None and acc.lanes == 1:
@@ -418,7 +418,10 @@ class _Body:
                 continue
             x = b.load(vec_type(LLVM_TYPE[acc.type], lanes), wide, 64)
             i = b.load(vec_type("i64", lanes), wide_index, 64) if wide_index is not None else None
-            nan = b.load(vec_type("i1", lanes), acc.nans[lanes], 64) if lanes in acc.nans else None
+            nan = None
+            if lanes in acc.nans:
+                seen = b.load(x.type, acc.nans[lanes], 64)
+                nan = b.cmp("uno", seen, seen)
             while lanes > 1:
                 lanes //= 2
                 x, other = self._halves(x, lanes)

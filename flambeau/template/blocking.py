@@ -31,6 +31,11 @@ PARTS = 16
 """Parts into which the pixels of a gradient by weights are split at most."""
 _LEAST = 112
 """Rows or columns that a block keeps where it is divided for the sake of workers only."""
+LOW = 32
+"""Rows up to which memory decides: B is read once, in blocks of so few of its rows that they go by nearly in memory's
+order, and by chunks so wide that each takes much of a row."""
+LOW_UNITS = 64
+LOW_PANELS = 8
 FEW = 16
 """Chunks under which the inner dimension is split; matrices from which on each one is a chunk."""
 
@@ -136,11 +141,16 @@ def cut(
     share_a, share_b = share and not direct_a, share and not direct_b and uneven
     kc = _long_block(units, num, blk)
     splits, span = _split(batch * _ceil(outer * inner, 32), units, kc, work)
+    low = direct_b and m <= LOW and splits == 1 and units >= 4 * LOW_UNITS and inner >= 2 * LOW_PANELS
+    if low:
+        kc, span = LOW_UNITS, _ceil(units, LOW_UNITS) * LOW_UNITS
     together = 1 if share_a or share_b or splits > 1 else batch
     wanted = max(1, min(_ceil(EACH * workers, together * splits), work // splits // GRAIN))
-    inner_blocks = _ceil(inner, _inner_room(True, kc, num, blk))
+    inner_blocks = _ceil(inner, LOW_PANELS if low else _inner_room(True, kc, num, blk))
     outer_blocks = 1 if splits > 1 or units <= kc else _ceil(outer, _tiles_room(_ceil(inner, inner_blocks), num, blk))
-    if direct_b or share_b:  # a part of the rows is cheap: nothing is packed again
+    if low:
+        outer_blocks = 1
+    elif direct_b or share_b:  # a part of the rows is cheap: nothing is packed again
         outer_blocks = max(outer_blocks, min(_ceil(wanted, inner_blocks), outer))
         inner_blocks = max(inner_blocks, min(_ceil(wanted, outer_blocks), inner))
     else:

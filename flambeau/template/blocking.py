@@ -31,6 +31,10 @@ PARTS = 16
 """Parts into which the pixels of a gradient by weights are split at most."""
 _LEAST = 112
 """Rows or columns that a block keeps where it is divided for the sake of workers only."""
+EACH_SHARED = 4
+"""The same where B is packed for everyone: more of them would read the packed A from afar more often."""
+TALL = 32
+"""Row panels from which on it pays to pack rows of B for everyone: the copy is read often enough."""
 LOW = 32
 """Rows up to which memory decides: B is read once, in blocks of so few of its rows that they go by nearly in memory's
 order, and by chunks so wide that each takes much of a row."""
@@ -107,10 +111,10 @@ def _tiles_room(inner: int, num: Number, blk: Blocking) -> int:
     return max(1, cpu.cache_sizes().l2 // 2 // (inner * blk.rows * blk.columns * num.acc_bytes))
 
 
-def _inner_room(inner_b: bool, kc: int, num: Number, blk: Blocking) -> int:
-    """Inner panels that fit into a quarter of the second-level cache."""
+def _inner_room(inner_b: bool, kc: int, num: Number, blk: Blocking, part: int = 4) -> int:
+    """Inner panels that fit into a quarter (or another part) of the second-level cache."""
     width = blk.columns if inner_b else blk.pitch
-    return max(1, cpu.cache_sizes().l2 // 4 // (width * kc * num.unit_bytes))
+    return max(1, cpu.cache_sizes().l2 // part // (width * kc * num.unit_bytes))
 
 
 def _split(chunks: int, units: int, kc: int, work: int) -> tuple[int, int]:
@@ -124,10 +128,12 @@ def _split(chunks: int, units: int, kc: int, work: int) -> tuple[int, int]:
 
 
 def cut(
-    batch: int, m: int, n: int, units: int, num: Number, blk: Blocking, direct_a: bool, direct_b: bool, workers: int
-) -> Cut:
+    batch: int, m: int, n: int, units: int, num: Number, blk: Blocking, direct_a: bool, direct_b: bool, workers: int,
+    flat_b: bool = False,
+) -> Cut:  # fmt: skip
     """Chooses the blocks of ``batch`` contractions of m rows by n columns over ``units`` for so many workers;
-    ``direct_a`` and ``direct_b`` say which operands are read where they are.
+    ``direct_a`` and ``direct_b`` say which operands are read where they are, ``flat_b`` whether B is contiguous along
+    columns, so that memory likes to be read across panels.
 
     How the sum over units is cut depends on the sizes alone; how rows and columns are does not matter to results.
     B is the inner operand: a panel of A fits into the first-level cache while a block of B passes.
@@ -136,17 +142,20 @@ def cut(
     work = 2 * m * n * max(units, 1) * num.depth
     share = work > MIDDLE and batch < FEW
     outer, inner = _ceil(max(m, 1), blk.rows), _ceil(max(n, 1), blk.columns)
-    # where the columns keep all workers evenly busy, each part of B is packed once by the chunk that needs it
+    # with few rows, and where the columns keep all workers evenly busy, each part of B is packed once by the chunk that
+    # needs it
     uneven = 10 * _ceil(inner, workers) * workers > 11 * inner
-    share_a, share_b = share and not direct_a, share and not direct_b and uneven
+    share_a, share_b = share and not direct_a, share and not direct_b and (uneven or (flat_b and outer >= TALL))
     kc = _long_block(units, num, blk)
     splits, span = _split(batch * _ceil(outer * inner, 32), units, kc, work)
     low = direct_b and m <= LOW and splits == 1 and units >= 4 * LOW_UNITS and inner >= 2 * LOW_PANELS
     if low:
         kc, span = LOW_UNITS, _ceil(units, LOW_UNITS) * LOW_UNITS
     together = 1 if share_a or share_b or splits > 1 else batch
-    wanted = max(1, min(_ceil(EACH * workers, together * splits), work // splits // GRAIN))
-    inner_blocks = _ceil(inner, LOW_PANELS if low else _inner_room(True, kc, num, blk))
+    wanted = max(
+        1, min(_ceil((EACH_SHARED if share_b else EACH) * workers, together * splits), work // splits // GRAIN)
+    )
+    inner_blocks = _ceil(inner, LOW_PANELS if low else _inner_room(True, kc, num, blk, 2 if share_b else 4))
     outer_blocks = 1 if splits > 1 or units <= kc else _ceil(outer, _tiles_room(_ceil(inner, inner_blocks), num, blk))
     if low:
         outer_blocks = 1

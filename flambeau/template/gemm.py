@@ -207,7 +207,7 @@ def bind(
         aligned = n % blk.lanes == 0
         packed = not (direct_a and direct_b and aligned)
         engine.load_many(requests(spec, isa, direct_a, packed))
-        plan = cut(total, m, n, units, num, blk, direct_a, direct_b, max(workers, 2))
+        plan = cut(total, m, n, units, num, blk, direct_a, direct_b, max(workers, 2), bn == 1)
         micro = micro_kernel(num, isa, direct_a)
         room = {
             "packed": packed,

@@ -39,7 +39,9 @@ LOW = 32
 """Rows up to which memory decides: B is read once, in blocks of so few of its rows that they go by nearly in memory's
 order, and by chunks so wide that each takes much of a row."""
 LOW_UNITS = 64
+"""Units of such a block."""
 LOW_PANELS = 8
+"""Columns of such a chunk, in panels."""
 FEW = 16
 """Chunks under which the inner dimension is split; matrices from which on each one is a chunk."""
 

@@ -132,6 +132,7 @@ CASES = [
     (2, 4, 4, (6, 6, 6), (3, 3, 3), (2, 2, 2), (1, 1, 1), (1, 1, 1), 2),
     (1, 130, 7, (3, 3), (3, 3), (1, 1), (1, 1), (1, 1), 1),
     (4, 2, 3, (1, 1), (1, 1), (1, 1), (0, 0), (1, 1), 1),
+    (1, 40, 70, (7, 7), (3, 3), (1, 1), (1, 1), (1, 1), 1),
 ]  # fmt: skip
 
 
@@ -306,6 +307,16 @@ def test_bias_of_channels(last, spec):
     # a row is a channel within its group: strides of groups, rows and columns
     forward(with_bias, x, w, y, (1, 1), (1, 1), (1, 1), 2, extra=[bias], words=(3, 1, 0))
     np.testing.assert_allclose(y, exact, rtol=1e-5, atol=1e-5)
+
+
+def test_bias_where_pixels_are_few():
+    rng = np.random.default_rng(4)
+    x, w, bias = normal(rng, (1, 40, 5, 7)), normal(rng, (70, 40, 3, 3)), normal(rng, (70,))
+    exact = exact_forward(x, w, (1, 1), (1, 1), (1, 1), 1) + bias[:, None, None]
+    y = empty(exact.shape)
+    with_bias = dataclasses.replace(F32, epilogue=AddIn("f32", "f32", "f32"))
+    forward(with_bias, x, w, y, (1, 1), (1, 1), (1, 1), 1, extra=[bias], words=(0, 1, 0))
+    np.testing.assert_allclose(y, exact, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("isa", ["x86-64", "avx2", "avx512", "generic"])

@@ -473,7 +473,8 @@ class Contraction:
         tail = self.tail
         extras = [f.slot(4 + i) for i in range(tail.buffers)]
         extras += [b.word(f.words, len(self.words.names) + i) for i in range(tail.words)]
-        self.spill = b.alloca(vec_type(LLVM_TYPE[self.type_c], lanes))
+        # a vector that begins at any lane of a spilled one lies within
+        self.spill = b.alloca(vec_type(LLVM_TYPE[self.type_c], 2 * lanes))
 
         def put(i: Val, j: Val, left: Val, mask: Val | None) -> None:
             row, col = b.iadd(row0, i), b.iadd(col0, j)

@@ -17,12 +17,13 @@ no product with zero is computed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
 from ..runtime import engine
-from ..target.builder import Val
+from ..target.builder import Val, vec_type
 from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE
 from . import conv_direct, winograd
@@ -31,6 +32,7 @@ from .contract import Contraction, Frame, Words, common_values, scratch_bytes
 from .conv_problem import (
     ConvSpec,
     Problem,
+    dense,
     forward_problem,
     input_gradient_problems,
     output_size,
@@ -38,7 +40,7 @@ from .conv_problem import (
     single_stride,
 )  # fmt: skip
 from .epilogue import AddIn, Epilogue, Plain
-from .flow import Flow, function
+from .flow import Flow, function, parallel_for
 from .gemm import Binding
 from .image import GEOMETRY, GRID, TAP_WORDS, channel_range, image_kernel, image_request
 from .micro import SIZE, Blocking, Number, blocking, load_address, micro_kernel, micro_request
@@ -79,9 +81,14 @@ _WORDS = Words(
     (
         *GEOMETRY, "image_is_b", "w_mode", "w_row", "w_c", "w_k", "w_at",
         "c_at", "c_n", "c_row", "c_d", "c_h", "c_w", "c_flat", "c_plain", "x_direct", "pack_w", "pack_x",
+        "clear",
     )
 )  # fmt: skip
 _FLAT, _BY_TAP, _BY_CHANNEL = range(3)
+_CLEARED = 1 << 15
+"""Elements that a chunk clears."""
+_DEEP = 256
+"""Products of a sum from which on the way its result is stored hardly matters."""
 
 
 def choose(spec: ConvSpec, isa: ISA, problems: Sequence[Problem]) -> ConvSpec:
@@ -137,12 +144,19 @@ def bind_input_gradient(
     problems = input_gradient_problems(
         dx_shape, dx_strides, w_shape, w_strides, dy_shape, dy_strides, stride, padding, dilation, groups
     )
-    return _bind(spec, isa, problems, pool, workers, tuple(epilogue_words))
+    clear = 0
+    # pixels that no tap meets are zero: the whole result is cleared, which costs less than storing them one by one
+    if not spec.direct and isinstance(spec.tail, Plain) and dense(dx_shape, dx_strides):
+        met = [p for p in problems if p.geometry.taps]
+        if met and len(met) < len(problems):
+            problems, clear = met, math.prod(dx_shape)
+    return _bind(spec, isa, problems, pool, workers, tuple(epilogue_words), clear)
 
 
 def _bind(
-    spec: ConvSpec, isa: ISA, problems: list[Problem], pool: int, workers: int, tail_words: tuple[int, ...]
-) -> Binding:
+    spec: ConvSpec, isa: ISA, problems: list[Problem], pool: int, workers: int, tail_words: tuple[int, ...],
+    clear: int = 0,
+) -> Binding:  # fmt: skip
     tail = spec.tail
     if len(tail_words) != tail.words:
         raise ValueError(f"conv: {len(tail_words)} epilogue words, the epilogue has {tail.words}")
@@ -154,21 +168,34 @@ def _bind(
     blk = blocking(num, isa)
     transposed = getattr(tail, "transposed", None)
     c_strides = problems[0].c_strides
-    # images with channels last are rows, so that stores are contiguous along channels
-    swap = False
-    if transposed is not None and c_strides[1] == 1 and c_strides[4] != 1 and problems[0].rows > 1:
-        swap = True
+    # images with channels last are rows, so that stores are contiguous along channels; so are images of so few pixels
+    # that their columns would be padded a lot
+    last = c_strides[1] == 1 and c_strides[4] != 1 and problems[0].rows > 1
+    swap = transposed is not None and (last or _better_rows(problems, blk))
+    if swap:
+        assert transposed is not None
         tail_words = transposed(tail_words)
     length = len(_WORDS.names) + tail.words + TAP_WORDS * max(len(p.geometry.taps) for p in problems)
     params: list[int] = []
     scratch = 0
     for problem in problems:
         values = _values(spec, isa, problem, num, blk, swap, pool, workers)
-        values |= {"problems": len(problems), "length": length}
+        values |= {"problems": len(problems), "length": length, "clear": clear}
         scratch = max(scratch, scratch_bytes(values, workers))
         words = _WORDS.pack(values, tail_words) + [w for tap in problem.geometry.taps for w in tap]
         params += words + [0] * (length - len(words))
     return Binding(params, scratch, swap)
+
+
+def _better_rows(problems: list[Problem], blk: Blocking) -> bool:
+    """Whether pixels fill panels of rows that much better than panels of columns that it outweighs scattered stores."""
+    p = problems[0]
+    pixels, depth = p.batch * p.geometry.pixels, p.geometry.channels * len(p.geometry.taps)
+    if len(problems) > 1 or p.rows < blk.columns or depth < _DEEP:
+        return False
+    upright = -(-pixels // blk.lanes) * blk.lanes * blk.height(p.rows)
+    turned = blk.height(pixels) * -(-p.rows // blk.lanes) * blk.lanes
+    return 10 * turned < 9 * upright
 
 
 def _values(
@@ -238,6 +265,29 @@ class _Convolution(Contraction):
     def __init__(self, name: str, spec: ConvSpec, isa: ISA, tail: Epilogue | None) -> None:
         types = (spec.source, spec.source, spec.out)
         super().__init__(name, types, spec.number(isa), isa, tail, _WORDS)
+
+    def _write_launch(self, b: Flow, block: Val) -> None:
+        args = [("ptr", "block"), ("i64", "chunk"), ("i64", "worker")]
+        body = function(self.module, self.isa, f"{self.name}.clear", args, self._write_clear)
+        params = b.load("ptr", block, align=8)
+        count, pool = (b.word(params, self.words.index[n]) for n in ("clear", "pool"))
+        with b.when(b.icmp("ne", count, 0)):
+            parallel_for(b, pool, body, block, b.idiv(b.iadd(count, _CLEARED - 1), _CLEARED))
+        super()._write_launch(b, block)
+
+    def _write_clear(self, b: Flow, block: Val, chunk: Val, worker: Val) -> None:
+        """Sets a part of the result to zero."""
+        elem, size, lanes = LLVM_TYPE[self.type_c], SIZE[self.type_c], self.blk.lanes
+        zero = b.const(vec_type(elem, lanes), 0)
+        params, c = (b.load("ptr", b.at("i64", block, i), align=8) for i in range(2))
+        start, count = b.imul(chunk, _CLEARED), b.word(params, self.words.index["clear"])
+        end = b.imin(b.iadd(start, _CLEARED), count)
+        whole = b.iadd(start, b.op("and", b.isub(end, start), b.i64(-lanes)))
+        with b.loop(start, whole, lanes) as i:
+            b.store(zero, b.at(elem, c, i.index), size)
+        with b.when(b.icmp("slt", whole, end)):
+            b.masked_store(zero, b.at(elem, c, whole), b.lane_mask(b.isub(end, whole), lanes), size)
+        b.ret()
 
     # -- operands --------------------------------------------------------------------------------------
     def pack(self, b: Flow, f: Frame, is_b: bool, to: Val, matrix: Val, panel: Val, at: Val, units: Val) -> None:
@@ -362,16 +412,23 @@ class _Convolution(Contraction):
                 each,
             )
 
+        def single(first: Val, length: Val, start: Val) -> None:
+            with b.loop(0, length) as e:
+                one = b.load(elem, b.at(elem, self.spill, b.iadd(first, e.index)))
+                b.store(one, b.at(elem, start, b.imul(e.index, f.c_w)))
+
         def each() -> None:
-            """Lane by lane, in runs that end with a row of pixels."""
+            """In runs that end with a row of pixels."""
             b.store(value, self.spill, 64)
             with b.loop(0, left, carry=[n, *place(rest)]) as run:
                 i, d, h, w = run.values
                 length = b.imin(b.isub(left, run.index), b.isub(f.out_w, w))
                 start = b.at(elem, line, b.iadd(b.imul(i, f.c_n), offset(d, h, w)))
-                with b.loop(0, length) as e:
-                    one = b.load(elem, b.at(elem, self.spill, b.iadd(run.index, e.index)))
-                    b.store(one, b.at(elem, start, b.imul(e.index, f.c_w)))
+                b.either(
+                    b.icmp("eq", f.c_w, 2),
+                    lambda: self._store_alternate(b, run.index, length, start),
+                    lambda: single(run.index, length, start),
+                )
                 run.step = length
                 h_next = b.iadd(h, 1)
                 over = b.icmp("sge", h_next, f.out_h)
@@ -390,3 +447,16 @@ class _Convolution(Contraction):
             )
 
         b.either(image_is_b, along_pixels, along_channels)
+
+    def _store_alternate(self, b: Flow, first: Val, length: Val, to: Val) -> None:
+        """Stores ``length`` lanes of a spilled vector from ``first`` on to every other element."""
+        elem, lanes = LLVM_TYPE[self.type_c], self.blk.lanes
+        vector, places = vec_type(elem, lanes), vec_type("i32", lanes)
+        spilled = b.load(vector, b.at(elem, self.spill, first), SIZE[self.type_c])
+        limit = b.splat(b.cast("trunc", length, "i32"), lanes)
+        odd = b.op("and", b.iota(places), b.const(places, 1))
+        for half in range(2):
+            lane = b.add(b.op("lshr", b.iota(places), b.const(places, 1)), b.const(places, half * lanes // 2))
+            mask = b.op("and", b.cmp("slt", lane, limit), b.cmp("eq", odd, b.const(places, 0)))
+            spread = b.shuffle(spilled, spilled, [half * lanes // 2 + i // 2 for i in range(lanes)])
+            b.masked_store(spread, b.at(elem, to, half * lanes), mask, SIZE[self.type_c])

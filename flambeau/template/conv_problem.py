@@ -12,7 +12,7 @@ from .image import Geometry
 from .micro import Number, number
 
 __all__ = [
-    "ConvSpec", "Problem", "forward_geometry", "forward_problem", "input_gradient_problems", "output_size",
+    "ConvSpec", "Problem", "dense", "forward_geometry", "forward_problem", "input_gradient_problems", "output_size",
     "prefer_direct", "single_stride", "three",
 ]  # fmt: skip
 
@@ -88,6 +88,16 @@ def single_stride(sizes: Sequence[int], strides: Sequence[int]) -> int | None:
                 return None
         inner *= size
     return 1 if step is None else step
+
+
+def dense(shape: Sequence[int], strides: Sequence[int]) -> bool:
+    """Whether the elements fill a stretch of memory, in whatever order."""
+    inner = 1
+    for stride, size in sorted((s, n) for n, s in zip(shape, strides, strict=True) if n != 1):
+        if stride != inner:
+            return False
+        inner *= size
+    return True
 
 
 def forward_geometry(

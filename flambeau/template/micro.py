@@ -88,6 +88,11 @@ class Blocking:
     def columns(self) -> int:
         return self.vectors * self.lanes
 
+    def height(self, rows: int) -> int:
+        """The rows that are computed for so many."""
+        rest = rows % self.rows
+        return rows - rest + min((h for h in self.heights if h >= rest), default=0) * (rest > 0)
+
     @property
     def widths(self) -> tuple[int, ...]:
         return tuple(range(self.vectors, 0, -1))

@@ -153,6 +153,10 @@ def _run(
         grads = waiting.pop(sequence)
         node: Node = grads.pop()
         leaf = type(node) is AccumulateGrad
+        if task.wide and (
+            leaf or sequence in captures or node._extras is not None or not isinstance(node, OperatorNode)
+        ):
+            grads = _narrowed(node, grads)
         if needed is not None:
             arriving = captures.get(sequence)
             if sequence not in needed:
@@ -203,8 +207,7 @@ def _run(
                     if (
                         layout.dtype is float32
                         and expected.dtype in HALF
-                        and target._sequence not in captures
-                        and _stays_wide(task, node, grads, target)
+                        and (create_graph or task.wide or _is_widened(node))
                     ):
                         task.wide = True
                         expected = of(float32, expected.device, expected.shape, expected.strides)
@@ -213,17 +216,25 @@ def _run(
         found = grads = inputs = grad = edge = target = None  # type: ignore[assignment]
 
 
-def _stays_wide(task: Task, node: Node, grads: Sequence[Tensor | None], target: Node) -> bool:
-    """Whether a float32 gradient that ``node`` made of ``grads`` for an output of half precision is left as it is.
+# A gradient of half precision is left in float32 (``Task.wide``) on the way through a derivative that is or was
+# recorded, where float32 was used so that roundings do not add up, as far as the next place that the program can see:
+# a leaf, a hook, a function of the program's own.
 
-    It is on the way through a derivative that is or was recorded (where float32 was used so that roundings do not add
-    up), as far as the next place that the program can see: a leaf, a hook, a function of the program's own.
-    """
-    if not isinstance(target, OperatorNode) or target._extras is not None:
-        return False
-    if task.create_graph:
-        return True
-    return isinstance(node, OperatorNode) and (node._operator is ops.convert.widened or node._is_wide(grads))
+
+def _is_widened(node: Node) -> bool:
+    """Whether a float32 gradient that the node returns comes from a derivative that was recorded."""
+    return isinstance(node, OperatorNode) and node._operator is ops.convert.widened
+
+
+def _narrowed(node: Node, grads: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """Gradients as the program is to see them: those of half precision rounded."""
+    outputs = node._outputs if type(node._outputs) is tuple else (node._outputs,)
+    return [
+        grad.to(output.dtype)  # type: ignore[attr-defined]
+        if grad is not None and output is not None and output.dtype in HALF and grad._layout.dtype is float32
+        else grad
+        for grad, output in zip(grads, outputs)
+    ]
 
 
 def _send(

@@ -111,10 +111,10 @@ class Flow(Builder):
             f"call {type_} @{symbol}({pointers.type} align {align} {pointers.name}, {mask}, {type_} {_name(other)})",
         )
 
-    def prefetch(self, pointer: Val, write: bool = False) -> None:
-        """Asks for a cache line; any address will do."""
+    def prefetch(self, pointer: Val, write: bool = False, level: int = 1) -> None:
+        """Asks for a cache line, to be in the cache of this level; any address will do."""
         self.module.declare("llvm.prefetch.p0", "void", ["ptr", "i32", "i32", "i32"])
-        self.emit(f"call void @llvm.prefetch.p0({pointer}, i32 {int(write)}, i32 3, i32 1)")
+        self.emit(f"call void @llvm.prefetch.p0({pointer}, i32 {int(write)}, i32 {4 - level}, i32 1)")
 
     def lane_mask(self, count: Val, lanes: int) -> Val:
         """The mask of the first ``count`` (i64) of ``lanes`` lanes."""

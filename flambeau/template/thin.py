@@ -179,6 +179,7 @@ class ThinProduct(Contraction):
         lanes, elem = self.blk.lanes, LLVM_TYPE[self.type_b]
         type_, size = vec_type(elem, lanes), SIZE[self.type_b]
         which = [b.imin(b.i64(r), b.isub(m, 1)) for r in range(rows)]
+        ahead = b.imul(stride, wide)
         whole_cols = b.op("and", cols, b.i64(-lanes))
 
         def add(k0: Val, count: int) -> None:
@@ -189,6 +190,7 @@ class ThinProduct(Contraction):
                 values = []
                 for line in lines:
                     spot = b.at(elem, line, j)
+                    b.prefetch(b.at(elem, spot, ahead), level=2)
                     raw = b.load(type_, spot, size) if mask is None else b.masked_load(type_, spot, mask, size)
                     values.append(cast(b, raw, self.type_b, self.num.acc))
                 for r in range(rows):
@@ -220,6 +222,8 @@ class ThinProduct(Contraction):
         whole_k = b.op("and", k, b.i64(-lanes))
         rest = b.lane_mask(b.isub(k, whole_k), lanes)
         last = b.isub(cols, 1)
+        # rows of B are read side by side, each for less time than the processor's own prefetching takes to begin
+        ahead = b.imul(stride, wide)
 
         def fetch_a(line: Val, at: Val, mask: Val | None) -> Val:
             type_, spot, size = vec_type(elem_a, lanes), b.at(elem_a, line, at), SIZE[self.dot_type]
@@ -238,6 +242,7 @@ class ThinProduct(Contraction):
                 left = [fetch_a(line, at, mask) for line in lines_a]
                 out = []
                 for i, line in enumerate(lines):
+                    b.prefetch(b.at(elem_b, line, b.iadd(at, ahead)), level=2)
                     value = fetch_b(line, at, mask)
                     for r in range(rows):
                         out.append(multiply_add(b, self.dot, self.isa, left[r], value, accs[i * rows + r]))

@@ -204,6 +204,31 @@ def test_scaled_addend(code, transposed, kind, size):
     np.testing.assert_allclose(c.astype(wide), exact, rtol=unit, atol=unit * 10 if code != "bf16" else 1e-4)
 
 
+@pytest.mark.parametrize("isa", ["x86-64", "avx2", "avx512", "generic"])
+@pytest.mark.parametrize("code", ["f32", "f64"])
+def test_few_rows_by_a_transpose(isa, code):
+    """The transpose is read in place as the rows of a product whose tiles are turned over when they are stored."""
+    if not HOST.triple.startswith("x86") or (isa[:3] == "avx" and HOST.name not in ("avx512", isa)):
+        pytest.skip("the host lacks it")
+    chosen = ISA.named(isa)
+    rng = np.random.default_rng(0)
+    for m, n, k in ((16, 70, 64), (32, 101, 65), (47, 400, 700), (128, 400, 200), (31, 999, 90)):
+        a, b = normal(rng, (m, k), NUMPY[code]), normal(rng, (k, n), NUMPY[code], order=(1, 0))
+        exact = a.astype(np.float64) @ b.astype(np.float64)
+        close = {"rtol": 1e-5, "atol": 4e-6 * np.sqrt(k)} if code == "f32" else {"rtol": 1e-12, "atol": 1e-12}
+        spec = GemmSpec(code, code, code, code)
+        c = empty((m, n + 3), NUMPY[code])
+        run(spec, a, b, c[:, :n], isa=chosen, threads=2)
+        np.testing.assert_allclose(c[:, :n], exact, **close)
+        assert np.isnan(c[:, n:]).all()
+        bias, full = normal(rng, (n,), NUMPY[code]), normal(rng, (m, n), NUMPY[code])
+        added = GemmSpec(code, code, code, code, AddIn(code, code, code))
+        for addend, words in ((bias, (0, 0, 1)), (full, (0, n, 1))):
+            c = empty((m, n), NUMPY[code])
+            run(added, a, b, c, isa=chosen, extra=[addend], words=words, threads=2)
+            np.testing.assert_allclose(c, exact + addend, **close)
+
+
 def test_accumulates_into_output():
     rng = np.random.default_rng(7)
     a, b, c = normal(rng, (50, 60)), normal(rng, (60, 70)), normal(rng, (50, 70))

@@ -131,11 +131,12 @@ def _split(chunks: int, units: int, kc: int, work: int) -> tuple[int, int]:
 
 def cut(
     batch: int, m: int, n: int, units: int, num: Number, blk: Blocking, direct_a: bool, direct_b: bool, workers: int,
-    flat_b: bool = False,
+    flat_b: bool = False, across: bool = False,
 ) -> Cut:  # fmt: skip
     """Chooses the blocks of ``batch`` contractions of m rows by n columns over ``units`` for so many workers;
     ``direct_a`` and ``direct_b`` say which operands are read where they are, ``flat_b`` whether B is contiguous along
-    columns, so that memory likes to be read across panels.
+    columns, so that memory likes to be read across panels; ``across``, that A is much the larger operand, so that as
+    few chunks as possible should read a part of it.
 
     How the sum over units is cut depends on the sizes alone; how rows and columns are does not matter to results.
     B is the inner operand: a panel of A fits into the first-level cache while a block of B passes.
@@ -147,7 +148,8 @@ def cut(
     # with few rows, and where the columns keep all workers evenly busy, each part of B is packed once by the chunk that
     # needs it
     uneven = 10 * _ceil(inner, workers) * workers > 11 * inner
-    share_a, share_b = share and not direct_a, share and not direct_b and (uneven or (flat_b and outer >= TALL))
+    share_a, share_b = share and not direct_a, share and not direct_b
+    share_b = share_b and (uneven or across or (flat_b and outer >= TALL))
     kc = _long_block(units, num, blk)
     splits, span = _split(batch * _ceil(outer * inner, 32), units, kc, work)
     low = direct_b and m <= LOW and splits == 1 and units >= 4 * LOW_UNITS and inner >= 2 * LOW_PANELS

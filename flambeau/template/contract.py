@@ -18,8 +18,9 @@ from ..target.builder import Val, vec_type
 from ..target.emit import new_module
 from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE
+from ..target.turn import transpose
 from .blocking import Cut
-from .epilogue import Epilogue
+from .epilogue import Epilogue, Plain
 from .flow import Flow, function, parallel_for
 from .micro import SIZE, Blocking, Number, blocking
 
@@ -199,6 +200,19 @@ class Contraction:
 
     def touch(self, b: Flow, f: Frame, c: Val, row0: Val, col0: Val, rows: Val) -> None:
         """Prefetches the tile of the result that is about to be stored; nothing by default."""
+
+    def fetch_ahead(self, b: Flow, f: Frame, a: Val, panel: Val, at: Val, units: Val, part: Val, parts: Val) -> None:
+        """Prefetches part ``part`` of ``parts`` of panel ``panel`` of A, if it will be read where it is; nothing by
+        default."""
+
+    def turned(self, b: Flow, f: Frame) -> Val | None:
+        """Whether columns of the result are contiguous, not rows, so that tiles are turned over to be stored; ``None`` if
+        that is never so."""
+        return None
+
+    def column(self, b: Flow, f: Frame, c: Val, row: Val, col: Val) -> Val:
+        """The address of an element of such a result."""
+        raise NotImplementedError
 
     # -- modules ---------------------------------------------------------------------------------------
     def core_text(self) -> str:
@@ -431,6 +445,9 @@ class Contraction:
                         tile, step = b.select(stored, here[1], tile), b.select(stored, here[2], tile_pitch)
                     with b.when(b.op("or", done, stored)):
                         self.touch(b, f, c, row0, col0, rows)
+                    with b.when(b.op("and", inner_b, b.icmp("slt", b.iadd(x.index, 1), x1))):
+                        part = b.isub(y.index, y0)
+                        self.fetch_ahead(b, f, a, b.iadd(x.index, 1), at.index, units, part, count_y)
                     micro = (left, left_pitch, left_row, right, distance, units, tile, step, fresh, rows, cols)
                     b.call_address(f.micro, *micro)
                     with b.when(b.op("and", done, b.op("xor", stored, b.const("i1", 1)))):
@@ -476,11 +493,16 @@ class Contraction:
         # a vector that begins at any lane of a spilled one lies within
         self.spill = b.alloca(vec_type(LLVM_TYPE[self.type_c], 2 * lanes))
 
-        def put(i: Val, j: Val, left: Val, mask: Val | None) -> None:
+        def spot(i: Val, j: Val) -> Val:
+            return b.at(self.num.acc_type, tile, b.iadd(b.imul(i, self.blk.columns), j))
+
+        def finished(i: Val, j: Val, mask: Val | None) -> tuple[Val, Val, Val]:
             row, col = b.iadd(row0, i), b.iadd(col0, j)
-            at = b.at(self.num.acc_type, tile, b.iadd(b.imul(i, self.blk.columns), j))
-            acc = b.load(vector, at, align=16)
-            value = tail.emit(b, acc, row, col, batch, mask, extras.__getitem__)
+            acc = b.load(vector, spot(i, j), align=16)
+            return row, col, tail.emit(b, acc, row, col, batch, mask, extras.__getitem__)
+
+        def put(i: Val, j: Val, left: Val, mask: Val | None) -> None:
+            row, col, value = finished(i, j, mask)
             self.store(b, f, c, row, col, value, left, mask)
 
         def whole() -> None:
@@ -493,8 +515,29 @@ class Contraction:
                 left = b.imin(b.isub(cols, j.index), lanes)
                 put(i.index, j.index, left, b.lane_mask(left, lanes))
 
-        # thin products have tiles too wide to write out
-        b.either(b.icmp("eq", cols, self.blk.columns), whole, some) if self.blk.vectors <= 4 else some()
+        def turned() -> None:
+            """Finishes the tile where it is, then stores its columns."""
+            if not isinstance(tail, Plain):
+                with b.loop(0, rows) as i, b.loop(0, cols, lanes) as j:
+                    mask = b.lane_mask(b.imin(b.isub(cols, j.index), lanes), lanes)
+                    b.store(finished(i.index, j.index, mask)[2], spot(i.index, j.index), 16)
+            with b.loop(0, rows, lanes) as i, b.loop(0, cols, lanes) as j:
+                height = b.imin(b.isub(rows, i.index), lanes)
+                last, mask = b.isub(height, 1), b.lane_mask(height, lanes)
+                lines = [spot(b.iadd(i.index, b.imin(b.i64(r), last)), j.index) for r in range(lanes)]
+                columns = transpose(b, [b.load(vector, line, align=16) for line in lines], 8 * SIZE[self.type_c])
+                for n, value in enumerate(columns):
+                    at = b.iadd(j.index, n)
+                    with b.when(b.icmp("slt", at, cols)):
+                        to = self.column(b, f, c, b.iadd(row0, i.index), b.iadd(col0, at))
+                        self.store_vector(b, value, to, mask)
+
+        def straight() -> None:
+            # thin products have tiles too wide to write out
+            b.either(b.icmp("eq", cols, self.blk.columns), whole, some) if self.blk.vectors <= 4 else some()
+
+        across = self.turned(b, f)
+        straight() if across is None else b.either(across, turned, straight)
         b.ret()
 
     def store_vector(self, b: Flow, value: Val, to: Val, mask: Val | None) -> None:

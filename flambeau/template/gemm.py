@@ -31,7 +31,7 @@ from ..target.builder import Val
 from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE
 from .blocking import cut
-from .contract import Contraction, Frame, Words, common_values, scratch_bytes
+from .contract import LINE, Contraction, Frame, Words, common_values, scratch_bytes
 from .epilogue import AddIn, Epilogue, Plain
 from .flow import Flow
 from .micro import SIZE, Number, blocking, load_address, micro_kernel, micro_request, number
@@ -59,6 +59,8 @@ ROWS_DIRECT = 768
 """Rows up to which B is read in place rather than packed."""
 FEW_COLUMNS = 64
 """Columns up to which (and few elements of k) A is read in place whatever the distance of its rows."""
+TURN_FROM = 64
+"""Elements of k from which it pays to turn tiles over rather than to pack B."""
 SMALL = 4096
 """Elements of B up to which a product of few rows reads it as others do."""
 
@@ -132,7 +134,7 @@ def choose(
     """The spec of the kernel that suits these sizes and strides (as `bind` takes them)."""
     thin = False
     if min(m, n) <= ROWS:
-        swap = _swaps(replace(spec, thin=True), m, n, c_strides)
+        swap = n < m and _may_swap(spec)
         rows = n if swap else m
         many, (bk, bn) = m if swap else n, a_strides[:-3:-1] if swap else b_strides[-2:]
         # what stays in the first-level cache may as well be read in place
@@ -140,13 +142,22 @@ def choose(
     return spec if thin == spec.thin else replace(spec, thin=thin)
 
 
-def _swaps(spec: GemmSpec, m: int, n: int, c_strides: Sequence[int]) -> bool:
-    """Whether the transpose of the product is computed instead: few columns, or a result contiguous along rows."""
-    if spec.a != spec.b or not hasattr(spec.tail, "transposed"):
-        return False
-    if spec.thin:
-        return n < m
-    return c_strides[-1] != 1 and c_strides[-2] == 1 and m > 1
+def _may_swap(spec: GemmSpec) -> bool:
+    return spec.a == spec.b and hasattr(spec.tail, "transposed")
+
+
+def _reads_columns(
+    spec: GemmSpec, num: Number, lanes: int, m: int, n: int, k: int, a_strides: Sequence[int],
+    b_strides: Sequence[int], c_strides: Sequence[int], words: Sequence[int],
+) -> bool:  # fmt: skip
+    """Whether B, contiguous along k, is better read in place as the rows of its transpose than packed: few rows of A
+    then are what is packed, and tiles are turned over when they are stored."""
+    bk, bn = b_strides[-2:]
+    tidy = a_strides[-1] == bk == c_strides[-1] == 1 and bn * SIZE[spec.b] % PAGE != 0
+    by_rows = isinstance(spec.tail, AddIn) and words[1] != 0  # an addend that would be read across
+    whole = 10 * (-(-m // lanes) * lanes) <= 11 * m
+    alike = spec.b == spec.out == num.packed == num.acc
+    return tidy and not by_rows and alike and whole and 3 * m <= n and k >= TURN_FROM
 
 
 # -- parameter words ---------------------------------------------------------------------------------
@@ -185,14 +196,22 @@ def bind(
     words = tuple(epilogue_words)
     (am, ak), (bk, bn), (cm, cn) = a_strides[-2:], b_strides[-2:], c_strides[-2:]
     ab, bb, cb = a_strides[:-2], b_strides[:-2], c_strides[:-2]
-    swap = _swaps(spec, m, n, c_strides)
+    num = Number(spec.acc, spec.acc) if spec.thin else number(spec.a, spec.b, spec.acc, isa)
+    swap = across = False
+    if _may_swap(spec):
+        if spec.thin:
+            swap = n < m
+        else:
+            across = _reads_columns(
+                spec, num, blocking(num, isa).lanes, m, n, k, a_strides, b_strides, c_strides, words
+            )
+            swap = across or (cn != 1 and cm == 1 and m > 1)
     if swap:
         m, n = n, m
         am, ak, bk, bn, cm, cn = bn, bk, ak, am, cn, cm
         ab, bb = bb, ab
         words = tail.transposed(words)  # type: ignore[attr-defined]  # _swaps asked for it
     total = math.prod(sizes)
-    num = Number(spec.acc, spec.acc) if spec.thin else number(spec.a, spec.b, spec.acc, isa)
     units = -(-k // num.depth)
     if spec.thin:
         if m > ROWS or 1 not in (bk, bn):
@@ -207,7 +226,7 @@ def bind(
         aligned = n % blk.lanes == 0
         packed = not (direct_a and direct_b and aligned)
         engine.load_many(requests(spec, isa, direct_a, packed))
-        plan = cut(total, m, n, units, num, blk, direct_a, direct_b, max(workers, 2), bn == 1)
+        plan = cut(total, m, n, units, num, blk, direct_a, direct_b, max(workers, 2), bn == 1, across)
         micro = micro_kernel(num, isa, direct_a)
         room = {
             "packed": packed,
@@ -332,6 +351,26 @@ class _Product(Contraction):
             line = b.at(elem, start, b.imul(i.index, f.c_m))
             for offset in range(0, self.blk.columns * size, 64):
                 b.prefetch(b.bytes_at(line, offset), write=True)
+
+    def fetch_ahead(self, b: Flow, f: Frame, a: Val, panel: Val, at: Val, units: Val, part: Val, parts: Val) -> None:
+        there = self.direct_a(b, f, a, panel, at)
+        if there is None:
+            return
+        usable, start, pitch, row = there
+        with b.when(b.op("and", usable, b.icmp("eq", f.a_k, 1))):
+            count = b.imin(b.isub(f.m, b.imul(panel, self.blk.rows)), self.blk.rows)
+            with b.loop(part, count, parts) as i:
+                line = b.bytes_at(start, b.imul(row, i.index))
+                with b.loop(0, b.imul(units, pitch), LINE) as at_line:
+                    b.prefetch(b.bytes_at(line, at_line.index), level=2)
+
+    def turned(self, b: Flow, f: Frame) -> Val | None:
+        if self.type_c != self.num.acc:
+            return None
+        return b.op("and", b.icmp("eq", f.c_m, 1), b.icmp("ne", f.c_n, 1))
+
+    def column(self, b: Flow, f: Frame, c: Val, row: Val, col: Val) -> Val:
+        return b.at(LLVM_TYPE[self.type_c], c, b.iadd(row, b.imul(col, f.c_n)))
 
     def store(self, b: Flow, f: Frame, c: Val, row: Val, col: Val, value: Val, left: Val, mask: Val | None) -> None:
         to = b.at(LLVM_TYPE[self.type_c], c, b.iadd(b.imul(row, f.c_m), b.imul(col, f.c_n)))

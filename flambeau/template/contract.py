@@ -206,8 +206,8 @@ class Contraction:
         default."""
 
     def turned(self, b: Flow, f: Frame) -> Val | None:
-        """Whether columns of the result are contiguous, not rows, so that tiles are turned over to be stored; ``None`` if
-        that is never so."""
+        """Whether columns of the result are contiguous, not rows, so that tiles are turned over to be stored; ``None``
+        if that is never so."""
         return None
 
     def column(self, b: Flow, f: Frame, c: Val, row: Val, col: Val) -> Val:

@@ -58,7 +58,7 @@ def {name}({signature}):
             t._layout = t._key = plan.layout
             t._storage = s
             t._offset = 0
-            if grad_state.grad and ({grads}):
+            if ({grads}) and grad_state.grad:
                 record(op, ({arguments}), t)
             return t
 {warm}
@@ -73,7 +73,7 @@ _WARM = """
         if plan is not None:
             if plan.several:
                 return run_several(
-                    plan, op, ({arguments}), [{warm_addresses}], grad_state.grad and ({warm_grads})
+                    plan, op, ({arguments}), [{warm_addresses}], ({warm_grads}) and grad_state.grad
                 )
             s = plan.make()
             try:
@@ -86,7 +86,7 @@ _WARM = """
             t._layout = t._key = plan.layout
             t._storage = s
             t._offset = 0
-            if grad_state.grad and ({warm_grads}) and op.derivative is not None:
+            if ({warm_grads}) and grad_state.grad and op.derivative is not None:
                 record(op, ({arguments}), t)
             return t
 """
@@ -102,7 +102,7 @@ _DEFER = """
                 t = recorder.record(recipe, ({operands}), ({run_numbers}))
                 if t is not None:
                     t = {results}
-                    if grad_state.grad and ({warm_grads}) and op.derivative is not None:
+                    if ({warm_grads}) and grad_state.grad and op.derivative is not None:
                         record(op, ({arguments}), t)
                     return t
 """
@@ -118,8 +118,7 @@ def {name}({signature}):
             t._layout = t._key = layout
             t._storage = {first}._storage
             t._offset = {first}._offset + delta
-            if grad_state.track_views:
-                record_view(op, ({arguments}), t)
+            record_view(op, ({arguments}), t)
             return t
     elif recording and not tracing and not around.wrappers:
         try:
@@ -133,8 +132,7 @@ def {name}({signature}):
             t._storage = {first}._storage
             t._offset = {first}._offset + delta
             t._key = layout if t._storage.pending is None else None
-            if grad_state.track_views:
-                record_view(op, ({arguments}), t)
+            record_view(op, ({arguments}), t)
             return t
     return dispatch(op, ({arguments}), {name})
 """
@@ -182,7 +180,7 @@ def {name}({signature}):
             and not special
             and not tracing
             and not reading
-            and not (grad_state.grad and ({grads}))
+            and not (({grads}) and grad_state.grad)
             {apart}
         ):
             try:
@@ -406,11 +404,9 @@ def _again(source: Tensor, seen: _Seen) -> Any:
         t._offset = offset + delta
         outs.append(t)
     if several:
-        if grad_state.track_views:
-            tape.record_looks(op, (source, *rest), outs)
+        tape.record_looks(op, (source, *rest), outs)
         return tuple(outs)
-    if grad_state.track_views:
-        tape.record_look(op, (source, *rest), outs[0])
+    tape.record_look(op, (source, *rest), outs[0])
     return outs[0]
 
 
@@ -450,39 +446,46 @@ def sized_view(
     read: Callable[[Sequence[object], str], Any],
     call: Callable[[Tensor, Any], Tensor],
     keyword: str = "size",
+    other: Callable[..., Tensor] | None = None,
 ) -> Callable[..., Tensor]:
-    """The method ``name(*sizes)``, or ``name(keyword=sizes)``, of a view: ``call(tensor, read(sizes, name))``.
+    """The method ``name(*sizes)``, ``name(sizes)`` or ``name(keyword=sizes)`` of a view: ``call(tensor, sizes)``.
 
-    It is remembered where it shared memory, as the view ``op`` makes it.
+    It is remembered where it shared memory, as the view ``op`` makes it.  ``read(given, name)`` gives the sizes as ints
+    of what is no row of ints, which goes to ``other`` if there is one.
     """
     seen: dict[Any, tuple[Layout, int, Any]] = {}
     ints = _ints
-    new, tracked, record_view, off = object.__new__, grad_state, tape.record_look, special
+    new, record_view, off = object.__new__, tape.record_look, special
 
     def method(self: Tensor, *size: Any, **named: Any) -> Tensor:
-        if named:
-            if size or list(named) != [keyword]:
-                raise TypeError(f"{name}() got an unexpected keyword argument '{next(iter(named))}'")
-            return method(self, *named.values())
+        if named or not ints(map(type, size)):
+            return spelled(self, *size, **named)
         key = (self._key, size)
-        if not off and ints(map(type, size)):
+        if not off:
             found = seen.get(key)
             if found is not None:
                 t = new(Tensor)
                 t._layout = t._key = found[0]
                 t._storage = self._storage
                 t._offset = self._offset + found[1]
-                if tracked.track_views:
-                    record_view(op, (self, found[2]), t)
+                record_view(op, (self, found[2]), t)
                 return t
         sizes = read(size, name)
         result = call(self, sizes)
-        if key[0] is not None and result._storage is self._storage and result is not self and ints(map(type, size)):
+        if key[0] is not None and result._storage is self._storage and result is not self:
             if len(seen) >= LIMIT:
                 seen.clear()
             seen[key] = result._layout, result._offset - self._offset, sizes
         return result
 
+    def by_keyword(self: Tensor, *size: Any, **named: Any) -> Tensor:
+        if named:
+            if size or list(named) != [keyword]:
+                raise TypeError(f"{name}() got an unexpected keyword argument '{next(iter(named))}'")
+            size = tuple(named.values())
+        return method(self, *read(size, name))
+
+    spelled = other or by_keyword
     method.__name__ = method.__qualname__ = name
     return method
 

@@ -6,6 +6,7 @@ import ctypes
 import functools
 import itertools
 import math
+import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,7 +24,7 @@ from ..layout import Layout, Size, dense, of
 from ..operator import Scalar, operator
 from ..record import Recipe
 from ..storage import maker, zeroers
-from ..tensor import Tensor, address, from_numpy, make, materialize, numpy_view
+from ..tensor import Tensor, from_numpy, make, materialize, numpy_view
 from ..tensor import empty as empty_memory
 from ..transform.level import Wrapper
 from .common import give, overridable, shape_of
@@ -588,17 +589,27 @@ _CTYPES = {
     "f32": "c_float", "f64": "c_double", "i64": "c_int64", "i32": "c_int32", "i16": "c_int16", "i8": "c_int8",
     "u8": "c_uint8", "u16": "c_uint16", "u32": "c_uint32", "u64": "c_uint64", "b1": "c_bool",
 }  # fmt: skip
+_FORMATS = dict(zip(_CTYPES, "fdqihbBHIQ?"))
 _READ: dict[dtype_, Any] = {
     type_: getattr(ctypes, _CTYPES[type_.code]).from_address for type_ in dtypes.ALL if type_.code in _CTYPES
 }
 
 
+@functools.lru_cache(maxsize=512)
+def _reader(code: str, count: int) -> tuple[Any, Any]:
+    """What makes a block of bytes of an address, and ``count`` numbers of such a block."""
+    form = struct.Struct(f"={count}{_FORMATS[code]}")
+    return (ctypes.c_char * form.size).from_address, form.unpack
+
+
 def tolist(self: Tensor) -> Any:
     """The elements as nested lists of Python numbers; a number for a 0-dim tensor."""
+    layout = self._key
+    if layout is not None and layout.ndim == 1 and layout.contiguous and layout.dtype in _READ:
+        if layout.numel and layout.device is devices.cpu:
+            block, unpack = _reader(layout.dtype.code, layout.numel)
+            return [*unpack(block(self._storage.ptr + self._offset * layout.itemsize))]
     layout = self._layout
-    if layout.ndim == 1 and layout.contiguous and layout.numel and layout.dtype in _READ and self._key is not None:
-        if layout.device is devices.cpu:
-            return list(_array_type(layout.dtype.code, layout.numel).from_address(address(self)))
     array = numpy_view(self)
     return (array.astype(np.float64) if layout.dtype.kind == "f" else array).tolist()
 

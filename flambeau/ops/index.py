@@ -15,7 +15,6 @@ import numpy as np
 from .. import dtype as dtypes
 from .. import primitives as prim
 from ..autograd import tape
-from ..autograd.mode import state as grad_state
 from ..call import special
 from ..graph.node import broadcast_shapes
 from ..operator import Tensors, operator
@@ -453,8 +452,7 @@ def getitem(self: Tensor, index: Any) -> Tensor:
                 t._layout = t._key = new_layout
                 t._storage = self._storage
                 t._offset = self._offset + delta
-                if grad_state.track_views:
-                    _record_view(op, (self, *rest), t)
+                _record_view(op, (self, *rest), t)
                 return t
         elif cls is Tensor and index._layout.dtype is dtypes.int64 and layout.ndim:
             if index._layout.ndim:

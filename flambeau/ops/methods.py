@@ -13,7 +13,7 @@ from ..forms import LazyMethod, sized_view
 from ..operator import OPERATORS
 from ..printing import tensor_repr
 from ..tensor import Tensor, materialize, numpy_view
-from . import convert, reduce, shape
+from . import convert, create, reduce, shape
 from .common import shape_of
 
 __all__: list[str] = []
@@ -47,27 +47,30 @@ def _same(tensor: type[Tensor], symbol: str, name: str) -> LazyMethod:
     return LazyMethod(f"__{symbol}__", partial(getattr, tensor, name))
 
 
-_view_sizes = sized_view(shape.view, "view", shape_of, lambda t, sizes: shape.view.function(t, sizes))
-_reshape = sized_view(shape.view, "reshape", shape_of, lambda t, sizes: shape.reshape.function(t, sizes), "shape")
-_reshape.__doc__ = """``reshape(*shape)`` or ``reshape(shape)``: see ``torch.reshape``."""
-_permute = sized_view(shape.permute, "permute", shape_of, lambda t, dims: shape.permute.function(t, dims), "dims")
-_permute.__doc__ = """``permute(*dims)``: the dimensions in another order."""
-_expand_sizes = sized_view(shape.expand, "expand", shape_of, lambda t, sizes: shape.expand.function(t, sizes))
-
-
-def _view(self: Tensor, *shape_: Any, size: Any = None, dtype: Any = None) -> Tensor:
-    """``view(*shape)`` or ``view(shape)``: the same elements with another shape, over the same memory;
-    ``view(dtype)``: the same bytes as another element type."""
+def _view_otherwise(self: Tensor, *shape_: Any, size: Any = None, dtype: Any = None) -> Tensor:
     if dtype is not None or size is not None:
         shape_ = (*shape_, dtype if size is None else size)
     if len(shape_) == 1 and isinstance(shape_[0], convert.dtype_):
         return shape.view_dtype.function(self, shape_[0])  # type: ignore[attr-defined,no-any-return]
-    return _view_sizes(self, *shape_)
+    return _view(self, *shape_of(shape_, "view"))
 
 
-def _expand(self: Tensor, *sizes: Any, implicit: bool = False, **size: Any) -> Tensor:
-    """``expand(*sizes)`` or ``expand(size)``: repeats dimensions of size 1 without copying; -1 keeps a size."""
-    return _expand_sizes(self, *sizes, **size)
+def _expand_otherwise(self: Tensor, *sizes: Any, implicit: bool = False, size: Any = None) -> Tensor:
+    return _expand(self, *shape_of(sizes if size is None else (*sizes, size), "expand"))
+
+
+_view = sized_view(shape.view, "view", shape_of, lambda t, sizes: shape.view.function(t, sizes), other=_view_otherwise)
+_view.__doc__ = """``view(*shape)`` or ``view(shape)``: the same elements with another shape, over the same memory;
+    ``view(dtype)``: the same bytes as another element type."""
+_expand = sized_view(
+    shape.expand, "expand", shape_of, lambda t, sizes: shape.expand.function(t, sizes), other=_expand_otherwise
+)
+_expand.__doc__ = """``expand(*sizes)`` or ``expand(size)``: repeats dimensions of size 1 without copying; -1 keeps a
+    size."""
+_reshape = sized_view(shape.view, "reshape", shape_of, lambda t, sizes: shape.reshape.function(t, sizes), "shape")
+_reshape.__doc__ = """``reshape(*shape)`` or ``reshape(shape)``: see ``torch.reshape``."""
+_permute = sized_view(shape.permute, "permute", shape_of, lambda t, dims: shape.permute.function(t, dims), "dims")
+_permute.__doc__ = """``permute(*dims)``: the dimensions in another order."""
 
 
 def _sum_to_size(self: Tensor, *size: Any) -> Tensor:
@@ -124,7 +127,7 @@ def _bool(self: Tensor) -> bool:
         if self._layout.numel == 0:
             raise RuntimeError("Boolean value of Tensor with no values is ambiguous")
         raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous")
-    return bool(self.item())  # type: ignore[attr-defined]
+    return bool(create.item(self))
 
 
 def _index(self: Tensor) -> int:
@@ -165,8 +168,8 @@ def install(tensor: type[Tensor]) -> None:
     tensor.sum_to_size, tensor.size, tensor.stride = _sum_to_size, _size, _stride  # type: ignore[attr-defined]
     tensor.numpy, tensor.__array__, tensor.data_ptr = _numpy, _array, _data_ptr  # type: ignore[attr-defined]
     tensor.__bool__, tensor.__index__ = _bool, _index  # type: ignore[attr-defined,assignment]
-    tensor.__int__ = lambda self: int(self.item())  # type: ignore[attr-defined]
-    tensor.__float__ = lambda self: float(self.item())  # type: ignore[attr-defined]
+    tensor.__int__ = lambda self: int(create.item(self))  # type: ignore[attr-defined]
+    tensor.__float__ = lambda self: float(create.item(self))  # type: ignore[attr-defined]
     tensor.__complex__ = lambda self: complex(self.item())  # type: ignore[attr-defined]
     forms = {
         "add": "add", "sub": "sub", "mul": "mul", "truediv": "true_divide", "div": "true_divide",

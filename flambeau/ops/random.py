@@ -298,7 +298,7 @@ def _bad_range(type_: dtype_, low: float, high: float) -> RuntimeError:
 
 
 def _normal(target: Tensor, mean: float, std: float, generator: Generator | None) -> None:
-    type_ = target.dtype
+    type_ = target._layout.dtype
     if not std >= 0:
         raise RuntimeError(f"normal expects std >= 0.0, but found std {std:g}")
     parts = 1

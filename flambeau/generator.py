@@ -11,12 +11,14 @@ distribution, which their callers have checked.
 from __future__ import annotations
 
 import ctypes
+import functools
 import math
 import operator
 import os
 import struct
 import threading
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -197,9 +199,14 @@ class Generator:
 
     def draw(self, name: str, codes: tuple[str, ...], *arguments: Any) -> Any:
         """Calls a kernel of ``template/random.py`` on the state and returns its result."""
-        call = template.random.load(name, codes, settings.isa)
+        call = _kernel(name, codes, settings.isa)
         with self._lock:
             return call(self._seeded() if self._pending is not None else self._address, *arguments)
+
+
+@functools.cache
+def _kernel(name: str, codes: tuple[str, ...], isa: str) -> Callable[..., Any]:
+    return template.random.load(name, codes, isa)
 
 
 def _restored(cls: type[Generator], place: device, state: bytes) -> Generator:

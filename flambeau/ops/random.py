@@ -508,13 +508,32 @@ def _made(
     return empty(shape_of(shape, name), out=out, dtype=dtype, device=device)
 
 
-def _filled(t: Tensor, requires_grad: bool, fill: Callable[..., None], *arguments: Any) -> Tensor:
-    """Fills a fresh tensor, or one given as ``out``, which may be on the tape."""
+def _filled(
+    t: Tensor, requires_grad: bool, fill: Callable[..., None], *arguments: Any, written: bool = False
+) -> Tensor:
+    """Fills a fresh tensor, or one given as ``out`` (``written``), which may be on the tape."""
     if t._requires_grad:
         raise RuntimeError("functions with out=... arguments don't support automatic differentiation")
     fill(t, *arguments)
-    t._storage.version += 1
+    if written:
+        t._storage.version += 1
     return t.requires_grad_(True) if requires_grad else t  # type: ignore[attr-defined]
+
+
+def _floats(
+    name: str, fill: Callable[..., None], slow: Callable[..., None], size: tuple[Any, ...], out: Tensor | None,
+    dtype: dtype_ | None, device: Any, generator: Generator | None, requires_grad: bool, pin_memory: bool,
+) -> Tensor:  # fmt: skip
+    """A factory's numbers: ``fill`` makes them in fresh memory at once where nothing speaks against it, otherwise
+    ``slow`` does, a fill of tensors with the parameters 0 and 1."""
+    if out is None and generator is None and not pin_memory and not levels.stack:
+        found = fresh_layout(name, size, dtype, device)
+        if found is not None and found.device is devices.cpu and found.numel and found.dtype.code in _FLOATS:
+            t = allocate(found)
+            fill(None, t._storage.ptr, found.numel, found.dtype.code)
+            return t.requires_grad_(True) if requires_grad else t  # type: ignore[attr-defined,no-any-return]
+    made = _made(name, size, out, dtype, device, generator, pin_memory)
+    return _filled(made, requires_grad, slow, 0.0, 1.0, generator, written=out is not None)
 
 
 def rand(
@@ -523,8 +542,10 @@ def rand(
     layout: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """Uniform numbers in [0, 1) in this shape; raises NotImplementedError for integer types."""
-    t = _made("rand", sizes if size is None else (size,), out, dtype, device, generator, pin_memory)
-    return _filled(t, requires_grad, _uniform, 0.0, 1.0, generator)
+    return _floats(
+        "rand", draw.fill_uniform, _uniform, sizes if size is None else (size,), out, dtype, device, generator,
+        requires_grad, pin_memory,
+    )  # fmt: skip
 
 
 def randn(
@@ -533,8 +554,10 @@ def randn(
     layout: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """Normal numbers of mean 0 and standard deviation 1 in this shape; raises NotImplementedError for integer types."""
-    t = _made("randn", sizes if size is None else (size,), out, dtype, device, generator, pin_memory)
-    return _filled(t, requires_grad, _normal, 0.0, 1.0, generator)
+    return _floats(
+        "randn", draw.fill_normal, _normal, sizes if size is None else (size,), out, dtype, device, generator,
+        requires_grad, pin_memory,
+    )  # fmt: skip
 
 
 def _bounds(name: str, low: Any, high: Any, size: Any) -> tuple[int, int, Any]:
@@ -564,7 +587,7 @@ def randint(
     if dtype is None and out is None:
         dtype = int64
     t = _made("randint", (shape,), out, dtype, device, generator, pin_memory)
-    return _filled(t, requires_grad, _integers, first, end, generator)
+    return _filled(t, requires_grad, _integers, first, end, generator, written=out is not None)
 
 
 @overridable
@@ -623,7 +646,8 @@ def randperm(
     t = _made("randperm", ((n,),), out, dtype, device, generator, pin_memory)
     need("randperm", dtype, _FLOATS + _INTEGERS)
     code = dtype.code
-    return _filled(t, requires_grad, fill_in_order, lambda p, count: draw.fill_permutation(generator, p, count, code))
+    fill = lambda p, count: draw.fill_permutation(generator, p, count, code)  # noqa: E731
+    return _filled(t, requires_grad, fill_in_order, fill, written=out is not None)
 
 
 # -- given distributions -----------------------------------------------------------------------------
@@ -685,7 +709,7 @@ def normal(
         )
     t = _made("normal", (size,), out, dtype, device, generator, pin_memory)
     centre, width = number("normal", "mean", mean), number("normal", "std", std)
-    return _filled(t, requires_grad, _normal, centre, width, generator)
+    return _filled(t, requires_grad, _normal, centre, width, generator, written=out is not None)
 
 
 @operator(kind="eager")

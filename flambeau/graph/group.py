@@ -428,7 +428,8 @@ class Group:
         make = self.pool.make
         limit = make("size", "i64", (), size)
         zero = self.pool.const(0, "i64")
-        inside = make("and", "b1", (make("ge", "b1", (i, zero)), make("lt", "b1", (i, limit))))
+        # one comparison: as a number without a sign, what is negative is beyond any size
+        inside = make("lt", "b1", (make("bitcast", "u64", (i,)), make("bitcast", "u64", (limit,))))
         safe = make("select", "i64", (inside, i, zero))
         condition = Condition(inside, INDEX_ERROR)
         self.check_memo[id(safe)] = (condition,)

@@ -165,20 +165,14 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     return grad.masked_fill(ctx.mask, 0), None, _where.function(ctx.mask, grad, 0).sum() if ctx.needs("value") else None
 
 
-@operator(kind="composite", inplace=True, aliases=("clip",))
+@operator(promote=("input", "min", "max"), inplace=True, aliases=("clip",))
 def clamp(input: Tensor, min: Operand | None = None, max: Operand | None = None) -> Tensor:
     """Elements bounded below by ``min`` and above by ``max`` (numbers or tensors, either may be None); NaN stays.
 
-    Where ``min > max`` the result is ``max``.  Raises RuntimeError if both are None.
+    Where ``min > max`` the result is ``max``.  Raises RuntimeError if both are None, or for complex numbers.
     """
     if min is None and max is None:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
-    return _clamp.function(input, min, max)  # type: ignore[no-any-return]
-
-
-@operator(name="_clamp", promote=("input", "min", "max"), method=False, function=False, inplace=True)
-def _clamp(input: Tensor, min: Operand | None, max: Operand | None) -> Tensor:
-    """The kernel of ``clamp``."""
     if input.dtype.is_complex:
         raise RuntimeError("clamp is not supported for complex types")
     value = input
@@ -189,7 +183,7 @@ def _clamp(input: Tensor, min: Operand | None, max: Operand | None) -> Tensor:
     return value
 
 
-@_clamp.gradient("input", "min", "max")
+@clamp.gradient("input", "min", "max")
 def _(ctx, grad):  # type: ignore[no-untyped-def]
     x, low, high = ctx.input, ctx.min, ctx.max
     inside = None
@@ -249,13 +243,13 @@ def equal(input: Tensor, other: Tensor) -> bool:
 @operator(kind="composite", inplace=True)
 def clamp_min(input: Tensor, min: Operand) -> Tensor:
     """Elements bounded below."""
-    return _clamp.function(input, min, None)  # type: ignore[no-any-return]
+    return clamp.function(input, min, None)  # type: ignore[no-any-return]
 
 
 @operator(kind="composite", inplace=True)
 def clamp_max(input: Tensor, max: Operand) -> Tensor:
     """Elements bounded above."""
-    return _clamp.function(input, None, max)  # type: ignore[no-any-return]
+    return clamp.function(input, None, max)  # type: ignore[no-any-return]
 
 
 def _ignoring_nan(name: str, primitive: str) -> None:

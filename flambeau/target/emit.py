@@ -40,6 +40,7 @@ __all__ = ["entry", "kernel_ir"]
 _SIZE = {"b1": 1, "i8": 1, "u8": 1, "i16": 2, "u16": 2, "f16": 2, "bf16": 2, "e4m3": 1, "e5m2": 1, "i32": 4, "u32": 4,
          "f32": 4, "i64": 8, "u64": 8, "f64": 8}  # fmt: skip
 _UNITS, _GRAIN = 2, 3  # words of the parameters
+_PICKED = 8  # elements in flight where they are copied one by one
 
 
 def kernel_ir(kernel: Kernel, isa: ISA) -> str:
@@ -210,6 +211,8 @@ class _Body:
 
     def _loop(self, loop: Loop) -> None:
         lo, hi = self._value(loop.lo), self._value(loop.hi)
+        if loop.vector and self._picks(loop):
+            loop = loop._replace(vector=False, unroll=_PICKED)
         if not loop.vector:
             self._hoist(loop.body, exclude=loop.var)
             if loop.unroll > 1:
@@ -245,6 +248,19 @@ class _Body:
             self.vector_var, self.lanes = None, 1
             self._counted(loop.var, middle, hi, 1, lambda: self._statements(loop.body))
         self.vector_var, self.lanes, self.mask = outer
+
+    def _picks(self, loop: Loop) -> bool:
+        """Whether a loop only copies elements from places that it reads in memory: one by one that is faster than the
+        instructions that gather a vector, and what builds their addresses and tests them (not for elements of two
+        bytes, of which a vector has many)."""
+        moves = [s for s in loop.body if isinstance(s, Store)]
+        if not moves or len(moves) != sum(not isinstance(s, Check) for s in loop.body):
+            return False
+
+        def told(e: Expr) -> bool:
+            return (e.op == "load" and loop.var in self._depends(e)) or any(map(told, e.args))
+
+        return all(s.value.op == "load" and _SIZE[s.value.type] >= 4 and any(map(told, s.value.args)) for s in moves)
 
     def _several(self, loop: Loop, lo: Val, hi: Val) -> Val:
         """The iterations of a loop that come ``unroll`` at a time; returns where the others begin."""

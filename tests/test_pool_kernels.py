@@ -163,3 +163,39 @@ def test_channels_last_goes_through_a_network():
     for a, b in zip(*made):
         a, b = a.detach().numpy(), b.detach().numpy()
         np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4 * np.abs(a).max())
+
+
+@pytest.mark.parametrize("layout", ["rows", "last", "turned", "turned gradient"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("shape", "kernel", "stride", "padding"),
+    [
+        ((2, 3, 9, 8), (3, 3), (2, 2), (1, 1)), ((1, 40, 12, 13), (2, 2), (2, 2), (0, 0)),
+        ((40, 20, 6, 6), (3, 3), (1, 1), (1, 1)), ((2, 5, 20), (3,), (2,), (1,)),
+        ((2, 3, 6, 7, 8), (2, 2, 2), (2, 2, 2), (0, 0, 0)),
+    ],
+)  # fmt: skip
+def test_gradient_of_maxima(shape, kernel, stride, padding, dtype, layout):
+    x, t = image(shape, "normal", dtype, layout == "last" and len(shape) == 4)
+    if layout == "turned":
+        t = t.transpose(-1, -2).contiguous().transpose(-1, -2)
+    t.requires_grad_()
+    y = getattr(F, f"max_pool{len(kernel)}d")(t, kernel, stride, padding)
+    dy = np.random.default_rng(1).standard_normal(tuple(y.shape)).astype(dtype)
+    g = torch.from_numpy(dy)
+    y.backward(g.transpose(-1, -2).contiguous().transpose(-1, -2) if layout == "turned gradient" else g)
+    values, numbers, valid = windows(x, kernel, stride, padding, (1,) * len(kernel), y.shape[2:], -np.inf)
+    _, at = first_maximum(values, numbers, valid)
+    exact = np.zeros((*shape[:2], math.prod(shape[2:])))
+    n, c = np.ogrid[: shape[0], : shape[1]]
+    np.add.at(exact, (n[..., None], c[..., None], at.reshape(*shape[:2], -1)), dy.reshape(*shape[:2], -1))
+    np.testing.assert_allclose(t.grad.numpy(), exact.reshape(shape), rtol=1e-5, atol=1e-5)
+
+
+def test_positions_outside_of_the_image():
+    ones = torch.ones(1, 1, 2, 2)
+    for position in (16, -1):
+        with pytest.raises(IndexError, match="index out of range"):
+            torch.ops.aten.max_pool2d_with_indices_backward(
+                ones, torch.ones(1, 1, 4, 4), [2, 2], [2, 2], [0, 0], [1, 1], False, torch.full((1, 1, 2, 2), position)
+            )

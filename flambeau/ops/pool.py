@@ -164,6 +164,10 @@ def _(ctx, grad, grad_index):  # type: ignore[no-untyped-def]
 def spread_at(grad: Tensor, index: Tensor, size: tuple[int, ...], ndim: int) -> Tensor:
     """Adds elements to zeros of shape ``size`` at positions in the flattened last ``ndim`` dimensions."""
     g = prim.current().graph
+    if _has_template(grad) and 0 not in size and ndim <= 3 and len(size) - ndim in (1, 2):
+        out = _result_of(size, ndim, grad.dtype)
+        found = prim.extern(template.extern.Unpool(), [_images(grad, ndim), _images(index, ndim)], out)[0]
+        return as_image(_images(found, ndim, size), grad)
     lead = size[: len(size) - ndim]
     area, count = math.prod(size[len(size) - ndim :]), math.prod(grad.shape[len(size) - ndim :])
     base = g.const(0, grad.dtype.code, (*lead, area))

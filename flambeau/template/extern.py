@@ -354,6 +354,29 @@ class Pool:
 
 
 @dataclass(frozen=True)
+class Unpool:
+    """Elements (batch, channels, ...) added to zeros of the shape of the result at positions in its flattened spatial
+    dimensions; the inputs are the elements and their positions."""
+
+    def batched(
+        self, g: Graph, operands: Sequence[Node], flags: Sequence[bool], results: Results, size: int
+    ) -> list[Node]:
+        """See ``graph.batch``: more images."""
+        (shape, type_), whole = results[0], [spread(g, (n, f), size) for n, f in zip(operands, flags)]
+        many = [g.reshape(n, (size * n.shape[1], *n.shape[2:])) for n in whole]
+        found = g.extern(self, many, [((size * shape[0], *shape[1:]), type_)])[0]
+        return [g.reshape(found, (size, *shape))]
+
+    def launches(self, inputs: Sequence[Any], outputs: Sequence[Any], workers: int) -> list[Launch]:
+        (x, at), out = inputs, outputs[0]
+        isa, spec = ISA.host(), template.unpool.UnpoolSpec(x.type)
+        binding = template.unpool.bind(out.shape, out.strides, x.shape, x.strides, at.strides, pool.address())
+        name = template.unpool.kernel_name(spec)
+        address = engine.load_many(template.unpool.requests(spec, isa))[0].address(name)
+        return [Launch(address, tuple(binding.params), ((~0, 0), (0, 0), (1, 0)), binding.scratch_bytes)]
+
+
+@dataclass(frozen=True)
 class Sort:
     """The first ``k`` elements of every row of a contiguous (rows, n) matrix in stable order, and their positions."""
 

@@ -506,7 +506,7 @@ def _look(op: Operator, args: Sequence[Any]) -> Any:
             op.hot.clear()
         try:
             key = (source._layout, *args[1:])
-            op.hot[key] = out._layout, out._offset - source._offset
+            op.hot[key] = out._layout, out._offset - source._offset, (op, tuple(args[1:]), None)
         except TypeError:  # an argument is a list
             pass
     tape.record_view(op, args, out)

@@ -17,6 +17,7 @@ from . import operator as records
 from . import primitives as prim
 from .autograd import tape
 from .autograd.mode import state as grad_state
+from .autograd.view import How
 from .call import (
     LIMIT,
     OpPlan,
@@ -110,7 +111,7 @@ _LOOK = """
 def {name}({signature}):
     if not special:
         try:
-            layout, delta = hot[{first}._key, {rest}]
+            layout, delta, how = hot[{first}._key, {rest}]
         except (KeyError, TypeError, AttributeError):
             pass
         else:
@@ -118,11 +119,11 @@ def {name}({signature}):
             t._layout = t._key = layout
             t._storage = {first}._storage
             t._offset = {first}._offset + delta
-            record_view(op, ({arguments}), t)
+            {look}
             return t
     elif recording and not tracing and not around.wrappers:
         try:
-            layout, delta = hot[{first}._layout, {rest}]
+            layout, delta, how = hot[{first}._layout, {rest}]
             known = {first}._plain
         except (KeyError, TypeError, AttributeError):
             known = False
@@ -132,7 +133,7 @@ def {name}({signature}):
             t._storage = {first}._storage
             t._offset = {first}._offset + delta
             t._key = layout if t._storage.pending is None else None
-            record_view(op, ({arguments}), t)
+            {look}
             return t
     return dispatch(op, ({arguments}), {name})
 """
@@ -387,14 +388,14 @@ def finish(
             )
 
 
-_Seen = tuple[tuple[tuple[Layout, int], ...], Any, tuple[Any, ...], bool]
-"""Views of a tensor: the layout of each and how far from the source it lies, the operator that makes them, its
-arguments after the source, and whether they are several."""
+_Seen = tuple[tuple[tuple[Layout, int], ...], How, bool]
+"""Views of a tensor: the layout of each and how far from the source it lies, how they are made, and whether they are
+several."""
 
 
 def _again(source: Tensor, seen: _Seen) -> Any:
     """The views that were seen of one tensor, of another one with the same layout."""
-    parts, op, rest, several = seen
+    parts, how, several = seen
     storage, offset = source._storage, source._offset
     outs = []
     for layout, delta in parts:
@@ -404,9 +405,9 @@ def _again(source: Tensor, seen: _Seen) -> Any:
         t._offset = offset + delta
         outs.append(t)
     if several:
-        tape.record_looks(op, (source, *rest), outs)
+        tape.record_looks(source, how, outs)
         return tuple(outs)
-    tape.record_look(op, (source, *rest), outs[0])
+    tape.record_look(source, how, outs[0])
     return outs[0]
 
 
@@ -423,7 +424,7 @@ def _remember(op: Operator, args: tuple[Any, ...], found: Any) -> Any:
         or made.parent is not over
         or made.base is not (source if over is None else over.base)
         or any(v._storage is not source._storage or v._key is None or v is source for v in views)
-        or made.op._derivative is None
+        or made.how[0]._derivative is None
         or views[0]._layout.dtype is not source._layout.dtype
         or not all(a is None or a.__class__ is int or (isinstance(a, tuple) and _ints(map(type, a))) for a in args[1:])
     ):
@@ -432,7 +433,7 @@ def _remember(op: Operator, args: tuple[Any, ...], found: Any) -> Any:
         op.hot.clear()
     parts = tuple([(v._layout, v._offset - source._offset) for v in views])
     key = source._key, *args[1:]
-    op.hot[key] = parts, made.op, made.arguments, several
+    op.hot[key] = parts, (*made.how[:2], None), several
     return found
 
 
@@ -453,9 +454,9 @@ def sized_view(
     It is remembered where it shared memory, as the view ``op`` makes it.  ``read(given, name)`` gives the sizes as ints
     of what is no row of ints, which goes to ``other`` if there is one.
     """
-    seen: dict[Any, tuple[Layout, int, Any]] = {}
+    seen: dict[Any, tuple[Layout, int, How]] = {}
     ints = _ints
-    new, record_view, off = object.__new__, tape.record_look, special
+    new, record_look, off = object.__new__, tape.record_look, special
 
     def method(self: Tensor, *size: Any, **named: Any) -> Tensor:
         if named or not ints(map(type, size)):
@@ -468,14 +469,14 @@ def sized_view(
                 t._layout = t._key = found[0]
                 t._storage = self._storage
                 t._offset = self._offset + found[1]
-                record_view(op, (self, found[2]), t)
+                record_look(self, found[2], t)
                 return t
         sizes = read(size, name)
         result = call(self, sizes)
         if key[0] is not None and result._storage is self._storage and result is not self:
             if len(seen) >= LIMIT:
                 seen.clear()
-            seen[key] = result._layout, result._offset - self._offset, sizes
+            seen[key] = result._layout, result._offset - self._offset, (op, (sizes,), None)
         return result
 
     def by_keyword(self: Tensor, *size: Any, **named: Any) -> Tensor:
@@ -610,7 +611,7 @@ def _public(op: Operator, name: str, out: bool, template: str, method: bool = Fa
         "recording": Deferral.recording, "around": around, "threads": threads, "quick": op.quick,
         "special": special, "tracing": prim._stack, "reading": Deferral.reading, "grad_state": grad_state,
         "Tensor": Tensor, "new": object.__new__,
-        "record": tape.record, "record_view": tape.record_view, **defaults,
+        "record": tape.record, "record_look": tape.record_look, **defaults,
     }  # fmt: skip
     if template in (_HOT, _INPLACE):
         if (
@@ -641,8 +642,7 @@ def _public(op: Operator, name: str, out: bool, template: str, method: bool = Fa
         fill["body"] = f"remember(op, ({arguments}), body({call}))" if op.looks else f"body({call})"
     if op.kind == "view":
         template = _LOOKS if op.looks else _LOOK
-        if op._derivative is not None:
-            space["record_view"] = tape.record_look
+        fill["look"] = f"record_look({names[0]}, how, t)" if op._derivative is not None else "pass"
     if op.kind == "view" or op.looks:
         fill["first"], fill["rest"] = names[0], ", ".join(names[1:])
         space["again"], space["remember"] = _again, _remember

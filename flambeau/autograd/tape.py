@@ -28,6 +28,7 @@ from .view import (
     DEFAULT,
     MULTIPLE,
     NO_GRAD,
+    How,
     View,
     check_view,
     edge_of,
@@ -544,12 +545,13 @@ def record_view(op: Any, arguments: Sequence[Any], outputs: Any) -> None:
     """Makes ``outputs`` views of ``arguments[0]``, and records the operator if that requires grad."""
     if op._derivative is None and op.derivative is None:
         return  # detach: shares memory, but is no view of anything as far as gradients go
-    (record_look if isinstance(outputs, Tensor) else record_looks)(op, tuple(arguments), outputs)
+    source, how = arguments[0], (op, tuple(arguments[1:]), None)
+    (record_look if isinstance(outputs, Tensor) else record_looks)(source, how, outputs)
 
 
-def record_look(op: Any, arguments: tuple[Any, ...], output: Tensor) -> None:
-    """``record_view`` where it must be quick: one plain output of an operator that has a derivative."""
-    source: Tensor = arguments[0]
+def record_look(source: Tensor, how: How, output: Tensor) -> None:
+    """``record_view`` where it must be quick: one plain output of an operator that has a derivative.  ``how`` is the
+    operator, its arguments after the source, and None."""
     parent = source._view
     grad = state.grad
     if parent is None:
@@ -561,10 +563,13 @@ def record_look(op: Any, arguments: tuple[Any, ...], output: Tensor) -> None:
             return
         creation = NO_GRAD
     elif source._requires_grad:
-        record(op, arguments, output)
+        record(how[0], (source, *how[1]), output)
     view = output._view = _new(View)  # field by field: half the time of a call of the class
-    view.base, view.parent, view.op, view.arguments = base, parent, op, arguments[1:]
-    view.index, view.creation, view.version = None, creation, base._storage.version
+    view.base = base
+    view.parent = parent
+    view.how = how
+    view.creation = creation
+    view.version = base._storage.version
     if base._requires_grad:
         output._requires_grad = True
     elif grad and base._layout.dtype.kind in "fc":
@@ -575,26 +580,26 @@ def record_look(op: Any, arguments: tuple[Any, ...], output: Tensor) -> None:
         views.append(ref(output))
 
 
-def record_looks(op: Any, arguments: tuple[Any, ...], outputs: Sequence[Tensor]) -> None:
+def record_looks(source: Tensor, how: How, outputs: Sequence[Tensor]) -> None:
     """``record_look`` of several outputs: each a view through which nothing may be written in grad mode."""
-    source: Tensor = arguments[0]
+    op, rest, _ = how
     grad = state.grad
     if grad:
         creation = MULTIPLE
         if source._requires_grad:
-            record(op, arguments, outputs)
+            record(op, (source, *rest), outputs)
     elif state.track_views:
         creation = NO_GRAD
     else:
         return
     parent = source._view
     base = source if parent is None else parent.base
-    rest, version, index, required = arguments[1:], base._storage.version, 0, base._requires_grad
+    version, index, required = base._storage.version, 0, base._requires_grad
     watched = grad and not required and base._layout.dtype.kind in "fc"
     for output in outputs:
         view = output._view = _new(View)
-        view.base, view.parent, view.op, view.arguments = base, parent, op, rest
-        view.index, view.creation, view.version = index, creation, version
+        view.base, view.parent, view.how = base, parent, (op, rest, index)
+        view.creation, view.version = creation, version
         index += 1
         if required:
             output._requires_grad = True

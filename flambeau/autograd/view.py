@@ -19,9 +19,10 @@ from ..transform.level import blank
 from .mode import enable_grad, state
 from .node import NO_EDGE, Edge, Node, accumulator, extras_of, number
 
-__all__ = ["CopySlices", "View", "check_view", "edge_of", "rebase", "refresh", "set_history"]
+__all__ = ["CopySlices", "How", "View", "check_view", "edge_of", "rebase", "refresh", "set_history"]
 
-Steps = tuple[tuple[Any, tuple[Any, ...], "int | None"], ...]
+How = tuple[Any, tuple[Any, ...], "int | None"]
+Steps = tuple[How, ...]
 
 # How a view was made, where a write through it cannot be recorded as usual.
 DEFAULT, NO_GRAD, MULTIPLE, CUSTOM = range(4)
@@ -40,19 +41,18 @@ _WHY = {
 
 class View:
     """How a view came to be: output ``index`` of ``op(parent, *arguments)``, where ``parent`` is ``base`` itself or a
-    view of it.  ``version`` is that of the storage when the view's node was last known to be right.
+    view of it; ``how`` is (op, arguments, index).  ``version`` is that of the storage when the view's node was last
+    known to be right.
     """
 
-    __slots__ = ("arguments", "base", "creation", "index", "op", "parent", "version")
+    __slots__ = ("base", "creation", "how", "parent", "version")
 
     def __init__(
         self, base: Tensor, parent: View | None, op: Any, arguments: tuple[Any, ...], index: int | None, creation: int
     ) -> None:
         self.base = base
         self.parent = parent
-        self.op = op
-        self.arguments = arguments
-        self.index = index
+        self.how: How = (op, arguments, index)
         self.creation = creation
         self.version = base._storage.version
 
@@ -61,7 +61,7 @@ class View:
         views = [self]
         while (parent := views[-1].parent) is not None:
             views.append(parent)
-        return tuple((view.op, view.arguments, view.index) for view in reversed(views))
+        return tuple(view.how for view in reversed(views))
 
 
 def replay(steps: Steps, tensor: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from .region import region, select
 __all__: list[str] = []
 
 _new = object.__new__
-_record_view = tape.record_look
+_record_look = tape.record_look
 _views: dict[Any, Any] = {}
 LIMIT = 20_000
 _INDEX_TYPES = (dtypes.int64, dtypes.int32, dtypes.uint8, dtypes.bool_)
@@ -444,7 +444,7 @@ def getitem(self: Tensor, index: Any) -> Tensor:
     if layout is not None and not special:
         if key is not None:
             try:
-                new_layout, delta, op, rest = _views[layout, key]
+                new_layout, delta, how = _views[layout, key]
             except (KeyError, TypeError):
                 pass
             else:
@@ -452,7 +452,7 @@ def getitem(self: Tensor, index: Any) -> Tensor:
                 t._layout = t._key = new_layout
                 t._storage = self._storage
                 t._offset = self._offset + delta
-                _record_view(op, (self, *rest), t)
+                _record_look(self, how, t)
                 return t
         elif cls is Tensor and index._layout.dtype is dtypes.int64 and layout.ndim:
             if index._layout.ndim:
@@ -479,7 +479,7 @@ def getitem(self: Tensor, index: Any) -> Tensor:
     if layout is not None and plain and key is not None:
         if len(_views) >= LIMIT:
             _views.clear()
-        _views[layout, key] = t._layout, t._offset - self._offset, op, rest
+        _views[layout, key] = t._layout, t._offset - self._offset, (op, rest, None)
     return t
 
 

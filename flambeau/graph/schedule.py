@@ -28,6 +28,9 @@ _BARRIERS = frozenset({"reduce", "argreduce", "scan", "scatter", "update", "exte
 _FREE = frozenset({"input", "scalar", "const", "iota", "undef", "move", "reshape"})
 _WRITES = frozenset({"update", "scatter"})
 _DEEP = 48  # operations on the longest path of one expression
+_NEAR = 8  # steps apart within which a value that costs anything is kept rather than computed again
+_FAR_COST = 48  # operations for an element from which on it is kept for longer
+_LARGE_VALUE = 16_384  # elements of a value whose memory counts
 _SPLIT_UNITS = 8
 _SPLIT_WORK = 131_072
 _WIDE_WORK, _WIDE_ROWS = 1 << 19, 512
@@ -785,7 +788,10 @@ class _Attempt:
         for n in self.order:
             if len(counts.get(id(n), ())) < 2 or id(n) in self.places or n.op in _FREE or n.op in _BARRIERS:
                 continue
-            if self._cost(n) >= 6 and math.prod(n.shape) > 1:
+            cost, steps = self._cost(n), counts[id(n)]
+            # Between distant steps, such as those of a forward and a backward pass, memory costs more than computing.
+            far = max(steps) - min(steps) > _NEAR and math.prod(n.shape) >= _LARGE_VALUE
+            if cost >= (_FAR_COST if far else 6) and math.prod(n.shape) > 1:
                 more.add(id(n))
         if more:
             # only the outermost: what it is computed from, up to what is in memory, is then needed only once

@@ -12,10 +12,12 @@ from typing import Any
 from .. import template
 from ..dtype import coded
 from ..graph.batch import spread
+from ..graph.epilogue import Opened
 from ..graph.node import Graph, Node
 from ..graph.program import Launch
 from ..runtime import engine, pool
 from ..target.isa import ISA
+from .formula import Formula, steps_of
 
 __all__ = ["Conv", "ConvTranspose", "ConvWeight", "MatMul", "Pool", "Sort"]
 
@@ -64,6 +66,20 @@ class MatMul:
 
     alpha: float = 1
     beta: float | None = None
+    formula: Formula | None = None
+    """What is stored instead of the product, and computed from it and from operands that follow a and b."""
+
+    def opened(self, g: Graph, inputs: Sequence[Node], result: tuple[tuple[int, ...], str]) -> Opened | None:
+        """See ``graph.epilogue``."""
+        acc = template.gemm.accumulator(inputs[0].type, inputs[1].type)
+        if self.formula is not None or acc != result[1] or acc[0] != "f" or 0 in result[0]:
+            return None
+        addends = [(inputs[2], self.beta)] if self.beta is not None else []
+        return Opened(MatMul(), list(inputs[:2]), self.alpha, addends)
+
+    def accepts(self, k: int, shape: Sequence[int], strides: Sequence[int], result: Sequence[int]) -> bool:
+        """See ``graph.epilogue``."""
+        return k < 2 or self.formula is None or _steps_of_matrix(shape, strides, result) is not None
 
     def batched(
         self, g: Graph, operands: Sequence[Node], flags: Sequence[bool], results: Results, size: int
@@ -111,6 +127,8 @@ class MatMul:
                 )
         spec = template.gemm.GemmSpec(a.type, b.type, acc, out.type, epilogue)
         operands = [a, b, out] + ([addend] if addend is not None else [])
+        if self.formula is not None:
+            return self._with_formula(inputs, outputs, spec, acc, workers)
         sizes, strides = _collapse(batch, [o.strides[:-2] for o in operands])
         lead, inner = sizes[: max(0, len(sizes) - _MERGED)], sizes[max(0, len(sizes) - _MERGED) :]
         steps = [s[: len(lead)] for s in strides]
@@ -139,6 +157,38 @@ class MatMul:
             found.append(_launch(spec, entry, binding, *places, offsets=offsets, big=big, stack=stack))
         return found
 
+    def _with_formula(
+        self, inputs: Sequence[Any], outputs: Sequence[Any], spec: template.gemm.GemmSpec, acc: str, workers: int
+    ) -> list[Launch]:
+        """The launches of a product whose tail is a formula; at most three batch dimensions that do not step evenly."""
+        assert self.formula is not None
+        a, b = inputs[:2]
+        out = outputs[0]
+        isa = ISA.host()
+        *batch, m, n = out.shape
+        sizes, strides = _collapse(batch, [o.strides[:-2] for o in (a, b, out)])
+        if len(sizes) > _MERGED:
+            raise ValueError("a product with a formula has at most three batch dimensions")
+        within = [s + list(o.strides[-2:]) for s, o in zip(strides, (a, b, out))]
+        if not sizes:
+            sizes, within = [1], [[0, *w] for w in within]
+        steps = [_steps_of_matrix(o.shape, o.strides, out.shape) for o in (*inputs[2:], *outputs[1:])]
+        words = tuple(w for three in steps for w in three or ())
+        spec = template.gemm.choose(replace(spec, epilogue=self.formula), m, n, a.shape[-1], *within)
+        binding = template.gemm.bind(spec, isa, sizes, m, n, a.shape[-1], *within, pool.address(), workers, words)
+        places = (~0, 0, 1, *range(2, len(inputs)), *([~1] if len(outputs) > 1 else []))
+        big = math.prod(out.shape) * a.shape[-1] > _SMALL
+        stack = binding.scratch_bytes <= template.contract.STACK
+        return [_launch(spec, template.gemm.requests(spec, isa)[:1], binding, *places, big=big, stack=stack)]
+
+
+def _steps_of_matrix(
+    shape: Sequence[int], strides: Sequence[int], result: Sequence[int]
+) -> tuple[int, ...] | None:
+    """The (batch, row, column) strides of an operand of a formula."""
+    rank = len(result)
+    return steps_of(shape, strides, result, (range(rank - 2), (rank - 2,), (rank - 1,)))
+
 
 def _addend_words(strides: Sequence[int], batches: int, sizes: Sequence[int]) -> tuple[int, ...]:
     """(batch, row, column) strides of an addend: its batch dimensions must step evenly."""
@@ -161,6 +211,16 @@ class Conv:
     dilation: tuple[int, ...]
     groups: int
     bias: bool
+    formula: Formula | None = None
+    """What is stored instead of the sums, and computed from them and from operands that follow the weights."""
+
+    def opened(self, g: Graph, inputs: Sequence[Node], result: tuple[tuple[int, ...], str]) -> Opened | None:
+        """See ``graph.epilogue``."""
+        return _opened_conv(self, g, inputs, result)
+
+    def accepts(self, k: int, shape: Sequence[int], strides: Sequence[int], result: Sequence[int]) -> bool:
+        """See ``graph.epilogue``."""
+        return k < 2 or self.formula is None or _steps_of_image(shape, strides, result, 1) is not None
 
     def batched(
         self, g: Graph, operands: Sequence[Node], flags: Sequence[bool], results: Results, size: int
@@ -177,7 +237,7 @@ class Conv:
         out = outputs[0]
         isa = ISA.host()
         acc = template.gemm.accumulator(x.type, w.type)
-        words, epilogue = _bias(self.bias, inputs, acc, out, self.groups, out.shape[1])
+        words, epilogue = _tail(self, inputs, acc, outputs)
         spec = template.conv.ConvSpec(x.type, acc, out.type, epilogue, _direct(self.groups, w, acc))
         problem = template.conv_problem.forward_problem(
             x.shape, x.strides, w.shape, w.strides, out.strides, self.stride, self.padding, self.dilation, self.groups
@@ -188,7 +248,7 @@ class Conv:
             spec, isa, x.shape, x.strides, w.shape, w.strides, out.strides, self.stride, self.padding, self.dilation,
             self.groups, pool.address(), workers, words,
         )  # fmt: skip
-        return _conv_launches(spec, isa, binding, self.bias)
+        return _conv_launches(spec, isa, binding, len(inputs) - 2, len(outputs) - 1)
 
 
 @dataclass(frozen=True)
@@ -201,6 +261,16 @@ class ConvTranspose:
     dilation: tuple[int, ...]
     groups: int
     bias: bool
+    formula: Formula | None = None
+    """What is stored instead of the sums, and computed from them and from operands that follow the weights."""
+
+    def opened(self, g: Graph, inputs: Sequence[Node], result: tuple[tuple[int, ...], str]) -> Opened | None:
+        """See ``graph.epilogue``."""
+        return _opened_conv(self, g, inputs, result)
+
+    def accepts(self, k: int, shape: Sequence[int], strides: Sequence[int], result: Sequence[int]) -> bool:
+        """See ``graph.epilogue``."""
+        return k < 2 or self.formula is None or _steps_of_image(shape, strides, result, 1) is not None
 
     def batched(
         self, g: Graph, operands: Sequence[Node], flags: Sequence[bool], results: Results, size: int
@@ -217,7 +287,7 @@ class ConvTranspose:
         out = outputs[0]
         isa = ISA.host()
         acc = template.gemm.accumulator(y.type, w.type)
-        words, epilogue = _bias(self.bias, inputs, acc, out, self.groups, out.shape[1])
+        words, epilogue = _tail(self, inputs, acc, outputs)
         spec = template.conv.ConvSpec(y.type, acc, out.type, epilogue, _direct(self.groups, w, acc))
         problems = template.conv_problem.input_gradient_problems(
             out.shape, out.strides, w.shape, w.strides, y.shape, y.strides, self.stride, self.padding, self.dilation,
@@ -229,7 +299,7 @@ class ConvTranspose:
             spec, isa, out.shape, out.strides, w.shape, w.strides, y.shape, y.strides, self.stride, self.padding,
             self.dilation, self.groups, pool.address(), workers, words,
         )  # fmt: skip
-        return _conv_launches(spec, isa, binding, self.bias)
+        return _conv_launches(spec, isa, binding, len(inputs) - 2, len(outputs) - 1)
 
 
 def _members_as_channels(g: Graph, x: Node) -> Node:
@@ -304,19 +374,48 @@ class ConvWeight:
         return [_launch(spec, template.conv_weight.requests(spec, isa), binding, ~0, 1, 0)]
 
 
-def _bias(
-    bias: bool, inputs: Sequence[Any], acc: str, out: Any, groups: int, channels: int
+def _tail(
+    spec: Conv | ConvTranspose, inputs: Sequence[Any], acc: str, outputs: Sequence[Any]
 ) -> tuple[tuple[int, ...], Any]:
     """A bias is an addend with a step per row (an output channel) and per batch (a group)."""
-    if not bias:
+    out = outputs[0]
+    if spec.formula is not None:
+        steps = [_steps_of_image(o.shape, o.strides, out.shape, spec.groups) for o in (*inputs[2:], *outputs[1:])]
+        return tuple(w for three in steps for w in three or ()), spec.formula
+    if not spec.bias:
         return (), None
     step = inputs[2].strides[0]
-    return (step * (channels // groups), step, 0), template.gemm.AddIn(acc, out.type, inputs[2].type, False)
+    return (step * (out.shape[1] // spec.groups), step, 0), template.gemm.AddIn(acc, out.type, inputs[2].type, False)
 
 
-def _conv_launches(spec: template.conv.ConvSpec, isa: ISA, binding: template.gemm.Binding, bias: bool) -> list[Launch]:
+def _steps_of_image(
+    shape: Sequence[int], strides: Sequence[int], result: Sequence[int], groups: int
+) -> tuple[int, ...] | None:
+    """The (group, channel, pixel) strides of an operand of a formula; pixels count through all images."""
+    found = steps_of(shape, strides, result, ((1,), (0, *range(2, len(result)))))
+    return None if found is None else (found[0] * (result[1] // groups), *found)
+
+
+def _opened_conv(
+    spec: Conv | ConvTranspose, g: Graph, inputs: Sequence[Node], result: tuple[tuple[int, ...], str]
+) -> Opened | None:
+    shape, type_ = result
+    acc = template.gemm.accumulator(inputs[0].type, inputs[1].type)
+    if spec.formula is not None or acc != type_ or acc[0] != "f" or 0 in shape:
+        return None
+    addends = []
+    if spec.bias:
+        bias = inputs[2]
+        addends.append((g.reshape(bias, (*bias.shape, *[1] * (len(shape) - 2))), 1.0))
+    return Opened(replace(spec, bias=False), list(inputs[:2]), 1, addends)
+
+
+def _conv_launches(
+    spec: template.conv.ConvSpec, isa: ISA, binding: template.gemm.Binding, operands: int, kept: int
+) -> list[Launch]:
     # the kernel's operands are the weights, then the image
-    return [_launch(spec, template.conv.requests(spec, isa), binding, ~0, 1, 0, *((2,) if bias else ()))]
+    more = (*range(2, 2 + operands), *([~1] if kept else []))
+    return [_launch(spec, template.conv.requests(spec, isa), binding, ~0, 1, 0, *more)]
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from .tensor import Tensor
 if TYPE_CHECKING:
     from .graph.plan import Plan
 
-__all__ = ["Deferral", "NeedsMemory", "Ran", "deferral", "deferring", "plans", "threads"]
+__all__ = ["Deferral", "NeedsMemory", "Ran", "deferral", "deferring", "planned", "plans", "threads"]
 
 _BOUND = 40_000  # words of a program after which it runs even though nobody looked
 _LIMIT = 512  # plans that are remembered
@@ -387,11 +387,19 @@ class Deferral(Trace):
         return ran
 
     def _plan(self, wanted: Sequence[tuple[int, Layout, int | None]]) -> Plan:
-        with Recorder() as recorder:
-            nodes = replay(self.text, recorder)
-        outputs = [graph.schedule.Output(nodes[number], layout.strides, into) for number, layout, into in wanted]
-        owners = [self._owners[id(s)] for s, _, _ in self.arguments]
-        return graph.plan.make_plan(outputs, len(self.arguments), owners)
+        return planned(self.text, wanted, [self._owners[id(s)] for s, _, _ in self.arguments])
+
+
+def planned(
+    text: Sequence[Any], wanted: Sequence[tuple[int, Layout, int | None]], owners: Sequence[int], numbered: bool = False
+) -> Plan:
+    """The plan of a program: ``wanted`` are the values to compute, how each lies, and the argument that it goes into or
+    None; ``owners`` numbers the memory of the arguments.  ``numbered``: steps name operators by their place too."""
+    with Recorder() as recorder:
+        nodes = replay(text, recorder, numbered)
+        found = graph.passes.improved(recorder.graph, [nodes[k] for k, _, _ in wanted], [into for _, _, into in wanted])
+    outputs = [graph.schedule.Output(n, layout.strides, into) for n, (_, layout, into) in zip(found, wanted)]
+    return graph.plan.make_plan(outputs, len(owners), owners)
 
 
 class _Threads(threading.local):

@@ -13,14 +13,12 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from .autograd.node import number
-from .deferral import Deferral, Ran, deferral
+from .deferral import Deferral, Ran, deferral, planned
 from .generator import default_generator
-from .graph.plan import Plan, StepInfo, make_plan
-from .graph.schedule import Output
+from .graph.plan import Plan, StepInfo
 from .layout import Layout
 from .places import Caller, who_called
-from .primitives import Recorder
-from .record import Recipe, replay
+from .record import Recipe
 from .runtime import memory
 from .storage import Storage
 from .tensor import Tensor
@@ -49,10 +47,7 @@ class Program(NamedTuple):
 
     def plan(self) -> Plan:
         """The plan anew, with steps that tell which of ``operators`` they do: "name#number"."""
-        with Recorder() as recorder:
-            nodes = replay(self.text, recorder, numbered=True)
-        outputs = [Output(nodes[k], layout.strides, into) for k, layout, into in self.wanted]
-        return make_plan(outputs, len(self.ran.arguments), self.owners)
+        return planned(self.text, self.wanted, self.owners, numbered=True)
 
 
 class Work(NamedTuple):

@@ -9,6 +9,7 @@ import flambeau as torch
 from flambeau import nn
 from flambeau.deferral import deferral
 from flambeau.nn import functional as F
+from flambeau.watch import watching
 
 OPTIMIZERS = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.05),
@@ -63,14 +64,10 @@ def test_steps_in_the_program_are_those_outside(name):
 def schedules(action):
     """The schedules of the programs that an action runs."""
     found = []
-    recorder = deferral()
-    recorder.observer = lambda ran, operators: found.append(ran.plan._schedule)
-    try:
+    with watching(lambda program: found.append(program.ran.plan._schedule)):
         held = action()
-        recorder.flush()
+        deferral().flush()
         del held
-    finally:
-        recorder.observer = None
     return found
 
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 
 from .node import Node, topological
 
-__all__ = ["in_order"]
+__all__ = ["in_order", "only_written"]
 
 _SEEN_THROUGH = frozenset({"move", "reshape", "cast"})
 _COMPUTED = frozenset({"extern", "out", "reduce", "argreduce", "scan", "scatter", "update", "gather"})
@@ -32,7 +32,7 @@ def in_order(results: Sequence[tuple[Node, int | None]]) -> list[Node]:
         missing[id(n)] = len(different)
         for i in different.values():
             users[id(i)].append(n)
-    late = _only_written(order, users, results)
+    late = only_written(order, users, results)
     written: dict[int, list[Node]] = {}
     for node, slot in results:
         if slot is not None and id(node) in late and not users[id(node)]:
@@ -64,7 +64,7 @@ def in_order(results: Sequence[tuple[Node, int | None]]) -> list[Node]:
     return found
 
 
-def _only_written(
+def only_written(
     order: Sequence[Node], users: dict[int, list[Node]], results: Sequence[tuple[Node, int | None]]
 ) -> Collection[int]:
     """The elementwise values that are needed for nothing but results that go into arguments."""
@@ -72,7 +72,7 @@ def _only_written(
     ends = {id(node) for node, slot in results if slot is not None}
     late: set[int] = set()
     for n in reversed(order):
-        after = users[id(n)]
+        after = users.get(id(n), ())
         if id(n) in kept or n.op in _COMPUTED or (not after and id(n) not in ends):
             continue
         if all(id(u) in late for u in after):

@@ -405,7 +405,7 @@ class Plan:
                 outputs = tuple(b for b, k in zip(step.buffers, step.kernel.buffers) if k.written)
                 inputs = tuple(b for b, k in zip(step.buffers, step.kernel.buffers) if not k.written)
             else:
-                name, origins = type(step.spec).__name__, (step.origin,)
+                name, origins = type(step.spec).__name__, tuple(step.origin.split(", "))
                 inputs, outputs = tuple(p.buffer for p in step.inputs), tuple(p.buffer for p in step.outputs)
                 calls = _extern_steps(step, buffers, self._workers or 1)
                 count = len(calls)

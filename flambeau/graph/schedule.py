@@ -652,7 +652,7 @@ class _Attempt:
 
     def _extern(self, node: Node) -> None:
         spec, results = node.attrs
-        inputs = tuple(self._view(i) for i in node.inputs)
+        inputs = tuple(self._operand(spec, k, i, results[0][0]) for k, i in enumerate(node.inputs))
         number = len(self.entries)
         outputs: list[Place] = []
         users = {u.attrs[0]: u for u in self.users.get(id(node), ()) if u.op == "out"}
@@ -666,6 +666,17 @@ class _Attempt:
                 )
             outputs.append(place)
         self.entries.append(ExternCall(spec, inputs, tuple(outputs), node.origin))
+
+    def _operand(self, spec: object, k: int, node: Node, result: tuple[int, ...]) -> Place:
+        """Where operand ``k`` of an extern call lies: in a copy if the template does not take it as it lies."""
+        place = self._view(node)
+        accepts = getattr(spec, "accepts", None)
+        if accepts is None or accepts(k, place.shape, place.strides, result):
+            return place
+        buffer = self._new_buffer("temp", 0, node.type, math.prod(node.shape))
+        target = Place(buffer, node.shape, contiguous_strides(node.shape), 0, len(self.entries))
+        self._copy(node, target)
+        return target
 
     def _view(self, node: Node) -> Place:
         """Where an operand of an extern call lies."""
@@ -765,6 +776,16 @@ class _Attempt:
         self.buffers[buffer] = spec._replace(kind="input", slot=self.buffers[home].slot)
         self.homes[buffer] = home
         return True
+
+    def _overwrites(self, writer: Group | ExternCall, place: Place, home: int) -> bool:
+        """Whether a step that writes ``place`` and reads the argument ``home`` needs only the elements that it
+        replaces: a formula behind a template reads them just before."""
+        if isinstance(writer, Group):
+            return writer.overwrites(place.buffer, home)
+        alike = [p for p in writer.inputs if p.buffer == home]
+        if getattr(writer.spec, "formula", None) is None or any(p in writer.inputs[:2] for p in alike):
+            return False
+        return all((p.shape, p.strides, p.offset) == (place.shape, place.strides, 0) for p in alike)
 
     def _read_after(self, buffer: int, first: int, slot: int | None = None) -> bool:
         """Whether a step from number ``first`` on reads what the argument in ``slot`` (of ``buffer``) held before the

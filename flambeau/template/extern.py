@@ -77,6 +77,10 @@ class MatMul:
         addends = [(inputs[2], self.beta)] if self.beta is not None else []
         return Opened(MatMul(), list(inputs[:2]), self.alpha, addends)
 
+    def with_formula(self, acc: str, operands: tuple[str, ...], code: Any, kept: int | None) -> MatMul:
+        """See ``graph.epilogue``."""
+        return MatMul(formula=Formula(acc, operands, code, kept))
+
     def accepts(self, k: int, shape: Sequence[int], strides: Sequence[int], result: Sequence[int]) -> bool:
         """See ``graph.epilogue``."""
         return k < 2 or self.formula is None or _steps_of_matrix(shape, strides, result) is not None
@@ -174,17 +178,18 @@ class MatMul:
             sizes, within = [1], [[0, *w] for w in within]
         steps = [_steps_of_matrix(o.shape, o.strides, out.shape) for o in (*inputs[2:], *outputs[1:])]
         words = tuple(w for three in steps for w in three or ())
-        spec = template.gemm.choose(replace(spec, epilogue=self.formula), m, n, a.shape[-1], *within)
-        binding = template.gemm.bind(spec, isa, sizes, m, n, a.shape[-1], *within, pool.address(), workers, words)
+        k, (left, right, result) = a.shape[-1], within
+        spec = template.gemm.choose(replace(spec, epilogue=self.formula), m, n, k, left, right, result)
+        binding = template.gemm.bind(
+            spec, isa, sizes, m, n, k, left, right, result, pool.address(), workers, words
+        )  # fmt: skip
         places = (~0, 0, 1, *range(2, len(inputs)), *([~1] if len(outputs) > 1 else []))
         big = math.prod(out.shape) * a.shape[-1] > _SMALL
         stack = binding.scratch_bytes <= template.contract.STACK
         return [_launch(spec, template.gemm.requests(spec, isa)[:1], binding, *places, big=big, stack=stack)]
 
 
-def _steps_of_matrix(
-    shape: Sequence[int], strides: Sequence[int], result: Sequence[int]
-) -> tuple[int, ...] | None:
+def _steps_of_matrix(shape: Sequence[int], strides: Sequence[int], result: Sequence[int]) -> tuple[int, ...] | None:
     """The (batch, row, column) strides of an operand of a formula."""
     rank = len(result)
     return steps_of(shape, strides, result, (range(rank - 2), (rank - 2,), (rank - 1,)))
@@ -217,6 +222,10 @@ class Conv:
     def opened(self, g: Graph, inputs: Sequence[Node], result: tuple[tuple[int, ...], str]) -> Opened | None:
         """See ``graph.epilogue``."""
         return _opened_conv(self, g, inputs, result)
+
+    def with_formula(self, acc: str, operands: tuple[str, ...], code: Any, kept: int | None) -> Any:
+        """See ``graph.epilogue``."""
+        return replace(self, formula=Formula(acc, operands, code, kept))
 
     def accepts(self, k: int, shape: Sequence[int], strides: Sequence[int], result: Sequence[int]) -> bool:
         """See ``graph.epilogue``."""
@@ -267,6 +276,10 @@ class ConvTranspose:
     def opened(self, g: Graph, inputs: Sequence[Node], result: tuple[tuple[int, ...], str]) -> Opened | None:
         """See ``graph.epilogue``."""
         return _opened_conv(self, g, inputs, result)
+
+    def with_formula(self, acc: str, operands: tuple[str, ...], code: Any, kept: int | None) -> Any:
+        """See ``graph.epilogue``."""
+        return replace(self, formula=Formula(acc, operands, code, kept))
 
     def accepts(self, k: int, shape: Sequence[int], strides: Sequence[int], result: Sequence[int]) -> bool:
         """See ``graph.epilogue``."""

@@ -1,7 +1,7 @@
-"""An epilogue made of a graph's elementwise values: activation, residual, scale and shift, derivative of an activation.
+"""An epilogue made of a graph's elementwise values: activation, residual, scale and shift, an activation's derivative.
 
-A formula is a sequence of instructions on numbered values: value 0 is the accumulator, values 1 to k are elements of the
-k operands at the place that is being stored, and each instruction makes the next value::
+A formula is a sequence of instructions on numbered values: value 0 is the accumulator, values 1 to k are elements of
+the k operands at the place that is being stored, and each instruction makes the next value::
 
     (op, type, operand type, values, attribute)     an elementwise operation; ("const", type, "", (), number)
 
@@ -112,8 +112,8 @@ class Formula:
 def steps_of(
     shape: Sequence[int], strides: Sequence[int], whole: Sequence[int], groups: Sequence[Sequence[int]]
 ) -> tuple[int, ...] | None:
-    """The strides of an operand over groups of the dimensions of the ``whole`` to which it broadcasts, each group stepped
-    through as one; None if the operand does not step evenly through one of them."""
+    """The strides of an operand over groups of the dimensions of the ``whole`` to which it broadcasts, each group
+    stepped through as one; None if the operand does not step evenly through one of them."""
     lead = len(whole) - len(shape)
     full = [0 if d < lead or shape[d - lead] == 1 else strides[d - lead] for d in range(len(whole))]
     found = []

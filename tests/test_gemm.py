@@ -336,3 +336,17 @@ def test_rows_a_page_apart(transposed):
     c = empty((1, 150, 1024), np.float32)
     run(F32, a[None], b[None], c, threads=2)
     np.testing.assert_allclose(c[0], a @ b, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [(5, 7, 3), (17, 33, 65), (100, 64, 127), (64, 100, 3001), (3, 40, 50)], ids=str)
+def test_products_of_int8_are_exact_in_int32(size):
+    m, n, k = size
+    rng = np.random.default_rng(0)
+    for transposed in range(4):
+        a = rng.integers(-128, 127, (m, k), np.int8, endpoint=True)
+        b = rng.integers(-128, 127, (k, n), np.int8, endpoint=True)
+        a = np.asfortranarray(a) if transposed & 1 else a
+        b = np.asfortranarray(b) if transposed & 2 else b
+        c = empty((m, n), np.int32)
+        run(GemmSpec("i8", "i8", "i32", "i32"), a, b, c, threads=2)
+        np.testing.assert_array_equal(c, a.astype(np.int64) @ b.astype(np.int64))

@@ -267,6 +267,19 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     return dx, dw, db
 
 
+@operator(name="_int_mm", method=False, function=False, differentiable=False)
+def int_mm(self: Tensor, mat2: Tensor) -> Tensor:
+    """The product of two int8 matrices, exact in int32.  Raises RuntimeError for other types and shapes."""
+    if self.dtype is not dtypes.int8 or mat2.dtype is not dtypes.int8:
+        raise RuntimeError(f"_int_mm: expected int8 matrices, got {self.dtype} and {mat2.dtype}")
+    if self.ndim != 2 or mat2.ndim != 2 or self.shape[1] != mat2.shape[0]:
+        raise RuntimeError(f"_int_mm: cannot multiply shapes {list(self.shape)} and {list(mat2.shape)}")
+    shape = (self.shape[0], mat2.shape[1])
+    if 0 in (*shape, self.shape[1]):
+        return prim.const(0, dtypes.int32, shape)
+    return prim.extern(template.extern.MatMul(), [self, mat2], [(shape, dtypes.int32)])[0]
+
+
 def _vectors(name: str, input: Tensor, other: Tensor) -> None:
     if input.ndim != 1 or other.ndim != 1:
         raise RuntimeError(f"1D tensors expected, but got {input.ndim}D and {other.ndim}D tensors")

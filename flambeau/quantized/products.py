@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..dtype import float32, int8, int32
+from ..dtype import float32
+from ..ops.products import int_mm
 from ..tensor import Tensor
 
 __all__ = ["_int_mm", "_scaled_mm"]
 
 
-def _int_mm(self: Any, mat2: Any, *, out: Any = None) -> Tensor:
-    """The int32 product of two int8 matrices; RuntimeError for other types and shapes."""
-    if self.dtype is not int8 or mat2.dtype is not int8:
-        raise RuntimeError(f"_int_mm: expected int8 matrices, got {self.dtype} and {mat2.dtype}")
-    if self.ndim != 2 or mat2.ndim != 2 or self.shape[1] != mat2.shape[0]:
-        raise RuntimeError(f"_int_mm: cannot multiply shapes {list(self.shape)} and {list(mat2.shape)}")
-    found = self.to(int32) @ mat2.to(int32)
-    return found if out is None else out.copy_(found)
+_int_mm = int_mm.function
 
 
 def _scaled_mm(

@@ -31,18 +31,23 @@ SIZE = {"i8": 1, "u8": 1, "i16": 2, "u16": 2, "f16": 2, "bf16": 2, "i32": 4, "f3
 class Number:
     """How a product of two element types is computed.
 
-    ``packed`` is the type code in the panels, ``acc`` that of the accumulators; ``pair`` says that a panel's
-    unit is two consecutive values of k (bfloat16 dot products), held in an i32.
+    ``packed`` is the type code in the panels, ``acc`` that of the accumulators; ``depth`` is the number of consecutive
+    values of k in a panel's unit: 1, or as many as an i32 holds (dot products of two bfloat16, of four int8).
     """
 
     packed: str
     acc: str
-    pair: bool = False
+    depth: int = 1
+
+    @property
+    def pair(self) -> bool:
+        """Whether units are several values."""
+        return self.depth > 1
 
     @property
     def code(self) -> str:
         """Names this kind of number in symbols."""
-        return f"{self.packed}{'pair' if self.pair else ''}_{self.acc}"
+        return f"{self.packed}{('', 'pair', 'quad')[self.depth // 2]}_{self.acc}"
 
     @property
     def unit(self) -> str:
@@ -54,11 +59,6 @@ class Number:
         return 4 if self.pair else SIZE[self.packed]
 
     @property
-    def depth(self) -> int:
-        """Values of k in a unit."""
-        return 2 if self.pair else 1
-
-    @property
     def acc_type(self) -> str:
         return LLVM_TYPE[self.acc]
 
@@ -67,10 +67,13 @@ class Number:
         return SIZE[self.acc]
 
 
-def number(a: str, b: str, acc: str, isa: ISA) -> Number:
-    """The way to multiply elements of types ``a`` and ``b`` with accumulators of type ``acc``."""
+def number(a: str, b: str, acc: str, isa: ISA, quads: bool = False) -> Number:
+    """The way to multiply elements of types ``a`` and ``b`` with accumulators of type ``acc``; ``quads`` says that
+    units may be four values."""
     if acc == "f32" and a == b == "bf16" and isa.has("avx512bf16"):
-        return Number("bf16", "f32", pair=True)
+        return Number("bf16", "f32", 2)
+    if quads and acc == "i32" and a == b == "i8" and isa.name == "avx512" and isa.has("avx512vnni"):
+        return Number("i8", "i32", 4)
     return Number(acc, acc)
 
 
@@ -104,14 +107,25 @@ _REGISTER_BLOCK = {"avx512": (14, 2), "avx2": (6, 2), "x86-64": (4, 2), "neon": 
 def blocking(num: Number, isa: ISA) -> Blocking:
     """The register block for this kind of number on this instruction set."""
     rows, vectors = _REGISTER_BLOCK[isa.name]
+    rows -= 2 * (num.depth == 4)  # registers for what `SHIFT` adds
     lanes = isa.lanes(num.acc_type)
     heights = tuple(h for h in (14, 10, 8, 6, 4, 2, 1) if h < rows)
     return Blocking(lanes, rows, vectors, -(-rows // lanes) * lanes, (rows, *heights))
 
 
+SHIFT = -0x7F7F7F80
+"""128 in each byte: the instruction takes its first factor without a sign, so 128 is added to that."""
+
+
 def multiply_add(b: Flow, num: Number, isa: ISA, x: Val, y: Val, acc: Val) -> Val:
-    """``acc + x * y`` on vectors of units."""
+    """``acc + x * y`` on vectors of units; of quads ``acc + (x + 128) * y``."""
     lanes = lanes_of(acc.type)
+    if num.depth == 4:
+        name = f"llvm.x86.avx512.vpdpbusd.{32 * lanes}"
+        quads = vec_type("i8", 4 * lanes)
+        b.module.declare(name, acc.type, [acc.type, quads, quads])
+        shifted = b.op("xor", x, b.const(x.type, SHIFT))
+        return b.call(acc.type, "@" + name, acc, b.cast("bitcast", shifted, quads), b.cast("bitcast", y, quads))
     if num.pair:
         name = f"llvm.x86.avx512bf16.dpbf16ps.{32 * lanes}"
         halves = vec_type("bfloat", 2 * lanes)
@@ -232,11 +246,13 @@ def _write_micro(
         lambda: [b.load(vector, where(i, j), align=num.acc_bytes) for i, j in spots],
     )
     ahead = b.imul(pitch, _AHEAD)
+    excess = [zero] * w if num.depth == 4 else []  # 128 times the sums of B's columns
     # rows in place are addressed as one of several bases plus 0, 1 or 2 times their distance
     bases = [b.bytes_at(a, b.imul(a_row, i)) for i in range(0, h, 3)] if in_place else [a]
     twice = b.imul(a_row, 2)
-    with b.loop(0, units, carry=[*start, bp, *bases]) as k:
-        acc, b_now, now = k.values[: h * w], k.values[h * w], k.values[h * w + 1 :]
+    with b.loop(0, units, carry=[*start, *excess, bp, *bases]) as k:
+        acc, (b_now, *now) = k.values[: h * w], k.values[h * w + len(excess) :]
+        over = k.values[h * w : h * w + len(excess)]
         right = [b.load(unit_vector, b.bytes_at(b_now, j * blk.lanes * num.unit_bytes), align=4) for j in range(w)]
         # panels are read in one direction, but processors' own prefetching stops at every page
         b_ahead = b.bytes_at(b_now, ahead)
@@ -252,8 +268,12 @@ def _write_micro(
             left = b.splat(b.load(num.unit, spot, align=SIZE[num.packed]), blk.lanes)
             for j in range(w):
                 acc[i * w + j] = multiply_add(b, num, isa, left, right[j], acc[i * w + j])
+        none = b.const(unit_vector, 0)
+        over = [multiply_add(b, num, isa, none, y, x) for x, y in zip(over, right, strict=False)]
         step: Val | int = a_pitch if in_place else blk.pitch * num.unit_bytes
-        k.next = [*acc, b.bytes_at(b_now, pitch), *(b.bytes_at(p, step) for p in now)]
+        k.next = [*acc, *over, b.bytes_at(b_now, pitch), *(b.bytes_at(p, step) for p in now)]
+    over = k.values[h * w : h * w + len(excess)]
     for (i, j), value in zip(spots, k.values, strict=False):
+        value = b.op("sub", value, over[j]) if over else value
         b.store(value, where(i, j), align=num.acc_bytes)
     b.ret()

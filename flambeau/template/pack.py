@@ -34,7 +34,7 @@ def pack_kernel(source: str, num: Number, isa: ISA) -> int:
 
     ``stride`` (between rows or columns) and ``k_stride`` count elements of ``source``; ``count`` places of each unit
     are valid, and ``pitch``, a multiple of the vector length, is the distance of units.  ``k`` values of k are packed;
-    the last unit of an odd number of pairs is filled with zero.
+    the last unit is filled with zeros.
     """
     return load_address(pack_request(source, num, isa))
 
@@ -71,9 +71,10 @@ class _Packer:
 
         def turn() -> None:
             b.either(b.icmp("sge", units, self.lanes), lambda: self.turn(b), lambda: self.turn_short(b))
-            if self.num.depth == 2:
-                with b.when(b.icmp("ne", b.imod(k, 2), 0)):
-                    self.gather(b, b.isub(k, 1), b.i64(1))
+            if self.num.depth > 1:
+                rest = b.imod(k, self.num.depth)
+                with b.when(b.icmp("ne", rest, 0)):
+                    self.gather(b, b.isub(k, rest), b.i64(1))
 
         def otherwise() -> None:
             b.either(deep, turn, lambda: self.gather(b, b.i64(0), kstride))
@@ -107,30 +108,34 @@ class _Packer:
         def line(index: Val) -> Val:
             return b.at(self.memory, self.origin, b.imul(index, self.kstride))
 
-        with b.loop(0, b.idiv(self.k, depth)) as u:
-            first = line(b.imul(u.index, depth))
+        def pack(unit: Val, valid: Val | None) -> None:
+            """One unit; of the last, only ``valid`` values are there."""
+            first = b.imul(unit, depth)
 
             def row(fetch: Callable[[Val], Val], lane: Val) -> None:
-                spot = b.at(self.memory, first, lane)
+                spot = b.at(self.memory, line(first), lane)
                 b.prefetch(b.at(self.memory, spot, b.imul(self.kstride, _AHEAD)))
                 value = self.convert(b, fetch(spot))
-                if depth == 2:  # the value of the even k in the lower half
-                    after = fetch(b.at(self.memory, first, b.iadd(lane, self.kstride)))
-                    upper = b.op("shl", b.cast("zext", after, wide), b.const(wide, 16))
-                    value = b.op("or", b.cast("zext", value, wide), upper)
-                b.store(value, self.place(b, u.index, lane), self.num.unit_bytes)
+                if depth > 1:  # the value of the first k in the lowest bits
+                    value = b.cast("zext", value, wide)
+                for i in range(1, depth):
+                    at = b.iadd(first, i) if valid is None else b.iadd(first, b.imin(b.i64(i), b.isub(valid, 1)))
+                    after = b.cast("zext", fetch(b.at(self.memory, line(at), lane)), wide)
+                    upper = b.op("shl", after, b.const(wide, 8 * self.size * i))
+                    if valid is not None:
+                        upper = b.select(b.icmp("slt", b.i64(i), valid), upper, b.const(wide, 0))
+                    value = b.op("or", value, upper)
+                b.store(value, self.place(b, unit, lane), self.num.unit_bytes)
 
             self.each_vector(b, row)
-        if depth == 2:
-            with b.when(b.icmp("ne", b.imod(self.k, 2), 0)):
-                last = b.isub(self.k, 1)
-                first = line(last)
 
-                def end(fetch: Callable[[Val], Val], lane: Val) -> None:
-                    value = b.cast("zext", fetch(b.at(self.memory, first, lane)), wide)
-                    b.store(value, self.place(b, b.idiv(last, 2), lane), self.num.unit_bytes)
-
-                self.each_vector(b, end)
+        units = b.idiv(self.k, depth)
+        with b.loop(0, units) as u:
+            pack(u.index, None)
+        if depth > 1:
+            rest = b.imod(self.k, depth)
+            with b.when(b.icmp("ne", rest, 0)):
+                pack(units, rest)
 
     # -- contiguous along k --------------------------------------------------------------------------
     def turn(self, b: Flow) -> None:
@@ -190,12 +195,12 @@ class _Packer:
             with b.loop(0, self.count) as i:
                 row = b.at(self.memory, self.origin, b.imul(i.index, self.stride))
                 value = self.convert(b, fetch(row, at.index))
-                if depth == 2:
-                    after = b.iadd(at.index, 1)
-                    (high,) = b.choose(
-                        b.icmp("slt", after, self.k),
-                        lambda: [b.cast("zext", fetch(row, after), "i32")],
-                        lambda: [b.const("i32", 0)],
-                    )
-                    value = b.op("or", b.cast("zext", value, "i32"), b.op("shl", high, b.const("i32", 16)))
+                if depth > 1:
+                    value = b.cast("zext", value, "i32")
+                for j in range(1, depth):
+                    after = b.iadd(at.index, j)
+                    upper = b.cast("zext", fetch(row, b.imin(after, b.isub(self.k, 1))), "i32")
+                    upper = b.op("shl", upper, b.const("i32", 8 * self.size * j))
+                    there = b.icmp("slt", after, self.k)
+                    value = b.op("or", value, b.select(there, upper, b.const("i32", 0)))
                 b.store(value, self.place(b, unit, i.index), self.num.unit_bytes)

@@ -10,7 +10,7 @@ from .device import device
 from .dtype import dtype
 from .generator import Generator
 from .jit import Future, ScriptFunction, ScriptModule
-from .overriding import Disabled
+from .overriding import Disabled, disabled_torch_function
 from .tensor import Tensor
 
 __all__ = [
@@ -19,6 +19,8 @@ __all__ = [
 ]  # fmt: skip
 
 TensorBase = Tensor
+_TensorMeta = type(Tensor)
+_disabled_torch_function_impl = disabled_torch_function
 
 
 class DispatchKey(enum.Enum):

@@ -44,6 +44,7 @@ TOP: dict[str, str] = {
     **modules(
         """
         _C
+        __config__
         _custom_ops
         _dynamo
         _higher_order_ops
@@ -152,6 +153,7 @@ TOP: dict[str, str] = {
     ),
     **members("nn._recurrent", "gru_cell lstm_cell rnn_relu_cell rnn_tanh_cell"),
     **members("serialization", "load save"),
+    **members("serialization.reader", "PyTorchFileReader"),
     **members("dtype", "qint32 qint8 quint2x4 quint4x2 quint8"),
     **members(
         "quantized",

@@ -18,7 +18,7 @@ from .forms import call_forms
 from .generator import Generator
 from .layout import dense
 from .nn import functional as F
-from .ops.common import dim_of, give
+from .ops.common import dim_of, give, overridable
 from .ops.interop import UntypedStorage
 from .ops.members import strided
 from .quantized import QuantizedTensor, quantize_per_tensor
@@ -219,6 +219,7 @@ def nuclear_norm(input: Any, dim: Any = None, keepdim: bool = False, *, out: Ten
     return made if out is None else give(made, out)
 
 
+@overridable
 def norm_except_dim(v: Any, pow: int = 2, dim: int = 0) -> Any:
     """The ``pow``-norms of the slices along ``dim`` (of everything for -1), with the other dimensions of size 1."""
     if dim == -1:
@@ -228,6 +229,7 @@ def norm_except_dim(v: Any, pow: int = 2, dim: int = 0) -> Any:
     return ops.linalg_vector_norm(v, pow, others, True)
 
 
+@overridable
 def lobpcg(
     A: Any, k: int | None = None, B: Any = None, X: Any = None, n: int | None = None, iK: Any = None,
     niter: int | None = None, tol: float | None = None, largest: bool | None = None, method: str | None = None,

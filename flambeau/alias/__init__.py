@@ -89,6 +89,7 @@ def install_as_torch() -> None:
         )
     sys.modules["torch"] = sys.modules[_PACKAGE]
     sys.modules["torch"].__name__ = "torch"
+    sys.modules["torch"].torch = sys.modules[_PACKAGE]  # type: ignore[attr-defined]  # packages write torch.torch
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
     # Where other processes find the package of this name, and the package itself.

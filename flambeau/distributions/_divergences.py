@@ -32,7 +32,7 @@ from .pareto import Pareto
 from .poisson import Poisson
 from .transformed_distribution import TransformedDistribution
 from .uniform import Uniform
-from .utils import euler_constant, fused, softplus, sum_rightmost
+from .utils import _sum_rightmost, euler_constant, fused, softplus
 
 __all__: list[str] = []
 
@@ -192,7 +192,7 @@ def _(p: ExponentialFamily, q: ExponentialFamily) -> Tensor:
     others = q._natural_params
     found = q._log_normalizer(*others) - normalizer
     for a, b, mean in zip(params, others, means):
-        found = found - sum_rightmost((b - a) * mean, a.dim() - normalizer.dim())
+        found = found - _sum_rightmost((b - a) * mean, a.dim() - normalizer.dim())
     return found
 
 
@@ -210,7 +210,7 @@ def _(p: Independent, q: Independent) -> Tensor:
             "kl_divergence of Independent distributions with different reinterpreted_batch_ndims: "
             f"{p.reinterpreted_batch_ndims} and {q.reinterpreted_batch_ndims}"
         )
-    return sum_rightmost(kl_divergence(p.base_dist, q.base_dist), p.reinterpreted_batch_ndims)
+    return _sum_rightmost(kl_divergence(p.base_dist, q.base_dist), p.reinterpreted_batch_ndims)
 
 
 # -- normal vectors ----------------------------------------------------------------------------------

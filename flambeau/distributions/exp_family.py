@@ -9,7 +9,7 @@ from ..autograd import grad
 from ..autograd.mode import enable_grad
 from ..tensor import Tensor
 from .distribution import Distribution
-from .utils import sum_rightmost
+from .utils import _sum_rightmost
 
 __all__ = ["ExponentialFamily"]
 
@@ -43,7 +43,7 @@ class ExponentialFamily(Distribution):
         families, 2010), by differentiating ``F``."""
         params, normalizer, means = self._statistics()
         inner: Any = sum(
-            sum_rightmost(p * m, p.dim() - normalizer.dim()) if len(self._event_shape) else p * m
+            _sum_rightmost(p * m, p.dim() - normalizer.dim()) if len(self._event_shape) else p * m
             for p, m in zip(params, means)
         )
         return normalizer - inner - ops.as_tensor(self._mean_carrier_measure)

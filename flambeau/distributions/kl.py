@@ -19,10 +19,11 @@ _found: dict[tuple[type, type], _Formula | None] = {}  # by the classes of argum
 def register_kl(type_p: type, type_q: type) -> Callable[[_Formula], _Formula]:
     """Decorator: a function of (p, q) that computes the divergence for these classes and their subclasses.
 
-    Raises TypeError for other than classes of distributions.
+    The classes may be a library's own, whose instances only behave like distributions.  Raises TypeError for other
+    than classes.
     """
     for what, cls in (("type_p", type_p), ("type_q", type_q)):
-        if not (isinstance(cls, type) and issubclass(cls, Distribution)):
+        if not isinstance(cls, type):
             raise TypeError(f"Expected {what} to be a Distribution subclass but got {cls}")
 
     def keep(formula: _Formula) -> _Formula:

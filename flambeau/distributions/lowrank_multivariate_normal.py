@@ -10,7 +10,7 @@ from ..tensor import Tensor
 from . import constraints
 from ._parameters import batch_mahalanobis, batch_mv
 from .distribution import Distribution
-from .utils import HALF_LOG_2PI, lazy_property, standard_normal
+from .utils import HALF_LOG_2PI, _standard_normal, lazy_property
 
 __all__ = ["LowRankMultivariateNormal"]
 
@@ -117,8 +117,8 @@ class LowRankMultivariateNormal(Distribution):
 
     def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
         shape = self._extended_shape(sample_shape)
-        low = standard_normal((*shape[:-1], self.cov_factor.shape[-1]), self.loc.dtype, self.loc.device)
-        own = standard_normal(shape, self.loc.dtype, self.loc.device)
+        low = _standard_normal((*shape[:-1], self.cov_factor.shape[-1]), self.loc.dtype, self.loc.device)
+        own = _standard_normal(shape, self.loc.dtype, self.loc.device)
         moved = self.loc + batch_mv(self._unbroadcasted_cov_factor, low)
         return moved + self._unbroadcasted_cov_diag.sqrt() * own
 

@@ -9,7 +9,7 @@ from ..layout import Size
 from ..tensor import Tensor
 from . import constraints
 from ._parameters import Matrices, batch_mahalanobis, batch_mv
-from .utils import HALF_LOG_2PI, standard_normal
+from .utils import HALF_LOG_2PI, _standard_normal
 
 __all__ = ["MultivariateNormal"]
 
@@ -61,7 +61,7 @@ class MultivariateNormal(Matrices):
         return found.expand((*self._batch_shape, *self._event_shape))
 
     def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
-        drawn = standard_normal(self._extended_shape(sample_shape), self.loc.dtype, self.loc.device)
+        drawn = _standard_normal(self._extended_shape(sample_shape), self.loc.dtype, self.loc.device)
         return self.loc + batch_mv(self._unbroadcasted_scale_tril, drawn)
 
     def log_prob(self, value: Tensor) -> Tensor:

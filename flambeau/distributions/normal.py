@@ -12,7 +12,7 @@ from ..operator import Operand
 from ..tensor import Tensor
 from ._parameters import LocScale
 from .exp_family import ExponentialFamily
-from .utils import HALF_LOG_2PI, fused, standard_normal
+from .utils import HALF_LOG_2PI, _standard_normal, fused
 
 __all__ = ["Normal"]
 
@@ -55,7 +55,7 @@ class Normal(LocScale, ExponentialFamily):
             return ops.normal(self.loc.expand(shape), self.scale.expand(shape))
 
     def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
-        drawn = standard_normal(self._extended_shape(sample_shape), self.loc.dtype, self.loc.device)
+        drawn = _standard_normal(self._extended_shape(sample_shape), self.loc.dtype, self.loc.device)
         return self.loc + drawn * self.scale
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from ..tensor import Tensor
 from . import constraints
 from .chi2 import Chi2
 from .distribution import Distribution
-from .utils import broadcast_all, fused, standard_normal
+from .utils import _standard_normal, broadcast_all, fused
 
 __all__ = ["StudentT"]
 
@@ -58,7 +58,7 @@ class StudentT(Distribution):
         return found.masked_fill(self.df <= 2, float("inf")).masked_fill(self.df <= 1, float("nan"))
 
     def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
-        drawn = standard_normal(self._extended_shape(sample_shape), self.df.dtype, self.df.device)
+        drawn = _standard_normal(self._extended_shape(sample_shape), self.df.dtype, self.df.device)
         return self.loc + self.scale * (drawn * ops.rsqrt(self._chi2.rsample(sample_shape) / self.df))
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from . import constraints
 from .distribution import Distribution
 from .independent import Independent
 from .transforms import ComposeTransform, Transform
-from .utils import sum_rightmost
+from .utils import _sum_rightmost
 
 __all__ = ["TransformedDistribution"]
 
@@ -97,9 +97,9 @@ class TransformedDistribution(Distribution):
             before = transform.inv(value)
             event_dim += transform.domain.event_dim - transform.codomain.event_dim
             stretch = transform.log_abs_det_jacobian(before, value)
-            total = total - sum_rightmost(stretch, event_dim - transform.domain.event_dim)
+            total = total - _sum_rightmost(stretch, event_dim - transform.domain.event_dim)
             value = before
-        return total + sum_rightmost(self.base_dist.log_prob(value), event_dim - len(self.base_dist.event_shape))
+        return total + _sum_rightmost(self.base_dist.log_prob(value), event_dim - len(self.base_dist.event_shape))
 
     def _monotonize_cdf(self, value: Any) -> Any:
         """A probability of at most x, from that of the base and the direction of the maps."""

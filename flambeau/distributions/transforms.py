@@ -13,7 +13,7 @@ from ..dtype_info import finfo
 from ..layout import Size
 from ..tensor import Tensor
 from . import constraints
-from .utils import broadcast_all, fused, softplus, sum_rightmost, tril_matrix_to_vec, vec_to_tril_matrix
+from .utils import _sum_rightmost, broadcast_all, fused, softplus, tril_matrix_to_vec, vec_to_tril_matrix
 
 __all__ = [
     "AbsTransform",
@@ -285,7 +285,7 @@ class ComposeTransform(Transform):
         total: Any = 0
         event_dim = self.domain.event_dim
         for part, before, after in zip(self.parts, values, values[1:]):
-            total = total + sum_rightmost(part.log_abs_det_jacobian(before, after), event_dim - part.domain.event_dim)
+            total = total + _sum_rightmost(part.log_abs_det_jacobian(before, after), event_dim - part.domain.event_dim)
             event_dim += part.codomain.event_dim - part.domain.event_dim
         return total
 
@@ -351,7 +351,7 @@ class IndependentTransform(Transform):
         return self.base_transform.inv(self._grouped_value(y, self.codomain))
 
     def log_abs_det_jacobian(self, x: Any, y: Any) -> Any:
-        return sum_rightmost(self.base_transform.log_abs_det_jacobian(x, y), self.reinterpreted_batch_ndims)
+        return _sum_rightmost(self.base_transform.log_abs_det_jacobian(x, y), self.reinterpreted_batch_ndims)
 
     def forward_shape(self, shape: Sequence[int]) -> Sequence[int]:
         return self.base_transform.forward_shape(shape)
@@ -622,7 +622,7 @@ class AffineTransform(Transform):
     def log_abs_det_jacobian(self, x: Any, y: Any) -> Any:
         scale = self.scale
         slope = scale.abs().log() if isinstance(scale, Tensor) else ops.full_like(x, math.log(abs(scale)))
-        return sum_rightmost(slope.expand(x.shape), self.event_dim)
+        return _sum_rightmost(slope.expand(x.shape), self.event_dim)
 
     def forward_shape(self, shape: Sequence[int]) -> Sequence[int]:
         return ops.broadcast_shapes(shape, getattr(self.loc, "shape", ()), getattr(self.scale, "shape", ()))
@@ -860,7 +860,7 @@ class CatTransform(_SeveralTransforms):
     def log_abs_det_jacobian(self, x: Any, y: Any) -> Any:
         found = []
         for t, a, b in zip(self.transforms, self._parts(x), self._parts(y)):
-            found.append(sum_rightmost(t.log_abs_det_jacobian(a, b), self.event_dim - t.event_dim))
+            found.append(_sum_rightmost(t.log_abs_det_jacobian(a, b), self.event_dim - t.event_dim))
         dim = self.dim - x.dim() if self.dim >= 0 else self.dim
         dim += self.event_dim
         return ops.cat(found, dim) if dim < 0 else sum(found)

@@ -61,7 +61,7 @@ def broadcast_all(*values: Any) -> tuple[Tensor, ...]:
     return tuple(ops.broadcast_tensors(*values))
 
 
-def standard_normal(shape: Sequence[int], dtype: dtype_, device: Any) -> Tensor:
+def _standard_normal(shape: Sequence[int], dtype: dtype_, device: Any) -> Tensor:
     """Normal numbers of mean 0 and deviation 1."""
     return ops.empty(shape, dtype=dtype, device=device).normal_()
 
@@ -76,7 +76,7 @@ def uniform_like(parameter: Tensor, shape: Sequence[int]) -> Tensor:
     return ops.rand(shape, dtype=parameter.dtype, device=parameter.device)
 
 
-def sum_rightmost(value: Any, dims: int) -> Any:
+def _sum_rightmost(value: Any, dims: int) -> Any:
     """The sum over the last ``dims`` dimensions; numbers stay."""
     return value if dims == 0 or not isinstance(value, Tensor) else value.sum(tuple(range(-dims, 0)))
 

@@ -5,19 +5,53 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 from ..operator import OPERATORS
+from ..tensor import Tensor
+from .convert import memory_format, preserve_format
 
 __all__ = ["OpOverloadPacket", "packet"]
 
+_PACKAGE = __name__.partition(".")[0]
 _NAMES = {
     "_log_softmax_backward_data": "_log_softmax_backward",
     "_softmax_backward_data": "_softmax_backward",
     "slice": "_slice",
 }
+
+
+def _copied_to(
+    input: Tensor, *, dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool | None = None,
+    non_blocking: bool = False, memory_format: memory_format = preserve_format,
+) -> Tensor:  # fmt: skip
+    """A copy of another type or on another device."""
+    return input.to(device, dtype, non_blocking, True, memory_format=memory_format)  # type: ignore[attr-defined,no-any-return]
+
+
+# Those that are no operators here, but functions above operators or methods.
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "_local_scalar_dense": lambda input: input.item(),
+    "_to_copy": _copied_to,
+    "sym_numel": lambda input: input.numel(),
+    "sym_size": lambda input, dim=None: input.size(dim),
+    "sym_storage_offset": lambda input: input.storage_offset(),
+    "sym_stride": lambda input, dim=None: input.stride(dim),
+}
+
+
+def _function(name: str) -> Callable[..., Any] | None:
+    """A function or method that is no operator of its own."""
+    if name in _FUNCTIONS:
+        return _FUNCTIONS[name]
+    for place in (sys.modules[_PACKAGE], Tensor):
+        found = getattr(place, name, None)
+        if callable(found) and not isinstance(found, type) and not name.startswith("__"):
+            return found  # type: ignore[no-any-return]
+    return None
 
 
 class OpOverloadPacket:
@@ -49,6 +83,8 @@ def packet(name: str) -> OpOverloadPacket:
         return OpOverloadPacket(name, op.function)
     op = OPERATORS.get(name[:-1]) if name.endswith("_") and not name.endswith("__") else None
     form = None if op is None else op.inplace
+    if form is None:
+        form = _function(name)
     if form is None:
         raise AttributeError(f"'_OpNamespace' 'aten' object has no attribute '{name}'")
     return OpOverloadPacket(name, form)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from .. import primitives as prim
+from ..call import special
 from ..layout import Size
 from ..operator import OPERATORS
 from ..overriding import ordinary, overridden
@@ -19,6 +20,8 @@ __all__ = [
 ]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_PUBLIC = {"flambeau.ops.": "flambeau", "flambeau.nn.functions.": "flambeau.nn.functional"}
 
 
 def dim_of(dim: int, ndim: int, name: str = "") -> int:
@@ -142,14 +145,23 @@ def give(made: Tensor, out: Tensor) -> Tensor:
 
 
 def overridable(function: F) -> F:
-    """Makes a factory whose first argument is a tensor ask that tensor's class, if it has ``__torch_function__``."""
+    """Makes a function that is no operator ask the classes of its arguments that have ``__torch_function__``."""
 
     @functools.wraps(function)
-    def form(input: Any, *args: Any, **kwargs: Any) -> Any:
-        if not ordinary((input.__class__,)):
-            result = overridden(form, (input, *args), kwargs)
+    def form(*args: Any, **kwargs: Any) -> Any:
+        given = (*args, *kwargs.values()) if kwargs else args
+        if (
+            special
+            or not ordinary(map(type, given))
+            or not all(ordinary(map(type, a)) for a in given if a.__class__ in (list, tuple))
+        ):
+            result = overridden(form, given, kwargs, None, args)
             if result is not NotImplemented:
                 return result
-        return function(input, *args, **kwargs)
+        return function(*args, **kwargs)
 
+    home = function.__module__
+    for folder, public in _PUBLIC.items():
+        if home.startswith(folder):
+            form.__module__ = public  # where users find it, and graphs of calls name it
     return form  # type: ignore[return-value]

@@ -11,7 +11,7 @@ from ..layout import Size, of
 from ..operator import Tensors, operator
 from ..promotion import result_type
 from ..tensor import Tensor
-from .common import dim_of
+from .common import dim_of, overridable
 
 __all__: list[str] = []
 
@@ -219,6 +219,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     return (found,)
 
 
+@overridable
 def block_diag(*tensors: Tensor) -> Tensor:
     """Tensors of at most two dimensions as blocks along the diagonal of a matrix of zeros."""
     blocks = list(_each(tensors))
@@ -256,6 +257,7 @@ def broadcast_shapes(*shapes: Any) -> Any:
         ) from None
 
 
+@overridable
 def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
     """The coordinates of the grid that 1-dim tensors span: expanded views, one for each tensor.
 
@@ -284,6 +286,7 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
     return tuple(grids)
 
 
+@overridable
 def cartesian_prod(*tensors: Any) -> Tensor:
     """All combinations of one element of each 1-dim tensor, as rows."""
     each = list(_each(tensors))

@@ -15,7 +15,7 @@ from ..operator import Tensors, operator
 from ..tensor import Tensor
 from ..transform.level import levels
 from . import return_types
-from .common import dims_of
+from .common import dims_of, overridable
 from .compare import where
 from .distance import linalg_vector_norm
 from .join import cat
@@ -339,6 +339,7 @@ def linalg_lu(A: Tensor, *, pivot: bool = True) -> Any:
     return return_types.linalg_lu(P, *unpack_factors(factors))
 
 
+@overridable
 def lu(A: Tensor, pivot: bool = True, get_infos: bool = False, out: Any = None) -> Any:
     """(LU, pivots), and the info of ``torch.linalg.lu_factor_ex`` for ``get_infos``; raises RuntimeError for singular
     matrices otherwise."""

@@ -7,6 +7,7 @@ from typing import Any
 from .. import dtype as dtypes
 from ..tensor import Tensor
 from . import random
+from .common import overridable
 from .lapack import adjoint, check_floating, qr_kernel, svd_kernel
 
 __all__ = ["get_approximate_basis", "pca_lowrank", "svd_lowrank"]
@@ -33,6 +34,7 @@ def get_approximate_basis(A: Tensor, q: int, niter: int | None = 2, M: Tensor | 
     return Q  # type: ignore[no-any-return]
 
 
+@overridable
 def svd_lowrank(
     A: Tensor, q: int | None = 6, niter: int | None = 2, M: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -49,6 +51,7 @@ def svd_lowrank(
     return Q.matmul(U), S, adjoint(Vh)  # type: ignore[attr-defined]
 
 
+@overridable
 def pca_lowrank(A: Tensor, q: int | None = None, center: bool = True, niter: int = 2) -> tuple[Tensor, Tensor, Tensor]:
     """(U, S, V): the ``q`` (by default at most 6) principal directions V of the rows of A, nearly; rows are centred
     first."""

@@ -16,7 +16,7 @@ from ..storage import Alias
 from ..tensor import Tensor, materialize
 from ..transform.level import Wrapper, blank_like
 from . import create
-from .common import shape_of
+from .common import overridable, shape_of
 from .convert import contiguous_format, convert, format_strides, memory_format, preserve_format
 from .region import as_strided, strided_view
 from .shape import in_place, reversed_dims, squeeze, swapaxes, swapdims, t, transpose, unflatten, unsqueeze
@@ -101,6 +101,7 @@ def _conj(self: Tensor) -> Tensor:
     return self.conj() if self.dtype.is_complex else self  # type: ignore[attr-defined]
 
 
+@overridable
 def adjoint(input: Tensor) -> Tensor:
     """The last two dimensions exchanged, and conjugated."""
     return _conj(transpose.function(input, -2, -1))
@@ -114,46 +115,55 @@ def is_tensor(obj: Any) -> bool:
     return isinstance(obj, Tensor)
 
 
+@overridable
 def numel(input: Tensor) -> int:
     """The number of elements."""
     return input._layout.numel
 
 
+@overridable
 def is_floating_point(input: Tensor) -> bool:
     """Whether the elements are real floating-point numbers."""
     return input._layout.dtype.kind == "f"
 
 
+@overridable
 def is_complex(input: Tensor) -> bool:
     """Whether the elements are complex numbers."""
     return input._layout.dtype.kind == "c"
 
 
+@overridable
 def is_signed(input: Tensor) -> bool:
     """Whether the element type has negative numbers."""
     return input._layout.dtype.is_signed
 
 
+@overridable
 def is_conj(input: Tensor) -> bool:
     """Whether the elements are conjugated when they are read: never, conjugation is computed."""
     return False
 
 
+@overridable
 def is_neg(input: Tensor) -> bool:
     """Whether the elements are negated when they are read: never, negation is computed."""
     return False
 
 
+@overridable
 def resolve_conj(input: Tensor) -> Tensor:
     """The tensor with conjugation computed: itself."""
     return input
 
 
+@overridable
 def resolve_neg(input: Tensor) -> Tensor:
     """The tensor with negation computed: itself."""
     return input
 
 
+@overridable
 def is_inference(input: Tensor) -> bool:
     """Whether the tensor was made under inference mode; not remembered, so False."""
     return False
@@ -164,6 +174,7 @@ def is_distributed(input: Tensor) -> bool:
     return False
 
 
+@overridable
 def is_nonzero(input: Tensor) -> bool:
     """Whether the only element is not zero; raises RuntimeError if there are none or several."""
     if input.numel() != 1:
@@ -173,11 +184,13 @@ def is_nonzero(input: Tensor) -> bool:
     return bool(input.item())  # type: ignore[attr-defined]
 
 
+@overridable
 def is_same_size(input: Tensor, other: Tensor) -> bool:
     """Whether two tensors have the same shape."""
     return input.shape == other.shape
 
 
+@overridable
 def get_device(input: Tensor) -> int:
     """The index of the device; -1 on the CPU."""
     return -1 if input.device.index is None else input.device.index

@@ -9,11 +9,13 @@ from typing import Any
 from .. import dtype as dtypes
 from .. import primitives as prim
 from .. import template
+from ..call import special
 from ..graph.node import broadcast_shapes
 from ..operator import operator
+from ..overriding import ordinary, overridden
 from ..tensor import Tensor
 from .arithmetic import conj_of
-from .common import drop_dims
+from .common import drop_dims, overridable
 
 __all__ = ["chain_matmul", "einsum"]
 
@@ -454,6 +456,12 @@ def einsum(*args: Any) -> Tensor:
     "..." stands for broadcast dimensions.  Operands are contracted from left to right, each pair by one batched
     product.  Raises RuntimeError for a bad equation.
     """
+    if len(args) == 2 and isinstance(args[1], (list, tuple)) and isinstance(args[0], str):
+        args = args[0], *args[1]
+    if special or not ordinary(map(type, args)):
+        result = overridden(einsum, args, {}, None, args)
+        if result is not NotImplemented:
+            return result  # type: ignore[no-any-return]
     equation, operands = _einsum_arguments(args)
     left, arrow, right = equation.replace(" ", "").partition("->")
     terms = left.split(",")
@@ -617,6 +625,7 @@ def kron(input: Tensor, other: Tensor) -> Tensor:
     return wide.reshape([p * q for p, q in zip(a.shape, b.shape)])  # type: ignore[no-any-return]
 
 
+@overridable
 def chain_matmul(*matrices: Any, out: Tensor | None = None) -> Tensor:
     """The product of several matrices, from left to right."""
     value = matrices[0]

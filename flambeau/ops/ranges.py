@@ -14,7 +14,7 @@ from ..operator import Operand, operator
 from ..tensor import Tensor
 from ..transform.level import Wrapper
 from . import create
-from .common import give
+from .common import give, overridable
 from .create import type_of_number
 
 __all__ = ["asarray", "detach", "eye", "linspace", "logspace", "range", "result_type", "unravel_index"]
@@ -154,6 +154,7 @@ def range(
     return _given(made.to(dtype or dtypes.get_default_dtype()), out, requires_grad)
 
 
+@overridable
 def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
     """The index along each dimension of ``shape`` of row-major positions (negative ones count from the end)."""
     if indices.dtype.kind not in "ui":

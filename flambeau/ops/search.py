@@ -12,7 +12,7 @@ from ..layout import Size
 from ..operator import operator
 from ..tensor import Tensor
 from . import create, return_types
-from .common import dim_of
+from .common import dim_of, overridable
 from .compare import where
 from .order import _differs, sort_kernel
 
@@ -302,6 +302,7 @@ def _counted(columns: Sequence[Tensor], edges: Sequence[Tensor], weight: Tensor 
     return hist  # type: ignore[no-any-return]
 
 
+@overridable
 def histogramdd(
     input: Tensor,
     bins: Any,

@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 from ...operator import OPERATORS
+from ...ops.common import overridable
 from .._base import Tensor, dtype, ops
 
 __all__ = [
@@ -175,16 +176,19 @@ def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     return in_place("hardswish", input) if inplace else ops.hardswish(input)
 
 
+@overridable
 def softsign(input: Tensor) -> Tensor:
     """x / (1 + abs(x))."""
     return input / (input.abs() + 1)
 
 
+@overridable
 def tanhshrink(input: Tensor) -> Tensor:
     """x - tanh(x)."""
     return input - input.tanh()
 
 
+@overridable
 def glu(input: Tensor, dim: int = -1) -> Tensor:
     """a sigmoid(b), where a and b are the halves of x along ``dim``.  Raises RuntimeError for scalars."""
     if input.dim() == 0:
@@ -208,6 +212,7 @@ def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: 
     return ops.softmax(input, dim, dtype)
 
 
+@overridable
 def softmin(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: dtype | None = None) -> Tensor:
     """``softmax`` of -x."""
     if dim is None:
@@ -222,6 +227,7 @@ def log_softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dty
     return ops.log_softmax(input, dim, dtype)
 
 
+@overridable
 def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1) -> Tensor:
     """A sample of the Gumbel-Softmax distribution: softmax((logits + g) / tau), g of the Gumbel distribution.
 

@@ -6,6 +6,7 @@ import math
 import warnings
 
 from ...dtype import bool_
+from ...ops.common import overridable
 from .._base import Tensor, dtype, ops
 
 __all__ = ["canonical_mask", "dtype_or_none", "multi_head_attention_forward"]
@@ -118,6 +119,7 @@ def _extended(mask: Tensor | None) -> Tensor | None:
     return None if mask is None else ops.pad(mask, (0, 1))
 
 
+@overridable
 def multi_head_attention_forward(
     query: Tensor,
     key: Tensor,

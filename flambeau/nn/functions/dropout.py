@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+from ...ops.common import overridable
 from .._base import Tensor, ops
 
 __all__ = ["alpha_dropout", "dropout", "dropout1d", "dropout2d", "dropout3d", "feature_alpha_dropout"]
@@ -38,6 +39,7 @@ def _feature_dropout(input: Tensor, p: float, training: bool, inplace: bool) -> 
     return ops.feature_dropout_(input, p, training) if inplace else ops.feature_dropout(input, p, training)
 
 
+@overridable
 def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """In training zeroes whole channels of (N, C, L) or (C, L) with probability ``p``.
 
@@ -55,6 +57,7 @@ def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
     return _feature_dropout(input.unsqueeze(0), p, training, inplace).squeeze(0)
 
 
+@overridable
 def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """In training zeroes whole channels of (N, C, H, W) or (N, C, L) with probability ``p``."""
     _check(p)
@@ -73,6 +76,7 @@ def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
     return _feature_dropout(input, p, training, inplace)
 
 
+@overridable
 def dropout3d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """In training zeroes whole channels of (N, C, D, H, W) or (C, D, H, W) with probability ``p``."""
     _check(p)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ...ops.common import overridable
 from .._base import Tensor, ops
 
 __all__ = ["linear_cross_entropy", "triplet_margin_with_distance_loss"]
 
 
+@overridable
 def linear_cross_entropy(
     input: Tensor,
     linear_weight: Tensor,
@@ -62,6 +64,7 @@ def linear_cross_entropy(
     )
 
 
+@overridable
 def triplet_margin_with_distance_loss(
     anchor: Tensor,
     positive: Tensor,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from ...ops.common import overridable
 from ...ops.distance import unit_vectors
 from .._base import Tensor, ops
 
 __all__ = ["local_response_norm", "normalize"]
 
 
+@overridable
 def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: Tensor | None = None) -> Tensor:
     """x / max(|x|_p, eps), the norm along ``dim`` (a number or several)."""
     if out is None and input.numel() and input.dtype.kind in "fc":
@@ -16,6 +18,7 @@ def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, o
     return ops.div(input, norm) if out is None else ops.div(input, norm, out=out)
 
 
+@overridable
 def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
     """x / (k + alpha * mean of x^2 over ``size`` neighbouring channels)^beta for (N, C, *): Krizhevsky et al., 2012.
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from ...ops.common import overridable
 from .._base import Tensor, int64, ops
 
 __all__ = [
@@ -105,6 +106,7 @@ def _lp_pool(n: int, input: Tensor, p: float, kernel_size: Any, stride: Any, cei
     return (mean.sign() * ops.relu(mean.abs())).mul(count).pow(1.0 / p)
 
 
+@overridable
 def lp_pool1d(
     input: Tensor, norm_type: int | float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
 ) -> Tensor:
@@ -112,6 +114,7 @@ def lp_pool1d(
     return _lp_pool(1, input, norm_type, kernel_size, stride, ceil_mode)
 
 
+@overridable
 def lp_pool2d(
     input: Tensor, norm_type: int | float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
 ) -> Tensor:
@@ -119,6 +122,7 @@ def lp_pool2d(
     return _lp_pool(2, input, norm_type, kernel_size, stride, ceil_mode)
 
 
+@overridable
 def lp_pool3d(
     input: Tensor, norm_type: int | float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
 ) -> Tensor:
@@ -191,6 +195,7 @@ def _max_unpool(
     return zeros.scatter(-1, flat, input.reshape(*leading, -1)).reshape(*leading, *spatial)
 
 
+@overridable
 def max_unpool1d(
     input: Tensor,
     indices: Tensor,
@@ -203,6 +208,7 @@ def max_unpool1d(
     return _max_unpool(1, input, indices, kernel_size, stride, padding, output_size)
 
 
+@overridable
 def max_unpool2d(
     input: Tensor,
     indices: Tensor,
@@ -215,6 +221,7 @@ def max_unpool2d(
     return _max_unpool(2, input, indices, kernel_size, stride, padding, output_size)
 
 
+@overridable
 def max_unpool3d(
     input: Tensor,
     indices: Tensor,
@@ -291,6 +298,7 @@ def _fractional(
     return (best, indices) if batched else (best.squeeze(0), indices.squeeze(0))
 
 
+@overridable
 def fractional_max_pool2d_with_indices(
     input: Tensor,
     kernel_size: Any,
@@ -303,6 +311,7 @@ def fractional_max_pool2d_with_indices(
     return _fractional(2, input, kernel_size, output_size, output_ratio, _random_samples)
 
 
+@overridable
 def fractional_max_pool2d(
     input: Tensor,
     kernel_size: Any,
@@ -325,6 +334,7 @@ def fractional_max_pool2d(
     return result if return_indices else result[0]
 
 
+@overridable
 def fractional_max_pool3d_with_indices(
     input: Tensor,
     kernel_size: Any,
@@ -337,6 +347,7 @@ def fractional_max_pool3d_with_indices(
     return _fractional(3, input, kernel_size, output_size, output_ratio, _random_samples)
 
 
+@overridable
 def fractional_max_pool3d(
     input: Tensor,
     kernel_size: Any,

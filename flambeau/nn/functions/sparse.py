@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from ...ops.common import overridable
 from ...ops.gather import embedding_renorm_
 from .._base import Tensor, int64, no_grad, ops
 
@@ -51,6 +52,7 @@ def embedding(
     return ops.embedding(weight, input, padding, scale_grad_by_freq, sparse)
 
 
+@overridable
 def embedding_bag(
     input: Tensor,
     weight: Tensor,

@@ -154,6 +154,7 @@ TOP: dict[str, str] = {
     **members("nn._recurrent", "gru_cell lstm_cell rnn_relu_cell rnn_tanh_cell"),
     **members("serialization", "load save"),
     **members("serialization.reader", "PyTorchFileReader"),
+    **members("export.symbol", "SymBool SymFloat SymInt"),
     **members("dtype", "qint32 qint8 quint2x4 quint4x2 quint8"),
     **members(
         "quantized",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import pickle
 
 import numpy as np
 import pytest
@@ -95,3 +96,14 @@ def test_a_pending_write_through_data_is_not_lost() -> None:
     x.add_(double(seen))
     np.testing.assert_array_equal(seen.numpy(), [6, 6, 6])
     np.testing.assert_array_equal(x.numpy(), [6, 6, 6])
+
+
+def test_a_copy_owns_its_memory() -> None:
+    x = torch.arange(3.0)
+    pair = [x, x.data]
+    for again in (copy.deepcopy(pair), pickle.loads(pickle.dumps(pair))):
+        again[0].add_(1)
+        np.testing.assert_array_equal(again[1].numpy(), [1, 2, 3])
+    parameter = torch.nn.Parameter(torch.ones(2))
+    assert torch.equal(pickle.loads(pickle.dumps(parameter)), torch.ones(2))
+    np.testing.assert_array_equal(x.numpy(), [0, 1, 2])

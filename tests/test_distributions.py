@@ -257,7 +257,20 @@ def test_divergences_of_subclasses() -> None:
 
     assert d.kl_divergence(p, p).item() == -1.0
     with pytest.raises(TypeError):
-        d.register_kl(int, Special)
+        d.register_kl(3, Special)
+
+
+def test_divergences_of_foreign_classes() -> None:
+    """A library may have distributions of its own, which are not below ours."""
+
+    class Foreign:
+        pass
+
+    @d.register_kl(Foreign, d.Normal)
+    def _(p, q):
+        return flambeau.tensor(-2.0)
+
+    assert d.kl_divergence(Foreign(), d.Normal(0.0, 1.0)).item() == -2.0
 
 
 def test_divergence_of_wishart_numbers() -> None:

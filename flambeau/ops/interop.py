@@ -97,7 +97,7 @@ def _deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:
             "https://github.com/pytorch/pytorch/pull/103001"
         )
     materialize(self)
-    storage = copy.deepcopy(self._storage, memo)
+    storage = copy.deepcopy(self._storage.memory, memo)
     result: Any = _over(type(self), make(storage, self._layout, self._offset))
     memo[id(self)] = result
     result._requires_grad = self._requires_grad
@@ -167,7 +167,7 @@ def _reduce_ex(self: Tensor, protocol: Any) -> tuple[Any, ...]:
         _rebuild,
         (
             type(self),
-            self._storage,
+            self._storage.memory,
             layout.dtype,
             tuple(layout.shape),
             layout.strides,

@@ -121,6 +121,9 @@ class _How(NamedTuple):
     backend: Callable[..., Any] | None
 
 
+_PLAINLY = _How(False, False, False, None)
+
+
 def _checked(options: dict[str, Any]) -> dict[str, Any]:
     for name, value in options.items():
         if name not in _OPTIONS:
@@ -139,7 +142,7 @@ def _as_it_is(graph_module: Any, example_inputs: Sequence[Any]) -> Any:
 
 def _backend(named: Any) -> Callable[..., Any] | None:
     if callable(named):
-        return named  # type: ignore[no-any-return]
+        return named
     if named in _COMPILING:
         return None
     if named in _PLAIN:
@@ -152,6 +155,8 @@ def _backend(named: Any) -> Callable[..., Any] | None:
 
 
 def _compiled(fn: Callable[..., Any], how: _How, module: Any = None) -> Callable[..., Any]:
+    if how == _PLAINLY:
+        return _deferring(fn)
     call = _called(fn, how, module)
     if how.whole:
         call = _unbroken(call)
@@ -178,10 +183,16 @@ def _called(fn: Callable[..., Any], how: _How, module: Any) -> Callable[..., Any
     if how.backend is not None and how.backend is not _as_it_is:
         assert capture is not None
         return capture(fn, how.backend, module)
-    if how.repeat:
-        return Repeater(fn, module)
+    return Repeater(fn, module) if how.repeat else _deferring(fn)
 
-    def deferred(*args: Any, **kwargs: Any) -> Any:
+
+def _deferring(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """``fn`` with its operators recorded: one function, for its cost is paid at every call."""
+
+    @functools.wraps(fn)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        if _state.stance == "force_eager":
+            return fn(*args, **kwargs)
         recorder = deferral()
         recorder.enter()
         try:
@@ -189,7 +200,8 @@ def _called(fn: Callable[..., Any], how: _How, module: Any) -> Callable[..., Any
         finally:
             recorder.leave()
 
-    return deferred
+    run._torchdynamo_orig_callable = fn  # type: ignore[attr-defined]
+    return run
 
 
 capture: Callable[..., Callable[..., Any]] | None = None

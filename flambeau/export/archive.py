@@ -131,7 +131,7 @@ def _encoded(ep: ExportedProgram) -> dict[str, Any]:
         "nodes": [_node(n) for n in ep.graph.nodes],
         "inputs": [[s.kind.name, _spec_argument(s.arg), s.target, s.persistent] for s in signature.input_specs],
         "outputs": [[s.kind.name, _spec_argument(s.arg), s.target] for s in signature.output_specs],
-        "parameters": {k: bool(v.requires_grad) for k, v in ep.state_dict.items() if isinstance(v, Parameter)},
+        "parameters": {k: v._requires_grad for k, v in ep.state_dict.items() if isinstance(v, Parameter)},
         "ranges": {k: [v.lower, None if v.upper == math.inf else v.upper] for k, v in ep.range_constraints.items()},
         "in_spec": treespec_dumps(ep._in_spec),
         "out_spec": treespec_dumps(ep._out_spec),
@@ -234,7 +234,7 @@ def _expect(condition: object, what: str) -> None:
 
 def _text(value: Any) -> str | None:
     _expect(value is None or isinstance(value, str), "a name")
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 def _read_argument(a: Any, known: Mapping[str, Node]) -> Any:
@@ -273,7 +273,7 @@ def _add_node(graph: Graph, item: Any, known: dict[str, Node]) -> None:
 
 def _word(text: Any) -> str:
     _expect(isinstance(text, str) and text.isidentifier(), f"argument {text!r}")
-    return text  # type: ignore[no-any-return]
+    return text
 
 
 def _read_value(a: Any, known: Mapping[str, Node], depth: int = 0) -> Any:

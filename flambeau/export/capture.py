@@ -285,7 +285,7 @@ class _Members:
         for table, name, _, traced in self.saved:
             now = table.get(name)
             if now is not traced and isinstance(now, Tensor):
-                traced.copy_(now)  # type: ignore[attr-defined]
+                traced.copy_(now)
 
     def __exit__(self, *error: object) -> None:
         for table, name, t, _ in self.saved:

@@ -169,7 +169,7 @@ class ExportedModule(Module):
         for part in parents:
             if part not in at._modules:
                 at.add_module(part, Module())
-            at = at._modules[part]  # type: ignore[assignment]
+            at = at._modules[part]
         if parameter:
             at.register_parameter(name, value)
         else:

@@ -57,7 +57,7 @@ class Symbolic:
         return hash(self.keeper.settle(self))
 
     def __bool__(self) -> bool:
-        return bool(self != 0)
+        return bool(_apply(operator.ne, self, 0))
 
     def __int__(self) -> int:
         return int(self.keeper.settle(self))

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from ..operator import OPERATORS
+from ..operator import OPERATORS, Operator
 from ..ops import aten, create, random
 from ..ops import members as _members
 from ..tensor import Tensor
@@ -94,7 +94,7 @@ def resolve(function: Any) -> tuple[str, Any, str]:
     """
     op = getattr(function, "operator", None)
     name = getattr(function, "__name__", "")
-    if op is not None and OPERATORS.get(op.name) is op:
+    if isinstance(op, Operator) and OPERATORS.get(op.name) is op:
         name = f"{op.name}_" if name == f"{op.name}_" else op.name
         return "call_function", aten.packet(name).default, name.strip("_") if name[-1] != "_" else name
     for known, factory in _factories().items():

@@ -370,7 +370,7 @@ def _without_memory(shape: Sequence[int], like: Tensor) -> Tensor:
     found = like.new_empty(tuple(shape), device="meta")  # type: ignore[attr-defined]
     if tuple(shape) == tuple(like.shape) and not like._layout.contiguous and like._layout.dense:
         found = found.as_strided(tuple(shape), like._layout.strides)
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 @contextlib.contextmanager

@@ -83,7 +83,7 @@ class Emitter:
     def value(self, a: Any) -> str:
         """The name of a tensor or size of the program, or of a number as it is."""
         if isinstance(a, Node):
-            return self.names[a]  # type: ignore[no-any-return]
+            return self.names[a]
         return self.constant(a, np.int64 if type(a) is int else np.float32 if isinstance(a, float) else None)
 
     def as_type(self, a: Any, type_: dtype) -> str:
@@ -92,7 +92,7 @@ class Emitter:
             return self.constant(a, type_.numpy)
         if self.type_of(a) is type_:
             return self.value(a)
-        return self.op("Cast", self.value(a), to=scalar_type(type_))  # type: ignore[no-any-return]
+        return self.op("Cast", self.value(a), to=scalar_type(type_))
 
     def type_of(self, a: Node) -> dtype | None:
         """The element type of a tensor; None of a size."""
@@ -117,7 +117,7 @@ class Emitter:
             else self.constant([s], np.int64)
             for s in sizes
         ]
-        return self.op("Concat", *parts, axis=0) if len(parts) > 1 else parts[0]  # type: ignore[no-any-return]
+        return self.op("Concat", *parts, axis=0) if len(parts) > 1 else parts[0]
 
     def rank(self, a: Node) -> int:
         """The number of dimensions of a tensor."""

@@ -17,7 +17,7 @@ from ..dtype import dtype as dtype_
 from ..layout import dense, of
 from ..overriding import default_torch_function, own_members
 from ..runtime import memory, shared
-from ..storage import Storage, allocate
+from ..storage import Alias, Storage, allocate
 from ..tensor import Tensor, from_numpy, make, materialize, numpy_view
 from . import create
 from .members import _TITLES, legacy
@@ -127,7 +127,12 @@ def _filled_storage(data: bytes) -> Storage:
     return storage
 
 
+def _reduce_alias(alias: Alias) -> tuple[Any, ...]:
+    return Alias, (alias.owner,)
+
+
 copyreg.pickle(Storage, _reduce_storage)
+copyreg.pickle(Alias, _reduce_alias)
 
 
 def _rebuild(

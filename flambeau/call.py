@@ -821,18 +821,28 @@ def resize_output(out: Tensor, wanted: Layout) -> None:
 class _WarmPlan:
     """A plan as a function of the addresses of the results and those of the arguments."""
 
-    __slots__ = ("layout", "layouts", "make", "plan", "run", "several")
+    __slots__ = ("layout", "make", "plan", "results", "run", "several")
 
     def __init__(self, plan: OpPlan) -> None:
         assert plan.plan is not None and plan.layout is not None
         self.plan = plan
-        self.layout, self.layouts, self.several = plan.layout, plan.layouts, plan.several
+        self.layout, self.several = plan.layout, plan.several
+        self.results = [(layout, maker(layout.span * layout.itemsize)) for layout in plan.layouts]
         self.make, self.run = maker(plan.nbytes), plan.plan.function()
+
+
+_new = object.__new__
 
 
 def run_several(plan: _WarmPlan, op: Operator, args: Sequence[Any], operands: Sequence[Any], recorded: bool) -> Any:
     """The short path of an operator with several results; ``operands`` are addresses and numbers."""
-    outs = [empty(layout) for layout in plan.layouts]
+    outs = []
+    for layout, make in plan.results:
+        t = _new(Tensor)
+        t._layout = t._key = layout
+        t._storage = make()
+        t._offset = 0
+        outs.append(t)
     try:
         status = plan.run(*[t._storage.ptr for t in outs], *operands)
     except OverflowError:

@@ -104,7 +104,7 @@ class Operator:
         self.returns = returns
         names, annotations, self._positional = _parameters(body)
         self.params: tuple[str, ...] = names
-        self.kinds: tuple[int, ...] = tuple([_KINDS.get(annotations.get(p), STATIC) for p in names])
+        self.kinds: tuple[int, ...] = tuple([_KINDS.get(annotations.get(p, ""), STATIC) for p in names])
         self.tensors = tuple([i for i, k in enumerate(self.kinds) if k <= TENSORS])
         self.lists = frozenset([i for i, k in enumerate(self.kinds) if k == TENSORS])
         self.promoted = tuple([names.index(p) for p in promote])

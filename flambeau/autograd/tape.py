@@ -124,7 +124,8 @@ class OperatorNode(Node):
                 context.results = tuple(_unpack_output(kept, owner or self, nr) for nr, kept in enumerate(results))
             else:
                 context.result = _unpack_output(results, owner or self, 0)
-        if (state.grad or (state.task is not None and state.task.wide)) and self._is_wide(grads, state.grad):
+        recorded, task = state.grad, state.task
+        if (recorded or (task is not None and task.wide)) and self._is_wide(grads, recorded):
             grads = self._widen(context, grads)
         found = self._derive(context, *grads)
         if found is None or isinstance(found, Tensor):
@@ -133,7 +134,7 @@ class OperatorNode(Node):
 
     def _is_wide(self, grads: Sequence[Tensor | None], recorded: bool = False) -> bool:
         """Whether some output of half precision has a gradient, in float32 or while the run is ``recorded``."""
-        outputs = self._outputs if type(self._outputs) is tuple else (self._outputs,)
+        outputs: Any = self._outputs if type(self._outputs) is tuple else (self._outputs,)
         return any(
             grad is not None and output is not None and output.dtype in HALF
             and (recorded or grad._layout.dtype is float32)

@@ -432,6 +432,11 @@ def _key_of(index_: Any) -> Any:
     return tuple(key)
 
 
+def _is_index(value: Any) -> bool:
+    """Whether a member of an index is a tensor of indices, and nothing needs a closer look."""
+    return value.__class__ is Tensor and value._layout.dtype is dtypes.int64 and value._layout.ndim > 0
+
+
 def getitem(self: Tensor, index: Any) -> Tensor:
     """``tensor[index]``: a view for integers, slices, None and Ellipsis; a copy where tensors, lists or booleans take
     part.
@@ -459,6 +464,11 @@ def getitem(self: Tensor, index: Any) -> Tensor:
                 return index_rows(self, [index], (0,))
             if index._key is not None and index._storage.ptr:
                 return getitem(self, create.item(index))
+        elif cls is Tensor and index._layout.dtype is dtypes.bool_ and index._layout.shape == layout.shape != ():
+            flat: Any = self if layout.ndim == 1 else self.reshape(-1)  # type: ignore[attr-defined]
+            return index_rows(flat, [positions(index)], (0,))
+        elif cls is tuple and 0 < len(index) <= layout.ndim and all(map(_is_index, index)):
+            return index_rows(self, list(index), tuple(range(len(index))))
     if (
         not ordinary((self.__class__,))
         or (index.__class__ is tuple and not ordinary(map(type, index)))

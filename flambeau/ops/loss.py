@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import dtype as dtypes
 from .. import primitives as prim
+from ..call import LIMIT
 from ..operator import OPERATORS, operator
 from ..tensor import Tensor
 from ..transform.level import recorded
@@ -86,6 +87,9 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 def _classes_of(name: str, input: Tensor, target: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
     """Scores (n, c, ...) and class numbers (n, ...), from those of a single sample too; checks their shapes."""
+    layouts = input._layout, target._layout, None if weight is None else weight._layout
+    if layouts in _fitting:
+        return input, target
     if target.dtype not in (dtypes.int64, dtypes.uint8):
         raise RuntimeError(f"expected scalar type Long but found {target.dtype} for the target of {name}")
     if input.ndim == 0:
@@ -102,7 +106,14 @@ def _classes_of(name: str, input: Tensor, target: Tensor, weight: Tensor | None)
             f"weight tensor should be defined either for all {x.shape[1]} classes or no classes "
             f"but got weight tensor of shape: {list(weight.shape)}"
         )
+    if x is input and t is target and t.dtype is dtypes.int64:
+        if len(_fitting) >= LIMIT:
+            _fitting.clear()
+        _fitting.add(layouts)
     return x, t.to(dtypes.int64)
+
+
+_fitting: set[Any] = set()  # what ``_classes_of`` has found to fit, and to need no change
 
 
 @operator(kind="composite", method=False, out=False, namespace=_F)

@@ -198,7 +198,7 @@ def _offsets(cls: type) -> tuple[int, ...] | None:
     """Where the slots ``_home``, ``nbytes`` and ``ptr`` lie in an object of ``cls``, found by looking at one."""
     names = ("_home", "nbytes", "ptr")
     marks = [object() for _ in names]
-    made = object.__new__(cls)
+    made: Any = object.__new__(cls)
     for name, mark in zip(names, marks):
         setattr(made, name, mark)
     size = cls.__basicsize__ // _WORD
@@ -207,7 +207,7 @@ def _offsets(cls: type) -> tuple[int, ...] | None:
         delattr(made, name)
     after = list((ctypes.c_uint64 * size).from_address(id(made)))
     found = [[at for at in range(size) if words[at] == id(mark) and after[at] == 0] for mark in marks]
-    made.ptr = 0  # type: ignore[attr-defined]
+    made.ptr = 0
     return tuple(_WORD * at[0] for at in found) if all(len(at) == 1 for at in found) else None
 
 

@@ -181,6 +181,11 @@ class Deferral(Trace):
 
     def apply(self, recipe: Recipe, tensors: Sequence[Tensor], numbers: Sequence[float | int]) -> list[Tensor]:
         """Records an operator on tensors; returns its results."""
+        self._append(recipe, tensors, numbers)
+        return self._results(recipe.layouts)
+
+    def _append(self, recipe: Recipe, tensors: Sequence[Tensor], numbers: Sequence[float | int]) -> None:
+        """Adds an operator to the program."""
         self._start()
         operand = self.operand
         operands = [operand(t) for t in tensors]
@@ -189,7 +194,6 @@ class Deferral(Trace):
         text += operands
         if numbers:
             self.numbers += numbers
-        return self._results(recipe.layouts)
 
     def _results(self, layouts: Sequence[Layout]) -> list[Tensor]:
         results = []
@@ -270,11 +274,14 @@ class Deferral(Trace):
             pending = target._storage.pending
             if pending is not None and (pending.trace is not self or pending.layout.dtype is not target._layout.dtype):
                 raise NeedsMemory
-        results = self.apply(recipe, tensors, numbers)
-        for target, result in zip(targets, results):
-            self._replace(target, result._storage.pending.node)  # type: ignore[union-attr]
+        self._append(recipe, tensors, numbers)
+        value = self.count  # the results need no tensors of their own
+        self.count = value + len(targets)
+        for target in targets:
+            self._replace(target, value)
             target._key = None
             target._storage.version += 1
+            value += 1
 
     def _replace(self, target: Tensor, value: int) -> None:
         """Makes a value that of what ``target`` sees."""

@@ -69,14 +69,13 @@ class _Watched(Deferral):
         """Sends the short path to ``apply``."""
         return None
 
-    def apply(self, recipe: Recipe, tensors: Sequence[Tensor], numbers: Sequence[float | int]) -> list[Tensor]:
-        found = super().apply(recipe, tensors, numbers)
+    def _append(self, recipe: Recipe, tensors: Sequence[Tensor], numbers: Sequence[float | int]) -> None:
+        super()._append(recipe, tensors, numbers)
         caller = who_called()
         caller = caller._replace(name=recipe.name, origin=self.places.get(caller.node, ""))
         # If the operator goes on the tape, its node gets the number that follows.
         self.places[number() + 1] = caller.origin or caller.place
         self.callers.append(caller)
-        return found
 
     def _clear(self) -> None:
         super()._clear()

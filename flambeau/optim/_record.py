@@ -8,7 +8,6 @@ from typing import Any
 from .. import primitives as prim
 from ..call import around
 from ..deferral import NeedsMemory, deferral
-from ..device import cpu
 from ..dtype import float32, float64
 from ..layout import Layout
 from ..primitives import Recorder
@@ -38,14 +37,12 @@ def record(
     if not pending(every) or around.wrappers or prim.tracing():
         return False
     recorder = deferral()
-    if others_watch(recorder) or not all(t._plain and t._storage.device is cpu for t in every):
+    if others_watch(recorder) or not all(t._plain for t in every):
         return False
     count = len(arrays[0])
     layouts = tuple([tensor._layout for tensor in every])
-    if not all(alike(layouts[i::count]) for i in range(count)):
-        return False
     targets = [tensor for i in written for tensor in arrays[i]]
-    if len({id(t._storage) for t in targets}) < len(targets) or recorder.full():
+    if len({t._storage.memory for t in targets}) < len(targets) or recorder.full():
         return False
     first = scalars[0]
     shared = list(scalars).count(first) == len(scalars)
@@ -55,6 +52,8 @@ def record(
     key = (name, variant, count, shared, len(first), layouts)
     recipe = _recipes.get(key)
     if recipe is None:
+        if not all(alike(layouts[i::count]) for i in range(count)):
+            return False
         if len(_recipes) >= _KEPT:
             _recipes.clear()
         recipe = _recipes[key] = _trace(name, formula, variant, layouts, count, written, len(numbers), shared, maths)

@@ -28,7 +28,8 @@ from .tensor import Tensor, from_numpy, numpy_view
 __all__ = [
     "Explanation", "allow_in_graph", "assume_constant_result", "compile", "config", "cudagraph_mark_step_begin",
     "disable", "explain", "flush", "get_default_backend", "is_compiling", "is_dynamo_compiling", "is_exporting",
-    "list_backends", "nested_compile_region", "register_backend", "reset", "set_default_backend",
+    "keep_portable_guards_unsafe", "keep_tensor_guards_unsafe", "list_backends", "nested_compile_region",
+    "register_backend", "reset", "set_default_backend",
     "set_enable_guard_collectives", "set_stance", "skip_all_guards_unsafe", "skip_guard_on_all_nn_modules_unsafe",
     "skip_guard_on_globals_unsafe", "skip_guard_on_inbuilt_nn_modules_unsafe", "substitute_in_graph", "wrap_numpy",
 ]  # fmt: skip
@@ -398,6 +399,12 @@ def skip_all_guards_unsafe(guard_entries: Sequence[Any]) -> list[bool]:
     return [False for _ in guard_entries]
 
 
+def keep_tensor_guards_unsafe(guard_entries: Sequence[Any], keep_parameters: bool = False) -> list[bool]:
+    """As ``skip_all_guards_unsafe``: there are no guards, of tensors either."""
+    return skip_all_guards_unsafe(guard_entries)
+
+
+keep_portable_guards_unsafe = skip_all_guards_unsafe
 skip_guard_on_globals_unsafe = skip_all_guards_unsafe
 skip_guard_on_inbuilt_nn_modules_unsafe = skip_all_guards_unsafe
 skip_guard_on_all_nn_modules_unsafe = skip_all_guards_unsafe

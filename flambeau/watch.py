@@ -64,6 +64,7 @@ class _Watched(Deferral):
     callers: list[Caller]
     places: dict[int, str]  # of the calls that put nodes on the tape, by the numbers of these
     tell: Callable[[Program], None]
+    done: Program | None  # what has just run
 
     def record(self, recipe: Recipe, tensors: Sequence[Tensor], numbers: Sequence[float | int]) -> None:
         """Sends the short path to ``apply``."""
@@ -88,7 +89,15 @@ class _Watched(Deferral):
         reason, start = who_called(), time.perf_counter()
         ran = super()._run(storages)
         took = time.perf_counter() - start
-        self.tell(Program(self.callers, reason, self.text, wanted, owners, ran, start, took))
+        self.done = Program(self.callers, reason, self.text, wanted, owners, ran, start, took)
+        return ran
+
+    def finish(self, storages: list[Storage]) -> Ran | None:
+        ran = super().finish(storages)
+        # Only now: an error of who is told is none of the program's.
+        done, self.done = self.done, None
+        if done is not None:
+            self.tell(done)
         return ran
 
 
@@ -100,11 +109,12 @@ def watching(tell: Callable[[Program], None]) -> Iterator[None]:
         raise RuntimeError("explain: this thread's programs are being explained already")
     recorder.flush()
     recorder.__class__, recorder.callers, recorder.places, recorder.tell = _Watched, [], {}, tell
+    recorder.done = None
     try:
         yield
     finally:
         recorder.__class__ = Deferral
-        del recorder.callers, recorder.places, recorder.tell
+        del recorder.callers, recorder.places, recorder.tell, recorder.done
 
 
 def measured(program: Program, plan: Plan) -> list[Work]:

@@ -11,6 +11,7 @@ import pytest
 import flambeau as torch
 from flambeau import nn
 from flambeau.deferral import deferral
+from flambeau.watch import watching
 
 X = torch.linspace(-1, 1, 12).reshape(3, 4)
 
@@ -71,7 +72,7 @@ def test_signature_is_torchs():
     missing = [
         name for name in reference.compiler.__all__
         if not hasattr(torch.compiler, name)
-        and not name.startswith(("keep_", "load_", "save_"))  # of guards and artifacts, which there are none of
+        and not name.startswith(("load_", "save_"))  # of compiled artifacts, which there are none of
     ]  # fmt: skip
     assert missing == []
 
@@ -251,3 +252,16 @@ def test_default_backend_and_registered_ones():
     with pytest.raises(torch._dynamo.exc.InvalidBackend):
         torch.compiler.set_default_backend("nope")
     assert torch._dynamo.lookup_backend(double) is double
+
+
+def test_an_error_of_who_watches_is_not_the_programs():
+    run = torch.compile(double)
+
+    def fails(program):
+        raise ArithmeticError("of the watcher")
+
+    found = run(X)
+    with pytest.raises(ArithmeticError), watching(fails):
+        found = run(X)
+        found.sum().item()
+    assert found.tolist() == double(X).tolist() and type(deferral()).__name__ == "Deferral"

@@ -32,7 +32,7 @@ class device:
             type, index = "cuda", type  # type: ignore[assignment]
         if not isinstance(type, str):
             raise TypeError(f"device(): argument 'type' must be str or device, got {type.__class__.__name__}")
-        match = re.fullmatch(r"([a-z]+)(?::(\d+))?", type)
+        match = re.fullmatch(r"([a-z]+)(?::(0|[1-9]\d*))?", type)
         if match is None:
             raise RuntimeError(f"Invalid device string: '{type}'")
         name, digits = match.groups()
@@ -44,8 +44,8 @@ class device:
             index = int(digits)
         if name not in _TYPES:
             raise RuntimeError(f"Expected one of {', '.join(_TYPES)} device type at start of device string: {name}")
-        if name == "cpu" and index is not None and index > 0:
-            raise RuntimeError(f"CPU device index must be -1 or zero, got {index}")
+        if index is not None and index < 0:
+            raise RuntimeError("Device index must not be negative")
         key = (name, index)
         found = _table.get(key)
         if found is None:
@@ -104,7 +104,7 @@ def of(value: device | str | int | None) -> device:
         raise AssertionError(f"Torch not compiled with {found.type.upper()} enabled")
     if found.type not in _SUPPORTED:
         raise RuntimeError(f"device '{found}' is not available; available devices are {', '.join(_SUPPORTED)}")
-    return cpu if found.type == "cpu" else found
+    return cpu if found.type == "cpu" else meta  # there is one of each, whatever the index
 
 
 def get_default_device() -> device:

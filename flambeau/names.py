@@ -155,6 +155,13 @@ TOP: dict[str, str] = {
     **members("serialization", "load save"),
     **members("serialization.reader", "PyTorchFileReader"),
     **members("export.symbol", "SymBool SymFloat SymInt"),
+    **members(
+        "ops.storages",
+        """
+        BFloat16Storage BoolStorage ByteStorage CharStorage ComplexDoubleStorage ComplexFloatStorage DoubleStorage
+        FloatStorage HalfStorage IntStorage LongStorage ShortStorage
+        """,
+    ),
     **members("dtype", "qint32 qint8 quint2x4 quint4x2 quint8"),
     **members(
         "quantized",

@@ -140,6 +140,8 @@ def reshaped(
 ) -> tuple[Index, ...]:
     """The index in ``source`` of the element at ``index`` in ``target``: dimensions are matched in runs of equal
     size, so that only those that are really merged or split need arithmetic."""
+    if 0 in source:  # there is no element; runs of size 0 could be matched in many ways
+        return (Affine(0, ()),) * len(source)
     result: list[Index] = []
     s = t = 0
     while s < len(source) or t < len(target):

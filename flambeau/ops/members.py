@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -480,6 +481,36 @@ def _map(self: Tensor, tensor: Tensor, callable: Callable[[Any, Any], Any]) -> T
     return self.copy_(create.tensor(flat, dtype=self.dtype).reshape(self.shape))  # type: ignore[attr-defined]
 
 
+def _resized_as(self: Tensor, tensor: Tensor) -> Tensor:
+    """``_resized_to`` the shape of another tensor; deprecated."""
+    return _resized_to(self, *tensor.shape)
+
+
+def _resized_to(self: Tensor, *sizes: Any) -> Tensor:
+    """The same elements in another shape with as many; deprecated: see ``reshape`` and ``resize_``."""
+    warnings.warn("non-inplace resize is deprecated", stacklevel=2)
+    wanted = shape_of(sizes, "resize")
+    if wanted.numel() != self.numel():
+        raise RuntimeError(
+            f"requested resize to {'x'.join(map(str, wanted))} ({wanted.numel()} elements in total), but the given "
+            f"tensor has a size of {'x'.join(map(str, self.shape))} ({self.numel()} elements). autograd's resize can "
+            "only change the shape of a given tensor, while preserving the number of elements."
+        )
+    return self.contiguous().view(wanted)  # type: ignore[attr-defined,no-any-return]
+
+
+def _module_load(self: Tensor, other: Any, assign: bool = False) -> Any:
+    """What a module keeps when ``other`` is loaded in the place of this parameter or buffer.
+
+    With ``assign`` that is ``other`` itself, a parameter if this is one; otherwise this tensor with the values of
+    ``other``.
+    """
+    if not assign:
+        return self.copy_(other).detach()  # type: ignore[attr-defined]
+    kept = other if type(other) is type(self) or type(self) is Tensor else type(self)(other, self._requires_grad)  # type: ignore[call-arg]
+    return kept.requires_grad_(self._requires_grad) if kept is not other else other.detach()
+
+
 def _no_device(name: str) -> Callable[..., Tensor]:
     def method(
         self: Tensor, device: Any = None, non_blocking: bool = False, memory_format: memory_format = preserve_format
@@ -556,7 +587,8 @@ def install(cls: type[Tensor]) -> None:
         "new_zeros": _maker("new_zeros", create.zeros, lambda t: t.zero_(), "A tensor of zeros"),
         "new_ones": _maker("new_ones", create.ones, lambda t: t.fill_(1), "A tensor of ones"),
         "new_empty": _maker("new_empty", create.empty, lambda t: t, "An uninitialised tensor"), "resize_": _resize,
-        "resize_as_": resize_as_, "apply_": _apply, "map_": _map,
+        "resize_as_": resize_as_, "resize_as": _resized_as, "resize": _resized_to, "module_load": _module_load,
+        "__nonzero__": lambda self: bool(self), "__long__": lambda self: int(self), "apply_": _apply, "map_": _map,
         "fill_diagonal_": _fill_diagonal, "__reversed__": _reversed, "__delitem__": _delitem,
         "const_data_ptr": lambda self: self.data_ptr(),
         "to_dense": _to_dense, "storage_type": lambda self: type(self.storage()), "cpu": _cpu,

@@ -295,11 +295,11 @@ FITS: dict[str, Fit] = {
     ),
     "ERFINV_LOW_NEAR": relative(lambda v: erfinv_ratio(v + 2.5), -2.5 + 1e-9, 2.5, 10, "erfinv(x)/x, w = 2.5 + v"),
     "ERFINV_LOW_FAR": relative(lambda v: erfinv_ratio((v + 3) ** 2), -0.765, 1.1, 10, "erfinv(x)/x, w = (3 + v)^2"),
-    "ERFINV_NEAR": relative(lambda v: erfinv_ratio(v + 3.125), 1e-12 - 3.125, 3.1251, 22, "erfinv(x)/x, w = v + 25/8"),
+    "ERFINV_NEAR": relative(lambda v: erfinv_ratio(v + 3.125), 1e-12 - 3.125, 3.1251, 24, "erfinv(x)/x, w = v + 25/8"),
     "ERFINV_MIDDLE": relative(
-        lambda v: erfinv_ratio((v + 3.25) ** 2), -0.7501, 0.7501, 18, "erfinv(x)/x, w = (3.25 + v)^2"
+        lambda v: erfinv_ratio((v + 3.25) ** 2), -0.7501, 0.7501, 21, "erfinv(x)/x, w = (3.25 + v)^2"
     ),
-    "ERFINV_FAR": relative(lambda v: erfinv_ratio((v + 5) ** 2), -1.0001, 1.09, 16, "erfinv(x)/x, w = (5 + v)^2"),
+    "ERFINV_FAR": relative(lambda v: erfinv_ratio((v + 5) ** 2), -1.0001, 1.09, 19, "erfinv(x)/x, w = (5 + v)^2"),
     # -- gamma functions
     "LGAMMA": relative(lambda t: mp.loggamma(2 + t) / t, -0.7501, 0.2501, 21, "log(gamma(2+t)) / t"),
     "STIRLING": relative(stirling, 1e-12, 6.24**-2, 9, "x times the rest of Stirling's formula in 1/x^2"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import coefficients as table
 from .exponential import FORMATS, exp_parts, exp_reduced, power_of_two, scaled
-from .lanes import Lanes, fast_two_sum, horner, mad, two_prod, where
+from .lanes import Lanes, fast_two_sum, horner, horner_pair, mad, two_prod, where
 from .logarithm import log, log_low
 
 __all__ = ["erf", "erfc", "erfc_low", "erfinv", "erfinv_low"]
@@ -93,8 +93,11 @@ def erfinv(x: Lanes) -> Lanes:
     """The inverse of erf (double), by Giles' method with three polynomials."""
     w = -log((1.0 - x) * (x + 1.0))
     root = w.sqrt()
-    near = horner(w - 3.125, table.ERFINV_NEAR)
-    middle = horner(root - 3.25, table.ERFINV_MIDDLE)
-    far = horner(root - 5.0, table.ERFINV_FAR)
+    near, near_low = horner_pair(w - 3.125, table.ERFINV_NEAR, 6)
+    middle, middle_low = horner_pair(root - 3.25, table.ERFINV_MIDDLE, 3)
+    far, far_low = horner_pair(root - 5.0, table.ERFINV_FAR, 3)
     ratio = where(w < 6.25, near, where(w < 16.0, middle, far))
-    return _at_one(x, ratio * x.abs())
+    low = where(w < 6.25, near_low, where(w < 16.0, middle_low, far_low))
+    a = x.abs()
+    product, lost = two_prod(ratio, a)
+    return _at_one(x, product + mad(low, a, lost))

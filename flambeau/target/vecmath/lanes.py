@@ -246,6 +246,17 @@ def horner(x: Lanes, coefficients: Sequence[float]) -> Lanes:
     return result
 
 
+def horner_pair(x: Lanes, coefficients: Sequence[float], exact: int) -> tuple[Lanes, Lanes]:
+    """``horner`` as a sum of two numbers: the last ``exact`` steps with what each rounded away (Graillat, Langlois and
+    Louvet, "Compensated Horner scheme", 2005)."""
+    value, low = horner(x, coefficients[exact:]), x.like(0.0)
+    for coefficient in reversed(coefficients[:exact]):
+        product, lost = two_prod(value, x)
+        value, more = two_sum(product, x.like(coefficient))
+        low = mad(low, x, lost + more)
+    return value, low
+
+
 def has_avx512(x: Lanes) -> bool:
     """Whether ``avx512`` may be used on values of x's type."""
     return x.builder.module.avx512 and x.count >= (4 if x.single else 2) and x.count & (x.count - 1) == 0

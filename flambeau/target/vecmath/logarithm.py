@@ -110,6 +110,15 @@ def log_pair(f: Lanes) -> tuple[Lanes, Lanes]:
     return high, low + mad(s, mad(z, horner(z, table.LOG_F64), half), lost * -0.5)
 
 
+def log_sum(x: Lanes) -> tuple[Lanes, Lanes]:
+    """``log(x)`` of a positive finite number as a sum of two (double): about 10 bits more than one holds."""
+    form = FORMATS["double"]
+    m, e = split(x)
+    high, low = log_pair(m - 1.0)
+    total, rest = fast_two_sum(e * form.ln2_high, high)
+    return total, rest + mad(e, form.ln2_low, low)
+
+
 def _in_base(x: Lanes, factor: tuple[float, float], unit: tuple[float, float]) -> Lanes:
     """``log(m) * factor + e * unit`` with pairs for both constants; ``e * unit[0]`` is exact."""
     m, e = split(x)

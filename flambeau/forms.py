@@ -425,6 +425,7 @@ def _remember(op: Operator, args: tuple[Any, ...], found: Any) -> Any:
         or made.base is not (source if over is None else over.base)
         or any(v._storage is not source._storage or v._key is None or v is source for v in views)
         or made.how[0]._derivative is None
+        or (several and made.how[2] is None)  # each was made by itself
         or views[0]._layout.dtype is not source._layout.dtype
         or not all(a is None or a.__class__ is int or (isinstance(a, tuple) and _ints(map(type, a))) for a in args[1:])
     ):

@@ -273,3 +273,19 @@ def test_singular_vectors_of_wide_matrices_of_low_rank(rank: int) -> None:
     np.testing.assert_allclose(u * s @ vh, a, atol=1e-9)
     np.testing.assert_allclose(vh @ vh.T, np.eye(3), atol=1e-9)
     np.testing.assert_allclose(u.T @ u, np.eye(3), atol=1e-9)
+
+
+def test_pieces_made_one_by_one_have_gradients_every_time() -> None:
+    for cuts in ((2, 4), 3, (2, 4), 3):
+        x = flambeau.ones(6, 3, requires_grad=True)
+        pieces = flambeau.tensor_split(x * 2, cuts)
+        flambeau.stack([k * p.sum() for k, p in enumerate(pieces)]).sum().backward()
+        assert x.grad[:, 0].tolist() == [0, 0, 2, 2, 4, 4]
+
+
+@pytest.mark.parametrize("shape", [(), (2,)])
+def test_greater_of_two_tensors_into_another(shape: tuple[int, ...]) -> None:
+    a, b = flambeau.full(shape, 1.0), flambeau.full(shape, 2.0)
+    out = flambeau.zeros(shape)
+    assert flambeau.max(a, b, out=out) is out and bool((out == 2).all())
+    assert flambeau.min(a, b, out=out) is out and bool((out == 1).all())

@@ -9,7 +9,7 @@ from typing import Any
 from .. import dtype as dtypes
 from .. import primitives as prim
 from ..dtype import dtype as dtype_
-from ..operator import Operator, operator
+from ..operator import Operand, Operator, operator
 from ..tensor import Tensor
 from ..transform.level import recorded
 from . import return_types
@@ -351,7 +351,7 @@ def _extreme_of(kind: str, input: Tensor, dim: Any, keepdim: bool, other: Tensor
         "max(input, *, out=None)", "max(input, dim, keepdim=False, *, out=None)", "max(input, other, *, out=None)",
     ),
 )  # fmt: skip
-def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Tensor | None = None) -> Any:
+def max(input: Tensor, dim: Operand | None = None, keepdim: bool = False, *, other: Tensor | None = None) -> Any:
     """The greatest element; with ``dim``, the greatest along it and their positions; with a tensor, ``maximum``.  NaN
     counts as greatest."""
     return _extreme_of("max", input, dim, keepdim, other)
@@ -363,7 +363,7 @@ def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Tensor 
         "min(input, *, out=None)", "min(input, dim, keepdim=False, *, out=None)", "min(input, other, *, out=None)",
     ),
 )  # fmt: skip
-def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Tensor | None = None) -> Any:
+def min(input: Tensor, dim: Operand | None = None, keepdim: bool = False, *, other: Tensor | None = None) -> Any:
     """The least element; with ``dim``, the least along it and their positions; with a tensor, ``minimum``.  NaN counts
     as least."""
     return _extreme_of("min", input, dim, keepdim, other)

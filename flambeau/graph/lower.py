@@ -428,16 +428,16 @@ class _Lowering:
         at = make("add", "i64", (first, make("mul", "i64", (make("var", "i64", (), "block"), const(_SIDE, "i64")))))
         end = make("min", "i64", (make("add", "i64", (at, const(_SIDE, "i64"))), last))
         ahead = [
-            Prefetch(self._buffer(b), make("affine", "i64", (self._form_expr(f), one, self._word(_SIDE * step), one)))
+            Prefetch(self._buffer(b), make("affine", "i64", (self._form_expr(f), one, self._word(_SIDE * apart), one)))
             for b, f in loads
-            if (step := nest.coefficients[f].get(d, 0)) and nest.coefficients[f].get(vector) == 1
+            if (apart := nest.coefficients[f].get(d, 0)) and nest.coefficients[f].get(vector) == 1
         ]
         rows_together = Loop(name, at, end, False, 1 if nest.heavy else _SIDE, (*ahead, *fold))
         group = across([*start, rows_together, *finish])
         extra = make("sub", "i64", (make("add", "i64", (last, const(_SIDE - 1, "i64"))), first))
         runs = make("quot", "i64", (extra, const(_SIDE, "i64")))
-        body = (across(clear), Loop("block", zero, runs, False, 1, (group,)))
-        body = self._with_digits(body, outer, make("quot", "i64", (unit, count)))
+        passes = (across(clear), Loop("block", zero, runs, False, 1, (group,)))
+        body = self._with_digits(passes, outer, make("quot", "i64", (unit, count)))
         units = blocks * few
         grain, chunks = pieces(units, rows * width * (4 if nest.heavy else 1))
         self.words[0], self.words[1] = units, grain

@@ -10,6 +10,7 @@ from .device import device
 from .dtype import dtype
 from .generator import Generator
 from .jit import Future, ScriptFunction, ScriptModule
+from .nn.modules._convert import parse_to
 from .overriding import Disabled, disabled_torch_function
 from .tensor import Tensor
 
@@ -76,3 +77,12 @@ def _get_tracing_state() -> Any:
 def _get_privateuse1_backend_name() -> str:
     """The name of the device type that extensions may add."""
     return "privateuseone"
+
+
+class _NeuralNetworks:
+    """``torch._C._nn``: what packages take of it."""
+
+    _parse_to = staticmethod(parse_to)
+
+
+_nn = _NeuralNetworks()

@@ -22,7 +22,16 @@ from ..operator import Operator
 from ..runtime import memory
 from ..tensor import Tensor
 
-__all__ = ["EventList", "FunctionEvent", "FunctionEventAvg", "Recorder", "profile", "record_function"]
+__all__ = [
+    "EventList",
+    "FunctionEvent",
+    "FunctionEventAvg",
+    "Recorder",
+    "emit_itt",
+    "emit_nvtx",
+    "profile",
+    "record_function",
+]
 
 _ids = itertools.count()
 _recorders: list[Recorder] = []
@@ -385,6 +394,35 @@ class record_function:
                 return function(*args, **kwargs)
 
         return decorated
+
+
+class _Absent:
+    """A context for a vendor's profiler, which refuses to be entered."""
+
+    _what = ""
+
+    def __init__(self, enabled: bool = True, record_shapes: bool = False) -> None:
+        self.enabled, self.record_shapes = enabled, record_shapes
+
+    def __enter__(self) -> Any:
+        if self.enabled:
+            raise RuntimeError(f"{type(self).__name__}: {self._what} is not there; use torch.profiler.profile")
+        return self
+
+    def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
+        return None
+
+
+class emit_nvtx(_Absent):
+    """Ranges of operators for NVIDIA's profilers: raises RuntimeError when entered with ``enabled``."""
+
+    _what = "CUDA"
+
+
+class emit_itt(_Absent):
+    """Ranges of operators for Intel's profilers: raises RuntimeError when entered with ``enabled``."""
+
+    _what = "Intel's instrumentation library"
 
 
 class profile:

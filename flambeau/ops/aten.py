@@ -34,6 +34,8 @@ def _copied_to(
 
 # Those that are no operators here, but functions above operators or methods.
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "_sparse_addmm": lambda input, mat1, mat2, *, beta=1, alpha=1: input * beta + (mat1 @ mat2) * alpha,
+    "_pin_memory": lambda input, device=None: input.pin_memory(),
     "_local_scalar_dense": lambda input: input.item(),
     "_to_copy": _copied_to,
     "sym_numel": lambda input: input.numel(),

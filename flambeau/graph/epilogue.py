@@ -14,7 +14,7 @@ activation is stored twice.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 from ..layout import contiguous_strides
@@ -107,7 +107,7 @@ def _absorb(
     best: _Absorbed | None = None
     inside = {id(source)}
     members = [source]
-    code = _Code(graph, source, opened)
+    code = _Code(graph, source, opened, lambda n: _stored(n, users, results))
     while len(members) < _LENGTH:
         further = {id(u): u for m in members for u in users.get(id(m), ()) if id(u) not in inside}
         ready = [u for u in further.values() if id(u) not in barred and _joins(u, code)]
@@ -165,8 +165,8 @@ def _joins(u: Node, code: _Code) -> bool:
 class _Code:
     """A formula in the making: the numbers of values, the operands, the instructions."""
 
-    def __init__(self, graph: Graph, source: Node, opened: Opened) -> None:
-        self.graph, self.source = graph, source
+    def __init__(self, graph: Graph, source: Node, opened: Opened, stored: Callable[[Node], bool]) -> None:
+        self.graph, self.source, self.stored = graph, source, stored
         self.accepts = opened.spec.with_formula(source.type, (), (), None).accepts
         self.operands: list[Node] = []
         self.steps: list[Any] = []
@@ -315,8 +315,9 @@ class _Code:
             base = self._repeated(n)
             if base is not None:
                 return self._small(base) if base.op == "const" else self._leaf(base)
-        if n.op in ELEMENTWISE and n.op != "bitcast" and depth and (n.number > self.source.number or n.type == "b1"):
-            if n.type not in (*_FLOATS, "b1") or n.shape not in self.shapes:
+        if n.op in ELEMENTWISE and (n.number > self.source.number or not self.stored(n)):
+            # it lies nowhere: computing it here costs less than keeping it until then
+            if not depth or n.op == "bitcast" or n.type not in (*_FLOATS, "b1") or n.shape not in self.shapes:
                 raise _Refused
             args = tuple(self._settled(self._value(i, depth - 1)) for i in n.inputs)
             return self._step(n.op, n.type, n.inputs[-1].type, args)

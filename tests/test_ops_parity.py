@@ -289,3 +289,8 @@ def test_greater_of_two_tensors_into_another(shape: tuple[int, ...]) -> None:
     out = flambeau.zeros(shape)
     assert flambeau.max(a, b, out=out) is out and bool((out == 2).all())
     assert flambeau.min(a, b, out=out) is out and bool((out == 1).all())
+
+
+def test_sparse_adam_refuses_complex_parameters() -> None:
+    with pytest.raises(ValueError, match="Complex params at indices"):
+        flambeau.optim.SparseAdam([flambeau.nn.Parameter(flambeau.ones(2, dtype=flambeau.complex64))])

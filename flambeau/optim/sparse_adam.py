@@ -46,14 +46,17 @@ class SparseAdam(GroupOptimizer):
         check_beta(1, betas[1])
         defaults = {"lr": lr, "betas": betas, "eps": eps, "maximize": maximize}
         super().__init__(params, defaults)
-        sparse = [
-            [number, i]
+        params_at = [
+            ([number, i], param)
             for number, group in enumerate(self.param_groups)
             for i, param in enumerate(group["params"])
-            if param.is_sparse
         ]
+        sparse = [place for place, param in params_at if param.is_sparse]
         if sparse:
             raise ValueError(f"Sparse params at indices {sparse}: SparseAdam requires dense parameter tensors")
+        complex_ = [place for place, param in params_at if param.dtype.is_complex]
+        if complex_:
+            raise ValueError(f"Complex params at indices {complex_}: SparseAdam does not support complex parameters")
 
     def _new_state(self, param: Tensor, group: dict[str, Any]) -> dict[str, Any]:
         return {"step": 0, "exp_avg": ops.zeros_like(param), "exp_avg_sq": ops.zeros_like(param)}

@@ -86,6 +86,8 @@ class ComposedTensor(Tensor):
             return result if out is None else out.copy_(result)
         if name.endswith("_") and name[:-1] in table and isinstance(args[0], ComposedTensor):
             return args[0]._replace(table[name[:-1]](*args, **kwargs))
+        if hasattr(func, "__wrapped__"):  # no operator, but a function above them: of what they do
+            return func.__wrapped__(*args, **kwargs)
         raise NotImplementedError(
             f"Could not run 'aten::{name}' with arguments from the '{cls._backend}' backend: {cls.__name__} has no "
             "such operator"

@@ -214,3 +214,16 @@ def test_random_programs(names):
         return t, t.sum(1)
 
     same(program, X)
+
+
+@pytest.mark.parametrize("name", ["leaf", "computed", "two dimensions", "scan"])
+def test_elements_picked_from_what_was_flipped(name):
+    """An index into a reversed dimension runs backwards."""
+    picked = {
+        "leaf": lambda x, i: x.flip(0)[i],
+        "computed": lambda x, i: (x + 1).flip(0)[i] * 2,
+        "two dimensions": lambda x, i: x.flip(0, 1)[i, i[:, None]],
+        "scan": lambda x, i: x.flip(0).logcumsumexp(0).flip(0)[i],
+    }[name]
+    x, i = torch.arange(15.0).reshape(5, 3), torch.tensor([0, 1, 2])
+    np.testing.assert_allclose(torch.compile(picked)(x, i).numpy(), picked(x, i).numpy(), rtol=1e-6)

@@ -201,7 +201,7 @@ def test_many_threads_call() -> None:
 
 def test_layout_of_method_definitions() -> None:
     """Four words, as in Python's headers."""
-    assert ctypes.sizeof(native._MethodDef) == 4 * ctypes.sizeof(ctypes.c_void_p)
+    assert ctypes.sizeof(native.MethodDef) == 4 * ctypes.sizeof(ctypes.c_void_p)
 
 
 @pytest.mark.parametrize("maker", ["builtin", "ctypes"])

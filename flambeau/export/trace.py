@@ -147,6 +147,8 @@ class Tracer:
         try:
             kind, target, label = resolve(func)
         except (KeyError, TypeError):
+            if hasattr(func, "__wrapped__"):  # a function above operators: the program has those
+                return func.__wrapped__(*args, **kwargs)
             raise Unsupported(
                 f"export: {who_called().place} calls {name or func}, which no exported program can contain"
             ) from None

@@ -557,6 +557,7 @@ def mapped(
     make = group.pool.make
     value = group._index_expr(total.affine)
     for i, weight in total.others:
-        term = make("mul", "i64", (group._index_expr(i), make("size", "i64", (), weight)))
-        value = make("add", "i64", (value, term))
+        # a negative size would stand for something else: which part of the loops this is
+        term = make("mul", "i64", (group._index_expr(i), make("size", "i64", (), abs(weight))))
+        value = make("add" if weight > 0 else "sub", "i64", (value, term))
     return Opaque(value)

@@ -9,7 +9,7 @@ from typing import Any
 from ..autograd.tape import Context
 from ..call import dispatch
 from ..layout import Layout
-from ..operator import Operator
+from ..operator import FACTOR, Operator
 from ..tensor import Tensor
 
 __all__ = ["Split", "derived", "fields_of", "split"]
@@ -22,7 +22,13 @@ def derived(op: Operator, name: str, kind: str, more: dict[str, str], body: Call
     """
 
     def run(*args: Any, **kwargs: Any) -> Any:
-        return body([*args, *kwargs.values()])
+        values = [*args, *kwargs.values()]
+        for i in factors:  # a factor of 1 is not there while a body is traced; the original's derivative asks for it
+            if values[i] is None:
+                values[i] = 1
+        return body(values)
+
+    factors = [i for i, kind in enumerate(op.kinds) if kind == FACTOR]
 
     given = list(op.signature.parameters.values())
     depth = len(given)  # a form of a form has one more of the same parameter

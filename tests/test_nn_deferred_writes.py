@@ -50,3 +50,16 @@ def test_the_short_path_is_open_again_afterwards():
     assert special
     assert z.tolist() == [2.0, 0.0]
     assert not special
+
+
+def test_short_ways_to_numbers_see_the_write():
+    double = flambeau.compile(lambda x: x * 2)
+    for look in (lambda z: z[0].item(), lambda z: z.sum().item(), lambda z: float(z[:1]), lambda z: z[:1].item(),
+                 lambda z: z[:1].tolist()[0], lambda z: int(z[0]), lambda z: z.numpy()[0]):  # fmt: skip
+        z = flambeau.zeros(2)
+        part = z[:1]
+        z[:1] = double(flambeau.ones(1))
+        assert look(z) == 2.0
+        part = z[:1]
+        z[:1] = double(flambeau.ones(1))
+        assert part.item() == 2.0

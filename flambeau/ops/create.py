@@ -571,7 +571,7 @@ def detach(self: Tensor) -> Tensor:
 def item(self: Tensor) -> Any:
     """The only element as a Python number; raises RuntimeError if there are several."""
     layout = self._key
-    if layout is None or layout.device is not devices.cpu:
+    if layout is None or layout.device is not devices.cpu or self._storage.pending is not None:
         if self._layout.device is devices.meta:
             raise RuntimeError("Tensor.item() cannot be called on meta tensors")
         materialize(self)
@@ -606,7 +606,7 @@ def tolist(self: Tensor) -> Any:
     """The elements as nested lists of Python numbers; a number for a 0-dim tensor."""
     layout = self._key
     if layout is not None and layout.ndim == 1 and layout.contiguous and layout.dtype in _READ:
-        if layout.numel and layout.device is devices.cpu:
+        if layout.numel and layout.device is devices.cpu and self._storage.pending is None:
             block, unpack = _reader(layout.dtype.code, layout.numel)
             return [*unpack(block(self._storage.ptr + self._offset * layout.itemsize))]
     layout = self._layout

@@ -412,11 +412,9 @@ def test_products(data, dtype):
             np.testing.assert_allclose(
                 xp.outer(*(tensor(x.reshape(-1)) for x in (a, b))).numpy(), np.outer(a, b), rtol=1e-5
             )
-        np.testing.assert_allclose(
-            # PyTorch adds up integers as int64
-            xp.linalg.vecdot(tensor(a), tensor(a)).numpy().astype(a.dtype), np.vecdot(a, a) if hasattr(np, "vecdot") else
-            (a.conj() * a).sum(-1, dtype=a.dtype), rtol=1e-4, atol=1e-4,
-        )  # fmt: skip
+        dots = np.vecdot(a, a) if hasattr(np, "vecdot") else (a.conj() * a).sum(-1, dtype=a.dtype)
+        found = xp.linalg.vecdot(tensor(a), tensor(a)).numpy().astype(a.dtype)  # PyTorch adds up integers as int64
+        np.testing.assert_allclose(found, dots, rtol=1e-4, atol=1e-4)
     same(tensor(a).mT, np.swapaxes(a, -1, -2))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import numpy as np
 import pytest
 
@@ -55,7 +57,8 @@ def test_the_short_path_is_open_again_afterwards():
 def test_short_ways_to_numbers_see_the_write():
     double = flambeau.compile(lambda x: x * 2)
     for look in (lambda z: z[0].item(), lambda z: z.sum().item(), lambda z: float(z[:1]), lambda z: z[:1].item(),
-                 lambda z: z[:1].tolist()[0], lambda z: int(z[0]), lambda z: z.numpy()[0]):  # fmt: skip
+                 lambda z: z[:1].tolist()[0], lambda z: int(z[0]), lambda z: z.numpy()[0],
+                 lambda z: ctypes.c_float.from_address(z.data_ptr()).value):  # fmt: skip
         z = flambeau.zeros(2)
         part = z[:1]
         z[:1] = double(flambeau.ones(1))

@@ -139,7 +139,7 @@ def _index(self: Tensor) -> int:
 def _data_ptr(self: Tensor) -> int:
     """The address of the first element (0 without elements or on the meta device)."""
     layout = self._key
-    if layout is None:
+    if layout is None or self._storage.pending is not None:
         layout = materialize(self)._layout
     if layout.device is devices.meta or not layout.numel:
         return 0

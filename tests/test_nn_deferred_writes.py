@@ -60,7 +60,6 @@ def test_short_ways_to_numbers_see_the_write():
                  lambda z: z[:1].tolist()[0], lambda z: int(z[0]), lambda z: z.numpy()[0],
                  lambda z: ctypes.c_float.from_address(z.data_ptr()).value):  # fmt: skip
         z = flambeau.zeros(2)
-        part = z[:1]
         z[:1] = double(flambeau.ones(1))
         assert look(z) == 2.0
         part = z[:1]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from ..autograd import Function
 from ..autograd.mode import enable_grad, is_grad_enabled, no_grad
@@ -11,7 +12,7 @@ from ..device import device
 from ..dtype import bfloat16, dtype, float16, float32, float64, get_default_dtype, int8, int16, int32, int64, uint8
 from ..layout import Size
 from ..operator import OPERATORS
-from ..ops import create, random, ranges
+from ..ops import common, create, random, ranges
 from ..ops.convert import preserve_format
 from ..overriding import disabled_torch_function
 from ..tensor import Tensor
@@ -39,10 +40,13 @@ __all__ = [
     "make_subclass",
     "no_grad",
     "ops",
+    "overridable",
     "preserve_format",
     "typename",
     "uint8",
 ]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _Operators:
@@ -78,6 +82,11 @@ def make_subclass(cls: type, data: Tensor, requires_grad: bool) -> Any:
     result._key = data._key
     result.requires_grad_(requires_grad)
     return result
+
+
+def overridable(function: F) -> F:
+    """``ops.common.overridable`` for functions of ``nn.functional``."""
+    return common.overridable(function, "flambeau.nn.functional")
 
 
 def typename(value: Any) -> str:

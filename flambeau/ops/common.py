@@ -21,8 +21,6 @@ __all__ = [
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_PUBLIC = {"flambeau.ops.": "flambeau", "flambeau.nn.functions.": "flambeau.nn.functional"}
-
 
 def dim_of(dim: int, ndim: int, name: str = "") -> int:
     """A dimension counted from the front; raises IndexError outside ``[-ndim, ndim)`` (a 0-dim tensor has one),
@@ -144,8 +142,11 @@ def give(made: Tensor, out: Tensor) -> Tensor:
     return out.copy_(made)  # type: ignore[attr-defined,no-any-return]
 
 
-def overridable(function: F) -> F:
-    """Makes a function that is no operator ask the classes of its arguments that have ``__torch_function__``."""
+def overridable(function: F, module: str = "flambeau") -> F:
+    """Makes a function that is no operator ask the classes of its arguments that have ``__torch_function__``.
+
+    ``module`` is where users find it, and how graphs of calls name it.
+    """
 
     @functools.wraps(function)
     def form(*args: Any, **kwargs: Any) -> Any:
@@ -160,8 +161,5 @@ def overridable(function: F) -> F:
                 return result
         return function(*args, **kwargs)
 
-    home = function.__module__
-    for folder, public in _PUBLIC.items():
-        if home.startswith(folder):
-            form.__module__ = public  # where users find it, and graphs of calls name it
+    form.__module__ = module
     return form  # type: ignore[return-value]

@@ -208,8 +208,8 @@ def _addend_words(strides: Sequence[int], batches: int, sizes: Sequence[int]) ->
 
 
 @dataclass(frozen=True)
-class Conv:
-    """Convolution; the inputs are image, weights and, if ``bias``, one number per output channel."""
+class _Convolution:
+    """What convolution and transposed convolution do alike when more is computed from their sums."""
 
     stride: tuple[int, ...]
     padding: tuple[int, ...]
@@ -230,6 +230,11 @@ class Conv:
     def accepts(self, k: int, shape: Sequence[int], strides: Sequence[int], result: Sequence[int]) -> bool:
         """See ``graph.epilogue``."""
         return k < 2 or self.formula is None or _steps_of_image(shape, strides, result, 1) is not None
+
+
+@dataclass(frozen=True)
+class Conv(_Convolution):
+    """Convolution; the inputs are image, weights and, if ``bias``, one number per output channel."""
 
     def batched(
         self, g: Graph, operands: Sequence[Node], flags: Sequence[bool], results: Results, size: int
@@ -261,29 +266,9 @@ class Conv:
 
 
 @dataclass(frozen=True)
-class ConvTranspose:
+class ConvTranspose(_Convolution):
     """Transposed convolution, which is the gradient of a convolution by its image: the inputs are image, weights
     (in channels, out channels / groups, *kernel) and, if ``bias``, one number per output channel."""
-
-    stride: tuple[int, ...]
-    padding: tuple[int, ...]
-    dilation: tuple[int, ...]
-    groups: int
-    bias: bool
-    formula: Formula | None = None
-    """What is stored instead of the sums, and computed from them and from operands that follow the weights."""
-
-    def opened(self, g: Graph, inputs: Sequence[Node], result: tuple[tuple[int, ...], str]) -> Opened | None:
-        """See ``graph.epilogue``."""
-        return _opened_conv(self, g, inputs, result)
-
-    def with_formula(self, acc: str, operands: tuple[str, ...], code: Any, kept: int | None) -> Any:
-        """See ``graph.epilogue``."""
-        return replace(self, formula=Formula(acc, operands, code, kept))
-
-    def accepts(self, k: int, shape: Sequence[int], strides: Sequence[int], result: Sequence[int]) -> bool:
-        """See ``graph.epilogue``."""
-        return k < 2 or self.formula is None or _steps_of_image(shape, strides, result, 1) is not None
 
     def batched(
         self, g: Graph, operands: Sequence[Node], flags: Sequence[bool], results: Results, size: int
@@ -410,7 +395,7 @@ def _steps_of_image(
 
 
 def _opened_conv(
-    spec: Conv | ConvTranspose, g: Graph, inputs: Sequence[Node], result: tuple[tuple[int, ...], str]
+    spec: _Convolution, g: Graph, inputs: Sequence[Node], result: tuple[tuple[int, ...], str]
 ) -> Opened | None:
     shape, type_ = result
     acc = template.gemm.accumulator(inputs[0].type, inputs[1].type)

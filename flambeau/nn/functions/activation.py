@@ -6,8 +6,7 @@ import warnings
 from typing import Any
 
 from ...operator import OPERATORS
-from ...ops.common import overridable
-from .._base import Tensor, dtype, ops
+from .._base import Tensor, dtype, ops, overridable
 
 __all__ = [
     "celu",

@@ -6,8 +6,7 @@ import math
 import warnings
 
 from ...dtype import bool_
-from ...ops.common import overridable
-from .._base import Tensor, dtype, ops
+from .._base import Tensor, dtype, ops, overridable
 
 __all__ = ["canonical_mask", "dtype_or_none", "multi_head_attention_forward"]
 

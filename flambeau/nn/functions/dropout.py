@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import warnings
 
-from ...ops.common import overridable
-from .._base import Tensor, ops
+from .._base import Tensor, ops, overridable
 
 __all__ = ["alpha_dropout", "dropout", "dropout1d", "dropout2d", "dropout3d", "feature_alpha_dropout"]
 

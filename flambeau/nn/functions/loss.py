@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ...ops.common import overridable
-from .._base import Tensor, ops
+from .._base import Tensor, ops, overridable
 
 __all__ = ["linear_cross_entropy", "triplet_margin_with_distance_loss"]
 

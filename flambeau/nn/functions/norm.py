@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from ...ops.common import overridable
 from ...ops.distance import unit_vectors
-from .._base import Tensor, ops
+from .._base import Tensor, ops, overridable
 
 __all__ = ["local_response_norm", "normalize"]
 

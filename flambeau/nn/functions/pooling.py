@@ -6,8 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ...ops.common import overridable
-from .._base import Tensor, int64, ops
+from .._base import Tensor, int64, ops, overridable
 
 __all__ = [
     "adaptive_max_pool1d_with_indices",

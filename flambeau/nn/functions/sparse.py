@@ -5,9 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from ...ops.common import overridable
 from ...ops.gather import embedding_renorm_
-from .._base import Tensor, int64, no_grad, ops
+from .._base import Tensor, int64, no_grad, ops, overridable
 
 __all__ = ["embedding", "embedding_bag", "unfold"]
 

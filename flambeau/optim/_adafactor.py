@@ -7,10 +7,59 @@ from typing import Any, ClassVar
 from .. import ops
 from ..dtype_info import finfo
 from ..tensor import Tensor
-from ._update import GroupOptimizer, advance, check_lr, check_steps, common_kind, number
+from ._update import GroupOptimizer, advance, check_lr, check_steps, number
 from .optimizer import ParamsT, _get_scalar_dtype
 
 __all__ = ["Adafactor", "adafactor"]
+
+
+def adafactor(
+    params: list[Tensor],
+    grads: list[Tensor],
+    row_vars: list[Tensor | None],
+    col_vars: list[Tensor | None],
+    variances: list[Tensor | None],
+    state_steps: list[Tensor],
+    foreach: bool | None = None,
+    grad_scale: Tensor | None = None,
+    found_inf: Tensor | None = None,
+    has_complex: bool = False,
+    *,
+    d: float,
+    lr: float | Tensor,
+    beta2_decay: float,
+    weight_decay: float,
+    eps1: float | None,
+    eps2: float,
+    maximize: bool,
+) -> None:
+    """One step of :class:`Adafactor` on lists of tensors, updated in place."""
+    if grad_scale is not None or found_inf is not None:
+        raise AssertionError("Adafactor: grad_scale and found_inf are for fused optimizers and must be None")
+    check_steps(state_steps, params, False, False)
+    lr = number(lr, keep=False)
+    steps = advance(state_steps, keep=False)
+    for param, grad, rows, columns, variance, step in zip(params, grads, row_vars, col_vars, variances, steps):
+        if maximize:
+            grad = -grad
+        smallest = finfo(param.dtype).eps if eps1 is None else eps1
+        weight = step**beta2_decay
+        scale = max(eps2, param.norm(2).item() / param.numel() ** 0.5) * min(lr, 1 / step**0.5)
+        if weight_decay != 0:
+            param.mul_(1 - lr * weight_decay)
+        if rows is not None and columns is not None:
+            rows.lerp_(grad.norm(dim=-1, keepdim=True).square_().div_(grad.size(-1)), weight)
+            columns.lerp_(grad.norm(dim=-2, keepdim=True).square_().div_(grad.size(-2)), weight)
+            estimate = rows @ columns
+            estimate.div_(rows.mean(dim=-2, keepdim=True).clamp_(min=smallest))
+        elif variance is not None:
+            variance.lerp_(grad.square(), weight)
+            estimate = variance.clone()
+        else:
+            raise AssertionError("adafactor: a parameter needs row and column variances, or a variance")
+        update = estimate.clamp_(min=smallest * smallest).rsqrt_().mul_(grad)
+        clipped = max(1.0, update.norm(2).item() / (update.numel() ** 0.5 * d))
+        param.sub_(update * (scale / clipped))
 
 
 class Adafactor(GroupOptimizer):
@@ -30,6 +79,8 @@ class Adafactor(GroupOptimizer):
         maximize: ascend instead of descend.
     """
 
+    _functional = staticmethod(adafactor)
+    _states = ("row_var", "col_var", "variance", "step")
     _later_options: ClassVar[dict[str, Any]] = {"foreach": None}
 
     def __init__(
@@ -82,71 +133,5 @@ class Adafactor(GroupOptimizer):
     def _update(
         self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], states: list[dict[str, Any]]
     ) -> None:
-        eps1, eps2 = group["eps"]
-        adafactor(
-            params,
-            grads,
-            [state.get("row_var") for state in states],
-            [state.get("col_var") for state in states],
-            [state.get("variance") for state in states],
-            common_kind(states, "step"),
-            foreach=group["foreach"],
-            grad_scale=getattr(self, "grad_scale", None),
-            found_inf=getattr(self, "found_inf", None),
-            d=group["d"],
-            lr=group["lr"],
-            beta2_decay=group["beta2_decay"],
-            weight_decay=group["weight_decay"],
-            eps1=eps1,
-            eps2=eps2,
-            maximize=group["maximize"],
-        )
-
-
-def adafactor(
-    params: list[Tensor],
-    grads: list[Tensor],
-    row_vars: list[Tensor | None],
-    col_vars: list[Tensor | None],
-    variances: list[Tensor | None],
-    state_steps: list[Tensor],
-    foreach: bool | None = None,
-    grad_scale: Tensor | None = None,
-    found_inf: Tensor | None = None,
-    has_complex: bool = False,
-    *,
-    d: float,
-    lr: float | Tensor,
-    beta2_decay: float,
-    weight_decay: float,
-    eps1: float | None,
-    eps2: float,
-    maximize: bool,
-) -> None:
-    """One step of :class:`Adafactor` on lists of tensors, updated in place."""
-    if grad_scale is not None or found_inf is not None:
-        raise AssertionError("Adafactor: grad_scale and found_inf are for fused optimizers and must be None")
-    check_steps(state_steps, params, False, False)
-    lr = number(lr, keep=False)
-    steps = advance(state_steps, keep=False)
-    for param, grad, rows, columns, variance, step in zip(params, grads, row_vars, col_vars, variances, steps):
-        if maximize:
-            grad = -grad
-        smallest = finfo(param.dtype).eps if eps1 is None else eps1
-        weight = step**beta2_decay
-        scale = max(eps2, param.norm(2).item() / param.numel() ** 0.5) * min(lr, 1 / step**0.5)
-        if weight_decay != 0:
-            param.mul_(1 - lr * weight_decay)
-        if rows is not None and columns is not None:
-            rows.lerp_(grad.norm(dim=-1, keepdim=True).square_().div_(grad.size(-1)), weight)
-            columns.lerp_(grad.norm(dim=-2, keepdim=True).square_().div_(grad.size(-2)), weight)
-            estimate = rows @ columns
-            estimate.div_(rows.mean(dim=-2, keepdim=True).clamp_(min=smallest))
-        elif variance is not None:
-            variance.lerp_(grad.square(), weight)
-            estimate = variance.clone()
-        else:
-            raise AssertionError("adafactor: a parameter needs row and column variances, or a variance")
-        update = estimate.clamp_(min=smallest * smallest).rsqrt_().mul_(grad)
-        clipped = max(1.0, update.norm(2).item() / (update.numel() ** 0.5 * d))
-        param.sub_(update * (scale / clipped))
+        lists = [[state.get(name) for state in states] for name in self._states]
+        adafactor(params, grads, *lists, **self._arguments(group, grads))

@@ -113,12 +113,38 @@ def apply(rule: Rule, variant: Any, arrays: Sequence[Sequence[Tensor]], scalars:
             row[k].copy_(value)
 
 
-class GroupOptimizer(Optimizer):
-    """An optimizer whose step treats each group alone: subclasses say what a fresh state is and how to update."""
+_PARTS = {
+    **{f"beta{i + 1}": ("betas", i) for i in (0, 1)},
+    **{f"eps{i + 1}": ("eps", i) for i in (0, 1)},
+    "etaminus": ("etas", 0),
+    "etaplus": ("etas", 1),
+    "step_size_min": ("step_sizes", 0),
+    "step_size_max": ("step_sizes", 1),
+}
+"""Arguments of functional forms that are one half of an option."""
 
+
+class GroupOptimizer(Optimizer):
+    """An optimizer whose step treats each group alone.
+
+    A subclass says what a fresh state is, and which functional form updates lists of tensors: ``_functional`` takes
+    parameters, gradients, one list for each of ``_states`` (``"name if option"``: empty where the group's option is
+    off), and any options of the group by their names.
+    """
+
+    _functional: ClassVar[Callable[..., None]]
+    _states: tuple[str, ...] = ()
+    _options: tuple[str, ...] = ()  # the arguments of ``_functional`` after its lists
     _sparse_remedy = ""
     _takes_sparse = False
     _later_options: ClassVar[dict[str, Any]] = {}  # options that saved states of older versions lack
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "_functional" in cls.__dict__:
+            code = cls._functional.__code__  # type: ignore[attr-defined]
+            names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+            cls._options = tuple(name for name in names[2 + len(cls._states) :] if name != "has_complex")
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -138,7 +164,27 @@ class GroupOptimizer(Optimizer):
         self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], states: list[dict[str, Any]]
     ) -> None:
         """Update ``params``, those of the group that have gradients."""
-        raise NotImplementedError
+        lists = []
+        for entry in self._states:
+            name, _, option = entry.partition(" if ")
+            lists.append(common_kind(states, name) if not option or group[option] else [])
+        type(self)._functional(params, grads, *lists, **self._arguments(group, grads))
+
+    def _arguments(self, group: dict[str, Any], grads: list[Tensor]) -> dict[str, Any]:
+        """What the functional form takes besides its lists: options of the group, or parts of them, what mixed
+        precision left on the optimizer, and whether a gradient is sparse."""
+        arguments = {}
+        for name in self._options:
+            if name in group:
+                arguments[name] = group[name]
+            elif name in _PARTS:
+                option, half = _PARTS[name]
+                arguments[name] = group[option][half]
+            elif name == "has_sparse_grad":
+                arguments[name] = any(grad.is_sparse for grad in grads)
+            else:
+                arguments[name] = getattr(self, name, None)
+        return arguments
 
     @_use_grad_for_differentiable
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

@@ -16,7 +16,6 @@ from ._update import (
     check_lr,
     check_nonnegative,
     check_steps,
-    common_kind,
     new_step,
     number,
 )
@@ -42,6 +41,31 @@ def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any], maths:
 RULE = Rule("adadelta", "param grad square_avg acc_delta", reads="grad", formula=_formula)
 
 
+def adadelta(
+    params: list[Tensor],
+    grads: list[Tensor],
+    square_avgs: list[Tensor],
+    acc_deltas: list[Tensor],
+    state_steps: list[Tensor],
+    capturable: bool = False,
+    foreach: bool | None = None,
+    differentiable: bool = False,
+    has_complex: bool = False,
+    *,
+    lr: float,
+    rho: float,
+    eps: float,
+    weight_decay: float,
+    maximize: bool,
+) -> None:
+    """One step of :class:`Adadelta` on lists of tensors, updated in place."""
+    check_steps(state_steps, params, capturable, bool(foreach) and differentiable)
+    scalars = (number(lr, capturable or differentiable), weight_decay, rho, 1 - rho, eps)
+    advance(state_steps, keep=True)
+    arrays = as_real(params, grads, square_avgs, acc_deltas)
+    apply(RULE, (maximize, weight_decay != 0), arrays, [scalars] * len(params))
+
+
 class Adadelta(GroupOptimizer):
     r"""Adadelta: steps scaled by the ratio of the running sizes of past steps and of gradients.
 
@@ -60,6 +84,8 @@ class Adadelta(GroupOptimizer):
         differentiable: record the step, so that one can differentiate through it.
     """
 
+    _functional = staticmethod(adadelta)
+    _states = ("square_avg", "acc_delta", "step")
     _later_options: ClassVar[dict[str, Any]] = {
         "foreach": None,
         "maximize": False,
@@ -103,47 +129,3 @@ class Adadelta(GroupOptimizer):
             "square_avg": ops.zeros_like(param),
             "acc_delta": ops.zeros_like(param),
         }
-
-    def _update(
-        self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], states: list[dict[str, Any]]
-    ) -> None:
-        adadelta(
-            params,
-            grads,
-            common_kind(states, "square_avg"),
-            common_kind(states, "acc_delta"),
-            common_kind(states, "step"),
-            capturable=group["capturable"],
-            foreach=group["foreach"],
-            differentiable=group["differentiable"],
-            lr=group["lr"],
-            rho=group["rho"],
-            eps=group["eps"],
-            weight_decay=group["weight_decay"],
-            maximize=group["maximize"],
-        )
-
-
-def adadelta(
-    params: list[Tensor],
-    grads: list[Tensor],
-    square_avgs: list[Tensor],
-    acc_deltas: list[Tensor],
-    state_steps: list[Tensor],
-    capturable: bool = False,
-    foreach: bool | None = None,
-    differentiable: bool = False,
-    has_complex: bool = False,
-    *,
-    lr: float,
-    rho: float,
-    eps: float,
-    weight_decay: float,
-    maximize: bool,
-) -> None:
-    """One step of :class:`Adadelta` on lists of tensors, updated in place."""
-    check_steps(state_steps, params, capturable, bool(foreach) and differentiable)
-    scalars = (number(lr, capturable or differentiable), weight_decay, rho, 1 - rho, eps)
-    advance(state_steps, keep=True)
-    arrays = as_real(params, grads, square_avgs, acc_deltas)
-    apply(RULE, (maximize, weight_decay != 0), arrays, [scalars] * len(params))

@@ -17,7 +17,6 @@ from ._update import (
     check_lr,
     check_nonnegative,
     check_steps,
-    common_kind,
     new_step,
     number,
     scalars_by_step,
@@ -43,6 +42,42 @@ def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any], maths:
 RULE = Rule("adagrad", "param grad sum", reads="grad", formula=_formula)
 
 
+def adagrad(
+    params: list[Tensor],
+    grads: list[Tensor],
+    state_sums: list[Tensor],
+    state_steps: list[Tensor],
+    fused: bool | None = None,
+    grad_scale: Tensor | None = None,
+    found_inf: Tensor | None = None,
+    has_sparse_grad: bool = False,
+    foreach: bool | None = None,
+    differentiable: bool = False,
+    has_complex: bool = False,
+    *,
+    lr: float,
+    weight_decay: float,
+    lr_decay: float,
+    eps: float,
+    maximize: bool,
+) -> None:
+    """One step of :class:`Adagrad` on lists of tensors, updated in place."""
+    check_flags(foreach, fused, differentiable)
+    check_steps(state_steps, params, False, bool(foreach) and differentiable)
+    if not unscale(grads, grad_scale, found_inf):
+        return
+    lr = number(lr, differentiable)
+    scalars = scalars_by_step(
+        advance(state_steps, keep=False),
+        lambda step: (weight_decay, lr / (1 + (step - 1) * lr_decay), eps),
+    )
+    dense = [i for i, grad in enumerate(grads) if not (has_sparse_grad and grad.is_sparse)]
+    for i in sorted(set(range(len(grads))) - set(dense)):
+        _sparse_update(params[i], grads[i], state_sums[i], *scalars[i], maximize)
+    arrays = as_real(*([tensors[i] for i in dense] for tensors in (params, grads, state_sums)))
+    apply(RULE, (maximize, weight_decay != 0), arrays, [scalars[i] for i in dense])
+
+
 class Adagrad(GroupOptimizer):
     r"""Adagrad: :math:`s \leftarrow s + g^2`, :math:`p \leftarrow p - \gamma_t g / (\sqrt s + \epsilon)`.
 
@@ -59,6 +94,8 @@ class Adagrad(GroupOptimizer):
     """
 
     _takes_sparse = True
+    _functional = staticmethod(adagrad)
+    _states = ("sum", "step")
     _later_options: ClassVar[dict[str, Any]] = {
         "foreach": None,
         "maximize": False,
@@ -118,63 +155,6 @@ class Adagrad(GroupOptimizer):
             "step": new_step(param, group["fused"]),
             "sum": ops.full_like(param.detach(), complex(first, first) if param.is_complex() else first),
         }
-
-    def _update(
-        self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], states: list[dict[str, Any]]
-    ) -> None:
-        adagrad(
-            params,
-            grads,
-            common_kind(states, "sum"),
-            common_kind(states, "step"),
-            fused=group["fused"],
-            grad_scale=getattr(self, "grad_scale", None),
-            found_inf=getattr(self, "found_inf", None),
-            has_sparse_grad=any(grad.is_sparse for grad in grads),
-            foreach=group["foreach"],
-            differentiable=group["differentiable"],
-            lr=group["lr"],
-            weight_decay=group["weight_decay"],
-            lr_decay=group["lr_decay"],
-            eps=group["eps"],
-            maximize=group["maximize"],
-        )
-
-
-def adagrad(
-    params: list[Tensor],
-    grads: list[Tensor],
-    state_sums: list[Tensor],
-    state_steps: list[Tensor],
-    fused: bool | None = None,
-    grad_scale: Tensor | None = None,
-    found_inf: Tensor | None = None,
-    has_sparse_grad: bool = False,
-    foreach: bool | None = None,
-    differentiable: bool = False,
-    has_complex: bool = False,
-    *,
-    lr: float,
-    weight_decay: float,
-    lr_decay: float,
-    eps: float,
-    maximize: bool,
-) -> None:
-    """One step of :class:`Adagrad` on lists of tensors, updated in place."""
-    check_flags(foreach, fused, differentiable)
-    check_steps(state_steps, params, False, bool(foreach) and differentiable)
-    if not unscale(grads, grad_scale, found_inf):
-        return
-    lr = number(lr, differentiable)
-    scalars = scalars_by_step(
-        advance(state_steps, keep=False),
-        lambda step: (weight_decay, lr / (1 + (step - 1) * lr_decay), eps),
-    )
-    dense = [i for i, grad in enumerate(grads) if not (has_sparse_grad and grad.is_sparse)]
-    for i in sorted(set(range(len(grads))) - set(dense)):
-        _sparse_update(params[i], grads[i], state_sums[i], *scalars[i], maximize)
-    arrays = as_real(*([tensors[i] for i in dense] for tensors in (params, grads, state_sums)))
-    apply(RULE, (maximize, weight_decay != 0), arrays, [scalars[i] for i in dense])
 
 
 def _sparse_update(

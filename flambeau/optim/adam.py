@@ -23,7 +23,6 @@ from ._update import (
     check_lr,
     check_nonnegative,
     check_steps,
-    common_kind,
     new_step,
     number,
     scalars_by_step,
@@ -56,6 +55,56 @@ def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any], maths:
 RULE = Rule("adam", "param grad exp_avg exp_avg_sq max_exp_avg_sq", reads="grad", formula=_formula)
 
 
+def adam(
+    params: list[Tensor],
+    grads: list[Tensor],
+    exp_avgs: list[Tensor],
+    exp_avg_sqs: list[Tensor],
+    max_exp_avg_sqs: list[Tensor],
+    state_steps: list[Tensor],
+    foreach: bool | None = None,
+    capturable: bool = False,
+    differentiable: bool = False,
+    fused: bool | None = None,
+    grad_scale: Tensor | None = None,
+    found_inf: Tensor | None = None,
+    has_complex: bool = False,
+    decoupled_weight_decay: bool = False,
+    *,
+    amsgrad: bool,
+    beta1: float | Tensor,
+    beta2: float | Tensor,
+    lr: float | Tensor,
+    weight_decay: float,
+    eps: float,
+    maximize: bool,
+) -> None:
+    """One step of :class:`Adam` on lists of tensors, all updated in place."""
+    check_flags(foreach, fused, differentiable)
+    check_steps(state_steps, params, capturable, bool(foreach) and differentiable)
+    if not unscale(grads, grad_scale, found_inf):
+        return
+    keep = capturable or differentiable
+    lr, beta1, beta2 = number(lr, keep), number(beta1, keep), number(beta2, keep)
+
+    def scalars(step: Any) -> tuple[Any, ...]:
+        correction1, correction2 = bias_corrections(step, beta1, beta2)
+        return (
+            1 - lr * weight_decay,
+            weight_decay,
+            1 - beta1,
+            beta2,
+            1 - beta2,
+            lr / correction1,
+            sqrt(correction2),
+            eps,
+        )
+
+    decay = "decoupled" if weight_decay != 0 and decoupled_weight_decay else "coupled" if weight_decay != 0 else ""
+    arrays = as_real(params, grads, exp_avgs, exp_avg_sqs, *([max_exp_avg_sqs] if amsgrad else []))
+    apply(RULE, (maximize, decay, amsgrad), arrays, scalars_by_step(advance(state_steps, capturable), scalars))
+
+
 class Adam(GroupOptimizer):
     r"""Adam: steps along the mean of the gradients over the root of the mean of their squares.
 
@@ -78,6 +127,8 @@ class Adam(GroupOptimizer):
     """
 
     _sparse_remedy = ", please consider SparseAdam instead"
+    _functional = staticmethod(adam)
+    _states = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq if amsgrad", "step")
     _later_options: ClassVar[dict[str, Any]] = {
         "amsgrad": False,
         "maximize": False,
@@ -146,80 +197,3 @@ class Adam(GroupOptimizer):
         if group["amsgrad"]:
             state["max_exp_avg_sq"] = ops.zeros_like(param)
         return state
-
-    def _update(
-        self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], states: list[dict[str, Any]]
-    ) -> None:
-        beta1, beta2 = group["betas"]
-        adam(
-            params,
-            grads,
-            common_kind(states, "exp_avg"),
-            common_kind(states, "exp_avg_sq"),
-            common_kind(states, "max_exp_avg_sq") if group["amsgrad"] else [],
-            common_kind(states, "step"),
-            foreach=group["foreach"],
-            capturable=group["capturable"],
-            differentiable=group["differentiable"],
-            fused=group["fused"],
-            grad_scale=getattr(self, "grad_scale", None),
-            found_inf=getattr(self, "found_inf", None),
-            decoupled_weight_decay=group["decoupled_weight_decay"],
-            amsgrad=group["amsgrad"],
-            beta1=beta1,
-            beta2=beta2,
-            lr=group["lr"],
-            weight_decay=group["weight_decay"],
-            eps=group["eps"],
-            maximize=group["maximize"],
-        )
-
-
-def adam(
-    params: list[Tensor],
-    grads: list[Tensor],
-    exp_avgs: list[Tensor],
-    exp_avg_sqs: list[Tensor],
-    max_exp_avg_sqs: list[Tensor],
-    state_steps: list[Tensor],
-    foreach: bool | None = None,
-    capturable: bool = False,
-    differentiable: bool = False,
-    fused: bool | None = None,
-    grad_scale: Tensor | None = None,
-    found_inf: Tensor | None = None,
-    has_complex: bool = False,
-    decoupled_weight_decay: bool = False,
-    *,
-    amsgrad: bool,
-    beta1: float | Tensor,
-    beta2: float | Tensor,
-    lr: float | Tensor,
-    weight_decay: float,
-    eps: float,
-    maximize: bool,
-) -> None:
-    """One step of :class:`Adam` on lists of tensors, all updated in place."""
-    check_flags(foreach, fused, differentiable)
-    check_steps(state_steps, params, capturable, bool(foreach) and differentiable)
-    if not unscale(grads, grad_scale, found_inf):
-        return
-    keep = capturable or differentiable
-    lr, beta1, beta2 = number(lr, keep), number(beta1, keep), number(beta2, keep)
-
-    def scalars(step: Any) -> tuple[Any, ...]:
-        correction1, correction2 = bias_corrections(step, beta1, beta2)
-        return (
-            1 - lr * weight_decay,
-            weight_decay,
-            1 - beta1,
-            beta2,
-            1 - beta2,
-            lr / correction1,
-            sqrt(correction2),
-            eps,
-        )
-
-    decay = "decoupled" if weight_decay != 0 and decoupled_weight_decay else "coupled" if weight_decay != 0 else ""
-    arrays = as_real(params, grads, exp_avgs, exp_avg_sqs, *([max_exp_avg_sqs] if amsgrad else []))
-    apply(RULE, (maximize, decay, amsgrad), arrays, scalars_by_step(advance(state_steps, capturable), scalars))

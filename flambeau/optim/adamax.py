@@ -18,7 +18,6 @@ from ._update import (
     check_lr,
     check_nonnegative,
     check_steps,
-    common_kind,
     new_step,
     number,
     scalars_by_step,
@@ -44,6 +43,35 @@ def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any], maths:
 RULE = Rule("adamax", "param grad exp_avg exp_inf", reads="grad", formula=_formula)
 
 
+def adamax(
+    params: list[Tensor],
+    grads: list[Tensor],
+    exp_avgs: list[Tensor],
+    exp_infs: list[Tensor],
+    state_steps: list[Tensor],
+    foreach: bool | None = None,
+    maximize: bool = False,
+    differentiable: bool = False,
+    capturable: bool = False,
+    has_complex: bool = False,
+    *,
+    eps: float,
+    beta1: float,
+    beta2: float,
+    lr: float,
+    weight_decay: float,
+) -> None:
+    """One step of :class:`Adamax` on lists of tensors, updated in place."""
+    check_steps(state_steps, params, capturable, bool(foreach) and differentiable)
+    keep = capturable or differentiable
+    lr = number(lr, keep)
+    scalars = scalars_by_step(
+        advance(state_steps, capturable),
+        lambda step: (weight_decay, 1 - beta1, beta2, lr / bias_corrections(step, beta1)[0], eps),
+    )
+    apply(RULE, (maximize, weight_decay != 0), as_real(params, grads, exp_avgs, exp_infs), scalars)
+
+
 class Adamax(GroupOptimizer):
     r"""Adamax: Adam with the infinity norm, :math:`u \leftarrow \max(\beta_2 u, |g| + \epsilon)`.
 
@@ -61,6 +89,8 @@ class Adamax(GroupOptimizer):
         capturable: keep step counters on the device of the parameters; not for the CPU.
     """
 
+    _functional = staticmethod(adamax)
+    _states = ("exp_avg", "exp_inf", "step")
     _later_options: ClassVar[dict[str, Any]] = {
         "foreach": None,
         "maximize": False,
@@ -104,53 +134,3 @@ class Adamax(GroupOptimizer):
             "exp_avg": ops.zeros_like(param),
             "exp_inf": ops.zeros_like(param),
         }
-
-    def _update(
-        self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], states: list[dict[str, Any]]
-    ) -> None:
-        beta1, beta2 = group["betas"]
-        adamax(
-            params,
-            grads,
-            common_kind(states, "exp_avg"),
-            common_kind(states, "exp_inf"),
-            common_kind(states, "step"),
-            foreach=group["foreach"],
-            maximize=group["maximize"],
-            differentiable=group["differentiable"],
-            capturable=group["capturable"],
-            eps=group["eps"],
-            beta1=beta1,
-            beta2=beta2,
-            lr=group["lr"],
-            weight_decay=group["weight_decay"],
-        )
-
-
-def adamax(
-    params: list[Tensor],
-    grads: list[Tensor],
-    exp_avgs: list[Tensor],
-    exp_infs: list[Tensor],
-    state_steps: list[Tensor],
-    foreach: bool | None = None,
-    maximize: bool = False,
-    differentiable: bool = False,
-    capturable: bool = False,
-    has_complex: bool = False,
-    *,
-    eps: float,
-    beta1: float,
-    beta2: float,
-    lr: float,
-    weight_decay: float,
-) -> None:
-    """One step of :class:`Adamax` on lists of tensors, updated in place."""
-    check_steps(state_steps, params, capturable, bool(foreach) and differentiable)
-    keep = capturable or differentiable
-    lr = number(lr, keep)
-    scalars = scalars_by_step(
-        advance(state_steps, capturable),
-        lambda step: (weight_decay, 1 - beta1, beta2, lr / bias_corrections(step, beta1)[0], eps),
-    )
-    apply(RULE, (maximize, weight_decay != 0), as_real(params, grads, exp_avgs, exp_infs), scalars)

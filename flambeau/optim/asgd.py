@@ -16,7 +16,6 @@ from ._update import (
     check_lr,
     check_nonnegative,
     check_steps,
-    common_kind,
     new_step,
     number,
 )
@@ -40,6 +39,50 @@ def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any], maths:
 RULE = Rule("asgd", "param grad ax", reads="grad", formula=_formula)
 
 
+def asgd(
+    params: list[Tensor],
+    grads: list[Tensor],
+    axs: list[Tensor],
+    mus: list[Tensor],
+    etas: list[Tensor],
+    state_steps: list[Tensor],
+    foreach: bool | None = None,
+    maximize: bool = False,
+    differentiable: bool = False,
+    capturable: bool = False,
+    has_complex: bool = False,
+    *,
+    lambd: float,
+    lr: float,
+    t0: float,
+    alpha: float,
+    weight_decay: float,
+) -> None:
+    """One step of :class:`ASGD` on lists of tensors, updated in place."""
+    check_steps(state_steps, params, capturable, bool(foreach) and differentiable)
+    keep = capturable or differentiable
+    lr = number(lr, keep)
+    mu_values = [mu.item() for mu in mus]
+    numbers = []
+    for eta, mu in zip(etas, mu_values):
+        value = eta.clone() if capturable else eta.item()
+        numbers.append((weight_decay, 1 - lambd * value, value, mu))
+    arrays = as_real(params, grads, axs)
+    for averages in (False, True):
+        chosen = [i for i, mu in enumerate(mu_values) if (mu != 1) == averages]
+        apply(
+            RULE,
+            (maximize, weight_decay != 0, averages),
+            [[tensors[i] for i in chosen] for tensors in arrays],
+            [numbers[i] for i in chosen],
+        )
+    for step, eta, mu_tensor in zip(advance(state_steps, capturable), etas, mus):
+        following = lr / ((1 + lambd * lr * step) ** alpha)
+        mean_of = 1 / (step - t0).clamp(min=1) if isinstance(step, Tensor) else 1 / max(1, step - t0)
+        eta.copy_(following if isinstance(following, Tensor) else ops.tensor(following))
+        mu_tensor.copy_(mean_of if isinstance(mean_of, Tensor) else ops.tensor(mean_of))
+
+
 class ASGD(GroupOptimizer):
     r"""Averaged SGD: plain steps with a falling rate, and their mean in ``state[param]["ax"]``.
 
@@ -59,6 +102,8 @@ class ASGD(GroupOptimizer):
         capturable: keep step counters on the device of the parameters; not for the CPU.
     """
 
+    _functional = staticmethod(asgd)
+    _states = ("ax", "mu", "eta", "step")
     _later_options: ClassVar[dict[str, Any]] = {
         "foreach": None,
         "maximize": False,
@@ -109,68 +154,3 @@ class ASGD(GroupOptimizer):
             "mu": ops.ones_like(step),
             "ax": ops.zeros_like(param),
         }
-
-    def _update(
-        self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], states: list[dict[str, Any]]
-    ) -> None:
-        asgd(
-            params,
-            grads,
-            common_kind(states, "ax"),
-            common_kind(states, "mu"),
-            common_kind(states, "eta"),
-            common_kind(states, "step"),
-            foreach=group["foreach"],
-            maximize=group["maximize"],
-            differentiable=group["differentiable"],
-            capturable=group["capturable"],
-            lambd=group["lambd"],
-            lr=group["lr"],
-            t0=group["t0"],
-            alpha=group["alpha"],
-            weight_decay=group["weight_decay"],
-        )
-
-
-def asgd(
-    params: list[Tensor],
-    grads: list[Tensor],
-    axs: list[Tensor],
-    mus: list[Tensor],
-    etas: list[Tensor],
-    state_steps: list[Tensor],
-    foreach: bool | None = None,
-    maximize: bool = False,
-    differentiable: bool = False,
-    capturable: bool = False,
-    has_complex: bool = False,
-    *,
-    lambd: float,
-    lr: float,
-    t0: float,
-    alpha: float,
-    weight_decay: float,
-) -> None:
-    """One step of :class:`ASGD` on lists of tensors, updated in place."""
-    check_steps(state_steps, params, capturable, bool(foreach) and differentiable)
-    keep = capturable or differentiable
-    lr = number(lr, keep)
-    mu_values = [mu.item() for mu in mus]
-    numbers = []
-    for eta, mu in zip(etas, mu_values):
-        value = eta.clone() if capturable else eta.item()
-        numbers.append((weight_decay, 1 - lambd * value, value, mu))
-    arrays = as_real(params, grads, axs)
-    for averages in (False, True):
-        chosen = [i for i, mu in enumerate(mu_values) if (mu != 1) == averages]
-        apply(
-            RULE,
-            (maximize, weight_decay != 0, averages),
-            [[tensors[i] for i in chosen] for tensors in arrays],
-            [numbers[i] for i in chosen],
-        )
-    for step, eta, mu_tensor in zip(advance(state_steps, capturable), etas, mus):
-        following = lr / ((1 + lambd * lr * step) ** alpha)
-        mean_of = 1 / (step - t0).clamp(min=1) if isinstance(step, Tensor) else 1 / max(1, step - t0)
-        eta.copy_(following if isinstance(following, Tensor) else ops.tensor(following))
-        mu_tensor.copy_(mean_of if isinstance(mean_of, Tensor) else ops.tensor(mean_of))

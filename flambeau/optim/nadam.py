@@ -18,7 +18,6 @@ from ._update import (
     check_lr,
     check_nonnegative,
     check_steps,
-    common_kind,
     new_step,
     number,
 )
@@ -47,6 +46,54 @@ def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any], maths:
 RULE = Rule("nadam", "param grad exp_avg exp_avg_sq", reads="grad", formula=_formula)
 
 
+def nadam(
+    params: list[Tensor],
+    grads: list[Tensor],
+    exp_avgs: list[Tensor],
+    exp_avg_sqs: list[Tensor],
+    mu_products: list[Tensor],
+    state_steps: list[Tensor],
+    decoupled_weight_decay: bool = False,
+    foreach: bool | None = None,
+    capturable: bool = False,
+    differentiable: bool = False,
+    has_complex: bool = False,
+    maximize: bool = False,
+    *,
+    beta1: float,
+    beta2: float,
+    lr: float,
+    weight_decay: float,
+    momentum_decay: float,
+    eps: float,
+) -> None:
+    """One step of :class:`NAdam` on lists of tensors, updated in place."""
+    check_steps(state_steps, params, capturable, bool(foreach) and differentiable)
+    keep = capturable or differentiable
+    lr = number(lr, keep)
+
+    def scalars(step: Any, product: Tensor) -> tuple[Any, ...]:
+        momentum = beta1 * (1.0 - 0.5 * 0.96 ** (step * momentum_decay))
+        following = beta1 * (1.0 - 0.5 * 0.96 ** ((step + 1) * momentum_decay))
+        product *= momentum
+        so_far = product if capturable else product.item()
+        return (
+            1 - lr * weight_decay,
+            weight_decay,
+            1 - beta1,
+            beta2,
+            1 - beta2,
+            bias_corrections(step, beta2)[0],
+            lr * (1.0 - momentum) / (1.0 - so_far),
+            lr * following / (1.0 - so_far * following),
+            eps,
+        )
+
+    decay = "decoupled" if weight_decay != 0 and decoupled_weight_decay else "coupled" if weight_decay != 0 else ""
+    numbers = [scalars(step, product) for step, product in zip(advance(state_steps, capturable), mu_products)]
+    apply(RULE, (maximize, decay), as_real(params, grads, exp_avgs, exp_avg_sqs), numbers)
+
+
 class NAdam(GroupOptimizer):
     r"""NAdam: Adam with Nesterov's momentum.
 
@@ -66,6 +113,8 @@ class NAdam(GroupOptimizer):
         differentiable: record the step, so that one can differentiate through it.
     """
 
+    _functional = staticmethod(nadam)
+    _states = ("exp_avg", "exp_avg_sq", "mu_product", "step")
     _later_options: ClassVar[dict[str, Any]] = {
         "maximize": False,
         "foreach": None,
@@ -123,75 +172,3 @@ class NAdam(GroupOptimizer):
             "exp_avg": ops.zeros_like(param),
             "exp_avg_sq": ops.zeros_like(param),
         }
-
-    def _update(
-        self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], states: list[dict[str, Any]]
-    ) -> None:
-        beta1, beta2 = group["betas"]
-        nadam(
-            params,
-            grads,
-            common_kind(states, "exp_avg"),
-            common_kind(states, "exp_avg_sq"),
-            common_kind(states, "mu_product"),
-            common_kind(states, "step"),
-            decoupled_weight_decay=group["decoupled_weight_decay"],
-            foreach=group["foreach"],
-            capturable=group["capturable"],
-            differentiable=group["differentiable"],
-            maximize=group["maximize"],
-            beta1=beta1,
-            beta2=beta2,
-            lr=group["lr"],
-            weight_decay=group["weight_decay"],
-            momentum_decay=group["momentum_decay"],
-            eps=group["eps"],
-        )
-
-
-def nadam(
-    params: list[Tensor],
-    grads: list[Tensor],
-    exp_avgs: list[Tensor],
-    exp_avg_sqs: list[Tensor],
-    mu_products: list[Tensor],
-    state_steps: list[Tensor],
-    decoupled_weight_decay: bool = False,
-    foreach: bool | None = None,
-    capturable: bool = False,
-    differentiable: bool = False,
-    has_complex: bool = False,
-    maximize: bool = False,
-    *,
-    beta1: float,
-    beta2: float,
-    lr: float,
-    weight_decay: float,
-    momentum_decay: float,
-    eps: float,
-) -> None:
-    """One step of :class:`NAdam` on lists of tensors, updated in place."""
-    check_steps(state_steps, params, capturable, bool(foreach) and differentiable)
-    keep = capturable or differentiable
-    lr = number(lr, keep)
-
-    def scalars(step: Any, product: Tensor) -> tuple[Any, ...]:
-        momentum = beta1 * (1.0 - 0.5 * 0.96 ** (step * momentum_decay))
-        following = beta1 * (1.0 - 0.5 * 0.96 ** ((step + 1) * momentum_decay))
-        product *= momentum
-        so_far = product if capturable else product.item()
-        return (
-            1 - lr * weight_decay,
-            weight_decay,
-            1 - beta1,
-            beta2,
-            1 - beta2,
-            bias_corrections(step, beta2)[0],
-            lr * (1.0 - momentum) / (1.0 - so_far),
-            lr * following / (1.0 - so_far * following),
-            eps,
-        )
-
-    decay = "decoupled" if weight_decay != 0 and decoupled_weight_decay else "coupled" if weight_decay != 0 else ""
-    numbers = [scalars(step, product) for step, product in zip(advance(state_steps, capturable), mu_products)]
-    apply(RULE, (maximize, decay), as_real(params, grads, exp_avgs, exp_avg_sqs), numbers)

@@ -18,7 +18,6 @@ from ._update import (
     check_lr,
     check_nonnegative,
     check_steps,
-    common_kind,
     new_step,
     number,
     scalars_by_step,
@@ -48,96 +47,6 @@ def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any], maths:
 
 
 RULE = Rule("radam", "param grad exp_avg exp_avg_sq", reads="grad", formula=_formula)
-
-
-class RAdam(GroupOptimizer):
-    r"""RAdam: Adam that steps along the mean alone until the variance of its denominator can be rectified.
-
-    With :math:`\rho_\infty = 2 / (1 - \beta_2) - 1` and
-    :math:`\rho_t = \rho_\infty - 2 t \beta_2^t / (1 - \beta_2^t)`, the denominator is used when
-    :math:`\rho_t > 5`, times the rectification of the paper.
-
-    Args:
-        params: tensors, named tensors, or groups.
-        lr: the learning rate.
-        betas: as in Adam.
-        eps: added to the denominator.
-        weight_decay: added to the gradient times the parameter, or applied to the parameter itself when
-            ``decoupled_weight_decay``.
-        foreach: accepted; every step updates all parameters at once where it can.
-        maximize: ascend instead of descend.
-        capturable: keep step counters on the device of the parameters; not for the CPU.
-        differentiable: record the step, so that one can differentiate through it.
-    """
-
-    _later_options: ClassVar[dict[str, Any]] = {
-        "foreach": None,
-        "maximize": False,
-        "differentiable": False,
-        "decoupled_weight_decay": False,
-        "capturable": False,
-    }
-
-    def __init__(
-        self,
-        params: ParamsT,
-        lr: float | Tensor = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0,
-        decoupled_weight_decay: bool = False,
-        *,
-        foreach: bool | None = None,
-        maximize: bool = False,
-        capturable: bool = False,
-        differentiable: bool = False,
-    ) -> None:
-        check_lr(lr)
-        check_nonnegative("epsilon value", eps)
-        check_beta(0, betas[0])
-        check_beta(1, betas[1])
-        check_nonnegative("weight_decay value", weight_decay)
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "maximize": maximize,
-            "foreach": foreach,
-            "capturable": capturable,
-            "decoupled_weight_decay": decoupled_weight_decay,
-            "differentiable": differentiable,
-        }
-        super().__init__(params, defaults)
-
-    def _new_state(self, param: Tensor, group: dict[str, Any]) -> dict[str, Any]:
-        return {
-            "step": new_step(param, group["capturable"]),
-            "exp_avg": ops.zeros_like(param),
-            "exp_avg_sq": ops.zeros_like(param),
-        }
-
-    def _update(
-        self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], states: list[dict[str, Any]]
-    ) -> None:
-        beta1, beta2 = group["betas"]
-        radam(
-            params,
-            grads,
-            common_kind(states, "exp_avg"),
-            common_kind(states, "exp_avg_sq"),
-            common_kind(states, "step"),
-            decoupled_weight_decay=group["decoupled_weight_decay"],
-            foreach=group["foreach"],
-            differentiable=group["differentiable"],
-            capturable=group["capturable"],
-            maximize=group["maximize"],
-            beta1=beta1,
-            beta2=beta2,
-            lr=group["lr"],
-            weight_decay=group["weight_decay"],
-            eps=group["eps"],
-        )
 
 
 def radam(
@@ -196,3 +105,73 @@ def radam(
             [[tensors[i] for i in chosen] for tensors in arrays],
             [numbers[i][1] for i in chosen],
         )
+
+
+class RAdam(GroupOptimizer):
+    r"""RAdam: Adam that steps along the mean alone until the variance of its denominator can be rectified.
+
+    With :math:`\rho_\infty = 2 / (1 - \beta_2) - 1` and
+    :math:`\rho_t = \rho_\infty - 2 t \beta_2^t / (1 - \beta_2^t)`, the denominator is used when
+    :math:`\rho_t > 5`, times the rectification of the paper.
+
+    Args:
+        params: tensors, named tensors, or groups.
+        lr: the learning rate.
+        betas: as in Adam.
+        eps: added to the denominator.
+        weight_decay: added to the gradient times the parameter, or applied to the parameter itself when
+            ``decoupled_weight_decay``.
+        foreach: accepted; every step updates all parameters at once where it can.
+        maximize: ascend instead of descend.
+        capturable: keep step counters on the device of the parameters; not for the CPU.
+        differentiable: record the step, so that one can differentiate through it.
+    """
+
+    _functional = staticmethod(radam)
+    _states = ("exp_avg", "exp_avg_sq", "step")
+    _later_options: ClassVar[dict[str, Any]] = {
+        "foreach": None,
+        "maximize": False,
+        "differentiable": False,
+        "decoupled_weight_decay": False,
+        "capturable": False,
+    }
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        decoupled_weight_decay: bool = False,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+    ) -> None:
+        check_lr(lr)
+        check_nonnegative("epsilon value", eps)
+        check_beta(0, betas[0])
+        check_beta(1, betas[1])
+        check_nonnegative("weight_decay value", weight_decay)
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "maximize": maximize,
+            "foreach": foreach,
+            "capturable": capturable,
+            "decoupled_weight_decay": decoupled_weight_decay,
+            "differentiable": differentiable,
+        }
+        super().__init__(params, defaults)
+
+    def _new_state(self, param: Tensor, group: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "step": new_step(param, group["capturable"]),
+            "exp_avg": ops.zeros_like(param),
+            "exp_avg_sq": ops.zeros_like(param),
+        }

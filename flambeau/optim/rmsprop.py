@@ -19,7 +19,6 @@ from ._update import (
     check_lr,
     check_nonnegative,
     check_steps,
-    common_kind,
     new_step,
     number,
 )
@@ -52,6 +51,40 @@ def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any], maths:
 RULE = Rule("rmsprop", "param grad square_avg first second", reads="grad", formula=_formula)
 
 
+def rmsprop(
+    params: list[Tensor],
+    grads: list[Tensor],
+    square_avgs: list[Tensor],
+    grad_avgs: list[Tensor],
+    momentum_buffer_list: list[Tensor],
+    state_steps: list[Tensor],
+    foreach: bool | None = None,
+    maximize: bool = False,
+    differentiable: bool = False,
+    capturable: bool = False,
+    has_complex: bool = False,
+    *,
+    lr: float,
+    alpha: float,
+    eps: float,
+    weight_decay: float,
+    momentum: float,
+    centered: bool,
+) -> None:
+    """One step of :class:`RMSprop` on lists of tensors, updated in place."""
+    check_steps(state_steps, params, capturable, bool(foreach) and differentiable)
+    keep = capturable or differentiable
+    scalars = (number(lr, keep), weight_decay, alpha, 1 - alpha, eps, momentum)
+    advance(state_steps, keep=True)
+    lists = [params, grads, square_avgs]
+    if centered:
+        lists.append(grad_avgs)
+    if momentum > 0:
+        lists.append(momentum_buffer_list)
+    variant = (maximize, weight_decay != 0, centered, momentum > 0)
+    apply(RULE, variant, as_real(*lists), [scalars] * len(params))
+
+
 class RMSprop(GroupOptimizer):
     r"""RMSprop: :math:`p \leftarrow p - \gamma g / (\sqrt v + \epsilon)`.
 
@@ -71,6 +104,8 @@ class RMSprop(GroupOptimizer):
         differentiable: record the step, so that one can differentiate through it.
     """
 
+    _functional = staticmethod(rmsprop)
+    _states = ("square_avg", "grad_avg if centered", "momentum_buffer if momentum", "step")
     _later_options: ClassVar[dict[str, Any]] = {
         "momentum": 0,
         "centered": False,
@@ -120,59 +155,3 @@ class RMSprop(GroupOptimizer):
         if group["centered"]:
             state["grad_avg"] = ops.zeros_like(param)
         return state
-
-    def _update(
-        self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], states: list[dict[str, Any]]
-    ) -> None:
-        rmsprop(
-            params,
-            grads,
-            common_kind(states, "square_avg"),
-            common_kind(states, "grad_avg") if group["centered"] else [],
-            common_kind(states, "momentum_buffer") if group["momentum"] > 0 else [],
-            common_kind(states, "step"),
-            foreach=group["foreach"],
-            maximize=group["maximize"],
-            differentiable=group["differentiable"],
-            capturable=group["capturable"],
-            lr=group["lr"],
-            alpha=group["alpha"],
-            eps=group["eps"],
-            weight_decay=group["weight_decay"],
-            momentum=group["momentum"],
-            centered=group["centered"],
-        )
-
-
-def rmsprop(
-    params: list[Tensor],
-    grads: list[Tensor],
-    square_avgs: list[Tensor],
-    grad_avgs: list[Tensor],
-    momentum_buffer_list: list[Tensor],
-    state_steps: list[Tensor],
-    foreach: bool | None = None,
-    maximize: bool = False,
-    differentiable: bool = False,
-    capturable: bool = False,
-    has_complex: bool = False,
-    *,
-    lr: float,
-    alpha: float,
-    eps: float,
-    weight_decay: float,
-    momentum: float,
-    centered: bool,
-) -> None:
-    """One step of :class:`RMSprop` on lists of tensors, updated in place."""
-    check_steps(state_steps, params, capturable, bool(foreach) and differentiable)
-    keep = capturable or differentiable
-    scalars = (number(lr, keep), weight_decay, alpha, 1 - alpha, eps, momentum)
-    advance(state_steps, keep=True)
-    lists = [params, grads, square_avgs]
-    if centered:
-        lists.append(grad_avgs)
-    if momentum > 0:
-        lists.append(momentum_buffer_list)
-    variant = (maximize, weight_decay != 0, centered, momentum > 0)
-    apply(RULE, variant, as_real(*lists), [scalars] * len(params))

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from .. import ops
 from ..tensor import Tensor
-from ._update import GroupOptimizer, Rule, advance, apply, as_real, check_lr, check_steps, common_kind, new_step
+from ._update import GroupOptimizer, Rule, advance, apply, as_real, check_lr, check_steps, new_step
 from .optimizer import ParamsT
 
 __all__ = ["Rprop", "rprop"]
@@ -31,6 +31,30 @@ def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any], maths:
 RULE = Rule("rprop", "param grad prev step_size", reads="grad", formula=_formula)
 
 
+def rprop(
+    params: list[Tensor],
+    grads: list[Tensor],
+    prevs: list[Tensor],
+    step_sizes: list[Tensor],
+    state_steps: list[Tensor],
+    foreach: bool | None = None,
+    capturable: bool = False,
+    maximize: bool = False,
+    differentiable: bool = False,
+    has_complex: bool = False,
+    *,
+    step_size_min: float,
+    step_size_max: float,
+    etaminus: float,
+    etaplus: float,
+) -> None:
+    """One step of :class:`Rprop` on lists of tensors, updated in place."""
+    check_steps(state_steps, params, capturable, bool(foreach) and differentiable)
+    advance(state_steps, keep=True)
+    scalars = (etaminus, etaplus, step_size_min, step_size_max)
+    apply(RULE, (maximize,), as_real(params, grads, prevs, step_sizes), [scalars] * len(params))
+
+
 class Rprop(GroupOptimizer):
     """Resilient backpropagation: each element has its own step size, which grows while the sign of the gradient lasts.
 
@@ -45,6 +69,8 @@ class Rprop(GroupOptimizer):
         differentiable: record the step, so that one can differentiate through it.
     """
 
+    _functional = staticmethod(rprop)
+    _states = ("prev", "step_size", "step")
     _later_options: ClassVar[dict[str, Any]] = {
         "foreach": None,
         "maximize": False,
@@ -85,48 +111,3 @@ class Rprop(GroupOptimizer):
             "prev": ops.zeros_like(param),
             "step_size": ops.full_like(param.grad, complex(lr, lr) if param.is_complex() else lr),
         }
-
-    def _update(
-        self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], states: list[dict[str, Any]]
-    ) -> None:
-        etaminus, etaplus = group["etas"]
-        smallest, largest = group["step_sizes"]
-        rprop(
-            params,
-            grads,
-            common_kind(states, "prev"),
-            common_kind(states, "step_size"),
-            common_kind(states, "step"),
-            foreach=group["foreach"],
-            capturable=group["capturable"],
-            maximize=group["maximize"],
-            differentiable=group["differentiable"],
-            step_size_min=smallest,
-            step_size_max=largest,
-            etaminus=etaminus,
-            etaplus=etaplus,
-        )
-
-
-def rprop(
-    params: list[Tensor],
-    grads: list[Tensor],
-    prevs: list[Tensor],
-    step_sizes: list[Tensor],
-    state_steps: list[Tensor],
-    foreach: bool | None = None,
-    capturable: bool = False,
-    maximize: bool = False,
-    differentiable: bool = False,
-    has_complex: bool = False,
-    *,
-    step_size_min: float,
-    step_size_max: float,
-    etaminus: float,
-    etaplus: float,
-) -> None:
-    """One step of :class:`Rprop` on lists of tensors, updated in place."""
-    check_steps(state_steps, params, capturable, bool(foreach) and differentiable)
-    advance(state_steps, keep=True)
-    scalars = (etaminus, etaplus, step_size_min, step_size_max)
-    apply(RULE, (maximize,), as_real(params, grads, prevs, step_sizes), [scalars] * len(params))

@@ -31,6 +31,46 @@ def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any], maths:
 RULE = Rule("sgd", "param grad momentum_buffer", reads="grad", formula=_formula)
 
 
+def sgd(
+    params: list[Tensor],
+    d_p_list: list[Tensor],
+    momentum_buffer_list: list[Tensor | None],
+    has_sparse_grad: bool = False,
+    foreach: bool | None = None,
+    fused: bool | None = None,
+    grad_scale: Tensor | None = None,
+    found_inf: Tensor | None = None,
+    *,
+    weight_decay: float,
+    momentum: float,
+    lr: float,
+    dampening: float,
+    nesterov: bool,
+    maximize: bool,
+) -> None:
+    """One step of :class:`SGD` on lists of tensors; missing momentum buffers are made and put in their list."""
+    check_flags(foreach, fused, False)
+    if not unscale(d_p_list, grad_scale, found_inf):
+        return
+    scalars = (lr, weight_decay, momentum, 1 - dampening)
+    decays = not (isinstance(weight_decay, (int, float)) and weight_decay == 0)
+    fresh: list[int] = []
+    held: list[int] = []
+    for i, (param, grad) in enumerate(zip(params, d_p_list)):
+        if has_sparse_grad and grad.is_sparse and momentum == 0 and not decays:
+            # A sparse gradient touches the rows it has: adding it to the parameter is all there is to do.
+            param.add_(grad, alpha=lr if maximize else -lr)
+            continue
+        (fresh if momentum != 0 and momentum_buffer_list[i] is None else held).append(i)
+    for i in fresh:
+        momentum_buffer_list[i] = ops.empty_like(d_p_list[i]).detach()
+    for chosen, momentum_is in ((fresh, "first"), (held, "later" if momentum != 0 else "")):
+        if chosen:
+            lists = [params, d_p_list, momentum_buffer_list] if momentum != 0 else [params, d_p_list]
+            arrays = [[tensors[i] for i in chosen] for tensors in lists]
+            apply(RULE, (maximize, decays, momentum_is, nesterov), arrays, [scalars] * len(chosen))
+
+
 class SGD(GroupOptimizer):
     r"""Stochastic gradient descent: :math:`b \leftarrow \mu b + (1 - \tau) g`, :math:`p \leftarrow p - \gamma b`.
 
@@ -49,6 +89,8 @@ class SGD(GroupOptimizer):
     """
 
     _takes_sparse = True
+    _functional = staticmethod(sgd)
+    _states = ("momentum_buffer",)
     _later_options: ClassVar[dict[str, Any]] = {
         "nesterov": False,
         "maximize": False,
@@ -104,62 +146,10 @@ class SGD(GroupOptimizer):
         self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], states: list[dict[str, Any]]
     ) -> None:
         buffers = [state.get("momentum_buffer") for state in states]
-        sgd(
-            params,
-            grads,
-            buffers,
-            has_sparse_grad=any(grad.is_sparse for grad in grads),
-            foreach=group["foreach"],
-            fused=group["fused"],
-            grad_scale=getattr(self, "grad_scale", None),
-            found_inf=getattr(self, "found_inf", None),
-            weight_decay=group["weight_decay"],
-            momentum=group["momentum"],
-            lr=group["lr"] if group["differentiable"] else number(group["lr"], keep=False),
-            dampening=group["dampening"],
-            nesterov=group["nesterov"],
-            maximize=group["maximize"],
-        )
+        arguments = self._arguments(group, grads)
+        if not group["differentiable"]:
+            arguments["lr"] = number(group["lr"], keep=False)
+        sgd(params, grads, buffers, **arguments)
         if group["momentum"] != 0:
             for state, buffer in zip(states, buffers):
                 state["momentum_buffer"] = buffer
-
-
-def sgd(
-    params: list[Tensor],
-    d_p_list: list[Tensor],
-    momentum_buffer_list: list[Tensor | None],
-    has_sparse_grad: bool = False,
-    foreach: bool | None = None,
-    fused: bool | None = None,
-    grad_scale: Tensor | None = None,
-    found_inf: Tensor | None = None,
-    *,
-    weight_decay: float,
-    momentum: float,
-    lr: float,
-    dampening: float,
-    nesterov: bool,
-    maximize: bool,
-) -> None:
-    """One step of :class:`SGD` on lists of tensors; missing momentum buffers are made and put in their list."""
-    check_flags(foreach, fused, False)
-    if not unscale(d_p_list, grad_scale, found_inf):
-        return
-    scalars = (lr, weight_decay, momentum, 1 - dampening)
-    decays = not (isinstance(weight_decay, (int, float)) and weight_decay == 0)
-    fresh: list[int] = []
-    held: list[int] = []
-    for i, (param, grad) in enumerate(zip(params, d_p_list)):
-        if has_sparse_grad and grad.is_sparse and momentum == 0 and not decays:
-            # A sparse gradient touches the rows it has: adding it to the parameter is all there is to do.
-            param.add_(grad, alpha=lr if maximize else -lr)
-            continue
-        (fresh if momentum != 0 and momentum_buffer_list[i] is None else held).append(i)
-    for i in fresh:
-        momentum_buffer_list[i] = ops.empty_like(d_p_list[i]).detach()
-    for chosen, momentum_is in ((fresh, "first"), (held, "later" if momentum != 0 else "")):
-        if chosen:
-            lists = [params, d_p_list, momentum_buffer_list] if momentum != 0 else [params, d_p_list]
-            arrays = [[tensors[i] for i in chosen] for tensors in lists]
-            apply(RULE, (maximize, decays, momentum_is, nesterov), arrays, [scalars] * len(chosen))

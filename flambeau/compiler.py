@@ -3,7 +3,8 @@
 Python runs as usual at every call; the operators that it calls append to a graph, which runs when someone
 looks at a number, when the compiled function is entered again, or when it has grown long.  The results stay pending
 when the function returns, so that the loss, the backward pass and the optimizer's step of an ordinary training loop
-join the graph.
+join the graph; without grad mode nothing of the kind follows, and the graph runs when the outermost compiled function
+returns, whether or not somebody keeps its results.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from .autograd.mode import state as grad_state
 from .deferral import deferral, plans
 from .errors import InvalidBackend, Unsupported
 from .explain import Explanation, explain, explained
@@ -197,9 +199,12 @@ def _deferring(fn: Callable[..., Any]) -> Callable[..., Any]:
         recorder = deferral()
         recorder.enter()
         try:
-            return fn(*args, **kwargs)
+            result = fn(*args, **kwargs)
         finally:
             recorder.leave()
+        if not grad_state.grad and not recorder.depth:  # no backward pass will join the program
+            recorder.flush()
+        return result
 
     run._torchdynamo_orig_callable = fn  # type: ignore[attr-defined]
     return run

@@ -216,9 +216,12 @@ class Repeater:
     def _ordinary(self, recorder: Deferral, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         recorder.enter()
         try:
-            return self.fn(*args, **kwargs)
+            result = self.fn(*args, **kwargs)
         finally:
             recorder.leave()
+        if not grad_state.grad:
+            recorder.flush()
+        return result
 
     def _watch(
         self,
@@ -258,6 +261,8 @@ class Repeater:
             )
             or not all(id(s) in own or id(s) in recorder.homes for s in held)
         ):
+            if not grad_state.grad:
+                recorder.flush()
             return result
         ran = recorder.finish(held) if recorder.text else None
         guards = _Guards(_modules(self.module if self.module is not None else self.fn, args))

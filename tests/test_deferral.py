@@ -48,6 +48,34 @@ def test_operators_wait_until_a_value_is_looked_at():
     assert not pending(y) and not pending(z)
 
 
+@pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
+def test_a_call_without_grad_mode_runs_when_the_outermost_one_returns(off):
+    inner = torch.compile(lambda x: x.exp())
+    waits = []
+
+    @torch.compile
+    def program(x):
+        y = inner(x)
+        waits.append(pending(y))
+        return y + 1
+
+    with off():
+        y = program(torch.tensor(X))
+    assert waits == [True] and not pending(y)
+    np.testing.assert_allclose(y.numpy(), np.exp(X) + 1, rtol=1e-6)
+
+
+def test_results_that_a_call_without_grad_mode_drops_are_computed():
+    target = torch.zeros(4, 6)
+    program = torch.compile(lambda x: target.copy_(x * 2))
+    recorder = deferral()
+    before = recorder.runs
+    with torch.no_grad():
+        program(torch.tensor(X))
+    assert recorder.runs == before + 1 and not recorder.text
+    np.testing.assert_array_equal(target.numpy(), 2 * X)
+
+
 def test_values_nobody_holds_are_not_computed():
     @torch.compile
     def program(x):

@@ -175,3 +175,13 @@ def test_trees_and_the_arguments_themselves():
         found = compiled(x, {"a": torch.ones(2), "b": b})
         assert found["sum"].tolist() == [k + 1.0] * 2 and found["same"] is x
         assert found["pair"][0].tolist() == [2.0 * k] * 2 and found["pair"][1] == (b, 7)
+
+
+def test_results_without_grad_mode_are_there_when_the_call_returns():
+    program = torch.compile(lambda x: x.exp() + 1, mode="reduce-overhead")
+    x = torch.tensor([0.0, 1.0])
+    with torch.no_grad():
+        for _ in range(3):
+            y = program(x)
+            assert y._storage.pending is None
+            torch.testing.assert_close(y, x.exp() + 1)

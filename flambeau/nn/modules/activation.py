@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from .. import functional as F
@@ -54,6 +55,24 @@ def _inplace_repr(module: Any, first: str = "") -> str:
     return ", ".join(part for part in (first, "inplace=True" if module.inplace else "") if part)
 
 
+class _InPlace(Module):
+    """An activation whose only argument is whether it overwrites its input; ``_function`` computes it."""
+
+    __constants__ = ("inplace",)
+    inplace: bool
+    _function: Callable[..., Tensor]
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+        self.inplace = inplace
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self._function(input, inplace=self.inplace)
+
+    def extra_repr(self) -> str:
+        return _inplace_repr(self)
+
+
 class Threshold(Module):
     """x where x > threshold, else value."""
 
@@ -75,21 +94,10 @@ class Threshold(Module):
         return _inplace_repr(self, f"threshold={self.threshold}, value={self.value}")
 
 
-class ReLU(Module):
+class ReLU(_InPlace):
     """max(0, x)."""
 
-    __constants__ = ("inplace",)
-    inplace: bool
-
-    def __init__(self, inplace: bool = False) -> None:
-        super().__init__()
-        self.inplace = inplace
-
-    def forward(self, input: Tensor) -> Tensor:
-        return F.relu(input, inplace=self.inplace)
-
-    def extra_repr(self) -> str:
-        return _inplace_repr(self)
+    _function = staticmethod(F.relu)
 
 
 class RReLU(Module):
@@ -168,18 +176,13 @@ class Sigmoid(Module):
         return ops.sigmoid(input)
 
 
-class Hardsigmoid(Module):
+class Hardsigmoid(_InPlace):
     """min(max(x + 3, 0), 6) / 6."""
 
-    __constants__ = ("inplace",)
-    inplace: bool
+    _function = staticmethod(F.hardsigmoid)
 
-    def __init__(self, inplace: bool = False) -> None:
-        super().__init__()
-        self.inplace = inplace
-
-    def forward(self, input: Tensor) -> Tensor:
-        return F.hardsigmoid(input, self.inplace)
+    def extra_repr(self) -> str:
+        return ""  # as PyTorch prints it
 
 
 class Tanh(Module):
@@ -189,52 +192,25 @@ class Tanh(Module):
         return ops.tanh(input)
 
 
-class SiLU(Module):
+class SiLU(_InPlace):
     """x sigmoid(x), also called swish."""
 
-    __constants__ = ("inplace",)
-    inplace: bool
-
-    def __init__(self, inplace: bool = False) -> None:
-        super().__init__()
-        self.inplace = inplace
-
-    def forward(self, input: Tensor) -> Tensor:
-        return F.silu(input, inplace=self.inplace)
-
-    def extra_repr(self) -> str:
-        return _inplace_repr(self)
+    _function = staticmethod(F.silu)
 
 
-class Mish(Module):
+class Mish(_InPlace):
     """x tanh(softplus(x)): Misra, 2019."""
 
-    __constants__ = ("inplace",)
-    inplace: bool
-
-    def __init__(self, inplace: bool = False) -> None:
-        super().__init__()
-        self.inplace = inplace
-
-    def forward(self, input: Tensor) -> Tensor:
-        return F.mish(input, inplace=self.inplace)
-
-    def extra_repr(self) -> str:
-        return _inplace_repr(self)
+    _function = staticmethod(F.mish)
 
 
-class Hardswish(Module):
+class Hardswish(_InPlace):
     """x min(max(x + 3, 0), 6) / 6: Howard et al., "Searching for MobileNetV3", 2019."""
 
-    __constants__ = ("inplace",)
-    inplace: bool
+    _function = staticmethod(F.hardswish)
 
-    def __init__(self, inplace: bool = False) -> None:
-        super().__init__()
-        self.inplace = inplace
-
-    def forward(self, input: Tensor) -> Tensor:
-        return F.hardswish(input, self.inplace)
+    def extra_repr(self) -> str:
+        return ""  # as PyTorch prints it
 
 
 class ELU(Module):

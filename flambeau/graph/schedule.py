@@ -14,23 +14,19 @@ from functools import partial
 from typing import NamedTuple
 
 from ..layout import contiguous_strides
-from ..loop.nodes import ELEMENTWISE
 from .group import Group, Place
 from .index import Affine, NotFusable
 from .lower import KernelCall, kernel_of
 from .node import Map, Node, topological
 from .order import in_order
 from .refine import refine
+from .share import BARRIERS, FREE, operations, shared
+from .traffic import ExternCall, Traffic
 
 __all__ = ["BufferSpec", "ExternCall", "Output", "Schedule", "schedule"]
 
-_BARRIERS = frozenset({"reduce", "argreduce", "scan", "scatter", "update", "extern", "out"})
-_FREE = frozenset({"input", "scalar", "const", "iota", "undef", "move", "reshape"})
 _WRITES = frozenset({"update", "scatter"})
 _DEEP = 48  # operations on the longest path of one expression
-_NEAR = 8  # steps apart within which a value that costs anything is kept rather than computed again
-_FAR_COST = 48  # operations for an element from which on it is kept for longer
-_LARGE_VALUE = 16_384  # elements of a value whose memory counts
 _SPLIT_UNITS = 8
 _SPLIT_WORK = 131_072
 _WIDE_WORK, _WIDE_ROWS = 1 << 19, 512
@@ -52,15 +48,6 @@ class Output(NamedTuple):
     node: Node
     strides: tuple[int, ...]
     into: int | None = None
-
-
-class ExternCall(NamedTuple):
-    """A call of a template or a host library on places of the plan's buffers."""
-
-    spec: object
-    inputs: tuple[Place, ...]
-    outputs: tuple[Place, ...]
-    origin: str = ""
 
 
 class Schedule(NamedTuple):
@@ -112,13 +99,6 @@ class _Materialize(Exception):
         self.nodes = nodes
 
 
-def _operations(node: Node) -> int:
-    """How many operations on elements a value takes."""
-    if node.op in ("reduce", "argreduce", "scan"):
-        return math.prod(node.inputs[0].shape)
-    return math.prod(node.shape) if node.op in ELEMENTWISE else 0
-
-
 class _Apart(_Materialize):
     """These values, written into an argument, have to be computed elsewhere: their argument is still read."""
 
@@ -131,11 +111,18 @@ class _Attempt:
         self.apart = apart  # values that are not written into their argument early
         self.homes: dict[int, int] = {}  # buffer of a value that lies in an argument -> the argument's own buffer
         self.changed: list[tuple[Node, int, int]] = []  # written in place: the last value, its buffer, the first step
+        self.input_nodes = [n for n in order if n.op == "input"]
+        self.inputs_in: dict[int, list[Node]] = {}  # memory of arguments -> the values there
+        for n in self.input_nodes:
+            self.inputs_in.setdefault(self._memory(n.attrs[0]), []).append(n)
         self.users: dict[int, list[Node]] = {}
         for n in self.order:
             for i in n.inputs:
                 self.users.setdefault(id(i), []).append(n)
         self.buffers: list[BufferSpec] = []
+        self.argument_buffers: dict[int, int] = {}  # slot of an argument -> its own buffer
+        self.made: set[int] = set()  # the results that have a buffer
+        self.traffic = Traffic(self._memory_of)
         self.places: dict[int, Place] = {}
         self.entries: list[Group | ExternCall] = []
         self.results: dict[int, list[int]] = {}
@@ -144,7 +131,6 @@ class _Attempt:
         self.squeezed: dict[int, tuple[int, Place]] = {}
         for k, o in enumerate(outputs):
             self._squeeze(k, o)
-        self.cost_memo: dict[int, int] = {}
         self.reshape_memo: dict[int, bool] = {}
         self.pieces: list[Node] = []
         self.split_groups: list[tuple[Group, Group]] = []  # of reductions in pieces: of the elements, of the pieces
@@ -156,7 +142,7 @@ class _Attempt:
         if node.op != "move" or o.into is not None or len(self.results[id(node)]) > 1:
             return
         base = node.inputs[0]
-        if base.op in _FREE or id(base) in self.results or id(base) in self.squeezed:
+        if base.op in FREE or id(base) in self.results or id(base) in self.squeezed:
             return
         strides, dims = [], []
         for size, (offset, terms) in zip(base.shape, node.attrs[0]):
@@ -177,7 +163,12 @@ class _Attempt:
 
     def _new_buffer(self, kind: str, slot: int, type_: str, size: int) -> int:
         self.buffers.append(BufferSpec(kind, slot, type_, size))
-        return len(self.buffers) - 1
+        number = len(self.buffers) - 1
+        if kind == "input":
+            self.argument_buffers.setdefault(slot, number)
+        elif kind == "output":
+            self.made.add(slot)
+        return number
 
     def _is_argument(self, buffer: int) -> bool:
         return self.buffers[buffer].kind == "input"
@@ -214,6 +205,7 @@ class _Attempt:
             elif id(node) in self.roots and id(node) not in self.places:
                 self._store(node)
         self._outputs()
+        self.traffic.follow(self.entries)
         for node, buffer, first in self.changed:
             writer = self.entries[first]
             own = isinstance(writer, Group) and writer.overwrites(buffer, self.homes[buffer])
@@ -236,16 +228,15 @@ class _Attempt:
     def _origins(self, g: Group, number: dict[int, int]) -> tuple[tuple[str, ...], int]:
         """(the operators whose values a group computes, in order; the operations of these values)"""
         inside = sorted({number[i] for i in ({i for i, _ in g.memo} | g.inside.keys()) if i in number})
-        found = [n for n in (self.order[k] for k in inside) if n.op not in _FREE]
-        return tuple(dict.fromkeys(n.origin for n in found if n.origin)), sum(map(_operations, found))
+        found = [n for n in (self.order[k] for k in inside) if n.op not in FREE]
+        return tuple(dict.fromkeys(n.origin for n in found if n.origin)), sum(map(operations, found))
 
     def _inputs(self) -> None:
-        for n in self.order:
-            if n.op == "input":
-                slot, strides = n.attrs
-                span = 1 + sum((k - 1) * s for k, s in zip(n.shape, strides)) if math.prod(n.shape) else 0
-                b = self._new_buffer("input", slot, n.type, span)
-                self.places[id(n)] = Place(b, n.shape, strides, 0, -1)
+        for n in self.input_nodes:
+            slot, strides = n.attrs
+            span = 1 + sum((k - 1) * s for k, s in zip(n.shape, strides)) if math.prod(n.shape) else 0
+            b = self._new_buffer("input", slot, n.type, span)
+            self.places[id(n)] = Place(b, n.shape, strides, 0, -1)
 
     def _find_roots(self) -> set[int]:
         """Values that need memory, besides those that always have it."""
@@ -276,8 +267,8 @@ class _Attempt:
                 roots.add(id(n.inputs[0]))
             d = (
                 0
-                if n.op in _BARRIERS or id(n) in roots
-                else (n.op not in _FREE) + max((depth[id(i)] for i in n.inputs), default=0)
+                if n.op in BARRIERS or id(n) in roots
+                else (n.op not in FREE) + max((depth[id(i)] for i in n.inputs), default=0)
             )
             if d > _DEEP:
                 roots.add(id(n))
@@ -294,7 +285,7 @@ class _Attempt:
             if n.op == "reshape":
                 return (
                     None
-                    if not (n.inputs[0].op in _BARRIERS or n.inputs[0].op == "input" or n.inputs[0].op not in _FREE)
+                    if not (n.inputs[0].op in BARRIERS or n.inputs[0].op == "input" or n.inputs[0].op not in FREE)
                     else self._reshape_base(n)
                 )
             n = n.inputs[0]
@@ -404,7 +395,7 @@ class _Attempt:
         """Fresh memory for a value: a result's own if it has just that, otherwise temporary."""
         for k in self.results.get(id(node), ()):
             o = self.outputs[k]
-            if o.into is None and not any(b.kind == "output" and b.slot == k for b in self.buffers):
+            if o.into is None and k not in self.made:
                 size = 1 + sum((n - 1) * s for n, s in zip(node.shape, o.strides)) if math.prod(node.shape) else 0
                 b = self._new_buffer("output", k, node.type, size)
                 return Place(b, node.shape, o.strides, 0, group)
@@ -412,27 +403,29 @@ class _Attempt:
                 return self._argument_place(o, group)
         if id(node) in self.squeezed:
             k, place = self.squeezed[id(node)]
-            if not any(b.kind == "output" and b.slot == k for b in self.buffers):
+            if k not in self.made:
                 size = 1 + sum((n - 1) * s for n, s in zip(node.shape, place.strides)) if math.prod(node.shape) else 0
                 return place._replace(buffer=self._new_buffer("output", k, node.type, size), group=group)
         b = self._new_buffer("temp", 0, node.type, math.prod(node.shape))
         return Place(b, node.shape, contiguous_strides(node.shape), 0, group)
 
     def _argument_place(self, o: Output, group: int) -> Place:
-        for i, b in enumerate(self.buffers):
-            if b.kind == "input" and b.slot == o.into:
-                return Place(i, o.node.shape, o.strides, 0, group)
-        return Place(self._new_buffer("input", o.into or 0, o.node.type, _span(o)), o.node.shape, o.strides, 0, group)
+        assert o.into is not None
+        buffer = self.argument_buffers.get(o.into)
+        if buffer is None:
+            buffer = self._new_buffer("input", o.into, o.node.type, _span(o))
+        return Place(buffer, o.node.shape, o.strides, 0, group)
 
     def _may_write_early(self, node: Node, o: Output) -> bool:
         """Whether a result may be written over an argument when it is computed, not only at the end: nothing else
         reads that argument, and ``node`` reads it only at the element it writes."""
-        readers = [n for n in self.order if n.op == "input" and self._same_memory(n.attrs[0], o.into)]
+        assert o.into is not None
+        readers = self.inputs_in.get(self._memory(o.into), ())
         if not readers:
             return True
-        if node.op in _BARRIERS or (len(self.outputs) > 1 and any(id(p.node) != id(node) for p in self.outputs)):
+        if node.op in BARRIERS or any(id(p.node) != id(node) for p in self.outputs):
             return False
-        if any(n.op in _BARRIERS or n.op == "gather" for n in self.order):
+        if any(n.op in BARRIERS or n.op == "gather" for n in self.order):
             return False
         return all(r.attrs == (o.into, o.strides) and r.shape == node.shape for r in readers) and all(
             map(self._only_elementwise, readers)
@@ -440,9 +433,7 @@ class _Attempt:
 
     def _same_memory(self, slot: int, other: int | None) -> bool:
         """Whether two arguments lie in one storage."""
-        if not self.owners:
-            return slot == other
-        return other is not None and self.owners[slot] == self.owners[other]
+        return other is not None and self._memory(slot) == self._memory(other)
 
     def _only_elementwise(self, node: Node) -> bool:
         stack, seen = [node], set()
@@ -561,7 +552,7 @@ class _Attempt:
         found = self.reshape_memo.get(id(node))
         if found is None:
             found = node.op == "reshape" or (
-                node.op not in _BARRIERS and any(id(i) not in self.places and self._reshapes(i) for i in node.inputs)
+                node.op not in BARRIERS and any(id(i) not in self.places and self._reshapes(i) for i in node.inputs)
             )
             self.reshape_memo[id(node)] = found
         return found
@@ -719,6 +710,7 @@ class _Attempt:
                     place = place._replace(strides=contiguous_strides(o.node.shape))
                 self._copy(o.node, place)
             into.append((o, place))
+        self.traffic.follow(self.entries)
         into = [(o, place) for o, place in into if not self._donate(o, place)]
         for o, place in into:
             value = Node()
@@ -751,8 +743,8 @@ class _Attempt:
         whole = place.strides == o.strides and place.shape == o.node.shape and not place.offset
         if spec.kind != "temp" or not whole or len(self.results[id(o.node)]) > 1 or id(o.node) in self.apart:
             return False
-        first = next((k for k, e in enumerate(self.entries) if buffer in _written(e)), -1)
-        if first < 0 or any(buffer in _written(e) for e in self.entries[first + 1 :]):
+        first = self.traffic.only_writer(buffer)
+        if first is None:
             return False
         home = self._argument_place(o, 0).buffer
         if self.buffers[home].type != spec.type or self._read_after(buffer, first + 1, o.into):
@@ -768,59 +760,36 @@ class _Attempt:
         else:
             old = {
                 k
-                for k in writer.buffers_read()
+                for k in self.traffic.reads[first]
                 if self._is_argument(k) and self._same_memory(self.buffers[k].slot, o.into)
             }
             if old - {home} or (old and not writer.overwrites(buffer, home)):
                 return False
         self.buffers[buffer] = spec._replace(kind="input", slot=self.buffers[home].slot)
         self.homes[buffer] = home
+        self.traffic.moved(buffer)
         return True
-
-    def _overwrites(self, writer: Group | ExternCall, place: Place, home: int) -> bool:
-        """Whether a step that writes ``place`` and reads the argument ``home`` needs only the elements that it
-        replaces: a formula behind a template reads them just before."""
-        if isinstance(writer, Group):
-            return writer.overwrites(place.buffer, home)
-        alike = [p for p in writer.inputs if p.buffer == home]
-        if getattr(writer.spec, "formula", None) is None or any(p in writer.inputs[:2] for p in alike):
-            return False
-        return all((p.shape, p.strides, p.offset) == (place.shape, place.strides, 0) for p in alike)
 
     def _read_after(self, buffer: int, first: int, slot: int | None = None) -> bool:
         """Whether a step from number ``first`` on reads what the argument in ``slot`` (of ``buffer``) held before the
         value in ``buffer`` was written there."""
-        slot = self.buffers[buffer].slot if slot is None else slot
-        for e in self.entries[first:]:
-            for k in _read(e) - {buffer}:
-                if self._is_argument(k) and self._same_memory(self.buffers[k].slot, slot):
-                    return True
-        return False
+        return self.traffic.read_from(first, self._memory(self.buffers[buffer].slot if slot is None else slot), buffer)
+
+    def _memory(self, slot: int) -> int:
+        """The number of the memory that an argument lies in."""
+        return self.owners[slot] if self.owners else slot
+
+    def _memory_of(self, buffer: int) -> int | None:
+        """The number of the memory that a buffer lies in if that is an argument's."""
+        spec = self.buffers[buffer]
+        return self._memory(spec.slot) if spec.kind == "input" else None
 
     def _share(self) -> None:
         """A value that several groups compute again, at some cost, gets memory instead."""
-        counts: dict[int, set[int]] = {}
-        for e in self.entries:
-            if not isinstance(e, Group):
-                continue
-            for number, _ in e.memo:
-                counts.setdefault(number, set()).add(e.number)
-        more: set[int] = set()
-        for n in self.order:
-            if len(counts.get(id(n), ())) < 2 or id(n) in self.places or n.op in _FREE or n.op in _BARRIERS:
-                continue
-            cost, steps = self._cost(n), counts[id(n)]
-            # Between distant steps, such as those of a forward and a backward pass, memory costs more than computing.
-            far = max(steps) - min(steps) > _NEAR and math.prod(n.shape) >= _LARGE_VALUE
-            if cost >= (_FAR_COST if far else 6) and math.prod(n.shape) > 1:
-                more.add(id(n))
+        groups = [e for e in self.entries if isinstance(e, Group)]
+        more = shared(self.order, self.users, groups, self.places)
         if more:
-            # only the outermost: what it is computed from, up to what is in memory, is then needed only once
-            inner: set[int] = set()
-            for n in reversed(self.order):
-                if id(n) in more or id(n) in inner:
-                    inner.update(id(i) for i in n.inputs if id(i) not in self.places)
-            raise _Materialize(more - inner or more)
+            raise _Materialize(more)
 
     def _drop_unread(self) -> None:
         """Forgets temporary results that no step reads, such as the maximum that only its own group needs."""
@@ -836,32 +805,10 @@ class _Attempt:
         for i in unread:
             self.buffers[i] = self.buffers[i]._replace(kind="unused")
 
-    def _cost(self, node: Node) -> int:
-        """Operations to compute one element from memory."""
-        found = self.cost_memo.get(id(node))
-        if found is None:
-            if id(node) in self.places or node.op in _BARRIERS:
-                found = 0
-            else:
-                own = 0 if node.op in _FREE or node.op == "cast" else 8 if node.op in _EXPENSIVE else 1
-                found = own + sum(self._cost(i) for i in node.inputs)
-            self.cost_memo[id(node)] = found
-        return found
-
 
 def _span(o: Output) -> int:
     """The elements from the first of a result to one past its last."""
     return 1 + sum((n - 1) * s for n, s in zip(o.node.shape, o.strides)) if math.prod(o.node.shape) else 0
-
-
-def _read(step: Group | ExternCall) -> set[int]:
-    """The buffers that a step reads."""
-    return step.buffers_read() if isinstance(step, Group) else {p.buffer for p in step.inputs}
-
-
-def _written(step: Group | ExternCall) -> set[int]:
-    """The buffers that a step writes."""
-    return {w.buffer for w in step.writes()} if isinstance(step, Group) else {p.buffer for p in step.outputs}
 
 
 def _constant(node: Node) -> bool:
@@ -882,11 +829,3 @@ def _unexpanded(node: Node) -> Node:
                 return node
         node = base
     return node
-
-
-_EXPENSIVE = frozenset({
-    "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "sinh",
-    "cosh", "tanh",
-    "asinh", "acosh", "atanh", "erf", "erfc", "erfinv", "sigmoid", "lgamma", "digamma", "pow", "atan2", "hypot", "fmod",
-    "div", "gather",
-})  # fmt: skip

@@ -15,7 +15,7 @@ from ..target.emit import new_module
 from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE, cast
 from .conv_problem import ConvSpec, Problem
-from .flow import Flow, function, parallel_for
+from .flow import Flow, phased_entry
 from .gemm import Binding
 from .image import Geometry
 from .micro import SIZE
@@ -168,21 +168,10 @@ class _Direct(PlaneCopy):
         self.out, self.out_size = LLVM_TYPE[spec.out], SIZE[spec.out]
 
     def text(self) -> str:
-        args = [("ptr", "block"), ("i64", "chunk"), ("i64", "worker")]
-        body = function(self.module, self.isa, f"{self.name}.body", args, self.write_body)
-        entry = [("ptr", n) for n in ("params", "c", "a", "b", *(f"e{i}" for i in range(self.tail.buffers)), "scratch")]
-
-        def write_entry(b: Flow, *arguments: Val) -> None:
-            memory = b.alloca(f"[{len(arguments) + 1} x i64]", align=16)
-            block = b.bytes_at(memory, 8)
-            b.store(b.i64(0), memory, align=8)
-            for i, value in enumerate(arguments):
-                b.store(value, b.at("i64", block, i), align=8)
-            pool, chunks = (b.word(arguments[0], self.names.index(n)) for n in ("pool", "chunks"))
-            parallel_for(b, pool, body, block, chunks)
-            b.ret(b.load("i64", memory, align=8))
-
-        function(self.module, self.isa, self.name, entry, write_entry, result="i64", linkage="")
+        """The module."""
+        arguments = ["params", "c", "a", "b", *(f"e{i}" for i in range(self.tail.buffers)), "scratch"]
+        phases = [("body", self.write_body, "chunks")]
+        phased_entry(self.module, self.isa, self.name, arguments, self.names, phases)
         return self.module.text()
 
     def write_body(self, b: Flow, block: Val, chunk: Val, worker: Val) -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from ..target.builder import Builder, Module, Val, lanes_of, vec_type
 from ..target.isa import ISA
 
-__all__ = ["Flow", "Loop", "function", "parallel_for"]
+__all__ = ["Flow", "Loop", "function", "parallel_for", "phased_entry"]
 
 I64 = "i64"
 PTR = "ptr"
@@ -239,6 +239,40 @@ def parallel_for(b: Flow, pool: Val, body: str, block: Val, chunks: Val) -> None
         b.emit(f"call void {run.name}({address}, ptr {body}, {block}, {chunks})")
 
     b.either(b.op("or", b.icmp("eq", pool, 0), b.icmp("sle", chunks, 1)), here, there)
+
+
+def phased_entry(
+    module: Module,
+    isa: ISA,
+    name: str,
+    arguments: Sequence[str],
+    words: Sequence[str],
+    phases: Sequence[tuple[str, Callable[[Flow, Val, Val, Val], None], str]],
+) -> None:
+    """Writes the entry ``name`` of a kernel that runs in phases, each over chunks that the pool's workers share.
+
+    Args:
+        arguments: names of the entry's pointers; the first is that of the kernel's words. They lie side by side in the
+            block that every body gets; the status word lies before them. It starts as 0, a body may set it, and the
+            entry returns it.
+        words: names of the kernel's words, among them "pool".
+        phases: for each a name, what writes its body from (block, chunk, worker), and the word that counts its chunks.
+    """
+    chunk = [(PTR, "block"), (I64, "chunk"), (I64, "worker")]
+    bodies = [function(module, isa, f"{name}.{phase}", chunk, write) for phase, write, _ in phases]
+
+    def write_entry(b: Flow, *values: Val) -> None:
+        memory = b.alloca(f"[{len(values) + 1} x i64]", align=16)
+        block = b.bytes_at(memory, 8)
+        b.store(b.i64(0), memory, align=8)
+        for i, value in enumerate(values):
+            b.store(value, b.at(I64, block, i), align=8)
+        pool, *counts = (b.word(values[0], words.index(n)) for n in ("pool", *(count for *_, count in phases)))
+        for body, count in zip(bodies, counts, strict=True):
+            parallel_for(b, pool, body, block, count)
+        b.ret(b.load(I64, memory, align=8))
+
+    function(module, isa, name, [(PTR, n) for n in arguments], write_entry, result=I64, linkage="")
 
 
 def _name(value: Val | None) -> str:

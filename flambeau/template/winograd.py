@@ -23,7 +23,7 @@ from ..target.emit import new_module
 from ..target.isa import ISA
 from .blocking import GRAIN, STAY
 from .conv_problem import ConvSpec, Problem
-from .flow import Flow, function, parallel_for
+from .flow import Flow, phased_entry
 from .gemm import Binding
 from .image import Geometry
 from .micro import Blocking, blocking, micro_kernel
@@ -152,23 +152,9 @@ class _Winograd:
 
     def text(self) -> str:
         """The module: the entry, what makes U, and what makes blocks of the result."""
-        args = [("ptr", "block"), ("i64", "chunk"), ("i64", "worker")]
-        pack = function(self.module, self.isa, f"{self.name}.pack", args, self._write_pack)
-        body = function(self.module, self.isa, f"{self.name}.body", args, self._write_body)
-        entry = [("ptr", n) for n in ("params", "c", "a", "b", *(f"e{i}" for i in range(self.tail.buffers)), "scratch")]
-
-        def write_entry(b: Flow, *arguments: Val) -> None:
-            memory = b.alloca(f"[{len(arguments) + 1} x i64]", align=16)
-            block = b.bytes_at(memory, 8)
-            b.store(b.i64(0), memory, align=8)
-            for i, value in enumerate(arguments):
-                b.store(value, b.at("i64", block, i), align=8)
-            pool, packs, chunks = (b.word(arguments[0], _WORDS.index(n)) for n in ("pool", "pack_chunks", "chunks"))
-            parallel_for(b, pool, pack, block, packs)
-            parallel_for(b, pool, body, block, chunks)
-            b.ret(b.load("i64", memory, align=8))
-
-        function(self.module, self.isa, self.name, entry, write_entry, result="i64", linkage="")
+        arguments = ["params", "c", "a", "b", *(f"e{i}" for i in range(self.tail.buffers)), "scratch"]
+        phases = [("pack", self._write_pack, "pack_chunks"), ("body", self._write_body, "chunks")]
+        phased_entry(self.module, self.isa, self.name, arguments, _WORDS, phases)
         return self.module.text()
 
     def _open(self, b: Flow, block: Val) -> tuple[Val, Val, Val, Val]:

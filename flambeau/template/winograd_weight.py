@@ -24,7 +24,7 @@ from ..target.isa import ISA
 from ..target.turn import transpose
 from .blocking import GRAIN, STAY
 from .conv_problem import ConvSpec
-from .flow import Flow, function, parallel_for
+from .flow import Flow, phased_entry
 from .gemm import Binding
 from .image import Geometry
 from .micro import Blocking, blocking, micro_kernel
@@ -160,23 +160,9 @@ class _WinogradWeight:
 
     def text(self) -> str:
         """The module: the entry, what makes parts of the result, and what sums them."""
-        args = [("ptr", "block"), ("i64", "chunk"), ("i64", "worker")]
-        body = function(self.module, self.isa, f"{self.name}.body", args, self._write_body)
-        reduce = function(self.module, self.isa, f"{self.name}.reduce", args, self._write_reduce)
-        entry = [("ptr", n) for n in ("params", "c", "a", "b", "scratch")]
-
-        def write_entry(b: Flow, *arguments: Val) -> None:
-            block = b.alloca(f"[{len(arguments)} x i64]", align=16)
-            for i, value in enumerate(arguments):
-                b.store(value, b.at("i64", block, i), align=8)
-            pool, chunks, reduced = (
-                b.word(arguments[0], _WORDS.index(n)) for n in ("pool", "chunks", "reduce_chunks")
-            )  # fmt: skip
-            parallel_for(b, pool, body, block, chunks)
-            parallel_for(b, pool, reduce, block, reduced)
-            b.ret(b.i64(0))
-
-        function(self.module, self.isa, self.name, entry, write_entry, result="i64", linkage="")
+        arguments = ("params", "c", "a", "b", "scratch")
+        phases = [("body", self._write_body, "chunks"), ("reduce", self._write_reduce, "reduce_chunks")]
+        phased_entry(self.module, self.isa, self.name, arguments, _WORDS, phases)
         return self.module.text()
 
     def _open(self, b: Flow, block: Val) -> list[Val]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from ..runtime import cpu
 from .micro import Blocking, Number
+from .tiles import SIDE
 
 __all__ = ["Cut", "cut", "cut_image", "cut_long"]
 
@@ -92,20 +93,22 @@ def _ceil(a: int, b: int) -> int:
 
 def unit_block(units: int, num: Number, blk: Blocking) -> int:
     """Units in a block: a panel of A fits into the first-level cache with some room."""
-    return _even_blocks(units, min(cpu.cache_sizes().l1 * 3 // 4 // (blk.pitch * num.unit_bytes), 1024))
+    return _even_blocks(units, min(cpu.cache_sizes().l1 * 3 // 4 // (blk.pitch * num.unit_bytes), 1024), num)
 
 
 def _long_block(units: int, num: Number, blk: Blocking) -> int:
     """Units in a block where a panel of A need not stay in the first-level cache: it takes a sixteenth of the second.
     Every further block costs a pass over the result, which weighs more than a nearer panel."""
-    return _even_blocks(units, min(cpu.cache_sizes().l2 // 16 // (blk.pitch * num.unit_bytes), 768))
+    return _even_blocks(units, min(cpu.cache_sizes().l2 // 16 // (blk.pitch * num.unit_bytes), 768), num)
 
 
-def _even_blocks(units: int, most: int) -> int:
-    """Units in each of the fewest equal blocks of at most about ``most`` (64 or more) units."""
+def _even_blocks(units: int, most: int, num: Number) -> int:
+    """Units in each of the fewest equal blocks of at most about ``most`` (64 or more) units: a multiple of 8, or of
+    what a tile holds."""
     most = max(most, 64)
     blocks = _ceil(max(units, 1), most)
-    return _ceil(_ceil(max(units, 1), blocks), 8) * 8
+    step = SIDE if num.tiles else 8
+    return _ceil(_ceil(max(units, 1), blocks), step) * step
 
 
 def _tiles_room(inner: int, num: Number, blk: Blocking) -> int:

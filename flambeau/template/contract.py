@@ -23,6 +23,7 @@ from .blocking import Cut
 from .epilogue import Epilogue, Plain
 from .flow import Flow, function, parallel_for
 from .micro import SIZE, Blocking, Number, blocking
+from .tiles import turn_panel
 
 __all__ = ["Contraction", "Frame", "Words", "common_values", "scratch_layout"]
 
@@ -345,13 +346,22 @@ class Contraction:
             panel = b.isub(number, outer_count) if of_inner else number
             offset = self._panel_bytes(b, inner_b, of_inner, b.iadd(b.imul(panel, f.units), at))
             to = b.bytes_at(scratch, b.iadd(f.inner_at, offset) if of_inner else offset)
-            self.pack(b, f, is_b, to, self.matrix(b, f, "b" if is_b else "a", batch), panel, at, units)
+            self._pack(b, f, is_b, to, self.matrix(b, f, "b" if is_b else "a", batch), panel, at, units)
 
         def operand(of_inner: bool) -> None:
             b.either(inner_b, lambda: pack(of_inner, of_inner), lambda: pack(not of_inner, of_inner))
 
         b.either(b.icmp("slt", number, outer_count), lambda: operand(False), lambda: operand(True))
         b.ret()
+
+    def _pack(self, b: Flow, f: Frame, is_b: bool, to: Val, matrix: Val, panel: Val, at: Val, units: Val) -> None:
+        """Packs units of one panel in the order that micro-kernels read."""
+        self.pack(b, f, is_b, to, matrix, panel, at, units)
+        if self.num.tiles and not is_b:
+            turn = function(
+                self.module, self.isa, f"{self.name}.turn", [("ptr", "panel"), ("i64", "units")], turn_panel
+            )
+            b.call_void(turn, to, units)
 
     def _write_body(self, b: Flow, block: Val, chunk: Val, worker: Val) -> None:
         f = Frame(b, block, self)
@@ -392,10 +402,10 @@ class Contraction:
             matrix = bb if is_b else a
             there = (self.direct if is_b else self.direct_a)(b, f, matrix, panel, at)
             if there is None:
-                self.pack(b, f, is_b, to, matrix, panel, at, units)
+                self._pack(b, f, is_b, to, matrix, panel, at, units)
                 return
             with b.when(b.op("xor", there[0], b.const("i1", 1))):
-                self.pack(b, f, is_b, to, matrix, panel, at, units)
+                self._pack(b, f, is_b, to, matrix, panel, at, units)
 
         def pack(inner: bool, *args: Val) -> None:
             """Packs a panel of the inner or outer operand."""

@@ -117,7 +117,7 @@ def requests(spec: GemmSpec, isa: ISA, in_place: bool = False, packed: bool = Tr
     core = core_request(spec, isa)
     if spec.thin:
         return [entry, core]
-    num = number(spec.a, spec.b, spec.acc, isa, quads=True)
+    num = number(spec.a, spec.b, spec.acc, isa, product=True)
     packs = [pack_request(source, num, isa) for source in sorted({spec.a, spec.b} if packed else ())]
     return [entry, core, micro_request(num, isa, in_place), *packs]
 
@@ -196,7 +196,7 @@ def bind(
     words = tuple(epilogue_words)
     (am, ak), (bk, bn), (cm, cn) = a_strides[-2:], b_strides[-2:], c_strides[-2:]
     ab, bb, cb = a_strides[:-2], b_strides[:-2], c_strides[:-2]
-    num = Number(spec.acc, spec.acc) if spec.thin else number(spec.a, spec.b, spec.acc, isa, quads=True)
+    num = Number(spec.acc, spec.acc) if spec.thin else number(spec.a, spec.b, spec.acc, isa, product=True)
     swap = across = False
     if _may_swap(spec):
         if spec.thin:
@@ -299,7 +299,7 @@ class _Product(Contraction):
     store_words = ("c_m", "c_n", "a_direct", "c_plain")
 
     def __init__(self, name: str, spec: GemmSpec, isa: ISA, tail: Epilogue | None) -> None:
-        num = number(spec.a, spec.b, spec.acc, isa, quads=True)
+        num = number(spec.a, spec.b, spec.acc, isa, product=True)
         super().__init__(name, (spec.a, spec.b, spec.out), num, isa, tail, _WORDS)
 
     def pack(self, b: Flow, f: Frame, is_b: bool, to: Val, matrix: Val, panel: Val, at: Val, units: Val) -> None:

@@ -18,6 +18,7 @@ from ..target.emit import new_module
 from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE
 from .flow import Flow, function
+from .tiles import COLUMNS, ROWS, tile_module
 
 __all__ = ["Blocking", "Number", "blocking", "load_address", "micro_kernel", "micro_request", "number"]
 
@@ -33,11 +34,13 @@ class Number:
 
     ``packed`` is the type code in the panels, ``acc`` that of the accumulators; ``depth`` is the number of consecutive
     values of k in a panel's unit: 1, or as many as an i32 holds (dot products of two bfloat16, of four int8).
+    ``tiles`` says that they are multiplied in tile registers (see `tiles`).
     """
 
     packed: str
     acc: str
     depth: int = 1
+    tiles: bool = False
 
     @property
     def pair(self) -> bool:
@@ -47,7 +50,7 @@ class Number:
     @property
     def code(self) -> str:
         """Names this kind of number in symbols."""
-        return f"{self.packed}{('', 'pair', 'quad')[self.depth // 2]}_{self.acc}"
+        return f"{self.packed}{('', 'pair', 'quad')[self.depth // 2]}{'tile' * self.tiles}_{self.acc}"
 
     @property
     def unit(self) -> str:
@@ -67,12 +70,17 @@ class Number:
         return SIZE[self.acc]
 
 
-def number(a: str, b: str, acc: str, isa: ISA, quads: bool = False) -> Number:
-    """The way to multiply elements of types ``a`` and ``b`` with accumulators of type ``acc``; ``quads`` says that
-    units may be four values."""
+def number(a: str, b: str, acc: str, isa: ISA, product: bool = False) -> Number:
+    """The way to multiply elements of types ``a`` and ``b`` with accumulators of type ``acc``; ``product`` says that
+    units may be four values, and that tiles may be used: convolutions pack neither."""
+    if product and a == b and isa.name == "avx512":
+        if acc == "f32" and a == "bf16" and isa.has("amx-bf16"):
+            return Number("bf16", "f32", 2, True)
+        if acc == "i32" and a == "i8" and isa.has("amx-int8"):
+            return Number("i8", "i32", 4, True)
     if acc == "f32" and a == b == "bf16" and isa.has("avx512bf16"):
         return Number("bf16", "f32", 2)
-    if quads and acc == "i32" and a == b == "i8" and isa.name == "avx512" and isa.has("avx512vnni"):
+    if product and acc == "i32" and a == b == "i8" and isa.name == "avx512" and isa.has("avx512vnni"):
         return Number("i8", "i32", 4)
     return Number(acc, acc)
 
@@ -106,6 +114,8 @@ _REGISTER_BLOCK = {"avx512": (14, 2), "avx2": (6, 2), "x86-64": (4, 2), "neon": 
 
 def blocking(num: Number, isa: ISA) -> Blocking:
     """The register block for this kind of number on this instruction set."""
+    if num.tiles:
+        return Blocking(isa.lanes(num.acc_type), ROWS, COLUMNS // isa.lanes(num.acc_type), ROWS, (ROWS, ROWS // 2))
     rows, vectors = _REGISTER_BLOCK[isa.name]
     rows -= 2 * (num.depth == 4)  # registers for what `SHIFT` adds
     lanes = isa.lanes(num.acc_type)
@@ -173,6 +183,8 @@ def micro_request(num: Number, isa: ISA, in_place: bool = False) -> engine.Reque
 
 def _micro_module(name: str, num: Number, isa: ISA, in_place: bool) -> str:
     module = new_module(isa)
+    if num.tiles:
+        return tile_module(module, name, num.packed, isa, in_place)
     blk = blocking(num, isa)
     args = [("ptr noalias", "a"), ("i64", "apitch"), ("i64", "arow"), ("ptr noalias", "b"), ("i64", "pitch")]
     args += [("i64", "units"), ("ptr noalias", "tile"), ("i64", "tilepitch"), ("i64", "fresh")]

@@ -1,185 +1,142 @@
-"""Operators at 1 MB and 64 MB beside PyTorch, forward and with the gradient: the ratios of their times.
+"""Every operator beside PyTorch, forward and with the gradient: the ratios of their times.
 
-    python benchmarks/sweep.py                                    # everything; about 10 minutes
-    python benchmarks/sweep.py --only 'sum|softmax' --mb 1 --threads 1
-    python benchmarks/sweep.py --below 1.0                        # only what is slower than PyTorch
+    python benchmarks/sweep.py --json sweep.jsonl                 # all of them at 1 MB, one and two threads
+    python benchmarks/sweep.py --json sweep.jsonl --seconds 60    # what a minute is enough for; call again to go on
+    python benchmarks/sweep.py --only 'sum|softmax' --mb 64 --threads 1
+    python benchmarks/sweep.py --below 1.0                        # show only what is slower than PyTorch
+    python benchmarks/sweep.py --json sweep.jsonl --html sweep.html --seconds 0    # a bar for each, from the file
+    python benchmarks/sweep.py --missing                          # public names without a case, and the reasons
 
 Both frameworks run the same text, each in a process of its own, in alternating rounds of some milliseconds; a ratio
 is the median over the rounds of PyTorch's time by flambeau's: above 1 flambeau is faster.  A name that ends in " grad"
-times forward and backward.
+times forward and backward.  Cases that are in the file already are not run again.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import statistics
+import sys
+import time
 from collections.abc import Iterator
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import sweep_numbers
+import sweep_report
+import sweep_shapes
 from workers import Workers
+
+GROUPS = [*sweep_numbers.GROUPS, *sweep_shapes.GROUPS]
 
 
 class Case(NamedTuple):
-    """What is timed: ``setup`` makes the operands from ``torch`` and ``n`` (float32 elements of the size at hand),
-    ``call`` is the expression; ``grad`` also runs the backward pass into the leaves named."""
+    """What is timed: the expression ``call`` on what ``setup`` makes, and its gradient by ``leaves`` unless empty."""
 
     name: str
     setup: str
     call: str
-    grad: str = ""
+    leaves: tuple[str, ...]
+
+    def program(self, n: int) -> str:
+        """A program whose ``call()`` is one call, for operands of about ``n`` float32 elements."""
+        lines = ["F = torch.nn.functional", f"n = {n}", self.setup]
+        if not self.leaves:
+            return "\n".join([*lines, "def call():", f"    {self.call}"])
+        lines += [f"{leaf}.requires_grad_()" for leaf in self.leaves]
+        lines += ["pick = lambda result: result if isinstance(result, torch.Tensor) else result[0]"]
+        lines += [f"seed = torch.ones_like(pick({self.call}))", "def call():"]
+        leaves = f"[{', '.join(self.leaves)}]"
+        return "\n".join([*lines, f"    torch.autograd.grad(pick({self.call}), {leaves}, seed, allow_unused=True)"])
 
 
-_X = "x = torch.randn(n // 1024, 1024)"
-_XY = "x, y = torch.randn(n // 1024, 1024), torch.randn(n // 1024, 1024)"
-_POSITIVE = "x = torch.rand(n // 1024, 1024) + 0.5"
-_IMAGE = "x = torch.randn(max(n // 65536, 1), 64, 32, 32)"
+def cases() -> Iterator[Case]:
+    """All cases, each name once: a later one of the same text says what its operands are."""
+    seen: set[str] = set()
+    for group in GROUPS:
+        used = group.leaves.split()
+        for call in group.calls:
+            name = call if call not in seen else f"{call}  # {group.setup}"
+            seen.add(call)
+            yield Case(name, group.setup, call, ())
+            leaves = tuple(leaf for leaf in used if re.search(rf"\b{leaf}\b", call))
+            if leaves:
+                yield Case(name + " grad", group.setup, call, leaves)
 
 
-def _cases() -> Iterator[Case]:
-    for name in ("neg", "abs", "exp", "log", "sqrt", "rsqrt", "sin", "tanh", "sigmoid", "erf", "reciprocal", "floor"):
-        yield Case(name, _POSITIVE, f"torch.{name}(x)", "x" if name in ("exp", "tanh", "sigmoid") else "")
-    for name in ("relu", "gelu", "silu", "leaky_relu", "elu", "softplus", "mish", "hardswish"):
-        yield Case(name, _X, f"torch.nn.functional.{name}(x)", "x")
-    for symbol in ("+", "-", "*", "/"):
-        yield Case(f"x {symbol} y", _XY, f"x {symbol} y", "x y" if symbol in "+*" else "")
-    yield Case("x * 2", _X, "x * 2")
-    yield Case("x ** 2", _X, "x ** 2", "x")
-    yield Case("x + row", _X + "; y = torch.randn(1024)", "x + y", "x y")
-    yield Case("x + column", _X + "; y = torch.randn(n // 1024, 1)", "x + y", "x y")
-    yield Case("maximum", _XY, "torch.maximum(x, y)")
-    yield Case("clamp", _X, "x.clamp(-1, 1)", "x")
-    yield Case("lerp", _XY, "torch.lerp(x, y, 0.3)")
-    yield Case("addcmul", _XY, "torch.addcmul(x, x, y, value=0.5)")
-    yield Case("where", _XY + "; m = x > y", "torch.where(m, x, y)", "x y")
-    yield Case("masked_fill", _X + "; m = x > 1", "x.masked_fill(m, 0.0)", "x")
-    for symbol in (">", "==", "<="):
-        yield Case(f"x {symbol} y", _XY, f"x {symbol} y")
-    yield Case("isnan", _X, "torch.isnan(x)")
-    yield Case("isfinite", _X, "torch.isfinite(x)")
-    yield Case("x.add_(y)", _XY, "x.add_(y)")
-    yield Case("x.mul_(2)", _X, "x.mul_(1.0)")
-    yield Case("x.zero_()", _X, "x.zero_()")
-    yield Case("x.copy_(y)", _XY, "x.copy_(y)")
-    yield Case("x.relu_()", _X, "x.relu_()")
-    yield Case("clone", _X, "x.clone()")
-    yield Case("to float64", _X, "x.to(torch.float64)")
-    yield Case("to bfloat16", _X, "x.to(torch.bfloat16)")
-    yield Case("to int64", _X, "x.to(torch.int64)")
-    yield Case("zeros", "", "torch.zeros(n)")
-    yield Case("arange", "", "torch.arange(n)")
-    for name in ("sum", "mean", "amax", "argmax", "var", "prod", "norm", "logsumexp"):
-        for where, dim in (("all", ""), ("rows", "1"), ("columns", "0")):
-            if where == "all" and name == "logsumexp":
-                continue
-            comma = f"dim={dim}" if dim else ""
-            grad = "x" if name in ("sum", "mean", "var", "amax") else ""
-            yield Case(f"{name} {where}", _X, f"x.{name}({comma})", grad)
-    yield Case("max columns", _X, "x.max(0)[0]", "x")
-    yield Case("max rows", _X, "x.max(1)[0]", "x")
-    yield Case("all", _X + "; m = x > -100", "m.all()")
-    yield Case("count_nonzero", _X + "; m = x > 0", "m.sum()")
-    yield Case("x.t().sum rows", _X, "x.t().sum(1)")
-    yield Case("sum middle", _IMAGE, "x.sum((0, 2, 3))", "x")
-    for name in ("softmax", "log_softmax"):
-        yield Case(name, _X, f"torch.{name}(x, -1)", "x")
-        yield Case(f"{name} columns", _X, f"torch.{name}(x, 0)")
-    norm = "; w, b = torch.ones(1024), torch.zeros(1024)"
-    yield Case("layer_norm", _X + norm, "torch.nn.functional.layer_norm(x, (1024,), w, b)", "x w b")
-    yield Case("rms_norm", _X + norm, "torch.nn.functional.rms_norm(x, (1024,), w)", "x w")
-    w = "; w, b = torch.ones(64), torch.zeros(64); m, v = torch.zeros(64), torch.ones(64)"
-    yield Case("batch_norm", _IMAGE + w, "torch.nn.functional.batch_norm(x, m, v, w, b, True)", "x w b")
-    yield Case("group_norm", _IMAGE + w, "torch.nn.functional.group_norm(x, 8, w, b)", "x w b")
-    t = "; t = torch.randint(0, 1024, (n // 1024,))"
-    yield Case("cross_entropy", _X + t, "torch.nn.functional.cross_entropy(x, t)", "x")
-    yield Case("mse_loss", _XY, "torch.nn.functional.mse_loss(x, y)", "x")
-    yield Case(
-        "bce_with_logits", _XY + "; y = y.sigmoid()", "torch.nn.functional.binary_cross_entropy_with_logits(x, y)", "x"
-    )
-    for name in ("cumsum", "cumprod"):
-        for where, dim in (("rows", 1), ("columns", 0)):
-            yield Case(f"{name} {where}", _X, f"torch.{name}(x, {dim})", "x" if name == "cumsum" else "")
-    yield Case("cumsum one row", "x = torch.randn(n)", "torch.cumsum(x, 0)")
-    yield Case("cummax rows", _X, "torch.cummax(x, 1)[0]")
-    yield Case("sort rows", _X, "torch.sort(x, 1)[0]", "x")
-    yield Case("sort one row", "x = torch.randn(n // 4)", "torch.sort(x)[0]")
-    yield Case("argsort columns", _X, "torch.argsort(x, 0)")
-    yield Case("topk rows", _X, "torch.topk(x, 10, 1)[0]", "x")
-    i = "; i = torch.randint(0, 1024, (n // 1024, 1024))"
-    yield Case("gather rows", _X + i, "torch.gather(x, 1, i)", "x")
-    r = "; i = torch.randint(0, n // 1024, (n // 1024,))"
-    yield Case("index_select rows", _X + r, "torch.index_select(x, 0, i)", "x")
-    yield Case("x[i]", _X + r, "x[i]", "x")
-    yield Case("index_select columns", _X + "; i = torch.randint(0, 1024, (1024,))", "torch.index_select(x, 1, i)", "x")
-    e = "w = torch.randn(5000, 256); i = torch.randint(0, 5000, (n // 256,))"
-    yield Case("embedding", e, "torch.nn.functional.embedding(i, w)", "w")
-    yield Case("index_add", _XY + r, "x.index_add(0, i, y)")
-    yield Case("scatter_add", _XY + i, "x.scatter_add(1, i, y)")
-    yield Case("masked_select", _X + "; m = x > 0", "x[m]")
-    yield Case("nonzero", _X + "; m = x > 1", "m.nonzero()")
-    yield Case("cat rows", _XY, "torch.cat([x, y], 0)", "x y")
-    yield Case("cat columns", _XY, "torch.cat([x, y], 1)", "x y")
-    yield Case("stack", _XY, "torch.stack([x, y], 1)", "x y")
-    yield Case("transpose copy", _X, "x.t().contiguous()", "x")
-    heads = "x = torch.randn(max(n // 1048576, 1), 2048 if n > 1048576 else n // 512, 8, 64)"
-    yield Case("heads copy", heads, "x.transpose(1, 2).contiguous()", "x")
-    yield Case("flip", _X, "x.flip(1)")
-    yield Case("roll", _X, "x.roll(3, 1)")
-    yield Case("pad", _IMAGE, "torch.nn.functional.pad(x, (1, 1, 1, 1))", "x")
-    yield Case("tril", _X, "x.tril()", "x")
-    yield Case("repeat", "x = torch.randn(n // 4096, 1024)", "x.repeat(4, 1)", "x")
-    yield Case("x[:, ::2] copy", _X, "x[:, ::2].contiguous()", "x")
-    yield Case("dropout", _X, "torch.nn.functional.dropout(x, 0.1)", "x")
-    yield Case("max_pool2d", _IMAGE, "torch.nn.functional.max_pool2d(x, 2)", "x")
-    yield Case("avg_pool2d", _IMAGE, "torch.nn.functional.avg_pool2d(x, 2)", "x")
-    yield Case("rand", "", "torch.rand(n)")
-    yield Case("randn", "", "torch.randn(n)")
-
-
-def program(case: Case, n: int, training: bool) -> str:
-    """A program whose ``call()`` is one call of a case: forward, or forward and backward."""
-    lines = [f"n = {n}", case.setup]
-    if not training:
-        return "\n".join([*lines, "def call():", f"    {case.call}"])
-    leaves = case.grad.split()
-    lines += [f"{leaf}.requires_grad_()" for leaf in leaves]
-    lines += [f"shaped = {case.call}", "seed = torch.ones_like(shaped)", "del shaped", "def call():"]
-    return "\n".join([*lines, f"    torch.autograd.grad({case.call}, [{', '.join(leaves)}], seed)"])
+def _read(path: str) -> list[dict[str, Any]]:
+    """The rows of an earlier run, the last one of each case."""
+    if not path or not Path(path).exists():
+        return []
+    rows = [json.loads(line) for line in Path(path).read_text().splitlines()]
+    return list({(row["name"], row["mb"], row["threads"]): row for row in rows}.values())
 
 
 def main() -> None:
-    """Runs the sweep that the command line asks for."""
+    """Runs the part of the sweep that the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="regular expression for the names of cases")
-    parser.add_argument("--mb", type=int, nargs="*", default=[1, 64], help="megabytes of an operand")
+    parser.add_argument("--mb", type=int, nargs="*", default=[1], help="megabytes of an operand")
     parser.add_argument("--threads", type=int, nargs="*", default=[1, 2])
     parser.add_argument("--below", type=float, default=1e9, help="show only ratios below this")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--slot", type=float, default=0.006, help="seconds that a framework runs in a round")
+    parser.add_argument("--slot", type=float, default=0.004, help="seconds that a framework runs in a round")
+    parser.add_argument("--seconds", type=float, default=1e9, help="stop after this time")
+    parser.add_argument("--json", default="", help="file of results, one line a case; what it has is not run again")
+    parser.add_argument("--again", action="store_true", help="run also what the file of results has")
+    parser.add_argument("--html", default="", help="write the report of all results to this file")
+    parser.add_argument("--missing", action="store_true", help="list public names that no case calls")
     options = parser.parse_args()
-    ratios = []
-    workers = Workers()
-    for threads in options.threads:
-        workers.set_threads(threads)
-        for mb in options.mb:
-            for case in _cases():
-                for training in (False, True)[: 1 + bool(case.grad)]:
-                    name = case.name + " grad" * training
-                    if not re.search(options.only, name):
-                        continue
-                    try:
-                        text = program(case, mb << 18, training)
-                        times, ratio = workers.measure(text, options.rounds, options.slot)
-                    except Exception as error:
-                        print(f"{threads} {mb:3d} MB  {name:28s} failed: {error!r:.120}", flush=True)
-                        continue
-                    ratios.append(ratio)
-                    if ratio < options.below:
-                        pair = " ".join(f"{t.median * 1e6:10.1f}" for t in times.values())
-                        print(f"{threads} {mb:3d} MB  {name:28s} {ratio:6.2f}x {pair} us", flush=True)
-    if ratios:
+    if options.missing:
+        sweep_report.print_missing([case.call for case in cases()])
+        return
+    rows = _read(options.json)
+    have = set() if options.again else {(row["name"], row["mb"], row["threads"]) for row in rows}
+    waiting = [
+        (threads, mb, case)
+        for threads in options.threads
+        for mb in options.mb
+        for case in cases()
+        if (case.name, mb, threads) not in have and re.search(options.only, case.name)
+    ]
+    end = time.monotonic() + options.seconds
+    workers = Workers() if waiting and options.seconds else None
+    current = 0
+    for done, (threads, mb, case) in enumerate(waiting):
+        if workers is None or time.monotonic() > end:
+            break
+        if threads != current:
+            workers.set_threads(threads)
+            current = threads
+        row: dict[str, Any] = {"name": case.name, "mb": mb, "threads": threads}
+        try:
+            times, row["ratio"] = workers.measure(case.program(mb << 18), options.rounds, options.slot)
+            row |= {name: found.median for name, found in times.items()}
+        except Exception as error:
+            row["error"] = f"{type(error).__name__}: {error}"[:200]
+        rows.append(row)
+        if options.json:
+            with open(options.json, "a") as file:
+                file.write(json.dumps(row) + "\n")
+        if "error" in row or row["ratio"] < options.below:
+            print(sweep_report.line(row), flush=True)
+        if sys.stderr.isatty():
+            print(f"\r{done + 1} of {len(waiting)}", end="", file=sys.stderr, flush=True)
+    if workers is not None:
         workers.close()
-        print(f"{len(ratios)} cases, geometric mean {statistics.geometric_mean(ratios):.2f}x, least {min(ratios):.2f}x")
+    for threads in options.threads:
+        for mb in options.mb:
+            ratios = [r["ratio"] for r in rows if "ratio" in r and (r["threads"], r["mb"]) == (threads, mb)]
+            if ratios:
+                print(
+                    f"{threads} threads, {mb} MB: {len(ratios)} cases, geometric mean"
+                    f" {statistics.geometric_mean(ratios):.2f}x, {sum(r < 1 for r in ratios)} below 1x,"
+                    f" {sum(r < 0.5 for r in ratios)} below 0.5x, least {min(ratios):.2f}x"
+                )
+    if options.html:
+        sweep_report.write(rows, Path(options.html))
 
 
 if __name__ == "__main__":

@@ -112,14 +112,21 @@ class _Lowering:
         return self.pool.make("var", "i64", (), self.nest.name_of[d])
 
     def _form_expr(self, f: int, others: tuple[Expr, ...] = ()) -> Expr:
-        key = f
-        if not others and key in self.form_memo:
-            return self.form_memo[key]
+        if not others and f in self.form_memo:
+            return self.form_memo[f]
         pairs: list[Expr] = []
         kept = {d for d, _, _ in self.nest.loops}
+        before = self._element_before(f)
+        if before is not None:
+            one = self.pool.const(1, "i64")
+            pairs = [*self._form_expr(before, others).args, one, one]
+            found = self.pool.make("affine", "i64", tuple(pairs))
+            if not others:
+                self.form_memo[f] = found
+            return found
         for d, c in self.nest.coefficients[f].items():
             if d in kept:
-                plain = c == 1 or (c == -1 and d == self.nest.vector)
+                plain = c == 1 or (c in (-1, 2) and d == self.nest.vector)
                 pairs += [self._var(d), self.pool.const(c, "i64") if plain else self._word(c)]
         const = self.g.forms[f].const
         if const:
@@ -128,8 +135,19 @@ class _Lowering:
             pairs += [self._expr(others[i]), self._expr(others[i + 1])]
         result = self.pool.make("affine", "i64", tuple(pairs))
         if not others:
-            self.form_memo[key] = result
+            self.form_memo[f] = result
         return result
+
+    def _element_before(self, f: int) -> int | None:
+        """The form in use that is always one less than this one, where both move by two along the vector: accesses to
+        the parts of complex numbers."""
+        if self.nest.coefficients[f].get(self.nest.vector or 0) != 2:
+            return None
+        terms, const = self.g.forms[f].terms, self.g.forms[f].const
+        same = (
+            o for o in self.nest.coefficients if self.g.forms[o].terms == terms and self.g.forms[o].const == const - 1
+        )
+        return next(same, None)
 
     def _buffer(self, buffer: int) -> int:
         buffer = self.g.home(buffer)
@@ -300,7 +318,10 @@ class _Lowering:
         grain, chunks = pieces(units, cost)
         self.words[0], self.words[1] = units, grain
         each = cost // row_work if row_work else 0
-        plain = lanes_outer and not outer and not reduced and not g.scan_writes and len(self.words) == 4
+        steps = {c.get(vector) for c in self.nest.coefficients.values()} if vector is not None else set()
+        plain = (
+            lanes_outer and not outer and not reduced and not g.scan_writes and len(self.words) == 4 and 2 not in steps
+        )
         flat = each if plain and flat_words(self.words[3], each) == (chunks, tuple(self.words)) else 0
         kernel = Kernel(
             "", tuple(Buffer(_memory_type(g.type_of(b)), i in self.written) for i, b in enumerate(self.buffers)),

@@ -128,7 +128,7 @@ class Nest:
             for f, c in self.coefficients.items():
                 step = abs(c.get(d, 0))
                 worth = 3 if f in writes else 2
-                score += worth * (2 if step == 1 else 1 if step == 0 else -1)
+                score += worth * (2 if step == 1 else 1 if step in (0, 2) else -1)
             if extent[d] < 4:
                 score -= 8
             if score >= best_score or best is None:

@@ -27,12 +27,14 @@ from ..loop.nodes import (
     Turn,
     Update,
     expressions,
+    visit,
     walk,
 )  # fmt: skip
 from . import vecmath
 from .builder import Builder, Module, Val, lanes_of, vec_type
 from .isa import ISA
 from .scalar import LLVM_TYPE, MEMORY_TYPE, cast, elementwise, identity, is_float, is_signed
+from .strided import addresses, every_other, interleave, masked_load, masked_store, spread, two_runs
 from .turn import transpose
 
 __all__ = ["entry", "kernel_ir"]
@@ -146,6 +148,7 @@ class _Body:
         self.dependence: dict[int, frozenset[str]] = {}
         self.allocas: list[str] = []
         self.keep: list[Expr] = []
+        self.pairs: dict[int, tuple[Expr, Expr]] = {}  # loads of every second element that fill each other's gaps
 
     # -- the frame -------------------------------------------------------------------------------
     def text(self) -> str:
@@ -281,8 +284,16 @@ class _Body:
         return middle
 
     def _statements(self, body: tuple[Stmt, ...]) -> None:
-        for s in body:
-            if isinstance(s, Loop):
+        before = self.pairs
+        self.pairs = self._paired(body) if self.lanes > 1 else {}
+        waiting: Store | None = None
+        for s, following in zip(body, (*body[1:], None)):
+            if isinstance(s, Store) and waiting is not None:
+                self._store_both(waiting, s)
+                waiting = None
+            elif isinstance(s, Store) and isinstance(following, Store) and self._fills(s, following):
+                waiting = s
+            elif isinstance(s, Loop):
                 self._loop(s)
             elif isinstance(s, Init):
                 self._init(s)
@@ -298,6 +309,7 @@ class _Body:
                 self._prefetch(s)
             elif isinstance(s, Check):
                 self._check(s)
+        self.pairs = before
 
     # -- accumulators ----------------------------------------------------------------------------
     def _init(self, s: Init) -> None:
@@ -606,7 +618,8 @@ class _Body:
 
     def _address(self, buffer: int, offset: Expr) -> tuple[Val, int | None]:
         """The address(es) of an access and its step over the lanes: 0 (one scalar address), 1 (a scalar address of
-        consecutive elements), -1 (that of the last lane, the others follow it), or None (a vector of addresses)."""
+        consecutive elements), 2 (of every second), -1 (that of the last lane, the others follow it), or None (a vector
+        of addresses)."""
         b = self.b
         elem = MEMORY_TYPE[self.kernel.buffers[buffer].type]
         pointer = self.buffers[buffer]
@@ -620,6 +633,8 @@ class _Body:
                 total = self._scalar_index(str(moving[0][0].attr))
                 if step == -1:
                     total = b.sub(Val(str(1 - self.lanes), "i64"), total)
+                elif step == 2:
+                    total = b.add(total, total)
                 for i, s in pairs:
                     if (i, s) != moving[0]:
                         term = self._value(i)
@@ -659,13 +674,15 @@ class _Body:
             value = self._masked_load(elem, size, address, step, self._both(self._lanes(guard)))
         elif step == 0:
             value = b.load(elem, address, size)
+        elif step == 2:
+            value = self._load_second(e, elem, size, address)
         elif self.mask is not None or step is None:
             value = self._masked_load(elem, size, address, step, self.mask or b.const(vec_type("i1", self.lanes), 1))
         else:
             value = b.load(vec_type(elem, self.lanes), address, size)
             if step == -1:
                 value = self._reversed(value)
-        return b.cmp("ne", value, b.const(value.type, 0)) if code == "b1" else value
+        return self._boolean(value, buffer)
 
     def _prefetch(self, s: Prefetch) -> None:
         """A line at a time where the lanes are consecutive; scattered ones are left to the processor."""
@@ -683,21 +700,59 @@ class _Body:
         return guard if self.mask is None else self.b.op("and", guard, self.mask)
 
     def _masked_load(self, elem: str, size: int, address: Val, step: int | None, mask: Val) -> Val:
-        b = self.b
-        type_ = vec_type(elem, self.lanes)
-        zero = b.const(type_, 0)
         if step == -1:
             return self._reversed(self._masked_load(elem, size, address, 1, self._reversed(mask)))
-        if step == 1:
-            b.module.declare(f"llvm.masked.load.{_mangle(type_)}.p0", type_, ["ptr", mask.type, type_])
-            return b.new(
-                type_,
-                f"call {type_} @llvm.masked.load.{_mangle(type_)}.p0(ptr align {size} {address.name}, {mask}, {zero})",
-            )
-        pointers = vec_type("ptr", self.lanes)
-        symbol = f"llvm.masked.gather.{_mangle(type_)}.v{self.lanes}p0"
-        b.module.declare(symbol, type_, [pointers, mask.type, type_])
-        return b.new(type_, f"call {type_} @{symbol}({pointers} align {size} {address.name}, {mask}, {zero})")
+        if step == 2:
+            address = addresses(self.b, elem, address, 2, self.lanes)
+        return masked_load(self.b, vec_type(elem, self.lanes), address, size, mask)
+
+    def _load_second(self, e: Expr, elem: str, size: int, address: Val) -> Val:
+        """Every second element, with those between them if a load beside this one wants them."""
+        pair = self.pairs.get(id(e))
+        if pair is None and self.mask is None:
+            return every_other(self.b, elem, size, address, self.lanes)
+        if pair is None:
+            return self._masked_load(elem, size, address, 2, self.mask or self.b.const(vec_type("i1", self.lanes), 1))
+        address, _ = self._address(int(e.attr), pair[0].args[0])
+        values = two_runs(self.b, elem, size, address, self.lanes, self.mask)
+        for part, value in zip(pair, values):
+            self.scopes[-1].values[id(part)] = self._boolean(value, int(e.attr))
+        return values[pair.index(e)]
+
+    def _boolean(self, value: Val, buffer: int) -> Val:
+        """Bytes of memory as what they mean in registers."""
+        code = self.kernel.buffers[buffer].type
+        return self.b.cmp("ne", value, self.b.const(value.type, 0)) if code == "b1" else value
+
+    def _every_second(self, offset: Expr) -> bool:
+        moving = [(i, s) for i, s in zip(offset.args[::2], offset.args[1::2]) if self._varies(i)]
+        return offset.op == "affine" and [(i.op, s.op, s.attr) for i, s in moving] == [("var", "const", 2)]
+
+    def _paired(self, body: tuple[Stmt, ...]) -> dict[int, tuple[Expr, Expr]]:
+        """The loads of a body's statements of which one reads every second element and the other those between."""
+        found: dict[tuple[int, tuple[int, ...]], Expr] = {}
+
+        def look(e: Expr) -> None:
+            if e.op == "load" and len(e.args) == 1 and self._every_second(e.args[0]):
+                found[int(e.attr), tuple(map(id, e.args[0].args))] = e
+
+        for s in body:
+            if not isinstance(s, Loop):
+                for e in expressions(s):
+                    visit(e, look)
+        pairs: dict[int, tuple[Expr, Expr]] = {}
+        for (buffer, place), e in found.items():
+            first = found.get((buffer, place[:-2]))
+            if first is not None and place[-1] == place[-2]:
+                pairs[id(first)] = pairs[id(e)] = first, e
+        return pairs
+
+    def _fills(self, first: Store, second: Store) -> bool:
+        """Whether the first stores to every second element and the second to those between."""
+        a, b = first.offset.args, second.offset.args
+        if self.lanes == 1 or first.buffer != second.buffer or first.guard is not None or second.guard is not None:
+            return False
+        return b[:-2] == a and len(b) > 2 and b[-1] is b[-2] and self._every_second(first.offset)
 
     def _guarded_scalar(self, elem: str, size: int, address: Val, guard: Val) -> Val:
         """A load that touches memory only where the guard holds."""
@@ -757,15 +812,18 @@ class _Body:
             b.store(value, address, size)
             return
         mask = mask or b.const(vec_type("i1", self.lanes), 1)
-        type_ = vec_type(elem, self.lanes)
-        if step == 1:
-            symbol = f"llvm.masked.store.{_mangle(type_)}.p0"
-            b.module.declare(symbol, "void", [type_, "ptr", mask.type])
-            b.emit(f"call void @{symbol}({value}, ptr align {size} {address.name}, {mask})")
-        else:
-            symbol = f"llvm.masked.scatter.{_mangle(type_)}.v{self.lanes}p0"
-            b.module.declare(symbol, "void", [type_, address.type, mask.type])
-            b.emit(f"call void @{symbol}({value}, {address.type} align {size} {address.name}, {mask})")
+        if step == 2:
+            address = addresses(b, elem, address, 2, self.lanes)
+        masked_store(b, value, address, size, mask)
+
+    def _store_both(self, first: Store, second: Store) -> None:
+        """Two stores to every second element, of which one fills the gaps of the other."""
+        b = self.b
+        code = self.kernel.buffers[first.buffer].type
+        size = _SIZE[code]
+        x, y = (self._memory(self._lanes(s.value), code) for s in (first, second))
+        address, _ = self._address(first.buffer, first.offset)
+        self._put(MEMORY_TYPE[code], size, address, 1, interleave(b, x, y), self.mask and spread(b, self.mask))
 
     def _combine(self, s: Combine) -> None:
         """Lanes run along a dimension of the target, so that their addresses differ."""
@@ -850,11 +908,6 @@ class _Body:
 
 
 _NO_INDEX = (1 << 63) - 1
-
-
-def _mangle(type_: str) -> str:
-    elem = type_[1:-1].split(" x ")[1]
-    return f"v{lanes_of(type_)}" + {"float": "f32", "double": "f64", "half": "f16", "bfloat": "bf16"}.get(elem, elem)
 
 
 def _width(kernel: Kernel, isa: ISA) -> int:

@@ -245,7 +245,13 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tens
 
 @hardtanh.gradient("input")
 def _(ctx, grad):  # type: ignore[no-untyped-def]
-    return _where((ctx.input > ctx.min_val) & (ctx.input < ctx.max_val), grad, 0.0)
+    return _hardtanh_backward.function(grad, ctx.input, ctx.min_val, ctx.max_val)
+
+
+@operator(promote=("grad", "input"), method=False, function=False)
+def _hardtanh_backward(grad: Tensor, input: Tensor, min_val: float, max_val: float) -> Tensor:
+    """The gradient of ``hardtanh``."""
+    return _where((input > min_val) & (input < max_val), grad, 0.0)  # type: ignore[operator]
 
 
 @operator(promote=("input",), inplace=True, method=False)
@@ -256,7 +262,13 @@ def threshold(input: Tensor, threshold: float, value: float) -> Tensor:
 
 @threshold.gradient("input")
 def _(ctx, grad):  # type: ignore[no-untyped-def]
-    return _where(ctx.input <= ctx.threshold, 0.0, grad)
+    return _threshold_backward.function(grad, ctx.input, ctx.threshold)
+
+
+@operator(promote=("grad", "input"), method=False, function=False)
+def _threshold_backward(grad: Tensor, input: Tensor, threshold: float) -> Tensor:
+    """The gradient of ``threshold``."""
+    return _where(input <= threshold, 0.0, grad)  # type: ignore[operator]
 
 
 @operator(kind="composite")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from .. import dtype as dtypes
 from .. import primitives as prim
 from ..dtype import dtype as dtype_
@@ -50,10 +52,13 @@ triu = _triangle("triu", "ge", "The upper triangle of matrices (from ``diagonal`
 def _triangle_indices(name: str, row: int, col: int, offset: int, dtype: dtype_, device: Any, upper: bool) -> Tensor:
     if row < 0 or col < 0:
         raise RuntimeError(f"{name}: row and col must be non-negative, got {row} and {col}")
-    mask = create.ones((row, col), dtype=dtypes.bool_)
-    mask = (triu if upper else tril).function(mask, offset)
-    found: Any = mask.nonzero().t().contiguous() if mask.numel() else create.empty((2, 0), dtype=dtypes.int64)
-    return found.to(device=device, dtype=dtype)
+    edge = np.clip(np.arange(row) + (offset if upper else offset + 1), 0, col)  # the first, or one past the last
+    counts = col - edge if upper else edge
+    found = np.empty((2, int(counts.sum())), np.int64)
+    found[0] = np.repeat(np.arange(row), counts)
+    before = np.cumsum(counts) - counts  # what the rows above have
+    np.subtract(np.arange(found.shape[1]), np.repeat(before - edge if upper else before, counts), out=found[1])
+    return create.tensor(found, dtype=dtype, device=device)
 
 
 def tril_indices(
@@ -179,11 +184,11 @@ def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
             raise RuntimeError(f"Rotation dim out of range, dim = {d}")
     turns = k % 4
     if turns == 1:
-        return flip.function(input, (dims[1],)).transpose(*dims).clone()
+        return flip.function(input, (dims[1],)).transpose_(*dims)
     if turns == 2:
         return flip.function(input, tuple(dims))
     if turns == 3:
-        return flip.function(input, (dims[0],)).transpose(*dims).clone()
+        return flip.function(input, (dims[0],)).transpose_(*dims)
     return input.clone()  # type: ignore[attr-defined]
 
 
@@ -382,16 +387,24 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
             raise RuntimeError("Can not infer total number of classes from empty tensor.")
         return create.empty((*tensor.shape, num_classes), dtype=dtypes.int64)
     t: Any = tensor
-    if int(t.min().item()) < 0:
+    least, top = (int(end.item()) for end in t.aminmax())
+    if least < 0:
         raise RuntimeError("Class values must be non-negative.")
-    top = int(t.max().item())
     if num_classes == -1:
         num_classes = top + 1
     elif num_classes < 1:
         raise RuntimeError("num_classes should be positive")
     elif top >= num_classes:
         raise RuntimeError("Class values must be smaller than num_classes.")
-    return (t.unsqueeze(-1) == create.arange(num_classes)).to(dtypes.int64)
+    return _one_hot.function(t, num_classes)  # type: ignore[no-any-return]
+
+
+@operator(method=False, function=False, differentiable=False, out=False)
+def _one_hot(tensor: Tensor, num_classes: int) -> Tensor:
+    """Whether each class is the one of ``tensor``, as int64."""
+    g, shape = prim.current().graph, (*tensor.shape, num_classes)
+    given = prim.wrap(g.expand(g.reshape(prim.read(tensor), (*tensor.shape, 1)), shape))
+    return prim.cast(prim.apply("eq", given, prim.iota(shape, tensor.ndim)), dtypes.int64)
 
 
 @operator(kind="composite", method=False)

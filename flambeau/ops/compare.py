@@ -237,7 +237,17 @@ def allclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e
 @operator(kind="composite", differentiable=False, out=False)
 def equal(input: Tensor, other: Tensor) -> bool:
     """Whether two tensors have the same shape and elements."""
-    return input.shape == other.shape and bool((input == other).all())  # type: ignore[attr-defined]
+    if input.shape != other.shape:
+        return False
+    if input.dtype is not other.dtype or input.device is not other.device:
+        return bool((input == other).all())  # type: ignore[attr-defined]
+    return bool(_all_equal.function(input, other))
+
+
+@operator(method=False, function=False, differentiable=False, out=False)
+def _all_equal(input: Tensor, other: Tensor) -> Tensor:
+    """Whether all elements are equal: (), bool."""
+    return prim.reduce("and", prim.apply("eq", input, other), tuple(range(input.ndim)))
 
 
 @operator(kind="composite", inplace=True)

@@ -341,15 +341,19 @@ def signbit(input: Tensor) -> Tensor:
     return prim.apply("signbit", x)
 
 
-@operator(inplace=True)
+@operator(kind="composite", inplace=True)
 def conj_physical(input: Tensor) -> Tensor:
-    """The complex conjugate, computed; real tensors as they are."""
-    if not input.dtype.is_complex:
-        return prim.wrap(prim.read(input))
+    """The complex conjugate, computed; real tensors are returned themselves."""
+    return _conj_physical.function(input) if input.dtype.is_complex else input
+
+
+@operator(method=False, function=False, out=False)
+def _conj_physical(input: Tensor) -> Tensor:
+    """The complex conjugate."""
     return prim.join(prim.part("real", input), prim.apply("neg", prim.part("imag", input)))
 
 
-@conj_physical.gradient()
+@_conj_physical.gradient()
 def _(ctx, grad):  # type: ignore[no-untyped-def]
     return grad.conj()
 

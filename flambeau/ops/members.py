@@ -287,9 +287,10 @@ def _new_tensor(
     pin_memory: bool = False,
 ) -> Tensor:
     """A copy of ``data`` with this tensor's element type and device."""
-    return create.tensor(
-        data, dtype=dtype or self.dtype, device=self.device if device is None else device, requires_grad=requires_grad
-    )
+    where: Any = self.device if device is None else device
+    if where is devices.cpu and devices.get_default_device() is devices.cpu:
+        where = None  # the short way
+    return create.tensor(data, dtype=dtype or self.dtype, device=where, requires_grad=requires_grad)
 
 
 def _maker(

@@ -8,8 +8,7 @@ from typing import Any
 from .. import primitives as prim
 from ..operator import operator
 from ..tensor import Tensor
-from . import create
-from .index import index
+from .border import border
 
 __all__: list[str] = []
 
@@ -59,17 +58,6 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     return constant_pad_nd.function(grad, tuple(-n for n in ctx.pad), 0)
 
 
-def _border(mode: str, n: int, before: int, after: int) -> Tensor:
-    """The indices that a border of ``mode`` reads along a dimension of size ``n``."""
-    at: Any = create.arange(-before, n + after)
-    if mode == "replicate":
-        return at.clamp(0, n - 1)
-    if mode == "circular":  # what is cut off on one side does not come back on the other
-        first, length = max(-before, 0), n + min(before, 0) + min(after, 0)
-        return first + (at - first) % length
-    return (n - 1) - (n - 1 - at.abs()).abs()
-
-
 @operator(kind="composite", method=False, namespace=_F, out=False)
 def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
     """``input`` with a border: ``pad`` has (before, after) for the last dimension, then for the one before it, and so
@@ -100,7 +88,6 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
             f"Expected {count + 1}D or {count + 2}D (batch mode) tensor with possibly 0 batch "
             f"size and other non-zero dimensions for input, but got: {list(input.shape)}"
         )
-    borders: dict[int, Any] = {}
     for d, (before, after) in enumerate(_pairs(width, input.ndim)):
         n = input.shape[d]
         if not before and not after:
@@ -114,15 +101,10 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
             raise RuntimeError("Padding value causes wrapping around more than once.")
         if n + before + after <= 0:
             raise RuntimeError(f"input (size {n} at dimension {d}) is too small for padding ({before}, {after})")
-        borders[d] = _border(mode, n, before, after)
-    if not borders:
+    widths = _pairs(width, input.ndim)[input.ndim - count :]
+    if not any(before or after for before, after in widths):
         return input.clone()  # type: ignore[attr-defined]
-    first = min(borders)
-    dims = tuple(range(first, input.ndim))
-    whole: list[Any] = [borders[d] if d in borders else create.arange(input.shape[d]) for d in dims]
-    return index.function(
-        input, [w.reshape([-1 if k == i else 1 for k in range(len(dims))]) for i, w in enumerate(whole)], dims
-    )
+    return border.function(input, tuple(widths), mode)
 
 
 # -- windows of images -------------------------------------------------------------------------------

@@ -327,6 +327,10 @@ def _intervals(name: str, y: Tensor, x: Any, dx: Any, dim: int) -> tuple[Tensor 
 def _trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float | None = None, dim: int = -1) -> Tensor:
     """The integral of samples ``y`` along ``dim`` by the trapezoidal rule; at points ``x``, or ``dx`` (1) apart."""
     area, d = _intervals("trapezoid", y, x, 1 if dx is None else dx, dim)
+    if area is not None and x is None and dx.__class__ in (float, int, type(None)):  # all but half of the ends
+        ends = (y.select(d, 0) + y.select(d, -1)) / 2.0  # type: ignore[attr-defined]
+        total = y.sum(d) - ends  # type: ignore[attr-defined]
+        return total if dx is None or dx == 1 else total * dx  # type: ignore[no-any-return]
     if area is None:
         shape = [n for i, n in enumerate(y.shape) if i != d]
         return y.new_zeros(shape)  # type: ignore[attr-defined,no-any-return]
@@ -395,6 +399,10 @@ def _gradient_along(f: Tensor, d: int, spacing: Any, edge_order: int) -> Tensor:
             )
         shape = [-1 if i == d else 1 for i in range(f.ndim)]
         width = (spacing[1:] - spacing[:-1]).reshape(shape)  # type: ignore[index,attr-defined]
+    elif edge_order == 1:
+        inner = (part(f, 2, n - 2) - part(f, 0, n - 2)) / (2 * spacing)
+        ends = [(part(f, k + 1, 1) - part(f, k, 1)) / spacing for k in (0, n - 2)]
+        return cat([ends[0], inner, ends[1]], d)  # type: ignore[no-any-return]
     else:
         width = f.new_ones([n - 1 if i == d else 1 for i in range(f.ndim)]) * spacing  # type: ignore[attr-defined]
     slope = (part(f, 1, n - 1) - part(f, 0, n - 1)) / width

@@ -3,22 +3,55 @@
 from __future__ import annotations
 
 import importlib
+import math
 from typing import Any
 
 import numpy as np
 
 from .. import dtype as dtypes
+from .. import primitives as prim
 from ..dtype import dtype as dtype_
+from ..operator import Scalar, operator
 from ..tensor import Tensor
 from . import create
+from .convert import convert
 
 __all__ = ["bartlett_window", "blackman_window", "hamming_window", "hann_window", "kaiser_window"]
+
+
+@operator(method=False, function=False, differentiable=False, out=False)
+def _cosine_sum(turn: Scalar, length: int, weights: tuple[float, ...], dtype: dtype_) -> Tensor:
+    """``w0 - w1 cos(k turn) + w2 cos(2 k turn) - ...`` for k = 0 ... length - 1, in double precision."""
+    g, work = prim.apply, dtypes.float64
+    angle = g("mul", prim.cast(prim.iota((length,), 0), work), prim.cast(turn, work))
+    total = prim.const(weights[0], work)
+    for i, weight in enumerate(weights[1:], 1):
+        wave = g("cos", g("mul", angle, prim.const(i, work)))
+        total = g("add", total, g("mul", wave, prim.const((-1) ** i * weight, work)))
+    return prim.cast(total, dtype)
+
+
+@operator(method=False, function=False, differentiable=False, out=False)
+def _sine_square(turn: Scalar, length: int, dtype: dtype_) -> Tensor:
+    """``sin(k turn) ** 2`` for k = 0 ... length - 1, in double precision."""
+    work = dtypes.float64
+    wave = prim.apply("sin", prim.apply("mul", prim.cast(prim.iota((length,), 0), work), prim.cast(turn, work)))
+    return prim.cast(prim.apply("mul", wave, wave), dtype)
+
+
+@operator(method=False, function=False, differentiable=False, out=False)
+def _triangle(slope: Scalar, length: int, dtype: dtype_) -> Tensor:
+    """``1 - |k slope - 1|`` for k = 0 ... length - 1, in double precision."""
+    g, work = prim.apply, dtypes.float64
+    one = prim.const(1, work)
+    along = g("sub", g("mul", prim.cast(prim.iota((length,), 0), work), prim.cast(slope, work)), one)
+    return prim.cast(g("sub", one, g("abs", along)), dtype)
 
 
 def _finish(
     name: str, length: int, periodic: bool, shape: Any, dtype: dtype_ | None, device: Any, requires_grad: bool
 ) -> Tensor:
-    """The window whose values at 0 ... n - 1 of n points are ``shape(k, n)``; a periodic one is all but the last of one
+    """The window that ``shape(length, n, dtype)`` makes, of n + 1 points; a periodic one is all but the last of one
     more point."""
     kind = dtype or dtypes.get_default_dtype()
     if kind.kind != "f":
@@ -26,17 +59,15 @@ def _finish(
     if length < 0:
         raise RuntimeError(f"{name} requires non-negative window_length, got window_length={length}")
     if length <= 1:
-        values = np.ones(length)
+        made = create.ones(length, dtype=kind, device=device)
     else:
-        points = length + 1 if periodic else length
-        values = shape(np.arange(length, dtype=np.float64), points - 1)
-    made = create.tensor(values, dtype=kind, device=device)
+        made = convert(shape(length, length if periodic else length - 1, kind), kind, device)
     return made.requires_grad_() if requires_grad else made  # type: ignore[attr-defined,no-any-return]
 
 
 def _cosines(*weights: float) -> Any:
     """``w0 - w1 cos(x) + w2 cos(2 x)`` over one turn."""
-    return lambda k, n: sum((-1) ** i * w * np.cos(2 * np.pi * i * k / n) for i, w in enumerate(weights))
+    return lambda length, n, kind: _cosine_sum.function(2 * math.pi / n, length, weights, kind)
 
 
 def hann_window(
@@ -45,9 +76,11 @@ def hann_window(
     requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """``sin(pi k / n) ** 2``, with n = ``window_length`` points a turn (one less if not ``periodic``)."""
-    return _finish(
-        "hann_window", window_length, periodic, lambda k, n: np.sin(np.pi * k / n) ** 2, dtype, device, requires_grad
-    )
+
+    def shape(length: int, n: int, kind: dtype_) -> Tensor:
+        return _sine_square.function(math.pi / n, length, kind)  # type: ignore[no-any-return]
+
+    return _finish("hann_window", window_length, periodic, shape, dtype, device, requires_grad)
 
 
 def hamming_window(
@@ -74,9 +107,11 @@ def bartlett_window(
     requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """A triangle: ``1 - |2 k / n - 1|``."""
-    return _finish(
-        "bartlett_window", window_length, periodic, lambda k, n: 1 - np.abs(2 * k / n - 1), dtype, device, requires_grad
-    )
+
+    def shape(length: int, n: int, kind: dtype_) -> Tensor:
+        return _triangle.function(2 / n, length, kind)  # type: ignore[no-any-return]
+
+    return _finish("bartlett_window", window_length, periodic, shape, dtype, device, requires_grad)
 
 
 def kaiser_window(
@@ -86,8 +121,9 @@ def kaiser_window(
 ) -> Tensor:  # fmt: skip
     """``I0(beta sqrt(1 - (2 k / n - 1) ** 2)) / I0(beta)`` (Kaiser 1974)."""
 
-    def shape(k: np.ndarray, n: int) -> np.ndarray:
+    def shape(length: int, n: int, kind: dtype_) -> Tensor:
         i0 = importlib.import_module("scipy.special").i0
-        return i0(beta * np.sqrt(np.maximum(0, 1 - (2 * k / n - 1) ** 2))) / i0(beta)  # type: ignore[no-any-return]
+        k = np.arange(length, dtype=np.float64)
+        return create.tensor(i0(beta * np.sqrt(np.maximum(0, 1 - (2 * k / n - 1) ** 2))) / i0(beta), dtype=kind)
 
     return _finish("kaiser_window", window_length, periodic, shape, dtype, device, requires_grad)

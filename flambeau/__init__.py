@@ -15,6 +15,7 @@ from . import ops as _ops
 from .device import device, get_default_device, set_default_device
 from .dtype import (
     bfloat16,
+    complex32,
     complex64,
     complex128,
     dtype,
@@ -93,7 +94,7 @@ _function.transformed = _custom.call
 bool = _dtypes.bool_
 half, float, double = float16, float32, float64
 short, int, long = int16, int32, int64
-cfloat, cdouble = complex64, complex128
+chalf, cfloat, cdouble = complex32, complex64, complex128
 e, pi, inf, nan = _math.e, _math.pi, _math.inf, _math.nan
 newaxis = None
 globals().update(_legacy_classes())

@@ -95,8 +95,8 @@ def trace_body(op: Operator, args: Sequence[Any], constant: bool) -> Any:
         if op.to == "float" and common.kind in "bui":
             common = dtypes.get_default_dtype()
         work = common
-        if common in (dtypes.bfloat16, dtypes.float16):
-            narrow, work = common, dtypes.float32
+        if common.wide is not common:
+            narrow, work = common, common.wide
         for i in op.promoted:
             v = values[i]
             if isinstance(v, (list, tuple)):
@@ -107,8 +107,16 @@ def trace_body(op: Operator, args: Sequence[Any], constant: bool) -> Any:
     if narrow is None:
         return result
     if isinstance(result, Tensor):
-        return _cast(result, narrow) if result._layout.dtype is dtypes.float32 else result
-    return tuple(_cast(t, narrow) if t._layout.dtype is dtypes.float32 else t for t in result)
+        return _narrowed(result, narrow)
+    return tuple(_narrowed(t, narrow) for t in result)
+
+
+def _narrowed(t: Tensor, narrow: dtype) -> Tensor:
+    """A result of a body that computed in a wider type: its type, or that of its parts, is narrow again."""
+    wide, found = narrow.wide, t._layout.dtype
+    if found is wide:
+        return _cast(t, narrow)
+    return _cast(t, narrow.to_real()) if found is wide.to_real() else t
 
 
 def _is_one(value: Any) -> bool:

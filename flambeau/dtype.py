@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 
 __all__ = [
-    "ALL", "bfloat16", "bool_", "complex64", "complex128", "dtype", "float8_e4m3fn", "float8_e5m2", "float16",
+    "ALL", "bfloat16", "bool_", "complex32", "complex64", "complex128", "dtype", "float8_e4m3fn", "float8_e5m2", "float16",
     "float32",
     "float64", "from_numpy_dtype", "get_default_dtype", "int8", "int16", "int32", "int64", "promote_types",
     "set_default_dtype", "uint8", "uint16", "uint32", "uint64",
@@ -48,11 +48,17 @@ class dtype:
 
     def to_real(self) -> dtype:
         """The type of the real part: float32 for complex64."""
-        return {"complex64": float32, "complex128": float64}.get(self.name, self)
+        return _PARTS.get(self, self)
 
     def to_complex(self) -> dtype:
-        """The complex type whose parts have this type."""
-        return {"float64": complex128, "complex128": complex128}.get(self.name, complex64)
+        """The complex type whose parts have this type, complex64 if there is none."""
+        return self if self.is_complex else _WHOLES.get(self, complex64)
+
+    @property
+    def wide(self) -> dtype:
+        """The type in which arithmetic on this type is done: float32 for float16 and bfloat16, complex64 for complex32,
+        otherwise the type itself."""
+        return _WIDE.get(self, self)
 
 
 bool_ = dtype("bool", "b1", "b", np.bool_)
@@ -70,13 +76,19 @@ float32 = dtype("float32", "f32", "f", np.float32)
 float64 = dtype("float64", "f64", "f", np.float64)
 float8_e4m3fn = dtype("float8_e4m3fn", "e4m3", "f", ml_dtypes.float8_e4m3fn)
 float8_e5m2 = dtype("float8_e5m2", "e5m2", "f", ml_dtypes.float8_e5m2)
+# numpy has no complex numbers of this size: its arrays have two fields
+complex32 = dtype("complex32", "c32", "c", [("real", np.float16), ("imag", np.float16)])
 complex64 = dtype("complex64", "c64", "c", np.complex64)
 complex128 = dtype("complex128", "c128", "c", np.complex128)
 
 ALL: tuple[dtype, ...] = (
     bool_, uint8, int8, int16, int32, int64, uint16, uint32, uint64, float16, bfloat16, float32, float64, float8_e4m3fn,
-    float8_e5m2, complex64, complex128,
+    float8_e5m2, complex32, complex64, complex128,
 )  # fmt: skip
+
+_PARTS = {complex32: float16, complex64: float32, complex128: float64}
+_WHOLES = {part: whole for whole, part in _PARTS.items()}
+_WIDE = {float16: float32, bfloat16: float32, complex32: complex64}
 
 # Types of quantized tensors, whose elements are integers of these numpy types; no kernel sees them.
 quint8 = dtype("quint8", "qu8", "q", np.uint8)
@@ -87,7 +99,7 @@ quint2x4 = dtype("quint2x4", "qu2", "q", np.uint8)
 
 _BY_NAME = {t.name: t for t in (*ALL, quint8, qint8, qint32, quint4x2, quint2x4)}
 _BY_CODE = {t.code: t for t in ALL}
-_BY_NUMPY = {t.numpy: t for t in ALL}
+_BY_NUMPY = {t.numpy: t for t in ALL if t is not complex32}
 
 
 def named(name: str) -> dtype:
@@ -129,9 +141,8 @@ def promote_types(type1: dtype, type2: dtype) -> dtype:
         )
     kinds = {type1.kind, type2.kind}
     if "c" in kinds:
-        parts = [t.to_real() if t.is_complex else t for t in (type1, type2)]
-        wide = any(p is float64 for p in parts)
-        return complex128 if wide else complex64
+        parts = [t.to_real() for t in (type1, type2)]
+        return functools.reduce(promote_types, [p for p in parts if p.is_floating_point]).to_complex()
     if "f" in kinds:
         floats = [t for t in (type1, type2) if t.kind == "f"]
         if len(floats) == 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .dtype import complex64, dtype, get_default_dtype, promote_types
+from .dtype import dtype, get_default_dtype, promote_types
 from .tensor import Tensor
 
 __all__ = ["TITLES", "check_cast", "result_type"]
@@ -14,7 +14,7 @@ _CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
 TITLES = {
     "bool": "Bool", "uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int", "int64": "Long",
     "float16": "Half", "bfloat16": "BFloat16",
-    "float32": "Float", "float64": "Double", "complex64": "ComplexFloat", "complex128": "ComplexDouble",
+    "float32": "Float", "float64": "Double", "complex32": "ComplexHalf", "complex64": "ComplexFloat", "complex128": "ComplexDouble",
 }  # fmt: skip
 """PyTorch's names of scalar types in messages."""
 
@@ -52,7 +52,7 @@ def _combine(higher: dtype | None, lower: dtype | None) -> dtype | None:
     if _CATEGORY[lower.kind] <= _CATEGORY[higher.kind]:
         return higher
     if lower.kind == "c" and higher.kind == "f":
-        return higher.to_complex() if higher.itemsize >= 4 else complex64
+        return higher.to_complex()
     return promote_types(higher, lower)
 
 

@@ -15,7 +15,7 @@ from .dtype import dtype
 from .layout import Layout, Size, contiguous_strides, dense, of
 from .storage import Storage, maker, makers
 
-__all__ = ["Tensor", "empty", "from_numpy", "make", "numpy_view", "view"]
+__all__ = ["Tensor", "empty", "from_numpy", "host_values", "make", "numpy_view", "view"]
 
 
 class Tensor:
@@ -163,6 +163,15 @@ def numpy_view(t: Tensor) -> np.ndarray:
     block._owner = t._storage  # type: ignore[attr-defined]
     flat = np.frombuffer(block, np.uint8)  # type: ignore[call-overload]
     return np.ndarray(tuple(layout.shape), layout.dtype.numpy, flat, 0, tuple(s * itemsize for s in layout.strides))
+
+
+def host_values(t: Tensor) -> np.ndarray:
+    """The elements of a CPU tensor in a type that numpy computes with: ``numpy_view``, but complex32 as complex64."""
+    found = numpy_view(t)
+    if t._layout.dtype is dtypes.complex32:
+        found, pairs = np.empty(found.shape, np.complex64), found
+        found.real, found.imag = pairs["real"], pairs["imag"]
+    return found
 
 
 def from_numpy(ndarray: np.ndarray) -> Tensor:

@@ -66,7 +66,7 @@ hooks = _Hooks()
 _NAMES = {
     "float32": "Float", "float64": "Double", "float16": "Half", "bfloat16": "BFloat16", "complex64": "ComplexFloat",
     "complex128": "ComplexDouble", "uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int", "int64": "Long",
-    "bool": "Bool",
+    "bool": "Bool", "complex32": "ComplexHalf",
 }  # fmt: skip
 
 

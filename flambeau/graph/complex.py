@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..dtype import ALL
 from ..loop.nodes import Expr, Pool
 
 __all__ = ["PART", "Pair", "elementwise"]
 
 Pair = tuple[Expr, Expr]
 
-PART = {"c64": "f32", "c128": "f64"}
+PART = {t.code: t.to_real().code for t in ALL if t.is_complex}
 """The type of the parts of a complex number, by its own."""
 
 

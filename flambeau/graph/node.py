@@ -33,15 +33,17 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..dtype import coded
+from ..dtype import ALL, coded
 from ..layout import contiguous_strides
 from ..loop.nodes import COMPARISONS, ELEMENTWISE
+from .complex import PART
 
 __all__ = ["Graph", "Map", "Node", "graph_text", "identity_map", "topological"]
 
 Map = tuple[tuple[int, tuple[tuple[int, int], ...]], ...]
 
-_WORK = {"bf16": "f32", "f16": "f32"}
+_WORK = {t.code: t.wide.code for t in ALL if t.wide is not t}
+_WHOLE = {part: whole for whole, part in PART.items()}
 _PREDICATES = COMPARISONS | {"isnan", "signbit"}
 
 
@@ -130,7 +132,7 @@ class Graph:
 
     def const(self, value: complex, type_: str, shape: Sequence[int] = ()) -> Node:
         """``value``, converted to the type, everywhere."""
-        if type_ in ("c64", "c128"):
+        if type_ in PART:
             value = complex(value)
         elif coded(type_).kind == "f":
             value = float(value.real)
@@ -171,12 +173,16 @@ class Graph:
             return self.const(x.attrs[0], type_)
         return self.make("cast", (x,), (), x.shape, type_)
 
+    def _widened(self, x: Node) -> Node:
+        """x in the type in which its arithmetic is done."""
+        return self.cast(x, _WORK.get(x.type, x.type))
+
     def bitcast(self, x: Node, type_: str) -> Node:
         return x if x.type == type_ else self.make("bitcast", (x,), (), x.shape, type_)
 
     def part(self, which: str, z: Node) -> Node:
         """``"real"`` or ``"imag"`` of a complex value."""
-        return self.make(which, (z,), (), z.shape, "f32" if z.type == "c64" else "f64")
+        return self.make(which, (z,), (), z.shape, PART[z.type])
 
     def complex(self, re: Node, im: Node) -> Node:
         shape = broadcast_shapes(re.shape, im.shape)
@@ -185,7 +191,7 @@ class Graph:
             (self.expand(re, shape), self.expand(im, shape)),
             (),
             shape,
-            "c64" if re.type == "f32" else "c128",
+            _WHOLE[re.type],
         )
 
     # -- layout ----------------------------------------------------------------------------------
@@ -246,10 +252,11 @@ class Graph:
         shape = tuple(1 if d in dims else n for d, n in enumerate(x.shape))
         if not dims:
             return x
-        if kind == "xor" or (kind == "mul" and x.type in ("c64", "c128")):
-            return self._in_halves(kind, x, dims, shape)
+        if kind == "xor" or (kind == "mul" and x.type in PART):
+            return self.cast(self._in_halves(kind, self._widened(x), dims, shape), x.type)
         if x.type in _WORK:
-            return self.cast(self.make("reduce", (self.cast(x, "f32"),), (kind, dims, None), shape, "f32"), x.type)
+            wide = _WORK[x.type]
+            return self.cast(self.make("reduce", (self.cast(x, wide),), (kind, dims, None), shape, wide), x.type)
         return self.make("reduce", (x,), (kind, dims, None), shape, x.type)
 
     def _in_halves(self, op: str, x: Node, dims: tuple[int, ...], shape: tuple[int, ...]) -> Node:
@@ -284,27 +291,25 @@ class Graph:
     def argreduce(self, kind: str, x: Node, dims: Iterable[int]) -> Node:
         dims = tuple(sorted(set(dims)))
         shape = tuple(1 if d in dims else n for d, n in enumerate(x.shape))
-        if x.type in _WORK:
-            x = self.cast(x, "f32")
-        return self.make("argreduce", (x,), (kind, dims), shape, "i64")
+        return self.make("argreduce", (self._widened(x),), (kind, dims), shape, "i64")
 
     def require(self, x: Node, holds: Node, code: int) -> Node:
         return self.make("require", (x, self.expand(holds, x.shape)), (code,), x.shape, x.type)
 
     def scan(self, kind: str, x: Node, dim: int) -> Node:
-        if kind == "mul" and x.type in ("c64", "c128"):
-            apart = 1
+        if kind == "mul" and x.type in PART:
+            type_, apart = x.type, 1
+            x = self._widened(x)
             while apart < x.shape[dim]:  # neighbours 1, 2, 4 ... apart (Hillis and Steele 1986)
                 before = self.apply("sub", self.iota(x.shape, dim), self.const(apart, "i64"))
                 x = self.apply("mul", x, self._shifted(x, dim, before, x.shape))
                 apart *= 2
-            return x
+            return self.cast(x, type_)
         type_ = "i64" if kind.startswith("arg") else x.type
         if x.type in _WORK:
-            return self.cast(
-                self.make("scan", (self.cast(x, "f32"),), (kind, dim), x.shape, "i64" if type_ == "i64" else "f32"),
-                type_,
-            )
+            wide = _WORK[x.type]
+            found = self.make("scan", (self.cast(x, wide),), (kind, dim), x.shape, "i64" if type_ == "i64" else wide)
+            return self.cast(found, type_)
         return self.make("scan", (x,), (kind, dim), x.shape, type_)
 
     def gather(self, x: Node, indices: Sequence[Node], map_: Sequence[tuple[str, int]], shape: Sequence[int]) -> Node:

@@ -12,7 +12,7 @@ from ..ops import members
 from ..ops.convert import contiguous_format
 from ..printing import tensor_repr
 from ..storage import Storage
-from ..tensor import Tensor, numpy_view
+from ..tensor import Tensor, host_values
 from .structure import Structure
 
 __all__ = ["NestedTensor", "make_nested", "pointwise"]
@@ -144,7 +144,7 @@ class NestedTensor(ComposedTensor):
             indent = "\n  "
             members = []
             for t in (x.detach() for x in self.unbind()):  # type: ignore[attr-defined]
-                members.append(tensor_repr(t, numpy_view(t), None).replace("\n", indent))
+                members.append(tensor_repr(t, host_values(t), None).replace("\n", indent))
             tail = ", requires_grad=True" if self.requires_grad and self.is_leaf else ""
             return f"nested_tensor([{indent}{f',{indent}'.join(members)}\n]{tail})"
         tail = f", requires_grad={self.requires_grad}" if self.requires_grad and self.grad_fn is None else ""

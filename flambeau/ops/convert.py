@@ -279,6 +279,7 @@ def install(tensor: type[Tensor]) -> None:
         "bfloat16": _shortcut(dtypes.bfloat16), "int": _shortcut(dtypes.int32), "long": _shortcut(dtypes.int64),
         "short": _shortcut(dtypes.int16), "char": _shortcut(dtypes.int8), "byte": _shortcut(dtypes.uint8),
         "bool": _shortcut(dtypes.bool_), "cfloat": _shortcut(dtypes.complex64), "cdouble": _shortcut(dtypes.complex128),
+        "chalf": _shortcut(dtypes.complex32),
     }  # fmt: skip
     for name, method in methods.items():
         method.__name__ = name

@@ -24,7 +24,7 @@ from ..layout import Layout, Size, dense, of
 from ..operator import Scalar, operator
 from ..record import Recipe
 from ..storage import maker, zeroers
-from ..tensor import Tensor, from_numpy, make, materialize, numpy_view
+from ..tensor import Tensor, from_numpy, host_values, make, materialize, numpy_view
 from ..tensor import empty as empty_memory
 from ..transform.level import Wrapper
 from .common import give, overridable, shape_of
@@ -518,6 +518,7 @@ def tensor(
         float) for k in kinds) or not flat else (
             int if any(issubclass(k, int) and not issubclass(k, bool) for k in kinds) else bool)  # fmt: skip
         kind = type_of_number(best(0))
+    stored, kind = kind, kind.wide if kind.is_complex else kind  # numpy has no complex numbers of 32 bits
     if kind.kind in "bui":
         flat = [bool(x) if kind is dtypes.bool_ else int(x) for x in flat]
         if kind.kind in "ui":
@@ -537,7 +538,7 @@ def tensor(
             with np.errstate(all="ignore"):
                 array = (array.astype(np.float32) if kind.itemsize < 4 else array).astype(kind.numpy)
     made = from_numpy(array.reshape(shape))
-    return _finish(convert(_owned(made), None, device), requires_grad)
+    return _finish(convert(_owned(made), stored, device), requires_grad)
 
 
 def _owned(t: Tensor) -> Tensor:
@@ -581,7 +582,7 @@ def item(self: Tensor) -> Any:
     read = _READ.get(layout.dtype)
     if read is not None:
         return read(self._storage.ptr + self._offset * layout.itemsize).value
-    value = numpy_view(self).reshape(())
+    value = host_values(self).reshape(())
     return float(value) if layout.dtype.kind == "f" else value.item()
 
 
@@ -610,7 +611,7 @@ def tolist(self: Tensor) -> Any:
             block, unpack = _reader(layout.dtype.code, layout.numel)
             return [*unpack(block(self._storage.ptr + self._offset * layout.itemsize))]
     layout = self._layout
-    array = numpy_view(self)
+    array = host_values(self)
     return (array.astype(np.float64) if layout.dtype.kind == "f" else array).tolist()
 
 

@@ -23,7 +23,7 @@ def vector_norm_kernel(input: Tensor, ord: float, dim: Any, keepdim: bool, dtype
     """``sum(|x| ** ord) ** (1 / ord)`` over ``dim``, with its limits for 0 and both infinities."""
     dims = dims_of(dim, input.ndim, "linalg.vector_norm")
     kind = dtype or input.dtype
-    work = dtypes.float32 if kind in (dtypes.bfloat16, dtypes.float16) else kind
+    work = kind.wide
     x = prim.apply("abs", prim.cast(input, work))
     x = prim.part("real", x) if work.is_complex else x
     real = work.to_real()

@@ -132,7 +132,7 @@ def _scale(name: str, norm: str | None, forward: bool) -> int:
 def _floating(name: str, x: Tensor, complex_: bool) -> Tensor:
     """The input in a type that can be transformed."""
     kind = x.dtype if x.dtype.kind in "fc" else dtypes.get_default_dtype()
-    if kind in (dtypes.bfloat16, dtypes.float16):
+    if kind.wide is not kind:
         raise RuntimeError(f"Unsupported dtype {kind}")
     x = x if x.dtype is kind else x.to(kind)  # type: ignore[attr-defined]
     return to_complex.function(x) if complex_ and not kind.is_complex else x  # type: ignore[no-any-return]
@@ -393,6 +393,8 @@ def stft(
     width = n_fft if win_length is None else win_length
     if input.dtype.kind not in "fc":
         raise RuntimeError(f"stft: expected a tensor of floating point or complex values, got {input.dtype}")
+    if input.dtype.wide is not input.dtype:
+        raise RuntimeError(f"stft: {input.dtype} is not supported; convert the input to float32 or complex64 first")
     if input.ndim not in (1, 2):
         raise RuntimeError(f"stft: expected a 1D or 2D tensor, got {input.ndim}D")
     complex_ = input.dtype.is_complex or (window is not None and window.dtype.is_complex)

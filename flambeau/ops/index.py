@@ -106,7 +106,7 @@ def index_grad(input: Tensor, indices: Tensors, dims: tuple[int, ...], shape: tu
     found, map_, _ = _arranged(shape, indices, dims)
     if 0 in input.shape:
         return prim.const(0, input.dtype, shape)
-    work = dtypes.float32 if input.dtype in (dtypes.bfloat16, dtypes.float16) else input.dtype
+    work = input.dtype.wide
     return prim.cast(prim.scatter("add", prim.const(0, work, shape), prim.cast(input, work), found, map_), input.dtype)
 
 

@@ -38,7 +38,7 @@ def _scipy(module: str) -> Any:
 def check_floating(name: str, *tensors: Tensor) -> None:
     """Raises RuntimeError for element types that LAPACK does not know."""
     for t in tensors:
-        if t.dtype in (dtypes.bfloat16, dtypes.float16):
+        if t.dtype.wide is not t.dtype:
             raise RuntimeError(f"{name}: Low precision dtypes not supported. Got {t.dtype}")
         if t.dtype.kind not in "fc":
             raise RuntimeError(f"{name}: Expected a floating point or complex tensor as input. Got {t.dtype}")

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from .. import device as devices
+from .. import dtype as dtypes
 from ..autograd.mode import state as grad_state
 from ..forms import LazyMethod, sized_view
 from ..operator import OPERATORS
 from ..printing import tensor_repr
-from ..tensor import Tensor, materialize, numpy_view
+from ..tensor import Tensor, host_values, materialize, numpy_view
 from . import convert, create, reduce, shape
 from .common import shape_of
 
@@ -105,12 +106,14 @@ def _stride(self: Tensor, dim: int | None = None) -> Any:
 
 def _numpy(self: Tensor, *, force: bool = False) -> np.ndarray:
     """A numpy array over the same memory; raises RuntimeError for a tensor that requires grad, TypeError for other
-    devices.
+    devices and for complex32, which numpy does not have.
 
     ``force=True`` detaches first.
     """
     if self._requires_grad and grad_state.grad and not force:
         raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+    if self._layout.dtype is dtypes.complex32:
+        raise TypeError("numpy(): got unsupported ScalarType ComplexHalf; convert the tensor with .cfloat() first")
     return numpy_view(self)
 
 
@@ -151,7 +154,7 @@ def _repr(self: Tensor, *, tensor_contents: str | None = None) -> str:
     layout = self._layout
     if layout.device is devices.meta:
         return tensor_repr(self, None, tensor_contents)
-    return tensor_repr(self, numpy_view(self), tensor_contents)
+    return tensor_repr(self, host_values(self), tensor_contents)
 
 
 def _format(self: Tensor, spec: str) -> str:

@@ -58,7 +58,7 @@ def mean(
             f"or complex dtype. Got: {input.dtype}"
         )
     dims = dims_of(dim, input.ndim, "mean")
-    work = dtypes.float32 if kind in (dtypes.bfloat16, dtypes.float16) else kind
+    work = kind.wide
     total = prim.reduce("add", prim.cast(input, work), dims)
     count = prim.const(_count(input.shape, dims), work)
     return drop_dims(prim.cast(prim.apply("div", total, count), kind), dims, keepdim)

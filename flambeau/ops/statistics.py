@@ -20,7 +20,7 @@ __all__: list[str] = []
 def _spread(input: Tensor, dims: Sequence[int], correction: float) -> tuple[Tensor, Tensor]:
     """(variance, mean) over ``dims`` in the type that is computed in, in two passes over each row."""
     kind = input.dtype
-    work = dtypes.float32 if kind in (dtypes.bfloat16, dtypes.float16) else kind
+    work = kind.wide
     x = prim.cast(input, work)
     count = math.prod(input.shape[d] for d in dims)
     center = prim.apply("div", prim.reduce("add", x, dims), prim.const(count, work))

@@ -69,7 +69,7 @@ def make_tensor(
         real = dtype.to_real()
         wide = float32 if real.itemsize < 4 else real
         parts = [ops.empty(drawn, dtype=wide, device=device).uniform_(first, last) for _ in range(1 + dtype.is_complex)]  # type: ignore[attr-defined]
-        made = ops.complex(*parts) if dtype.is_complex else parts[0].to(dtype)
+        made = (ops.complex(*parts) if dtype.is_complex else parts[0]).to(dtype)
     if spread:
         made = made[..., ::2]
     elif memory_format is not None:

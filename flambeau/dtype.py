@@ -8,9 +8,9 @@ import ml_dtypes
 import numpy as np
 
 __all__ = [
-    "ALL", "bfloat16", "bool_", "complex32", "complex64", "complex128", "dtype", "float8_e4m3fn", "float8_e5m2", "float16",
-    "float32",
-    "float64", "from_numpy_dtype", "get_default_dtype", "int8", "int16", "int32", "int64", "promote_types",
+    "ALL", "bfloat16", "bool_", "complex32", "complex64", "complex128", "dtype", "float8_e4m3fn", "float8_e5m2",
+    "float16", "float32", "float64", "from_numpy_dtype", "get_default_dtype", "int8", "int16", "int32", "int64",
+    "promote_types",
     "set_default_dtype", "uint8", "uint16", "uint32", "uint64",
 ]  # fmt: skip
 

@@ -38,6 +38,7 @@ from .nest import BLOCK, WIDE, Nest, flat_words, pieces
 __all__ = ["KernelCall", "kernel_of"]
 
 _RUN = 64  # rows whose sum is taken before it is added to that of the rows before
+_VECTOR_RUN = 4096  # the same for the elements of a row that are added in vectors, several sums side by side
 _SIDE = 8  # rows that are folded side by side where a result is folded in memory
 _PANEL = 256, 2048  # columns of a unit of such a kernel: the fewest, and the most where there are other units beside
 
@@ -211,30 +212,46 @@ class _Lowering:
                 return lo, make("min", "i64", (end, n))
             return zero, n
 
-        def over_reduced(body: list[Stmt], vectors: bool, long: bool = False) -> list[Stmt]:
+        def over_reduced(
+            body: list[Stmt], vectors: bool, sums: dict[str, str] | None = None, long: int = -1, length: int = 0
+        ) -> list[Stmt]:
+            """``body`` in the loops over a row; loop number ``long`` goes by runs, of each of which ``sums`` are taken
+            before they are added to those of the runs before, so that rounding errors do not add up along the whole."""
             unroll = _unroll(body)
             for k, (d, _) in reversed(list(enumerate(reduced))):
                 lo, hi = bounds(d)
-                if long and k == 0:
-                    start = make("mul", "i64", (make("var", "i64", (), "block"), const(_RUN, "i64")))
-                    end = make("add", "i64", (lo, make("add", "i64", (start, const(_RUN, "i64")))))
-                    lo, hi = make("add", "i64", (lo, start)), make("min", "i64", (end, hi))
-                is_vector = vectors and d == vector
-                body = [Loop(self.nest.name_of[d], lo, hi, is_vector, unroll if is_vector else 1, tuple(body))]
+                first, runs, is_vector = lo, lo, vectors and d == vector
+                if k == long:
+                    run = const(length, "i64")
+                    count = make("sub", "i64", (make("add", "i64", (hi, const(length - 1, "i64"))), lo))
+                    runs = make("quot", "i64", (count, run))
+                    first = make("add", "i64", (lo, make("mul", "i64", (make("var", "i64", (), "block"), run))))
+                    hi = make("min", "i64", (make("add", "i64", (first, run)), hi))
+                body = [Loop(self.nest.name_of[d], first, hi, is_vector, unroll if is_vector else 1, tuple(body))]
+                if k == long:
+                    assert sums is not None
+                    start = [Init(f"{acc}.run", "add", type_) for acc, type_ in sums.items()]
+                    whole = [
+                        Update(acc, "add", make("acc", type_, (), f"{acc}.run"), None) for acc, type_ in sums.items()
+                    ]
+                    body = [Loop("block", zero, runs, False, 1, (*start, *body, *whole))]
             return body
 
-        def in_runs(stage: list[Reduction], work: list[Stmt]) -> list[Stmt]:
-            """The pass over a row whose first loop, which is no vector loop, is a long one: sums of single precision
-            are taken of each run of it and then of those, so that rounding errors do not add up along the whole."""
-            summed = {r.acc: r.type for r in stage if r.kind == "add" and r.type == "f32"}
-            part = [Init(f"{acc}.run", "add", type_) for acc, type_ in summed.items()]
-            each = [s._replace(acc=f"{s.acc}.run") if isinstance(s, Update) and s.acc in summed else s for s in work]
-            whole = [Update(acc, "add", make("acc", type_, (), f"{acc}.run"), None) for acc, type_ in summed.items()]
-            lo, hi = bounds(reduced[0][0])
-            count = make("sub", "i64", (make("add", "i64", (hi, const(_RUN - 1, "i64"))), lo))
-            runs = make("quot", "i64", (count, const(_RUN, "i64")))
-            body = (*part, *over_reduced(each, True, True), *whole)
-            return [Loop("block", zero, runs, False, 1, body)]
+        def summed(stage: list[Reduction], work: list[Stmt]) -> list[Stmt]:
+            """The pass over a row of a stage: by runs, if there are sums of single precision and a long loop."""
+            sums = {r.acc: r.type for r in stage if r.kind == "add" and r.type == "f32"}
+            extents = [g.split[1] if g.split is not None and d == g.split[0] else n for d, n in reduced]
+            most = _VECTOR_RUN if reduced and reduced[-1][0] == vector else _RUN
+            inside = 1  # elements of an iteration
+            for k in range(len(reduced) - 1, -1 if sums else len(reduced), -1):
+                if extents[k] * inside >= 2 * most:
+                    each = [
+                        s._replace(acc=f"{s.acc}.run") if isinstance(s, Update) and s.acc in sums else s for s in work
+                    ]
+                    # a power of two, so that few lengths need code of their own
+                    return over_reduced(each, True, sums, k, max(1, most >> (inside - 1).bit_length()))
+                inside *= extents[k]
+            return over_reduced(work, True)
 
         inner: list[Stmt] = []
         for k, stage in enumerate(g.stages):
@@ -245,10 +262,7 @@ class _Lowering:
                 for r in stage
             ]
             work += [self._write(w) for w in self.kept[k]]
-            rows = g.split[1] if g.split is not None and reduced and reduced[0][0] == g.split[0] else 0
-            long = bool(reduced) and reduced[0][0] != vector and (rows or reduced[0][1]) >= 2 * _RUN
-            long = long and any(r.kind == "add" and r.type == "f32" for r in stage)
-            inner += in_runs(stage, work) if long else over_reduced(work, True)
+            inner += summed(stage, work)
         for name, kind, type_, value, index, w in g.scan_writes:
             inner.append(Init(name, kind, type_))
             inner += over_reduced(

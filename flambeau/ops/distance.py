@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from .. import dtype as dtypes
 from .. import primitives as prim
 from ..dtype import dtype as dtype_
 from ..operator import OPERATORS, operator

@@ -46,8 +46,8 @@ _LIMITS = {"f16": 65504.0, "bf16": 3.3895313892515355e38, "f32": 3.4028234663852
 _C_NAMES = {
     "b1": "bool", "u8": "unsigned char", "i8": "signed char", "i16": "short int", "i32": "int", "i64": "long int",
     "u16": "short unsigned int", "u32": "unsigned int", "u64": "long unsigned int", "f16": "c10::Half",
-    "bf16": "c10::BFloat16", "f32": "float", "f64": "double", "c32": "c10::complex<c10::Half>", "c64": "c10::complex<float>",
-    "c128": "c10::complex<double>",
+    "bf16": "c10::BFloat16", "f32": "float", "f64": "double", "c32": "c10::complex<c10::Half>",
+    "c64": "c10::complex<float>", "c128": "c10::complex<double>",
 }  # fmt: skip
 # type -> the lowest and the highest number, and the highest up to which all integers are there
 _RANGES: dict[str, tuple[float, float, int]] = {

@@ -27,7 +27,7 @@ def automatic(op: Operator) -> Derivative:
     """The derivative of ``op``: saves all its tensors and calls a backward operator, one for each combination of
     gradients that are there, gradients that are wanted, and arguments that are no tensors."""
     names = [f"{n}_" if hasattr(Context, n) else n for n in op.params]
-    made: dict[Any, Operator] = {}
+    made: dict[Any, tuple[Operator, list[bool]]] = {}
 
     def fn(ctx: Any, *grads: Tensor | None) -> list[Any]:
         operands = [g for g in grads if g is not None]
@@ -54,13 +54,15 @@ def automatic(op: Operator) -> Derivative:
                 continue
             key.append(rest[-1].count)
         k = (*key, *wanted)
-        backward = made.get(k)
-        if backward is None:
+        known = made.get(k)
+        if known is None:
             if len(made) >= LIMIT:
                 made.clear()
-            backward = made[k] = _backward_operator(op, rest, tuple(wanted), [g is not None for g in grads])
+            known = made[k] = _backward_operator(op, rest, tuple(wanted), [g is not None for g in grads])
+        backward, reached = known
         answer = backward.function(*operands)
-        found = iter((answer,) if isinstance(answer, Tensor) else answer)
+        answers = (answer,) if isinstance(answer, Tensor) else answer
+        found = iter([g if r else None for g, r in zip(answers, reached)])
         flat = [next(found) if w else None for w in wanted]
         result: list[Any] = []
         at = 0
@@ -90,9 +92,11 @@ class _Slot:
 
 def _backward_operator(
     op: Operator, rest: Sequence[Any], wanted: tuple[bool, ...], present: Sequence[bool]
-) -> Operator:
-    """An operator of the gradients that are there and the tensors of ``op``: the gradients wanted."""
+) -> tuple[Operator, list[bool]]:
+    """An operator of the gradients that are there and the tensors of ``op``: the gradients wanted; and which of them
+    the results depend on differentiably, known after the first call (of the others the operator gives zeros)."""
     count = sum(present)
+    reached = [False] * sum(wanted)
 
     def body(*operands: Tensor) -> Any:
         grads, inputs = operands[:count], operands[count:]
@@ -112,6 +116,7 @@ def _backward_operator(
                 found = gradient_of(outs, aims, seeds, create_graph=again, allow_unused=True)
         finally:
             state.grad = before
+        reached[:] = [r or g is not None for r, g in zip(reached, found)]
         results = [prim.const(0, x.dtype, x.shape) if g is None else g for g, x in zip(found, aims)]
         return results[0] if len(results) == 1 else tuple(results)
 
@@ -124,7 +129,7 @@ def _backward_operator(
     body.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     made = Operator(f"{op.name}_backward", body, "kernel", (), None, None)
     finish(made, method=False, function=False, inplace=False, out=False, aliases=(), namespace="")
-    return made
+    return made, reached
 
 
 def _leaf(x: Tensor, wanted: bool) -> Tensor:

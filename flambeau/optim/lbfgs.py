@@ -114,7 +114,7 @@ class LBFGS(Optimizer):
             closure: clears the gradients, computes the loss and its gradients, and returns the loss.
         """
         group = self.param_groups[0]
-        lr = group["lr"].item() if isinstance(group["lr"], Tensor) else group["lr"]
+        lr = group["lr"].squeeze() if isinstance(group["lr"], Tensor) else group["lr"]
         max_iter, search = group["max_iter"], group["line_search_fn"]
         if search not in (None, "strong_wolfe"):
             raise RuntimeError(f"only 'strong_wolfe' is supported as line_search_fn, but got {search!r}")

@@ -356,6 +356,7 @@ def _constants_gone(body):
 CHANGES = {
     "an unknown function": lambda b: _node(b).update(target="os.system"),
     "an unknown operator": lambda b: _node(b).update(target="aten:__import__"),
+    "a function that is no operator": lambda b: _node(b).update(target="aten:save"),
     "a hidden method": lambda b: _node(b, "call_method").update(target="method:__reduce_ex__"),
     "an attribute": lambda b: _node(b).update(target="getattr", args=["x", "__class__"], kwargs={}),
     "a name that is code": lambda b: _node(b).update(name="x; import os"),

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from ..library.namespaces import OpOverload, namespace_of
 from ..operator import OPERATORS, Operator
-from ..ops import aten, create, random
+from ..ops import create, random
 from ..ops import members as _members
 from ..tensor import Tensor
 
@@ -26,6 +27,7 @@ FACTORIES = (
     "triu_indices", "normal", "bernoulli", "multinomial", "empty_strided", "scalar_tensor",
 )  # fmt: skip
 """Functions that make tensors and are no operators."""
+_ATEN = namespace_of("aten")
 _HIDDEN = frozenset({
     "numpy", "tolist", "item", "data_ptr", "apply_", "map_", "map2_", "register_hook", "backward", "retain_grad",
     "register_post_accumulate_grad_hook", "set_", "storage", "untyped_storage", "share_memory_", "as_subclass",
@@ -96,7 +98,7 @@ def resolve(function: Any) -> tuple[str, Any, str]:
     name = getattr(function, "__name__", "")
     if isinstance(op, Operator) and OPERATORS.get(op.name) is op:
         name = f"{op.name}_" if name == f"{op.name}_" else op.name
-        return "call_function", aten.packet(name).default, name.strip("_") if name[-1] != "_" else name
+        return "call_function", getattr(_ATEN, name).default, name.strip("_") if name[-1] != "_" else name
     for known, factory in _factories().items():
         if factory is function:
             return "call_function", function, known
@@ -110,8 +112,8 @@ def name_of(kind: str, target: Any) -> str:
     """The name of a target in a file; raises KeyError if it has none."""
     if kind == "call_method":
         return f"method:{target}"
-    if isinstance(target, aten.OpOverloadPacket):
-        return f"aten:{target.__name__.partition('.')[0]}"
+    if isinstance(target, OpOverload) and target.namespace == "aten":
+        return f"aten:{target.overloadpacket.__name__}"
     for known, function in (*_FUNCTIONS.items(), *_factories().items()):
         if function is target:
             return known
@@ -125,9 +127,6 @@ def target_of(name: str) -> tuple[str, Any]:
         return "call_function", _FUNCTIONS[name] if name in _FUNCTIONS else _factories()[name]
     if kind == "method" and rest in methods().values():
         return "call_method", rest
-    if kind == "aten":
-        try:
-            return "call_function", aten.packet(rest).default
-        except AttributeError:
-            raise KeyError(name) from None
+    if kind == "aten" and (rest in OPERATORS or (rest.endswith("_") and OPERATORS[rest[:-1]].inplace)):
+        return "call_function", getattr(_ATEN, rest).default
     raise KeyError(name)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from ..operator import OPERATORS as _OWN
+from ..ops.convert import memory_format, preserve_format
 from ..tensor import Tensor
 from .registry import OPERATORS, CustomOperator
 
@@ -101,16 +103,53 @@ class _Namespace:
         return f"<module '{self.__name__}' from 'torch.ops'>"
 
 
+# PyTorch's names of operators that are called otherwise here.
+_NAMES = {
+    "_log_softmax_backward_data": "_log_softmax_backward",
+    "_softmax_backward_data": "_softmax_backward",
+    "slice": "_slice",
+}
+
+
+def _copied_to(
+    input: Tensor, *, dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool | None = None,
+    non_blocking: bool = False, memory_format: memory_format = preserve_format,
+) -> Tensor:  # fmt: skip
+    """A copy of another type or on another device."""
+    return input.to(device, dtype, non_blocking, True, memory_format=memory_format)  # type: ignore[attr-defined,no-any-return]
+
+
+# Those that are no operators here, but functions above operators or methods.
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "_sparse_addmm": lambda input, mat1, mat2, *, beta=1, alpha=1: input * beta + (mat1 @ mat2) * alpha,
+    "_pin_memory": lambda input, device=None: input.pin_memory(),
+    "_local_scalar_dense": lambda input: input.item(),
+    "_to_copy": _copied_to,
+    "sym_numel": lambda input: input.numel(),
+    "sym_size": lambda input, dim=None: input.size(dim),
+    "sym_storage_offset": lambda input: input.storage_offset(),
+    "sym_stride": lambda input, dim=None: input.stride(dim),
+}
+
+
 def _find(space: str, name: str) -> Any:
-    if space != "aten":
-        return OPERATORS.get(f"{space}::{name}")
-    if name in _OWN:
-        return _OWN[name].function
+    return _own(name) if space == "aten" else OPERATORS.get(f"{space}::{name}")
+
+
+def _own(name: str) -> Callable[..., Any] | None:
+    """What ``torch.ops.aten.NAME`` calls: an operator, in place if the name ends in "_", else a function or method."""
+    op = _OWN.get(_NAMES.get(name, name))
+    if op is not None:
+        return op.function
+    op = _OWN.get(name[:-1]) if name.endswith("_") and not name.endswith("__") else None
+    form = _FUNCTIONS.get(name) if op is None else op.inplace
+    if form is not None:
+        return form
     top = sys.modules["flambeau"]
     for place in (top, top.nn.functional, Tensor):
         found = getattr(place, name, None)
         if callable(found) and not isinstance(found, type):
-            return found
+            return found  # type: ignore[no-any-return]
     return None
 
 

@@ -37,7 +37,7 @@ from .transform.level import wrappers_in
 if TYPE_CHECKING:
     from .graph.plan import Plan
 
-__all__ = ["around", "dispatch", "special"]
+__all__ = ["around", "dispatch", "special", "wait"]
 
 special: list[object] = []
 """Not empty while operators must not take the hot path (deferral, function modes); its members say why."""
@@ -261,7 +261,7 @@ def _trace(
     else:
         inputs = [t._layout for t in tensors] if op.preserve else []
         layouts = tuple(of(r._layout.dtype, where, r._layout.shape, _pick_strides(r, inputs)) for r in results)
-    return Recipe(op.name, nodes, layouts, several, len(recorder.arguments), len(recorder.numbers))
+    return Recipe(op.name, nodes, layouts, several, len(recorder.arguments), len(recorder.numbers), op.follows)
 
 
 def _recipe(op: Operator, args: Sequence[Any], key: list[Any], target: Layout | None = None) -> Recipe:
@@ -473,7 +473,10 @@ def _call(op: Operator, args: Sequence[Any]) -> Any:
     else:
         recorder = deferral()
         if recorder.depth or any(t._storage.pending is not None for t in tensors):
-            if _device(op, tensors) is devices.cpu:
+            if recorder.waits and not recorder.depth and not op.follows:
+                for t in tensors:
+                    materialize(t)
+            elif _device(op, tensors) is devices.cpu:
                 return _deferred(op, args, wanted, recorder)
         key, tensors, numbers = signature(op, args)
         k = tuple(key)
@@ -605,6 +608,24 @@ def run_traced(op: Operator, args: Sequence[Any], wanted: bool) -> Any:
     return result if isinstance(result, Tensor) or op.returns is None else op.returns(*result)
 
 
+def wait(op: Operator, args: Sequence[Any]) -> Any:
+    """Calls an operator so that what follows can become part of it: in a module that is called without grad mode, from
+    the second call with these layouts on (most convolutions of images of ever new sizes are not worth planning)."""
+    recorder = deferral()
+    if not recorder.waits or recorder.depth or grad_state.grad or prim.tracing():
+        return op.function(*args)
+    key = tuple([a._layout if isinstance(a, Tensor) else a for a in args])
+    if key not in op.seen:
+        if len(op.seen) >= LIMIT:
+            op.seen.clear()
+        op.seen.add(key)
+        return op.function(*args)
+    recorder.flush()
+    if special or not ordinary(map(type, args)) or _device(op, tensors_in(args)) is not devices.cpu:
+        return op.function(*args)
+    return _deferred(op, args, False, recorder)
+
+
 def _deferred(op: Operator, args: Sequence[Any], wanted: bool, recorder: Deferral) -> Any:
     """Records a call in this thread's deferred program."""
     if recorder.full():
@@ -667,7 +688,11 @@ def _call_inplace(op: Operator, args: Sequence[Any]) -> Tensor:
             "refers to a single memory location. "
             "Please clone() the tensor before performing the operation."
         )
-    if prim.tracing() or deferral().depth or any(t._storage.pending is not None for t in tensors):
+    recorder = deferral()
+    if recorder.waits and not recorder.depth and (target._storage.pending is None or not op.follows):
+        for t in tensors:
+            materialize(t)
+    if prim.tracing() or recorder.depth or any(t._storage.pending is not None for t in tensors):
         _write_deferred(op, args, target)
     else:
         _settle(target)

@@ -17,7 +17,7 @@ from .primitives import Recorder
 from .record import ARGUMENT, VIEW, WRITE, Recipe, flat_below, replay
 from .runtime import memory
 from .storage import Alias, Pending, Storage, Trace
-from .tensor import Tensor
+from .tensor import Tensor, materialize
 
 if TYPE_CHECKING:
     from .graph.plan import Plan
@@ -82,6 +82,9 @@ class Deferral(Trace):
 
     ``depth`` counts the compiled functions being executed; while it is positive every operator is recorded, otherwise
     those with a pending operand.  The node of a pending value is its number.
+
+    While the program ``waits`` (in a module that is called without grad mode) a convolution is recorded, and so is what
+    follows it element by element; whatever else needs its value, or the next convolution, runs the program.
     """
 
     special: list[object]  # set by ``call.py``: anything in this list keeps calls off their short path
@@ -90,6 +93,7 @@ class Deferral(Trace):
 
     def __init__(self) -> None:
         self.depth = 0
+        self.waits = False
         self.runs = 0  # how often values were computed
         self.outside = 0  # how many operators worked on memory instead of being recorded
         self.refuse: Callable[[], None] | None = (
@@ -218,6 +222,10 @@ class Deferral(Trace):
                 if t._storage.pending is not None:
                     break
             else:
+                return None
+            if self.waits and not recipe.follows:
+                for t in tensors:
+                    materialize(t)
                 return None
         text, known = self.text, self._known
         operands: list[Any] = [recipe]

@@ -115,6 +115,7 @@ class Operator:
         self.hot_inplace: dict[Any, Any] = {}
         self.warm: dict[Any, Any] = {}
         self.flat: dict[Any, Any] = {}
+        self.seen: set[Any] = set()  # calls that ``call.wait`` has met
 
     def __repr__(self) -> str:
         return f"<operator {self.name}>"
@@ -126,6 +127,11 @@ class Operator:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)
+
+    @functools.cached_property
+    def follows(self) -> bool:
+        """Whether the operator computes element by element, so that it may become part of what computes its operand."""
+        return self.kind == "kernel" and self.preserve and not self.lists and not self.random
 
     @functools.cached_property
     def signature(self) -> inspect.Signature:

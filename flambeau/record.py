@@ -30,9 +30,10 @@ class Recipe:
     """What an operator does to arguments of one signature: the graph of its body and the layouts of its results.
 
     Input slot k of the graph is the k-th tensor among the arguments, scalar slot k the k-th run-time number.
+    ``follows``: what ``Operator.follows`` says.
     """
 
-    __slots__ = ("inputs", "layouts", "name", "nodes", "numbers", "order", "several")
+    __slots__ = ("follows", "inputs", "layouts", "name", "nodes", "numbers", "order", "several")
 
     def __init__(
         self,
@@ -42,9 +43,10 @@ class Recipe:
         several: bool,
         inputs: int,
         numbers: int,
+        follows: bool = False,
     ) -> None:
         self.name, self.nodes, self.layouts, self.several = name, nodes, layouts, several
-        self.inputs, self.numbers = inputs, numbers
+        self.inputs, self.numbers, self.follows = inputs, numbers, follows
         self.order: list[Node] | None = None
 
     def __repr__(self) -> str:

@@ -7,7 +7,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
+from ...autograd.mode import state as grad_state
 from ...compiler import compile as compile_
+from ...deferral import threads
 from .._base import Tensor
 from . import _hooks
 from ._backward_hook import BackwardHook
@@ -153,6 +155,8 @@ class Module(HookMethods, StateMethods, ConvertMethods, MemberMethods):
             or _global_backward_hooks
             or _global_backward_pre_hooks
         ):
+            if not grad_state.grad and self._modules and not threads.deferral.waits:
+                return self._together(args, kwargs)
             return self.forward(*args, **kwargs)
         call = _Call(args, kwargs)
         try:
@@ -163,6 +167,18 @@ class Module(HookMethods, StateMethods, ConvertMethods, MemberMethods):
         return call.result
 
     __call__: Callable[..., Any] = _wrapped_call_impl
+
+    def _together(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The call without gradients: convolutions wait for what follows them element by element, but not for
+        longer than the call of the outermost module."""
+        recorder = threads.deferral
+        recorder.waits = True
+        try:
+            return self.forward(*args, **kwargs)
+        finally:
+            recorder.waits = False
+            if not recorder.depth:
+                recorder.flush()
 
     def _run(self, call: _Call) -> None:
         """The call with all hooks."""

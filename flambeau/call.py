@@ -21,7 +21,7 @@ from . import operator as records
 from . import primitives as prim
 from .autograd import tape
 from .autograd.mode import state as grad_state
-from .deferral import Deferral, NeedsMemory, deferral
+from .deferral import Deferral, NeedsMemory, deferral, threads
 from .device import device
 from .dtype import dtype
 from .layout import Layout, contiguous_strides, dense, of
@@ -608,22 +608,38 @@ def run_traced(op: Operator, args: Sequence[Any], wanted: bool) -> Any:
     return result if isinstance(result, Tensor) or op.returns is None else op.returns(*result)
 
 
-def wait(op: Operator, args: Sequence[Any]) -> Any:
-    """Calls an operator so that what follows can become part of it: in a module that is called without grad mode, from
-    the second call with these layouts on (most convolutions of images of ever new sizes are not worth planning)."""
-    recorder = deferral()
-    if not recorder.waits or recorder.depth or grad_state.grad or prim.tracing():
-        return op.function(*args)
-    key = tuple([a._layout if isinstance(a, Tensor) else a for a in args])
-    if key not in op.seen:
-        if len(op.seen) >= LIMIT:
-            op.seen.clear()
-        op.seen.add(key)
-        return op.function(*args)
-    recorder.flush()
-    if special or not ordinary(map(type, args)) or _device(op, tensors_in(args)) is not devices.cpu:
-        return op.function(*args)
-    return _deferred(op, args, False, recorder)
+def wait(op: Operator, tensors: Sequence[Any], rest: tuple[Any, ...]) -> Any:
+    """Calls an operator on tensors (of which those behind the first may be None) and other arguments, so that what
+    follows can become part of it: in a module that is called without grad mode, from the second call with these layouts
+    on (most convolutions of images of ever new sizes are not worth planning)."""
+    recorder = threads.deferral
+    if not recorder.waits or recorder.depth or grad_state.grad or special or prim.tracing():
+        return op.function(*tensors, *rest)
+    given = [t for t in tensors if t is not None]
+    key = (*[t._layout for t in given], len(tensors) - len(given), *rest)
+    recipe = op.waiting.get(key)
+    if recipe is None:
+        return _first_wait(op, key, tensors, rest)
+    if recorder.text:
+        recorder.flush()
+    try:
+        return recorder.apply(recipe, given, ())[0]
+    except NeedsMemory:  # another thread's value
+        return op.function(*tensors, *rest)
+
+
+def _first_wait(op: Operator, key: tuple[Any, ...], tensors: Sequence[Any], rest: tuple[Any, ...]) -> Any:
+    """The first calls with a signature."""
+    args = (*tensors, *rest)
+    given = tensors_in(args)
+    if ordinary(map(type, args)) and _device(op, given) is devices.cpu:
+        if len(op.waiting) >= LIMIT:
+            op.waiting.clear()
+        if key in op.waiting:
+            op.waiting[key] = _recipe(op, args, signature(op, args)[0])
+        else:
+            op.waiting[key] = None
+    return op.function(*args)
 
 
 def _deferred(op: Operator, args: Sequence[Any], wanted: bool, recorder: Deferral) -> Any:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from . import prepared
 from .autograd.mode import state as grad_state
 from .deferral import deferral, plans
 from .errors import InvalidBackend, Unsupported
@@ -203,7 +204,7 @@ def _deferring(fn: Callable[..., Any]) -> Callable[..., Any]:
         finally:
             recorder.leave()
         if not grad_state.grad and not recorder.depth:  # no backward pass will join the program
-            recorder.flush()
+            recorder.conclude()
         return result
 
     run._torchdynamo_orig_callable = fn  # type: ignore[attr-defined]
@@ -328,9 +329,10 @@ def flush() -> None:
 
 
 def reset() -> None:
-    """Forgets the plans of all compiled programs; kernels stay known."""
+    """Forgets the plans of all compiled programs, and what is kept of constants; kernels stay known."""
     deferral().flush()
     plans.clear()
+    prepared.forget()
 
 
 def allow_in_graph(fn: F) -> F:

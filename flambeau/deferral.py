@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from weakref import ref
 
-from . import graph
+from . import graph, prepared
 from .layout import Layout, dense
 from .primitives import Recorder
 from .record import ARGUMENT, VIEW, WRITE, Recipe, flat_below, replay
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Deferral", "NeedsMemory", "Ran", "deferral", "deferring", "planned", "plans", "threads"]
 
 _BOUND = 40_000  # words of a program after which it runs even though nobody looked
-_LIMIT = 512  # plans that are remembered
+_LIMIT = 4096  # plans that are remembered
 plans: dict[object, Plan] = {}
 """The plans of programs by their texts and the values wanted of them."""
 _LEAST, _MOST = -(1 << 63), (1 << 63) - 1
@@ -55,15 +55,18 @@ class Ran(NamedTuple):
     numbers: list[float | int]
     into: list[int | None]
 
-    def run(self, addresses: Sequence[int]) -> list[int]:
-        """Runs on arguments at these addresses; returns the addresses of the results, memory of the caller's now."""
+    def run(self, addresses: Sequence[int], storages: Sequence[Storage]) -> list[int]:
+        """Runs on arguments at these addresses in these storages; returns the addresses of the results, memory of the
+        caller's now."""
+        derived = self.plan.derived()
+        constants = prepared.Run(derived, storages, addresses) if derived else None
         sizes = self.plan.sizes
         results = [0] * len(self.into)
         try:
             for k, into in enumerate(self.into):
                 if into is None and k in sizes and sizes[k]:
                     results[k] = memory.allocate(sizes[k])
-            self.plan.run(results, addresses, self.numbers)
+            self.plan.run(results, addresses, self.numbers, constants.addresses if constants is not None else ())
         except BaseException as error:
             for k, address in enumerate(results):
                 if address:
@@ -94,6 +97,7 @@ class Deferral(Trace):
     def __init__(self) -> None:
         self.depth = 0
         self.waits = False
+        self.constant = False  # whether what is made of arguments alone may be kept for later runs
         self.runs = 0  # how often values were computed
         self.outside = 0  # how many operators worked on memory instead of being recorded
         self.refuse: Callable[[], None] | None = (
@@ -354,6 +358,15 @@ class Deferral(Trace):
                 self.refuse()
             self.finish(self.held())
 
+    def conclude(self) -> None:
+        """``flush`` at the end of a call without grad mode: nothing more will join, and what the program makes of its
+        constants is kept for the next call (``prepared.py``)."""
+        before, self.constant = self.constant, True
+        try:
+            self.flush()
+        finally:
+            self.constant = before
+
     def held(self) -> list[Storage]:
         """The storages with a pending value that somebody holds."""
         found = dict.fromkeys([s for r in self.live if (s := r()) is not None])
@@ -386,7 +399,7 @@ class Deferral(Trace):
     def _run(self, storages: list[Storage]) -> Ran:
         homes = self.homes
         wanted = tuple([(s.pending.node, s.pending.layout, homes.get(id(s))) for s in storages])  # type: ignore[union-attr]
-        key = (tuple(self.text), wanted)
+        key = (tuple(self.text), wanted, self.constant)
         plan = plans.get(key)
         if plan is None:
             if len(plans) >= _LIMIT:
@@ -394,7 +407,7 @@ class Deferral(Trace):
             plan = plans[key] = self._plan(wanted)
         ran = Ran(plan, self.arguments, self.numbers, [into for _, _, into in wanted])
         addresses = [s.ptr + o * layout.itemsize for s, layout, o in self.arguments]
-        results = ran.run(addresses)
+        results = ran.run(addresses, [s for s, _, _ in self.arguments])
         for k, (s, result) in enumerate(zip(storages, results)):
             if ran.into[k] is None:
                 s.ptr, s.nbytes = result, plan.sizes.get(k, 0)
@@ -402,19 +415,21 @@ class Deferral(Trace):
         return ran
 
     def _plan(self, wanted: Sequence[tuple[int, Layout, int | None]]) -> Plan:
-        return planned(self.text, wanted, [self._owners[id(s)] for s, _, _ in self.arguments])
+        return planned(self.text, wanted, [self._owners[id(s)] for s, _, _ in self.arguments], constant=self.constant)
 
 
 def planned(
-    text: Sequence[Any], wanted: Sequence[tuple[int, Layout, int | None]], owners: Sequence[int], numbered: bool = False
-) -> Plan:
+    text: Sequence[Any], wanted: Sequence[tuple[int, Layout, int | None]], owners: Sequence[int],
+    numbered: bool = False, constant: bool = False,
+) -> Plan:  # fmt: skip
     """The plan of a program: ``wanted`` are the values to compute, how each lies, and the argument that it goes into or
-    None; ``owners`` numbers the memory of the arguments.  ``numbered``: steps name operators by their place too."""
+    None; ``owners`` numbers the memory of the arguments.  ``numbered``: steps name operators by their place too;
+    ``constant`` as in ``make_plan``."""
     with Recorder() as recorder:
         nodes = replay(text, recorder, numbered)
         found = graph.passes.improved(recorder.graph, [nodes[k] for k, _, _ in wanted], [into for _, _, into in wanted])
     outputs = [graph.schedule.Output(n, layout.strides, into) for n, (_, layout, into) in zip(found, wanted)]
-    return graph.plan.make_plan(outputs, len(owners), owners)
+    return graph.plan.make_plan(outputs, len(owners), owners, constant)
 
 
 class _Threads(threading.local):

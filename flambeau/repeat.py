@@ -132,10 +132,8 @@ class _Recording:
                 address(t)
         if self.ran is None:
             return self.build([], tensors)
-        addresses = [
-            (tensors[k]._storage if storage is None else storage).ptr + start for k, storage, start in self.sources
-        ]
-        made = self.ran.run(addresses)
+        memories = [tensors[k]._storage if storage is None else storage for k, storage, _ in self.sources]
+        made = self.ran.run([s.ptr + start for s, (_, _, start) in zip(memories, self.sources)], memories)
         for k, storage, _ in self.written:
             (tensors[k]._storage if storage is None else storage).version += 1
         storages = [Storage(p, n) if n else None for p, n in zip(made, self.sizes)]
@@ -220,7 +218,7 @@ class Repeater:
         finally:
             recorder.leave()
         if not grad_state.grad:
-            recorder.flush()
+            recorder.conclude()
         return result
 
     def _watch(
@@ -262,9 +260,13 @@ class Repeater:
             or not all(id(s) in own or id(s) in recorder.homes for s in held)
         ):
             if not grad_state.grad:
-                recorder.flush()
+                recorder.conclude()
             return result
-        ran = recorder.finish(held) if recorder.text else None
+        recorder.constant = not grad_state.grad
+        try:
+            ran = recorder.finish(held) if recorder.text else None
+        finally:
+            recorder.constant = False
         guards = _Guards(_modules(self.module if self.module is not None else self.fn, args))
         self.known[signature] = _Recording(ran, tensors, result, held, guards)
         return result

@@ -107,6 +107,7 @@ class Alias(Storage):
 
     def __init__(self, memory_: Storage) -> None:
         self._memory = memory_
+        self._version = 0
 
     def __del__(self, free: Callable[[int, int], None] = memory.free) -> None:
         """Nothing: the memory is the other's."""
@@ -116,6 +117,15 @@ class Alias(Storage):
     owner = property(lambda self: self._memory)
     device = property(lambda self: self._memory.device)
     memory = property(lambda self: self._memory)
+
+    @property
+    def version(self) -> int:  # type: ignore[override]
+        return self._version
+
+    @version.setter
+    def version(self, value: int) -> None:
+        self._version = value
+        self._memory.__dict__.pop("prepared", None)  # made of what has been overwritten
 
     @property
     def pending(self) -> Pending | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
@@ -161,6 +162,8 @@ def numpy_view(t: Tensor) -> np.ndarray:
         return np.empty(tuple(layout.shape), layout.dtype.numpy)
     block = (ctypes.c_byte * nbytes).from_address(start)
     block._owner = t._storage  # type: ignore[attr-defined]
+    # for those who keep what they made of the memory (``prepared.py``)
+    t._storage.memory.__dict__.setdefault("arrays", []).append(ref(block))
     flat = np.frombuffer(block, np.uint8)  # type: ignore[call-overload]
     return np.ndarray(tuple(layout.shape), layout.dtype.numpy, flat, 0, tuple(s * itemsize for s in layout.strides))
 

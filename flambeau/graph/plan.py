@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -28,15 +28,38 @@ from .node import graph_text
 from .program import RETRY, Entry, Launch, Program
 from .schedule import BufferSpec, ExternCall, Output, schedule
 
-__all__ = ["CODES", "Extern", "KernelError", "Operand", "Plan", "StepInfo", "make_plan"]
+__all__ = ["CODES", "Derived", "Extern", "KernelError", "Operand", "Plan", "StepInfo", "make_plan"]
 
 
 class Operand(NamedTuple):
-    """What an extern call sees of a buffer: element type, shape and strides (the address comes at the call)."""
+    """What an extern call sees of a buffer: element type, shape and strides (the address comes at the call), and
+    whether it stays the same from call to call, so that what is made of it may be kept (``Launch.packed``)."""
 
     type: str
     shape: tuple[int, ...]
     strides: tuple[int, ...]
+    constant: bool = False
+
+
+class Derived(NamedTuple):
+    """A constant that a plan reads besides its arguments: made of the memory ``offset`` bytes into argument number
+    ``argument``; see ``program.Packed``."""
+
+    argument: int
+    offset: int
+    key: tuple[object, ...]
+    nbytes: int
+    address: int
+    words: tuple[int, ...]
+    buffers: int
+
+    def make(self, source: int, target: int) -> None:
+        """Makes it of what is at one address, in memory at another one."""
+        params = (ctypes.c_int64 * len(self.words))(*self.words)
+        call = make_caller(self.address, "p" * (self.buffers + 1), bound=(ctypes.addressof(params),), release_gil=True)
+        status = call(*[source] * self.buffers, target)
+        if status:
+            raise KernelError(status)
 
 
 class Extern(Protocol):
@@ -133,6 +156,8 @@ class Plan:
 
     __slots__ = (
         "_address",
+        "_constant",
+        "_derived",
         "_flat",
         "_isa",
         "_keep",
@@ -150,7 +175,9 @@ class Plan:
         "temporary",
     )
 
-    def __init__(self, outputs: Sequence[Output], input_count: int, owners: Sequence[int] = ()) -> None:
+    def __init__(
+        self, outputs: Sequence[Output], input_count: int, owners: Sequence[int] = (), constant: bool = False
+    ) -> None:
         if settings.debug >= 3:
             print(graph_text(o.node for o in outputs), file=sys.stderr)
         plan = schedule(outputs, owners)
@@ -160,6 +187,9 @@ class Plan:
         self.inputs = input_count
         self.outputs = [k for k, o in enumerate(outputs) if o.into is None]
         self.sizes = {b.slot: b.size * coded(b.type).itemsize for b in plan.buffers if b.kind == "output"}
+        written = {owners[o.into] for o in outputs if o.into is not None} if constant else set()
+        self._constant = frozenset(k for k, owner in enumerate(owners) if owner not in written) if constant else ()
+        self._derived: list[Derived] = []
         self._parts: list[Program | _Host] | None = None
         self._workers = 0
         self._used: list[int] = []
@@ -181,7 +211,7 @@ class Plan:
                 )
                 if only.flat and len(self.sizes) == 1:
                     self._flat = only
-        elif len(plan.steps) == 1:
+        elif len(plan.steps) == 1 and not self._constant:
             self._call_template()
         if self.single is None:
             self._bind_all()
@@ -192,7 +222,7 @@ class Plan:
         kernels = [step.kernel for step in todo if isinstance(step, KernelCall)]
 
         def extern(step: ExternCall) -> list[_Step]:
-            return _extern_steps(step, buffers, self._workers)
+            return _extern_steps(step, buffers, self._workers, self._constant)
 
         calls = [step for step in todo if not isinstance(step, KernelCall)]
         if len(todo) < _MANY:
@@ -252,6 +282,7 @@ class Plan:
         other.sizes = {k: size // had * n for k, size in self.sizes.items()}
         other._address, other._isa, other._results, other.temporary = self._address, self._isa, self._results, 0
         other._schedule, other._parts, other._workers, other._used = self._schedule, None, 0, []
+        other._constant, other._derived = (), []
         other.single, other._keep = _bind(other._flat, self._address)
         return other
 
@@ -262,7 +293,12 @@ class Plan:
         self._workers = pool.get_num_threads()
         steps = self._steps(buffers)
         temps, scratch, self.temporary = _arrange(steps, buffers)
-        last = self._results + self.inputs  # the slot of temporary memory
+        self._derived = [
+            _derived(call, touched, buffers) for call, touched in steps if isinstance(call, Launch) and call.packed
+        ]
+        first = self._results + self.inputs  # the slot of the first constant
+        last = first + len(self._derived)  # and that of temporary memory
+        constants = iter(range(first, last))
 
         def place(buffer: int, offset: int) -> tuple[int, int]:
             b = buffers[buffer]
@@ -301,6 +337,9 @@ class Plan:
                 entries.append(Entry(entry_address(call.kernel, self._isa), words, where, numbers, kinds))
                 big |= call.chunks > 1
             elif isinstance(call, Launch):
+                if call.packed is not None:
+                    at = call.packed.position
+                    where = (*where[:at], (next(constants), 0), *where[at + 1 :])
                 if call.scratch is not None:
                     where = (*where, (last, scratch[number]))
                 indices = tuple(range(len(given) + len(fixed), len(given) + len(fixed) + len(call.numbers)))
@@ -341,6 +380,12 @@ class Plan:
                 memory.free(block, nbytes)
 
         return run if nbytes else lambda *values: enter(*values[:count], 0)
+
+    def derived(self) -> list[Derived]:
+        """The constants that a run needs besides the arguments, for plans that may keep some."""
+        if self._constant:
+            self._settle()
+        return self._derived
 
     def _settle(self) -> None:
         """Binds again if there are more threads than there were: scratch memory is for a number of them."""
@@ -416,9 +461,12 @@ class Plan:
             found.append(StepInfo(name, origins, nbytes, work, inputs, outputs, count, kernel, addresses))
         return found
 
-    def run(self, results: Sequence[int], arguments: Sequence[int], scalars: Sequence[float]) -> None:
-        """Computes the results at the addresses ``results`` (by result number); raises KernelError."""
-        status = self._status((*results, *arguments), scalars)
+    def run(
+        self, results: Sequence[int], arguments: Sequence[int], scalars: Sequence[float], constants: Sequence[int] = ()
+    ) -> None:
+        """Computes the results at the addresses ``results`` (by result number); raises KernelError.  ``constants`` are
+        the addresses of what ``derived`` names."""
+        status = self._status((*results, *arguments, *constants), scalars)
         if status:
             raise KernelError(status)
 
@@ -478,9 +526,21 @@ class _Host(NamedTuple):
         return self.call([slots[slot] + offset for slot, offset in self.places])
 
 
-def _extern_steps(call: ExternCall, buffers: Sequence[BufferSpec], workers: int) -> list[_Step]:
+def _derived(launch: Launch, touched: Sequence[tuple[int, int]], buffers: Sequence[BufferSpec]) -> Derived:
+    packed = launch.packed
+    assert packed is not None
+    buffer, offset = touched[packed.position]
+    return Derived(
+        buffers[buffer].slot, offset, packed.key, packed.nbytes, launch.address, packed.words, len(launch.buffers)
+    )
+
+
+def _extern_steps(
+    call: ExternCall, buffers: Sequence[BufferSpec], workers: int, constant: Container[int] = ()
+) -> list[_Step]:
     def operand(p: Place) -> Operand:
-        return Operand(buffers[p.buffer].type, p.shape, p.strides)
+        b = buffers[p.buffer]
+        return Operand(b.type, p.shape, p.strides, b.kind == "input" and b.slot in constant)
 
     spec: Any = call.spec
     inputs, outputs = [operand(p) for p in call.inputs], [operand(p) for p in call.outputs]
@@ -520,10 +580,13 @@ def _arrange(steps: Sequence[_Step], buffers: Sequence[BufferSpec]) -> tuple[dic
     return dict(zip(first, offsets)), dict(zip((n for n, _ in scratch), offsets[len(first) :])), total
 
 
-def make_plan(outputs: Sequence[Output], input_count: int, owners: Sequence[int] = ()) -> Plan:
+def make_plan(
+    outputs: Sequence[Output], input_count: int, owners: Sequence[int] = (), constant: bool = False
+) -> Plan:
     """The plan for these results of a graph with ``input_count`` arguments; ``owners`` numbers, for each, the memory it
-    lies in, where several may lie in one."""
-    return Plan(outputs, input_count, owners)
+    lies in, where several may lie in one.  ``constant``: what templates make of arguments alone is given to each run
+    (``Plan.derived``)."""
+    return Plan(outputs, input_count, owners, constant)
 
 
 def _bind(call: KernelCall, address: int) -> tuple[Callable[..., int], object]:

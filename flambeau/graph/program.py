@@ -20,13 +20,27 @@ from ..runtime import engine
 from ..runtime.native import make_caller
 from ..target.isa import ISA
 
-__all__ = ["RETRY", "Entry", "Launch", "Program"]
+__all__ = ["RETRY", "Entry", "Launch", "Packed", "Program"]
 
 _WIDEST = 24  # slots that are passed as arguments of a native function; more go through an array
 
 
 RETRY = 1 << 20
 """What an entry returns that cannot do without scratch memory."""
+
+
+class Packed(NamedTuple):
+    """What a template reads in place of one of its operands that is a constant.
+
+    ``position`` is that operand's among the buffers of the launch, ``key`` tells what is made of it (together with
+    where the operand lies), ``nbytes`` its size.  It is made by the launch's entry with ``words``, all buffers the
+    operand, and its memory as scratch memory.
+    """
+
+    position: int
+    key: tuple[object, ...]
+    nbytes: int
+    words: tuple[int, ...]
 
 
 class Launch(NamedTuple):
@@ -36,6 +50,7 @@ class Launch(NamedTuple):
     result.  The address of ``scratch`` bytes of memory follows them if that is not None (0: none is needed, but the
     entry has the parameter), then ``numbers``.  ``big``: worth releasing the interpreter's lock.  ``stack``: with the
     null address for scratch memory the entry takes it from the stack, or returns `RETRY` having computed nothing.
+    ``packed``: one of the operands is not to be given itself.
     """
 
     address: int
@@ -45,6 +60,7 @@ class Launch(NamedTuple):
     numbers: tuple[float | int, ...] = ()
     big: bool = True
     stack: bool = False
+    packed: Packed | None = None
 
 
 class Entry(NamedTuple):

@@ -294,7 +294,7 @@ def _define(ndim: int) -> None:
             around = per_dim(padding, ndim, "padding", name)
             if any(p < 0 for p in around):
                 raise RuntimeError("negative padding is not supported")
-        y = wait(convolution_kernel, (x, weight, bias, steps, around, spread, groups))
+        y = wait(convolution_kernel, (x, weight, bias), (steps, around, spread, groups))
         return y if batched else y.squeeze(0)  # type: ignore[no-any-return]
 
     body.__name__, body.__module__ = name, __name__
@@ -341,7 +341,7 @@ def _define_transpose(ndim: int) -> None:
                 f"got input of size: {list(input.shape)}"
             )
         x = input if batched else input.unsqueeze(0)  # type: ignore[attr-defined]
-        y = wait(transpose_kernel, (x, weight, bias, steps, around, extra, groups, spread))
+        y = wait(transpose_kernel, (x, weight, bias), (steps, around, extra, groups, spread))
         return y if batched else y.squeeze(0)  # type: ignore[no-any-return]
 
     body.__name__, body.__module__ = name, __name__

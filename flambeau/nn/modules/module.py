@@ -172,13 +172,13 @@ class Module(HookMethods, StateMethods, ConvertMethods, MemberMethods):
         """The call without gradients: convolutions wait for what follows them element by element, but not for
         longer than the call of the outermost module."""
         recorder = threads.deferral
-        recorder.waits = True
+        recorder.waits = recorder.constant = True
         try:
             return self.forward(*args, **kwargs)
         finally:
-            recorder.waits = False
+            recorder.waits = recorder.constant = False
             if not recorder.depth:
-                recorder.flush()
+                recorder.conclude()
 
     def _run(self, call: _Call) -> None:
         """The call with all hooks."""

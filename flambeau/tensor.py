@@ -162,8 +162,9 @@ def numpy_view(t: Tensor) -> np.ndarray:
         return np.empty(tuple(layout.shape), layout.dtype.numpy)
     block = (ctypes.c_byte * nbytes).from_address(start)
     block._owner = t._storage  # type: ignore[attr-defined]
-    # for those who keep what they made of the memory (``prepared.py``)
-    t._storage.memory.__dict__.setdefault("arrays", []).append(ref(block))
+    state = t._storage.memory.__dict__
+    state.pop("prepared", None)  # what is made of the memory is kept only while no array may write it unseen
+    state.setdefault("arrays", []).append(ref(block))
     flat = np.frombuffer(block, np.uint8)  # type: ignore[call-overload]
     return np.ndarray(tuple(layout.shape), layout.dtype.numpy, flat, 0, tuple(s * itemsize for s in layout.strides))
 

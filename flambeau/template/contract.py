@@ -25,7 +25,7 @@ from .flow import Flow, function, parallel_for
 from .micro import SIZE, Blocking, Number, blocking
 from .tiles import turn_panel
 
-__all__ = ["Contraction", "Frame", "Words", "common_values", "scratch_layout"]
+__all__ = ["Contraction", "Frame", "Words", "common_values", "outer_bytes", "packing_words", "scratch_layout"]
 
 LINE = 64
 
@@ -35,7 +35,7 @@ COMMON = (
     "inner_b", "outer_shared", "inner_shared", "inner_blocks", "outer_blocks", "inner_panels", "outer_panels",
     "splits", "span", "kc", "sequential", "pack_chunks", "reduce_chunks",
     "inner_at", "partial_at", "worker_at", "worker_bytes", "tiles_at", "outer_at", "tile_step", "micro", "core",
-    "workers", "group", "together",
+    "workers", "group", "together", "ready", "ready_step",
 )  # fmt: skip
 """Words of every problem; "problems" and "length" (words of a problem) count in the first one only."""
 
@@ -58,11 +58,12 @@ def _round(value: int, to: int = LINE) -> int:
 
 def common_values(
     plan: Cut, batch: Sequence[int], m: int, n: int, units: int, num: Number, blk: Blocking, micro: int, pool: int,
-    packed: bool = True, tiled: bool = True,
+    packed: bool = True, tiled: bool = True, ready: bool = False,
 ) -> dict[str, int]:  # fmt: skip
     """The common words but for strides: what `Cut` says, at most three batch sizes, the micro-kernel's address.
 
-    ``packed`` and ``tiled`` say whether a chunk needs room for panels and for tiles, see `scratch_layout`.
+    ``packed`` and ``tiled`` say whether a chunk needs room for panels and for tiles, see `scratch_layout`.  ``ready``:
+    the outer operand is given packed, matrix by matrix (`packing_words` makes that).
     """
     full = (1,) * (3 - len(batch)) + tuple(batch)
     some = int(all((m, n, *batch)))
@@ -78,14 +79,28 @@ def common_values(
         "inner_panels": plan.inner_panels, "outer_panels": plan.outer_panels,
         "splits": plan.splits, "span": plan.span, "kc": plan.kc, "sequential": plan.sequential * some,
         "pack_chunks": -(-units // plan.kc)
-        * (plan.outer_panels * plan.outer_shared + plan.inner_panels * plan.inner_shared),
+        * (plan.outer_panels * (plan.outer_shared and not ready) + plan.inner_panels * plan.inner_shared),
+        "ready": int(ready), "ready_step": outer_bytes(plan, units, num, blk) * ready,
         "reduce_chunks": plan.outer_panels if plan.splits > 1 else 0,
-        "micro": micro, **scratch_layout(plan, units, num, blk, packed, tiled),
+        "micro": micro, **scratch_layout(plan, units, num, blk, packed, tiled, ready),
     }  # fmt: skip
 
 
+def outer_bytes(plan: Cut, units: int, num: Number, blk: Blocking) -> int:
+    """Bytes of the packed outer operand of one matrix."""
+    return _round(plan.outer_panels * units * (blk.pitch if plan.inner_b else blk.columns) * num.unit_bytes)
+
+
+def packing_words(words: Words, values: dict[str, int], tail: Sequence[int]) -> list[int]:
+    """The words with which an entry only packs the outer operand of all matrices, into the scratch memory."""
+    units, kc = values["units"], values["kc"]
+    only = {"pack_chunks": -(-units // kc) * values["outer_panels"], "ready": 0, "chunks": 0, "reduce_chunks": 0}
+    matrices = {"sequential": values["sequential"] * values["together"], "outer_shared": 1, "inner_shared": 0}
+    return words.pack(values | only | matrices | {"problems": 1}, tail)
+
+
 def scratch_layout(
-    plan: Cut, units: int, num: Number, blk: Blocking, packed: bool = True, tiled: bool = True
+    plan: Cut, units: int, num: Number, blk: Blocking, packed: bool = True, tiled: bool = True, ready: bool = False
 ) -> dict[str, int]:
     """Where things lie in scratch memory: the shared operands (outer, inner), partial sums, then a part for every
     worker with its inner block, a panel of the outer operand, and tiles.
@@ -95,7 +110,7 @@ def scratch_layout(
     """
     tile = blk.rows * blk.columns * num.acc_bytes
     inner_width, outer_width = (blk.columns, blk.pitch) if plan.inner_b else (blk.pitch, blk.columns)
-    inner_at = _round(plan.outer_panels * units * outer_width * num.unit_bytes) * plan.outer_shared
+    inner_at = outer_bytes(plan, units, num, blk) * (plan.outer_shared and not ready)
     partial_at = inner_at + _round(plan.inner_panels * units * inner_width * num.unit_bytes) * plan.inner_shared
     partial = plan.splits * plan.outer_panels * plan.inner_panels * tile if plan.splits > 1 else 0
     outer_at = _round(plan.inner_most * plan.kc * inner_width * num.unit_bytes) * (packed and not plan.inner_shared)
@@ -340,7 +355,7 @@ class Contraction:
         number, at = b.idiv(chunk, blocks), b.imul(b.imod(chunk, blocks), f.kc)
         units = b.imin(b.isub(f.units, at), f.kc)
         outer_count = b.imul(f.outer_panels, f.outer_shared)
-        scratch = f.slot(SCRATCH)
+        scratch = b.bytes_at(f.slot(SCRATCH), b.imul(batch, f.ready_step))
 
         def pack(is_b: bool, of_inner: bool) -> None:
             panel = b.isub(number, outer_count) if of_inner else number
@@ -384,6 +399,9 @@ class Contraction:
         k0 = b.imul(split, f.span)
         k1 = b.imin(b.iadd(k0, f.span), f.units)
         scratch = f.slot(SCRATCH)
+        given = b.load("ptr", b.at("i64", f.block, b.select(b.icmp("ne", f.inner_b, 0), b.i64(2), b.i64(3))), align=8)
+        given = b.bytes_at(given, b.imul(batch, f.ready_step))
+        shared_outer = b.select(b.icmp("ne", f.ready, 0), given, scratch)
         mine = b.bytes_at(scratch, b.iadd(f.worker_at, b.imul(worker, f.worker_bytes)))
         outer_own = b.bytes_at(mine, f.outer_at)
         inner_b = b.icmp("ne", f.inner_b, 0)
@@ -428,7 +446,7 @@ class Contraction:
                 offset = self._panel_bytes(b, inner_b, False, b.iadd(b.imul(x.index, f.units), at.index))
                 with b.when(b.op("xor", outer_shared, b.const("i1", 1))):
                     pack(False, outer_own, x.index, at.index, units)
-                outer = b.select(outer_shared, b.bytes_at(scratch, offset), outer_own)
+                outer = b.select(outer_shared, b.bytes_at(shared_outer, offset), outer_own)
                 with b.loop(y0, y1) as y:
                     inner = b.bytes_at(inner_first, b.imul(b.isub(y.index, y0), inner_step))
                     own = b.iadd(b.imul(b.isub(x.index, x0), count_y), b.isub(y.index, y0))

@@ -28,7 +28,7 @@ from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE
 from . import conv_direct, winograd
 from .blocking import cut_image
-from .contract import Contraction, Frame, Words, common_values, scratch_bytes
+from .contract import Contraction, Frame, Words, common_values, packing_words, scratch_bytes
 from .conv_problem import (
     ConvSpec,
     Problem,
@@ -41,7 +41,7 @@ from .conv_problem import (
 )  # fmt: skip
 from .epilogue import AddIn, Epilogue, Plain
 from .flow import Flow, function, parallel_for
-from .gemm import Binding
+from .gemm import Binding, Ready
 from .image import GEOMETRY, GRID, TAP_WORDS, channel_range, image_kernel, image_request
 from .micro import SIZE, Blocking, Number, blocking, load_address, micro_kernel, micro_request
 from .pack import pack_kernel, pack_request
@@ -111,13 +111,16 @@ def bind_forward(
     pool: int,
     workers: int,
     epilogue_words: Sequence[int] = (),
+    ready: bool = False,
 ) -> Binding:
     """The words for ``y = conv(x, w)``; y has the spatial sizes of `output_size`.
 
-    ``epilogue_words`` are those for rows of output channels by columns of pixels.
+    ``epilogue_words`` are those for rows of output channels by columns of pixels.  ``ready``: the weights are given as
+    the kernel reads them, if it reads them otherwise than they are (`Binding.ready`).
     """
     problem = forward_problem(x_shape, x_strides, w_shape, w_strides, y_strides, stride, padding, dilation, groups)
-    return _bind(spec, isa, [problem], pool, workers, tuple(epilogue_words))
+    layout = (*w_shape, *w_strides, groups)
+    return _bind(spec, isa, [problem], pool, workers, tuple(epilogue_words), 0, layout if ready else None)
 
 
 def bind_input_gradient(
@@ -155,15 +158,16 @@ def bind_input_gradient(
 
 def _bind(
     spec: ConvSpec, isa: ISA, problems: list[Problem], pool: int, workers: int, tail_words: tuple[int, ...],
-    clear: int = 0,
+    clear: int = 0, ready: tuple[int, ...] | None = None,
 ) -> Binding:  # fmt: skip
+    """Binds problems; ``ready``, for a single one, says how the weights lie that are given prepared."""
     tail = spec.tail
     if len(tail_words) != tail.words:
         raise ValueError(f"conv: {len(tail_words)} epilogue words, the epilogue has {tail.words}")
     if spec.direct:
         return conv_direct.bind_sum(spec, isa, problems, pool, workers, tail_words)
     if spec.winograd:
-        return winograd.bind_winograd(spec, isa, problems[0], pool, workers, tail_words)
+        return winograd.bind_winograd(spec, isa, problems[0], pool, workers, tail_words, ready)
     num = spec.number(isa)
     blk = blocking(num, isa)
     transposed = getattr(tail, "transposed", None)
@@ -178,13 +182,21 @@ def _bind(
     length = len(_WORDS.names) + tail.words + TAP_WORDS * max(len(p.geometry.taps) for p in problems)
     params: list[int] = []
     scratch = 0
+    made: Ready | None = None
     for problem in problems:
-        values = _values(spec, isa, problem, num, blk, swap, pool, workers)
+        values = _values(spec, isa, problem, num, blk, swap, pool, workers, ready is not None)
         values |= {"problems": len(problems), "length": length, "clear": clear}
+        if ready is not None:
+            order = tuple(values[n] for n in ("unit_c", "unit_t", "units", "outer_panels"))
+            packing = packing_words(_WORDS, values, tail_words)
+            packing += [w for tap in problem.geometry.taps for w in tap]
+            nbytes = values["ready_step"] * problem.groups
+            key = (kernel_name(spec), blk, swap, *order, *ready)
+            made = Ready(1 if swap else 0, key, nbytes, tuple(packing))
         scratch = max(scratch, scratch_bytes(values, workers))
         words = _WORDS.pack(values, tail_words) + [w for tap in problem.geometry.taps for w in tap]
         params += words + [0] * (length - len(words))
-    return Binding(params, scratch, swap)
+    return Binding(params, scratch, swap, made)
 
 
 def _better_rows(problems: list[Problem], blk: Blocking) -> bool:
@@ -199,7 +211,8 @@ def _better_rows(problems: list[Problem], blk: Blocking) -> bool:
 
 
 def _values(
-    spec: ConvSpec, isa: ISA, p: Problem, num: Number, blk: Blocking, swap: bool, pool: int, workers: int
+    spec: ConvSpec, isa: ISA, p: Problem, num: Number, blk: Blocking, swap: bool, pool: int, workers: int,
+    ready: bool = False,
 ) -> dict[str, int]:  # fmt: skip
     g = p.geometry
     count = len(g.taps)
@@ -222,8 +235,10 @@ def _values(
     if swap:
         m, n = n, m
     plan = cut_image(p.groups, m, n, units, num, blk, not swap, workers)
+    if ready:
+        plan = replace(plan, outer_shared=True)
     a, b = (p.x_group, p.w_group) if swap else (p.w_group, p.x_group)
-    return common_values(plan, (p.groups,), m, n, units, num, blk, micro_kernel(num, isa), pool) | {
+    return common_values(plan, (p.groups,), m, n, units, num, blk, micro_kernel(num, isa), pool, ready=ready) | {
         **g.values(unit_c, unit_t, 8 * (len(_WORDS.names) + spec.tail.words)),
         "core": load_address(core_request(spec, isa)),
         "a_2": a, "b_2": b, "c_2": p.rows * c_row, "image_is_b": int(not swap),

@@ -14,7 +14,7 @@ from ..dtype import coded
 from ..graph.batch import spread
 from ..graph.epilogue import Opened
 from ..graph.node import Graph, Node
-from ..graph.program import Launch
+from ..graph.program import Launch, Packed
 from ..runtime import engine, pool
 from ..target.isa import ISA
 from .formula import Formula, steps_of
@@ -56,7 +56,11 @@ def _launch(
     places = list(zip(operands, offsets or [0] * len(operands)))
     if binding.swap:
         places[1], places[2] = places[2], places[1]
-    return Launch(address, tuple(binding.params), tuple(places), binding.scratch_bytes, (), big, stack)
+    packed = None
+    if binding.ready is not None:
+        ready = binding.ready
+        packed = Packed(1 + ready.operand, ready.key, ready.nbytes, ready.params)
+    return Launch(address, tuple(binding.params), tuple(places), binding.scratch_bytes, (), big, stack, packed)
 
 
 @dataclass(frozen=True)
@@ -260,7 +264,7 @@ class Conv(_Convolution):
 
         binding = template.conv.bind_forward(
             spec, isa, x.shape, x.strides, w.shape, w.strides, out.strides, self.stride, self.padding, self.dilation,
-            self.groups, pool.address(), workers, words,
+            self.groups, pool.address(), workers, words, w.constant,
         )  # fmt: skip
         return _conv_launches(spec, isa, binding, len(inputs) - 2, len(outputs) - 1)
 

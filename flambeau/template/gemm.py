@@ -25,6 +25,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 from ..runtime import engine
 from ..target.builder import Val
@@ -43,6 +44,7 @@ __all__ = [
     "Binding",
     "GemmSpec",
     "Plain",
+    "Ready",
     "accumulator",
     "bind",
     "choose",
@@ -82,6 +84,16 @@ class GemmSpec:
         return Plain(self.acc, self.out) if self.epilogue is None else self.epilogue
 
 
+class Ready(NamedTuple):
+    """An operand (0: the first, a or b as they are passed) that is given packed or transformed: ``nbytes`` that the
+    entry makes in its scratch memory with the words ``params``; all with one ``key`` are alike."""
+
+    operand: int
+    key: tuple[object, ...]
+    nbytes: int
+    params: tuple[int, ...]
+
+
 @dataclass(frozen=True)
 class Binding:
     """The parameter words of a launch, the scratch memory it needs, and whether a and b change places."""
@@ -89,6 +101,8 @@ class Binding:
     params: list[int]
     scratch_bytes: int
     swap: bool = False
+    ready: Ready | None = None
+    """The operand that is given prepared."""
 
 
 def accumulator(a: str, b: str) -> str:

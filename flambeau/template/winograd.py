@@ -24,7 +24,7 @@ from ..target.isa import ISA
 from .blocking import GRAIN, STAY
 from .conv_problem import ConvSpec, Problem
 from .flow import Flow, phased_entry
-from .gemm import Binding
+from .gemm import Binding, Ready
 from .image import Geometry
 from .micro import Blocking, blocking, micro_kernel
 from .pack import pack_kernel
@@ -47,7 +47,7 @@ _WORDS = (
     "panels", "part", "parts", "tiles", "across", "high", "block", "w_row", "w_c", "w_at", "close",
     *(f"w_{i}" for i in range(9)),
     "c_n", "c_row", "c_h", "c_at", "out_h", "out_w", "worker_at", "worker_bytes", "place_bytes", "m_at", "lines_at",
-    "runs_at", "zeros_at", "depth", "pack", "micro",
+    "runs_at", "zeros_at", "depth", "pack", "micro", "ready",
 )  # fmt: skip
 
 
@@ -80,9 +80,10 @@ def suits(spec: ConvSpec, isa: ISA, problems: Sequence[Problem]) -> bool:
 
 
 def bind_winograd(
-    spec: ConvSpec, isa: ISA, problem: Problem, pool: int, workers: int, tail_words: Sequence[int]
-) -> Binding:
-    """The words for a problem that `suits`."""
+    spec: ConvSpec, isa: ISA, problem: Problem, pool: int, workers: int, tail_words: Sequence[int],
+    ready: tuple[int, ...] | None = None,
+) -> Binding:  # fmt: skip
+    """The words for a problem that `suits`; ``ready`` says how weights lie that are given transformed."""
     g, num = problem.geometry, spec.number(isa)
     blk = blocking(num, isa)
     offsets = full_window(g)
@@ -122,10 +123,17 @@ def bind_winograd(
         "c_n": c_n, "c_row": c_row, "c_h": c_h, "c_at": problem.c_at, "out_h": g.grid[1], "out_w": g.grid[2],
         "worker_at": worker_at, "worker_bytes": worker_bytes, "place_bytes": place_bytes, "m_at": m_at,
         "lines_at": lines_at, "runs_at": runs_at, "zeros_at": zeros_at, "depth": depth,
-        "pack": pack_kernel(spec.source, num, isa), "micro": micro_kernel(num, isa),
+        "pack": pack_kernel(spec.source, num, isa), "micro": micro_kernel(num, isa), "ready": 0,
     }  # fmt: skip
+    made = None
+    if ready is not None:
+        packing = values | {"chunks": 0, "ready": 0}
+        words = tuple([packing[name] for name in _WORDS] + list(tail_words))
+        made = Ready(0, ("winograd", blk, *ready), worker_at, words)
+        values |= {"pack_chunks": 0, "ready": 1, "worker_at": 0}
+        worker_at = 0
     words = [values[name] for name in _WORDS] + list(tail_words)
-    return Binding(words, worker_at + max(workers, 1) * worker_bytes)
+    return Binding(words, worker_at + max(workers, 1) * worker_bytes, False, made)
 
 
 def winograd_ir(name: str, spec: ConvSpec, isa: ISA) -> str:
@@ -217,8 +225,9 @@ class _Winograd:
         b.ret()
 
     def _write_body(self, b: Flow, block: Val, chunk: Val, worker: Val) -> None:
-        c, _, image, scratch = self._open(b, block)
+        c, weights, image, scratch = self._open(b, block)
         w = self.w
+        turned = b.select(b.icmp("ne", w["ready"], 0), weights, scratch)
         extras = self._extras(b, block)
         mine = b.bytes_at(scratch, b.iadd(w["worker_at"], b.imul(worker, w["worker_bytes"])))
         tile0 = b.imul(b.idiv(chunk, w["parts"]), w["block"])
@@ -229,7 +238,7 @@ class _Winograd:
         with b.loop(first, end, w["depth"]) as panel:
             row0 = b.imul(panel.index, self.blk.rows)
             rows = b.imin(b.isub(w["rows"], row0), b.imul(w["depth"], self.blk.rows))
-            self._products(b, scratch, mine, panel.index, b.imin(w["depth"], b.isub(end, panel.index)), count)
+            self._products(b, turned, mine, panel.index, b.imin(w["depth"], b.isub(end, panel.index)), count)
             with b.loop(0, rows) as row:
                 self._pixels(b, mine, row.index, count)
                 self._save(b, c, mine, runs, b.iadd(row0, row.index), extras)
@@ -316,7 +325,7 @@ class _Winograd:
         )  # fmt: skip
 
     # -- products ----------------------------------------------------------------------------------------
-    def _products(self, b: Flow, scratch: Val, mine: Val, first: Val, panels: Val, count: Val) -> None:
+    def _products(self, b: Flow, turned: Val, mine: Val, first: Val, panels: Val, count: Val) -> None:
         """M of some panels of weights and all tiles of the block."""
         w, width = self.w, self.blk.columns
         u_bytes = b.imul(w["channels"], self.blk.pitch * self.size)
@@ -325,7 +334,7 @@ class _Winograd:
         with b.loop(0, PLACES) as place, b.loop(0, panels) as own:
             panel = b.iadd(first, own.index)
             rows = b.imin(b.isub(w["rows"], b.imul(panel, self.blk.rows)), self.blk.rows)
-            left = b.bytes_at(scratch, b.imul(b.iadd(b.imul(place.index, w["panels"]), panel), u_bytes))
+            left = b.bytes_at(turned, b.imul(b.iadd(b.imul(place.index, w["panels"]), panel), u_bytes))
             right = b.bytes_at(mine, b.imul(place.index, w["place_bytes"]))
             number = b.iadd(b.imul(place.index, w["depth"]), own.index)
             m = b.bytes_at(mine, b.iadd(w["m_at"], b.imul(number, b.imul(line, self.blk.rows))))

@@ -221,9 +221,14 @@ class Contraction:
         """Prefetches part ``part`` of ``parts`` of panel ``panel`` of A, if it will be read where it is; nothing by
         default."""
 
-    def turned(self, b: Flow, f: Frame) -> Val | None:
-        """Whether columns of the result are contiguous, not rows, so that tiles are turned over to be stored; ``None``
-        if that is never so."""
+    def turned(self, b: Flow, f: Frame, row0: Val, rows: Val) -> Val | None:
+        """Whether columns of the result are contiguous in these rows, not rows, so that tiles are turned over to be
+        stored; ``None`` if that is never so."""
+        return None
+
+    def lines(self, b: Flow, f: Frame, c: Val, row0: Val, col0: Val, cols: Val) -> tuple[Val, Val, Val] | None:
+        """Whether the rows of a tile are contiguous in the result and at even distances, the address of its first
+        element there and that distance in elements; ``None`` if that is never so."""
         return None
 
     def column(self, b: Flow, f: Frame, c: Val, row: Val, col: Val) -> Val:
@@ -544,28 +549,57 @@ class Contraction:
                 put(i.index, j.index, left, b.lane_mask(left, lanes))
 
         def turned() -> None:
-            """Finishes the tile where it is, then stores its columns."""
-            if not isinstance(tail, Plain):
-                with b.loop(0, rows) as i, b.loop(0, cols, lanes) as j:
-                    mask = b.lane_mask(b.imin(b.isub(cols, j.index), lanes), lanes)
-                    b.store(finished(i.index, j.index, mask)[2], spot(i.index, j.index), 16)
+            """Turns blocks of the tile over, whose columns it finishes and stores."""
+            block = b.alloca(f"[{lanes} x {vector}]", align=64)
+            slots = tail.exchanged(extras.__getitem__)  # type: ignore[attr-defined]
             with b.loop(0, rows, lanes) as i, b.loop(0, cols, lanes) as j:
                 height = b.imin(b.isub(rows, i.index), lanes)
                 last, mask = b.isub(height, 1), b.lane_mask(height, lanes)
                 lines = [spot(b.iadd(i.index, b.imin(b.i64(r), last)), j.index) for r in range(lanes)]
-                columns = transpose(b, [b.load(vector, line, align=16) for line in lines], 8 * SIZE[self.type_c])
+                columns = transpose(b, [b.load(vector, line, align=16) for line in lines], 8 * self.num.acc_bytes)
                 for n, value in enumerate(columns):
-                    at = b.iadd(j.index, n)
-                    with b.when(b.icmp("slt", at, cols)):
-                        to = self.column(b, f, c, b.iadd(row0, i.index), b.iadd(col0, at))
-                        self.store_vector(b, value, to, mask)
+                    b.store(value, b.at(vector, block, n), 64)
+                row = b.iadd(row0, i.index)
+                with b.loop(0, b.imin(b.isub(cols, j.index), lanes)) as n:
+                    col = b.iadd(col0, b.iadd(j.index, n.index))
+                    acc = b.load(vector, b.at(vector, block, n.index), 64)
+                    value = tail.emit(b, acc, col, row, batch, mask, slots)
+                    self.store_vector(b, value, self.column(b, f, c, row, col), mask)
 
         def straight() -> None:
             # thin products have tiles too wide to write out
             b.either(b.icmp("eq", cols, self.blk.columns), whole, some) if self.blk.vectors <= 4 else some()
 
-        across = self.turned(b, f)
-        straight() if across is None else b.either(across, turned, straight)
+        def even(first: Val, step: Val) -> None:
+            """Rows that are contiguous, at even distances."""
+            elem = LLVM_TYPE[self.type_c]
+
+            def put(i: Val, line: Val, j: Val, mask: Val | None) -> None:
+                self.store_vector(b, finished(i, j, mask)[2], b.at(elem, line, j), mask)
+
+            def full() -> None:
+                with b.loop(0, rows, carry=[first]) as i:
+                    for j in range(0, self.blk.columns, lanes):
+                        put(i.index, i.values[0], b.i64(j), None)
+                    i.next = [b.at(elem, i.values[0], step)]
+
+            def part() -> None:
+                with b.loop(0, rows, carry=[first]) as i:
+                    with b.loop(0, cols, lanes) as j:
+                        put(i.index, i.values[0], j.index, b.lane_mask(b.imin(b.isub(cols, j.index), lanes), lanes))
+                    i.next = [b.at(elem, i.values[0], step)]
+
+            b.either(b.icmp("eq", cols, self.blk.columns), full, part)
+
+        def upright() -> None:
+            there = self.lines(b, f, c, row0, col0, cols)
+            if there is None:
+                straight()
+            else:
+                b.either(there[0], lambda: even(there[1], there[2]), straight)
+
+        across = self.turned(b, f, row0, rows) if hasattr(tail, "exchanged") else None
+        upright() if across is None else b.either(across, turned, upright)
         b.ret()
 
     def store_vector(self, b: Flow, value: Val, to: Val, mask: Val | None) -> None:

@@ -80,7 +80,7 @@ def requests(spec: ConvSpec, isa: ISA) -> list[engine.Request]:
 _WORDS = Words(
     (
         *GEOMETRY, "image_is_b", "w_mode", "w_row", "w_c", "w_k", "w_at",
-        "c_at", "c_n", "c_row", "c_d", "c_h", "c_w", "c_flat", "c_plain", "x_direct", "pack_w", "pack_x",
+        "c_at", "c_n", "c_row", "c_d", "c_h", "c_w", "c_flat", "c_plain", "c_pixel", "x_direct", "pack_w", "pack_x",
         "clear",
     )
 )  # fmt: skip
@@ -231,7 +231,9 @@ def _values(
     m, n = p.rows, p.batch * g.pixels
     bare = count == 1 and g.grid == g.bounds and g.steps == (1, 1, 1) and g.base == g.taps[0][:3] == (0, 0, 0)
     c_n, c_row, c_d, c_h, c_w = p.c_strides
-    flat = single_stride(g.grid, (c_d, c_h, c_w)) == 1
+    pixel = single_stride(g.grid, (c_d, c_h, c_w))
+    flat = pixel == 1
+    even = pixel if pixel is not None and (p.batch == 1 or c_n == pixel * g.pixels) else 0
     if swap:
         m, n = n, m
     plan = cut_image(p.groups, m, n, units, num, blk, not swap, workers)
@@ -244,6 +246,7 @@ def _values(
         "a_2": a, "b_2": b, "c_2": p.rows * c_row, "image_is_b": int(not swap),
         "w_mode": mode, "w_row": p.w_row, "w_c": p.w_c, "w_k": w_k, "w_at": offsets[0] if offsets else 0,
         "c_at": p.c_at, "c_n": c_n, "c_row": c_row, "c_d": c_d, "c_h": c_h, "c_w": c_w, "c_flat": int(flat),
+        "c_pixel": even * (c_row == 1),
         "x_direct": int(bare and not swap and single_stride(g.grid, g.strides[2:]) == 1),
         "c_plain": int(flat and not swap and isinstance(spec.tail, Plain)),
         "pack_w": pack_kernel(spec.source, num, isa), "pack_x": image_kernel(spec.source, num, isa, _WORDS.names),
@@ -275,7 +278,7 @@ class _Convolution(Contraction):
         "image_is_b", "w_mode", "w_row", "w_c", "w_k", "w_at", "channels", "taps", "unit_c", "unit_t", "tap_table",
         "pack_w", "pack_x", "x_direct", "x_n", "x_c", *GRID,
     )  # fmt: skip
-    store_words = ("image_is_b", *GRID, "c_at", "c_n", "c_row", "c_d", "c_h", "c_w", "c_flat", "c_plain")
+    store_words = ("image_is_b", *GRID, "c_at", "c_n", "c_row", "c_d", "c_h", "c_w", "c_flat", "c_plain", "c_pixel")
 
     def __init__(self, name: str, spec: ConvSpec, isa: ISA, tail: Epilogue | None) -> None:
         types = (spec.source, spec.source, spec.out)
@@ -462,6 +465,28 @@ class _Convolution(Contraction):
             )
 
         b.either(image_is_b, along_pixels, along_channels)
+
+    def turned(self, b: Flow, f: Frame, row0: Val, rows: Val) -> Val | None:
+        pixels = b.imul(f.out_d, b.imul(f.out_h, f.out_w))
+        together = b.icmp("sle", b.iadd(b.imod(row0, pixels), rows), pixels)
+        flat = b.op("and", b.icmp("eq", f.image_is_b, 0), b.icmp("ne", f.c_flat, 0))
+        return b.op("and", flat, together)
+
+    def column(self, b: Flow, f: Frame, c: Val, row: Val, col: Val) -> Val:
+        pixels = b.imul(f.out_d, b.imul(f.out_h, f.out_w))
+        image = b.iadd(b.imul(b.idiv(row, pixels), f.c_n), b.imod(row, pixels))
+        return b.at(LLVM_TYPE[self.type_c], c, b.iadd(b.iadd(f.c_at, b.imul(col, f.c_row)), image))
+
+    def lines(self, b: Flow, f: Frame, c: Val, row0: Val, col0: Val, cols: Val) -> tuple[Val, Val, Val] | None:
+        pixels = b.imul(f.out_d, b.imul(f.out_h, f.out_w))
+        image_is_b = b.icmp("ne", f.image_is_b, 0)
+        image, rest = b.idiv(col0, pixels), b.imod(col0, pixels)
+        upright = b.op("and", b.icmp("ne", f.c_flat, 0), b.icmp("sle", b.iadd(rest, cols), pixels))
+        usable = b.select(image_is_b, upright, b.icmp("ne", f.c_pixel, 0))
+        step = b.select(image_is_b, f.c_row, f.c_pixel)
+        inside = b.select(image_is_b, b.iadd(b.imul(image, f.c_n), rest), col0)
+        at = b.iadd(f.c_at, b.iadd(b.imul(row0, step), inside))
+        return usable, b.at(LLVM_TYPE[self.type_c], c, at), step
 
     def _store_alternate(self, b: Flow, first: Val, length: Val, to: Val) -> None:
         """Stores ``length`` lanes of a spilled vector from ``first`` on to every other element."""

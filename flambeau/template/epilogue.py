@@ -24,7 +24,8 @@ class Epilogue(Protocol):
     ``key`` determines the code.  ``buffers`` data pointers are passed at every launch; ``words`` i64 values are bound
     with the sizes.  ``slots(i)`` gives them in this order: pointers, words.  A method ``transposed(words)``, if there
     is one, returns the words for the product of the transposed operands in exchanged order, where rows are columns; the
-    kernel may then be launched that way.
+    kernel may then be launched that way.  With it goes ``exchanged(slots)``: ``emit`` with these slots takes rows for
+    columns.
     """
 
     @property
@@ -60,6 +61,10 @@ class Plain:
         self, b: Flow, acc: Val, row: Val, col: Val, batch: Val, mask: Val | None, slots: Callable[[int], Val]
     ) -> Val:
         return convert(b, acc, self.acc, self.out)
+
+    def exchanged(self, slots: Callable[[int], Val]) -> Callable[[int], Val]:
+        """The slots that take rows for columns."""
+        return slots
 
     def transposed(self, words: tuple[int, ...]) -> tuple[int, ...]:
         """The bound words for the product of the transposed operands in exchanged order."""
@@ -107,6 +112,10 @@ class AddIn:
         if self.acc[0] == "f":
             return cast(b, b.cast("bitcast", value, "double"), "f64", self.acc)
         return cast(b, value, "i64", self.acc)
+
+    def exchanged(self, slots: Callable[[int], Val]) -> Callable[[int], Val]:
+        """The slots that take rows for columns."""
+        return lambda i: slots({2: 3, 3: 2}.get(i, i))
 
     def transposed(self, words: tuple[int, ...]) -> tuple[int, ...]:
         """The bound words for the product of the transposed operands in exchanged order."""

@@ -104,6 +104,11 @@ class Formula:
 
         b.either(b.icmp("eq", step, 1), straight, apart)
 
+    def exchanged(self, slots: Callable[[int], Val]) -> Callable[[int], Val]:
+        """See ``epilogue.Epilogue``."""
+        first = self.buffers
+        return lambda i: slots(i if i < first else i + (0, 1, -1)[(i - first) % 3])
+
     def transposed(self, words: tuple[int, ...]) -> tuple[int, ...]:
         """The bound words for the product of the transposed operands in exchanged order."""
         return tuple(w for k in range(0, len(words), 3) for w in (words[k], words[k + 2], words[k + 1]))

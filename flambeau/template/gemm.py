@@ -378,7 +378,7 @@ class _Product(Contraction):
                 with b.loop(0, b.imul(units, pitch), LINE) as at_line:
                     b.prefetch(b.bytes_at(line, at_line.index), level=2)
 
-    def turned(self, b: Flow, f: Frame) -> Val | None:
+    def turned(self, b: Flow, f: Frame, row0: Val, rows: Val) -> Val | None:
         if self.type_c != self.num.acc:
             return None
         return b.op("and", b.icmp("eq", f.c_m, 1), b.icmp("ne", f.c_n, 1))

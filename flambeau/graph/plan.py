@@ -580,9 +580,7 @@ def _arrange(steps: Sequence[_Step], buffers: Sequence[BufferSpec]) -> tuple[dic
     return dict(zip(first, offsets)), dict(zip((n for n, _ in scratch), offsets[len(first) :])), total
 
 
-def make_plan(
-    outputs: Sequence[Output], input_count: int, owners: Sequence[int] = (), constant: bool = False
-) -> Plan:
+def make_plan(outputs: Sequence[Output], input_count: int, owners: Sequence[int] = (), constant: bool = False) -> Plan:
     """The plan for these results of a graph with ``input_count`` arguments; ``owners`` numbers, for each, the memory it
     lies in, where several may lie in one.  ``constant``: what templates make of arguments alone is given to each run
     (``Plan.derived``)."""

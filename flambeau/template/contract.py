@@ -20,7 +20,7 @@ from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE
 from ..target.turn import transpose
 from .blocking import Cut
-from .epilogue import Epilogue, Plain
+from .epilogue import Epilogue
 from .flow import Flow, function, parallel_for
 from .micro import SIZE, Blocking, Number, blocking
 from .tiles import turn_panel
@@ -551,7 +551,7 @@ class Contraction:
         def turned() -> None:
             """Turns blocks of the tile over, whose columns it finishes and stores."""
             block = b.alloca(f"[{lanes} x {vector}]", align=64)
-            slots = tail.exchanged(extras.__getitem__)  # type: ignore[attr-defined]
+            last_tail, slots = tail.exchanged(extras.__getitem__)  # type: ignore[attr-defined]
             with b.loop(0, rows, lanes) as i, b.loop(0, cols, lanes) as j:
                 height = b.imin(b.isub(rows, i.index), lanes)
                 last, mask = b.isub(height, 1), b.lane_mask(height, lanes)
@@ -563,7 +563,7 @@ class Contraction:
                 with b.loop(0, b.imin(b.isub(cols, j.index), lanes)) as n:
                     col = b.iadd(col0, b.iadd(j.index, n.index))
                     acc = b.load(vector, b.at(vector, block, n.index), 64)
-                    value = tail.emit(b, acc, col, row, batch, mask, slots)
+                    value = last_tail.emit(b, acc, col, row, batch, mask, slots)
                     self.store_vector(b, value, self.column(b, f, c, row, col), mask)
 
         def straight() -> None:

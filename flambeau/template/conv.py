@@ -26,7 +26,7 @@ from ..runtime import engine
 from ..target.builder import Val, vec_type
 from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE
-from . import conv_direct, winograd
+from . import conv_direct, depthwise, winograd
 from .blocking import cut_image
 from .contract import Contraction, Frame, Words, common_values, packing_words, scratch_bytes
 from .conv_problem import (
@@ -55,6 +55,8 @@ __all__ = [
 def kernel_name(spec: ConvSpec) -> str:
     """The symbol of the entry."""
     kind = "winograd" if spec.winograd else f"conv{'d' * spec.direct}"
+    if spec.window is not None:
+        kind += "_".join(map(str, spec.window))
     return f"{kind}_{spec.source}_{spec.acc}_{spec.out}"
 
 
@@ -92,8 +94,11 @@ _DEEP = 256
 
 
 def choose(spec: ConvSpec, isa: ISA, problems: Sequence[Problem]) -> ConvSpec:
-    """The kernel for these problems: Winograd's algorithm where it wins."""
-    return replace(spec, winograd=True) if not spec.direct and winograd.suits(spec, isa, problems) else spec
+    """The kernel for these problems: that for windows of single channels where it is possible, Winograd's algorithm
+    where it wins."""
+    if spec.direct:
+        return replace(spec, window=depthwise.suits(spec, isa, problems))
+    return replace(spec, winograd=True) if winograd.suits(spec, isa, problems) else spec
 
 
 def bind_forward(
@@ -164,6 +169,8 @@ def _bind(
     tail = spec.tail
     if len(tail_words) != tail.words:
         raise ValueError(f"conv: {len(tail_words)} epilogue words, the epilogue has {tail.words}")
+    if spec.window is not None:
+        return depthwise.bind_window(spec, isa, problems[0], pool, workers, tail_words)
     if spec.direct:
         return conv_direct.bind_sum(spec, isa, problems, pool, workers, tail_words)
     if spec.winograd:
@@ -258,6 +265,8 @@ def _values(
 
 def make_ir(spec: ConvSpec, isa: ISA) -> str:
     """The LLVM module of the kernel."""
+    if spec.window is not None:
+        return depthwise.window_ir(kernel_name(spec), spec, isa)
     if spec.direct:
         return conv_direct.sum_ir(kernel_name(spec), spec, isa)
     if spec.winograd:

@@ -19,14 +19,9 @@ from .flow import Flow, phased_entry
 from .gemm import Binding
 from .image import Geometry
 from .micro import SIZE
-from .plane import PLANE, PlaneCopy, Spread, multiply_add, spread
+from .plane import PLANE, PlaneCopy, Spread, division, multiply_add, spread
 
 __all__ = ["bind_sum", "bind_weight", "sum_ir", "weight_ir"]
-
-_SHARE = 1 << 18
-"""Multiplications in a chunk, about 20 us."""
-_STAY = 1 << 18
-"""Multiplications under which the caller's thread does all the work."""
 
 _BLOCK = 8
 """Vectors of places that are computed at a time."""
@@ -44,12 +39,6 @@ _WEIGHT = (
     *_COMMON, "x_n", "x_group", "rows", "images", "grid_d", "grid_h", "dy_n", "dy_c", "dy_d", "dy_h", "dy_w",
     "c_row", "c_c", "taps", "table", "pair_channels", "sums_at",
 )  # fmt: skip
-
-
-def _division(pieces: int, work: int) -> tuple[int, int, bool]:
-    """Chunks, pieces in a chunk, and whether to use threads, for ``pieces`` of ``work`` multiplications each."""
-    share = max(1, min(_SHARE // max(work, 1), -(-pieces // 16)))
-    return -(-pieces // share), share, pieces * work > _STAY
 
 
 def _geometry_words(g: Geometry, layout: Spread) -> dict[str, int]:
@@ -75,7 +64,7 @@ def bind_sum(
     planes = first.batch * first.groups * first.rows * (0 not in out)
     entries = sum(map(len, taps)) * g.channels
     pieces = planes * layout.bands
-    chunks, share, parallel = _division(pieces, layout.place * entries)
+    chunks, share, parallel = division(pieces, layout.place * entries)
     image_bytes, result_bytes = layout.values["filled"] * size, layout.place * phases * size
     together = max(1, min(share, _TOGETHER // (image_bytes + result_bytes)))
     worker_bytes = together * (image_bytes + result_bytes)
@@ -125,7 +114,7 @@ def bind_weight(
     taps = [[x + t for x, t in zip(g.base, tap)] for tap in g.taps]
     lanes = isa.lanes(LLVM_TYPE[spec.acc])
     layout = spread(g.bounds, [max(n, 1) for n in g.grid], g.steps, [taps], 1, 1, lanes, size, 1)
-    chunks, share, parallel = _division(pairs, images * g.pixels * len(g.taps))
+    chunks, share, parallel = division(pairs, images * g.pixels * len(g.taps))
     # a gradient lies where its image does
     image_bytes = layout.values["filled"] * size
     together = max(1, min(images * layout.bands, _TOGETHER // (2 * image_bytes)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..target.isa import ISA
 from .epilogue import Epilogue, Plain
@@ -12,15 +13,25 @@ from .image import Geometry
 from .micro import Number, number
 
 __all__ = [
-    "ConvSpec", "Problem", "dense", "forward_geometry", "forward_problem", "input_gradient_problems", "output_size",
+    "ConvSpec", "Problem", "Window", "dense", "dense_window", "forward_geometry", "forward_problem", "input_gradient_problems", "output_size",
     "prefer_direct", "single_stride", "three",
 ]  # fmt: skip
+
+
+class Window(NamedTuple):
+    """Rows and columns of a dense window, and the distances at which it is moved."""
+
+    high: int
+    wide: int
+    step_h: int
+    step_w: int
 
 
 @dataclass(frozen=True)
 class ConvSpec:
     """What determines the code: the type of image and weights, of accumulators and output, the epilogue, and whether
-    it is the direct kernel for few channels a group (see `prefer_direct`) or Winograd's algorithm (`conv.choose`)."""
+    it is the direct kernel for few channels a group (see `prefer_direct`; with ``window`` that for single channels and
+    this window) or Winograd's algorithm (`conv.choose`)."""
 
     source: str
     acc: str
@@ -28,6 +39,7 @@ class ConvSpec:
     epilogue: Epilogue | None = None
     direct: bool = False
     winograd: bool = False
+    window: Window | None = None
 
     @property
     def tail(self) -> Epilogue:
@@ -39,6 +51,21 @@ class ConvSpec:
         if self.direct:
             return Number(self.acc, self.acc)
         return number(self.source, self.source, self.acc, isa)
+
+
+def dense_window(g: Geometry) -> tuple[Window, tuple[int, int], list[int]] | None:
+    """The window of a geometry of two dimensions whose taps fill a rectangle, the place of its first one in the image
+    and the offsets in the weights by rows; None for another geometry."""
+    if not g.taps or g.grid[0] != 1 or g.bounds[0] != 1:
+        return None
+    low = [min(tap[a] for tap in g.taps) for a in range(3)]
+    high, wide = (max(tap[a] for tap in g.taps) - low[a] + 1 for a in (1, 2))
+    at = {tap[:3]: tap[3] for tap in g.taps}
+    wanted = [(low[0], low[1] + i, low[2] + j) for i in range(high) for j in range(wide)]
+    if low[0] + g.base[0] or len(at) != len(wanted) or not all(place in at for place in wanted):
+        return None
+    start = low[1] + g.base[1], low[2] + g.base[2]
+    return Window(high, wide, g.steps[1], g.steps[2]), start, [at[place] for place in wanted]
 
 
 def prefer_direct(groups: int, channels: int, rows: int) -> bool:

@@ -24,7 +24,7 @@ class Epilogue(Protocol):
     ``key`` determines the code.  ``buffers`` data pointers are passed at every launch; ``words`` i64 values are bound
     with the sizes.  ``slots(i)`` gives them in this order: pointers, words.  A method ``transposed(words)``, if there
     is one, returns the words for the product of the transposed operands in exchanged order, where rows are columns; the
-    kernel may then be launched that way.  With it goes ``exchanged(slots)``: ``emit`` with these slots takes rows for
+    kernel may then be launched that way.  With it goes ``exchanged(slots)``: the epilogue and the slots that take rows for
     columns.
     """
 
@@ -62,9 +62,9 @@ class Plain:
     ) -> Val:
         return convert(b, acc, self.acc, self.out)
 
-    def exchanged(self, slots: Callable[[int], Val]) -> Callable[[int], Val]:
-        """The slots that take rows for columns."""
-        return slots
+    def exchanged(self, slots: Callable[[int], Val]) -> tuple[Plain, Callable[[int], Val]]:
+        """The epilogue and the slots that take rows for columns."""
+        return self, slots
 
     def transposed(self, words: tuple[int, ...]) -> tuple[int, ...]:
         """The bound words for the product of the transposed operands in exchanged order."""
@@ -113,9 +113,9 @@ class AddIn:
             return cast(b, b.cast("bitcast", value, "double"), "f64", self.acc)
         return cast(b, value, "i64", self.acc)
 
-    def exchanged(self, slots: Callable[[int], Val]) -> Callable[[int], Val]:
-        """The slots that take rows for columns."""
-        return lambda i: slots({2: 3, 3: 2}.get(i, i))
+    def exchanged(self, slots: Callable[[int], Val]) -> tuple[AddIn, Callable[[int], Val]]:
+        """The epilogue and the slots that take rows for columns."""
+        return self, lambda i: slots({2: 3, 3: 2}.get(i, i))
 
     def transposed(self, words: tuple[int, ...]) -> tuple[int, ...]:
         """The bound words for the product of the transposed operands in exchanged order."""
@@ -138,8 +138,11 @@ def convert(b: Flow, value: Val, source: str, target: str) -> Val:
     return cast(b, value, source, target)
 
 
-def strided_load(b: Flow, elem: str, pointer: Val, stride: Val, lanes: int, mask: Val | None) -> Val:
-    """A vector of elements ``stride`` (a run-time i64; 0 and 1 are fast) apart; lanes off the mask are not read."""
+def strided_load(
+    b: Flow, elem: str, pointer: Val, stride: Val, lanes: int, mask: Val | None, known: int | None = None
+) -> Val:
+    """A vector of elements ``stride`` (a run-time i64; 0 and 1 are fast) apart; lanes off the mask are not read.
+    ``known`` is the stride where it is certain to be 0 or 1."""
     if lanes == 1:
         return b.load(elem, pointer)
     type_ = vec_type(elem, lanes)
@@ -164,4 +167,6 @@ def strided_load(b: Flow, elem: str, pointer: Val, stride: Val, lanes: int, mask
             i.next = [b.new(type_, f"insertelement {i.values[0]}, {value}, {i.index}")]
         return [i.values[0]]
 
+    if known is not None:
+        return unit()[0] if known else b.splat(b.load(elem, pointer, size), lanes)
     return b.choose(b.icmp("eq", stride, 1), unit, other)[0]

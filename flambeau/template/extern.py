@@ -190,6 +190,7 @@ class MatMul:
         places = (~0, 0, 1, *range(2, len(inputs)), *([~1] if len(outputs) > 1 else []))
         big = math.prod(out.shape) * a.shape[-1] > _SMALL
         stack = binding.scratch_bytes <= template.contract.STACK
+        spec = replace(spec, epilogue=self.formula.bound(words, binding.swap))
         return [_launch(spec, template.gemm.requests(spec, isa)[:1], binding, *places, big=big, stack=stack)]
 
 
@@ -266,7 +267,7 @@ class Conv(_Convolution):
             spec, isa, x.shape, x.strides, w.shape, w.strides, out.strides, self.stride, self.padding, self.dilation,
             self.groups, pool.address(), workers, words, w.constant,
         )  # fmt: skip
-        return _conv_launches(spec, isa, binding, len(inputs) - 2, len(outputs) - 1)
+        return _conv_launches(spec, isa, binding, words, len(inputs) - 2, len(outputs) - 1)
 
 
 @dataclass(frozen=True)
@@ -301,7 +302,7 @@ class ConvTranspose(_Convolution):
             spec, isa, out.shape, out.strides, w.shape, w.strides, y.shape, y.strides, self.stride, self.padding,
             self.dilation, self.groups, pool.address(), workers, words,
         )  # fmt: skip
-        return _conv_launches(spec, isa, binding, len(inputs) - 2, len(outputs) - 1)
+        return _conv_launches(spec, isa, binding, words, len(inputs) - 2, len(outputs) - 1)
 
 
 def _members_as_channels(g: Graph, x: Node) -> Node:
@@ -413,9 +414,12 @@ def _opened_conv(
 
 
 def _conv_launches(
-    spec: template.conv.ConvSpec, isa: ISA, binding: template.gemm.Binding, operands: int, kept: int
-) -> list[Launch]:
+    spec: template.conv.ConvSpec, isa: ISA, binding: template.gemm.Binding, words: Sequence[int], operands: int,
+    kept: int,
+) -> list[Launch]:  # fmt: skip
     # the kernel's operands are the weights, then the image
+    if isinstance(spec.epilogue, Formula):
+        spec = replace(spec, epilogue=spec.epilogue.bound(words, binding.swap))
     more = (*range(2, 2 + operands), *([~1] if kept else []))
     return [_launch(spec, template.conv.requests(spec, isa), binding, ~0, 1, 0, *more)]
 

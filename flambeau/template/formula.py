@@ -12,7 +12,7 @@ its activation, say, which the derivative needs.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..target.builder import Val, lanes_of, vec_type
 from ..target.scalar import LLVM_TYPE, cast, elementwise
@@ -30,13 +30,15 @@ class Formula:
     """The epilogue with these instructions on operands of these types; see ``epilogue.Epilogue``.
 
     Of every operand, and of the buffer for the kept value, three words give the strides (batch, row, column) in
-    elements, 0 where it is broadcast.
+    elements, 0 where it is broadcast.  ``known`` has a pair for each, its strides along rows and columns where these
+    are 0 or 1 (None: any), if the code is for such words only.
     """
 
     acc: str
     operands: tuple[str, ...]
     code: tuple[Instruction, ...]
     kept: int | None = None
+    known: tuple[tuple[int | None, int | None], ...] = ()
 
     @property
     def buffers(self) -> int:
@@ -48,7 +50,7 @@ class Formula:
 
     @property
     def key(self) -> str:
-        return f"formula.{','.join(self.operands)}.{self.code!r}.{self.kept}"
+        return f"formula.{','.join(self.operands)}.{self.code!r}.{self.kept}.{self.known}"
 
     @property
     def out(self) -> str:
@@ -69,7 +71,8 @@ class Formula:
 
         for k, type_ in enumerate(self.operands):
             pointer, step = place(k, LLVM_TYPE[type_])
-            values.append(strided_load(b, LLVM_TYPE[type_], pointer, step, lanes, mask))
+            known = self.known[k][1] if self.known else None
+            values.append(strided_load(b, LLVM_TYPE[type_], pointer, step, lanes, mask, known))
         for op, type_, source, args, attr in self.code:
             if op == "const":
                 values.append(b.const(vec_type(LLVM_TYPE[type_], lanes), attr))
@@ -104,14 +107,25 @@ class Formula:
 
         b.either(b.icmp("eq", step, 1), straight, apart)
 
-    def exchanged(self, slots: Callable[[int], Val]) -> Callable[[int], Val]:
+    def bound(self, words: Sequence[int], swap: bool) -> Formula:
+        """The formula for these words, and with ``swap`` for them as `transposed` gives them."""
+        known = tuple((step(words[k + 1]), step(words[k + 2]))[:: -1 if swap else 1] for k in range(0, len(words), 3))
+        return replace(self, known=known)
+
+    def exchanged(self, slots: Callable[[int], Val]) -> tuple[Formula, Callable[[int], Val]]:
         """See ``epilogue.Epilogue``."""
         first = self.buffers
-        return lambda i: slots(i if i < first else i + (0, 1, -1)[(i - first) % 3])
+        turned = replace(self, known=tuple(pair[::-1] for pair in self.known))
+        return turned, lambda i: slots(i if i < first else i + (0, 1, -1)[(i - first) % 3])
 
     def transposed(self, words: tuple[int, ...]) -> tuple[int, ...]:
         """The bound words for the product of the transposed operands in exchanged order."""
         return tuple(w for k in range(0, len(words), 3) for w in (words[k], words[k + 2], words[k + 1]))
+
+
+def step(word: int) -> int | None:
+    """A stride that the code may be made for."""
+    return word if word in (0, 1) else None
 
 
 def steps_of(

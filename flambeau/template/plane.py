@@ -17,8 +17,12 @@ from ..target.scalar import LLVM_TYPE, cast
 from .flow import Flow
 from .micro import SIZE
 
-__all__ = ["PLANE", "PlaneCopy", "Spread", "multiply_add", "spread"]
+__all__ = ["PLANE", "PlaneCopy", "Spread", "division", "multiply_add", "spread"]
 
+_SHARE = 1 << 18
+"""Multiplications in a chunk, about 20 us."""
+_STAY = 1 << 18
+"""Multiplications under which the caller's thread does all the work."""
 _ROOM = 192 << 10
 """Bytes that the buffers of a band should take at most."""
 
@@ -97,6 +101,12 @@ def spread(
         "band": band, "run": run, "grid_w": grid[2],
     }  # fmt: skip
     return Spread(values, residues, [[offset(tap) for tap in some] for some in taps], bands, place)
+
+
+def division(pieces: int, work: int) -> tuple[int, int, bool]:
+    """Chunks, pieces in a chunk, and whether to use threads, for ``pieces`` of ``work`` multiplications each."""
+    share = max(1, min(_SHARE // max(work, 1), -(-pieces // 16)))
+    return -(-pieces // share), share, pieces * work > _STAY
 
 
 def multiply_add(b: Flow, isa: ISA, x: Val, y: Val, acc: Val) -> Val:

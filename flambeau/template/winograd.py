@@ -22,7 +22,7 @@ from ..target.builder import Val, vec_type
 from ..target.emit import new_module
 from ..target.isa import ISA
 from .blocking import GRAIN, STAY
-from .conv_problem import ConvSpec, Problem
+from .conv_problem import ConvSpec, Problem, dense_window
 from .flow import Flow, phased_entry
 from .gemm import Binding, Ready
 from .image import Geometry
@@ -52,15 +52,9 @@ _WORDS = (
 
 
 def full_window(g: Geometry) -> list[int] | None:
-    """The offsets in the weights of a full 3x3 kernel, by rows; None for another one."""
-    if len(g.taps) != 9 or g.steps != (1, 1, 1) or g.grid[0] != 1 or g.bounds[0] != 1:
-        return None
-    at = {tap[:3]: tap[3] for tap in g.taps}
-    z, y, x = (min(tap[a] for tap in g.taps) for a in range(3))
-    if z + g.base[0] != 0:
-        return None
-    wanted = [(z, y + i, x + j) for i in range(3) for j in range(3)]
-    return [at[w] for w in wanted] if all(w in at for w in wanted) else None
+    """The offsets in the weights of a full 3x3 kernel of stride 1, by rows; None for another one."""
+    found = dense_window(g)
+    return found[2] if found is not None and found[0] == (3, 3, 1, 1) else None
 
 
 def suits(spec: ConvSpec, isa: ISA, problems: Sequence[Problem]) -> bool:

@@ -1,0 +1,216 @@
+"""Convolutions of single channels with small dense windows: every place of the result from the rows of the image as
+they lie, without a copy.
+
+A piece is a plane of the result (a channel of one image).  It is computed in strips of one vector of places by a few
+rows: each row of the image under them is loaded once for every column of the window, with masks that are off outside of
+the image (what they do not load is zero, as the border is), and added to all rows of the result that it reaches.  For a
+step of 2 across the image the loaded elements are taken apart into even and odd ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..target.builder import Val, vec_type
+from ..target.emit import new_module
+from ..target.isa import ISA
+from .conv_problem import ConvSpec, Problem, Window, dense_window
+from .flow import Flow, function, parallel_for
+from .gemm import Binding
+from .plane import division, multiply_add
+
+__all__ = ["bind_window", "suits", "window_ir"]
+
+_MOST = 7
+"""Rows and columns of a window at most."""
+_REGISTERS = 24
+"""Vectors for accumulators, and for the factors of a window where these fit beside them."""
+_ROWS = 7
+"""Rows of the result that are computed at a time at most."""
+
+_WORDS = (
+    "chunks", "pool", "pieces", "share", "groups", "rows", "x_n", "x_group", "x_h", "in_h", "in_w", "base_h", "base_w",
+    "w_group", "w_row", "c_n", "c_row", "c_h", "c_at", "out_h", "out_w", "taps",
+)  # fmt: skip
+
+
+def suits(spec: ConvSpec, isa: ISA, problems: Sequence[Problem]) -> Window | None:
+    """The window of these problems if they are for this kernel."""
+    p = problems[0]
+    if len(problems) != 1 or not spec.source == spec.acc == spec.out == "f32" or isa.name != "avx512":
+        return None
+    if p.geometry.channels != 1 or p.geometry.strides[4] != 1 or p.c_strides[4] != 1 or p.jump != (1, 1, 1):
+        return None
+    found = dense_window(p.geometry)
+    if found is None:
+        return None
+    window = found[0]
+    return window if max(window.high, window.wide) <= _MOST and window.step_w <= 2 else None
+
+
+def bind_window(
+    spec: ConvSpec, isa: ISA, problem: Problem, pool: int, workers: int, tail_words: Sequence[int]
+) -> Binding:
+    """The words for a problem that `suits`."""
+    g = problem.geometry
+    found = dense_window(g)
+    assert found is not None
+    window, (top, left), offsets = found
+    planes = problem.batch * problem.groups * problem.rows
+    work = -(-g.grid[2] // 16) * 16 * g.grid[1] * (len(offsets) + 2)
+    chunks, share, parallel = division(planes, work)
+    c_n, c_row, _, c_h, _ = problem.c_strides
+    values = {
+        "chunks": chunks, "pool": pool if parallel else 0, "pieces": planes, "share": share,
+        "groups": problem.groups, "rows": problem.rows, "x_n": g.strides[0], "x_group": problem.x_group,
+        "x_h": g.strides[3], "in_h": g.bounds[1], "in_w": g.bounds[2], "base_h": top, "base_w": left,
+        "w_group": problem.w_group, "w_row": problem.w_row, "c_n": c_n, "c_row": c_row, "c_h": c_h,
+        "c_at": problem.c_at, "out_h": g.grid[1], "out_w": g.grid[2], "taps": 8 * (len(_WORDS) + len(tail_words)),
+    }  # fmt: skip
+    return Binding([values[name] for name in _WORDS] + list(tail_words) + offsets, 0)
+
+
+def window_ir(name: str, spec: ConvSpec, isa: ISA) -> str:
+    """The module of the kernel."""
+    return _Window(name, spec, isa).text()
+
+
+class _Window:
+    """Writes the functions of the kernel."""
+
+    def __init__(self, name: str, spec: ConvSpec, isa: ISA) -> None:
+        assert spec.window is not None
+        self.name, self.isa, self.tail, self.window = name, isa, spec.tail, spec.window
+        self.elem, self.size = "float", 4
+        self.lanes = isa.lanes(self.elem)
+        self.vector = vec_type(self.elem, self.lanes)
+        self.module = new_module(isa)
+        self.block = max(2, min(_ROWS, _REGISTERS - self.window.high * self.window.wide))
+
+    def text(self) -> str:
+        args = [("ptr", "block"), ("i64", "chunk"), ("i64", "worker")]
+        body = function(self.module, self.isa, f"{self.name}.body", args, self._write_body)
+        entry = [("ptr", n) for n in ("params", "c", "a", "b", *(f"e{i}" for i in range(self.tail.buffers)), "scratch")]
+
+        def write_entry(b: Flow, *arguments: Val) -> None:
+            memory = b.alloca(f"[{len(arguments) + 1} x i64]", align=16)
+            block = b.bytes_at(memory, 8)
+            b.store(b.i64(0), memory, align=8)
+            for i, value in enumerate(arguments):
+                b.store(value, b.at("i64", block, i), align=8)
+            pool, chunks = (b.word(arguments[0], _WORDS.index(n)) for n in ("pool", "chunks"))
+            parallel_for(b, pool, body, block, chunks)
+            b.ret(b.load("i64", memory, align=8))
+
+        function(self.module, self.isa, self.name, entry, write_entry, result="i64", linkage="")
+        return self.module.text()
+
+    def _write_body(self, b: Flow, block: Val, chunk: Val, worker: Val) -> None:
+        """Makes the planes of a chunk."""
+        params = b.load("ptr", block, align=8)
+        self.w = w = {name: b.word(params, i) for i, name in enumerate(_WORDS)}
+        c, weights, image = (b.load("ptr", b.at("i64", block, i), align=8) for i in (1, 2, 3))
+        self.extras = [b.load("ptr", b.at("i64", block, 4 + i), align=8) for i in range(self.tail.buffers)]
+        self.extras += [b.word(params, len(_WORDS) + i) for i in range(self.tail.words)]
+        taps = b.bytes_at(params, w["taps"])
+        start = b.imul(chunk, w["share"])
+        pixels = b.imul(w["out_h"], w["out_w"])
+        with b.loop(start, b.imin(b.iadd(start, w["share"]), w["pieces"])) as piece:
+            rest, row = b.idiv(piece.index, w["rows"]), b.imod(piece.index, w["rows"])
+            n, group = b.idiv(rest, w["groups"]), b.imod(rest, w["groups"])
+            channel = b.iadd(b.imul(group, w["rows"]), row)
+            source = b.at(self.elem, image, b.iadd(b.imul(n, w["x_n"]), b.imul(group, w["x_group"])))
+            own = b.at(self.elem, weights, b.iadd(b.imul(group, w["w_group"]), b.imul(row, w["w_row"])))
+            at = b.iadd(b.iadd(w["c_at"], b.imul(n, w["c_n"])), b.imul(channel, w["c_row"]))
+            factors = [
+                b.splat(b.load(self.elem, b.at(self.elem, own, b.word(taps, t)), self.size), self.lanes)
+                for t in range(self.window.high * self.window.wide)
+            ]
+            self._plane(b, source, factors, b.at(self.elem, c, at), b.imul(n, pixels), row, group)
+        b.ret()
+
+    def _plane(self, b: Flow, source: Val, factors: list[Val], target: Val, first: Val, row: Val, group: Val) -> None:
+        w, lanes = self.w, self.lanes
+        with b.loop(0, w["out_w"], lanes) as v:
+            left = b.isub(w["out_w"], v.index)
+            x0 = b.iadd(b.imul(v.index, self.window.step_w), w["base_w"])
+            masks = self._masks(b, x0)
+
+            def strip(mask: Val | None, v: Val = v.index, x0: Val = x0, masks: list[Val] = masks) -> None:
+                with b.loop(0, w["out_h"], self.block) as y:
+                    accs = self._sums(b, source, factors, y.index, x0, masks)
+                    for i, acc in enumerate(accs):
+                        place = b.iadd(y.index, i)
+
+                        def put(acc: Val = acc, place: Val = place) -> None:
+                            col = b.iadd(first, b.iadd(b.imul(place, w["out_w"]), v))
+                            value = self.tail.emit(b, acc, row, col, group, mask, self.extras.__getitem__)
+                            spot = b.at(self.elem, target, b.iadd(b.imul(place, w["c_h"]), v))
+                            if mask is None:
+                                b.store(value, spot, self.size)
+                            else:
+                                b.masked_store(value, spot, mask, self.size)
+
+                        if i:
+                            with b.when(b.icmp("slt", place, w["out_h"])):
+                                put()
+                        else:
+                            put()
+
+            b.either(
+                b.icmp("sge", left, lanes), lambda: strip(None), lambda: strip(b.lane_mask(left, lanes))
+            )  # fmt: skip
+
+    def _starts(self) -> list[int]:
+        """Where vectors begin that are loaded of a row, from the first element under the strip on."""
+        if self.window.step_w == 1:
+            return list(range(self.window.wide))
+        return [at + half * self.lanes for at in range(0, self.window.wide, 2) for half in range(2)]
+
+    def _masks(self, b: Flow, x0: Val) -> list[Val]:
+        """For each of these vectors, which elements lie in the image."""
+        places = vec_type("i32", self.lanes)
+        limit = b.splat(b.cast("trunc", self.w["in_w"], "i32"), self.lanes)
+        found = []
+        for start in self._starts():
+            at = b.splat(b.cast("trunc", b.iadd(x0, start), "i32"), self.lanes)
+            found.append(b.cmp("ult", b.add(b.iota(places), at), limit))
+        return found
+
+    def _sums(self, b: Flow, source: Val, factors: list[Val], y: Val, x0: Val, masks: list[Val]) -> list[Val]:
+        """The sums of a strip's rows from ``y`` on."""
+        high, wide, step = self.window.high, self.window.wide, self.window.step_h
+        accs: list[Val | None] = [None] * self.block
+        y0 = b.iadd(b.imul(y, step), self.w["base_h"])
+        for r in range((self.block - 1) * step + high):
+            line = b.iadd(y0, r)
+            values = self._row(b, source, line, x0, masks)
+            for j in range(wide):
+                for i in range(self.block):
+                    tap = r - i * step
+                    if 0 <= tap < high:
+                        factor, acc = factors[tap * wide + j], accs[i]
+                        accs[i] = (
+                            b.fmul(factor, values[j])
+                            if acc is None
+                            else multiply_add(b, self.isa, factor, values[j], acc)
+                        )
+        return [acc for acc in accs if acc is not None]
+
+    def _row(self, b: Flow, source: Val, line: Val, x0: Val, masks: list[Val]) -> list[Val]:
+        """What the columns of the window see of a row of the image."""
+        w = self.w
+        inside = b.icmp("ult", line, w["in_h"])
+        at = b.at(self.elem, source, b.iadd(b.imul(line, w["x_h"]), x0))
+        off = b.const(masks[0].type, 0)
+        loaded = [
+            b.masked_load(self.vector, b.at(self.elem, at, start), b.select(inside, mask, off), self.size)
+            for start, mask in zip(self._starts(), masks, strict=True)
+        ]
+        if self.window.step_w == 1:
+            return loaded
+        found = []
+        for pair in range(0, len(loaded), 2):
+            for odd in range(2):
+                found.append(b.shuffle(loaded[pair], loaded[pair + 1], range(odd, 2 * self.lanes, 2)))
+        return found[: self.window.wide]

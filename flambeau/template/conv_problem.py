@@ -13,8 +13,8 @@ from .image import Geometry
 from .micro import Number, number
 
 __all__ = [
-    "ConvSpec", "Problem", "Window", "dense", "dense_window", "forward_geometry", "forward_problem", "input_gradient_problems", "output_size",
-    "prefer_direct", "single_stride", "three",
+    "ConvSpec", "Problem", "Window", "dense", "dense_window", "forward_geometry", "forward_problem",
+    "input_gradient_problems", "output_size", "prefer_direct", "single_stride", "three",
 ]  # fmt: skip
 
 

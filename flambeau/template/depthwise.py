@@ -55,7 +55,7 @@ def bind_window(
     g = problem.geometry
     found = dense_window(g)
     assert found is not None
-    window, (top, left), offsets = found
+    _, (top, left), offsets = found
     planes = problem.batch * problem.groups * problem.rows
     work = -(-g.grid[2] // 16) * 16 * g.grid[1] * (len(offsets) + 2)
     chunks, share, parallel = division(planes, work)
@@ -189,12 +189,8 @@ class _Window:
                 for i in range(self.block):
                     tap = r - i * step
                     if 0 <= tap < high:
-                        factor, acc = factors[tap * wide + j], accs[i]
-                        accs[i] = (
-                            b.fmul(factor, values[j])
-                            if acc is None
-                            else multiply_add(b, self.isa, factor, values[j], acc)
-                        )
+                        x, acc, factor = values[j], accs[i], factors[tap * wide + j]
+                        accs[i] = b.fmul(factor, x) if acc is None else multiply_add(b, self.isa, factor, x, acc)
         return [acc for acc in accs if acc is not None]
 
     def _row(self, b: Flow, source: Val, line: Val, x0: Val, masks: list[Val]) -> list[Val]:

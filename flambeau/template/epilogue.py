@@ -24,8 +24,8 @@ class Epilogue(Protocol):
     ``key`` determines the code.  ``buffers`` data pointers are passed at every launch; ``words`` i64 values are bound
     with the sizes.  ``slots(i)`` gives them in this order: pointers, words.  A method ``transposed(words)``, if there
     is one, returns the words for the product of the transposed operands in exchanged order, where rows are columns; the
-    kernel may then be launched that way.  With it goes ``exchanged(slots)``: the epilogue and the slots that take rows for
-    columns.
+    kernel may then be launched that way.  With it goes ``exchanged(slots)``: the epilogue and the slots that take rows
+    for columns.
     """
 
     @property

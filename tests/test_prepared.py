@@ -17,7 +17,6 @@ def nothing_kept():
     torch.manual_seed(0)
     torch.compiler.reset()
     gc.collect()
-    yield
 
 
 def table(weight):
@@ -42,7 +41,7 @@ SHAPES = [
 
 
 @pytest.mark.parametrize("last", [False, True])
-@pytest.mark.parametrize("x_shape, w_shape, options", SHAPES)
+@pytest.mark.parametrize(("x_shape", "w_shape", "options"), SHAPES)
 def test_results_are_bitwise_those_of_weights_packed_in_the_call(x_shape, w_shape, options, last):
     x, w = torch.randn(x_shape), torch.randn(w_shape)
     if last:

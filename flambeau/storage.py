@@ -119,7 +119,7 @@ class Alias(Storage):
     memory = property(lambda self: self._memory)
 
     @property
-    def version(self) -> int:  # type: ignore[override]
+    def version(self) -> int:
         return self._version
 
     @version.setter

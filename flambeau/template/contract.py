@@ -560,9 +560,9 @@ class Contraction:
                 for n, value in enumerate(columns):
                     b.store(value, b.at(vector, block, n), 64)
                 row = b.iadd(row0, i.index)
-                with b.loop(0, b.imin(b.isub(cols, j.index), lanes)) as n:
-                    col = b.iadd(col0, b.iadd(j.index, n.index))
-                    acc = b.load(vector, b.at(vector, block, n.index), 64)
+                with b.loop(0, b.imin(b.isub(cols, j.index), lanes)) as each:
+                    col = b.iadd(col0, b.iadd(j.index, each.index))
+                    acc = b.load(vector, b.at(vector, block, each.index), 64)
                     value = last_tail.emit(b, acc, col, row, batch, mask, slots)
                     self.store_vector(b, value, self.column(b, f, c, row, col), mask)
 

@@ -15,7 +15,7 @@ from ..target.builder import Val, vec_type
 from ..target.emit import new_module
 from ..target.isa import ISA
 from .conv_problem import ConvSpec, Problem, Window, dense_window
-from .flow import Flow, function, parallel_for
+from .flow import Flow, phased_entry
 from .gemm import Binding
 from .plane import division, multiply_add
 
@@ -88,21 +88,9 @@ class _Window:
         self.block = max(2, min(_ROWS, _REGISTERS - self.window.high * self.window.wide))
 
     def text(self) -> str:
-        args = [("ptr", "block"), ("i64", "chunk"), ("i64", "worker")]
-        body = function(self.module, self.isa, f"{self.name}.body", args, self._write_body)
-        entry = [("ptr", n) for n in ("params", "c", "a", "b", *(f"e{i}" for i in range(self.tail.buffers)), "scratch")]
-
-        def write_entry(b: Flow, *arguments: Val) -> None:
-            memory = b.alloca(f"[{len(arguments) + 1} x i64]", align=16)
-            block = b.bytes_at(memory, 8)
-            b.store(b.i64(0), memory, align=8)
-            for i, value in enumerate(arguments):
-                b.store(value, b.at("i64", block, i), align=8)
-            pool, chunks = (b.word(arguments[0], _WORDS.index(n)) for n in ("pool", "chunks"))
-            parallel_for(b, pool, body, block, chunks)
-            b.ret(b.load("i64", memory, align=8))
-
-        function(self.module, self.isa, self.name, entry, write_entry, result="i64", linkage="")
+        arguments = ["params", "c", "a", "b", *(f"e{i}" for i in range(self.tail.buffers)), "scratch"]
+        phases = [("body", self._write_body, "chunks")]
+        phased_entry(self.module, self.isa, self.name, arguments, _WORDS, phases)
         return self.module.text()
 
     def _write_body(self, b: Flow, block: Val, chunk: Val, worker: Val) -> None:

@@ -109,13 +109,14 @@ class Formula:
 
     def bound(self, words: Sequence[int], swap: bool) -> Formula:
         """The formula for these words, and with ``swap`` for them as `transposed` gives them."""
-        known = tuple((step(words[k + 1]), step(words[k + 2]))[:: -1 if swap else 1] for k in range(0, len(words), 3))
+        pairs = [(step(words[k + 1]), step(words[k + 2])) for k in range(0, len(words), 3)]
+        known = tuple((second, first) if swap else (first, second) for first, second in pairs)
         return replace(self, known=known)
 
     def exchanged(self, slots: Callable[[int], Val]) -> tuple[Formula, Callable[[int], Val]]:
         """See ``epilogue.Epilogue``."""
         first = self.buffers
-        turned = replace(self, known=tuple(pair[::-1] for pair in self.known))
+        turned = replace(self, known=tuple((second, first) for first, second in self.known))
         return turned, lambda i: slots(i if i < first else i + (0, 1, -1)[(i - first) % 3])
 
     def transposed(self, words: tuple[int, ...]) -> tuple[int, ...]:

@@ -122,8 +122,8 @@ def bind_winograd(
     made = None
     if ready is not None:
         packing = values | {"chunks": 0, "ready": 0}
-        words = tuple([packing[name] for name in _WORDS] + list(tail_words))
-        made = Ready(0, ("winograd", blk, *ready), worker_at, words)
+        packing_words = (*(packing[name] for name in _WORDS), *tail_words)
+        made = Ready(0, ("winograd", blk, *ready), worker_at, packing_words)
         values |= {"pack_chunks": 0, "ready": 1, "worker_at": 0}
         worker_at = 0
     words = [values[name] for name in _WORDS] + list(tail_words)

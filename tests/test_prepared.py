@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import pickle
+import threading
 
 import numpy as np
 import pytest
@@ -167,3 +170,36 @@ def test_weights_that_the_program_writes_are_not_kept():
             expected = F.conv2d(x, w).numpy().copy()
             np.testing.assert_array_equal(step(x).numpy(), expected)
     assert table(w) is None
+
+
+def test_copies_and_pickles_of_a_module_leave_it_behind():
+    layer = nn.Conv2d(16, 32, 3)
+    x = torch.randn(1, 16, 12, 12)
+    run = torch.compile(lambda layer, x: layer(x))
+    with torch.no_grad():
+        expected = run(layer, x).numpy()
+        assert table(layer.weight)
+        for other in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+            assert not table(other.weight)
+            other.weight.mul_(2)
+            np.testing.assert_array_equal(run(other, x).numpy(), other(x).numpy())
+        np.testing.assert_array_equal(run(layer, x).numpy(), expected)
+
+
+def test_several_threads_use_one_constant():
+    x, w = torch.randn(1, 64, 28, 28), torch.randn(64, 64, 3, 3)
+    expected = F.conv2d(x, w, padding=1).numpy()
+    found = []
+
+    def work():
+        for _ in range(4):
+            found.append(compiled(x, w, padding=1).numpy().copy())
+
+    workers = [threading.Thread(target=work) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert len(found) == 16
+    for y in found:
+        np.testing.assert_array_equal(y, expected)

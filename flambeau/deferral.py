@@ -7,7 +7,8 @@ as running a small one.  The text of the program finds its plan; only a new text
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from weakref import ref
 
@@ -55,9 +56,16 @@ class Ran(NamedTuple):
     numbers: list[float | int]
     into: list[int | None]
 
-    def run(self, addresses: Sequence[int], storages: Sequence[Storage]) -> list[int]:
-        """Runs on arguments at these addresses in these storages; returns the addresses of the results, memory of the
-        caller's now."""
+    def run(
+        self,
+        addresses: Sequence[int],
+        storages: Sequence[Storage],
+        numbers: Sequence[float | int] | None = None,
+        places: Mapping[int, tuple[int, Storage]] = MappingProxyType({}),
+    ) -> list[int]:
+        """Runs on arguments at these addresses in these storages, with these numbers or those of the first time; returns
+        the addresses of the results, memory of the caller's now but for those that have ``places`` (an address, and what
+        owns it)."""
         derived = self.plan.derived()
         constants = prepared.Run(derived, storages, addresses) if derived else None
         sizes = self.plan.sizes
@@ -65,11 +73,12 @@ class Ran(NamedTuple):
         try:
             for k, into in enumerate(self.into):
                 if into is None and k in sizes and sizes[k]:
-                    results[k] = memory.allocate(sizes[k])
-            self.plan.run(results, addresses, self.numbers, constants.addresses if constants is not None else ())
+                    results[k] = places[k][0] if k in places else memory.allocate(sizes[k])
+            given = self.numbers if numbers is None else numbers
+            self.plan.run(results, addresses, given, constants.addresses if constants is not None else ())
         except BaseException as error:
             for k, address in enumerate(results):
-                if address:
+                if address and k not in places:
                     memory.free(address, sizes[k])
             if isinstance(error, graph.plan.KernelError):
                 kind, text = graph.plan.CODES[error.code]
@@ -103,6 +112,7 @@ class Deferral(Trace):
         self.refuse: Callable[[], None] | None = (
             None  # raises for what would run a compiled function's program in parts
         )
+        self.steps: Any = None  # while a call is watched or repeated: what notes or compares what steps (``steps.py``)
         self.active = False  # whether there is a program, or every operator is to be recorded
         self.lock = threading.RLock()
         self._mark = object()

@@ -362,7 +362,11 @@ def _strides_of_grad(layout: Layout) -> tuple[int, ...]:
 def _copy_like(grad: Any, layout: Layout) -> Tensor:
     if isinstance(grad, Wrapper):
         return grad.clone()  # type: ignore[attr-defined,no-any-return]
-    found: Any = empty(of(grad._layout.dtype, layout.device, layout.shape, _strides_of_grad(layout)))
+    strides = _strides_of_grad(layout)
+    if grad._storage.pending is not None and strides == contiguous_strides(layout.shape):
+        # a value like others, without memory of its own yet
+        return ops.convert._clone(grad, memory_format=ops.convert.contiguous_format)
+    found: Any = empty(of(grad._layout.dtype, layout.device, layout.shape, strides))
     return found.copy_(grad)
 
 

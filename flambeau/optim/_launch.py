@@ -185,7 +185,7 @@ def _launch_whole(
 
 def others_watch(recorder: Deferral) -> bool:
     """Whether calls must not take a short path for another reason than that memory is about to be written."""
-    return any(reason is not recorder.homes for reason in special)
+    return any(reason is not recorder.homes and reason is not recorder for reason in special)
 
 
 def pending(tensors: Sequence[Tensor]) -> bool:
@@ -212,4 +212,6 @@ def advance_counters(counters: Sequence[Tensor]) -> list[float] | None:
     template.advance(layout.dtype.code)(addresses.buffer_info()[0], values.buffer_info()[0], count)
     for tensor in counters:
         tensor._storage.version += 1
+    if recorder.steps is not None:
+        recorder.steps.advanced(counters)
     return values.tolist()

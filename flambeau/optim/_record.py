@@ -12,6 +12,7 @@ from ..dtype import float32, float64
 from ..layout import Layout
 from ..primitives import Recorder
 from ..record import Recipe
+from ..steps import Changed
 from ..tensor import Tensor
 from ._launch import alike, others_watch, pending
 
@@ -32,24 +33,35 @@ def record(
     maths: Any,
 ) -> bool:
     """Adds the update of all tensors to the deferred program; False, with nothing done, if none of them waits for it or
-    that cannot be."""
+    that cannot be.  In a repeated call (``steps.py``) the program has it, and only takes the numbers."""
     every: list[Tensor] = [tensor for tensors in arrays for tensor in tensors]
-    if not pending(every) or around.wrappers or prim.tracing():
-        return False
     recorder = deferral()
-    if others_watch(recorder) or not all(t._plain for t in every):
+    steps = recorder.steps
+    again = steps is not None and steps.again
+    if not every or not (again or pending(every)):
         return False
     count = len(arrays[0])
-    layouts = tuple([tensor._layout for tensor in every])
     targets = [tensor for i in written for tensor in arrays[i]]
-    if len({t._storage.memory for t in targets}) < len(targets) or recorder.full():
-        return False
     first = scalars[0]
     shared = list(scalars).count(first) == len(scalars)
     numbers = list(first) if shared else [x for own in scalars for x in own]
-    if any(isinstance(x, Tensor) for x in numbers):
+    if (
+        around.wrappers
+        or prim.tracing()
+        or others_watch(recorder)
+        or not all(t._plain for t in every)
+        or len({t._storage.memory for t in targets}) < len(targets)
+        or recorder.full()
+        or any(isinstance(x, Tensor) for x in numbers)
+    ):
+        if again:
+            raise Changed
         return False
+    layouts = tuple([tensor._layout for tensor in every])
     key = (name, variant, count, shared, len(first), layouts)
+    if again:
+        steps.take(key, targets, numbers)
+        return True
     recipe = _recipes.get(key)
     if recipe is None:
         if not all(alike(layouts[i::count]) for i in range(count)):
@@ -57,10 +69,13 @@ def record(
         if len(_recipes) >= _KEPT:
             _recipes.clear()
         recipe = _recipes[key] = _trace(name, formula, variant, layouts, count, written, len(numbers), shared, maths)
+    words, first = len(recorder.text), len(recorder.numbers)
     try:
         recorder.write_all(targets, recipe, every, [float(x) for x in numbers])
     except NeedsMemory:
         return False
+    if steps is not None:
+        steps.update(key, targets, first, len(numbers), len(recorder.text) - words)
     return True
 
 

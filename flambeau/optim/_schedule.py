@@ -8,6 +8,7 @@ import warnings
 import weakref
 from typing import Any
 
+from ..steps import acting
 from ..tensor import Tensor
 from .optimizer import Optimizer, _to_scalar
 
@@ -143,7 +144,8 @@ class LRScheduler:
         self._step_count += 1
         if epoch is not None:
             warnings.warn(EPOCH_DEPRECATION_WARNING, UserWarning, stacklevel=2)
-        self._update_lr(epoch)
+        with acting(self, repeatable=epoch is None):
+            self._update_lr(epoch)
 
     def _update_lr(self, epoch: int | None = None) -> None:
         with _enable_get_lr_call(self):

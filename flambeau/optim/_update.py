@@ -222,10 +222,10 @@ def new_step(param: Tensor, on_device: bool) -> Tensor:
 
 def advance(steps: Sequence[Tensor], keep: bool) -> list[Any]:
     """Add one to every counter and return their values: numbers, or the tensors themselves when ``keep``."""
-    if not keep and not is_grad_enabled():
+    if not is_grad_enabled():
         values = advance_counters(steps)
         if values is not None:
-            return values
+            return list(steps) if keep else values
     for step in steps:
         step += 1
     return list(steps) if keep else [step.item() for step in steps]

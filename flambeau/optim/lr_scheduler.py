@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
+from ..steps import acting
 from ._cycles import CyclicLR, OneCycleLR
 from ._schedule import (
     EPOCH_DEPRECATION_WARNING,
@@ -493,14 +494,15 @@ class SequentialLR(_Composite):
 
     def step(self) -> None:  # type: ignore[override]
         """Go on to the next epoch."""
-        self.last_epoch += 1
-        index = bisect_right(self._milestones, self.last_epoch)
-        scheduler = self._schedulers[index]
-        if index > 0 and self._milestones[index - 1] == self.last_epoch:
-            scheduler._update_lr(0)
-        else:
-            scheduler.step()
-        self._last_lr = scheduler.get_last_lr()
+        with acting(self):
+            self.last_epoch += 1
+            index = bisect_right(self._milestones, self.last_epoch)
+            scheduler = self._schedulers[index]
+            if index > 0 and self._milestones[index - 1] == self.last_epoch:
+                scheduler._update_lr(0)
+            else:
+                scheduler.step()
+            self._last_lr = scheduler.get_last_lr()
 
 
 class ChainedScheduler(_Composite):
@@ -527,9 +529,10 @@ class ChainedScheduler(_Composite):
 
     def step(self) -> None:  # type: ignore[override]
         """Go on to the next epoch, in all schedules."""
-        for scheduler in self._schedulers:
-            scheduler.step()
-        self._last_lr = _values(self.optimizer, "lr")
+        with acting(self):
+            for scheduler in self._schedulers:
+                scheduler.step()
+            self._last_lr = _values(self.optimizer, "lr")
 
 
 # -- by the progress of the loss -------------------------------------------------------------------

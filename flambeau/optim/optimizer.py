@@ -12,6 +12,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from ..autograd.mode import is_grad_enabled, set_grad_enabled
 from ..dtype import dtype, float32, float64, get_default_dtype
+from ..steps import acting
 from ..tensor import Tensor
 from ..utils.hooks import RemovableHandle
 
@@ -165,6 +166,10 @@ class Optimizer:
         @functools.wraps(func)
         def hooked_step(*args: Any, **kwargs: Any) -> Any:
             self = args[0]  # hooks see the optimizer among the arguments, as in PyTorch
+            with acting(self, repeatable=len(args) == 1 and not kwargs):
+                return run(self, args, kwargs)
+
+        def run(self: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             for hook in (*_global_optimizer_pre_hooks.values(), *self._optimizer_step_pre_hooks.values()):
                 changed = hook(self, args, kwargs)
                 if changed is None:

@@ -1,0 +1,208 @@
+"""A call of a compiled function that can be repeated without its Python."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from .deferral import Ran
+from .guards import Grads, Guards
+from .layout import Layout
+from .steps import Again, Steps
+from .storage import Storage
+from .tensor import Tensor, address, make
+
+__all__ = ["VALUES", "Recording", "leaves", "repeatable"]
+
+VALUES = (int, float, bool, complex, str, bytes, type(None))
+"""The classes of constants."""
+_Build = Callable[[list[Any], list[Tensor]], Any]
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    """What lists, tuples and dictionaries hold."""
+    if isinstance(value, (tuple, list)):
+        for item in value:
+            yield from leaves(item)
+    elif type(value) is dict:
+        for item in value.values():
+            yield from leaves(item)
+    else:
+        yield value
+
+
+def repeatable(leaf: Any) -> bool:
+    """Whether a result can be made again: a constant, or a tensor that nobody can differentiate (any more)."""
+    if not isinstance(leaf, Tensor):
+        return leaf.__class__ in VALUES
+    if type(leaf) is not Tensor or leaf._hooks is not None:
+        return False
+    if leaf._node is None:
+        return not leaf._requires_grad
+    return leaf._view is None and _spent(leaf)
+
+
+def _spent(t: Tensor) -> bool:
+    """Whether the graph of a tensor has been freed by its backward pass."""
+    return getattr(t._node, "_values", ()) is None and getattr(t._node, "_extras", ()) is None
+
+
+class Recording:
+    """A call that can be repeated: what ran, where its arguments come from, and what its results are."""
+
+    def __init__(
+        self,
+        ran: Ran | None,
+        tensors: list[Tensor],
+        result: Any,
+        results: list[Storage],
+        guards: Guards,
+        grads: Grads,
+        steps: Steps,
+    ) -> None:
+        self.guards, self.grads = guards, grads
+        self.actors, self.updates = steps.actors, steps.updates
+        into = ran.into if ran is not None else []
+        position = {id(t._storage.memory): k for k, t in enumerate(reversed(tensors))}
+        last = len(tensors) - 1
+        # Where each argument comes from: a tensor of the call, or a storage that stays; and bytes from there on.
+        self.sources: list[tuple[int, Storage | None, int]] = []
+        for storage, layout, offset in ran.arguments if ran is not None else ():
+            at = position.get(id(storage))
+            start = offset * layout.itemsize
+            self.sources.append((-1, storage, start) if at is None else (last - at, None, start))
+        self.sizes = [ran.plan.sizes.get(k, 0) if ran and i is None else 0 for k, i in enumerate(into)]
+        self.written = [self.sources[i] for i in into if i is not None]
+        self.ran = None if ran is None else ran._replace(arguments=[])  # which would keep the first call's memory
+        number = {id(s): k for k, s in enumerate(results) if into[k] is None}
+        self.fresh = [(t, number[id(g._storage.memory)], g._layout, g._offset) for t, g in grads.fresh]
+        grads.fresh = []
+        self.build = _builder(result, number, {id(t): k for k, t in enumerate(tensors)})
+
+    def hold(self) -> bool:
+        """Whether what the call depends on, beside its signature, is as it was."""
+        return self.guards.hold() and self.grads.hold()
+
+    def run(self, tensors: list[Tensor]) -> Any:
+        """Runs on these tensors; raises Changed, with nothing done, if an optimizer now does something else."""
+        for t in tensors:
+            if t._storage.pending is not None:
+                address(t)
+        ran = self.ran
+        if ran is None:
+            return self.build([], tensors)
+        numbers = ran.numbers
+        again: Again | None = None
+        if self.actors:
+            numbers = list(numbers)
+            again = self._steps(numbers)
+        memories = [tensors[k]._storage if storage is None else storage for k, storage, _ in self.sources]
+        addresses = [s.ptr + start for s, (_, _, start) in zip(memories, self.sources)]
+        held = self._held_grads()
+        try:
+            made = ran.run(addresses, memories, numbers, held)
+        except BaseException:
+            if again is not None:
+                again.undo()
+            raise
+        for k, storage, _ in self.written:
+            (tensors[k]._storage if storage is None else storage).version += 1
+        storages: list[Any] = [
+            None if not n else held[k][1] if k in held else Storage(made[k], n) for k, n in enumerate(self.sizes)
+        ]
+        for t in self.grads.cleared:
+            t._grad = None
+        for t, k, layout, offset in self.fresh:
+            if k in held:
+                held[k][1].version += 1
+            else:
+                t._grad = make(storages[k] or Storage(0, 0), layout, offset)
+        return self.build(storages, tensors)
+
+    def _steps(self, numbers: list[float | int]) -> Again:
+        """Has the optimizers step, as far as the numbers of their updates."""
+        empty = [(t, layout) for t, _, layout, _ in self.fresh if t._grad is None]
+        for t, layout in empty:  # an optimizer passes by what has no gradient
+            t._grad = make(Storage(0, 0), layout)
+        again = Again(self.updates, numbers)
+        try:
+            again.run(self.actors)
+        finally:
+            for t, _ in empty:
+                t._grad = None
+        return again
+
+    def _held_grads(self) -> dict[int, tuple[int, Storage]]:
+        """The results that may go where the last call's gradients lie, which nobody holds but their leaves."""
+        found: dict[int, tuple[int, Storage]] = {}
+        count = sys.getrefcount
+        for t, k, layout, _ in self.fresh:
+            g = t._grad
+            if (
+                g is not None
+                and g._key is layout
+                and count(g) == _SOLE_TENSOR
+                and g._view is None
+                and g._hooks is None
+                and not g._requires_grad
+            ):
+                storage = g._storage
+                if storage.nbytes == self.sizes[k] and count(storage) == _SOLE_STORAGE and storage.owner is None:
+                    found[k] = storage.ptr, storage
+        return found
+
+
+class _Probe:
+    __slots__ = ("_grad", "_storage")
+
+
+def _sole() -> tuple[int, int]:
+    """How many references a gradient has, and its storage, that only its leaf holds, as ``_held_grads`` counts them."""
+    t, g = _Probe(), _Probe()
+    t._grad, g._storage = g, object()
+    del g
+    count = sys.getrefcount
+    g = t._grad
+    first = count(g)
+    storage = g._storage
+    return first, count(storage)
+
+
+_SOLE_TENSOR, _SOLE_STORAGE = _sole()
+
+
+def _builder(value: Any, number: dict[int, int], inputs: dict[int, int]) -> _Build:
+    """A function that makes a result like ``value`` from the storages of a run and the tensors of its call."""
+    if isinstance(value, Tensor):
+        at = inputs.get(id(value))
+        if at is not None:
+            return lambda storages, tensors: tensors[at]
+        k = number.get(id(value._storage.memory))
+        if k is None:
+            return lambda storages, tensors: value
+        layout, offset = value._layout, value._offset
+        if value._node is not None:
+            return _spent_builder(k, layout, offset, value._node, value._output_nr)
+        return lambda storages, tensors: make(storages[k] or Storage(0, 0), layout, offset)
+    if isinstance(value, (tuple, list)):
+        parts = [_builder(v, number, inputs) for v in value]
+        cls: Any = type(value)
+        if hasattr(value, "_fields"):
+            return lambda storages, tensors: cls(*[p(storages, tensors) for p in parts])
+        return lambda storages, tensors: cls([p(storages, tensors) for p in parts])
+    if isinstance(value, dict):
+        table = {name: _builder(v, number, inputs) for name, v in value.items()}
+        return lambda storages, tensors: {name: p(storages, tensors) for name, p in table.items()}
+    return lambda storages, tensors: value
+
+
+def _spent_builder(k: int, layout: Layout, offset: int, node: Any, output_nr: int) -> _Build:
+    """Makes a result whose graph was freed: differentiating it again is the same error as in the call itself."""
+
+    def build(storages: list[Any], tensors: list[Tensor]) -> Tensor:
+        t = make(storages[k] or Storage(0, 0), layout, offset)
+        t._requires_grad, t._node, t._output_nr = True, node, output_nr
+        return t
+
+    return build

@@ -1,0 +1,150 @@
+"""What a training step does besides the work on tensors: optimizers and schedules, which a repeated call runs again.
+
+An optimizer's step is Python that counts, asks its schedule for a rate, and ends in numbers for one update of all
+tensors.  When a call that will be repeated is watched (``Steps``), it notes which optimizers and schedules stepped, in
+which order, and where their numbers stand in the program.  When it is repeated (``Again``), they step again, as far as
+the numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from .deferral import Deferral, deferral
+from .storage import Storage
+from .tensor import Tensor, numpy_view
+
+__all__ = ["Again", "Changed", "Steps", "Update", "acting"]
+
+
+class Changed(Exception):
+    """A repeated call does something else than the one that was watched."""
+
+
+class Update(NamedTuple):
+    """An update of tensors in the program: what tells it apart, what it writes, and its run-time numbers."""
+
+    key: tuple[Any, ...]
+    written: list[Storage]
+    first: int
+    count: int
+
+
+class Steps:
+    """Notes what steps while a call is watched.
+
+    ``actors`` are what is to ``step()`` again, in order; ``spoiled``: one of them also did what a repeated call could
+    not do.
+    """
+
+    again = False
+
+    def __init__(self, recorder: Deferral) -> None:
+        self.recorder = recorder
+        self.actors: list[Any] = []
+        self.updates: list[Update] = []
+        self.spoiled = False
+        self._depth = 0
+        self._own = 0  # words of the program that belong to updates
+
+    def update(self, key: tuple[Any, ...], written: Sequence[Tensor], first: int, count: int, words: int) -> None:
+        """An update was recorded, in so many words of the program, with its numbers from ``first`` on."""
+        self.updates.append(Update(key, [t._storage for t in written], first, count))
+        self._own += words
+        self.spoiled |= not self._depth  # a function of ``optim`` called by itself: nobody would call it again
+
+    @contextmanager
+    def acting(self, owner: Any, repeatable: bool) -> Iterator[None]:
+        """While ``owner.step`` runs."""
+        if self._depth:
+            yield
+            return
+        recorder = self.recorder
+        before = len(recorder.text) - self._own, recorder.runs, recorder.outside
+        self._depth = 1
+        try:
+            yield
+        finally:
+            self._depth = 0
+            self.actors.append(owner)
+            self.spoiled |= not repeatable or before != (
+                len(recorder.text) - self._own,
+                recorder.runs,
+                recorder.outside,
+            )
+
+    def advanced(self, counters: Sequence[Tensor]) -> None:
+        """These counters were advanced by one."""
+
+
+class Again:
+    """Takes the numbers of updates while the actors of a repeated call step; ``numbers`` are those of its
+    program."""
+
+    again = True
+
+    def __init__(self, updates: Sequence[Update], numbers: list[float | int]) -> None:
+        self._updates, self._numbers = updates, numbers
+        self._taken = 0
+        self._counters: list[Sequence[Tensor]] = []
+
+    def take(self, key: tuple[Any, ...], written: Sequence[Tensor], numbers: Sequence[float]) -> None:
+        """The next update has these numbers."""
+        at = self._taken
+        if at >= len(self._updates):
+            raise Changed
+        wanted = self._updates[at]
+        if key != wanted.key or wanted.count != len(numbers) or [t._storage for t in written] != wanted.written:
+            raise Changed
+        self._numbers[wanted.first : wanted.first + wanted.count] = numbers
+        self._taken = at + 1
+
+    def run(self, actors: Sequence[Any]) -> None:
+        """Has all of them step; raises Changed, with their counters as they were."""
+        recorder = deferral()
+        before, recorder.steps = recorder.steps, self
+        try:
+            for actor in actors:
+                actor.step()
+            if self._taken != len(self._updates):
+                raise Changed
+        except Changed:
+            self.undo()
+            raise
+        finally:
+            recorder.steps = before
+
+    def acting(self, owner: Any, repeatable: bool) -> Any:
+        """While ``owner.step`` runs."""
+        return _NOTHING
+
+    def advanced(self, counters: Sequence[Tensor]) -> None:
+        """These counters were advanced by one."""
+        self._counters.append(counters)
+
+    def undo(self) -> None:
+        """Sets the counters back."""
+        for counters in self._counters:
+            for counter in counters:
+                numpy_view(counter)[...] -= 1
+        self._counters.clear()
+
+
+class _Nothing:
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+
+_NOTHING = _Nothing()
+
+
+def acting(owner: Any, repeatable: bool = True) -> Any:
+    """A context for the body of ``owner.step``, which changes Python's state only, and tensors by updates: a watched
+    call notes that it has to be called again, if it is ``repeatable``."""
+    steps = deferral().steps
+    return _NOTHING if steps is None else steps.acting(owner, repeatable)

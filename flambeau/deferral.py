@@ -63,9 +63,11 @@ class Ran(NamedTuple):
         numbers: Sequence[float | int] | None = None,
         places: Mapping[int, tuple[int, Storage]] = MappingProxyType({}),
     ) -> list[int]:
-        """Runs on arguments at these addresses in these storages, with these numbers or those of the first time; returns
-        the addresses of the results, memory of the caller's now but for those that have ``places`` (an address, and what
-        owns it)."""
+        """Runs on arguments at these addresses in these storages, with these numbers or those of the first time.
+
+        Returns the addresses of the results, memory of the caller's now but for those that have ``places`` (an address,
+        and what owns it).
+        """
         derived = self.plan.derived()
         constants = prepared.Run(derived, storages, addresses) if derived else None
         sizes = self.plan.sizes

@@ -34,7 +34,8 @@ __all__ = ["ALIGNMENT", "Allocator", "allocate", "empty_cache", "free", "reset_p
 
 ALIGNMENT = 64
 _SMALL = 1 << 16  # the biggest block that is cut from a chunk
-_MIDDLE = 4 << 20  # bytes of the largest blocks of which the last one freed is at hand
+_MIDDLE = 4 << 20  # bytes of the largest blocks of which the last ones freed are at hand
+_AT_HAND = 4  # of each class
 _CHUNK = 1 << 20
 _REGION = 32 << 20  # bytes of address space that blocks are cut from
 _OWN = 8 << 20  # bytes of the smallest blocks with a mapping of their own
@@ -115,9 +116,9 @@ class Allocator:
         big: dict[int, int] = {}  # big blocks in use: address -> size
         waiting: OrderedDict[int, int] = OrderedDict()  # big blocks to be reused: address -> size, oldest first
         by_size: dict[int, list[int]] = {}  # the same by size; an address that is not in ``waiting`` is out of date
-        # The last block freed of each size up to _MIDDLE, on the shortest way back: each step is one operation of a
-        # dictionary, which nothing can interrupt.
-        last: dict[int, int] = {}
+        # The last blocks freed of each size up to _MIDDLE, on the shortest way back: each step is one operation of a
+        # list, which nothing can interrupt.
+        last: dict[int, list[int]] = {}
         used = peak = reserved = cached = allocations = frees = calls = 0
         bump = bump_end = 0  # what is left of the present chunk
         region = region_end = 0  # what is left of the present region
@@ -208,10 +209,15 @@ class Allocator:
             nonlocal used, reserved, cached
             if 0 <= nbytes <= _MIDDLE:
                 size = _big_classes(nbytes)[0]
-                address = last.pop(size, 0)
-                if address:
-                    used += size
-                    return address
+                at_hand = last.get(size)
+                if at_hand:
+                    try:
+                        address = at_hand.pop()
+                    except IndexError:  # another thread took it just now
+                        pass
+                    else:
+                        used += size
+                        return address
             if not 0 <= nbytes <= _LIMIT:
                 raise fail(nbytes)
             sizes_that_do = _big_classes(nbytes)
@@ -237,13 +243,17 @@ class Allocator:
             size = big[address]
             used -= size
             if size <= _MIDDLE:
-                before = last.pop(size, 0)
-                if last.setdefault(size, address) == address:
-                    address = before
-                elif before:
-                    keep(before, size)
-            if address:
-                keep(address, size)
+                at_hand = last.get(size)
+                if at_hand is None:
+                    at_hand = last.setdefault(size, [])
+                at_hand.append(address)
+                if len(at_hand) <= _AT_HAND:
+                    return
+                try:
+                    address = at_hand.pop(0)
+                except IndexError:  # another thread took them all just now
+                    return
+            keep(address, size)
 
         def keep(address: int, size: int) -> None:
             """Lets a big block that is not in use wait to be used again."""
@@ -253,8 +263,9 @@ class Allocator:
                 cached += size
                 waiting[address] = size
                 by_size.setdefault(size, []).append(address)
-                while cached + sum(tuple(last)) > bound and release_oldest():
-                    pass
+                while cached + sum(size * len(at_hand) for size, at_hand in tuple(last.items())) > bound:
+                    if not release_oldest():
+                        break
 
         def release_oldest() -> bool:
             """Gives the big block that has waited longest back to the system; false when there is none."""
@@ -271,10 +282,10 @@ class Allocator:
             return True
 
         def empty_cache() -> None:
-            for size in tuple(last):
-                address = last.pop(size, 0)
-                if address:
-                    keep(address, size)
+            for size, at_hand in tuple(last.items()):
+                with contextlib.suppress(IndexError):
+                    while True:
+                        keep(at_hand.pop(), size)
             with lock:
                 while release_oldest():
                     pass

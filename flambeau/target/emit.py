@@ -440,40 +440,59 @@ class _Body:
         b = self.b
         slot, index_slot = acc.slots[acc.lanes]
         value = b.load(vec_type(LLVM_TYPE[acc.type], acc.lanes), slot, 64)
-        place = b.load(vec_type("i64", acc.lanes), index_slot, 64) if index_slot is not None else None
+        if index_slot is None:
+            return value if len(acc.slots) == 1 else self._fold(acc.kind, acc.type, value, self._narrowed(acc))
+        place = b.load(vec_type("i64", acc.lanes), index_slot, 64)
         for lanes, (wide, wide_index) in acc.slots.items():
             if lanes == acc.lanes:
                 continue
+            assert wide_index is not None
             x = b.load(vec_type(LLVM_TYPE[acc.type], lanes), wide, 64)
-            i = b.load(vec_type("i64", lanes), wide_index, 64) if wide_index is not None else None
-            nan = None
-            if lanes in acc.nans:
-                seen = b.load(x.type, acc.nans[lanes], 64)
-                nan = b.cmp("uno", seen, seen)
+            i = b.load(vec_type("i64", lanes), wide_index, 64)
             while lanes > 1:
                 lanes //= 2
                 x, other = self._halves(x, lanes)
-                if nan is not None:
-                    x = self._extreme(acc.kind, other, x)
-                    nan = b.op("or", *self._halves(nan, lanes))
-                elif i is None:
-                    x = self._fold(acc.kind, acc.type, x, other)
-                else:
-                    i, other_i = self._halves(i, lanes)
-                    take = self._better(acc, other, other_i, x, i)
-                    x, i = b.select(take, other, x), b.select(take, other_i, i)
-            if nan is not None:
-                x = b.select(nan, b.const(x.type, math.nan), x)
-            if i is None:
-                value = self._fold(acc.kind, acc.type, value, x)
-            else:
-                assert place is not None
-                take = self._better(acc, x, i, value, place)
-                value, place = b.select(take, x, value), b.select(take, i, place)
-        if index:
-            assert place is not None
-            return place
-        return value
+                i, other_i = self._halves(i, lanes)
+                take = self._better(acc, other, other_i, x, i)
+                x, i = b.select(take, other, x), b.select(take, other_i, i)
+            take = self._better(acc, x, i, value, place)
+            value, place = b.select(take, x, value), b.select(take, i, place)
+        return place if index else value
+
+    def _narrowed(self, acc: _Accumulator) -> Val:
+        """What the wide slots of an accumulator hold, folded to one value: the widest to the width of the next and on,
+        so that only the narrowest is folded across its lanes."""
+        b = self.b
+        widths = sorted((lanes for lanes in acc.slots if lanes > acc.lanes), reverse=True)
+        lanes = widths[0]
+        x, nans = self._slot(acc, lanes)
+        while lanes > widths[-1]:
+            lanes //= 2
+            x = self._both_halves(acc, x, lanes)
+            nans = None if nans is None else b.op("fadd", *self._halves(nans, lanes))
+            if lanes in widths:
+                y, others = self._slot(acc, lanes)
+                x = self._fold(acc.kind, acc.type, x, y) if others is None else self._extreme(acc.kind, y, x)
+                nans = nans if nans is None or others is None else b.op("fadd", nans, others)
+        met: Val | None = None
+        if nans is not None:
+            bits = b.cast("bitcast", b.cmp("uno", nans, nans), f"i{lanes}")
+            met = b.cmp("ne", bits, b.const(bits.type, 0))
+        while lanes > 1:
+            lanes //= 2
+            x = self._both_halves(acc, x, lanes)
+        return x if met is None else b.select(met, b.const(x.type, math.nan), x)
+
+    def _slot(self, acc: _Accumulator, lanes: int) -> tuple[Val, Val | None]:
+        """A slot of an accumulator, and what is nan in the lanes that met one and zero in others, if that is kept."""
+        type_ = vec_type(LLVM_TYPE[acc.type], lanes)
+        nans = self.b.load(type_, acc.nans[lanes], 64) if lanes in acc.nans else None
+        return self.b.load(type_, acc.slots[lanes][0], 64), nans
+
+    def _both_halves(self, acc: _Accumulator, x: Val, lanes: int) -> Val:
+        """The halves of a vector, folded; nan is not among them where it is kept apart."""
+        low, high = self._halves(x, lanes)
+        return self._extreme(acc.kind, high, low) if acc.nans else self._fold(acc.kind, acc.type, low, high)
 
     def _halves(self, x: Val, lanes: int) -> tuple[Val, Val]:
         b = self.b

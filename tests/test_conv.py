@@ -138,6 +138,7 @@ CASES = [
 
 # batch, channels in and out, size, padding: 3x3 kernels
 TILED = [
+    (2, 3, 5, (17, 19), 1), (3, 1, 2, (6, 9), 0),
     (2, 24, 40, (12, 12), 1), (1, 64, 64, (30, 57), 1), (3, 48, 33, (7, 7), 1), (2, 32, 64, (9, 31), 0),
     (1, 24, 100, (17, 40), 2), (5, 160, 120, (14, 14), 1), (33, 512, 24, (4, 4), 1), (1, 24, 24, (1, 90), 1),
 ]  # fmt: skip
@@ -169,7 +170,14 @@ def test_winograd(case, last):
     np.testing.assert_allclose(dx, exact_dx, rtol=1e-5, atol=1e-6 * np.abs(exact_dx).max())
 
 
-MORE_TILED = [(2, 17, 30, (5, 130), 1), (3, 16, 14, (2, 2), 1), (1, 40, 200, (1, 1), 1), (17, 64, 80, (16, 16), 1)]
+MORE_TILED = [
+    (2, 3, 5, (17, 19), 1),
+    (3, 1, 2, (6, 9), 0),
+    (2, 17, 30, (5, 130), 1),
+    (3, 16, 14, (2, 2), 1),
+    (1, 40, 200, (1, 1), 1),
+    (17, 64, 80, (16, 16), 1),
+]
 
 
 @pytest.mark.skipif(HOST.name != "avx512", reason="the algorithm is for AVX-512")
@@ -202,7 +210,7 @@ def test_choice_of_winograd_for_weight_gradients():
         ).winograd  # fmt: skip
 
     assert chosen(8, 64, 64, (56, 56)) and chosen(1, 128, 128, (28, 28)) and chosen(8, 64, 64, (9, 9), last=True)
-    assert not chosen(8, 3, 64, (56, 56)) and not chosen(8, 64, 8, (56, 56))
+    assert chosen(8, 64, 8, (56, 56)) and not chosen(8, 3, 64, (56, 56)) and not chosen(1, 8, 8, (8, 8))
     assert not chosen(8, 64, 64, (56, 56), stride=(2, 2)) and not chosen(8, 64, 64, (56, 56), kernel=(3, 5))
     assert not chosen(8, 64, 64, (56, 56), groups=2) and not chosen(8, 64, 64, (56, 56), source="bf16")
     assert not chosen(1, 512, 512, (2, 2))
@@ -220,7 +228,8 @@ def test_choice_of_winograd():
         return conv.choose(ConvSpec(source, "f32", source), HOST, [problem]).winograd
 
     assert chosen(8, 64, 64, (56, 56)) and chosen(1, 128, 128, (28, 28))
-    assert not chosen(8, 3, 64, (56, 56)) and not chosen(8, 64, 8, (56, 56))
+    assert chosen(8, 3, 64, (56, 56)) and chosen(8, 64, 8, (56, 56))
+    assert not chosen(8, 64, 8, (6, 6)) and not chosen(8, 3, 64, (2, 2))
     assert not chosen(8, 64, 64, (56, 56), stride=(2, 2)) and not chosen(8, 64, 64, (56, 56), kernel=(3, 5))
     assert not chosen(8, 64, 64, (56, 56), last=True) and not chosen(8, 64, 64, (56, 56), source="bf16")
     assert not chosen(1, 512, 512, (2, 2))

@@ -370,7 +370,8 @@ class Plan:
         if enter is None:
             return lambda *values: self._status(values[:count], values[count:])
 
-        def run(*values: Any) -> int:
+        # ``own`` keeps the program that ``enter`` points to when the plan is bound to more threads.
+        def run(*values: Any, own: object = first) -> int:
             if threads() > workers:
                 return self._status(values[:count], ())
             block = memory.allocate(nbytes)
@@ -379,7 +380,10 @@ class Plan:
             finally:
                 memory.free(block, nbytes)
 
-        return run if nbytes else lambda *values: enter(*values[:count], 0)
+        def run_alone(*values: Any, own: object = first) -> int:
+            return enter(*values[:count], 0)
+
+        return run if nbytes else run_alone
 
     def derived(self) -> list[Derived]:
         """The constants that a run needs besides the arguments, for plans that may keep some."""

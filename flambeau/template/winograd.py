@@ -65,12 +65,14 @@ def suits(spec: ConvSpec, isa: ISA, problems: Sequence[Problem]) -> bool:
         return False
     if isa.name != "avx512" or g.strides[4] != 1 or p.c_strides[4] != 1 or full_window(g) is None:
         return False
-    # a pair of channels costs 9/16 of a cycle for every pixel, or one for every tile, and some for the weights
-    tiles = p.batch * -(-g.grid[1] // 2) * -(-g.grid[2] // 2)
-    plain = p.batch * g.pixels * 9 / 16
-    overhead = 1 + 8 / p.rows + 5 / g.channels
-    weights = 8 if p.rows * g.channels * PLACES * 4 <= 4 * cpu.cache_sizes().l2 else 25
-    return min(p.rows, g.channels) >= 24 and plain > 1.1 * (tiles * overhead + weights)
+    # in products of the plain sum, as measured; vectors of tiles end with a row of them
+    channels, rows, size = g.channels, p.rows, p.rows * g.channels
+    high, across = -(-g.grid[1] // 2), -(-g.grid[2] // 2)
+    lanes = isa.lanes("float")
+    turning = p.batch * high * -(-across // lanes) * lanes * (13 * channels + 4 * rows)
+    weights = 25 if size * PLACES * 4 <= 4 * cpu.cache_sizes().l2 else 38
+    plain = p.batch * g.pixels * (size + 10 * channels + 2 * rows)
+    return plain > (2.4 * p.batch * high * across + weights) * size + turning
 
 
 def bind_winograd(
@@ -105,7 +107,7 @@ def bind_winograd(
     worker_bytes = runs_at + -(-block * _RUN_WORDS * 8 // 64) * 64
     worker_at = PLACES * panels * g.channels * blk.pitch * size
     low = [min(tap[a] for tap in g.taps) + g.base[a] for a in range(3)]
-    work = 2 * PLACES * tiles * problem.rows * g.channels
+    work = 2 * PLACES * tiles * (problem.rows * g.channels + 4 * problem.rows + 6 * g.channels)  # and transforms
     c_n, c_row, _, c_h, _ = problem.c_strides
     values = {
         "chunks": blocks * parts, "pool": pool if work > max(STAY, GRAIN) else 0, "pack_chunks": panels,

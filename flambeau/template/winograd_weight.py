@@ -34,8 +34,8 @@ from .winograd import PLACES, SIDE, full_window, turn_tile
 __all__ = ["bind_winograd_weight", "suits", "winograd_weight_ir"]
 
 _TAPS = 9
-_LEAST = 12
-"""Rows and channels under which vectors would be mostly empty."""
+_CALL = 26_000
+"""What more a call costs than one of the plain sum, in products of that."""
 _BLOCK_TILES = 56
 """Tiles that a block has about."""
 _BLOCK_ROWS = 70
@@ -63,7 +63,7 @@ def suits(spec: ConvSpec, isa: ISA, g: Geometry, batch: int, rows: int, groups: 
     if groups != 1 or spec.epilogue is not None or not spec.source == spec.acc == spec.out == "f32":
         return False
     offsets = full_window(g)
-    if isa.name != "avx512" or offsets is None or min(rows, g.channels) < _LEAST:
+    if isa.name != "avx512" or offsets is None:
         return False
     step = offsets[1]
     if offsets != [i * step for i in range(_TAPS)] or dw_strides[0] != _TAPS * g.channels:
@@ -71,8 +71,12 @@ def suits(spec: ConvSpec, isa: ISA, g: Geometry, batch: int, rows: int, groups: 
     if (step, dw_strides[1]) not in ((1, _TAPS), (g.channels, 1)):
         return False
     # the plain sum costs less than finishing M where there are few pixels and the weights leave the cache
-    few = 16 if rows * g.channels * _TAPS * 4 <= cpu.cache_sizes().l2 else 56
-    return batch * g.pixels >= few
+    channels, size = g.channels, rows * g.channels
+    few = 16 if size * _TAPS * 4 <= cpu.cache_sizes().l2 else 56
+    # in products of the plain sum, as measured
+    tiles = batch * -(-g.grid[1] // 2) * -(-g.grid[2] // 2)
+    plain = batch * g.pixels * (size + 14 * channels + rows)
+    return batch * g.pixels >= few and plain > tiles * (1.6 * size + 12 * channels + 28 * rows) + _CALL
 
 
 def _round(nbytes: int) -> int:
@@ -120,7 +124,7 @@ def bind_winograd_weight(
     total = rows * channels * _TAPS
     worker_at = _round(parts * total * size) if parts > 1 else 0
     low = [min(tap[a] for tap in g.taps) + g.base[a] for a in range(3)]
-    work = 2 * PLACES * batch * high * across * rows * channels
+    work = 2 * PLACES * batch * high * across * (rows * channels + 8 * channels + 17 * rows)  # and transforms
     y_n, y_c, _, y_h, y_w = y_strides
     values = {
         "chunks": parts * row_parts * column_parts, "pool": pool if work > max(STAY, GRAIN) else 0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+
 import numpy as np
 import pytest
 
@@ -123,14 +124,14 @@ def test_numpy_names_of_parameters() -> None:
 
 def test_plans_outlive_being_bound_to_more_threads():
     """A plan with scratch memory is bound again for more threads; calls with fewer threads run the earlier code."""
-    x, w = flambeau.randn(2, 16, 40, 40), flambeau.randn(32, 16, 3, 3)
-    threads = flambeau.get_num_threads()
+    x, w = fl.randn(2, 16, 40, 40), fl.randn(32, 16, 3, 3)
+    threads = fl.get_num_threads()
     results = []
     try:
         for count in (1, 2, 1, 3, 2, 1):
-            flambeau.set_num_threads(count)
-            results.append(flambeau.nn.functional.conv2d(x, w).numpy().tobytes())
+            fl.set_num_threads(count)
+            results.append(fl.nn.functional.conv2d(x, w).numpy().tobytes())
             gc.collect()
     finally:
-        flambeau.set_num_threads(threads)
+        fl.set_num_threads(threads)
     assert len(set(results)) == 1

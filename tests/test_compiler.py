@@ -166,6 +166,31 @@ def test_rows_fuse_into_one_kernel(program):
     assert len(schedule([Output(n, contiguous_strides(n.shape)) for n in nodes]).steps) == 1
 
 
+def written(g: Graph, x: Node, offsets: tuple[int, ...]) -> Node:
+    """tanh x, its negative and twice its value in the columns from ``offsets`` on, one after the other."""
+    t = g.apply("tanh", x)
+    out = g.undef((x.shape[0], 3 * x.shape[1]), x.type)
+    for offset, part in zip(offsets, (t, g.apply("neg", t), g.apply("add", t, t))):
+        out = g.update(out, part, ((0, ((0, 1),)), (offset, ((1, 1),))))
+    return out
+
+
+@pytest.mark.parametrize(
+    ("offsets", "disjoint"), [((0, 40, 80), True), ((80, 0, 40), True), ((0, 40, 79), False), ((0, 0, 40), False)]
+)
+def test_parts_of_one_result_share_their_pass_where_they_are_apart(offsets, disjoint):
+    x = rng.standard_normal((7, 40)).astype(np.float32)
+    nodes = build(lambda g, x: written(g, x, offsets), (x,))
+    assert (len(schedule([Output(n, contiguous_strides(n.shape)) for n in nodes]).steps) == 1) == disjoint
+    wanted = np.zeros((7, 120))
+    for offset, factor in zip(offsets, (1, -1, 2)):
+        wanted[:, offset : offset + 40] = factor * np.tanh(x.astype(np.float64))
+    seen = sorted({c for offset in offsets for c in range(offset, offset + 40)})
+    for found in (compiled, interpreted):
+        got = found(lambda g, x: written(g, x, offsets), x)[0]
+        np.testing.assert_allclose(got[:, seen], wanted[:, seen], rtol=1e-5, atol=1e-6)
+
+
 def heads(g: Graph, x: Node) -> Node:
     """(4, 6, 8 * 5) -> (4, 8, 6, 5) -> doubled -> (4, 6, 40)"""
     split = g.permute(g.reshape(x, (4, 6, 8, 5)), (0, 2, 1, 3))

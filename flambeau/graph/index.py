@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ..loop.nodes import Expr
 
-__all__ = ["Affine", "Digit", "Index", "NotFusable", "Opaque", "combine", "reshaped", "split"]
+__all__ = ["Affine", "Digit", "Index", "NotFusable", "Opaque", "Region", "apart", "combine", "reshaped", "split"]
 
 
 class NotFusable(Exception):
@@ -38,6 +38,25 @@ class Opaque(NamedTuple):
 
 
 Index = Affine | Digit | Opaque
+
+
+Region = tuple[tuple[tuple[int, tuple[tuple[int, int], ...]], ...], tuple[int, ...]]
+"""Where the elements of a value of the given shape go: for each dimension an offset and terms (variable, step)."""
+
+
+def apart(a: Region, b: Region) -> bool:
+    """Whether two regions of one memory share no element, as the ranges of one of their indices tell."""
+
+    def ends(region: Region, dim: int) -> tuple[int, int]:
+        offset, terms = region[0][dim]
+        spans = [(region[1][v] - 1) * step for v, step in terms]
+        return offset + sum(min(s, 0) for s in spans), offset + sum(max(s, 0) for s in spans)
+
+    for dim in range(len(a[0])):
+        (first, last), (start, end) = ends(a, dim), ends(b, dim)
+        if last < start or end < first:
+            return True
+    return False
 
 
 def affine(const: int, terms: dict[int, int]) -> Affine:

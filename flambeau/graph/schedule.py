@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from ..layout import contiguous_strides
 from .group import Group, Place
-from .index import Affine, NotFusable
+from .index import Affine, NotFusable, Region, apart
 from .lower import KernelCall, kernel_of
 from .node import Map, Node, topological
 from .order import in_order
@@ -30,6 +30,7 @@ _DEEP = 48  # operations on the longest path of one expression
 _SPLIT_UNITS = 8
 _SPLIT_WORK = 131_072
 _WIDE_WORK, _WIDE_ROWS = 1 << 19, 512
+_REGIONS = 8  # of one memory that a group writes at most
 
 
 class BufferSpec(NamedTuple):
@@ -133,6 +134,7 @@ class _Attempt:
             self._squeeze(k, o)
         self.reshape_memo: dict[int, bool] = {}
         self.pieces: list[Node] = []
+        self.regions: list[Region] = []  # that the last group of an update writes
         self.split_groups: list[tuple[Group, Group]] = []  # of reductions in pieces: of the elements, of the pieces
 
     def _squeeze(self, k: int, o: Output) -> None:
@@ -620,9 +622,33 @@ class _Attempt:
             if found is not None:
                 self.pieces.append(found.node)
                 x, map_ = found.node, found.map(map_)
-            g = self._new_group(x.shape)
-            self._need(lambda: g.add_store(x, target, x, map_), node)
+            if not self._write_beside(base, node, x, map_, target):
+                g = self._new_group(x.shape)
+                self._need(lambda: g.add_store(x, target, x, map_), node)
+                self.regions = [(map_, x.shape)]
         self._set_place(node, target._replace(group=len(self.entries) - 1))
+
+    def _write_beside(self, base: Node, node: Node, x: Node, map_: Map, target: Place) -> bool:
+        """Has the last group, which made ``base`` by writing regions, write this one too, as the parts of a
+        concatenation that are computed from the same values; False where it cannot."""
+        g = self.entries[-1] if self.entries else None
+        if base.op != "update" or not isinstance(g, Group) or g.space != tuple(x.shape) or g.reduced:
+            return False
+        before = self.places[id(base)]
+        if (before.buffer, before.group) != (target.buffer, g.number) or len(self.regions) >= _REGIONS:
+            return False
+        last = self.results.get(id(self._last_write(node)), ())
+        if self.buffers[target.buffer].kind == "input" or any(self.outputs[k].into is not None for k in last):
+            return False
+        region = (map_, tuple(x.shape))
+        if not all(apart(region, other) for other in self.regions) or not self._related(g, x):
+            return False
+        try:
+            g.add_store(x, target, x, map_)
+        except NotFusable:
+            return False
+        self.regions.append(region)
+        return True
 
     def _scatter(self, node: Node) -> None:
         base, x = node.inputs[:2]

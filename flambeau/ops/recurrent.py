@@ -21,6 +21,12 @@ from .products import addmm, mm
 __all__: list[str] = []
 
 
+def _beside(parts: Sequence[Any], gap: int = 0) -> Tensor:
+    """Matrices side by side, and ``gap`` more columns, of zeros, which keep the rows apart."""
+    rows = [part.new_zeros((part.shape[0], gap)) for part in parts[:1] if gap]
+    return cat.function([*parts, *rows], -1) if len(parts) + len(rows) > 1 else parts[0]  # type: ignore[no-any-return]
+
+
 def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
     return b if a is None else a if b is None else a + b
 
@@ -43,9 +49,10 @@ def _(ctx, grad_h, grad_c):  # type: ignore[no-untyped-def]
 
 @operator(name="_lstm_cell_backward", method=False, function=False)
 def lstm_cell_backward(
-    gates: Tensor, c: Tensor, grad_y: Tensor | None, grad_h: Tensor | None, grad_c: Tensor | None
+    gates: Tensor, c: Tensor, grad_y: Tensor | None, grad_h: Tensor | None, grad_c: Tensor | None, gap: int = 0
 ) -> Any:
-    """The gradients of ``gates`` and ``c`` by those of h' (the sum of ``grad_y`` and ``grad_h``) and of c'."""
+    """The gradients of ``gates`` and ``c`` by those of h' (the sum of ``grad_y`` and ``grad_h``) and of c'; the first
+    has ``gap`` more columns, of zeros."""
     i, f, g, o = gates.chunk(4, -1)  # type: ignore[attr-defined]
     i, f, g, o = i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()
     squashed = (f * c + i * g).tanh()
@@ -56,7 +63,7 @@ def lstm_cell_backward(
         grad_new = _sum(grad_c, grad_h * o * (1 - squashed * squashed))  # type: ignore[attr-defined]
         grad_o = grad_h * squashed * o * (1 - o)  # type: ignore[attr-defined]
     parts = [grad_new * g * i * (1 - i), grad_new * c * f * (1 - f), grad_new * i * (1 - g * g), grad_o]  # type: ignore[operator]
-    return cat.function(parts, -1), grad_new * f  # type: ignore[operator]
+    return _beside(parts, gap), grad_new * f  # type: ignore[operator]
 
 
 @operator(name="_gru_cell", method=False, function=False)
@@ -74,8 +81,11 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 
 @operator(name="_gru_cell_backward", method=False, function=False)
-def gru_cell_backward(x_gates: Tensor, h_gates: Tensor, h: Tensor, grad_y: Tensor | None, grad_h: Tensor | None) -> Any:
-    """The gradients of the three tensors by that of h', the sum of ``grad_y`` and ``grad_h``."""
+def gru_cell_backward(
+    x_gates: Tensor, h_gates: Tensor, h: Tensor, grad_y: Tensor | None, grad_h: Tensor | None, gap: int = 0
+) -> Any:
+    """The gradients of the three tensors by that of h', the sum of ``grad_y`` and ``grad_h``; the second has ``gap``
+    more columns, of zeros."""
     x_r, x_z, x_n = x_gates.chunk(3, -1)  # type: ignore[attr-defined]
     h_r, h_z, h_n = h_gates.chunk(3, -1)  # type: ignore[attr-defined]
     r, z = (x_r + h_r).sigmoid(), (x_z + h_z).sigmoid()
@@ -84,7 +94,7 @@ def gru_cell_backward(x_gates: Tensor, h_gates: Tensor, h: Tensor, grad_y: Tenso
     grad_n = grad * (1 - z) * (1 - n * n)
     grad_r = grad_n * h_n * r * (1 - r)
     grad_z = grad * (h - n) * z * (1 - z)
-    return cat.function([grad_r, grad_z, grad_n], -1), cat.function([grad_r, grad_z, grad_n * r], -1), grad * z
+    return _beside([grad_r, grad_z, grad_n]), _beside([grad_r, grad_z, grad_n * r], gap), grad * z
 
 
 @operator(name="_rnn_cell_backward", method=False, function=False)
@@ -97,14 +107,6 @@ def rnn_cell_backward(result: Tensor, grad_y: Tensor | None, grad_h: Tensor | No
 
 
 # -- steps -------------------------------------------------------------------------------------------
-
-
-def _widened(t: Tensor, gap: int) -> tuple[Tensor, Tensor]:
-    """A matrix with ``gap`` more columns, of zeros, and its part without them, whose rows are that far apart."""
-    if not gap:
-        return t, t
-    wide = cat.function([t, t.new_zeros((t.shape[0], gap))], -1)  # type: ignore[attr-defined]
-    return wide, wide.narrow(1, 0, t.shape[1])
 
 
 @operator(name="_lstm_step", method=False, function=False)
@@ -120,9 +122,8 @@ def lstm_step_backward(
 ) -> Any:
     """The gradients of gates, h and c by those of h' (the sum of ``grad_y`` and ``grad_h``) and c'; w is (4 H, H).
     The first has ``gap`` more columns, of zeros."""
-    grad_gates, before = lstm_cell_backward.function(full, c, grad_y, grad_h, grad_c)
-    grad_gates, own = _widened(grad_gates, gap)
-    return grad_gates, mm.function(own, w), before
+    grad_gates, before = lstm_cell_backward.function(full, c, grad_y, grad_h, grad_c, gap)
+    return grad_gates, mm.function(grad_gates.narrow(1, 0, w.shape[0]), w), before
 
 
 @operator(name="_gru_step", method=False, function=False)
@@ -137,9 +138,8 @@ def gru_step_backward(
     gates: Tensor, own: Tensor, h: Tensor, grad_y: Tensor, grad_h: Tensor, w: Tensor, gap: int
 ) -> Any:
     """The gradients of the input's gates, of the state's own (with ``gap`` more columns, of zeros), and of h."""
-    grad_gates, grad_own, before = gru_cell_backward.function(gates, own, h, grad_y, grad_h)
-    grad_own, inner = _widened(grad_own, gap)
-    return grad_gates, grad_own, addmm.function(before, inner, w)
+    grad_gates, grad_own, before = gru_cell_backward.function(gates, own, h, grad_y, grad_h, gap)
+    return grad_gates, grad_own, addmm.function(before, grad_own.narrow(1, 0, w.shape[0]), w)
 
 
 @operator(name="_rnn_step", method=False, function=False)
@@ -152,8 +152,8 @@ def rnn_step(gates: Tensor, h: Tensor, w_t: Tensor, relu: bool) -> Tensor:
 @operator(name="_rnn_step_backward", method=False, function=False)
 def rnn_step_backward(result: Tensor, grad_y: Tensor, grad_h: Tensor, w: Tensor, relu: bool, gap: int) -> Any:
     """The gradients of gates (with ``gap`` more columns, of zeros) and h."""
-    grad_gates, own = _widened(rnn_cell_backward.function(result, grad_y, grad_h, relu), gap)
-    return grad_gates, mm.function(own, w)
+    grad_gates = _beside([rnn_cell_backward.function(result, grad_y, grad_h, relu)], gap)
+    return grad_gates, mm.function(grad_gates.narrow(1, 0, w.shape[0]), w)  # type: ignore[attr-defined]
 
 
 # -- sequences ---------------------------------------------------------------------------------------

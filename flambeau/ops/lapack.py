@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import device as devices
 from .. import dtype as dtypes
+from .. import template
 from ..dtype import dtype as dtype_
 from ..layout import dense
 from ..operator import operator
@@ -116,28 +117,9 @@ def cholesky_kernel(A: Tensor, upper: bool) -> Any:
         info = np.zeros(batch, np.int32)
         if a.size == 0:
             return a, info
-        try:
-            return _factor(a, upper), info
-        except np.linalg.LinAlgError:
-            (potrf,) = _scipy("linalg").get_lapack_funcs(("potrf",), (a,))
-
-            def one(m: np.ndarray) -> Any:
-                factor, failed = potrf(m, lower=not upper, clean=True)
-                return factor, np.int32(failed)
-
-            return tuple(_each(2, one, a))
+        return template.matrices.cholesky(a, upper)
 
     return _host([(A.shape, A.dtype), (batch, dtypes.int32)], [A], compute)
-
-
-def _factor(a: np.ndarray, upper: bool) -> np.ndarray:
-    if upper:
-        return (
-            np.linalg.cholesky(np.swapaxes(a, -1, -2)).swapaxes(-1, -2)
-            if not np.iscomplexobj(a)
-            else np.linalg.cholesky(np.swapaxes(a, -1, -2).conj()).swapaxes(-1, -2).conj()
-        )
-    return np.linalg.cholesky(a)
 
 
 @cholesky_kernel.gradient("result0")
@@ -161,23 +143,7 @@ def triangular_kernel(A: Tensor, B: Tensor, upper: bool, left: bool, unit: bool)
     def compute(a: np.ndarray, b: np.ndarray) -> Any:
         if b.size == 0 or a.size == 0:
             return np.zeros(b.shape, b.dtype)
-        (trtrs,) = _scipy("linalg").get_lapack_funcs(("trtrs",), (a,))
-
-        def one(m: np.ndarray, r: np.ndarray) -> Any:
-            if left:  # A's transpose is the same memory in LAPACK's order
-                return (trtrs(np.asfortranarray(m), r, lower=not upper, trans=0, unitdiag=unit)[0],)
-            return (trtrs(np.asfortranarray(m.T), r.T, lower=upper, trans=0, unitdiag=unit)[0].T,)
-
-        # LAPACK refuses singular matrices; PyTorch divides by zero
-        diagonal = np.diagonal(a, 0, -2, -1)
-        if not unit and (diagonal == 0).any():
-            trsm = _scipy("linalg.blas").find_best_blas_type((a,))[0] + "trsm"
-            blas = getattr(_scipy("linalg.blas"), trsm)
-
-            def one(m: np.ndarray, r: np.ndarray) -> Any:
-                return (blas(1.0, m, r, side=0 if left else 1, lower=not upper),)
-
-        return tuple(_each(1, one, a, b))
+        return template.matrices.substitute(a, b, upper, left, unit)
 
     return _host([(B.shape, B.dtype)], [A, B], compute)[0]
 
@@ -203,16 +169,7 @@ def solve_kernel(A: Tensor, B: Tensor) -> Any:
         info = np.zeros(batch, np.int32)
         if b.size == 0 or a.size == 0:
             return np.zeros(b.shape, b.dtype), info
-        try:
-            return np.linalg.solve(a, b), info
-        except np.linalg.LinAlgError:
-            (gesv,) = _scipy("linalg").get_lapack_funcs(("gesv",), (a,))
-
-            def one(m: np.ndarray, r: np.ndarray) -> Any:
-                found = gesv(m, r)
-                return found[2], np.int32(found[3])
-
-            return tuple(_each(2, one, a, b))
+        return template.matrices.solve(a, b)
 
     return _host([(B.shape, B.dtype), (batch, dtypes.int32)], [A, B], compute)
 
@@ -267,13 +224,7 @@ def lu_kernel(A: Tensor, pivot: bool) -> Any:
             return a, np.broadcast_to(np.arange(1, k + 1, dtype=np.int32), (*batch, k)), np.zeros(batch, np.int32)
         if not pivot:
             return tuple(_each(3, _without_pivots, a))
-        (getrf,) = _scipy("linalg").get_lapack_funcs(("getrf",), (a,))
-
-        def one(matrix: np.ndarray) -> Any:
-            factors, pivots, failed = getrf(matrix)
-            return factors, pivots + 1, np.int32(failed)
-
-        return tuple(_each(3, one, a))
+        return template.matrices.lu(a)
 
     return _host([(A.shape, A.dtype), ((*batch, k), dtypes.int32), (batch, dtypes.int32)], [A], compute)
 
@@ -297,15 +248,7 @@ def permutation_kernel(pivots: Tensor, n: int) -> Tensor:
     """Row exchanges (from 1) as a permutation: entry i is the row of A that is row i of L U."""
     batch = pivots.shape[:-1]
 
-    def compute(p: np.ndarray) -> np.ndarray:
-        flat = p.reshape(-1, p.shape[-1]) if p.size else np.zeros((int(np.prod(batch)), 0), np.int32)
-        rows = np.tile(np.arange(n), (flat.shape[0], 1))
-        for order, exchanges in zip(rows, flat):
-            for i, j in enumerate(exchanges):
-                order[i], order[j - 1] = order[j - 1], order[i]
-        return rows
-
-    return _host([((*batch, n), dtypes.int64)], [pivots], compute)[0]
+    return _host([((*batch, n), dtypes.int64)], [pivots], lambda p: template.matrices.permutations(p, n))[0]
 
 
 def permutation_matrix(pivots: Tensor, n: int, kind: dtype_) -> Tensor:
@@ -517,6 +460,32 @@ def _(ctx, gU, gS, gVh):  # type: ignore[no-untyped-def]
     return found
 
 
+@operator(name="_svdvals", kind="eager", method=False, function=False)
+def svdvals_kernel(A: Tensor) -> Tensor:
+    """The singular values, descending."""
+    (m, n), batch = A.shape[-2:], A.shape[:-2]
+
+    def compute(a: np.ndarray) -> Any:
+        if not a.size:
+            return np.zeros((*batch, min(m, n)))
+        try:
+            return np.linalg.svd(a, compute_uv=False)
+        except np.linalg.LinAlgError:
+            raise LinAlgError(
+                "linalg.svd: The algorithm failed to converge because the input matrix is "
+                "ill-conditioned or has too many repeated singular values, or contains non-finite "
+                "elements."
+            ) from None
+
+    return _host([((*batch, min(m, n)), A.dtype.to_real())], [A], compute)[0]
+
+
+@svdvals_kernel.gradient("A")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    U, _, Vh = svd_kernel.function(ctx.A, False)
+    return (U * grad.unsqueeze(-2)).matmul(Vh)
+
+
 # -- eigenvalues -------------------------------------------------------------------------------------
 
 
@@ -549,6 +518,31 @@ def _(ctx, gL, gV):  # type: ignore[no-untyped-def]
         part = _without_diagonal(_skew(adjoint(V).matmul(gV)) / (2 * gaps))
         inner = part if inner is None else inner + part
     return V.matmul(inner).matmul(adjoint(V))
+
+
+@operator(name="_eigvalsh", kind="eager", method=False, function=False)
+def eigvalsh_kernel(A: Tensor, lower: bool) -> Tensor:
+    """The eigenvalues of Hermitian matrices, ascending; one triangle is read."""
+    n, batch = A.shape[-1], A.shape[:-2]
+
+    def compute(a: np.ndarray) -> Any:
+        if not a.size:
+            return np.zeros((*batch, n))
+        try:
+            return np.linalg.eigvalsh(a, "L" if lower else "U")
+        except np.linalg.LinAlgError:
+            raise LinAlgError(
+                "linalg.eigvalsh: The algorithm failed to converge because the input matrix is "
+                "ill-conditioned or has too many repeated eigenvalues."
+            ) from None
+
+    return _host([((*batch, n), A.dtype.to_real())], [A], compute)[0]
+
+
+@eigvalsh_kernel.gradient("A")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    V = eigh_kernel.function(ctx.A, ctx.lower)[1]
+    return (V * grad.unsqueeze(-2)).matmul(adjoint(V))
 
 
 @operator(name="_eig", kind="eager", method=False, function=False)
@@ -606,11 +600,18 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 @operator(name="_cofactors", kind="eager", method=False, function=False, differentiable=False)
 def cofactors(A: Tensor) -> Tensor:
-    """``conj(det(A)) A^-H``, through singular values, so that it is right for singular matrices as well."""
+    """``conj(det(A)) A^-H``; through singular values where that is not safe, so that it is right for singular matrices
+    as well."""
 
     def compute(a: np.ndarray) -> np.ndarray:
         if not a.size:
             return a
+        with np.errstate(all="ignore"):
+            inverse, failed = template.matrices.solve(a, np.broadcast_to(np.eye(a.shape[-1], dtype=a.dtype), a.shape))
+            found = np.linalg.det(a).conj()[..., None, None] * inverse.conj().swapaxes(-1, -2)
+            size = np.abs(a).sum(-1).max(-1) * np.abs(inverse).sum(-1).max(-1)  # the condition in the norm of rows
+        if not failed.any() and np.isfinite(found).all() and (size < 1 / np.sqrt(np.finfo(a.dtype).eps)).all():
+            return found
         u, s, vh = np.linalg.svd(a)
         n = s.shape[-1]
         others = np.where(np.eye(n, dtype=bool), s.dtype.type(1), s[..., None, :]).prod(-1)
@@ -783,7 +784,7 @@ def _ldl_solve(a: np.ndarray, pivots: np.ndarray, b: np.ndarray, hermitian: bool
 # All of these take batches of matrices: one more dimension in front is a larger batch.
 for _kernel in (
     cholesky_kernel, triangular_kernel, solve_kernel, inverse_kernel, lu_kernel, permutation_kernel,
-    qr_kernel, svd_kernel, eigh_kernel, eig_kernel, det_kernel, cofactors, slogdet_kernel, matrix_exp_kernel,
+    qr_kernel, svd_kernel, svdvals_kernel, eigh_kernel, eigvalsh_kernel, eig_kernel, det_kernel, cofactors, slogdet_kernel, matrix_exp_kernel,
     lstsq_kernel, geqrf_kernel, ldl_kernel, ldl_solve_kernel,
 ):  # fmt: skip
     _kernel.batching = list

@@ -29,6 +29,7 @@ from .lapack import (
     det_kernel,
     eig_kernel,
     eigh_kernel,
+    eigvalsh_kernel,
     geqrf_kernel,
     inverse_kernel,
     ldl_kernel,
@@ -36,11 +37,13 @@ from .lapack import (
     lstsq_kernel,
     lu_kernel,
     matrix_exp_kernel,
+    permutation_kernel,
     permutation_matrix,
     qr_kernel,
     slogdet_kernel,
     solve_kernel,
     svd_kernel,
+    svdvals_kernel,
     triangular_kernel,
     unpack_factors,
 )  # fmt: skip
@@ -395,11 +398,12 @@ dual = adjoint
 
 
 def _lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, transposed: bool) -> Tensor:
-    P = permutation_matrix(pivots, LU.shape[-1], LU.dtype)
+    order = permutation_kernel.function(pivots, LU.shape[-1])
     if transposed:
         half = triangular_kernel.function(dual(LU), B, False, True, False)
-        return P.matmul(triangular_kernel.function(dual(LU), half, True, True, True))  # type: ignore[attr-defined,no-any-return]
-    half = triangular_kernel.function(LU, P.transpose(-1, -2).matmul(B), False, True, True)  # type: ignore[attr-defined]
+        rows = order.argsort(-1).unsqueeze(-1).expand(B.shape)
+        return triangular_kernel.function(dual(LU), half, True, True, True).gather(-2, rows)  # type: ignore[no-any-return]
+    half = triangular_kernel.function(LU, B.gather(-2, order.unsqueeze(-1).expand(B.shape)), False, True, True)  # type: ignore[attr-defined]
     return triangular_kernel.function(LU, half, True, True, False)  # type: ignore[no-any-return]
 
 
@@ -516,7 +520,10 @@ def linalg_svd(A: Tensor, full_matrices: bool = True, *, driver: str | None = No
 @operator(name="linalg_svdvals", kind="composite", method=False, namespace=_L)
 def linalg_svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:
     """The singular values, descending."""
-    return linalg_svd.function(A, False, driver=driver)[1]  # type: ignore[no-any-return]
+    if driver is not None or A.requires_grad or A.ndim < 2:
+        return linalg_svd.function(A, False, driver=driver)[1]  # type: ignore[no-any-return]
+    check_floating("linalg.svdvals", A)
+    return svdvals_kernel.function(A)  # type: ignore[no-any-return]
 
 
 @operator(kind="composite", returns=return_types.svd)
@@ -548,7 +555,11 @@ def linalg_eigh(A: Tensor, UPLO: str = "L") -> Any:
 @operator(name="linalg_eigvalsh", kind="composite", method=False, namespace=_L)
 def linalg_eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
     """The eigenvalues of Hermitian matrices, ascending."""
-    return linalg_eigh.function(A, UPLO)[0]  # type: ignore[no-any-return]
+    if A.requires_grad:
+        return linalg_eigh.function(A, UPLO)[0]  # type: ignore[no-any-return]
+    check_floating("linalg.eigh", A)
+    check_square("linalg.eigh", A)
+    return eigvalsh_kernel.function(A, _triangle(UPLO))  # type: ignore[no-any-return]
 
 
 @operator(name="linalg_eig", kind="composite", method=False, namespace=_L, returns=return_types.linalg_eig)

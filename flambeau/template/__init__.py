@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from . import extern as extern
     from . import gemm as gemm
     from . import host as host
+    from . import matrices as matrices
     from . import pool as pool
     from . import random as random
     from . import sort as sort

@@ -1,0 +1,100 @@
+"""Decompositions and solutions of batches of matrices by LAPACK, on numpy arrays: one call of the routine a matrix, and
+nothing else.
+
+Rows of an array are columns for LAPACK: what lies in memory is the transpose of what it sees.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..runtime import blas
+
+__all__ = ["cholesky", "lu", "permutations", "solve", "substitute"]
+
+Array = np.ndarray
+_at, _address = blas.address_of, ctypes.addressof
+
+
+def _run(count: int, infos: Array, call: Callable[[int, int], None]) -> None:
+    """``call(k, info)`` for each of ``count`` matrices; ``info`` is where the k-th answer goes."""
+    start = infos.ctypes.data
+    for k in range(count):
+        call(k, start + 4 * k)
+
+
+def cholesky(a: Array, upper: bool) -> tuple[Array, Array]:
+    """(factor, info) of Hermitian matrices, of which one triangle is read; info is the order of the first minor that is
+    not positive, or 0."""
+    n, batch = a.shape[-1], a.shape[:-2]
+    factor = np.array(a, order="C")
+    info = np.zeros(batch, np.int32)
+    potrf = blas.routine(blas.letter(a.dtype) + "potrf", 5)
+    side, size, data, step = _at("L" if upper else "U"), _at(n), factor.ctypes.data, n * n * a.itemsize
+    _run(math.prod(batch), info, lambda k, where: potrf(side, size, data + k * step, size, where))
+    return (np.triu if upper else np.tril)(factor), info
+
+
+def lu(a: Array) -> tuple[Array, Array, Array]:
+    """(L and U in one matrix, row exchanges from 1, info); info is the place of the first pivot that is 0, or 0."""
+    (m, n), batch = a.shape[-2:], a.shape[:-2]
+    factors = np.array(a.swapaxes(-1, -2), order="C")
+    pivots, info = np.zeros((*batch, min(m, n)), np.int32), np.zeros(batch, np.int32)
+    getrf = blas.routine(blas.letter(a.dtype) + "getrf", 6)
+    rows, cols, data, step = _at(m), _at(n), factors.ctypes.data, m * n * a.itemsize
+    places, more = pivots.ctypes.data, 4 * min(m, n)
+    _run(
+        math.prod(batch),
+        info,
+        lambda k, where: getrf(rows, cols, data + k * step, rows, places + k * more, where),
+    )
+    return factors.swapaxes(-1, -2), pivots, info
+
+
+def solve(a: Array, b: Array) -> tuple[Array, Array]:
+    """(X, info) with ``A X = B``; X is of no use where info, the place of the first pivot that is 0, is not 0."""
+    n, columns, batch = a.shape[-1], b.shape[-1], a.shape[:-2]
+    factors, x = np.array(a.swapaxes(-1, -2), order="C"), np.array(b.swapaxes(-1, -2), order="C")
+    pivots, info = np.zeros(n, np.int32), np.zeros(batch, np.int32)
+    gesv = blas.routine(blas.letter(a.dtype) + "gesv", 8)
+    size, right, data, step = _at(n), _at(columns), factors.ctypes.data, n * n * a.itemsize
+    found, more, places = x.ctypes.data, n * columns * a.itemsize, pivots.ctypes.data
+    _run(
+        math.prod(batch),
+        info,
+        lambda k, where: gesv(size, right, data + k * step, size, places, found + k * more, size, where),
+    )
+    return x.swapaxes(-1, -2), info
+
+
+def substitute(a: Array, b: Array, upper: bool, left: bool, unit: bool) -> Array:
+    """X with ``A X = B`` (or ``X A = B``) for triangular A; what a diagonal of 0 makes is infinite."""
+    x, a = np.array(b, order="C"), np.ascontiguousarray(a)
+    rows, columns = x.shape[-2:]
+    n = a.shape[-1]
+    trsm = blas.routine(blas.letter(a.dtype) + "trsm", 11)
+    one = np.ones((), a.dtype)
+    # the transpose of A X = B is X^T A^T = B^T
+    flags = (_at("R" if left else "L"), _at("L" if upper else "U"), _at("N"), _at("U" if unit else "N"))
+    shape = (_at(columns), _at(rows), one.ctypes.data)
+    lda, ldb, data, found = _at(n), _at(columns), a.ctypes.data, x.ctypes.data
+    step, more = n * n * a.itemsize, rows * columns * a.itemsize
+    for k in range(math.prod(b.shape[:-2])):
+        trsm(*flags, *shape, data + k * step, lda, found + k * more, ldb)
+    return x
+
+
+def permutations(pivots: Array, n: int) -> Array:
+    """Row exchanges (from 1) of each matrix as a permutation of ``n`` rows."""
+    flat: Any = pivots.reshape(math.prod(pivots.shape[:-1]), pivots.shape[-1])
+    order = np.tile(np.arange(n), (flat.shape[0], 1))
+    each = np.arange(flat.shape[0])
+    for i in range(flat.shape[1]):
+        j = flat[:, i] - 1
+        order[:, i], order[each, j] = order[each, j], order[:, i].copy()
+    return order.reshape((*pivots.shape[:-1], n))

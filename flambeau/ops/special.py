@@ -1,7 +1,7 @@
 """Special functions (``torch.special``).
 
-What models use is generated code; Bessel functions, zeta, incomplete gamma functions and the like come from scipy
-(``template.host``), which follows Cephes and AMOS, and orthogonal polynomials from ``template.polynomials``.
+What models use is generated code, and so are Bessel functions in single precision (``fitted``); in double precision
+they, and zeta and the incomplete gamma functions, come from scipy (``template.host``), which follows Cephes and AMOS.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from .. import dtype as dtypes
 from .. import primitives as prim
 from .. import template
 from ..operator import OPERATORS, Operand, Operator, operator
 from ..tensor import Tensor
+from .fitted import FITTED, fitted
 
 __all__ = ["host"]
 
@@ -28,6 +30,11 @@ def host(module: str, name: str, *xs: Tensor) -> Tensor:
     shape = prim.apply("add", *xs).shape if len(xs) == 2 else xs[0].shape
     nodes = [prim.wrap(graph.expand(prim.read(x), shape)) for x in xs]
     return prim.extern(template.host.Ufunc(module, name), nodes, [(shape, xs[0].dtype)])[0]
+
+
+def _of_scipy(function: str, x: Tensor) -> Tensor:
+    """A function of scipy; in single precision by its series where there is one."""
+    return fitted(function, x) if x.dtype is dtypes.float32 and function in FITTED else host(_SCIPY, function, x)
 
 
 def _real(name: str, x: Tensor) -> None:
@@ -54,7 +61,7 @@ def _unary(
 
     def body(input: Tensor) -> Tensor:
         _real(name, input)
-        return host(_SCIPY, function, input)
+        return _of_scipy(function, input)
 
     body.__name__, body.__doc__, body.__module__ = name, text, __name__
     options.setdefault("namespace", _S)
@@ -169,7 +176,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 def log_ndtr(input: Tensor) -> Tensor:
     """The logarithm of ``ndtr``, accurate for very negative elements too."""
     _real("log_ndtr", input)
-    return host(_SCIPY, "log_ndtr", input)
+    return _of_scipy("log_ndtr", input)
 
 
 @log_ndtr.gradient("input", "result")
@@ -362,31 +369,3 @@ def _incomplete(name: str, function: str, text: str, sign: int) -> None:
 
 _incomplete("igamma", "gammainc", "The regularized lower incomplete gamma function P(input, other).", 1)
 _incomplete("igammac", "gammaincc", "The regularized upper incomplete gamma function Q(input, other).", -1)
-
-
-# -- orthogonal polynomials --------------------------------------------------------------------------
-
-
-def _polynomial(name: str, function: str, text: str) -> None:
-    def body(input: Operand, n: Operand) -> Tensor:
-        _real(name, input)
-        return host("flambeau.template.polynomials", function, input, n)
-
-    body.__name__, body.__module__ = name, __name__
-    body.__doc__ = f"{text} of degree ``n`` (rounded towards zero; 0 for negative degrees) at each element."
-    operator(promote=("input", "n"), to="float", method=False, namespace=_S)(body).gradient()(_no_derivative(name))
-
-
-for _kind, _ordinal in zip("tuvw", ("first", "second", "third", "fourth")):
-    _polynomial(
-        f"chebyshev_polynomial_{_kind}", f"chebyshev_{_kind}", f"The Chebyshev polynomial of the {_ordinal} kind"
-    )
-    _polynomial(
-        f"shifted_chebyshev_polynomial_{_kind}",
-        f"shifted_chebyshev_{_kind}",
-        f"The Chebyshev polynomial of the {_ordinal} kind of ``2 x - 1``",
-    )
-_polynomial("hermite_polynomial_h", "hermite_h", "The physicists' Hermite polynomial")
-_polynomial("hermite_polynomial_he", "hermite_he", "The probabilists' Hermite polynomial")
-_polynomial("laguerre_polynomial_l", "laguerre_l", "The Laguerre polynomial")
-_polynomial("legendre_polynomial_p", "legendre_p", "The Legendre polynomial")

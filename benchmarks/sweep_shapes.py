@@ -228,7 +228,7 @@ _L = "torch.linalg."
 
 LINALG = [
     Group(
-        _BATCH + _SPD + "x = s + 0",
+        _BATCH + _SPD + "x = s / 128",
         "x",
         each(_L + "{}(x)", "cholesky inv det slogdet eigvalsh eigh qr svdvals pinv matrix_exp")
         + each("torch.{}(x)", "inverse det logdet slogdet cholesky pinverse matrix_exp"),

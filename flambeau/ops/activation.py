@@ -302,10 +302,24 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     return _where(positive, grad, grad * ctx.weight), _where(positive, 0.0, grad * ctx.input)
 
 
-@operator(kind="composite", method=False, function=False)
+@operator(method=False, function=False, out=False)
+def _glu_backward(grad: Tensor, input: Tensor, dim: int) -> Tensor:
+    """The gradient of ``glu``."""
+    n = input.shape[dim] // 2
+    value, gate = input.narrow(dim, 0, n), input.narrow(dim, n, n).sigmoid()  # type: ignore[attr-defined]
+    slope = grad * gate
+    return OPERATORS["cat"].function((slope, slope * value * (1 - gate)), dim)  # type: ignore[no-any-return]
+
+
+@operator(method=False, function=False)
 def glu(input: Tensor, dim: int = -1) -> Tensor:
     """The first half along ``dim`` times the sigmoid of the second.  Dauphin et al. 2016."""
     n = input.shape[dim]
     if n % 2:
         raise RuntimeError(f"Halving dimension must be even, but dimension {dim} is size {n}")
     return input.narrow(dim, 0, n // 2) * input.narrow(dim, n // 2, n // 2).sigmoid()  # type: ignore[attr-defined,no-any-return]
+
+
+@glu.gradient("input")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return _glu_backward.function(grad, ctx.input, ctx.dim)

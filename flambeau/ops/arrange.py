@@ -12,9 +12,10 @@ from .. import primitives as prim
 from ..dtype import dtype as dtype_
 from ..layout import Size
 from ..operator import operator
-from ..tensor import Tensor
+from ..tensor import Tensor, from_numpy
 from . import create
 from .common import dim_of, shape_of
+from .convert import convert
 from .gather import index_select
 from .join import stack
 from .region import diagonal, embed
@@ -58,7 +59,7 @@ def _triangle_indices(name: str, row: int, col: int, offset: int, dtype: dtype_,
     found[0] = np.repeat(np.arange(row), counts)
     before = np.cumsum(counts) - counts  # what the rows above have
     np.subtract(np.arange(found.shape[1]), np.repeat(before - edge if upper else before, counts), out=found[1])
-    return create.tensor(found, dtype=dtype, device=device)
+    return convert(from_numpy(found), dtype, device)
 
 
 def tril_indices(

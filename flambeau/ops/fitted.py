@@ -24,7 +24,7 @@ __all__ = ["FITTED", "fitted"]
 
 _WORK = dtypes.float64
 _DEGREE = 32  # of an interpolating polynomial; coefficients behind the last that counts are dropped
-_LEAST = 1e-13  # what counts, relative to the largest
+_LEAST = 1e-10  # what counts, relative to the largest
 _NEAR, _FAR = 8.0, 2.0  # where the forms change: of I, J and Y, and of K
 _QUARTER = math.pi / 4
 

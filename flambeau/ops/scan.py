@@ -326,11 +326,12 @@ def _intervals(name: str, y: Tensor, x: Any, dx: Any, dim: int) -> tuple[Tensor 
 
 def _trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float | None = None, dim: int = -1) -> Tensor:
     """The integral of samples ``y`` along ``dim`` by the trapezoidal rule; at points ``x``, or ``dx`` (1) apart."""
-    area, d = _intervals("trapezoid", y, x, 1 if dx is None else dx, dim)
-    if area is not None and x is None and dx.__class__ in (float, int, type(None)):  # all but half of the ends
+    if x is None and dx.__class__ in (float, int, type(None)) and y.ndim and y.numel() and y.dtype is not dtypes.bool_:
+        d = dim_of(dim, y.ndim, "trapezoid")  # all but half of the ends
         ends = (y.select(d, 0) + y.select(d, -1)) / 2.0  # type: ignore[attr-defined]
         total = y.sum(d) - ends  # type: ignore[attr-defined]
         return total if dx is None or dx == 1 else total * dx  # type: ignore[no-any-return]
+    area, d = _intervals("trapezoid", y, x, 1 if dx is None else dx, dim)
     if area is None:
         shape = [n for i, n in enumerate(y.shape) if i != d]
         return y.new_zeros(shape)  # type: ignore[attr-defined,no-any-return]

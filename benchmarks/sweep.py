@@ -5,6 +5,7 @@
     python benchmarks/sweep.py --only 'sum|softmax' --mb 64 --threads 1
     python benchmarks/sweep.py --below 1.0                        # show only what is slower than PyTorch
     python benchmarks/sweep.py --json sweep.jsonl --html sweep.html --seconds 0    # a bar for each, from the file
+    python benchmarks/sweep.py --small --threads 1                # calls on four elements
     python benchmarks/sweep.py --missing                          # public names without a case, and the reasons
 
 Both frameworks run the same text, each in a process of its own, in alternating rounds of some milliseconds; a ratio
@@ -20,13 +21,15 @@ import re
 import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import sweep_numbers
 import sweep_report
 import sweep_shapes
+import sweep_small
+from sweep_group import Group
 from workers import Workers
 
 GROUPS = [*sweep_numbers.GROUPS, *sweep_shapes.GROUPS]
@@ -52,10 +55,10 @@ class Case(NamedTuple):
         return "\n".join([*lines, f"    torch.autograd.grad(pick({self.call}), {leaves}, seed, allow_unused=True)"])
 
 
-def cases() -> Iterator[Case]:
+def cases(groups: Sequence[Group]) -> Iterator[Case]:
     """All cases, each name once: a later one of the same text says what its operands are."""
     seen: set[str] = set()
-    for group in GROUPS:
+    for group in groups:
         used = group.leaves.split()
         for call in group.calls:
             name = call if call not in seen else f"{call}  # {group.setup}"
@@ -87,10 +90,13 @@ def main() -> None:
     parser.add_argument("--json", default="", help="file of results, one line a case; what it has is not run again")
     parser.add_argument("--again", action="store_true", help="run also what the file of results has")
     parser.add_argument("--html", default="", help="write the report of all results to this file")
+    parser.add_argument("--small", action="store_true", help="calls on a few elements instead")
     parser.add_argument("--missing", action="store_true", help="list public names that no case calls")
     options = parser.parse_args()
+    if options.small:
+        options.mb = [0]
     if options.missing:
-        sweep_report.print_missing([case.call for case in cases()])
+        sweep_report.print_missing([case.call for case in cases(GROUPS)])
         return
     rows = _read(options.json)
     have = set() if options.again else {(row["name"], row["mb"], row["threads"]) for row in rows}
@@ -98,7 +104,7 @@ def main() -> None:
         (threads, mb, case)
         for threads in options.threads
         for mb in options.mb
-        for case in cases()
+        for case in cases(sweep_small.GROUPS if options.small else GROUPS)
         if (case.name, mb, threads) not in have and re.search(options.only, case.name)
     ]
     end = time.monotonic() + options.seconds

@@ -784,7 +784,8 @@ def _ldl_solve(a: np.ndarray, pivots: np.ndarray, b: np.ndarray, hermitian: bool
 # All of these take batches of matrices: one more dimension in front is a larger batch.
 for _kernel in (
     cholesky_kernel, triangular_kernel, solve_kernel, inverse_kernel, lu_kernel, permutation_kernel,
-    qr_kernel, svd_kernel, svdvals_kernel, eigh_kernel, eigvalsh_kernel, eig_kernel, det_kernel, cofactors, slogdet_kernel, matrix_exp_kernel,
+    qr_kernel, svd_kernel, svdvals_kernel, eigh_kernel, eigvalsh_kernel, eig_kernel, det_kernel, cofactors,
+    slogdet_kernel, matrix_exp_kernel,
     lstsq_kernel, geqrf_kernel, ldl_kernel, ldl_solve_kernel,
 ):  # fmt: skip
     _kernel.batching = list

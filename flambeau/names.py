@@ -49,6 +49,7 @@ TOP: dict[str, str] = {
         _dynamo
         _higher_order_ops
         _subclasses
+        _tensor_str
         accelerator
         alias
         amp

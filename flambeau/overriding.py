@@ -18,6 +18,7 @@ from .device import device
 from .dtype import dtype
 from .layout import Size
 from .operator import Operator
+from .spelling import keywords_of_call
 from .tensor import Tensor
 from .transform.level import Wrapper
 
@@ -191,13 +192,15 @@ def overridden(
 
 
 def _as_called(op: Operator, args: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments of an operator as a user would write them: without those at their defaults at the end."""
+    """The arguments of an operator as the user wrote them: keywords as keywords, and without those at their defaults
+    at the end."""
     positional: list[Any] = []
     named: dict[str, Any] = {}
+    written = keywords_of_call(f"<{op.name}>")
     for p, a in zip(op.signature.parameters.values(), args):
-        if p.kind is not inspect.Parameter.KEYWORD_ONLY:
+        if p.name not in written and p.kind is not inspect.Parameter.KEYWORD_ONLY:
             positional.append((a, p.default))
-        elif a is not p.default:
+        elif p.name in written or a is not p.default:
             named[p.name] = a
     while positional and positional[-1][0] is positional[-1][1]:
         positional.pop()

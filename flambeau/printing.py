@@ -16,7 +16,10 @@ import numpy as np
 
 from .dtype import get_default_dtype
 
-__all__ = ["PrintOptions", "format_tensor", "format_values", "get_printoptions", "set_printoptions", "tensor_repr"]
+__all__ = [
+    "PrintOptions", "format_tensor", "format_values", "get_printoptions", "options_in_force", "set_options",
+    "set_printoptions", "tensor_repr", "with_suffixes",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,17 @@ _PROFILES = {
 _current = PrintOptions()
 
 
+def options_in_force() -> PrintOptions:
+    """How tensors are printed now."""
+    return _current
+
+
+def set_options(**options: Any) -> None:
+    """Sets single options from now on, in this process; TypeError for unknown names."""
+    global _current
+    _current = replace(_current, **options)
+
+
 def get_printoptions() -> dict[str, Any]:
     """The options in force, as the keyword arguments of ``set_printoptions``."""
     return dict(vars(_current))
@@ -62,10 +76,9 @@ def set_printoptions(
     beside it win.  Options that are None keep their value, but ``sci_mode`` is always set: leaving it out
     returns to the choice by the values.  As in PyTorch, an unknown profile changes nothing.
     """
-    global _current
     given = {"precision": precision, "threshold": threshold, "edgeitems": edgeitems, "linewidth": linewidth}
     base = _PROFILES.get(profile, _current) if profile is not None else _current
-    _current = replace(base, **{k: v for k, v in given.items() if v is not None}, sci_mode=sci_mode)  # type: ignore[arg-type]
+    set_options(**{**vars(base), **{k: v for k, v in given.items() if v is not None}, "sci_mode": sci_mode})
 
 
 # One number ------------------------------------------------------------------------------------------
@@ -257,7 +270,7 @@ def format_tensor(
         body = contents
     elif values is not None and numel:
         body = format_values(values, indent + len(prefix), options)
-    return _with_suffixes(prefix + body, suffixes, indent + len(prefix), options.linewidth)
+    return with_suffixes(prefix + body, suffixes, indent + len(prefix), options.linewidth)
 
 
 def tensor_repr(tensor: Any, values: np.ndarray | None, contents: str | None = None) -> str:
@@ -284,9 +297,11 @@ def tensor_repr(tensor: Any, values: np.ndarray | None, contents: str | None = N
     )
 
 
-def _with_suffixes(text: str, suffixes: list[str], indent: int, linewidth: int) -> str:
-    """``text`` followed by ``suffixes`` and a closing bracket; a suffix that does not fit starts a line."""
-    column = len(text) - (text.rfind("\n") + 1) + 2  # PyTorch counts the last line of numbers two columns too long
+def with_suffixes(text: str, suffixes: Sequence[str], indent: int, linewidth: int, own_line: bool = False) -> str:
+    """``text`` followed by ``suffixes`` and a closing bracket; one that does not fit starts a line, with ``own_line``
+    the first one does."""
+    # PyTorch counts the last line of numbers two columns too long
+    column = linewidth if own_line else len(text) - (text.rfind("\n") + 1) + 2
     for suffix in suffixes:
         if column + len(suffix) + len(", ") > linewidth:
             text += ",\n" + " " * indent + suffix

@@ -272,3 +272,16 @@ def test_half_precision_attention() -> None:
     TF.scaled_dot_product_attention(*exact, is_causal=True).sum().backward()
     for a, e in zip(ours, exact):
         np.testing.assert_allclose(a.grad.float().numpy(), e.grad.numpy(), rtol=0.05, atol=0.05)
+
+
+def test_no_gradient_where_results_do_not_depend_differentiably() -> None:
+    flambeau.manual_seed(0)
+    a, b = (flambeau.randn(5, 5, dtype=flambeau.float64, requires_grad=True) for _ in range(2))
+    sign = flambeau.tensor([1.0, -1, 1, -1, 1], dtype=flambeau.float64, requires_grad=True)  # only compared with
+    loss = flambeau.nn.functional.cosine_embedding_loss(a, b, sign, margin=0.3)
+    grads = flambeau.autograd.grad(loss, (a, b, sign), create_graph=True, allow_unused=True)
+    assert grads[2] is None and grads[0].requires_grad
+    again = flambeau.autograd.grad(grads[0].sum(), (a, sign), allow_unused=True)
+    assert again[0] is not None and again[1] is None
+    loss.backward()
+    assert sign.grad is None and a.grad is not None

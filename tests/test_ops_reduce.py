@@ -343,3 +343,17 @@ def test_mode() -> None:
     assert found.values.tolist() == [1, 2] and flambeau.gather(x, 1, found.indices.unsqueeze(1)).squeeze(
         1
     ).tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("shape", "dims"),
+    [((100_000,), 0), ((4, 18_392), 1), ((2, 4, 22, 22, 19), (0, 2, 3, 4)), ((32, 8, 1024), (0, 2)), ((9001, 3), 0)],
+)
+def test_rounding_errors_of_long_sums_stay_small(shape: tuple[int, ...], dims: Any) -> None:
+    """A sum of n numbers near 1 one after the other errs by about n/2 roundings; in runs by a few."""
+    x = np.random.default_rng(0).random(shape, np.float32) + np.float32(0.5)
+    found = flambeau.from_numpy(x).sum(dims).numpy()
+    exact = x.sum(dims, dtype=np.float64)
+    assert (np.abs(found - exact) <= 12 * np.spacing(exact.astype(np.float32))).all()
+    mean = flambeau.from_numpy(x).mean(dims).numpy()
+    np.testing.assert_allclose(mean, x.mean(dims, dtype=np.float64), rtol=1e-6)

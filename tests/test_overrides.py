@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import ClassVar
 
 import pytest
 
@@ -131,3 +132,40 @@ def test_names_and_tables():
     assert torch.add in tables[torch] and torch.Tensor.sum in tables[torch.Tensor] and torch.zeros not in tables[torch]
     assert torch.zeros in overrides.get_ignored_functions()
     assert overrides.get_testing_overrides()[torch.add](1, 2) == -1
+
+
+class Spelling(torch.Tensor):
+    """A subclass that notes how it was called."""
+
+    seen: ClassVar[list] = []
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        cls.seen.append((args[1:], kwargs or {}))
+        return super().__torch_function__(func, types, args, kwargs or {})
+
+
+def test_keywords_arrive_as_they_were_written():
+    x = torch.ones(2, 3).as_subclass(Spelling)
+    options = {"dim": 1}
+    calls = {
+        "x.sum(1)": ((1,), {}), "x.sum(dim=1)": ((), {"dim": 1}),
+        "torch.sum(x, dim=1, keepdim=False)": ((), {"dim": 1, "keepdim": False}),
+        "torch.sum(x, 1, True)": ((1, True), {}), "x.add(1, alpha=2)": ((1,), {"alpha": 2}),
+        "x.clamp(0, max=1)": ((0,), {"max": 1}), "x.transpose(dim0=0, dim1=1)": ((), {"dim0": 0, "dim1": 1}),
+        "x.sum(**options)": ((), {"dim": 1}), "x.mul_(2)": ((2,), {}),
+    }  # fmt: skip
+    for text, expected in calls.items():
+        Spelling.seen.clear()
+        eval(text, {"x": x, "torch": torch, "options": options})
+        spread = "**" in text and Spelling.seen[0] == ((1,), {})  # what a dictionary held cannot be known everywhere
+        assert Spelling.seen[0] == expected or spread, text
+
+
+def test_keywords_in_graphs():
+    class Contraction(torch.nn.Module):
+        def forward(self, a, b):
+            return torch.tensordot(a, b, dims=([1], [0])).sum(dim=0)
+
+    product, total = list(torch.fx.symbolic_trace(Contraction()).graph.nodes)[2:4]
+    assert product.kwargs == {"dims": ([1], [0])} and total.kwargs == {"dim": 0}

@@ -218,3 +218,18 @@ def test_parameters_and_subclasses() -> None:
 
 def test_printing_a_deferred_value_computes_it() -> None:
     assert repr(flambeau.compile(lambda x: x + 1)(flambeau.ones(2))) == "tensor([2., 2.])"
+
+
+def test_module_of_tensor_text() -> None:
+    module = flambeau._tensor_str
+    x = flambeau.tensor([[1.0, -2.5]])
+    assert module._tensor_str(x, 0) == "[[ 1.0000, -2.5000]]"
+    assert module._str(x) == repr(x) and module._str_intern(x, tensor_contents="[...]") == "tensor([...])"
+    assert module._add_suffixes("tensor([1]", ["size=(1,)"], 7, False) == "tensor([1], size=(1,))"
+    assert module._add_suffixes("tensor([1]", ["size=(1,)"], 7, True) == "tensor([1],\n       size=(1,))"
+    with module.printoptions(precision=1):
+        assert repr(x) == "tensor([[ 1.0, -2.5]])" and module.PRINT_OPTS.precision == 1
+    module.PRINT_OPTS.precision = 2
+    assert repr(x) == "tensor([[ 1.00, -2.50]])"
+    flambeau.set_printoptions(profile="default")
+    assert module.PRINT_OPTS.precision == 4 and module.get_printoptions() == printing.get_printoptions()

@@ -11,5 +11,6 @@ from .distributed_c10d import *  # noqa: F403
 
 _LAZY = {
     "DeviceMesh": ".device_mesh", "init_device_mesh": ".device_mesh", "constants": ".", "device_mesh": ".",
+    "rpc": ".",
 }  # fmt: skip
 __getattr__, __dir__ = _records.namespace(globals(), {}, _LAZY)

@@ -127,6 +127,7 @@ TOP: dict[str, str] = {
     **members("amp.grad_scaler", "GradScaler"),
     **members("compiler", "compile"),
     **members("func", "vmap"),
+    **members("futures", "Future"),
     **members("errors", "AcceleratorError OutOfMemoryError"),
     **members("runtime.pool", "get_num_threads set_num_threads"),
     **members("jit", "ScriptFunction ScriptModule fork wait"),

@@ -152,3 +152,19 @@ def test_scaler_disabled() -> None:
     assert not scaler.is_enabled() and scaler.scale(loss) is loss and scaler.state_dict() == {}
     with pytest.raises(ValueError, match="growth factor"):
         torch.amp.GradScaler("cpu", growth_factor=1.0)
+
+
+def test_lstm_is_one_operator_of_lower_precision() -> None:
+    layer, x = torch.nn.LSTM(3, 4), torch.ones(5, 1, 3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output, (h, c) = layer(x)
+        packed = torch.nn.utils.rnn.pack_padded_sequence(torch.ones(3, 2, 3), [3, 2])
+        assert layer(packed)[0].data.dtype is torch.float32
+        assert torch.nn.GRU(3, 4)(x)[0].dtype is torch.float32
+    assert output.dtype is h.dtype is c.dtype is torch.bfloat16
+    torch.testing.assert_close(output.float(), layer(x)[0], rtol=2e-2, atol=2e-2)
+    output.float().sum().backward()
+    assert layer.weight_ih_l0.grad.dtype is torch.float32
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.nn.functional.prelu(x, torch.ones(1)).dtype is torch.bfloat16
+        assert layer.double()(x.double())[0].dtype is torch.float64

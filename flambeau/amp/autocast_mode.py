@@ -27,9 +27,9 @@ from .policy import POLICIES, policy_of
 __all__ = [
     "autocast", "autocast_decrement_nesting", "autocast_increment_nesting", "clear_autocast_cache", "custom_bwd",
     "custom_fwd", "get_autocast_cpu_dtype", "get_autocast_dtype", "get_autocast_gpu_dtype", "is_autocast_available",
-    "is_autocast_cache_enabled", "is_autocast_cpu_enabled", "is_autocast_enabled", "set_autocast_cache_enabled",
-    "set_autocast_cpu_dtype", "set_autocast_cpu_enabled", "set_autocast_dtype", "set_autocast_enabled",
-    "set_autocast_gpu_dtype",
+    "is_autocast_cache_enabled", "is_autocast_cpu_enabled", "is_autocast_enabled", "lowered",
+    "set_autocast_cache_enabled", "set_autocast_cpu_dtype", "set_autocast_cpu_enabled", "set_autocast_dtype",
+    "set_autocast_enabled", "set_autocast_gpu_dtype",
 ]  # fmt: skip
 
 # The type that autocast brings operators to unless told otherwise, for every device type that PyTorch knows it for.
@@ -97,6 +97,13 @@ def _around(op: Operator, args: tuple[Any, ...], proceed: Callable[[Any], Any], 
         return proceed(args)
     finally:
         around.wrappers = before
+
+
+def lowered(value: Any) -> Any:
+    """What autocast makes of an argument, or a list of them, of something that is one operator of the class "lower" in
+    PyTorch and many here (an LSTM): the same, or in bfloat16 where autocast to bfloat16 is on."""
+    on = _state.enabled.get("cpu", False) and _state.dtypes["cpu"] is bfloat16
+    return _cast(value, bfloat16) if on else value
 
 
 # -- the switches ------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ __all__ = ["POLICIES", "policy_of"]
 
 _LOWER = """
 addbmm addmm baddbmm bmm conv1d conv2d conv3d conv_tbc conv_transpose1d conv_transpose2d conv_transpose3d
-linalg_vecdot linear matmul mm scaled_dot_product_attention
+linalg_vecdot linear matmul mm prelu scaled_dot_product_attention
 """
 _FULL = """
 adaptive_avg_pool3d adaptive_max_pool3d avg_pool3d binary_cross_entropy binary_cross_entropy_with_logits cdist

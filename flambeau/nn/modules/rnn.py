@@ -7,6 +7,7 @@ import numbers
 import warnings
 from typing import Any
 
+from ...amp.autocast_mode import lowered
 from .. import _recurrent, init
 from .._base import Tensor, ops
 from ..parameter import Parameter
@@ -242,11 +243,15 @@ class RNNBase(Module):
 
     def _run(self, input: Tensor, hx: Any, batch_sizes: Tensor | None) -> tuple[Tensor, Any]:
         transposed = self.batch_first and batch_sizes is None
+        states, layers = self._as_states(hx), self._layers()
+        if self.mode == "LSTM" and batch_sizes is None and not self.proj_size:
+            input, states = lowered(input), tuple(lowered(states))
+            layers = [{name: lowered(weight) for name, weight in layer.items()} for layer in layers]
         output, states = _recurrent.run_layers(
             self.mode,
             input.transpose(0, 1) if transposed else input,
-            self._as_states(hx),
-            self._layers(),
+            states,
+            layers,
             dropout=self.dropout,
             training=self.training,
             bidirectional=self.bidirectional,

@@ -25,6 +25,7 @@ from .deferral import Deferral, NeedsMemory, deferral, threads
 from .device import device
 from .dtype import dtype
 from .layout import Layout, contiguous_strides, dense, of
+from .misuse import FAULTS, blamed
 from .operator import FACTOR, OPERAND, SCALAR, STATIC, TENSORS, Operator
 from .overriding import ordinary, overridden
 from .primitives import Recorder
@@ -435,15 +436,21 @@ def dispatch(op: Operator, args: Sequence[Any], public: Any = None) -> Any:
         if around.wrappers and not prim.tracing():
             return _through(op, args, _call_any, False)
         return _call_any(op, args)
-    return _call(op, args)
+    try:
+        return _call(op, args)
+    except FAULTS as error:
+        raise blamed(op, args, error)  # noqa: B904
 
 
 def _call_any(op: Operator, args: Sequence[Any]) -> Any:
     """A call that nobody stands around any more, perhaps of tensors of a function transform."""
-    if wrappers_in(args):
-        assert transformed is not None
-        return transformed(op, args)
-    return _call(op, args)
+    try:
+        if wrappers_in(args):
+            assert transformed is not None
+            return transformed(op, args)
+        return _call(op, args)
+    except FAULTS as error:
+        raise blamed(op, args, error)  # noqa: B904
 
 
 def _call(op: Operator, args: Sequence[Any]) -> Any:
@@ -672,16 +679,18 @@ def dispatch_inplace(op: Operator, args: Sequence[Any], public: Any = None) -> T
             return result
         if around.wrappers and not prim.tracing():
             return _through(op, args, _call_any_inplace, True)
-        return _call_any_inplace(op, args)
-    return _call_inplace(op, args)
+    return _call_any_inplace(op, args)
 
 
 def _call_any_inplace(op: Operator, args: Sequence[Any]) -> Tensor:
     """``_call_any`` of a call in place."""
-    if wrappers_in(args):
-        assert transformed_inplace is not None
-        return transformed_inplace(op, plain_arguments(op, args))
-    return _call_inplace(op, args)
+    try:
+        if wrappers_in(args):
+            assert transformed_inplace is not None
+            return transformed_inplace(op, plain_arguments(op, args))
+        return _call_inplace(op, args)
+    except FAULTS as error:
+        raise blamed(op, args, error)  # noqa: B904
 
 
 def _call_inplace(op: Operator, args: Sequence[Any]) -> Tensor:

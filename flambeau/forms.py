@@ -32,6 +32,7 @@ from .call import (
 )
 from .deferral import Deferral, threads
 from .layout import Layout
+from .misuse import FAULTS, blamed
 from .operator import FACTOR, OPERAND, SCALAR, TENSORS, Operator
 from .overriding import ordinary
 from .storage import Storage, maker
@@ -155,7 +156,10 @@ _PARTS = """
 def {name}({signature}):
 {again}
     if {plain}ordinary(({classes})) and (not special or not around.wrappers):
-        return {body}
+        try:
+            return {body}
+        except faults as error:
+            raise blamed(op, ({arguments}), error)
     {out}return dispatch(op, ({arguments}), {name})
 """
 _COLD = """
@@ -611,7 +615,7 @@ def _public(op: Operator, name: str, out: bool, template: str, method: bool = Fa
         "run_several": run_several, "hot": op.hot, "warm": op.warm, "numbers": _numbers,
         "recording": Deferral.recording, "around": around, "threads": threads, "quick": op.quick,
         "special": special, "tracing": prim._stack, "reading": Deferral.reading, "grad_state": grad_state,
-        "Tensor": Tensor, "new": object.__new__,
+        "Tensor": Tensor, "new": object.__new__, "faults": FAULTS, "blamed": blamed,
         "record": tape.record, "record_look": tape.record_look, **defaults,
     }  # fmt: skip
     if template in (_HOT, _INPLACE):

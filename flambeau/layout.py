@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from operator import index
 from typing import SupportsIndex
 
 from .device import cpu, device
@@ -21,7 +22,7 @@ class Size(tuple[int, ...]):
     __slots__ = ()
 
     def __new__(cls, iterable: Iterable[SupportsIndex] = ()) -> Size:
-        return tuple.__new__(cls, [n.__index__() for n in iterable])
+        return tuple.__new__(cls, map(index, iterable))
 
     def numel(self) -> int:
         """The number of elements: the product of the sizes."""

@@ -74,6 +74,14 @@ __all__ = [
 
 _REDUCTIONS = ("none", "mean", "sum")
 
+
+def _reduction(number: int) -> str:
+    """The name of a reduction; raises ValueError for a number that stands for none."""
+    if isinstance(number, int) and 0 <= number < len(_REDUCTIONS):
+        return _REDUCTIONS[number]
+    raise ValueError(f"{number!r} is not a valid value for reduction: 0 is none, 1 mean, 2 sum")
+
+
 avg_pool1d, bilinear = F.avg_pool1d, F.bilinear
 celu_, selu_, threshold_ = F.celu_, F.selu_, F.threshold_
 
@@ -137,12 +145,12 @@ def affine_grid_generator(theta: Tensor, size: Sequence[int], align_corners: boo
 
 def kl_div(input: Tensor, target: Tensor, reduction: int = 1, *, log_target: bool = False) -> Tensor:
     """``nn.functional.kl_div`` with a number for the reduction: 0 none, 1 mean, 2 sum."""
-    return F.kl_div(input, target, reduction=_REDUCTIONS[reduction], log_target=log_target)
+    return F.kl_div(input, target, reduction=_reduction(reduction), log_target=log_target)
 
 
 def poisson_nll_loss(input: Tensor, target: Tensor, log_input: bool, full: bool, eps: float, reduction: int) -> Tensor:
     """``nn.functional.poisson_nll_loss`` with a number for the reduction: 0 none, 1 mean, 2 sum."""
-    return F.poisson_nll_loss(input, target, log_input, full, eps=eps, reduction=_REDUCTIONS[reduction])
+    return F.poisson_nll_loss(input, target, log_input, full, eps=eps, reduction=_reduction(reduction))
 
 
 def binary_cross_entropy_with_logits(
@@ -150,7 +158,7 @@ def binary_cross_entropy_with_logits(
 ) -> Tensor:
     """``nn.functional.binary_cross_entropy_with_logits`` with a number for the reduction: 0 none, 1 mean, 2 sum."""
     return F.binary_cross_entropy_with_logits(
-        input, target, weight, pos_weight=pos_weight, reduction=_REDUCTIONS[reduction]
+        input, target, weight, pos_weight=pos_weight, reduction=_reduction(reduction)
     )
 
 
@@ -231,7 +239,7 @@ def norm_except_dim(v: Any, pow: int = 2, dim: int = 0) -> Any:
 
 @overridable
 def lobpcg(
-    A: Any, k: int | None = None, B: Any = None, X: Any = None, n: int | None = None, iK: Any = None,
+    A: Tensor, k: int | None = None, B: Any = None, X: Any = None, n: int | None = None, iK: Any = None,
     niter: int | None = None, tol: float | None = None, largest: bool | None = None, method: str | None = None,
     tracker: Callable[..., None] | None = None, ortho_iparams: Any = None, ortho_fparams: Any = None,
     ortho_bparams: Any = None,

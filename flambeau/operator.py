@@ -102,7 +102,7 @@ class Operator:
         self.promote = promote
         self.to = to
         self.returns = returns
-        names, annotations, self._positional = _parameters(body)
+        names, annotations, self._positional = parameters(body)
         self.params: tuple[str, ...] = names
         self.kinds: tuple[int, ...] = tuple([_KINDS.get(annotations.get(p, ""), STATIC) for p in names])
         self.tensors = tuple([i for i, k in enumerate(self.kinds) if k <= TENSORS])
@@ -140,7 +140,7 @@ class Operator:
     @functools.cached_property
     def numerals(self) -> tuple[int, ...]:
         """Where the parameters are that take numbers, or sequences of them, which are part of a plan's key."""
-        annotations = _parameters(self.body)[1]
+        annotations = parameters(self.body)[1]
         return tuple(
             i
             for i, (name, kind) in enumerate(zip(self.params, self.kinds))
@@ -179,7 +179,7 @@ class Operator:
         return self
 
 
-def _parameters(body: Callable[..., Any]) -> tuple[tuple[str, ...], dict[str, Any], int]:
+def parameters(body: Callable[..., Any]) -> tuple[tuple[str, ...], dict[str, Any], int]:
     """(names, annotations, number of positional ones) of a body's parameters.
 
     Read from the code, which is ten times quicker than ``inspect.signature``, where the body does not state its own.

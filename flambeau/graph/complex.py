@@ -11,7 +11,7 @@ from collections.abc import Callable
 from ..dtype import ALL
 from ..loop.nodes import Expr, Pool
 
-__all__ = ["PART", "Pair", "elementwise"]
+__all__ = ["COMPLEX", "PART", "Pair", "elementwise"]
 
 Pair = tuple[Expr, Expr]
 

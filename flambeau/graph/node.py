@@ -36,7 +36,7 @@ from typing import Any
 from ..dtype import ALL, coded
 from ..layout import contiguous_strides
 from ..loop.nodes import COMPARISONS, ELEMENTWISE
-from .complex import PART
+from .complex import COMPLEX, PART
 
 __all__ = ["Graph", "Map", "Node", "graph_text", "identity_map", "topological"]
 
@@ -45,6 +45,9 @@ Map = tuple[tuple[int, tuple[tuple[int, int], ...]], ...]
 _WORK = {t.code: t.wide.code for t in ALL if t.wide is not t}
 _WHOLE = {part: whole for whole, part in PART.items()}
 _PREDICATES = COMPARISONS | {"isnan", "signbit"}
+_COMPLEX_TOO = frozenset(
+    ("abs", "bitcast", "eq", "isnan", "ne", "select")
+)  # besides ``COMPLEX``: of both parts together
 
 
 class Node:
@@ -158,6 +161,8 @@ class Graph:
         type_ = args[-1].type
         if any(a.type != type_ for a in (args[1:] if op == "select" else args)):
             raise TypeError(f"{op}: operand types differ: {[a.type for a in args]}")
+        if type_ in PART and op not in COMPLEX and op not in _COMPLEX_TOO:
+            raise NotImplementedError(f'"{op}" not implemented for {coded(type_).name}: it has no complex form')
         result = "b1" if op in _PREDICATES else type_
         if type_ in _WORK and op not in ("select", "bitcast"):
             wide = self.make(

@@ -11,6 +11,7 @@ from .. import primitives as prim
 from ..operator import OPERATORS, operator
 from ..tensor import Tensor
 from .arithmetic import conj_of
+from .common import dim_of
 
 __all__: list[str] = []
 
@@ -314,7 +315,9 @@ def _glu_backward(grad: Tensor, input: Tensor, dim: int) -> Tensor:
 @operator(method=False, function=False)
 def glu(input: Tensor, dim: int = -1) -> Tensor:
     """The first half along ``dim`` times the sigmoid of the second.  Dauphin et al. 2016."""
-    n = input.shape[dim]
+    if not input.ndim:
+        raise RuntimeError("glu does not support 0-dimensional tensors")
+    n = input.shape[dim_of(dim, input.ndim)]
     if n % 2:
         raise RuntimeError(f"Halving dimension must be even, but dimension {dim} is size {n}")
     return input.narrow(dim, 0, n // 2) * input.narrow(dim, n // 2, n // 2).sigmoid()  # type: ignore[attr-defined,no-any-return]

@@ -6,6 +6,7 @@ Window i of o over n elements covers ``floor(i * n / o)`` up to ``ceil((i + 1) *
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import index
 from typing import Any
 
 from .. import dtype as dtypes
@@ -179,7 +180,7 @@ def _size(value: int | Sequence[int | None] | None, ndim: int, input: Tensor, na
         values = list(value) * (ndim if len(value) == 1 else 1)
     else:
         values = [value] * ndim
-    return tuple(n if v is None else int(v) for v, n in zip(values, input.shape[-ndim:]))
+    return tuple(n if v is None else index(v) for v, n in zip(values, input.shape[-ndim:]))
 
 
 def _equal_windows(input: Tensor, size: tuple[int, ...]) -> tuple[int, ...] | None:

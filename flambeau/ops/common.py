@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from .. import primitives as prim
 from ..call import special
 from ..layout import Size
+from ..misuse import FAULTS, blamed_function
 from ..operator import OPERATORS
 from ..overriding import ordinary, overridden
 from ..tensor import Tensor
@@ -107,7 +108,7 @@ def shape_of(size: Sequence[object], name: str) -> Size:
     try:
         return Size(size)  # type: ignore[arg-type]
     except (AttributeError, TypeError):
-        bad = next(s for s in size if not hasattr(s, "__index__"))
+        bad = next((s for s in size if not hasattr(s, "__index__") or isinstance(s, Tensor)), size)
         raise TypeError(
             f"{name}(): argument 'size' must be tuple of ints, but found element of type {type(bad).__name__}"
         ) from None
@@ -159,7 +160,10 @@ def overridable(function: F, module: str = "flambeau") -> F:
             result = overridden(form, given, kwargs, None, args)
             if result is not NotImplemented:
                 return result
-        return function(*args, **kwargs)
+        try:
+            return function(*args, **kwargs)
+        except FAULTS as error:
+            raise blamed_function(function, args, kwargs, error)  # noqa: B904
 
     form.__module__ = module
     return form  # type: ignore[return-value]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import index
 
 from .. import primitives as prim
 from .. import template
@@ -27,8 +28,8 @@ def per_dim(value: int | Sequence[int], ndim: int, what: str, name: str) -> tupl
                 f"to match the convolution dimensions, but got {what}={list(value)}"
             )
         else:
-            return tuple(int(v) for v in value)
-    return (int(value),) * ndim  # type: ignore[arg-type]
+            return tuple(index(v) for v in value)
+    return (index(value),) * ndim  # type: ignore[arg-type]
 
 
 def _check(

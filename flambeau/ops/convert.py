@@ -97,14 +97,22 @@ preserve_format = memory_format("preserve_format")
 _LAST = {channels_last: (4, (0, 2, 3, 1)), channels_last_3d: (5, (0, 2, 3, 4, 1))}
 
 
+def _order(ndim: int, format_: memory_format) -> tuple[int, ...]:
+    """The dimensions as ``format_`` has them in memory, the last one fastest; raises RuntimeError for another rank."""
+    if format_ not in _LAST:
+        return tuple(range(ndim))
+    wanted, order = _LAST[format_]
+    if ndim != wanted:
+        raise RuntimeError(f"required rank {wanted} tensor to use {format_.name} format, got {ndim} dimensions")
+    return order
+
+
 def format_strides(shape: tuple[int, ...], format_: memory_format) -> tuple[int, ...]:
     """The strides of a tensor of this shape in ``format_``; raises RuntimeError if it has no such format."""
     if format_ not in _LAST:
         return contiguous_strides(shape)
-    ndim, order = _LAST[format_]
-    if len(shape) != ndim:
-        raise RuntimeError(f"required rank {ndim} tensor to use {format_.name} format, got {len(shape)} dimensions")
-    strides, below = [0] * ndim, 1
+    order = _order(len(shape), format_)
+    strides, below = [0] * len(shape), 1
     for d in reversed(order):
         strides[d] = below
         below *= max(shape[d], 1)
@@ -144,8 +152,7 @@ def _make_contiguous(self: Tensor, memory_format: memory_format = contiguous_for
         raise RuntimeError("preserve memory format is unsupported by the contiguous operator")
     if _is_contiguous(self, memory_format):
         return self
-    order = tuple(range(self.ndim)) if memory_format is contiguous_format else _LAST[memory_format][1]
-    return _contiguous.function(self, order)  # type: ignore[no-any-return]
+    return _contiguous.function(self, _order(self.ndim, memory_format))  # type: ignore[no-any-return]
 
 
 def _clone(self: Tensor, *, memory_format: memory_format = preserve_format) -> Tensor:
@@ -153,8 +160,7 @@ def _clone(self: Tensor, *, memory_format: memory_format = preserve_format) -> T
     dense)."""
     if memory_format is preserve_format:
         return clone.function(self)  # type: ignore[no-any-return]
-    order = tuple(range(self.ndim)) if memory_format is contiguous_format else _LAST[memory_format][1]
-    return _contiguous.function(self, order)  # type: ignore[no-any-return]
+    return _contiguous.function(self, _order(self.ndim, memory_format))  # type: ignore[no-any-return]
 
 
 @overridable

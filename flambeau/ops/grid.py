@@ -199,6 +199,11 @@ def grid_sample(
 
 def _by_number(ndim: int | None) -> Any:
     def body(input: Tensor, grid: Tensor, interpolation_mode: int, padding_mode: int, align_corners: bool) -> Tensor:
+        if not (0 <= interpolation_mode < len(_MODES) and 0 <= padding_mode < len(_PADDINGS)):
+            raise RuntimeError(
+                f"{body.__name__}: no such mode: interpolation_mode={interpolation_mode} (0 to {len(_MODES) - 1}), "
+                f"padding_mode={padding_mode} (0 to {len(_PADDINGS) - 1})"
+            )
         mode = _MODES[interpolation_mode]
         _check(input, grid, mode)
         return sampled.function(input, grid, mode, _PADDINGS[padding_mode], align_corners)  # type: ignore[no-any-return]

@@ -130,8 +130,12 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 
 def _each(tensors: Sequence[Tensor] | tuple[Sequence[Tensor]]) -> Sequence[Tensor]:
-    """The tensors of ``f(a, b)`` or ``f([a, b])``."""
-    return tensors[0] if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)) else tensors
+    """The tensors of ``f(a, b)`` or ``f([a, b])``; raises TypeError for anything else among them."""
+    found = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)) else tensors
+    for i, t in enumerate(found):
+        if not isinstance(t, Tensor):
+            raise TypeError(f"expected Tensor as element {i} in the arguments, but got {type(t).__name__}")
+    return found  # type: ignore[return-value]
 
 
 def _at_least(name: str, shape_of_: Any, text: str) -> Any:

@@ -48,12 +48,19 @@ def native_group_norm(
     return y, *(t.reshape([N, group]).to(input.dtype) for t in (mean, scale))  # type: ignore[return-value]
 
 
+def _need_channels(name: str, input: Tensor) -> None:
+    """Raises RuntimeError for a tensor without dimension 1."""
+    if input.ndim < 2:
+        raise RuntimeError(f"{name}: expected an input of shape (N, C, ...), but got one of shape {list(input.shape)}")
+
+
 @operator(kind="composite", method=False)
 def native_batch_norm(
     input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor | None, running_var: Tensor | None,
     training: bool, momentum: float, eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """(``batch_norm``, the means, 1/deviations of the batch); without ``training`` the statistics are empty."""
+    _need_channels("native_batch_norm", input)
     if not training:
         y = normalize_with.function(input, running_mean, running_var, weight, bias, eps)
         return y, *(create.empty((0,), dtype=input.dtype, device=input.device) for _ in range(2))  # type: ignore[return-value]

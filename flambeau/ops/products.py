@@ -15,7 +15,7 @@ from ..operator import operator
 from ..overriding import ordinary, overridden
 from ..tensor import Tensor
 from .arithmetic import conj_of
-from .common import drop_dims, overridable
+from .common import dim_of, drop_dims, need_tensor, overridable
 
 __all__ = ["chain_matmul", "einsum"]
 
@@ -428,10 +428,13 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
             raise RuntimeError(f"tensordot expects dims >= 0, but got dims={dims}")
         left, right = list(range(a.ndim - dims, a.ndim)), list(range(dims))
     else:
+        if len(dims) != 2:
+            raise RuntimeError(f"tensordot expects dims to be int or two lists of int, but got dims={dims}")
         left, right = ([d] if isinstance(d, int) else list(d) for d in dims)
     if len(left) != len(right):
         raise RuntimeError(f"both dimension lists should have same length, got {len(left)} and {len(right)}")
-    left, right = [d % a.ndim for d in left], [d % b.ndim for d in right]
+    left = [dim_of(d, a.ndim, "tensordot") for d in left]
+    right = [dim_of(d, b.ndim, "tensordot") for d in right]
     for i, j in zip(left, right):
         if a.shape[i] != b.shape[j] and 1 not in (a.shape[i], b.shape[j]):
             raise RuntimeError(
@@ -628,6 +631,12 @@ def kron(input: Tensor, other: Tensor) -> Tensor:
 @overridable
 def chain_matmul(*matrices: Any, out: Tensor | None = None) -> Tensor:
     """The product of several matrices, from left to right."""
+    for m in matrices:
+        need_tensor("chain_matmul", m)
+        if m.ndim != 2:
+            raise RuntimeError(f"chain_matmul: Tensor dimension is {m.ndim}, expected 2 instead")
+    if not matrices:
+        raise RuntimeError("chain_matmul(): Expected one or more matrices")
     value = matrices[0]
     for m in matrices[1:]:
         value = value @ m
@@ -637,6 +646,8 @@ def chain_matmul(*matrices: Any, out: Tensor | None = None) -> Tensor:
 @operator(kind="composite")
 def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     """The vector product along a dimension of size 3 (the first such one by default)."""
+    need_tensor("cross", input)
+    need_tensor("cross", other)
     if dim is None:
         dim = next((d for d, n in enumerate(input.shape) if n == 3), None)
         if dim is None:

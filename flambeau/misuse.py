@@ -1,0 +1,124 @@
+"""What was wrong with the arguments of a call that failed.
+
+Bodies take their arguments' classes on trust, which costs a good call nothing.  When one fails with an exception that
+may come of that trust, its arguments are held against the annotations of the operator's record, and the first that does
+not fit is named in PyTorch's words.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .dtype import dtype
+from .operator import FACTOR, OPERAND, SCALAR, STATIC, TENSORS, Operator, parameters
+from .tensor import Tensor
+
+__all__ = ["FAULTS", "blamed", "blamed_function"]
+
+FAULTS = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, AssertionError, StopIteration)
+"""Classes of exceptions that an argument of the wrong class may have caused."""
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float, complex, np.generic)) or _one(value)
+
+
+def _one(value: Any) -> bool:
+    """Whether a tensor stands for a number."""
+    return isinstance(value, Tensor) and value._layout.numel == 1
+
+
+def _integer(value: Any) -> bool:
+    return hasattr(value, "__index__") and (not isinstance(value, Tensor) or _one(value))
+
+
+def _real(value: Any) -> bool:
+    return hasattr(value, "__float__") and not isinstance(value, (str, complex)) and _number(value)
+
+
+def _row(of: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """A row of such values; one of them stands for a row of the same, and a tensor for its elements."""
+    return lambda value: (
+        all(map(of, value))
+        if isinstance(value, (list, tuple))
+        else of(value) or isinstance(value, (Tensor, np.ndarray))
+    )
+
+
+_ATOMS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "int": (_integer, "int"), "float": (_real, "float"), "None": (lambda v: v is None, "None"),
+    "bool": (lambda v: isinstance(v, (bool, int, np.bool_)) or _one(v), "bool"),
+    "str": (lambda v: isinstance(v, str), "str"), "Tensor": (lambda v: isinstance(v, Tensor), "Tensor"),
+    "dtype_": (lambda v: isinstance(v, dtype), "torch.dtype"), "Size": (_row(_integer), "tuple of ints"),
+    "Sequence[Tensor]": (
+        lambda v: isinstance(v, (list, tuple)) and all(isinstance(t, Tensor) for t in v), "tuple of Tensors"
+    ),
+    "Sequence[int]": (_row(_integer), "tuple of ints"), "tuple[int, ...]": (_row(_integer), "tuple of ints"),
+    "tuple[int, int]": (_row(_integer), "tuple of ints"), "Sequence[float]": (_row(_real), "tuple of floats"),
+}  # fmt: skip
+
+
+@functools.lru_cache(maxsize=1024)
+def _accepted(annotation: str) -> tuple[tuple[Callable[[Any], bool], str], ...]:
+    """What each part of an annotation accepts; empty where a part is not known, which accepts anything."""
+    atoms = [_ATOMS.get(part) for part in annotation.split(" | ")]
+    return () if None in atoms else tuple(a for a in atoms if a is not None)
+
+
+def _expected(kind: int, annotation: str, value: Any) -> str | None:
+    """What a parameter wants where it is not ``value``."""
+    if kind == TENSORS:
+        fits = isinstance(value, (list, tuple)) and all(isinstance(t, Tensor) for t in value)
+        return None if fits else "tuple of Tensors"
+    if kind in (OPERAND, SCALAR, FACTOR):
+        fits = (
+            _number(value)
+            or (kind == OPERAND and isinstance(value, Tensor))
+            or (value is None and "None" in annotation)
+        )
+        return None if fits else "Number" if kind != OPERAND else "Tensor"
+    accepted = _accepted(annotation)
+    if not accepted or any(fits(value) for fits, _ in accepted):
+        return None
+    return accepted[0][1]
+
+
+def _wrong(function: str, name: str, place: int, wanted: str, value: Any) -> TypeError:
+    error = TypeError(
+        f"{function}(): argument '{name}' (position {place + 1}) must be {wanted}, not {type(value).__name__}"
+    )
+    error.__suppress_context__ = True
+    return error
+
+
+def blamed(op: Operator, args: Sequence[Any], error: Exception) -> Exception:
+    """What to raise for a call that failed with ``error``: a TypeError for the first argument that is not what its
+    parameter's annotation says, or the error itself."""
+    annotations = parameters(op.body)[1]
+    for i, (name, kind, value) in enumerate(zip(op.params, op.kinds, args)):
+        wanted = _expected(kind, str(annotations.get(name, "")), value)
+        if wanted is not None:
+            return _wrong(op.name, name, i, wanted, value)
+    return error
+
+
+def blamed_function(function: Callable[..., Any], args: Any, kwargs: Any, error: Exception) -> Exception:
+    """``blamed`` for a function that is no operator."""
+    try:
+        given = inspect.signature(function).bind(*args, **kwargs)
+    except TypeError:
+        return error
+    for i, (name, value) in enumerate(given.arguments.items()):
+        parameter = given.signature.parameters[name]
+        if parameter.kind is parameter.VAR_KEYWORD or value is parameter.default:
+            continue
+        for one in value if parameter.kind is parameter.VAR_POSITIONAL else (value,):
+            wanted = _expected(STATIC, str(parameter.annotation), one)
+            if wanted is not None:
+                return _wrong(function.__name__, name, i, wanted, one)
+    return error

@@ -40,7 +40,7 @@ DENIED = frozenset(
     is_grad_enabled autocast_increment_nesting autocast_decrement_nesting set_autocast_enabled
     set_autocast_cpu_enabled set_autocast_dtype set_autocast_cpu_dtype set_autocast_cache_enabled
     set_autocast_gpu_dtype set_autocast_ipu_dtype set_autocast_xla_dtype clear_autocast_cache fork_rng __reduce__
-    __reduce_ex__ __setstate__ __init_subclass__ __subclasshook__ __class__ __new__ __init__ __dlpack__
+    __reduce_ex__ __setstate__ __init_subclass__ __subclasshook__ __class__ __new__ __init__ __array__ __dlpack__
     __torch_function__ has_torch_function has_torch_function_unary has_torch_function_variadic handle_torch_function
     boolean_dispatch assert_int_or_pair namespace grad_fn requires_grad_ retain_grad backward install_as_torch
     set_vital read_vitals export __getattribute__ __getattr__ __setattr__ __delattr__ __del__ __dir__ __format__

@@ -180,7 +180,7 @@ def ctc_loss(
     before it turns into the right one.  Raises RuntimeError for lengths and labels that do not fit.
     """
     if isinstance(reduction, int):
-        reduction = _REDUCTIONS[reduction]
+        reduction = _REDUCTIONS[reduction] if 0 <= reduction < len(_REDUCTIONS) else reduction
     if reduction not in _REDUCTIONS:
         raise ValueError(f"{reduction} is not a valid value for reduction")
     x: Any = log_probs
@@ -190,6 +190,8 @@ def ctc_loss(
         raise RuntimeError(
             f"Expected tensor for argument #2 'targets' to have scalar type Long or Int, but got {targets.dtype}"
         )
+    if x.ndim not in (2, 3):
+        raise RuntimeError(f"log_probs should be a tensor of 2 or 3 dimensions, but got {x.ndim} dimensions")
     single = x.ndim == 2
     if single:
         x = x.unsqueeze(1)

@@ -236,7 +236,10 @@ def _define() -> None:
         return body
 
     def many(kind: str, forward: bool, default: Any) -> Any:
-        def body(input: Tensor, s: Any = None, dim: Any = default, norm: str | None = None) -> Tensor:
+        def body(
+            input: Tensor, s: int | Sequence[int] | None = None, dim: int | Sequence[int] | None = default,
+            norm: str | None = None,
+        ) -> Tensor:  # fmt: skip
             name = body.__name__
             sizes = _many(name, input, s, dim)
             if kind == "complex":
@@ -307,20 +310,21 @@ def _define() -> None:
 _define()
 
 
-def _rolled(x: Tensor, dim: Any, inverse: bool) -> Tensor:
-    dims = list(range(x.ndim)) if dim is None else [dim] if isinstance(dim, int) else list(dim)
+def _rolled(x: Tensor, dim: int | Sequence[int] | None, inverse: bool) -> Tensor:
+    given = range(x.ndim) if dim is None else [dim] if isinstance(dim, int) else dim
+    dims = [dim_of(d, x.ndim, "fftshift") for d in given] if x.ndim else []
     shifts = [((x.shape[d] + 1) if inverse else x.shape[d]) // 2 for d in dims]
     return x.roll(shifts, dims)  # type: ignore[attr-defined,no-any-return]
 
 
 @operator(name="fft_fftshift", kind="composite", method=False, out=False, namespace=_F)
-def fft_fftshift(input: Tensor, dim: Any = None) -> Tensor:
+def fft_fftshift(input: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
     """Spectra with frequency zero moved to the middle of ``dim`` (all dimensions for None)."""
     return _rolled(input, dim, False)
 
 
 @operator(name="fft_ifftshift", kind="composite", method=False, out=False, namespace=_F)
-def fft_ifftshift(input: Tensor, dim: Any = None) -> Tensor:
+def fft_ifftshift(input: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
     """The inverse of ``fftshift``."""
     return _rolled(input, dim, True)
 

@@ -93,6 +93,8 @@ def _host(
     found = found if isinstance(found, tuple) else (found,)
     return tuple(
         from_numpy(np.array(a, dtype=kind.numpy, order="C", copy=True).reshape(shape))
+        if np.size(a)
+        else empty(dense(kind, tuple(shape)))  # numpy's strides of nothing may be 0
         for a, (shape, kind) in zip(found, specs)
     )
 

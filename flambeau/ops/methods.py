@@ -125,6 +125,16 @@ def _array(self: Tensor, dtype: Any = None, copy: bool | None = None) -> np.ndar
     return found.copy() if copy else found
 
 
+def _real(self: Tensor) -> Any:
+    """The only element as a real number; raises RuntimeError for one with an imaginary part."""
+    value = create.item(self)
+    if isinstance(value, complex):
+        if value.imag:
+            raise RuntimeError(f"value cannot be converted to type double without overflow: {value}")
+        return value.real
+    return value
+
+
 def _bool(self: Tensor) -> bool:
     if self._layout.numel != 1:
         if self._layout.numel == 0:
@@ -171,8 +181,8 @@ def install(tensor: type[Tensor]) -> None:
     tensor.sum_to_size, tensor.size, tensor.stride = _sum_to_size, _size, _stride  # type: ignore[attr-defined]
     tensor.numpy, tensor.__array__, tensor.data_ptr = _numpy, _array, _data_ptr  # type: ignore[attr-defined]
     tensor.__bool__, tensor.__index__ = _bool, _index  # type: ignore[attr-defined,assignment]
-    tensor.__int__ = lambda self: int(create.item(self))  # type: ignore[attr-defined]
-    tensor.__float__ = lambda self: float(create.item(self))  # type: ignore[attr-defined]
+    tensor.__int__ = lambda self: int(_real(self))  # type: ignore[attr-defined]
+    tensor.__float__ = lambda self: float(_real(self))  # type: ignore[attr-defined]
     tensor.__complex__ = lambda self: complex(self.item())  # type: ignore[attr-defined]
     forms = {
         "add": "add", "sub": "sub", "mul": "mul", "truediv": "true_divide", "div": "true_divide",

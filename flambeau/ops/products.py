@@ -653,6 +653,7 @@ def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
         if dim is None:
             raise RuntimeError("no dimension of size 3 in input")
     shape = broadcast_shapes(input.shape, other.shape)
+    dim = dim_of(dim, len(shape), "linalg.cross")
     a, b = input.expand(shape), other.expand(shape)  # type: ignore[attr-defined]
     if shape[dim] != 3:
         raise RuntimeError(

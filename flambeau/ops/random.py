@@ -396,6 +396,8 @@ def bernoulli_(self: Tensor, p: Operand = 0.5, *, generator: Generator | None = 
 
         fill_in_order(self, each, chances)
         return
+    if not isinstance(p, (int, float)):
+        raise TypeError(f"bernoulli_(): argument 'p' (position 2) must be float, not {type(p).__name__}")
     chance = float(p)
     if not 0 <= chance <= 1:
         raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={chance:g}")

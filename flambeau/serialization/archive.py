@@ -95,6 +95,8 @@ class Reader:
                 raise self._fail(f"entry {info.filename!r} is compressed by method {info.compress_type}")
             if info.compress_type == zipfile.ZIP_STORED and info.compress_size != info.file_size:
                 raise self._fail(f"entry {info.filename!r} has {info.file_size} bytes but stores {info.compress_size}")
+            if info.header_offset < 0:  # zipfile counts from where it believes the archive to begin
+                raise self._fail(f"entry {info.filename!r} would begin at byte {info.header_offset}")
             self._file.seek(info.header_offset)
             header = self._file.read(_LOCAL_HEADER.size)
             if len(header) != _LOCAL_HEADER.size or header[:4] != _LOCAL_MAGIC:

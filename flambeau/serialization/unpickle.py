@@ -242,7 +242,9 @@ _DEEPEST_KEY = 50
 
 
 def _check_key(key: Any, depth: int = 0) -> None:
-    """Refuse deeply nested keys: hashing them would overrun the interpreter's stack."""
+    """Refuse keys without a hash, and deeply nested ones: hashing them would overrun the interpreter's stack."""
+    if type(key).__hash__ is None:
+        raise UnpicklingError(f"pickle: an object of type {type(key).__name__} cannot be a key")
     if type(key) in (tuple, frozenset):
         if depth > _DEEPEST_KEY:
             raise UnpicklingError(f"pickle: a key is nested more than {_DEEPEST_KEY} levels deep")

@@ -87,6 +87,8 @@ def compress(t: Any, kind: Any, blocksize: Sequence[int] | None = None, dense_di
         raise RuntimeError(f"{name}: only tensors with two or more sparse dimensions can be converted, got {t.ndim}")
     if kind in BLOCKS and blocksize is None:
         raise RuntimeError(f"{name}: conversion from Strided to {kind.name} needs a blocksize")
+    if kind in BLOCKS and (len(blocksize) != 2 or min(blocksize) < 1):  # type: ignore[arg-type]
+        raise RuntimeError(f"{name}: blocksize must be two positive ints, got {blocksize}")
     batch = tuple(t.shape[: sparse_dims - 2])
     if not batch:
         where, data = _compress(t._where[0], t._data, tuple(t.shape), kind, blocksize)

@@ -317,6 +317,10 @@ class Group:
 
     def _load(self, place: Place, index: Sequence[Index]) -> Expr | tuple[Expr, Expr]:
         type_ = self.type_of(place.buffer)
+        if 0 in place.shape:
+            # No index is inside of it, but a load may be taken out of the loop that never runs.
+            zero = self.pool.const(0, PART.get(type_, type_))
+            return (zero, zero) if type_ in PART else zero
         if type_ in PART:
             parts = []
             for part in (0, 1):

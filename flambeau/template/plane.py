@@ -85,7 +85,8 @@ def spread(
         q = x + pads[2]
         residues += [q % steps[2] * phase + q // steps[2], max(0, -(-(used - x) // steps[2]))]
     run = ((grid[0] - 1) * high + band - 1) * pitch + grid[2]
-    place = -(-run // (block * lanes)) * block * lanes
+    # Rows are read back in whole vectors, the last of which may reach beyond the run.
+    place = -(-(run + lanes - 1) // (block * lanes)) * block * lanes
 
     def offset(tap: Sequence[int]) -> int:
         at = [t + p for t, p in zip(tap, pads)]

@@ -457,7 +457,7 @@ def _call(op: Operator, args: Sequence[Any]) -> Any:
     """A call of plain tensors."""
     for i in op.numerals:
         if args[i].__class__ not in _LITERAL:
-            args = _literal(op, args)
+            args = literal(op, args)
             break
     if op.kind == "composite":
         return _composite(op, args)
@@ -531,7 +531,7 @@ def _look(op: Operator, args: Sequence[Any]) -> Any:
     return out
 
 
-def _literal(op: Operator, args: Sequence[Any]) -> Sequence[Any]:
+def literal(op: Operator, args: Sequence[Any]) -> Sequence[Any]:
     """The arguments with Python's numbers in place of tensors that stand for them, as in ``x.sum(torch.tensor(0))``."""
     for i in op.numerals:
         a = args[i]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,7 +21,16 @@ from .tensor import Tensor
 
 __all__ = ["FAULTS", "blamed", "blamed_function"]
 
-FAULTS = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, AssertionError, StopIteration)
+FAULTS = (
+    TypeError,
+    ValueError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    AssertionError,
+    StopIteration,
+    struct.error,
+)
 """Classes of exceptions that an argument of the wrong class may have caused."""
 
 

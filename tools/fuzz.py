@@ -58,6 +58,7 @@ BINDING = re.compile(
     r"required .*argument|unexpected keyword|positional argument|multiple values for|interpreted as an integer"
     r"|must be real number|not callable|not supported between|unsupported operand type|not iterable"
 )
+SCRIPT = [__file__]  # what a worker runs
 WORKER_CASES = 1500  # after so many a worker is replaced: guard mode never gives addresses back
 MEMORY = 12 << 30  # bytes of address space of a worker
 
@@ -292,7 +293,7 @@ class Worker:
             "PYTHONFAULTHANDLER": "1",
         }  # fmt: skip
         self.process = subprocess.Popen(
-            [sys.executable, __file__, "--worker", *options],
+            [sys.executable, *SCRIPT, "--worker", *options],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, env=environment, bufsize=0,
         )  # fmt: skip
         self.buffer = b""

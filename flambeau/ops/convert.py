@@ -124,6 +124,10 @@ def _is_contiguous(self: Tensor, memory_format: memory_format = contiguous_forma
     layout = self._layout
     if memory_format is contiguous_format or memory_format is preserve_format:
         return layout.contiguous
+    if memory_format not in _LAST:
+        raise TypeError(
+            f"is_contiguous(): argument 'memory_format' must be torch.memory_format, not {type(memory_format).__name__}"
+        )
     if layout.ndim != _LAST[memory_format][0]:
         return False
     wanted = format_strides(layout.shape, memory_format)

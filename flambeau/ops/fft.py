@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -332,11 +333,14 @@ def fft_ifftshift(input: Tensor, dim: int | Sequence[int] | None = None) -> Tens
 def _frequencies(
     n: int, d: float, count: int, half: bool, out: Any, dtype: Any, device: Any, requires_grad: bool
 ) -> Tensor:
+    for name, value in (("n", n), ("d", d)):
+        if not isinstance(value, (int, float)) or isinstance(value, bool):
+            raise TypeError(f"fftfreq(): argument '{name}' must be a number, not {type(value).__name__}")
     kind = dtype or dtypes.get_default_dtype()
     k = create.arange(count, dtype=kind, device=device)
     if not half and n > 1:
         k = k - n * (k >= (n + 1) // 2)
-    k = k * (1.0 / (n * d))
+    k = k * (1.0 / (n * d) if n * d else math.inf)
     if out is not None:
         out.resize_(k.shape).copy_(k)
         return out  # type: ignore[no-any-return]

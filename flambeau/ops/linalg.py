@@ -386,6 +386,11 @@ def linalg_lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True,
     transpose."""
     check_floating("torch.linalg.lu_solve", LU, B)
     check_matrix("torch.linalg.lu_solve", B)
+    if pivots.dtype is not dtypes.int32 or not pivots.ndim:
+        raise RuntimeError(
+            "linalg.lu_solve: pivots should be a Tensor of scalar type torch.int32 with one or more dimensions, got "
+            f"{pivots.dtype} of shape {list(pivots.shape)}"
+        )
     _check_fits("torch.linalg.lu_solve", LU, B, left)
     factors, b = _batches(LU, B)
     pivots = pivots.expand((*factors.shape[:-2], pivots.shape[-1]))  # type: ignore[attr-defined]

@@ -198,6 +198,7 @@ def get_device(input: Tensor) -> int:
     return -1 if input.device.index is None else input.device.index
 
 
+@overridable
 def can_cast(from_: dtype_, to: dtype_) -> bool:
     """Whether values of one type may be written to another: not to a lower category."""
     order = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}

@@ -359,6 +359,11 @@ def group_statistics(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(``group_norm``, the means, 1/deviations); ``samples`` is ``input`` as (N, C, ...)."""
     n, c = samples.shape[:2]
+    if groups <= 0 or c % groups:
+        raise RuntimeError(
+            f"group_norm: expected the number of channels to be divisible by num_groups (> 0), but got {c} channels "
+            f"and num_groups={groups}"
+        )
     grouped = (groups, c // groups)
     x = samples.reshape([n, *grouped, math.prod(samples.shape[2:])])  # type: ignore[attr-defined]
     w, b = (None if t is None else t.reshape(grouped) for t in (weight, bias))  # type: ignore[attr-defined]

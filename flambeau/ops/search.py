@@ -136,6 +136,8 @@ def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, inve
         if not isinstance(test_elements, Tensor):
             raise TypeError("isin(): one of elements and test_elements must be a Tensor")
         elements = test_elements.new_full((), elements)  # type: ignore[attr-defined]
+    if not isinstance(test_elements, (Tensor, int, float, complex)):
+        raise TypeError(f"isin(): argument 'test_elements' must be Tensor, not {type(test_elements).__name__}")
     if not isinstance(test_elements, Tensor):
         found = elements == test_elements
         return ~found if invert else found  # type: ignore[operator,return-value]

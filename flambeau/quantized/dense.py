@@ -100,6 +100,8 @@ def _refusal(name: str) -> Callable[..., Any]:
 
 def _dequantize(self: Tensor) -> Any:
     """The numbers in float32."""
+    if not isinstance(self, Tensor):
+        raise TypeError(f"dequantize(): argument 'tensor' (position 1) must be Tensor, not {type(self).__name__}")
     return self.to(float32)  # type: ignore[attr-defined]
 
 

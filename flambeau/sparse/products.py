@@ -7,6 +7,7 @@ from typing import Any
 from .. import ops
 from ..dtype import int64, promote_types
 from ..ops import members
+from ..tensor import Tensor
 from .base import SparseTensor
 from .compressed import compress
 from .coo import coalesced, coo, from_dense, make_coo, scattered
@@ -17,6 +18,9 @@ __all__ = ["addmm", "hspmm", "mm", "sampled_addmm", "smm", "spmm_rows", "sspaddm
 
 
 def _check(name: str, a: Any, b: Any) -> None:
+    for t in (a, b):
+        if not isinstance(t, Tensor):
+            raise TypeError(f"{name}(): expected Tensor, but got {type(t).__name__}")
     if a.dim() != 2 or b.dim() != 2:
         raise RuntimeError(f"{name}: Tensors must be matrices, got {a.dim()}-D and {b.dim()}-D")
     if a.shape[1] != b.shape[0]:

@@ -15,7 +15,7 @@ from .. import call as calls
 from ..autograd import tape
 from ..autograd.mode import state as grad_state
 from ..autograd.view import replay
-from ..operator import Operator
+from ..operator import STATIC, Operator
 from ..promotion import check_cast
 from ..tensor import Tensor, make
 from . import forward
@@ -47,6 +47,7 @@ def call(op: Operator, args: Sequence[Any]) -> Any:
         args = calls.plain_arguments(op, args)
     if op.kind == "composite" and op._derivative is None:
         return _call_parts(op, args, level)
+    args = _plain_static(op, args)
     if op.kind == "eager" and op.random:
         return _call_random(op, args, level)
     if not (op.kind != "view" and op.differentiable and on_tape(args, level) and op.derivative is not None):
@@ -58,6 +59,17 @@ def call(op: Operator, args: Sequence[Any]) -> Any:
     parts = split(op, args)
     tape.record(op, parts.put([lifted(t, level) for t in parts.tensors]), result)
     return _returned(op, result)
+
+
+def _plain_static(op: Operator, args: Sequence[Any]) -> Sequence[Any]:
+    """The arguments with numbers in place of wrappers where the operator wants numbers; raises TypeError for a tensor
+    where it takes none."""
+    for i, (a, kind) in enumerate(zip(args, op.kinds)):
+        if kind == STATIC and isinstance(a, Wrapper):
+            if i not in op.numerals:
+                raise TypeError(f"{op.name}(): argument '{op.params[i]}' (position {i + 1}) cannot be a Tensor")
+            args = calls.literal(op, args)
+    return args
 
 
 def on_tape(args: Sequence[Any], level: Level) -> bool:
@@ -99,7 +111,8 @@ def _call_parts(op: Operator, args: Sequence[Any], level: Level) -> Any:
     try:
         return op.run_body(args)
     except NoValue:
-        if level.size < 0 or on_tape(args, level):
+        static = any(kind == STATIC and wrappers_in((a,)) for a, kind in zip(args, op.kinds))
+        if level.size < 0 or static or on_tape(args, level):
             raise
         try:
             with below(level):

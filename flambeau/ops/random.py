@@ -27,6 +27,7 @@ from ..dtype import dtype as dtype_
 from ..dtype import int64
 from ..forms import call_forms
 from ..generator import Generator
+from ..graph.node import broadcast_shapes
 from ..layout import Layout, dense, of
 from ..operator import Operand, Operator, operator
 from ..promotion import TITLES
@@ -836,12 +837,21 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     return grad * _standard_gamma_grad.function(ctx.self, ctx.result)
 
 
+def _alike(name: str, *operands: Tensor) -> list[Tensor]:
+    """The operands in row-major order, broadcast together; raises RuntimeError where their types differ."""
+    for t in operands[1:]:
+        if t.dtype is not operands[0].dtype:
+            raise RuntimeError(f"{name}: expected scalar type {operands[0].dtype} but found {t.dtype}")
+    shape = broadcast_shapes(*(t.shape for t in operands))
+    return [row_major(t.expand(shape)) for t in operands]  # type: ignore[attr-defined]
+
+
 @operator(kind="eager", method=False, out=False, differentiable=False)
 def _standard_gamma_grad(self: Tensor, output: Tensor) -> Tensor:
     """The derivative of gamma numbers ``output`` by their shapes ``self``."""
     need("standard_gamma_grad_cpu", self.dtype, ("f32", "f64"))
-    shapes, samples = row_major(self), row_major(output)
-    result = contiguous(self.dtype, self.shape, self.device)
+    shapes, samples = _alike("_standard_gamma_grad", self, output)
+    result = contiguous(self.dtype, shapes.shape, self.device)
     fill_in_order(result, lambda p, n: draw.gamma_gradient(p, n, self.dtype.code, address(shapes), address(samples)))
     return result
 
@@ -866,7 +876,7 @@ _sample_dirichlet.random = True
 def _dirichlet_grad(x: Tensor, alpha: Tensor, total: Tensor) -> Tensor:
     """How Dirichlet numbers ``x`` move with their concentrations ``alpha`` of the sum ``total``, over 1 - x."""
     need("_dirichlet_grad_cpu", x.dtype, ("f32", "f64"))
-    parts = [row_major(t.expand(x.shape)) for t in (x, alpha, total)]  # type: ignore[attr-defined]
-    result = contiguous(x.dtype, x.shape, x.device)
+    parts = _alike("_dirichlet_grad", x, alpha, total)
+    result = contiguous(x.dtype, parts[0].shape, x.device)
     fill_in_order(result, lambda p, n: draw.dirichlet_gradient(p, n, x.dtype.code, *(address(t) for t in parts)))
     return result

@@ -193,6 +193,8 @@ def _placeholders(recorder: Recorder, args: Sequence[Any]) -> list[Any]:
     for a in args:
         if isinstance(a, Tensor):
             layout = a._layout
+            if layout.dtype.kind == "s":
+                raise NotImplementedError(f"no operator takes {layout.dtype}, which names memory alone; view it")
             p = recorder.placeholder(
                 layout if layout.device is devices.cpu else of(layout.dtype, devices.cpu, layout.shape, layout.strides)
             )

@@ -8,9 +8,9 @@ import ml_dtypes
 import numpy as np
 
 __all__ = [
-    "ALL", "bfloat16", "bool_", "complex32", "complex64", "complex128", "dtype", "float8_e4m3fn", "float8_e5m2",
-    "float16", "float32", "float64", "from_numpy_dtype", "get_default_dtype", "int8", "int16", "int32", "int64",
-    "promote_types",
+    "ALL", "bfloat16", "bool_", "complex32", "complex64", "complex128", "dtype", "float8_e4m3fn", "float8_e4m3fnuz",
+    "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu", "float16", "float32",
+    "float64", "from_numpy_dtype", "get_default_dtype", "int8", "int16", "int32", "int64", "promote_types",
     "set_default_dtype", "uint8", "uint16", "uint32", "uint64",
 ]  # fmt: skip
 
@@ -18,7 +18,7 @@ __all__ = [
 class dtype:
     """An element type, with PyTorch's attributes.
 
-    ``kind`` is "b" (bool), "u", "i", "f", "c" or "q" (quantized); ``code`` is the short name used in kernels ("f32");
+    ``kind`` is "b" (bool), "u", "i", "f", "c", "q" (quantized) or "s" (a name for memory alone); ``code`` is the short name used in kernels ("f32");
     ``numpy`` is the numpy type of the same memory format.
     """
 
@@ -32,7 +32,7 @@ class dtype:
         self.itemsize: int = self.numpy.itemsize
         self.is_floating_point = kind == "f"
         self.is_complex = kind == "c"
-        self.is_signed = kind in "ifc" or name.startswith("qint")
+        self.is_signed = (kind in "ifc" and not name.endswith("fnu")) or name.startswith(("qint", "int", "float4"))
 
     def __repr__(self) -> str:
         return f"torch.{self.name}"
@@ -45,6 +45,13 @@ class dtype:
 
     def __deepcopy__(self, memo: object) -> dtype:
         return self
+
+    @property
+    def abbr(self) -> str:
+        """The name in few letters: "f32", "bf16", "i64", "b8" for bool."""
+        if self.kind in "qs":
+            return _SHORT.get(self.name, self.name)
+        return "b8" if self.kind == "b" else self.name.replace("float8_", "f8") if "8_" in self.name else self.code
 
     def to_real(self) -> dtype:
         """The type of the real part: float32 for complex64."""
@@ -76,6 +83,9 @@ float32 = dtype("float32", "f32", "f", np.float32)
 float64 = dtype("float64", "f64", "f", np.float64)
 float8_e4m3fn = dtype("float8_e4m3fn", "e4m3", "f", ml_dtypes.float8_e4m3fn)
 float8_e5m2 = dtype("float8_e5m2", "e5m2", "f", ml_dtypes.float8_e5m2)
+float8_e4m3fnuz = dtype("float8_e4m3fnuz", "e4m3z", "f", ml_dtypes.float8_e4m3fnuz)
+float8_e5m2fnuz = dtype("float8_e5m2fnuz", "e5m2z", "f", ml_dtypes.float8_e5m2fnuz)
+float8_e8m0fnu = dtype("float8_e8m0fnu", "e8m0", "f", ml_dtypes.float8_e8m0fnu)
 # numpy has no complex numbers of this size: its arrays have two fields
 complex32 = dtype("complex32", "c32", "c", [("real", np.float16), ("imag", np.float16)])
 complex64 = dtype("complex64", "c64", "c", np.complex64)
@@ -83,7 +93,7 @@ complex128 = dtype("complex128", "c128", "c", np.complex128)
 
 ALL: tuple[dtype, ...] = (
     bool_, uint8, int8, int16, int32, int64, uint16, uint32, uint64, float16, bfloat16, float32, float64, float8_e4m3fn,
-    float8_e5m2, complex32, complex64, complex128,
+    float8_e5m2, float8_e4m3fnuz, float8_e5m2fnuz, float8_e8m0fnu, complex32, complex64, complex128,
 )  # fmt: skip
 
 _PARTS = {complex32: float16, complex64: float32, complex128: float64}
@@ -97,7 +107,17 @@ qint32 = dtype("qint32", "qi32", "q", np.int32)
 quint4x2 = dtype("quint4x2", "qu4", "q", np.uint8)
 quint2x4 = dtype("quint2x4", "qu2", "q", np.uint8)
 
-_BY_NAME = {t.name: t for t in (*ALL, quint8, qint8, qint32, quint4x2, quint2x4)}
+# Names for memory in which a library packs something of its own: such tensors can be made, filled with zeros, cut
+# and viewed as another type; no operator computes with them.
+_SHORT = {"bits8": "b8x1", "bits1x8": "b1x8", "bits2x4": "b2x4", "bits4x2": "b4x2", "bits16": "b16x1",
+          "float4_e2m1fn_x2": "f4e2m1fnx2"}  # fmt: skip
+SHELLS: dict[str, dtype] = {
+    name: dtype(name, name, "s", np.uint16 if name == "bits16" else np.uint8)
+    for name in (*(f"{sign}int{bits}" for sign in ("", "u") for bits in range(1, 8)), *_SHORT)
+}
+SHELLS["float4_e2m1fn_x2"].is_floating_point = True
+
+_BY_NAME = {t.name: t for t in (*ALL, quint8, qint8, qint32, quint4x2, quint2x4, *SHELLS.values())}
 _BY_CODE = {t.code: t for t in ALL}
 _BY_NUMPY = {t.numpy: t for t in ALL if t is not complex32}
 
@@ -122,7 +142,7 @@ def from_numpy_dtype(numpy_type: np.dtype) -> dtype | None:
 _INT_ORDER = (bool_, uint8, int8, int16, int32, int64)
 _FLOAT_ORDER = (float16, bfloat16, float32, float64)
 _BARE_UNSIGNED = (uint16, uint32, uint64)
-_FLOAT8 = (float8_e4m3fn, float8_e5m2)
+_FLOAT8 = (float8_e4m3fn, float8_e5m2, float8_e4m3fnuz, float8_e5m2fnuz, float8_e8m0fnu)
 
 
 @functools.cache
@@ -186,3 +206,9 @@ def set_default_dtype(d: dtype) -> None:
     if not isinstance(d, dtype) or not d.is_floating_point:
         raise TypeError(f"set_default_dtype: only floating-point types are supported as the default type, got {d!r}")
     Default.dtype = d
+
+
+def __getattr__(name: str) -> dtype:
+    if name in SHELLS or name == "bit":
+        return SHELLS["uint1" if name == "bit" else name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

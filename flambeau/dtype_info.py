@@ -110,7 +110,7 @@ class iinfo(_Limits):
         given = _check_is_dtype("iinfo", type)
         if given.is_floating_point or given.is_complex:
             raise TypeError(f"torch.iinfo() requires an integer input type. Use torch.finfo to handle '{given}'")
-        if given.kind == "b":
+        if given.kind in "bs":
             raise TypeError(f"{given} is not supported by torch.iinfo")
         self._type = given
 

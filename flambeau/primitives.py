@@ -240,7 +240,9 @@ def apply(op: str, *args: Tensor) -> Tensor:
 
 
 def cast(x: Tensor, type_: dtype) -> Tensor:
-    """Elements converted to ``type_``."""
+    """Elements converted to ``type_``; raises NotImplementedError for types that name memory alone."""
+    if type_.kind == "s":
+        raise NotImplementedError(f"\"copy_\" not implemented for '{type_.name}', which names memory alone")
     return x if x._layout.dtype is type_ else wrap(current().graph.cast(read(x), type_.code))
 
 

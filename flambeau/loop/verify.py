@@ -24,7 +24,10 @@ from .nodes import (
 __all__ = ["VerifyError", "verify"]
 
 _TYPES = frozenset(
-    {"b1", "i8", "u8", "i16", "u16", "i32", "u32", "i64", "u64", "f16", "bf16", "f32", "f64", "e4m3", "e5m2"}
+    {
+        "b1", "i8", "u8", "i16", "u16", "i32", "u32", "i64", "u64", "f16", "bf16", "f32", "f64", "e4m3", "e5m2",
+        "e4m3z", "e5m2z", "e8m0",
+    }
 )
 
 

@@ -67,6 +67,7 @@ _TITLES = {
     "complex128": "ComplexDouble",
     "uint16": "UInt16", "uint32": "UInt32",
     "uint64": "UInt64", "float8_e4m3fn": "Float8_e4m3fn", "float8_e5m2": "Float8_e5m2",
+    **{name: name.capitalize() for name in ("float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu")},
 }  # fmt: skip
 
 

@@ -33,14 +33,14 @@ from ..loop.nodes import (
 from . import vecmath
 from .builder import Builder, Module, Val, lanes_of, vec_type
 from .isa import ISA
-from .scalar import LLVM_TYPE, MEMORY_TYPE, cast, elementwise, identity, is_float, is_signed
+from .scalar import FLOAT8, LLVM_TYPE, MEMORY_TYPE, cast, elementwise, identity, is_float, is_signed
 from .strided import addresses, every_other, interleave, masked_load, masked_store, spread, two_runs
 from .turn import transpose
 
 __all__ = ["entry", "kernel_ir"]
 
-_SIZE = {"b1": 1, "i8": 1, "u8": 1, "i16": 2, "u16": 2, "f16": 2, "bf16": 2, "e4m3": 1, "e5m2": 1, "i32": 4, "u32": 4,
-         "f32": 4, "i64": 8, "u64": 8, "f64": 8}  # fmt: skip
+_SIZE = {"b1": 1, "i8": 1, "u8": 1, "i16": 2, "u16": 2, "f16": 2, "bf16": 2, "i32": 4, "u32": 4,
+         "f32": 4, "i64": 8, "u64": 8, "f64": 8, **dict.fromkeys(FLOAT8, 1)}  # fmt: skip
 _UNITS, _GRAIN = 2, 3  # words of the parameters
 _PICKED = 8  # elements in flight where they are copied one by one
 
@@ -342,7 +342,7 @@ class _Body:
             self.b.store(self.b.const(type_, 0), acc.nans[lanes], 64)
 
     def _constant(self, type_: str, code: str, value: float | int | bool) -> Val:
-        if code in ("bf16", "e4m3", "e5m2"):  # their registers hold bits
+        if code == "bf16" or code in FLOAT8:  # their registers hold bits
             return cast(self.b, self.b.const(vec_type("float", lanes_of(type_)), value), "f32", code)
         return self.b.const(type_, value)
 

@@ -11,17 +11,19 @@ from collections.abc import Callable
 from . import vecmath
 from .builder import Builder, Val, elem_type, lanes_of, vec_type
 
-__all__ = ["LLVM_TYPE", "MEMORY_TYPE", "cast", "elementwise", "identity"]
+__all__ = ["FLOAT8", "LLVM_TYPE", "MEMORY_TYPE", "cast", "elementwise", "identity"]
 
 LLVM_TYPE = {
     "b1": "i1", "i8": "i8", "u8": "i8", "i16": "i16", "u16": "i16", "i32": "i32", "u32": "i32", "i64": "i64",
     "u64": "i64",
     "f16": "half", "bf16": "i16", "f32": "float", "f64": "double", "e4m3": "i8", "e5m2": "i8",
+    "e4m3z": "i8", "e5m2z": "i8", "e8m0": "i8",
 }  # fmt: skip
 MEMORY_TYPE = {**LLVM_TYPE, "b1": "i8"}
 _BITS = {"b1": 1, "i8": 8, "u8": 8, "i16": 16, "u16": 16, "i32": 32, "u32": 32, "i64": 64, "u64": 64}
-_FLOATS = frozenset({"f16", "bf16", "f32", "f64", "e4m3", "e5m2"})
-_NARROW = frozenset({"f16", "bf16", "e4m3", "e5m2"})
+FLOAT8 = frozenset({"e4m3", "e5m2", "e4m3z", "e5m2z", "e8m0"})
+_NARROW = FLOAT8 | {"f16", "bf16"}
+_FLOATS = _NARROW | {"f32", "f64"}
 
 
 def is_float(type_: str) -> bool:
@@ -235,21 +237,31 @@ def _widen(b: Builder, value: Val, source: str) -> Val:
             return b.cast("fpext", value, f32)
         bits = b.cast("zext", b.cast("bitcast", value, vec_type("i16", lanes)), i32)
         return _widen_bits(b, bits, exponent=5, mantissa=10)
-    return _widen_bits(b, b.cast("zext", value, i32), *((4, 3) if source == "e4m3" else (5, 2)))
+    bits = b.cast("zext", value, i32)
+    if source == "e8m0":  # an exponent alone: 2 ** (x - 127), of which the least is a denormal float
+        power = b.select(b.cmp("eq", bits, b.const(i32, 0)), b.const(i32, 1 << 22), b.op("shl", bits, b.const(i32, 23)))
+        return b.cast("bitcast", b.select(b.cmp("eq", bits, b.const(i32, 255)), b.const(i32, 0x7FC00000), power), f32)
+    return _widen_bits(b, bits, *((4, 3) if source.startswith("e4m3") else (5, 2)), source.endswith("z"))
 
 
-def _widen_bits(b: Builder, bits: Val, exponent: int, mantissa: int) -> Val:
+def _widen_bits(b: Builder, bits: Val, exponent: int, mantissa: int, unsigned_zero: bool = False) -> Val:
     """A small IEEE-like format (in an i32) to float, exactly: the exponent is rebiased by a multiplication,
-    which also normalises denormals."""
+    which also normalises denormals.
+
+    ``unsigned_zero``: a "fnuz" format, whose bias is greater by 1 and whose negative zero is its only NaN.
+    """
     i32 = bits.type
     f32 = vec_type("float", lanes_of(i32))
     width = exponent + mantissa
     sign = b.op("shl", b.op("and", bits, b.const(i32, 1 << width)), b.const(i32, 31 - width))
     rest = b.op("and", bits, b.const(i32, (1 << width) - 1))
-    bias = (1 << exponent - 1) - 1
+    bias = (1 << exponent - 1) - (not unsigned_zero)
     moved = b.cast("bitcast", b.op("shl", rest, b.const(i32, 23 - mantissa)), f32)
     scaled = b.cast("bitcast", b.fmul(moved, b.const(f32, 2.0 ** (127 - bias))), i32)
-    if exponent == 4:  # e4m3fn has no infinity, and one NaN
+    if unsigned_zero:
+        special = b.cmp("eq", bits, b.const(i32, 1 << width))
+        nonfinite = b.const(i32, 0x7FC00000)
+    elif exponent == 4:  # e4m3fn has no infinity, and one NaN
         special = b.cmp("eq", rest, b.const(i32, 0x7F))
         nonfinite = b.const(i32, 0x7FC00000)
     else:
@@ -272,19 +284,37 @@ def _narrow(b: Builder, value: Val, target: str) -> Val:
         # a NaN must not round up to infinity
         chosen = b.select(b.cmp("uno", value, value), b.const(i32, 0x7FC00000), rounded)
         return b.cast("trunc", b.op("lshr", chosen, b.const(i32, 16)), vec_type("i16", lanes))
-    exponent, mantissa = {"f16": (5, 10), "e5m2": (5, 2), "e4m3": (4, 3)}[target]
-    small = _narrow_bits(b, value, bits, exponent, mantissa)
+    if target == "e8m0":
+        return _narrow_exponent(b, bits)
+    exponent, mantissa = {"f16": (5, 10), "e5m2": (5, 2), "e4m3": (4, 3)}[target.removesuffix("z")]
+    small = _narrow_bits(b, value, bits, exponent, mantissa, target.endswith("z"))
     if target == "f16":
         return b.cast("bitcast", b.cast("trunc", small, vec_type("i16", lanes)), vec_type("half", lanes))
     return b.cast("trunc", small, vec_type("i8", lanes))
 
 
-def _narrow_bits(b: Builder, value: Val, bits: Val, exponent: int, mantissa: int) -> Val:
+def _narrow_exponent(b: Builder, bits: Val) -> Val:
+    """The bits of floats to the nearest power of two, away from zero in the middle; the sign is dropped."""
+    i32 = bits.type
+    exponent = b.op("and", b.op("lshr", bits, b.const(i32, 23)), b.const(i32, 255))
+    rest = b.op("and", bits, b.const(i32, (1 << 23) - 1))
+    # the least number is 2 ** -127, which the middle between zero and 2 ** -126 rounds to
+    denormal = b.cmp("ugt", rest, b.const(i32, 1 << 22))
+    up = b.select(
+        b.cmp("eq", exponent, b.const(i32, 0)), b.cast("zext", denormal, i32), b.op("lshr", rest, b.const(i32, 22))
+    )
+    rounded = b.select(b.cmp("eq", exponent, b.const(i32, 255)), exponent, b.add(exponent, up))
+    return b.cast("trunc", rounded, vec_type("i8", lanes_of(i32)))
+
+
+def _narrow_bits(
+    b: Builder, value: Val, bits: Val, exponent: int, mantissa: int, unsigned_zero: bool = False
+) -> Val:
     """A float to a small IEEE-like format (in an i32).  Denormals are rounded by adding a number whose last
     place is the format's smallest step; the others by adding half a step and the parity of the last bit."""
     i32, f32 = bits.type, value.type
     width = exponent + mantissa
-    bias = (1 << exponent - 1) - 1
+    bias = (1 << exponent - 1) - (not unsigned_zero)
     shift = 23 - mantissa
     magnitude = b.op("and", bits, b.const(i32, 0x7FFFFFFF))
     sign = b.op("lshr", b.op("and", bits, b.const(i32, -(1 << 31))), b.const(i32, 31 - width))
@@ -298,15 +328,20 @@ def _narrow_bits(b: Builder, value: Val, bits: Val, exponent: int, mantissa: int
     denormal = b.sub(shifted, b.cast("bitcast", magic, i32))
     small = b.cmp("ult", magnitude, b.const(i32, (127 - bias + 1) << 23))
     result = b.select(small, denormal, normal)
-    if exponent == 4:  # beyond 448 there is only NaN
+    if unsigned_zero:  # of which NaN has the bits of negative zero
+        nan = b.const(i32, 1 << width)
+        odd_one = b.op("or", b.cmp("uno", value, value), b.cmp("ugt", result, b.const(i32, (1 << width) - 1)))
+        signed = b.select(b.cmp("eq", result, b.const(i32, 0)), result, b.op("or", sign, result))
+        return b.select(odd_one, nan, signed)
+    if exponent == 4:  # no infinity: numbers end at 448
         overflow = b.cmp("ugt", result, b.const(i32, 0x7E))
-        result = b.select(overflow, b.const(i32, 0x7F), result)
+        result = b.select(overflow, b.const(i32, 0x7E), result)
         top = 0x7F
     else:
         infinity = ((1 << exponent) - 1) << mantissa
         overflow = b.cmp("uge", result, b.const(i32, infinity))
         result = b.select(overflow, b.const(i32, infinity), result)
-        top = infinity | 1 << mantissa - 1
+        top = infinity | 1 << mantissa - 1 if mantissa > 2 else (1 << width) - 1
     result = b.select(b.cmp("uno", value, value), b.const(i32, top), result)
     return b.op("or", sign, result)
 

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from ..target.builder import Module, Val, lanes_of, vec_type
 from ..target.emit import entry, new_module
 from ..target.isa import ISA
-from ..target.scalar import LLVM_TYPE
+from ..target.scalar import FLOAT8, LLVM_TYPE
 from .flow import Flow, function
 
 __all__ = ["kernel_ir", "params", "scratch_bytes"]
@@ -47,7 +47,7 @@ _NETWORK = (
 
 
 def _key_bits(dtype_name: str) -> int:
-    if dtype_name not in LLVM_TYPE or dtype_name in ("e4m3", "e5m2"):
+    if dtype_name not in LLVM_TYPE or dtype_name in FLOAT8:
         raise ValueError(f"sort: no order is defined on {dtype_name!r}")
     return 8 if dtype_name == "b1" else _BITS[LLVM_TYPE[dtype_name]]
 

@@ -72,11 +72,13 @@ TOP: dict[str, str] = {
         library
         linalg
         masked
+        monitor
         mps
         mtia
         multiprocessing
         nn
         nested
+        numa
         onnx
         optim
         overrides
@@ -101,7 +103,9 @@ TOP: dict[str, str] = {
         autocast autocast_decrement_nesting autocast_increment_nesting clear_autocast_cache get_autocast_cpu_dtype
         get_autocast_dtype get_autocast_gpu_dtype is_autocast_cache_enabled is_autocast_cpu_enabled is_autocast_enabled
         set_autocast_cache_enabled set_autocast_cpu_dtype set_autocast_cpu_enabled set_autocast_dtype
-        set_autocast_enabled set_autocast_gpu_dtype
+        set_autocast_enabled set_autocast_gpu_dtype get_autocast_ipu_dtype get_autocast_xla_dtype
+        is_autocast_ipu_enabled is_autocast_xla_enabled set_autocast_ipu_dtype set_autocast_ipu_enabled
+        set_autocast_xla_dtype set_autocast_xla_enabled
         """,
     ),
     **members("accelerator", "get_device_module"),
@@ -137,7 +141,7 @@ TOP: dict[str, str] = {
         are_deterministic_algorithms_enabled compiled_with_cxx11_abi get_deterministic_debug_mode
         get_float32_matmul_precision get_num_interop_threads init_num_threads
         is_deterministic_algorithms_warn_only_enabled is_warn_always_enabled set_deterministic_debug_mode
-        set_float32_matmul_precision set_flush_denormal set_num_interop_threads set_warn_always
+        has_lapack has_mkl has_openmp has_spectral set_float32_matmul_precision set_flush_denormal set_num_interop_threads set_warn_always
         use_deterministic_algorithms
         """,
     ),
@@ -153,6 +157,42 @@ TOP: dict[str, str] = {
         thread_safe_generator threshold_ to_dlpack while_loop
         """,
     ),
+    **members(
+        "native_layers",
+        """
+        batch_norm_update_stats dsmm gru hsmm lstm mkldnn_convolution mkldnn_rnn_layer resize_as_sparse_ rnn_relu
+        rnn_tanh saddmm slice_inverse spmm sym_constrain_range sym_constrain_range_for_size sym_fresh_size
+        """,
+    ),
+    **members(
+        "absent_kernels",
+        """
+        batch_norm_backward_elemt batch_norm_backward_reduce batch_norm_elemt batch_norm_gather_stats
+        batch_norm_gather_stats_with_counts batch_norm_stats cudnn_affine_grid_generator cudnn_batch_norm
+        cudnn_convolution cudnn_convolution_add_relu cudnn_convolution_relu cudnn_convolution_transpose
+        cudnn_grid_sampler cudnn_is_acceptable eig is_vulkan_available lstsq matrix_rank miopen_batch_norm
+        miopen_convolution miopen_convolution_add_relu miopen_convolution_relu miopen_convolution_transpose
+        miopen_ctc_loss miopen_depthwise_convolution miopen_rnn mkldnn_adaptive_avg_pool2d
+        mkldnn_linear_backward_weights mkldnn_max_pool2d mkldnn_max_pool3d native_norm solve symeig
+        """,
+    ),
+    **members("dispatch_keys", "DispatchKey DispatchKeySet ExcludeDispatchKeyGuard Tag"),
+    **members("futures", "Future"),
+    **members("jit.containers", "ScriptDict ScriptDictIterator ScriptDictKeyIterator ScriptList ScriptListIterator"),
+    **members("jit.logger", "AVG AggregationType LockingLogger NoopLogger SUM"),
+    **members(
+        "jit.schemas", "Argument FunctionSchema merge_type_from_type_comment parse_schema parse_type_comment"
+    ),
+    **members(
+        "jit.types",
+        """
+        AnyType AwaitType BoolType ClassType ComplexType DeviceObjType DictType EnumType FloatType FutureType
+        InferredType IntType InterfaceType ListType NoneType NumberType OptionalType PyObjectType RRefType StreamObjType
+        StringType SymBoolType SymIntType TensorType TupleType Type UnionType unify_type_list
+        """,
+    ),
+    **members("streams", "Event Stream"),
+    **members("testing.file_check", "FileCheck"),
     **members("nn._recurrent", "gru_cell lstm_cell rnn_relu_cell rnn_tanh_cell"),
     **members("serialization", "load save"),
     **members("serialization.reader", "PyTorchFileReader"),
@@ -161,7 +201,8 @@ TOP: dict[str, str] = {
         "ops.storages",
         """
         BFloat16Storage BoolStorage ByteStorage CharStorage ComplexDoubleStorage ComplexFloatStorage DoubleStorage
-        FloatStorage HalfStorage IntStorage LongStorage ShortStorage
+        FloatStorage HalfStorage IntStorage LongStorage QInt32Storage QInt8Storage QUInt2x4Storage QUInt4x2Storage
+        QUInt8Storage ShortStorage
         """,
     ),
     **members(
@@ -179,6 +220,15 @@ TOP: dict[str, str] = {
         per_channel_affine_float_qparams per_channel_symmetric per_tensor_affine per_tensor_symmetric
         q_per_channel_axis q_per_channel_scales q_per_channel_zero_points q_scale q_zero_point qscheme
         quantize_per_channel quantize_per_tensor quantize_per_tensor_dynamic
+        """,
+    ),
+    **members(
+        "quantized.linear",
+        """
+        choose_qparams_optimized empty_quantized fbgemm_linear_fp16_weight fbgemm_linear_fp16_weight_fp32_activation
+        fbgemm_linear_int8_weight fbgemm_linear_int8_weight_fp32_activation fbgemm_linear_quantize_weight
+        fbgemm_pack_gemm_matrix_fp16 fbgemm_pack_quantized_matrix quantized_gru_cell quantized_lstm_cell
+        quantized_rnn_relu_cell quantized_rnn_tanh_cell
         """,
     ),
     **members(

@@ -191,6 +191,36 @@ def set_autocast_gpu_dtype(dtype: dtype) -> None:
     set_autocast_dtype("cuda", dtype)
 
 
+def _by_device(name: str) -> dict[str, Callable[..., Any]]:
+    """The functions of one device type, as older programs call them."""
+
+    def enabled() -> bool:
+        return is_autocast_enabled(name)
+
+    def set_enabled(enabled: bool) -> None:
+        set_autocast_enabled(name, enabled)
+
+    def get_dtype() -> dtype:
+        return get_autocast_dtype(name)
+
+    def set_dtype(dtype: dtype) -> None:
+        set_autocast_dtype(name, dtype)
+
+    forms: dict[str, Any] = {
+        f"is_autocast_{name}_enabled": (enabled, "Whether autocast is on"),
+        f"set_autocast_{name}_enabled": (set_enabled, "Switches autocast"),
+        f"get_autocast_{name}_dtype": (get_dtype, "The type that autocast brings operators to"),
+        f"set_autocast_{name}_dtype": (set_dtype, "Sets the type that autocast brings operators to"),
+    }
+    for title, (function, text) in forms.items():
+        function.__name__ = function.__qualname__ = title
+        function.__doc__ = f"{text} for {name!r}; deprecated in favour of the forms with a device type."
+    return {title: function for title, (function, _) in forms.items()}
+
+
+globals().update({**_by_device("ipu"), **_by_device("xla")})
+
+
 def is_autocast_cache_enabled() -> bool:
     """Whether casts of parameters are kept until the outermost block ends."""
     return _state.keep

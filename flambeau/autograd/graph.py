@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 
 from ..tensor import Tensor
@@ -17,8 +18,9 @@ from .saved import disable_saved_tensors_hooks, save_on_cpu, saved_tensors_hooks
 from .view import edge_of
 
 __all__ = [
-    "GradientEdge", "Node", "disable_saved_tensors_hooks", "get_gradient_edge", "increment_version",
-    "register_multi_grad_hook", "save_on_cpu", "saved_tensors_hooks",
+    "GradientEdge", "Node", "allow_mutation_on_saved_tensors", "disable_saved_tensors_hooks", "get_gradient_edge",
+    "increment_version", "region_activation_memory_budget", "register_multi_grad_hook", "save_on_cpu",
+    "saved_tensors_hooks", "set_override_stale_capture_stream", "set_warn_on_accumulate_grad_stream_mismatch",
 ]  # fmt: skip
 
 
@@ -45,6 +47,71 @@ def increment_version(tensor: Tensor | Iterable[Tensor]) -> None:
     """Counts a write in place that flambeau could not see, so that saved tensors notice it."""
     for each in (tensor,) if isinstance(tensor, Tensor) else tensor:
         each._storage.version += 1
+
+
+@contextmanager
+def allow_mutation_on_saved_tensors() -> Iterator[_Originals]:
+    """Inside the block, tensors that were saved for the backward pass may be written to: it sees what they were.
+
+    Forward and backward pass both belong in the block.  What is saved is copied when it is saved, so this costs as much
+    memory as all that is saved, whether written to or not.
+    """
+    originals = _Originals()
+    with saved_tensors_hooks(originals.keep, originals.give):
+        try:
+            yield originals
+        finally:
+            originals.clear()
+
+
+class _Originals:
+    """Copies of what was saved, by number."""
+
+    def __init__(self) -> None:
+        self._copies: dict[int, Tensor] = {}
+        self._next = 0
+
+    def keep(self, tensor: Tensor) -> int:
+        """Copies a tensor; its number."""
+        self._next += 1
+        self._copies[self._next] = tensor.detach().clone()  # type: ignore[attr-defined]
+        return self._next
+
+    def give(self, number: int) -> Tensor:
+        """The copy of a number; raises AssertionError when the block has ended."""
+        if number not in self._copies:
+            raise AssertionError("Trying to backward outside of the 'allow_mutation_on_saved_tensors' context")
+        return self._copies[number]
+
+    def clear(self) -> None:
+        """Forgets all copies."""
+        self._copies.clear()
+
+
+@contextmanager
+def region_activation_memory_budget(budget: float) -> Iterator[None]:
+    """Inside of a compiled function: how much of the block's intermediate values may be kept, from 0 to 1.
+
+    Accepted: the compiler computes cheap values again and keeps the others anyway.  Raises ValueError for other numbers.
+    """
+    if not 0 <= budget <= 1:
+        raise ValueError(f"region_activation_memory_budget: budget must lie between 0 and 1, got {budget}")
+    yield
+
+
+class _Streams:
+    warn_on_mismatch = True
+    override_stale = False
+
+
+def set_warn_on_accumulate_grad_stream_mismatch(enabled: bool) -> None:
+    """Whether to warn when a gradient comes from another stream than its leaf's: there is one stream on the CPU."""
+    _Streams.warn_on_mismatch = bool(enabled)
+
+
+def set_override_stale_capture_stream(enabled: bool) -> None:
+    """Which stream a node uses while a CUDA graph is captured: there are none on the CPU."""
+    _Streams.override_stale = bool(enabled)
 
 
 class _MultiHandle(RemovableHandle):

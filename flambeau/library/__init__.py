@@ -16,8 +16,9 @@ from .registry import CustomOperator, lookup, split_name, when_defined
 from .schema import infer_schema, parse
 
 __all__ = [
-    "CustomOpDef", "Library", "custom_op", "define", "fallthrough_kernel", "get_ctx", "impl", "impl_abstract",
-    "infer_schema", "register_autocast", "register_autograd", "register_fake", "register_kernel",
+    "CustomOpDef", "Library", "custom_op", "define", "fallthrough_kernel", "get_ctx", "get_kernel", "impl",
+    "impl_abstract", "infer_schema", "register_autocast", "register_autograd", "register_fake", "register_kernel",
+    "register_torch_dispatch", "register_vmap", "triton_op", "wrap_triton",
 ]  # fmt: skip
 
 _KEYS = {
@@ -86,6 +87,19 @@ class Library:
         if fn is fallthrough_kernel:
             return
         when_defined(full, lambda op: op.implement(key, fn, allow_override))
+
+    def fallback(self, fn: Callable[..., Any], dispatch_key: str = "", *, with_keyset: bool = False) -> None:
+        """Gives the kernel of all operators that have none for a dispatch key: ``fn(op, *args, **kwargs)``.
+
+        Raises RuntimeError unless the library is that of all namespaces ("_"), of kind "IMPL".
+        """
+        if self.ns != "_" or self.kind != "IMPL":
+            raise RuntimeError(f"Fallback can only be registered using library fragment on the global namespace \"_\" but it is {self.ns}")  # fmt: skip
+        _registry.FALLBACKS[dispatch_key or self.dispatch_key] = fn
+
+    def register_symm_mem_args(self, op_name: str, arg_names: Any) -> None:
+        """Says which arguments must lie in memory that processes share symmetrically: kept with the operator."""
+        lookup(op_name if "::" in op_name else f"{self.ns}::{op_name}").symmetric = tuple(arg_names)
 
     def _destroy(self) -> None:
         """Takes the definitions of this library away."""
@@ -161,7 +175,11 @@ def register_fake(
     return register if func is None else register(func)
 
 
-impl_abstract = register_fake
+def impl_abstract(
+    qualname: Any, func: Callable[..., Any] | None = None, *, lib: Library | None = None, _stacklevel: int = 1
+) -> Any:
+    """``register_fake`` by its old name."""
+    return register_fake(qualname, func, lib=lib, _stacklevel=_stacklevel)
 
 
 class _FakeContext:
@@ -185,6 +203,65 @@ def register_autograd(
 ) -> None:  # fmt: skip
     """Gives the gradients of an operator: ``backward(ctx, *grads)``; ``setup_context`` saves what it needs."""
     lookup(_qualname(op)).differentiate(backward, setup_context)
+
+
+def register_vmap(op: Any, func: Callable[..., Any] | None = None, /, *, lib: Library | None = None) -> Any:
+    """Gives what an operator does with a batch; also a decorator.
+
+    ``func(info, in_dims, *args, **kwargs)`` gets arguments with a batch dimension at ``in_dims`` (None: without one) and
+    returns (result, its batch dimension); ``info`` has ``batch_size`` and ``randomness``.
+    """
+    name = _qualname(op)
+
+    def register(fn: Callable[..., Any]) -> Callable[..., Any]:
+        lookup(name).batch_by(fn)
+        return fn
+
+    return register if func is None else register(func)
+
+
+def register_torch_dispatch(
+    op: Any, torch_dispatch_class: type, func: Callable[..., Any] | None = None, /, *, lib: Library | None = None
+) -> Any:
+    """Gives what an operator does with instances of a class of tensors; also a decorator.
+
+    ``func(cls, op, types, args, kwargs)`` is called when an argument is an instance of the class.
+    """
+    name = _qualname(op)
+
+    def register(fn: Callable[..., Any]) -> Callable[..., Any]:
+        lookup(name).classes[torch_dispatch_class] = fn
+        return fn
+
+    return register if func is None else register(func)
+
+
+def get_kernel(op: Any, dispatch_key: Any) -> Callable[..., Any]:
+    """The kernel that was given for a dispatch key: a function that takes a set of keys before the arguments.
+
+    Raises RuntimeError if there is none.
+    """
+    found = lookup(_qualname(op))
+    key = str(getattr(dispatch_key, "name", dispatch_key))
+    if key not in found.kernels:
+        raise RuntimeError(f"operator {found.qualname} has no kernel for {key}; there are {sorted(found.kernels)}")
+
+    def kernel(dispatch_keys: Any, *args: Any, **kwargs: Any) -> Any:
+        return found.kernels[key](*args, **kwargs)
+
+    return kernel
+
+
+def wrap_triton(triton_kernel: Any, /) -> Any:
+    """A Triton kernel, as it is: nothing has to see into it here."""
+    return triton_kernel
+
+
+def triton_op(
+    name: str, fn: Callable[..., Any] | None = None, /, *, mutates_args: str | Iterable[str], schema: str | None = None
+) -> Any:
+    """``custom_op`` of a function that launches Triton kernels; also a decorator."""
+    return custom_op(name, fn, mutates_args=mutates_args, schema=schema)
 
 
 def register_autocast(op: Any, device_type: str, cast_inputs: dtype, /, *, lib: Library | None = None) -> None:
@@ -239,6 +316,16 @@ class CustomOpDef:
     ) -> None:
         """Gives the gradients; see ``torch.library.register_autograd``."""
         self._op.differentiate(backward, setup_context)
+
+    def register_vmap(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Gives what it does with a batch; see ``torch.library.register_vmap``."""
+        return register_vmap(self, func)  # type: ignore[no-any-return]
+
+    def register_torch_dispatch(
+        self, torch_dispatch_class: type, fn: Callable[..., Any] | None = None, /
+    ) -> Callable[..., Any]:
+        """See ``torch.library.register_torch_dispatch``."""
+        return register_torch_dispatch(self, torch_dispatch_class, fn)  # type: ignore[no-any-return]
 
     def register_autocast(self, device_type: str, cast_inputs: dtype) -> None:
         """See ``torch.library.register_autocast``."""

@@ -12,6 +12,7 @@ from ..autograd.mode import no_grad
 from ..autograd.mode import state as grad_state
 from ..overriding import overridden
 from ..tensor import Tensor
+from ..transform.level import wrappers_in
 from .schema import Schema, parse
 
 __all__ = ["OPERATORS", "CustomOperator", "lookup", "split_name"]
@@ -19,6 +20,8 @@ __all__ = ["OPERATORS", "CustomOperator", "lookup", "split_name"]
 OPERATORS: dict[str, CustomOperator] = {}
 # Registrations for operators that nobody has defined yet, by name.
 WAITING: dict[str, list[Callable[[CustomOperator], None]]] = {}
+# Kernels of operators that have none, by dispatch key.
+FALLBACKS: dict[str, Callable[..., Any]] = {}
 _EVERYWHERE = ("CompositeExplicitAutograd", "CompositeImplicitAutograd")
 
 
@@ -71,6 +74,9 @@ class CustomOperator:
         self.backward: Callable[..., Any] | None = None
         self.setup_context: Callable[..., Any] | None = None
         self.autocast: dict[str, Any] = {}
+        self.batched: type[Function] | None = None
+        self.classes: dict[type, Callable[..., Any]] = {}
+        self.symmetric: tuple[str, ...] = ()
         self.function = functools.partial(self)
         if qualname in OPERATORS:
             raise RuntimeError(f"operator {qualname} is defined already")
@@ -88,6 +94,11 @@ class CustomOperator:
         result = overridden(self.function, (*args, *kwargs.values()), kwargs, None, args)
         if result is not NotImplemented:
             return result
+        for cls, rule in self.classes.items():
+            if any(isinstance(v, cls) for v in values):
+                return rule(cls, self.function, tuple({type(t) for t in _flat(values)}), tuple(values), {})
+        if self.batched is not None and wrappers_in(values):
+            return self.batched.apply(*values)  # type: ignore[no-untyped-call]
         for device_type, wanted in self.autocast.items():
             if is_autocast_enabled(device_type):
                 with autocast(device_type, enabled=False):
@@ -113,6 +124,8 @@ class CustomOperator:
         kernel = (self.fake if meta else None) or self.kernels.get(kind)
         if kernel is None:
             kernel = next((self.kernels[k] for k in _EVERYWHERE if k in self.kernels), None)
+        if kernel is None and kind in FALLBACKS:
+            kernel = functools.partial(FALLBACKS[kind], self.function)
         if kernel is None:
             raise NotImplementedError(
                 f"There is no kernel of the operator {self.qualname} for {kind}: register one (torch.library.impl), or "
@@ -138,6 +151,30 @@ class CustomOperator:
         if key in self.kernels and not replace:
             raise RuntimeError(f"operator {self.qualname} has a kernel for {key} already")
         self.kernels[key] = kernel
+
+    def batch_by(self, rule: Callable[..., Any]) -> None:
+        """Gives what the operator does with a batch."""
+        op = self
+
+        class Batched(Function):
+            @staticmethod
+            def forward(*values: Any) -> Any:
+                return op._run(list(values))
+
+            @staticmethod
+            def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+                if op.setup_context is not None:
+                    op.setup_context(ctx=ctx, inputs=inputs, output=output)
+
+            @staticmethod
+            def backward(ctx: Any, *grads: Any) -> Any:
+                return _node_class(op).backward(ctx, *grads)
+
+            @staticmethod
+            def vmap(info: Any, in_dims: Any, *values: Any) -> Any:
+                return rule(info, in_dims, *values)
+
+        self.batched = Batched
 
     def differentiate(self, backward: Callable[..., Any], setup_context: Callable[..., Any] | None) -> None:
         """Gives the formula of the gradients."""

@@ -12,7 +12,9 @@ from .functions.compat import *
 from .functions.dropout import *
 from .functions.loss import *
 from .functions.norm import *
+from ..overrides import has_torch_function, has_torch_function_unary, has_torch_function_variadic
 from .functions.pooling import *
+from .functions.scaled import *
 from .functions.sparse import *
 
 _SHARED = (

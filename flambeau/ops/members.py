@@ -485,6 +485,40 @@ def _map(self: Tensor, tensor: Tensor, callable: Callable[[Any, Any], Any]) -> T
     return self.copy_(create.tensor(flat, dtype=self.dtype).reshape(self.shape))  # type: ignore[attr-defined]
 
 
+def _map2(self: Tensor, x: Tensor, y: Tensor, callable: Callable[[Any, Any, Any], Any]) -> Tensor:
+    """Replaces every element by ``callable`` of it and the elements of two other tensors (broadcast)."""
+    if self._requires_grad or x._requires_grad or y._requires_grad:
+        raise TypeError("map2_ is only implemented on Tensors that do not require grad")
+    columns = [t.expand(self.shape).reshape(-1).tolist() for t in (self, x, y)]  # type: ignore[attr-defined]
+    flat = [callable(*values) for values in zip(*columns)]
+    return self.copy_(create.tensor(flat, dtype=self.dtype).reshape(self.shape))  # type: ignore[attr-defined]
+
+
+def _index_dims(self: Tensor, positions: Any, dims: Any) -> Tensor:
+    """The elements at ``positions`` (a tensor, or one for each dimension of ``dims``) along ``dims``."""
+    places = (dims,) if isinstance(dims, int) else tuple(dims)
+    given = (positions,) if isinstance(positions, Tensor) else tuple(positions)
+    index: list[Any] = [slice(None)] * self.ndim
+    for d, where in zip(places, given):
+        index[dim_of(d, self.ndim, "index")] = where
+    return self[tuple(index)]  # type: ignore[index,no-any-return]
+
+
+def _cuda_array_interface(self: Tensor) -> Any:
+    """What other libraries for CUDA read of a tensor; AttributeError: it is in the CPU's memory."""
+    if self._layout.device.type == "cuda":
+        return self.storage().__cuda_array_interface__  # type: ignore[attr-defined]
+    raise AttributeError(
+        f"Can't get __cuda_array_interface__ on non-CUDA tensor type: {self.type()} "  # type: ignore[attr-defined]
+        "If CUDA data is required use tensor.cuda() to copy tensor to device memory."
+    )
+
+
+def _array_wrap(self: Tensor, array: Any) -> Tensor:
+    """A tensor over an array that numpy computed from this one."""
+    return create.from_numpy(array)
+
+
 def _resized_as(self: Tensor, tensor: Tensor) -> Tensor:
     """``_resized_to`` the shape of another tensor; deprecated."""
     return _resized_to(self, *tensor.shape)
@@ -557,7 +591,7 @@ def install(cls: type[Tensor]) -> None:
         "is_meta": property(lambda self: self._layout.device.type == "meta"),
         "is_cuda": property(lambda self: self._layout.device.type == "cuda"),
         "names": property(lambda self: (None,) * self._layout.ndim), "name": property(lambda self: None),
-        "__array_priority__": 1000,
+        "__array_priority__": 1000, "__cuda_array_interface__": property(_cuda_array_interface),
         "volatile": property(lambda self: False),
     }  # fmt: skip
     for name in (
@@ -593,6 +627,7 @@ def install(cls: type[Tensor]) -> None:
         "new_empty": _maker("new_empty", create.empty, lambda t: t, "An uninitialised tensor"), "resize_": _resize,
         "resize_as_": resize_as_, "resize_as": _resized_as, "resize": _resized_to, "module_load": _module_load,
         "__nonzero__": lambda self: bool(self), "__long__": lambda self: int(self), "apply_": _apply, "map_": _map,
+        "map2_": _map2, "index": _index_dims, "__array_wrap__": _array_wrap,
         "fill_diagonal_": _fill_diagonal, "__reversed__": _reversed, "__delitem__": _delitem,
         "const_data_ptr": lambda self: self.data_ptr(),
         "to_dense": _to_dense, "storage_type": lambda self: type(self.storage()), "cpu": _cpu,
@@ -617,6 +652,9 @@ def install(cls: type[Tensor]) -> None:
 
 
 _ELSEWHERE = {
+    "absent_kernels": "eig lstsq reinforce solve symeig",
+    "mkldnn": "to_mkldnn",
+    "native_layers": "resize_as_sparse_ slice_inverse",
     "nested.operators": "to_padded_tensor",
     "quantized.dense": """
         dequantize int_repr q_per_channel_axis q_per_channel_scales q_per_channel_zero_points q_scale q_zero_point

@@ -21,7 +21,8 @@ _CLASSES = {
     "BFloat16Storage": "bfloat16", "BoolStorage": "bool", "ByteStorage": "uint8", "CharStorage": "int8",
     "ComplexDoubleStorage": "complex128", "ComplexFloatStorage": "complex64", "DoubleStorage": "float64",
     "FloatStorage": "float32", "HalfStorage": "float16", "IntStorage": "int32", "LongStorage": "int64",
-    "ShortStorage": "int16",
+    "ShortStorage": "int16", "QInt32Storage": "qint32", "QInt8Storage": "qint8", "QUInt2x4Storage": "quint2x4",
+    "QUInt4x2Storage": "quint4x2", "QUInt8Storage": "quint8",
 }  # fmt: skip
 
 

@@ -6,7 +6,6 @@ Chen, Xu, Zhang and Guestrin, "Training Deep Nets with Sublinear Memory Cost", 2
 from __future__ import annotations
 
 import contextlib
-import enum
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -19,15 +18,26 @@ from ..autograd.graph import saved_tensors_hooks
 from ..autograd.mode import enable_grad, is_grad_enabled, no_grad
 from ..random import fork_rng, get_rng_state, set_rng_state
 from ..tensor import Tensor
+from .selective import (
+    SAC_IGNORED_OPS,
+    CheckpointPolicy,
+    GraphExecGroup,
+    SelectiveCheckpointContext,
+    create_selective_checkpoint_contexts,
+)
 
 __all__ = [
+    "SAC_IGNORED_OPS",
     "CheckpointError",
     "CheckpointFunction",
     "CheckpointPolicy",
     "DefaultDeviceType",
+    "GraphExecGroup",
+    "SelectiveCheckpointContext",
     "check_backward_validity",
     "checkpoint",
     "checkpoint_sequential",
+    "create_selective_checkpoint_contexts",
     "detach_variable",
     "get_device_states",
     "noop_context_fn",
@@ -41,15 +51,6 @@ Contexts = tuple["AbstractContextManager[Any]", "AbstractContextManager[Any]"]
 
 class CheckpointError(RuntimeError):
     """The part computed something else the second time."""
-
-
-class CheckpointPolicy(enum.Enum):
-    """What selective checkpointing may say of an operator's result."""
-
-    MUST_SAVE = 0
-    PREFER_SAVE = 1
-    MUST_RECOMPUTE = 2
-    PREFER_RECOMPUTE = 3
 
 
 class _Options:

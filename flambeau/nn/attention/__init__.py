@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from enum import IntEnum
+from typing import Any
 
 from . import bias, flex_attention, varlen
 
-__all__ = ["WARN_FOR_UNFUSED_KERNELS", "SDPBackend", "bias", "flex_attention", "sdpa_kernel", "varlen"]
+__all__ = [
+    "WARN_FOR_UNFUSED_KERNELS", "SDPBackend", "activate_flash_attention_impl", "bias", "current_flash_attention_impl",
+    "flex_attention", "list_flash_attention_impls", "register_flash_attention_impl", "restore_flash_attention_impl",
+    "sdpa_kernel", "varlen",
+]  # fmt: skip
 
 WARN_FOR_UNFUSED_KERNELS = False
 
@@ -61,3 +67,50 @@ def sdpa_kernel(backends: list[SDPBackend] | SDPBackend, set_priority: bool = Fa
         yield
     finally:
         _enabled[:] = before
+
+
+# -- implementations of others -----------------------------------------------------------------------
+
+_impls: dict[str, Callable[..., Any]] = {}
+
+
+class _Active:
+    name: str | None = None
+    handle: Any = None
+
+
+def register_flash_attention_impl(impl: str, *, register_fn: Callable[..., Any]) -> None:
+    """Makes an implementation of flash attention known by a name; ``register_fn`` is called when it is activated and may
+    return a handle with ``remove()``."""
+    _impls[impl] = register_fn
+
+
+def activate_flash_attention_impl(impl: str) -> None:
+    """Activates a registered implementation in the place of the one active; raises ValueError for unknown names."""
+    if impl not in _impls:
+        raise ValueError(f"Unknown flash attention impl {impl!r}. Available implementations: {sorted(_impls)}")
+    if _Active.name != impl:
+        if _Active.name is not None:
+            restore_flash_attention_impl()
+        _Active.name, _Active.handle = impl, _impls[impl]()
+
+
+def restore_flash_attention_impl(_raise_warn: bool = True) -> None:
+    """Goes back to the project's own implementation."""
+    if _Active.name is None:
+        if _raise_warn:
+            warnings.warn("no other implementation of flash attention was activated", stacklevel=2)
+        return
+    if hasattr(_Active.handle, "remove"):
+        _Active.handle.remove()
+    _Active.name = _Active.handle = None
+
+
+def current_flash_attention_impl() -> str | None:
+    """The name of the implementation that was activated, None for the project's own."""
+    return _Active.name
+
+
+def list_flash_attention_impls() -> list[str]:
+    """The names of the implementations that were registered."""
+    return sorted(_impls)

@@ -42,8 +42,8 @@ from .operator import OPERATORS as _OPERATORS
 from .ops import return_types as return_types
 from .ops.arrange import *  # noqa: F403
 from .ops.convert import channels_last, channels_last_3d, contiguous_format, memory_format, preserve_format
-from .ops.convert import contiguous_format as legacy_contiguous_format
 from .ops.convert import clone_function as clone
+from .ops.convert import contiguous_format as legacy_contiguous_format
 from .ops.create import *  # noqa: F403
 from .ops.create import from_numpy
 from .ops.distance import norm

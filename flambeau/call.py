@@ -836,7 +836,9 @@ def dispatch_out(op: Operator, args: Sequence[Any], out: Any) -> Any:
     for r, o in zip(results, outs):
         resize_output(o, r._layout)
         o.copy_(r)
-    return out if isinstance(result, Tensor) or op.returns is None else op.returns(*outs)
+    return (
+        out if isinstance(result, Tensor) or op.returns is None else getattr(op.returns, "out_form", op.returns)(*outs)
+    )
 
 
 def _check_written(op: Operator, out: Tensor, inputs: Sequence[Tensor]) -> None:

@@ -12,8 +12,9 @@ __all__ = ["DispatchKey", "DispatchKeySet", "ExcludeDispatchKeyGuard", "Tag"]
 
 # Keys of what a kernel does, in order, then one key for every pair of such a key and a kind of device.
 _FIRST = (
-    "Undefined Dense _ _ _ Quantized _ _ Sparse SparseCsr NestedTensor BackendSelect _ Python FuncTorchDynamicLayerBackMode "
-    "Functionalize Conjugate Negative ZeroTensor ADInplaceOrView AutogradOther AutogradFunctionality "
+    "Undefined Dense _ _ _ Quantized _ _ Sparse SparseCsr NestedTensor BackendSelect _ Python "
+    "FuncTorchDynamicLayerBackMode Functionalize Conjugate Negative ZeroTensor ADInplaceOrView AutogradOther "
+    "AutogradFunctionality "
     "AutogradNestedTensor _ AutocastCPU _ _ AutocastXPU AutocastIPU AutocastHPU _ AutocastMPS AutocastCUDA "
     "AutocastPrivateUse1 FuncTorchBatched _ FuncTorchVmapMode _ _ FuncTorchGradWrapper _ PythonTLSSnapshot "
     "FuncTorchDynamicLayerFrontMode _ _ PreDispatch PythonDispatcher"
@@ -55,9 +56,10 @@ DispatchKey.__doc__ = "What a kernel can be registered for."
 Tag: Any = _Named(  # type: ignore[call-overload]
     "Tag",
     (
-        "core cudagraph_unsafe data_dependent_output dynamic_output_shape flexible_layout generated inplace inplace_view "
-        "maybe_aliasing_or_mutating needs_contiguous_strides needs_exact_strides needs_fixed_stride_order "
-        "nondeterministic_bitwise nondeterministic_seeded out out_variant pointwise pt2_compliant_tag reduction view_copy"
+        "core cudagraph_unsafe data_dependent_output dynamic_output_shape flexible_layout generated inplace "
+        "inplace_view maybe_aliasing_or_mutating needs_contiguous_strides needs_exact_strides needs_fixed_stride_order "
+        "nondeterministic_bitwise nondeterministic_seeded out out_variant pointwise pt2_compliant_tag "
+        "reduction view_copy"
     ),
     module=__name__,
     start=0,

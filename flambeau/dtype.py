@@ -18,8 +18,8 @@ __all__ = [
 class dtype:
     """An element type, with PyTorch's attributes.
 
-    ``kind`` is "b" (bool), "u", "i", "f", "c", "q" (quantized) or "s" (a name for memory alone); ``code`` is the short name used in kernels ("f32");
-    ``numpy`` is the numpy type of the same memory format.
+    ``kind`` is "b" (bool), "u", "i", "f", "c", "q" (quantized) or "s" (a name for memory alone); ``code`` is the short
+    name used in kernels ("f32"); ``numpy`` is the numpy type of the same memory format.
     """
 
     __slots__ = ("code", "is_complex", "is_floating_point", "is_signed", "itemsize", "kind", "name", "numpy")

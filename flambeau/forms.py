@@ -7,8 +7,9 @@ plans by the layouts of the operands, and leaves everything else to ``call.py``.
 from __future__ import annotations
 
 import inspect
+import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -507,26 +508,34 @@ def _other_names(op: Operator, params: Sequence[inspect.Parameter], names: list[
     read them.
 
     They are keywords alone, as in PyTorch.  A parameter that must be given has a default then, so that it may be given
-    by another name; it is the last that must be, or the names are not added.
+    by another name, and so have those behind it.
     """
     lines = ""
+    behind: list[str] = []  # parameters that must be given, behind one that has other names
     if not any(w.startswith("*") for w in words):
         words.append("*")
-    for official, others in (*_NUMPY_NAMES, *op.synonyms.items()):
-        others = tuple(other for other in others if other not in names)
+    numpy = dict(_NUMPY_NAMES)
+    for official in dict.fromkeys((*numpy, *op.synonyms)):
+        known = (*numpy.get(official, ()), *op.synonyms.get(official, ()))
+        others = tuple(other for other in known if other not in names)
         if official not in names or not others:
             continue
         place = names.index(official)
         if params[place].default is inspect.Parameter.empty:
-            after = params[place + 1 :]
-            if any(p.default is inspect.Parameter.empty and p.kind is not p.KEYWORD_ONLY for p in after):
-                continue
-            words[words.index(official)] = f"{official}=absent"
+            after = range(place + 1, len(params))
+            behind += [names[i] for i in after if params[i].default is inspect.Parameter.empty and names[i] in words]
+            words[words.index(official) if official in words else words.index(f"{official}=absent")] = (
+                f"{official}=absent"
+            )
             lines += f"    if {official} is absent:\n        {official} = given('{official}', {', '.join(others)})\n"
         else:
             for other in others:
                 lines += f"    if {other} is not absent:\n        {official} = {other}\n"
         words += [f"{other}=absent" for other in others]
+    for name in behind:
+        if name in words:
+            words[words.index(name)] = f"{name}=absent"
+            lines += f"    if {name} is absent:\n        given('{name}')\n"
     if words[-1] == "*":
         words.pop()
     return lines
@@ -550,7 +559,8 @@ def call_forms(*forms: str) -> Callable[[Callable[..., Any]], Callable[..., Any]
     """Decorator: the calls that a function takes, where no one signature tells; they head its docstring."""
 
     def mark(function: Any) -> Any:
-        function.__doc__ = "\n".join(forms) + "\n\n" + (function.__doc__ or "")
+        written = (f if " -> " in f else f"{f} -> Tensor" for f in forms)
+        function.__doc__ = "\n".join(written) + "\n\n" + (function.__doc__ or "")
         function.__signature__ = _ANY_CALL
         return function
 
@@ -584,7 +594,7 @@ def _public(op: Operator, name: str, out: bool, template: str, method: bool = Fa
     params = list(op.signature.parameters.values())
     names = ["self" if method and i == 0 else p.name for i, p in enumerate(params)]
     for p, n in zip(params, names):
-        if p.kind is inspect.Parameter.KEYWORD_ONLY and not keyword:
+        if p.kind is inspect.Parameter.KEYWORD_ONLY and not keyword and p.name not in op.loose:
             words.append("*")
             keyword = True
         if p.default is inspect.Parameter.empty:
@@ -593,10 +603,11 @@ def _public(op: Operator, name: str, out: bool, template: str, method: bool = Fa
             defaults["_d_" + n] = p.default
             words.append(f"{n}=_d_{n}")
     if out:
-        words += (["*"] if not keyword else []) + ["out=None"]
+        words += (["*"] if not keyword and "out" not in op.loose else []) + ["out=None"]
     if op.factors:
         words.insert(words.index("*"), "*old")
         words.remove("*")
+    spelled = list(words)
     renamed = _other_names(op, params, names, words)
     count = next((i for i, k in enumerate(op.kinds) if k not in (records.TENSOR, OPERAND)), len(params))
     arguments = ", ".join(names) + ("," if names else "")
@@ -669,7 +680,24 @@ def _public(op: Operator, name: str, out: bool, template: str, method: bool = Fa
     form.operator = op  # type: ignore[attr-defined]
     if op.overloads:
         call_forms(*(f.replace("(input, ", "(").replace("(input)", "()") if method else f for f in op.overloads))(form)
+    elif op.synonyms:
+        call_forms(*_spellings(op, name, spelled, defaults, method))(form)
     return form
+
+
+def _spellings(op: Operator, name: str, words: list[str], defaults: dict[str, Any], method: bool) -> Iterator[str]:
+    """The calls of a form whose parameters have other names, too: each name in the place of the official one."""
+    plain = [_DEFAULT.sub(lambda m: repr(defaults[m[0]]), w) for w in (words[1:] if method else words)]
+    yield f"{name}({', '.join(plain)})"
+    most = max(map(len, op.synonyms.values()))
+    for i in range(most):
+        other = {official: others[min(i, len(others) - 1)] for official, others in op.synonyms.items()}
+        parts = [w.partition("=") for w in plain]
+        changed = [other.get(first, first) + sign + rest for first, sign, rest in parts]
+        yield f"{name}({', '.join(changed)})"
+
+
+_DEFAULT = re.compile(r"_d_\w+")
 
 
 def inplace_function(op: Operator, name: str) -> Callable[..., Any]:

@@ -69,7 +69,9 @@ def _through(name: str) -> None:
         found = getattr(ops, name, None) or getattr(F, name, None) or getattr(Tensor, name)
         for t in (a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)):
             if name in ("add", "mul") and not isinstance(t, MkldnnTensor):
-                raise RuntimeError(f"{name}: expects MKL-DNN tensors, got a dense one too; use to_mkldnn() or to_dense()")
+                raise RuntimeError(
+                    f"{name}: expects MKL-DNN tensors, got a dense one too; use to_mkldnn() or to_dense()"
+                )
         result = found(*map(_dense, args), **{k: _dense(v) for k, v in kwargs.items()})
         return MkldnnTensor.make(result) if isinstance(result, Tensor) else result
 

@@ -141,7 +141,8 @@ TOP: dict[str, str] = {
         are_deterministic_algorithms_enabled compiled_with_cxx11_abi get_deterministic_debug_mode
         get_float32_matmul_precision get_num_interop_threads init_num_threads
         is_deterministic_algorithms_warn_only_enabled is_warn_always_enabled set_deterministic_debug_mode
-        has_lapack has_mkl has_openmp has_spectral set_float32_matmul_precision set_flush_denormal set_num_interop_threads set_warn_always
+        has_lapack has_mkl has_openmp has_spectral
+        set_float32_matmul_precision set_flush_denormal set_num_interop_threads set_warn_always
         use_deterministic_algorithms
         """,
     ),
@@ -150,6 +151,7 @@ TOP: dict[str, str] = {
         """
         adaptive_max_pool1d affine_grid_generator avg_pool1d batch_norm bilinear
         binary_cross_entropy_with_logits celu_ cond conv_tbc convolution detach_copy embedding_bag from_file
+        cosine_embedding_loss hinge_embedding_loss margin_ranking_loss triplet_margin_loss
         frobenius_norm instance_norm is_anomaly_check_nan_enabled is_anomaly_enabled kl_div lobpcg max_pool1d
         max_pool1d_with_indices max_pool2d max_pool3d norm_except_dim nuclear_norm poisson_nll_loss
         quantized_batch_norm quantized_max_pool1d quantized_max_pool2d selu_ set_anomaly_enabled
@@ -180,9 +182,7 @@ TOP: dict[str, str] = {
     **members("futures", "Future"),
     **members("jit.containers", "ScriptDict ScriptDictIterator ScriptDictKeyIterator ScriptList ScriptListIterator"),
     **members("jit.logger", "AVG AggregationType LockingLogger NoopLogger SUM"),
-    **members(
-        "jit.schemas", "Argument FunctionSchema merge_type_from_type_comment parse_schema parse_type_comment"
-    ),
+    **members("jit.schemas", "Argument FunctionSchema merge_type_from_type_comment parse_schema parse_type_comment"),
     **members(
         "jit.types",
         """
@@ -208,8 +208,9 @@ TOP: dict[str, str] = {
     **members(
         "dtype",
         """
-        bit bits16 bits1x8 bits2x4 bits4x2 bits8 float4_e2m1fn_x2 float8_e4m3fnuz float8_e5m2fnuz float8_e8m0fnu int1 int2
-        int3 int4 int5 int6 int7 qint32 qint8 quint2x4 quint4x2 quint8 uint1 uint2 uint3 uint4 uint5 uint6 uint7
+        bit bits16 bits1x8 bits2x4 bits4x2 bits8 float4_e2m1fn_x2 float8_e4m3fnuz float8_e5m2fnuz float8_e8m0fnu
+        int1 int2 int3 int4 int5 int6 int7 qint32 qint8 quint2x4 quint4x2 quint8 uint1 uint2 uint3 uint4 uint5 uint6
+        uint7
         """,
     ),
     **members(

@@ -36,15 +36,18 @@ __all__ = [
     "cond",
     "conv_tbc",
     "convolution",
+    "cosine_embedding_loss",
     "detach_copy",
     "embedding_bag",
     "frobenius_norm",
     "from_file",
+    "hinge_embedding_loss",
     "instance_norm",
     "is_anomaly_check_nan_enabled",
     "is_anomaly_enabled",
     "kl_div",
     "lobpcg",
+    "margin_ranking_loss",
     "max_pool1d",
     "max_pool1d_with_indices",
     "max_pool2d",
@@ -69,6 +72,7 @@ __all__ = [
     "thread_safe_generator",
     "threshold_",
     "to_dlpack",
+    "triplet_margin_loss",
     "while_loop",
 ]  # fmt: skip
 
@@ -160,6 +164,33 @@ def binary_cross_entropy_with_logits(
     return F.binary_cross_entropy_with_logits(
         input, target, weight, pos_weight=pos_weight, reduction=_reduction(reduction)
     )
+
+
+def cosine_embedding_loss(
+    input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, reduction: int = 1
+) -> Tensor:
+    """``nn.functional.cosine_embedding_loss`` with a number for the reduction: 0 none, 1 mean, 2 sum."""
+    return F.cosine_embedding_loss(input1, input2, target, margin, reduction=_REDUCTIONS[reduction])  # type: ignore[no-any-return]
+
+
+def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0, reduction: int = 1) -> Tensor:
+    """``nn.functional.hinge_embedding_loss`` with a number for the reduction: 0 none, 1 mean, 2 sum."""
+    return F.hinge_embedding_loss(input, target, margin, reduction=_REDUCTIONS[reduction])  # type: ignore[no-any-return]
+
+
+def margin_ranking_loss(
+    input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, reduction: int = 1
+) -> Tensor:
+    """``nn.functional.margin_ranking_loss`` with a number for the reduction: 0 none, 1 mean, 2 sum."""
+    return F.margin_ranking_loss(input1, input2, target, margin, reduction=_REDUCTIONS[reduction])  # type: ignore[no-any-return]
+
+
+def triplet_margin_loss(
+    anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0, p: float = 2, eps: float = 1e-6,
+    swap: bool = False, reduction: int = 1,
+) -> Tensor:  # fmt: skip
+    """``nn.functional.triplet_margin_loss`` with a number for the reduction: 0 none, 1 mean, 2 sum."""
+    return F.triplet_margin_loss(anchor, positive, negative, margin, p, eps, swap, reduction=_REDUCTIONS[reduction])  # type: ignore[no-any-return]
 
 
 def embedding_bag(

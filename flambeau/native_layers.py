@@ -24,7 +24,9 @@ def _layers(params: Sequence[Tensor], has_biases: bool, count: int, projected: b
     """The flat list of weights, one dictionary for every direction of every layer."""
     names = ["weight_ih", "weight_hh", *(("bias_ih", "bias_hh") if has_biases else ()), *(("weight_hr",) * projected)]
     if len(params) != count * len(names):
-        raise RuntimeError(f"expected {count * len(names)} weights for {count} layers and directions, got {len(params)}")
+        raise RuntimeError(
+            f"expected {count * len(names)} weights for {count} layers and directions, got {len(params)}"
+        )
     empty: dict[str, Tensor | None] = dict.fromkeys(("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr"))
     step = len(names)
     return [{**empty, **dict(zip(names, params[i * step : (i + 1) * step]))} for i in range(count)]

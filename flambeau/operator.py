@@ -83,6 +83,7 @@ class Operator:
     synonyms: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     overloads: tuple[str, ...] = ()
     factors: tuple[str, ...] = ()
+    loose: tuple[str, ...] = ()
     random = False
     # In its floating-point tensors together: forward mode calls the operator with tangents.  Needs to be said only
     # where the reverse derivative is not the exact transpose; one that is leads to the same.
@@ -233,7 +234,7 @@ def operator(
     aliases: Sequence[str] = (),
     returns: Any = None, namespace: str = "torch", preserve: bool | None = None, looks: bool = False,
     index_error: type[Exception] = IndexError, synonyms: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
-    overloads: tuple[str, ...] = (), factors: tuple[str, ...] = (),
+    overloads: tuple[str, ...] = (), factors: tuple[str, ...] = (), loose: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Any]], Operator]:  # fmt: skip
     """Registers an operator; see the module.
 
@@ -246,7 +247,8 @@ def operator(
     that they may be remembered (needs to be said where they are several, or made by another operator).
     ``index_error`` is raised for an index outside of its dimension.  ``synonyms`` are other keywords for parameters;
     ``overloads`` the calls of the function where one signature does not tell them; ``factors`` the numbers that old
-    programs give by position among the tensors (``add(input, alpha, other)``).
+    programs give by position among the tensors (``add(input, alpha, other)``); ``loose`` the keywords that may be given
+    by position, too, as PyTorch's documentation has it.
     """
 
     def register(body: Callable[..., Any]) -> Operator:
@@ -255,8 +257,8 @@ def operator(
         op.preserve = bool(promote) if preserve is None else preserve
         op.index_error = index_error
         op.looks = looks
-        if synonyms or overloads or factors:
-            op.synonyms, op.overloads, op.factors = synonyms, overloads, factors
+        if synonyms or overloads or factors or loose:
+            op.synonyms, op.overloads, op.factors, op.loose = synonyms, overloads, factors, loose
         op.__doc__ = body.__doc__
         op.__module__ = body.__module__
         if op.name in OPERATORS:

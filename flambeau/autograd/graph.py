@@ -92,7 +92,7 @@ class _Originals:
 def region_activation_memory_budget(budget: float) -> Iterator[None]:
     """Inside of a compiled function: how much of the block's intermediate values may be kept, from 0 to 1.
 
-    Accepted: the compiler computes cheap values again and keeps the others anyway.  Raises ValueError for other numbers.
+    Accepted: the compiler computes cheap values again and keeps the others anyway.  Raises ValueError otherwise.
     """
     if not 0 <= budget <= 1:
         raise ValueError(f"region_activation_memory_budget: budget must lie between 0 and 1, got {budget}")

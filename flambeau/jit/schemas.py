@@ -65,9 +65,11 @@ class Argument:
 
     def _text(self) -> str:
         default = self.default_value
-        if self.N and isinstance(default, list) and len(set(default)) == 1:
+        if self.N and self._spelled.startswith("int") and isinstance(default, list) and len(set(default)) == 1:
             default = default[0]
         value = f'"{default}"' if isinstance(default, str) else str(default)
+        if isinstance(default, float) and default.is_integer():
+            value = value.removesuffix("0")
         spelled = f"{self._spelled} {self.name}".rstrip()
         return spelled + (f"={value.replace('(', '[').replace(')', ']')}" if self._default else "")
 
@@ -141,8 +143,8 @@ def _typed(text: str) -> tuple[Type, int | None, Any]:
     """(type, length of a list, aliasing) of a type in a schema."""
     found = from_schema_text(text)
     count = re.search(r"\[(\d+)\]\??$", text)
-    alias = re.match(r"\w+\(([^)]*)\)", text)
-    shared = alias is not None and text.startswith("Tensor")
+    alias = re.search(r"\w+(?:\[\d*\])?\(([^),]*)\)\??(?:\[\d*\]\??)?$", text)
+    shared = alias is not None and not text.startswith(("Future", "Await", "RRef"))
     return found, int(count[1]) if count else None, _AliasInfo(alias[1]) if alias is not None and shared else None
 
 

@@ -267,6 +267,8 @@ class OptionalType(UnionType):
     """Values of a type, or None."""
 
     def __init__(self, a: Type) -> None:
+        if "_members" in self.__dict__:  # made by UnionType
+            return
         self._element = a
         self._members = [a, NoneType.get()]
         self._text = f"Optional[{a}]"
@@ -279,6 +281,10 @@ class OptionalType(UnionType):
     def getElementType(self) -> Type:
         """The type beside None."""
         return self._element
+
+    def containedTypes(self) -> list[Type]:
+        """The type beside None."""
+        return [self._element]
 
     @staticmethod
     def ofTensor() -> OptionalType:
@@ -409,8 +415,9 @@ _IN_SCHEMAS = {
     "Tensor": TensorType, "int": IntType, "SymInt": SymIntType, "float": FloatType, "bool": BoolType,
     "SymBool": SymBoolType, "str": StringType, "complex": ComplexType, "Scalar": NumberType, "number": NumberType,
     "Device": DeviceObjType, "Stream": StreamObjType, "Any": AnyType, "None": NoneType, "NoneType": NoneType,
-    "PyObject": PyObjectType, "Generator": _plain("GeneratorType", "Generator"), "Storage": _plain("StorageType", "Storage"),
-    **{name: _plain(name, name) for name in ("AnyClassType", "AnyEnumType", "AnyListType", "AnyTupleType", "list", "tuple")},
+    "PyObject": PyObjectType, "Generator": _plain("GeneratorType", "Generator"),
+    "Storage": _plain("StorageType", "Storage"),
+    **{n: _plain(n, n) for n in ("AnyClassType", "AnyEnumType", "AnyListType", "AnyTupleType", "list", "tuple")},
     # written by name, kept as integers
     "ScalarType": IntType, "Layout": IntType, "MemoryFormat": IntType, "QScheme": IntType,
 }  # fmt: skip

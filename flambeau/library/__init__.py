@@ -94,7 +94,10 @@ class Library:
         Raises RuntimeError unless the library is that of all namespaces ("_"), of kind "IMPL".
         """
         if self.ns != "_" or self.kind != "IMPL":
-            raise RuntimeError(f"Fallback can only be registered using library fragment on the global namespace \"_\" but it is {self.ns}")  # fmt: skip
+            raise RuntimeError(
+                'Fallback can only be registered using library fragment on the global namespace "_" but it is '
+                f"{self.ns!r}"
+            )
         _registry.FALLBACKS[dispatch_key or self.dispatch_key] = fn
 
     def register_symm_mem_args(self, op_name: str, arg_names: Any) -> None:
@@ -208,7 +211,7 @@ def register_autograd(
 def register_vmap(op: Any, func: Callable[..., Any] | None = None, /, *, lib: Library | None = None) -> Any:
     """Gives what an operator does with a batch; also a decorator.
 
-    ``func(info, in_dims, *args, **kwargs)`` gets arguments with a batch dimension at ``in_dims`` (None: without one) and
+    ``func(info, in_dims, *args, **kwargs)`` gets arguments with a batch dimension at ``in_dims`` (None: none) and
     returns (result, its batch dimension); ``info`` has ``batch_size`` and ``randomness``.
     """
     name = _qualname(op)

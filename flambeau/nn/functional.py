@@ -12,7 +12,6 @@ from .functions.compat import *
 from .functions.dropout import *
 from .functions.loss import *
 from .functions.norm import *
-from ..overrides import has_torch_function, has_torch_function_unary, has_torch_function_variadic
 from .functions.pooling import *
 from .functions.scaled import *
 from .functions.sparse import *
@@ -30,7 +29,10 @@ _members = {
     if _operator.namespace == "torch.nn.functional" or _name in _SHARED
     for _alias in (_name, *_operator.aliases)
 }
-__getattr__, __dir__ = namespace(globals(), _members)
+_ABOVE = dict.fromkeys(
+    ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic"), "...overrides"
+)
+__getattr__, __dir__ = namespace(globals(), _members, _ABOVE)
 
 __all__ = sorted(
     {
@@ -40,5 +42,6 @@ __all__ = sorted(
             if callable(v) and not n.startswith("_") and n not in ("OPERATORS", "namespace")
         ),
         *_members,
+        *_ABOVE,
     }
 )

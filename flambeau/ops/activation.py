@@ -54,7 +54,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     return relu_backward.function(grad, ctx.value), None
 
 
-@operator(promote=("input",), method=False, namespace="torch.nn.functional")
+@operator(promote=("input",), method=False, namespace="torch.nn.functional", loose=("approximate",))
 def gelu(input: Tensor, *, approximate: str = "none") -> Tensor:
     """``x * Phi(x)`` with the normal distribution function Phi, or its approximation by tanh.  Hendrycks & Gimpel
     2016."""

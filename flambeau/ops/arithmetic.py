@@ -68,7 +68,7 @@ def conj_of(value: Tensor | complex) -> Tensor | complex:
     return value.conjugate() if isinstance(value, complex) else value
 
 
-@operator(promote=("input", "other"), inplace=True, aliases=("multiply",))
+@operator(promote=("input", "other"), inplace=True, aliases=("multiply",), synonyms={"other": ("value",)})
 def mul(input: Operand, other: Operand) -> Tensor:
     """``input * other``, broadcast; the element types are promoted."""
     return prim.apply("and" if input.dtype is dtypes.bool_ else "mul", input, other)
@@ -82,7 +82,10 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     )
 
 
-@operator(name="true_divide", promote=("input", "other"), to="float", inplace=True)
+@operator(
+    name="true_divide", promote=("input", "other"), to="float", inplace=True,
+    synonyms={"input": ("dividend",), "other": ("divisor", "value")},
+)  # fmt: skip
 def true_divide(input: Operand, other: Operand) -> Tensor:
     """``input / other``, broadcast; integers give the default floating type."""
     return prim.apply("div", input, other)
@@ -110,7 +113,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     return -grad
 
 
-@operator(inplace=True, kind="composite", aliases=("divide",))
+@operator(inplace=True, kind="composite", aliases=("divide",), synonyms={"other": ("value",)})
 def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> Tensor:
     """``input / other``; ``rounding_mode`` "trunc" rounds towards zero, "floor" down, and both keep integers."""
     if rounding_mode is None:
@@ -151,7 +154,7 @@ def _steps(ctx, grad):  # type: ignore[no-untyped-def]
     return tuple(zeros_of(grad) if ctx.needs(name) else None for name in ("input", "other"))
 
 
-@operator(promote=("input", "other"), inplace=True, differentiable=False)
+@operator(promote=("input", "other"), inplace=True, differentiable=False, synonyms={"other": ("value",)})
 def floor_divide(input: Operand, other: Operand) -> Tensor:
     """The quotient rounded down, as Python's ``//``.  Integer division by zero raises RuntimeError."""
     _no_complex("floor_divide", input)
@@ -199,7 +202,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     return _steps(ctx, grad)
 
 
-@operator(promote=("input", "other"), inplace=True)
+@operator(promote=("input", "other"), inplace=True, synonyms={"other": ("divisor",)})
 def remainder(input: Operand, other: Operand) -> Tensor:
     """The remainder with the sign of the divisor, as Python's ``%``.  Integer division by zero raises RuntimeError."""
     need_tensor("remainder", input, other)
@@ -220,7 +223,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     return grad, -grad * div.function(ctx.input, ctx.other, rounding_mode="floor") if ctx.needs("other") else None
 
 
-@operator(promote=("input", "other"), inplace=True)
+@operator(promote=("input", "other"), inplace=True, synonyms={"other": ("divisor",)})
 def fmod(input: Tensor, other: Operand) -> Tensor:
     """The remainder with the sign of the dividend, as C's ``fmod``.  Integer division by zero raises RuntimeError."""
     _no_complex("fmod", input)

@@ -43,13 +43,16 @@ def logical_not(input: Tensor) -> Tensor:
     return prim.apply("not", _truth(input))
 
 
+_SECOND = {"other": ("x2",)}  # as numpy's universal functions call it
+
+
 def _logic(name: str, primitive: str) -> None:
     def body(input: Tensor, other: Tensor) -> Tensor:
         return prim.apply(primitive, _truth(input), _truth(other))
 
     body.__name__, body.__module__ = name, __name__
     body.__doc__ = f"``{name.removeprefix('logical_')}`` of the truth (``!= 0``) of the elements."
-    operator(inplace=True, differentiable=False)(body)
+    operator(inplace=True, differentiable=False, synonyms=_SECOND)(body)
 
 
 _logic("logical_and", "and")
@@ -66,7 +69,7 @@ def _bits(name: str, primitive: str, aliases: tuple[str, ...] = ()) -> None:
 
     body.__name__, body.__module__ = name, __name__
     body.__doc__ = f"``{name.removeprefix('bitwise_')}`` of the bits of integers or booleans."
-    operator(promote=("input", "other"), inplace=True, differentiable=False, aliases=aliases)(body)
+    operator(promote=("input", "other"), inplace=True, differentiable=False, aliases=aliases, synonyms=_SECOND)(body)
 
 
 _bits("bitwise_and", "and")

@@ -221,7 +221,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     return (along / size).masked_fill(size == 0, 0)
 
 
-@operator(inplace=True)
+@operator(inplace=True, loose=("decimals",))
 def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     """The nearest whole number, halves to even; or the nearest multiple of ``10**-decimals``."""
     kind = input.dtype

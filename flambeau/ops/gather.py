@@ -396,7 +396,16 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     return grad, None, found
 
 
-@operator(inplace=True, index_error=IndexError)
+@operator(
+    inplace=True,
+    index_error=IndexError,
+    synonyms={
+        "source": (
+            "tensor",
+            "tensor2",
+        )
+    },
+)
 def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     """``input`` with the slices of ``source`` at the indices along ``dim``."""
     return _slices("index_copy", "set", input, dim, index, source)
@@ -492,7 +501,7 @@ Tensor.index_reduce_ = _copied("index_reduce_", index_reduce.function)  # type: 
 # -- by position -------------------------------------------------------------------------------------
 
 
-@operator(kind="composite")
+@operator(kind="composite", synonyms={"index": ("indices",)})
 def take(input: Tensor, index: Tensor) -> Tensor:
     """The elements at row-major positions, in the shape of ``index``.  Raises IndexError for a position outside of
     it."""
@@ -591,7 +600,7 @@ def _check_masked_scatter(self: Tensor, mask: Tensor, source: Tensor, shape: Any
         raise RuntimeError(f"Number of elements of source < number of ones in mask: {source.numel()} < {count}")
 
 
-@operator(kind="composite", method=True)
+@operator(kind="composite", method=True, synonyms={"source": ("tensor",)})
 def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     """``input`` with the elements of ``source``, in order, where ``mask`` (bool, broadcast) holds."""
     shape = broadcast_shapes(input.shape, mask.shape)

@@ -160,7 +160,7 @@ def _rebuild(
     return t
 
 
-def _reduce_ex(self: Tensor, protocol: Any) -> tuple[Any, ...]:
+def _reduce_ex(self: Tensor, proto: Any) -> tuple[Any, ...]:
     """For pickle: the storage (shared by the tensors of one pickle) and where the tensor lies in it."""
     materialize(self)
     layout = self._layout

@@ -132,7 +132,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     return gb, -ctx.L.matmul(common) if ctx.upper else -common.matmul(ctx.L)
 
 
-@operator(kind="composite")
+@operator(kind="composite", synonyms={"input": ("B",), "input2": ("L",)})
 def cholesky_solve(input: Tensor, input2: Tensor, upper: bool = False) -> Tensor:
     """X with ``A X = input``, from the Cholesky factor ``input2`` of A."""
     check_floating("cholesky_solve", input, input2)
@@ -143,7 +143,7 @@ def cholesky_solve(input: Tensor, input2: Tensor, upper: bool = False) -> Tensor
     return _cholesky_solve.function(B, L, bool(upper))  # type: ignore[no-any-return]
 
 
-@operator(kind="composite")
+@operator(kind="composite", synonyms={"input": ("L",)})
 def cholesky_inverse(input: Tensor, upper: bool = False) -> Tensor:
     """The inverse of A, from its Cholesky factor."""
     check_floating("cholesky_inverse", input)
@@ -218,7 +218,7 @@ def linalg_solve_triangular(
     return triangular_kernel.function(a, b, bool(upper), bool(left), bool(unitriangular))  # type: ignore[no-any-return]
 
 
-@operator(kind="composite", returns=return_types.triangular_solve)
+@operator(kind="composite", returns=return_types.triangular_solve, synonyms={"input": ("b",)})
 def triangular_solve(
     input: Tensor, A: Tensor, upper: bool = True, transpose: bool = False, unitriangular: bool = False
 ) -> Any:
@@ -412,7 +412,7 @@ def _lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, transposed: bool) -> Tensor
     return triangular_kernel.function(LU, half, True, True, False)  # type: ignore[no-any-return]
 
 
-@operator(kind="composite")
+@operator(kind="composite", synonyms={"input": ("b",)})
 def lu_solve(input: Tensor, LU_data: Tensor, LU_pivots: Tensor) -> Tensor:
     """See ``torch.linalg.lu_solve``."""
     return linalg_lu_solve.function(LU_data, LU_pivots, input)  # type: ignore[no-any-return]
@@ -487,13 +487,13 @@ def _reflect(A: Tensor, tau: Tensor, x: Tensor, transposed: bool) -> Tensor:
     return x
 
 
-@operator(kind="composite")
+@operator(kind="composite", synonyms={"input2": ("tau",)})
 def orgqr(input: Tensor, input2: Tensor) -> Tensor:
     """See ``torch.linalg.householder_product``."""
     return linalg_householder_product.function(input, input2)  # type: ignore[no-any-return]
 
 
-@operator(kind="composite")
+@operator(kind="composite", synonyms={"input2": ("tau",), "input3": ("other",)})
 def ormqr(input: Tensor, input2: Tensor, input3: Tensor, left: bool = True, transpose: bool = False) -> Tensor:
     """The product of ``input3`` with the orthogonal matrix Q of the reflections (``input``, ``input2``): ``Q C``, ``C
     Q`` for ``left=False``, with the conjugate transpose of Q for ``transpose``."""
@@ -834,7 +834,7 @@ def linalg_matrix_exp(A: Tensor) -> Tensor:
     return matrix_exp_kernel.function(A)  # type: ignore[no-any-return]
 
 
-@operator(kind="composite", out=False)
+@operator(kind="composite", out=False, synonyms={"input": ("A",)})
 def matrix_exp(input: Tensor) -> Tensor:
     """See ``torch.linalg.matrix_exp``."""
     return linalg_matrix_exp.function(input)  # type: ignore[no-any-return]

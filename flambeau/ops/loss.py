@@ -523,7 +523,7 @@ def gaussian_nll_loss(
     return reduced(loss + 0.5 * math.log(2 * math.pi) if full else loss, reduction)
 
 
-@operator(kind="composite", method=False, out=False)
+@operator(kind="composite", method=False, out=False, namespace="torch.nn.functional")
 def hinge_embedding_loss(
     input: Tensor,
     target: Tensor,
@@ -538,7 +538,7 @@ def hinge_embedding_loss(
     return reduced(far + where_of(target != -1, input, 0.0), reduction)  # type: ignore[operator]
 
 
-@operator(kind="composite", method=False, out=False)
+@operator(kind="composite", method=False, out=False, namespace="torch.nn.functional")
 def margin_ranking_loss(
     input1: Tensor,
     input2: Tensor,
@@ -589,7 +589,7 @@ def _cosine(x1: Tensor, x2: Tensor, dim: int, eps: float) -> Tensor:
     return (a * b).sum(dim)  # type: ignore[no-any-return]
 
 
-@operator(kind="composite", method=False, out=False)
+@operator(kind="composite", method=False, out=False, namespace="torch.nn.functional")
 def cosine_embedding_loss(
     input1: Tensor,
     input2: Tensor,
@@ -632,7 +632,7 @@ def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2, eps: float = 1e-6, k
     return pairwise_norm.function(x1, x2, float(p), float(eps), keepdim)  # type: ignore[no-any-return]
 
 
-@operator(kind="composite", method=False, out=False)
+@operator(kind="composite", method=False, out=False, namespace="torch.nn.functional")
 def triplet_margin_loss(
     anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0, p: float = 2, eps: float = 1e-6,
     swap: bool = False,

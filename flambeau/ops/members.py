@@ -17,7 +17,7 @@ from ..storage import Alias
 from ..tensor import Tensor, materialize
 from ..transform.level import Wrapper, blank_like
 from . import create
-from .common import overridable, shape_of
+from .common import dim_of, overridable, shape_of
 from .convert import contiguous_format, convert, format_strides, memory_format, preserve_format
 from .region import as_strided, strided_view
 from .shape import in_place, reversed_dims, squeeze, swapaxes, swapdims, t, transpose, unflatten, unsqueeze
@@ -239,9 +239,9 @@ def type_of(value: Any) -> dtype_:
     raise TypeError(f"type(): argument 'dtype' must be torch.dtype, str or a tensor class, not {type(value).__name__}")
 
 
-def _type_as(self: Tensor, other: Tensor) -> Tensor:
-    """The tensor with the element type and device of ``other``."""
-    return self.to(other.device, other.dtype)  # type: ignore[attr-defined]
+def _type_as(self: Tensor, tensor: Tensor) -> Tensor:
+    """The tensor with the element type and device of ``tensor``."""
+    return self.to(tensor.device, tensor.dtype)  # type: ignore[attr-defined]
 
 
 def _check_order(self: Tensor, check: Any) -> None:
@@ -341,9 +341,8 @@ def _new_full(
 
 
 def _new_empty_strided(
-    self: Tensor, size: Sequence[int], stride: Sequence[int], dtype: dtype_ | None = None, layout: Any = None,
-    device: Any = None, pin_memory: bool = False,
-    requires_grad: bool = False,
+    self: Tensor, size: Sequence[int], stride: Sequence[int], dtype: dtype_ | None = None, device: Any = None,
+    requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """An uninitialised tensor with these strides, with this tensor's element type and device unless given."""
     if isinstance(self, Wrapper):
@@ -443,9 +442,14 @@ def _set_layout(self: Tensor, layout_: Any, offset: int) -> None:
         self._key = layout_
 
 
-def resize_as_(self: Tensor, the_template: Tensor, *, memory_format: memory_format = contiguous_format) -> Tensor:
+def _resize_as(self: Tensor, tensor: Tensor, memory_format: memory_format = contiguous_format) -> Tensor:
     """``resize_`` to the shape of another tensor."""
-    return _resize(self, the_template.shape)
+    return _resize(self, tensor.shape)
+
+
+def resize_as_(input: Tensor, the_template: Tensor, *, memory_format: memory_format = contiguous_format) -> Tensor:
+    """``resize_`` to the shape of another tensor."""
+    return _resize(input, the_template.shape)
 
 
 def _data(self: Tensor) -> Tensor:
@@ -625,7 +629,7 @@ def install(cls: type[Tensor]) -> None:
         "new_zeros": _maker("new_zeros", create.zeros, lambda t: t.zero_(), "A tensor of zeros"),
         "new_ones": _maker("new_ones", create.ones, lambda t: t.fill_(1), "A tensor of ones"),
         "new_empty": _maker("new_empty", create.empty, lambda t: t, "An uninitialised tensor"), "resize_": _resize,
-        "resize_as_": resize_as_, "resize_as": _resized_as, "resize": _resized_to, "module_load": _module_load,
+        "resize_as_": _resize_as, "resize_as": _resized_as, "resize": _resized_to, "module_load": _module_load,
         "__nonzero__": lambda self: bool(self), "__long__": lambda self: int(self), "apply_": _apply, "map_": _map,
         "map2_": _map2, "index": _index_dims, "__array_wrap__": _array_wrap,
         "fill_diagonal_": _fill_diagonal, "__reversed__": _reversed, "__delitem__": _delitem,

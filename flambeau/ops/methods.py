@@ -167,10 +167,10 @@ def _repr(self: Tensor, *, tensor_contents: str | None = None) -> str:
     return tensor_repr(self, host_values(self), tensor_contents)
 
 
-def _format(self: Tensor, spec: str) -> str:
+def _format(self: Tensor, format_spec: str) -> str:
     if self._layout.ndim or self._layout.device is devices.meta:
-        return format(repr(self), spec)
-    return format(self.item(), spec)  # type: ignore[attr-defined]
+        return format(repr(self), format_spec)
+    return format(self.item(), format_spec)  # type: ignore[attr-defined]
 
 
 def install(tensor: type[Tensor]) -> None:

@@ -96,7 +96,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     )
 
 
-@operator()
+@operator(synonyms={"mat2": ("batch2",)})
 def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     """Products of a batch: (b, n, m) and (b, m, p) give (b, n, p).  Raises RuntimeError for other shapes."""
     if input.ndim != 3 or mat2.ndim != 3:
@@ -118,7 +118,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     )
 
 
-@operator()
+@operator(synonyms={"other": ("tensor2",)})
 def matmul(input: Tensor, other: Tensor) -> Tensor:
     """The matrix product with broadcast batches; vectors count as a row (left) or a column (right) and vanish from the
     result.
@@ -294,7 +294,7 @@ def _vectors(name: str, input: Tensor, other: Tensor) -> None:
         )
 
 
-@operator()
+@operator(synonyms={"tensor": ("other",)})
 def dot(input: Tensor, tensor: Tensor) -> Tensor:
     """The sum of products of two vectors."""
     _vectors("dot", input, tensor)
@@ -418,7 +418,7 @@ def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, al
     return addmm.function(input, wide, batch2.reshape(inside, batch2.shape[2]), beta=beta, alpha=alpha)  # type: ignore[attr-defined,no-any-return]
 
 
-@operator(kind="composite", method=False)
+@operator(kind="composite", method=False, loose=("out",))
 def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     """Sums of products over pairs of dimensions: the last ``dims`` of a with the first of b, or two lists of them."""
     if isinstance(dims, Tensor):

@@ -21,7 +21,7 @@ from .join import cat
 __all__: list[str] = []
 
 
-@operator()
+@operator(loose=("dtype",))
 def sum(
     input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: dtype_ | None = None
 ) -> Tensor:
@@ -206,7 +206,7 @@ def prod_backward(grad: Tensor, input: Tensor, product: Tensor, dim: int | None)
     return grad * conj_of(others)  # type: ignore[no-any-return]
 
 
-@operator(kind="composite")
+@operator(kind="composite", loose=("dtype",))
 def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: dtype_ | None = None) -> Tensor:
     """The product over ``dim`` (of all elements for None); 1 of nothing.  Integers and booleans are multiplied as
     int64."""
@@ -218,7 +218,7 @@ def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype:
 # -- without NaN -------------------------------------------------------------------------------------
 
 
-@operator()
+@operator(loose=("dtype",))
 def nansum(
     input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: dtype_ | None = None
 ) -> Tensor:
@@ -348,7 +348,7 @@ def _extreme_of(kind: str, input: Tensor, dim: Any, keepdim: bool, other: Tensor
 @operator(
     kind="composite", returns=return_types.max,
     overloads=(
-        "max(input, *, out=None)", "max(input, dim, keepdim=False, *, out=None)", "max(input, other, *, out=None)",
+        "max(input, *, out=None)", "max(input, dim=None, keepdim=False, *, out=None)", "max(input, other, *, out=None)",
     ),
 )  # fmt: skip
 def max(input: Tensor, dim: Operand | None = None, keepdim: bool = False, *, other: Tensor | None = None) -> Any:
@@ -360,7 +360,7 @@ def max(input: Tensor, dim: Operand | None = None, keepdim: bool = False, *, oth
 @operator(
     kind="composite", returns=return_types.min,
     overloads=(
-        "min(input, *, out=None)", "min(input, dim, keepdim=False, *, out=None)", "min(input, other, *, out=None)",
+        "min(input, *, out=None)", "min(input, dim=None, keepdim=False, *, out=None)", "min(input, other, *, out=None)",
     ),
 )  # fmt: skip
 def min(input: Tensor, dim: Operand | None = None, keepdim: bool = False, *, other: Tensor | None = None) -> Any:

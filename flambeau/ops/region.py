@@ -128,7 +128,7 @@ def slice_of(input: Tensor, dim: int, start: int, length: int, step: int = 1) ->
     )
 
 
-@operator(kind="composite", looks=True)
+@operator(kind="composite", looks=True, synonyms={"dim": ("dimension",)})
 def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     """The ``length`` elements along ``dim`` from ``start`` on.  Raises IndexError or RuntimeError outside of the
     dimension."""
@@ -148,7 +148,7 @@ def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     return slice_of(input, d, first, count)
 
 
-@operator(kind="composite")
+@operator(kind="composite", synonyms={"dim": ("dimension",)})
 def narrow_copy(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     """``narrow`` with memory of its own.  Raises RuntimeError for arguments outside of the shape."""
     if dim >= max(input.ndim, 1):
@@ -440,7 +440,7 @@ def _tensor_split(input: Tensor, spec: Any, dim: int, name: str) -> tuple[Tensor
     return tuple(slice_of(input, d, start, length) for start, length in _bounds(input, spec, d, name))
 
 
-_CUTS = {"indices_or_sections": ("sections", "indices", "tensor_indices_or_sections")}
+_CUTS = {"indices_or_sections": ("sections", "indices", "tensor_indices_or_sections", "split_size_or_sections")}
 
 
 @operator(
@@ -610,7 +610,7 @@ def unsafe_split_with_sizes(input: Tensor, split_sizes: Sequence[int], dim: int 
     return tuple(t.clone() for t in split.function(input, tuple(split_sizes), dim))
 
 
-@operator(kind="composite")
+@operator(kind="composite", synonyms={"split_size": ("split_size_or_sections",)})
 def unsafe_split(tensor: Tensor, split_size: int, dim: int = 0) -> tuple[Tensor, ...]:
     """``split`` with pieces that may be written in place, as copies."""
     return tuple(t.clone() for t in split.function(tensor, split_size, dim))

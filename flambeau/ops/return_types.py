@@ -36,6 +36,10 @@ def _named(name: str, fields: str) -> Any:
     base.__module__ = __name__
     base.n_fields = base.n_sequence_fields = len(base._fields)  # type: ignore[attr-defined]
     base.n_unnamed_fields = 0  # type: ignore[attr-defined]
+    base.__doc__ = f"{name}(iterable=(), /)\n\nNamed results: {fields}."
+    if not name.endswith("_out"):
+        # results that were written to ``out`` have a class of their own, as in PyTorch
+        base.out_form = base if name == "histogramdd" else _named(f"{name}_out", fields)  # type: ignore[attr-defined]
     return base
 
 
@@ -68,3 +72,7 @@ linalg_qr = _named("linalg_qr", "Q R")
 linalg_slogdet = _named("linalg_slogdet", "sign logabsdet")
 linalg_solve_ex = _named("linalg_solve_ex", "result info")
 linalg_svd = _named("linalg_svd", "U S Vh")
+
+all_return_types = [globals()[_name] for _name in __all__]
+all_return_types += [_made.out_form for _made in all_return_types if _made.out_form is not _made]
+globals().update({_made.__name__: _made for _made in all_return_types})

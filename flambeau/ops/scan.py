@@ -26,7 +26,7 @@ def _sum_type(input: Tensor, dtype: dtype_ | None) -> dtype_:
     return dtype or (dtypes.int64 if input.dtype.kind in "bui" else input.dtype)
 
 
-@operator(inplace=True)
+@operator(inplace=True, loose=("dtype",))
 def cumsum(input: Tensor, dim: int, *, dtype: dtype_ | None = None) -> Tensor:
     """Running sums along ``dim``.  Integers and booleans are added as int64; ``dtype`` converts first."""
     x = prim.cast(input, _sum_type(input, dtype))
@@ -54,7 +54,7 @@ def running_from_end(input: Tensor, dim: int) -> Tensor:
     return input.flip(dim).cumsum(dim).flip(dim)  # type: ignore[attr-defined,no-any-return]
 
 
-@operator(inplace=True)
+@operator(inplace=True, loose=("dtype",))
 def cumprod(input: Tensor, dim: int, *, dtype: dtype_ | None = None) -> Tensor:
     """Running products along ``dim``.  Integers and booleans are multiplied as int64; ``dtype`` converts first."""
     x = prim.cast(input, _sum_type(input, dtype))

@@ -84,7 +84,7 @@ def _search(name: str, sequence: Tensor, values: Any, out_int32: bool, right: bo
     return search_kernel.function(sequence, values, sorter, right, bool(out_int32))  # type: ignore[no-any-return]
 
 
-@operator(kind="composite", method=False)
+@operator(kind="composite", method=False, synonyms={"input": ("values",)})
 def searchsorted(
     sorted_sequence: Tensor,
     input: Any,

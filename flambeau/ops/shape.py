@@ -397,7 +397,7 @@ def expand_as(input: Tensor, other: Tensor) -> Tensor:
     return expand.function(input, other.shape)
 
 
-@operator(kind="composite", looks=True)
+@operator(kind="composite", looks=True, synonyms={"size": ("shape",)})
 def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
     """Dimensions of size 1 repeated without copying, to this shape."""
     return expand.function(input, shape_of((size,), "broadcast_to"))

@@ -15,7 +15,8 @@ __all__ = ["STORAGES", "install"]
 _CONVERSIONS = {
     "bfloat16": "bfloat16", "bool": "bool", "byte": "uint8", "char": "int8", "complex_double": "complex128",
     "complex_float": "complex64", "double": "float64", "float": "float32", "float8_e4m3fn": "float8_e4m3fn",
-    "float8_e4m3fnuz": "float8_e4m3fnuz", "float8_e5m2": "float8_e5m2", "float8_e5m2fnuz": "float8_e5m2fnuz", "half": "float16", "int": "int32", "long": "int64", "short": "int16",
+    "float8_e4m3fnuz": "float8_e4m3fnuz", "float8_e5m2": "float8_e5m2",
+    "float8_e5m2fnuz": "float8_e5m2fnuz", "half": "float16", "int": "int32", "long": "int64", "short": "int16",
 }  # fmt: skip
 _CLASSES = {
     "BFloat16Storage": "bfloat16", "BoolStorage": "bool", "ByteStorage": "uint8", "CharStorage": "int8",

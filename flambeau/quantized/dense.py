@@ -89,7 +89,7 @@ def _make_per_channel_quantized_tensor(input: Any, scale: Any, zero_point: Any, 
 
 
 def _refusal(name: str) -> Callable[..., Any]:
-    def dense(self: Tensor) -> Any:
+    def dense(input: Tensor) -> Any:
         raise NotImplementedError(
             f"Could not run 'aten::{name}' with arguments from the 'CPU' backend: it is of quantized tensors"
         )

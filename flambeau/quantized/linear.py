@@ -23,8 +23,8 @@ __all__ = [
 
 
 def range_parameters(low: float, high: float, least: int, most: int, even: bool = False) -> tuple[float, int]:
-    """(scale, zero point) of integers from ``least`` to ``most`` for numbers from ``low`` to ``high``, zero exactly among
-    them; ``even``: with the zero point in the middle."""
+    """(scale, zero point) of integers from ``least`` to ``most`` for numbers from ``low`` to ``high``, of which zero
+    is exact; ``even``: with the zero point in the middle."""
     low, high = min(low, 0.0), max(high, 0.0)
     if even:
         high = max(-low, high)
@@ -76,9 +76,7 @@ def fbgemm_linear_int8_weight_fp32_activation(
     input: Any, weight: Any, packed: Any, col_offsets: Any, weight_scale: float, weight_zero_point: int, bias: Any
 ) -> Tensor:
     """``fbgemm_linear_int8_weight`` by its other name."""
-    return fbgemm_linear_int8_weight(
-        input, weight, packed, col_offsets, weight_scale, weight_zero_point, bias
-    )
+    return fbgemm_linear_int8_weight(input, weight, packed, col_offsets, weight_scale, weight_zero_point, bias)
 
 
 def fbgemm_pack_gemm_matrix_fp16(input: Any) -> Tensor:
@@ -166,7 +164,9 @@ quantized_rnn_relu_cell = _plain_cell("quantized_rnn_relu_cell", "relu")
 # -- tables of vectors, and tensors without values ------------------------------------------------------
 
 
-def choose_qparams_optimized(input: Any, numel: int, n_bins: int, ratio: float, bit_width: int) -> tuple[Tensor, Tensor]:
+def choose_qparams_optimized(
+    input: Any, numel: int, n_bins: int, ratio: float, bit_width: int
+) -> tuple[Tensor, Tensor]:
     """(greatest, least) number for the integers of ``bit_width`` to span, of the first ``numel`` elements.
 
     A greedy search: from either end one of ``n_bins`` parts of the range is cut off, whichever leaves the smaller sum

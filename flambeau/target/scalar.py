@@ -307,9 +307,7 @@ def _narrow_exponent(b: Builder, bits: Val) -> Val:
     return b.cast("trunc", rounded, vec_type("i8", lanes_of(i32)))
 
 
-def _narrow_bits(
-    b: Builder, value: Val, bits: Val, exponent: int, mantissa: int, unsigned_zero: bool = False
-) -> Val:
+def _narrow_bits(b: Builder, value: Val, bits: Val, exponent: int, mantissa: int, unsigned_zero: bool = False) -> Val:
     """A float to a small IEEE-like format (in an i32).  Denormals are rounded by adding a number whose last
     place is the format's smallest step; the others by adding half a step and the parity of the last bit."""
     i32, f32 = bits.type, value.type

@@ -80,8 +80,8 @@ class _Active:
 
 
 def register_flash_attention_impl(impl: str, *, register_fn: Callable[..., Any]) -> None:
-    """Makes an implementation of flash attention known by a name; ``register_fn`` is called when it is activated and may
-    return a handle with ``remove()``."""
+    """Makes an implementation of flash attention known by a name; ``register_fn`` is called when it is activated and
+    may return a handle with ``remove()``."""
     _impls[impl] = register_fn
 
 

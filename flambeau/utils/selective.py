@@ -13,8 +13,8 @@ from typing import Any
 from ..autograd import tape
 from ..autograd.mode import state as grad_state
 from ..call import around, special, tensors_in
+from ..library.namespaces import namespace_of
 from ..operator import Operator
-from ..ops import aten
 from ..tensor import Tensor
 
 __all__ = [
@@ -41,7 +41,8 @@ _KEEP = (
     CheckpointPolicy.MUST_SAVE, CheckpointPolicy.PREFER_SAVE, CheckpointPolicy.MUST_CPU_OFFLOAD,
     CheckpointPolicy.PREFER_CPU_OFFLOAD,
 )  # fmt: skip
-SAC_IGNORED_OPS = {aten.packet(name).default for name in ("detach", "numel", "size", "stride", "dim")}
+_aten = namespace_of("aten")
+SAC_IGNORED_OPS = {_aten.detach.default}
 """Operators that no policy is asked about: they compute nothing."""
 
 
@@ -78,7 +79,7 @@ def _public(op: Operator, args: Sequence[Any]) -> Any:
     elif name == "matmul":
         name = "mm" if all(isinstance(a, Tensor) and a.ndim <= 2 for a in args) else "bmm"
     try:
-        return aten.packet(name).default
+        return getattr(_aten, name).default
     except AttributeError:
         return None
 

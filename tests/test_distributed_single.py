@@ -49,10 +49,10 @@ def test_mesh(group: None) -> None:
 
 
 def test_refusals() -> None:
-    assert not dist.is_available() and not dist.is_initialized()
+    assert dist.is_available() and not dist.is_initialized()
     with pytest.raises(ValueError, match="has not been initialized"):
         dist.all_reduce(torch.ones(1))
-    with pytest.raises(RuntimeError, match="2 processes"):
+    with pytest.raises(ValueError, match="MASTER_ADDR"):
         dist.init_process_group("gloo", rank=0, world_size=2)
     with pytest.raises(ValueError, match="rank 3"):
         dist.init_process_group("gloo", rank=3, world_size=1)

@@ -1,6 +1,7 @@
-"""Programs of several processes.  Groups of one process work; larger ones are refused until there is communication.
+"""Programs of several processes, which communicate over TCP as PyTorch's gloo does.
 
-So a program written for many processes runs as one: collectives copy, and ranks are 0.
+store.py: values that processes leave for each other.  wire.py: the connections.  groups.py: process groups.
+collectives.py: what they do together.  A group of one process needs none of it: collectives copy.
 """
 
 from __future__ import annotations
@@ -11,6 +12,6 @@ from .distributed_c10d import *  # noqa: F403
 
 _LAZY = {
     "DeviceMesh": ".device_mesh", "init_device_mesh": ".device_mesh", "constants": ".", "device_mesh": ".",
-    "rpc": ".",
+    "algorithms": ".", "nn": ".", "rpc": ".",
 }  # fmt: skip
 __getattr__, __dir__ = _records.namespace(globals(), {}, _LAZY)

@@ -42,8 +42,8 @@ _KEEP = (
     CheckpointPolicy.PREFER_CPU_OFFLOAD,
 )  # fmt: skip
 _aten = namespace_of("aten")
-SAC_IGNORED_OPS = {_aten.detach.default}
-"""Operators that no policy is asked about: they compute nothing."""
+SAC_IGNORED_OPS: set[Any] = set()
+"""Operators that no policy is asked about, besides those that look at a tensor without computing anything."""
 
 
 class GraphExecGroup:

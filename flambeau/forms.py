@@ -591,10 +591,11 @@ def _public(op: Operator, name: str, out: bool, template: str, method: bool = Fa
     defaults: dict[str, Any] = {}
     words: list[str] = []
     keyword = False
+    loose = op.loose if method or op.namespace != "torch" else ()
     params = list(op.signature.parameters.values())
     names = ["self" if method and i == 0 else p.name for i, p in enumerate(params)]
     for p, n in zip(params, names):
-        if p.kind is inspect.Parameter.KEYWORD_ONLY and not keyword and p.name not in op.loose:
+        if p.kind is inspect.Parameter.KEYWORD_ONLY and not keyword and p.name not in loose:
             words.append("*")
             keyword = True
         if p.default is inspect.Parameter.empty:

@@ -248,7 +248,7 @@ def operator(
     ``index_error`` is raised for an index outside of its dimension.  ``synonyms`` are other keywords for parameters;
     ``overloads`` the calls of the function where one signature does not tell them; ``factors`` the numbers that old
     programs give by position among the tensors (``add(input, alpha, other)``); ``loose`` the keywords that may be given
-    by position, too, as PyTorch's documentation has it.
+    to methods (and functions of other namespaces than ``torch``) by position, too, as PyTorch's documentation has it.
     """
 
     def register(body: Callable[..., Any]) -> Operator:

@@ -6,7 +6,7 @@ import enum
 from typing import Any
 
 from ...quantized.products import _scaled_mm
-from .._base import Tensor, float32, ops
+from .._base import Tensor, bfloat16, float32, ops
 
 __all__ = ["ScalingType", "SwizzleType", "grouped_mm", "scaled_grouped_mm", "scaled_mm"]
 
@@ -48,7 +48,7 @@ def scaled_mm(
     scales = [_only(scale_a).to(float32), _only(scale_b).to(float32)]
     if recipes[0] is ScalingType.RowWise:
         scales = [scales[0].reshape(-1, 1), scales[1].reshape(1, -1)]
-    kind = ops.bfloat16 if output_dtype is None else output_dtype
+    kind = bfloat16 if output_dtype is None else output_dtype
     return _scaled_mm(mat_a, mat_b, *scales, bias=bias, out_dtype=kind)
 
 
@@ -105,5 +105,5 @@ def scaled_grouped_mm(
     a, b = _only(scale_a).to(float32), _only(scale_b).to(float32)
     wide_a = mat_a.to(float32) * a.reshape((*a.shape[: mat_a.ndim - 2], -1, 1))  # type: ignore[attr-defined]
     wide_b = mat_b.to(float32) * b.reshape((*b.shape[: mat_b.ndim - 2], 1, -1))  # type: ignore[attr-defined]
-    kind = ops.bfloat16 if output_dtype is None else output_dtype
+    kind = bfloat16 if output_dtype is None else output_dtype
     return grouped_mm(wide_a, wide_b, offs=offs, bias=bias, out_dtype=kind)

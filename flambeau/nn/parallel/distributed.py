@@ -11,7 +11,7 @@ from ...autograd.mode import no_grad
 from ...distributed import distributed_c10d as c10d
 from ...futures import Future
 from ...tensor import Tensor
-from .._base import ops
+from .._base import int32, ops
 from ..modules.module import Module
 
 __all__ = ["DistributedDataParallel"]
@@ -135,7 +135,7 @@ class DistributedDataParallel(Module):
         with no_grad():
             params = [p for p in self.module.parameters() if p.requires_grad]
             if self.find_unused_parameters:
-                used = ops.tensor([p.grad is not None for p in params]).to(ops.int32)
+                used = ops.tensor([p.grad is not None for p in params]).to(int32)
                 c10d.all_reduce(used, group=self.process_group)
                 params = [p for p, n in zip(params, used.tolist()) if n]
             for p in params:

@@ -355,6 +355,23 @@ class Deferral(Trace):
             s.pending = None
         self.borrowed.clear()
 
+    def cut(self, words: int, values: int, arguments: int, numbers: int, live: int) -> None:
+        """Takes out of the program what was recorded since it was so long, which is to have written to no memory that
+        was there before."""
+        had = bool(self.arguments)
+        written = bool(self.homes)
+        for home in [home for home, slot in self.homes.items() if slot >= arguments]:
+            del self.homes[home]
+        if written and not self.homes:
+            self.special.remove(self.homes)
+        del self.text[words:], self.arguments[arguments:], self.numbers[numbers:], self.live[live:]
+        self.count = values
+        self._known = {key: value for key, value in self._known.items() if value < values}
+        self._owners = {key: slot for key, slot in self._owners.items() if slot < arguments}
+        self._slots = {value: slot for value, slot in self._slots.items() if slot < arguments}
+        if had and not self.arguments:
+            self.reading.remove(self._mark)
+
     def reads(self, storage: Storage) -> bool:
         """Whether the program reads this storage's memory, so that nobody may write it before the program has run."""
         return id(storage) in self._owners
@@ -409,14 +426,8 @@ class Deferral(Trace):
                 self._stop()
 
     def _run(self, storages: list[Storage]) -> Ran:
-        homes = self.homes
-        wanted = tuple([(s.pending.node, s.pending.layout, homes.get(id(s))) for s in storages])  # type: ignore[union-attr]
-        key = (tuple(self.text), wanted, self.constant)
-        plan = plans.get(key)
-        if plan is None:
-            if len(plans) >= _LIMIT:
-                plans.clear()
-            plan = plans[key] = self._plan(wanted)
+        wanted = self.wanted(storages)
+        plan = self.planned(wanted)
         ran = Ran(plan, self.arguments, self.numbers, [into for _, _, into in wanted])
         addresses = [s.ptr + o * layout.itemsize for s, layout, o in self.arguments]
         results = ran.run(addresses, [s for s, _, _ in self.arguments])
@@ -425,6 +436,21 @@ class Deferral(Trace):
                 s.ptr, s.nbytes = result, plan.sizes.get(k, 0)
             s.pending = None
         return ran
+
+    def wanted(self, storages: Sequence[Storage]) -> list[tuple[int, Layout, int | None]]:
+        """The values of these storages: their numbers, how they lie, and the argument that they go into or None."""
+        homes = self.homes
+        return [(s.pending.node, s.pending.layout, homes.get(id(s))) for s in storages]  # type: ignore[union-attr]
+
+    def planned(self, wanted: Sequence[tuple[int, Layout, int | None]]) -> Plan:
+        """The plan of the program as it is now, for these values."""
+        key = (tuple(self.text), tuple(wanted), self.constant)
+        plan = plans.get(key)
+        if plan is None:
+            if len(plans) >= _LIMIT:
+                plans.clear()
+            plan = plans[key] = self._plan(wanted)
+        return plan
 
     def _plan(self, wanted: Sequence[tuple[int, Layout, int | None]]) -> Plan:
         return planned(self.text, wanted, [self._owners[id(s)] for s, _, _ in self.arguments], constant=self.constant)

@@ -16,11 +16,12 @@ _DEEP = 4  # functions in functions that are looked through
 _PACKAGE = __name__.partition(".")[0]
 
 
-def owners(fn: Any, args: tuple[Any, ...]) -> tuple[list[Any], list[Any]]:
-    """(modules, optimizers) that a call may use, as far as they can be found: among its arguments, in the closure, the
-    globals and the owner of the function, and of functions found there."""
+def owners(fn: Any, args: tuple[Any, ...]) -> tuple[list[Any], list[Any], list[Tensor]]:
+    """(modules, optimizers, tensors) that a call may use, as far as they can be found: among its arguments, in the
+    closure, the globals and the owner of the function, and of functions found there."""
     modules: dict[int, Any] = {}
     optimizers: dict[int, Any] = {}
+    tensors: list[Tensor] = []
     seen: set[int] = set()
     stack = [(fn, 0), *((a, 0) for a in args)]
     while stack:
@@ -28,7 +29,9 @@ def owners(fn: Any, args: tuple[Any, ...]) -> tuple[list[Any], list[Any]]:
         if id(found) in seen:
             continue
         seen.add(id(found))
-        if callable(getattr(found, "modules", None)) and hasattr(found, "_parameters"):
+        if isinstance(found, Tensor):
+            tensors.append(found)
+        elif callable(getattr(found, "modules", None)) and hasattr(found, "_parameters"):
             modules[id(found)] = found
         elif isinstance(getattr(found, "param_groups", None), list):
             optimizers[id(found)] = found
@@ -36,7 +39,7 @@ def owners(fn: Any, args: tuple[Any, ...]) -> tuple[list[Any], list[Any]]:
             stack += [(item, depth) for item in found]
         elif depth < _DEEP:
             stack += [(item, depth + 1) for item in _within(found, depth)]
-    return list(modules.values()), list(optimizers.values())
+    return list(modules.values()), list(optimizers.values()), tensors
 
 
 def _within(found: Any, depth: int) -> Iterator[Any]:
@@ -68,12 +71,13 @@ def _within(found: Any, depth: int) -> Iterator[Any]:
 
 
 class Guards:
-    """The state of modules and optimizers that a call's Python may depend on.
+    """The state of modules and optimizers that a call's Python may depend on; ``tensors`` are all that are known, with
+    the ones that are given.
 
     ``watchable``: there are no hooks, whose Python a repeated call would skip.
     """
 
-    def __init__(self, modules: list[Any], optimizers: list[Any]) -> None:
+    def __init__(self, modules: list[Any], optimizers: list[Any], tensors: list[Tensor]) -> None:
         every = list(dict.fromkeys(inner for m in modules for inner in m.modules()))
         self._hooks = [tuple(getattr(m, name) for name in _HOOKS if hasattr(m, name)) for m in every]
         self._modules = [(m, m.training, hooks) for m, hooks in zip(every, self._hooks)]
@@ -86,6 +90,7 @@ class Guards:
         ]
         self.tensors = [t for _, _, t, _, _ in self._members if isinstance(t, Tensor)]
         self.tensors += [t for o in optimizers for group in o.param_groups for t in group["params"]]
+        self.tensors += tensors
         self._groups = [(group, len(group["params"]), _values(group)) for o in optimizers for group in o.param_groups]
         self.watchable = not any(any(hooks) for hooks in self._hooks) and not any(map(_hooked, self.tensors))
 

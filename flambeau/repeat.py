@@ -12,23 +12,27 @@ default type.  What is noticed besides, in modules and optimizers found in the f
 arguments, closure, the globals it names, and functions found there): training and evaluation, modules, parameters and
 buffers that are replaced, ``requires_grad``, hooks, whether leaves begin with a gradient and which one is added to,
 other options of an optimizer than the values of its numbers, and a state that is replaced.  Then the call is watched
-anew.  Never repeated are calls that look at a value of theirs, draw random numbers, run hooks, return something that
-can still be differentiated, keep a result elsewhere, give an optimizer a closure, or use an operator that works outside
-of generated code.
+anew.  A result that can be differentiated takes its backward pass along, as a program of its own (``halves.py``); where
+the work is so much that Python hardly counts, and where results are views or an ``autograd.Function`` of the program's
+own takes part, such a call goes on as any compiled one does.  Never repeated are calls that look at a value of theirs,
+draw random numbers, run hooks, keep a result elsewhere (but for what the tape keeps too), give an optimizer a closure,
+or use an operator that works outside of generated code.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from .autograd.mode import state as grad_state
 from .call import around
-from .deferral import Deferral, deferral
+from .deferral import Deferral, Ran, deferral
 from .dtype import get_default_dtype
 from .generator import default_generator
 from .guards import Grads, Guards, owners
-from .replay import VALUES, Recording, leaves, repeatable
+from .halves import halved, tape_of
+from .replay import VALUES, Live, Recording, leaves, repeatable, spent
 from .steps import Changed, Steps
 from .storage import Storage
 from .tensor import Tensor, address
@@ -36,6 +40,8 @@ from .tensor import Tensor, address
 __all__ = ["Repeater"]
 
 _LIMIT = 256  # signatures that are remembered of one function
+_LONG = 4096  # words of a program that is not repeated if its results can be differentiated
+_HEAVY = 200_000_000  # operations of such a program
 _NEVER = object()
 
 
@@ -101,7 +107,7 @@ class Repeater:
         if found.__class__ is Recording:
             if found.hold():
                 try:
-                    return found.run(tensors)
+                    return found.run(tensors, partial(self.fn, *args, **kwargs))
                 except Changed:
                     pass
             found = 0
@@ -134,18 +140,24 @@ class Repeater:
         self.known[signature] = _NEVER
         for t in tensors:
             address(t)
-        modules, optimizers = owners(self.module if self.module is not None else self.fn, (*args, *kwargs.values()))
+        modules, optimizers, others = owners(
+            self.module if self.module is not None else self.fn, (*args, *kwargs.values())
+        )
         before = recorder.runs, recorder.outside, default_generator.state_bytes()
-        guards = Guards(modules, optimizers)
+        guards = Guards(modules, optimizers, others)
         rates = guards.rates()
         grads = Grads([*guards.tensors, *tensors])
         steps = recorder.steps = Steps(recorder)
+        live: Live | None = None
+        places: list[int] = []
         recorder.enter()
         try:
             for t in tensors:
                 if t._layout.numel and t._plain:
                     recorder.borrow(t)
             result = self.fn(*args, **kwargs)
+            if recorder.runs == before[0] and guards.watchable:
+                live = _live(recorder, result, tensors, guards)
         finally:
             recorder.steps = None
             recorder.leave()
@@ -160,18 +172,55 @@ class Repeater:
             or not all(any(actor is o for o in optimizers) or _sets_rates(actor) for actor in steps.actors)
             or (not any(map(_sets_rates, steps.actors)) and not _same(rates, guards.rates()))
             or not guards.watchable
-            or not _made_again(result, held, recorder, grads, known, {id(t) for t in tensors})
+            or not _made_again(result, held, recorder, grads, known, {id(t) for t in tensors}, live)
         ):
             if not grad_state.grad:
                 recorder.conclude()
             return result
-        recorder.constant = not grad_state.grad
-        try:
-            ran = recorder.finish(held) if recorder.text else None
-        finally:
-            recorder.constant = False
-        self.known[signature] = Recording(ran, tensors, result, held, Guards(modules, optimizers), grads, steps)
+        if live is not None:
+            results = {id(t._storage.memory) for t in leaves(result) if isinstance(t, Tensor)}
+            held = [s for s in held if id(s) in results or id(s) in recorder.homes]
+            found = _forward(recorder, held, live)
+            if found is None:
+                return result
+            ran, places = found
+        else:
+            recorder.constant = not grad_state.grad
+            try:
+                ran = recorder.finish(held) if recorder.text else None
+            finally:
+                recorder.constant = False
+        guards = Guards(modules, optimizers, others)
+        self.known[signature] = Recording(ran, tensors, result, held, guards, grads, steps, live, places)
         return result
+
+
+def _live(recorder: Deferral, result: Any, tensors: list[Tensor], guards: Guards) -> Live | None:
+    """The results of a call that can be differentiated, with the backward pass; None if there are none, or if that
+    passes by leaves that are not known."""
+    found = [t for t in leaves(result) if isinstance(t, Tensor) and t._node is not None and not spent(t)]
+    inputs = list(dict.fromkeys(t for t in (*guards.tensors, *tensors) if t._requires_grad))
+    if not found or len(recorder.text) > _LONG or len({id(t) for t in found}) < len(found):
+        return None
+    if any(type(t) is not Tensor or t._view is not None or t._hooks is not None for t in found):
+        return None
+    tape = tape_of(found)
+    if tape is None or any(t._node is not None for t in inputs) or not tape[0] <= {id(t) for t in inputs}:
+        return None
+    half = halved(recorder, found, inputs)
+    return None if half is None else Live(found, inputs, half, tape[1])
+
+
+def _forward(recorder: Deferral, held: list[Storage], live: Live) -> tuple[Ran, list[int]] | None:
+    """The watched call's program, which goes on being recorded, as one that also gives what the backward pass reads,
+    and where among its results that is; None where Python's share of its time is too small to care."""
+    wanted = recorder.wanted(held)
+    wanted += [value for value in live.half.asked() if value not in wanted]
+    plan = recorder.planned(wanted)
+    if sum(step.work for step in plan.steps()) > _HEAVY:
+        return None
+    ran = Ran(plan, list(recorder.arguments), list(recorder.numbers), [into for _, _, into in wanted])
+    return ran, [wanted.index(value) for value in live.half.asked()]
 
 
 def _sets_rates(actor: Any) -> bool:
@@ -185,7 +234,13 @@ def _same(before: list[Any], now: list[Any]) -> bool:
 
 
 def _made_again(
-    result: Any, held: list[Storage], recorder: Deferral, grads: Grads, known: set[int], given: set[int]
+    result: Any,
+    held: list[Storage],
+    recorder: Deferral,
+    grads: Grads,
+    known: set[int],
+    given: set[int],
+    live: Live | None,
 ) -> bool:
     """Whether everything that a call left behind can be made again: its results, gradients of leaves that are known,
     and what is written to memory that was there before."""
@@ -195,7 +250,7 @@ def _made_again(
     for leaf in leaves(result):
         if id(leaf) in given or leaf.__class__ in VALUES:
             continue
-        if not repeatable(leaf):
+        if not repeatable(leaf) and not (live is not None and any(leaf is t for t in live.results)):
             return False
         storage = id(leaf._storage.memory)
         if storage not in fresh and not (storage in homes and storage in known):
@@ -205,4 +260,6 @@ def _made_again(
         if type(grad) is not Tensor or grad._requires_grad or id(grad._storage.memory) not in fresh:
             return False
         own.add(id(grad._storage.memory))
+    if live is not None:
+        own |= live.saved
     return all(id(s) in own or id(s) in homes for s in held)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from .deferral import Ran
 from .guards import Grads, Guards
+from .halves import Backward, Half
 from .layout import Layout
 from .steps import Again, Steps
 from .storage import Storage
 from .tensor import Tensor, address, make
 
-__all__ = ["VALUES", "Recording", "leaves", "repeatable"]
+__all__ = ["VALUES", "Live", "Recording", "leaves", "repeatable", "spent"]
 
 VALUES = (int, float, bool, complex, str, bytes, type(None))
 """The classes of constants."""
@@ -40,12 +41,22 @@ def repeatable(leaf: Any) -> bool:
         return False
     if leaf._node is None:
         return not leaf._requires_grad
-    return leaf._view is None and _spent(leaf)
+    return leaf._view is None and spent(leaf)
 
 
-def _spent(t: Tensor) -> bool:
+def spent(t: Tensor) -> bool:
     """Whether the graph of a tensor has been freed by its backward pass."""
     return getattr(t._node, "_values", ()) is None and getattr(t._node, "_extras", ()) is None
+
+
+class Live(NamedTuple):
+    """The results of a call that can be differentiated, by what, the backward pass, and the storages (by identity) that
+    the tape holds for it."""
+
+    results: list[Tensor]
+    inputs: list[Tensor]
+    half: Half
+    saved: set[int]
 
 
 class Recording:
@@ -60,7 +71,10 @@ class Recording:
         guards: Guards,
         grads: Grads,
         steps: Steps,
+        live: Live | None = None,
+        places: Sequence[int] = (),
     ) -> None:
+        """``places`` are those of what the backward pass reads among the results of ``ran``."""
         self.guards, self.grads = guards, grads
         self.actors, self.updates = steps.actors, steps.updates
         into = ran.into if ran is not None else []
@@ -78,14 +92,25 @@ class Recording:
         number = {id(s): k for k, s in enumerate(results) if into[k] is None}
         self.fresh = [(t, number[id(g._storage.memory)], g._layout, g._offset) for t, g in grads.fresh]
         grads.fresh = []
-        self.build = _builder(result, number, {id(t): k for k, t in enumerate(tensors)})
+        given = {id(t): k for k, t in enumerate(tensors)}
+        self.half = live.half if live is not None else None
+        self.live: list[Layout] = []
+        if live is not None:
+            self.live = [t._layout for t in live.results]
+            self.saved = places
+            self.inputs = [(given.get(id(t), -1), t) for t in live.inputs]
+        numbered = {id(t): k for k, t in enumerate(live.results)} if live is not None else {}
+        self.build = _builder(result, number, given, numbered)
 
     def hold(self) -> bool:
         """Whether what the call depends on, beside its signature, is as it was."""
         return self.guards.hold() and self.grads.hold()
 
-    def run(self, tensors: list[Tensor]) -> Any:
-        """Runs on these tensors; raises Changed, with nothing done, if an optimizer now does something else."""
+    def run(self, tensors: list[Tensor], again: Callable[[], Any]) -> Any:
+        """Runs on these tensors; raises Changed, with nothing done, if an optimizer now does something else.
+
+        ``again`` calls the function itself.
+        """
         for t in tensors:
             if t._storage.pending is not None:
                 address(t)
@@ -93,18 +118,18 @@ class Recording:
         if ran is None:
             return self.build([], tensors)
         numbers = ran.numbers
-        again: Again | None = None
+        stepped: Again | None = None
         if self.actors:
             numbers = list(numbers)
-            again = self._steps(numbers)
+            stepped = self._steps(numbers)
         memories = [tensors[k]._storage if storage is None else storage for k, storage, _ in self.sources]
         addresses = [s.ptr + start for s, (_, _, start) in zip(memories, self.sources)]
         held = self._held_grads()
         try:
             made = ran.run(addresses, memories, numbers, held)
         except BaseException:
-            if again is not None:
-                again.undo()
+            if stepped is not None:
+                stepped.undo()
             raise
         for k, storage, _ in self.written:
             (tensors[k]._storage if storage is None else storage).version += 1
@@ -118,7 +143,17 @@ class Recording:
                 held[k][1].version += 1
             else:
                 t._grad = make(storages[k] or Storage(0, 0), layout, offset)
+        if self.half is not None:
+            storages.append(self._node(self.half, storages, tensors, again))
         return self.build(storages, tensors)
+
+    def _node(self, half: Half, storages: list[Any], tensors: list[Tensor], again: Callable[[], Any]) -> Backward:
+        """The node on the tape of the results that can be differentiated."""
+        slots = [(tensors[k]._storage if storage is None else storage, start) for k, storage, start in self.sources]
+        inputs = [t if k < 0 else tensors[k] for k, t in self.inputs]
+        saved = [storages[k] or Storage(0, 0) for k in self.saved]
+        recorded = None if self.written else lambda: [t for t in leaves(again()) if _differentiable(t)]
+        return Backward(half, inputs, slots, saved, tuple(self.live), recorded)
 
     def _steps(self, numbers: list[float | int]) -> Again:
         """Has the optimizers step, as far as the numbers of their updates."""
@@ -172,8 +207,13 @@ def _sole() -> tuple[int, int]:
 _SOLE_TENSOR, _SOLE_STORAGE = _sole()
 
 
-def _builder(value: Any, number: dict[int, int], inputs: dict[int, int]) -> _Build:
-    """A function that makes a result like ``value`` from the storages of a run and the tensors of its call."""
+def _differentiable(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and leaf._requires_grad and leaf._node is not None
+
+
+def _builder(value: Any, number: dict[int, int], inputs: dict[int, int], live: dict[int, int]) -> _Build:
+    """A function that makes a result like ``value`` from the storages of a run and the tensors of its call; what
+    ``live`` numbers can be differentiated, by the node that follows the storages."""
     if isinstance(value, Tensor):
         at = inputs.get(id(value))
         if at is not None:
@@ -182,19 +222,32 @@ def _builder(value: Any, number: dict[int, int], inputs: dict[int, int]) -> _Bui
         if k is None:
             return lambda storages, tensors: value
         layout, offset = value._layout, value._offset
+        if id(value) in live:
+            return _live_builder(k, layout, offset, live[id(value)])
         if value._node is not None:
             return _spent_builder(k, layout, offset, value._node, value._output_nr)
         return lambda storages, tensors: make(storages[k] or Storage(0, 0), layout, offset)
     if isinstance(value, (tuple, list)):
-        parts = [_builder(v, number, inputs) for v in value]
+        parts = [_builder(v, number, inputs, live) for v in value]
         cls: Any = type(value)
         if hasattr(value, "_fields"):
             return lambda storages, tensors: cls(*[p(storages, tensors) for p in parts])
         return lambda storages, tensors: cls([p(storages, tensors) for p in parts])
     if isinstance(value, dict):
-        table = {name: _builder(v, number, inputs) for name, v in value.items()}
+        table = {name: _builder(v, number, inputs, live) for name, v in value.items()}
         return lambda storages, tensors: {name: p(storages, tensors) for name, p in table.items()}
     return lambda storages, tensors: value
+
+
+def _live_builder(k: int, layout: Layout, offset: int, output_nr: int) -> _Build:
+    """Makes a result that can be differentiated."""
+
+    def build(storages: list[Any], tensors: list[Tensor]) -> Tensor:
+        t = make(storages[k] or Storage(0, 0), layout, offset)
+        t._requires_grad, t._node, t._output_nr = True, storages[-1], output_nr
+        return t
+
+    return build
 
 
 def _spent_builder(k: int, layout: Layout, offset: int, node: Any, output_nr: int) -> _Build:

@@ -155,7 +155,7 @@ def _launch_whole(
     if special:
         return False
     every: list[Tensor] = [tensor for tensors in arrays for tensor in tensors]
-    if pending(every):
+    if None in [tensor._key for tensor in every]:  # pending, or only so until a program ran
         for tensor in every:
             materialize(tensor)
     keys = [tensor._key for tensor in every]  # the layout of a plain tensor whose value is in memory, or None

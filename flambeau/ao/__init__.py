@@ -1,5 +1,6 @@
-"""Architecture optimisation: quantisation so far only in the parts that models are written with."""
+"""Model optimisation: quantization."""
 
 from __future__ import annotations
 
+from . import nn as nn
 from . import quantization as quantization

@@ -17,8 +17,13 @@ from .products import same_type
 __all__: list[str] = []
 
 
+_INT = frozenset({int})
+
+
 def per_dim(value: int | Sequence[int], ndim: int, what: str, name: str) -> tuple[int, ...]:
     """An argument such as stride, for every spatial dimension; raises RuntimeError for another number of values."""
+    if value.__class__ is tuple and len(value) == ndim and _INT.issuperset(map(type, value)):  # type: ignore[arg-type]
+        return value  # type: ignore[return-value]
     if isinstance(value, (tuple, list)):
         if len(value) == 1:
             value = value[0]
@@ -293,7 +298,7 @@ def _define(ndim: int) -> None:
                 x = _pad.function(x, more)
         else:
             around = per_dim(padding, ndim, "padding", name)
-            if any(p < 0 for p in around):
+            if min(around) < 0:
                 raise RuntimeError("negative padding is not supported")
         y = wait(convolution_kernel, (x, weight, bias), (steps, around, spread, groups))
         return y if batched else y.squeeze(0)  # type: ignore[no-any-return]

@@ -283,11 +283,15 @@ def batch_norm(
     In training the running statistics move towards the batch's by ``momentum`` (with the unbiased variance).  Raises
     ValueError for a training batch of one value per channel.  Ioffe & Szegedy 2015.
     """
-    if input.ndim < 2:
-        raise RuntimeError(f"batch_norm: expected 2D or higher input (got {input.ndim}D input)")
-    channels = input.shape[1]
-    for what, t in (("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias)):
-        if t is not None and t.numel() != channels:
+    shape = input._layout.shape
+    if len(shape) < 2:
+        raise RuntimeError(f"batch_norm: expected 2D or higher input (got {len(shape)}D input)")
+    channels = shape[1]
+    for t in (running_mean, running_var, weight, bias):
+        if t is not None and t._layout.numel != channels:
+            names = ("running_mean", "running_var", "weight", "bias")
+            given = (running_mean, running_var, weight, bias)
+            what = names[next(k for k, other in enumerate(given) if other is t)]
             raise RuntimeError(f"{what} should contain {channels} elements not {t.numel()}")
     if not training:
         if running_mean is None or running_var is None:

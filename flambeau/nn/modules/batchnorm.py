@@ -140,22 +140,21 @@ class _BatchNorm(_NormBase):
     def forward(self, input: Tensor) -> Tensor:
         self._check_input_dim(input)
         factor = 0.0 if self.momentum is None else self.momentum
-        if self.training and self.track_running_stats and self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
-            if self.momentum is None:
-                factor = 1.0 / float(self.num_batches_tracked)
-        has_running = self.running_mean is not None or self.running_var is not None
-        tracked = not self.training or self.track_running_stats
-        return F.batch_norm(
-            input,
-            self.running_mean if tracked else None,
-            self.running_var if tracked else None,
-            self.weight,
-            self.bias,
-            self.training or not has_running,
-            factor,
-            self.eps,
-        )
+        own, buffers = self._parameters, self._buffers  # the short way to them, which every call takes
+        weight = own["weight"] if "weight" in own else self.weight
+        bias = own["bias"] if "bias" in own else self.bias
+        mean = buffers["running_mean"] if "running_mean" in buffers else self.running_mean
+        var = buffers["running_var"] if "running_var" in buffers else self.running_var
+        batch = mean is None and var is None
+        if self.training:
+            batch = True
+            if not self.track_running_stats:
+                mean = var = None
+            elif self.num_batches_tracked is not None:
+                self.num_batches_tracked.add_(1)
+                if self.momentum is None:
+                    factor = 1.0 / float(self.num_batches_tracked)
+        return F.batch_norm(input, mean, var, weight, bias, batch, factor, self.eps)
 
 
 class _LazyNormBase(LazyModuleMixin, _NormBase):

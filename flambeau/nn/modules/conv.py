@@ -198,7 +198,10 @@ class _Conv(_ConvNd):
         return self._function(padded, weight, bias, self.stride, self._tuple(0), self.dilation, self.groups)
 
     def forward(self, input: Tensor) -> Tensor:
-        return self._conv_forward(input, self.weight, self.bias)
+        # read where they are kept: looking an attribute up that is not in the instance costs most of a call's time
+        own = self._parameters
+        weight = own["weight"] if "weight" in own else self.weight
+        return self._conv_forward(input, weight, own["bias"] if "bias" in own else self.bias)
 
 
 class Conv1d(_Conv):

@@ -200,6 +200,8 @@ def embedding_bag(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """(rows of ``weight`` summed, averaged or maximised over bags by ``mode`` 0, 1, 2; the bag of each index; the
     sizes of the bags; where maxima were found: empty)."""
+    if mode not in (0, 1, 2):
+        raise ValueError(f"embedding_bag: mode must be 0 (sum), 1 (mean) or 2 (max), got {mode!r}")
     found = F.embedding_bag(
         indices, weight, offsets, None, 2.0, scale_grad_by_freq, ("sum", "mean", "max")[mode], sparse,
         per_sample_weights, include_last_offset, padding_idx,

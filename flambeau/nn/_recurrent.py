@@ -321,6 +321,12 @@ def run_layers(
 
 
 def _check_cell(input: Tensor, hidden: Sequence[Tensor], w_ih: Tensor, w_hh: Tensor) -> None:
+    named = {"input": input, "w_ih": w_ih, "w_hh": w_hh, **{f"hidden{i}": h for i, h in enumerate(hidden)}}
+    for name, t in named.items():
+        if not isinstance(t, Tensor):
+            raise TypeError(f"recurrent cell: {name} must be Tensor, not {type(t).__name__}")
+        if t.ndim != 2:
+            raise RuntimeError(f"recurrent cell: expected {name} of 2 dimensions, but got shape {list(t.shape)}")
     if input.size(1) != w_ih.size(1):
         raise RuntimeError(f"input has inconsistent input_size: got {input.size(1)} expected {w_ih.size(1)}")
     for i, h in enumerate(hidden):

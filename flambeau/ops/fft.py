@@ -250,6 +250,8 @@ def _define() -> None:
                     return _real_input(name, input, sizes, norm, forward)
                 first = _real_input(name, input, sizes[-1:], norm, False)
                 return _along(name, first, sizes[:-1], norm, False) if len(sizes) > 1 else first
+            if not sizes:
+                raise RuntimeError(f"{name} must transform at least one axis")
             last = s is not None and (s if isinstance(s, int) else s[-1]) != -1
             if forward and len(sizes) > 1:  # hfftn: complex dimensions forward, then the real one
                 input = _along(name, input, sizes[:-1], norm, True)

@@ -589,6 +589,9 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 
 def _check_masked_scatter(self: Tensor, mask: Tensor, source: Tensor, shape: Any) -> None:
+    for name, t in (("mask", mask), ("source", source)):
+        if not isinstance(t, Tensor):
+            raise TypeError(f"masked_scatter_(): argument '{name}' must be Tensor, not {type(t).__name__}")
     if source.dtype is not self.dtype:
         raise RuntimeError(
             f"masked_scatter: expected self and source to have same dtypes but got {self.dtype} and {source.dtype}"

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import primitives as prim
+from ..dtype import get_default_dtype
 from ..graph.node import broadcast_shapes as broadcast_shape
-from ..layout import Size, of
+from ..layout import Size, dense, of
 from ..operator import Tensors, operator
 from ..promotion import result_type
-from ..tensor import Tensor
+from ..tensor import Tensor, empty
 from .common import dim_of, overridable
 
 __all__: list[str] = []
@@ -227,6 +228,8 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 def block_diag(*tensors: Tensor) -> Tensor:
     """Tensors of at most two dimensions as blocks along the diagonal of a matrix of zeros."""
     blocks = list(_each(tensors))
+    if not blocks:
+        return empty(dense(get_default_dtype(), (1, 0)))
     for i, t in enumerate(blocks):
         if t.ndim > 2:
             raise RuntimeError(

@@ -15,7 +15,7 @@ from ..operator import Tensors, operator
 from ..tensor import Tensor
 from ..transform.level import levels
 from . import return_types
-from .common import dims_of, overridable
+from .common import dim_of, dims_of, overridable
 from .compare import where
 from .distance import linalg_vector_norm
 from .join import cat
@@ -716,7 +716,12 @@ def linalg_lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: st
 
 @operator(name="linalg_matrix_norm", kind="composite", method=False, namespace=_L)
 def linalg_matrix_norm(
-    A: Tensor, ord: Any = "fro", dim: Sequence[int] = (-2, -1), keepdim: bool = False, *, dtype: dtype_ | None = None
+    A: Tensor,
+    ord: float | str = "fro",
+    dim: Sequence[int] = (-2, -1),
+    keepdim: bool = False,
+    *,
+    dtype: dtype_ | None = None,
 ) -> Tensor:
     """The norm of matrices: "fro", "nuc" (sum of singular values), 2 and -2 (greatest and least one), 1 and -1 (of the
     sums of columns), inf and -inf (of rows)."""
@@ -979,6 +984,9 @@ def linalg_cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
         raise RuntimeError(
             f"linalg.cross: inputs must have the same number of dimensions. Got {input.ndim} and {other.ndim}"
         )
+    if not input.ndim:
+        raise RuntimeError("linalg.cross: inputs must have at least one dimension")
+    dim = dim_of(dim, input.ndim, "linalg.cross")
     if input.shape[dim] != 3 or other.shape[dim] != 3:
         raise RuntimeError(
             f"linalg.cross: inputs dimension {dim} must have length 3. Got {input.shape[dim]} and {other.shape[dim]}"

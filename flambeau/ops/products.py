@@ -426,6 +426,8 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     if isinstance(dims, int):
         if dims < 0:
             raise RuntimeError(f"tensordot expects dims >= 0, but got dims={dims}")
+        for t in (a, b) if dims else ():
+            dim_of(-dims, t.ndim, "tensordot")
         left, right = list(range(a.ndim - dims, a.ndim)), list(range(dims))
     else:
         if len(dims) != 2:

@@ -89,7 +89,7 @@ WRONG = {
         lambda: torch.addbmm(torch.ones(2, 2), torch.ones(1, 2, 2), torch.ones(1, 2, 2), alpha=()),
     ),
     "elements of atleast": (TypeError, "element 0", lambda: torch.atleast_2d([3, torch.ones(2)])),
-    "length of a window": (MemoryError, "bartlett_window", lambda: torch.bartlett_window(1 << 62)),
+    "length of a window": (MemoryError, "cannot get", lambda: torch.bartlett_window(1 << 62)),
     "number of a reduction": (ValueError, "reduction", lambda: torch.kl_div(torch.ones(2), torch.ones(2), 7)),
 }
 

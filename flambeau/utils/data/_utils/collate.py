@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Mapping, MutableMapping, MutableSequence, Sequence
 from typing import Any
 
@@ -12,9 +13,12 @@ from .... import ops
 from ....dtype import float64
 from ....tensor import Tensor
 
-__all__ = ["collate", "default_collate", "default_collate_fn_map", "default_convert"]
+__all__ = ["collate", "default_collate", "default_collate_fn_map", "default_convert", "np_str_obj_array_pattern"]
 
 CollateMap = dict[Any, Callable[..., Any]]
+
+np_str_obj_array_pattern = re.compile("[SaUO]")
+"""Kinds of numpy's types of which no tensors are made; packages ask for it by this name."""
 
 
 def default_convert(data: Any) -> Any:
@@ -22,7 +26,7 @@ def default_convert(data: Any) -> Any:
     if isinstance(data, Tensor):
         return data
     if _is_numpy(data):
-        return data if data.dtype.kind in "SUO" else ops.as_tensor(data)
+        return data if np_str_obj_array_pattern.match(data.dtype.kind) else ops.as_tensor(data)
     if isinstance(data, Mapping):
         return _like_mapping(data, {key: default_convert(value) for key, value in data.items()})
     if isinstance(data, tuple) and hasattr(data, "_fields"):

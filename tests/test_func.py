@@ -312,3 +312,18 @@ def test_functionalize_and_debug_unwrap() -> None:
     seen = []
     flambeau.vmap(lambda x: seen.append(flambeau.func.debug_unwrap(x)) or x)(flambeau.arange(3))
     assert seen[0].tolist() == [0, 1, 2]
+
+
+def test_reverse_over_forward_over_reverse_by_rows():
+    """What is computed below a level keeps its history, whoever further up takes gradients of its own."""
+    x = flambeau.tensor([0.3, -0.7, 1.1], dtype=flambeau.float64)
+    func = flambeau.func
+    third = func.jacrev(func.jacfwd(func.jacrev(lambda x: (x**3).sum() + x.prod())))(x)
+    cross = flambeau.zeros(3, 3, 3, dtype=flambeau.float64)
+    for i, j, k in ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)):
+        cross[i, j, k] = 1
+    for i in range(3):
+        cross[i, i, i] = 6
+    flambeau.testing.assert_close(third, cross)
+    along = func.grad(lambda x: func.jvp(func.jacrev(lambda x: (x**3).sum()), (x,), (flambeau.ones_like(x),))[1].sum())
+    flambeau.testing.assert_close(along(x), flambeau.full_like(x, 6.0))

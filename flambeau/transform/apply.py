@@ -30,8 +30,8 @@ __all__ = ["as_result", "below", "call", "call_inplace", "on_tape"]
 def below(level: Level) -> Iterator[None]:
     """Inside the block, the levels from ``level`` on do not exist, and grad mode is that of what lies below."""
     stack, grad, views = levels.stack, grad_state.grad, grad_state.track_views
-    levels.stack = stack[: level.number]
     grad_state.grad = level.mode_below
+    levels.stack = stack[: level.number]
     grad_state.track_views = views or grad_state.grad
     try:
         yield

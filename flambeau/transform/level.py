@@ -46,8 +46,9 @@ class Level:
 
     @property
     def mode_below(self) -> bool:
-        """The grad mode for what lies below."""
-        return self.modes[0] if self.modes else grad_state.grad
+        """The grad mode for what lies below, of an operator that may have been called further up (a level inside of
+        this one may be taking gradients of its own)."""
+        return next((level.modes[0] for level in levels.stack[self.number :] if level.modes), grad_state.grad)
 
 
 class _Levels(threading.local):

@@ -246,3 +246,18 @@ def test_spectrogram_and_back() -> None:
         lambda t: flambeau.istft(flambeau.stft(t, 8, return_complex=True) * 1j, 8),
         (x[0, :20].detach().requires_grad_(),),
     )
+
+
+def test_short_integers_in_contractions() -> None:
+    """Sums within ``einsum`` are int64 as any sum of integers; ``tensordot`` keeps the type of its operands."""
+    x, y = flambeau.full((1, 2, 3), 100, dtype=flambeau.uint8), flambeau.ones(3, dtype=flambeau.uint8)
+    found = flambeau.einsum("...ik,...j->ij", x, y)
+    assert found.dtype is flambeau.int64 and found.tolist() == [[300] * 3] * 2
+    assert flambeau.einsum("aij,j->ai", x // 100, y).dtype is flambeau.uint8
+    one = flambeau.ones(1, 1, 1, dtype=flambeau.int32)
+    many = flambeau.ones(2, 1, 2, dtype=flambeau.int32)
+    found = flambeau.tensordot(one, many, dims=([0, 1], [2, 0]))
+    assert found.dtype is flambeau.int32 and found.tolist() == [[4]]
+    places = flambeau.tensor([0, 1, 1])
+    mean = flambeau.zeros(3, dtype=flambeau.uint8).scatter_reduce(0, places, y * 6, "mean")
+    assert mean.dtype is flambeau.uint8 and mean.tolist() == [3, 4, 0]

@@ -266,7 +266,7 @@ def _combined(input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, 
         else create.ones(input.shape, dtype=dtypes.int64)
     )
     count = scatter_add.function(count, dim, index, ones).clamp(min=1)
-    return total / count if input.dtype.kind in "fc" else total.div(count, rounding_mode="floor")
+    return total / count if input.dtype.kind in "fc" else total.div(count.to(total.dtype), rounding_mode="floor")
 
 
 @operator(name="_scatter_extreme", method=False, function=False, index_error=RuntimeError)

@@ -445,8 +445,8 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
             )
     for i, j in zip(left, right):  # a size 1 against another is broadcast
         if a.shape[i] != b.shape[j]:
-            a = a.sum(i, True) if b.shape[j] == 1 else a  # type: ignore[attr-defined]
-            b = b.sum(j, True) if a.shape[i] == 1 else b  # type: ignore[attr-defined]
+            a = a.sum(i, True, dtype=a.dtype) if b.shape[j] == 1 else a  # type: ignore[attr-defined]
+            b = b.sum(j, True, dtype=b.dtype) if a.shape[i] == 1 else b  # type: ignore[attr-defined]
     rest_a, rest_b = [d for d in range(a.ndim) if d not in left], [d for d in range(b.ndim) if d not in right]
     inside = math.prod(a.shape[d] for d in left)
     x = a.permute(rest_a + left).reshape(-1 if inside else math.prod(a.shape[d] for d in rest_a), inside)  # type: ignore[attr-defined]
@@ -581,8 +581,12 @@ def _einsum_labels(term: str, x: Tensor, number: int) -> tuple[list[str], Tensor
 
 def _contract(la: list[str], a: Tensor, lb: list[str], b: Tensor, later: set[str]) -> tuple[list[str], Tensor]:
     """One batched product of two operands; what nobody needs later is summed."""
+    alike = a.dtype is b.dtype
     a, la = _summed(a, la, set(lb) | later)
     b, lb = _summed(b, lb, set(la) | later)
+    if alike and a.dtype is not b.dtype:  # a sum of short integers is int64
+        kind = dtypes.promote_types(a.dtype, b.dtype)
+        a, b = a.to(kind), b.to(kind)  # type: ignore[attr-defined]
     shared = [c for c in la if c in lb]
     for c in shared:  # a size 1 against another is broadcast
         i, j = la.index(c), lb.index(c)

@@ -123,8 +123,9 @@ class _Accumulator:
     """Where an accumulator lives: one slot of vectors for each width that updates it.
 
     ``lanes`` where it was started are part of it (rows side by side); wider updates are folded together
-    when it is read.  A wide maximum or minimum of floats passes over nan, and ``nans`` has the last that each lane
-    met: the chain of dependent instructions is then one long, where an extreme that keeps nan takes three.
+    when it is read.  A wide maximum or minimum of floats passes over nan, and ``nans`` is nan in the lanes that met one
+    and zero in others: the chain of dependent instructions is then one long, where an extreme that keeps nan takes
+    three.  Of several registers two share a lane of ``nans``: one comparison finds nan in either.
     """
 
     def __init__(self, kind: str, type_: str, lanes: int) -> None:
@@ -338,8 +339,9 @@ class _Body:
         if index is not None:
             self.b.store(self.b.const(vec_type("i64", lanes), _NO_INDEX), index, 64)
         if lanes != acc.lanes and acc.kind in ("max", "min") and acc.type in ("f32", "f64"):
-            acc.nans[lanes] = self._alloca(type_)
-            self.b.store(self.b.const(type_, 0), acc.nans[lanes], 64)
+            kept = vec_type(LLVM_TYPE[acc.type], lanes // 2 if lanes > self.width else lanes)
+            acc.nans[lanes] = self._alloca(kept)
+            self.b.store(self.b.const(kept, 0), acc.nans[lanes], 64)
 
     def _constant(self, type_: str, code: str, value: float | int | bool) -> Val:
         if code == "bf16" or code in FLOAT8:  # their registers hold bits
@@ -357,12 +359,14 @@ class _Body:
         b = self.b
         old = b.load(value.type, slot, 64)
         if self.lanes in acc.nans:
-            new, nan = self._extreme(acc.kind, value, old), b.cmp("uno", value, value)
+            new = self._extreme(acc.kind, value, old)
+            pair = self._halves(value, self.lanes // 2) if self.lanes > self.width else (value, value)
+            nan = b.cmp("uno", *pair)
             if self.mask is not None:
                 new, nan = b.select(self.mask, new, old), b.op("and", nan, self.mask)
             b.store(new, slot, 64)
-            seen = b.load(value.type, acc.nans[self.lanes], 64)
-            b.store(b.select(nan, value, seen), acc.nans[self.lanes], 64)
+            seen = b.load(pair[0].type, acc.nans[self.lanes], 64)
+            b.store(b.select(nan, b.const(seen.type, math.nan), seen), acc.nans[self.lanes], 64)
         elif index_slot is None:
             new = self._fold(acc.kind, acc.type, old, value)
             if self.mask is not None and acc.lanes == 1:
@@ -469,7 +473,8 @@ class _Body:
         while lanes > widths[-1]:
             lanes //= 2
             x = self._both_halves(acc, x, lanes)
-            nans = None if nans is None else b.op("fadd", *self._halves(nans, lanes))
+            if nans is not None and lanes_of(nans.type) > lanes:
+                nans = b.op("fadd", *self._halves(nans, lanes))
             if lanes in widths:
                 y, others = self._slot(acc, lanes)
                 x = self._fold(acc.kind, acc.type, x, y) if others is None else self._extreme(acc.kind, y, x)
@@ -484,10 +489,11 @@ class _Body:
         return x if met is None else b.select(met, b.const(x.type, math.nan), x)
 
     def _slot(self, acc: _Accumulator, lanes: int) -> tuple[Val, Val | None]:
-        """A slot of an accumulator, and what is nan in the lanes that met one and zero in others, if that is kept."""
-        type_ = vec_type(LLVM_TYPE[acc.type], lanes)
-        nans = self.b.load(type_, acc.nans[lanes], 64) if lanes in acc.nans else None
-        return self.b.load(type_, acc.slots[lanes][0], 64), nans
+        """A slot of an accumulator, and its lanes of ``nans`` if it has them."""
+        b, type_ = self.b, LLVM_TYPE[acc.type]
+        kept = vec_type(type_, lanes // 2 if lanes > self.width else lanes)
+        nans = b.load(kept, acc.nans[lanes], 64) if lanes in acc.nans else None
+        return b.load(vec_type(type_, lanes), acc.slots[lanes][0], 64), nans
 
     def _both_halves(self, acc: _Accumulator, x: Val, lanes: int) -> Val:
         """The halves of a vector, folded; nan is not among them where it is kept apart."""

@@ -90,16 +90,20 @@ def halved(recorder: Deferral, results: Sequence[Tensor], inputs: Sequence[Tenso
     mark = _Mark(len(recorder.text), recorder.count, len(recorder.arguments), len(recorder.numbers), len(recorder.live))
     before = recorder.runs, recorder.outside
     seeds = [empty(dense(t._layout.dtype, t._layout.shape)) for t in results]
-    found = derivative(results, inputs, seeds, retain_graph=True, allow_unused=True)
-    if before != (recorder.runs, recorder.outside):
-        return None
     try:
+        try:
+            found = derivative(results, inputs, seeds, retain_graph=True, allow_unused=True)
+        except RuntimeError:  # the call's own backward pass, should there be one, will say so
+            return None
+        if before != (recorder.runs, recorder.outside):
+            return None
         ends = [None if t is None else _end(recorder, t) for t in found]
         return _Halving(recorder, mark, seeds).make(ends)
     except _Entangled:
         return None
     finally:
-        recorder.cut(*mark)
+        if recorder.runs == before[0]:
+            recorder.cut(*mark)
 
 
 class _Entangled(Exception):

@@ -45,8 +45,20 @@ def repeatable(leaf: Any) -> bool:
 
 
 def spent(t: Tensor) -> bool:
-    """Whether the graph of a tensor has been freed by its backward pass."""
-    return getattr(t._node, "_values", ()) is None and getattr(t._node, "_extras", ()) is None
+    """Whether the graph of a tensor has been freed by its backward pass: whether a part of it has."""
+    seen: set[int] = set()
+    stack: list[Any] = [t._node]
+    while stack:
+        node = stack.pop()
+        if node is None or id(node) in seen:
+            continue
+        seen.add(id(node))
+        if node._extras is not None:
+            return False
+        if getattr(node, "_values", ()) is None:
+            return True
+        stack += [to for to, _ in node.next_functions]
+    return False
 
 
 class Live(NamedTuple):

@@ -197,6 +197,28 @@ def test_losses_of_earlier_steps_stay_and_have_no_graph():
         losses[-1].backward()
 
 
+def test_a_loss_whose_last_operator_saved_nothing():
+    model = net()
+    optimizer = optim.SGD(model.parameters(), 0.01)
+    calls = 0
+
+    def step(x):
+        nonlocal calls
+        calls += 1
+        optimizer.zero_grad()
+        loss = model(x).sum()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    run = torch.compile(step, mode="reduce-overhead")
+    for k in range(5):
+        loss = run(batch(k)[0])
+    assert calls == 2
+    with pytest.raises(RuntimeError, match="second time"):
+        loss.backward()
+
+
 @pytest.mark.parametrize("to_none", [True, False])
 @pytest.mark.parametrize("where", ["before", "after", "never"])
 def test_gradients_reset_elsewhere(where, to_none):
@@ -377,5 +399,5 @@ def test_an_optimizer_stepped_with_a_closure_is_never_repeated():
 
     run = torch.compile(step, mode="reduce-overhead")
     for k in range(5):
-        run(*batch(k))
+        run(*batch(k)).item()
     assert calls == 5

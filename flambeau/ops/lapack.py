@@ -709,6 +709,16 @@ def geqrf_kernel(A: Tensor) -> Any:
     return _host([(A.shape, A.dtype), ((*batch, k), A.dtype)], [A], compute)
 
 
+@operator(name="_householder_product", kind="eager", method=False, function=False, differentiable=False)
+def householder_kernel(A: Tensor, tau: Tensor) -> Tensor:
+    """The first columns of the product of the reflections in A, of which there is at least one."""
+
+    def compute(a: np.ndarray, t: np.ndarray) -> Any:
+        return template.matrices.reflections(a, t) if a.size else a
+
+    return _host([(A.shape, A.dtype)], [A, tau], compute)[0]
+
+
 @operator(name="_ldl_factor", kind="eager", method=False, function=False, differentiable=False)
 def ldl_kernel(A: Tensor, hermitian: bool) -> Any:
     """(LD, pivots, info) of symmetric (or Hermitian) matrices after Bunch and Kaufman; the lower triangle is read."""
@@ -788,6 +798,6 @@ for _kernel in (
     cholesky_kernel, triangular_kernel, solve_kernel, inverse_kernel, lu_kernel, permutation_kernel,
     qr_kernel, svd_kernel, svdvals_kernel, eigh_kernel, eigvalsh_kernel, eig_kernel, det_kernel, cofactors,
     slogdet_kernel, matrix_exp_kernel,
-    lstsq_kernel, geqrf_kernel, ldl_kernel, ldl_solve_kernel,
+    lstsq_kernel, geqrf_kernel, householder_kernel, ldl_kernel, ldl_solve_kernel,
 ):  # fmt: skip
     _kernel.batching = list

@@ -31,6 +31,7 @@ from .lapack import (
     eigh_kernel,
     eigvalsh_kernel,
     geqrf_kernel,
+    householder_kernel,
     inverse_kernel,
     ldl_kernel,
     ldl_solve_kernel,
@@ -472,6 +473,8 @@ def linalg_householder_product(A: Tensor, tau: Tensor) -> Tensor:
     one = A.new_ones((m,)).diag_embed().narrow(-1, 0, n)  # type: ignore[attr-defined]
     if not k:  # nothing is reflected, but the result still is one of A
         return A.clone().copy_(one.expand(A.shape))  # type: ignore[attr-defined,no-any-return]
+    if A._key is not None and tau._key is not None and not (A.requires_grad or tau.requires_grad):
+        return householder_kernel.function(A, tau)  # type: ignore[no-any-return]
     return _reflect(A, tau, one.expand((*A.shape[:-2], m, n)), False)
 
 
@@ -670,7 +673,7 @@ def linalg_matrix_rank(
     A = A.detach()  # type: ignore[attr-defined]
     if not A.numel():
         return A.new_zeros(A.shape[:-2], dtype=dtypes.int64)  # type: ignore[attr-defined,no-any-return]
-    S = eigh_kernel.function(A, True)[0].abs() if hermitian else svd_kernel.function(A, False)[1]
+    S = eigvalsh_kernel.function(A, True).abs() if hermitian else svdvals_kernel.function(A)
     return (S > _tolerance("linalg.matrix_rank", A, S, atol, rtol).unsqueeze(-1)).sum(-1)  # type: ignore[attr-defined,no-any-return]
 
 

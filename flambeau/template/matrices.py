@@ -6,7 +6,6 @@ Rows of an array are columns for LAPACK: what lies in memory is the transpose of
 
 from __future__ import annotations
 
-import ctypes
 import math
 from collections.abc import Callable
 from typing import Any
@@ -15,10 +14,10 @@ import numpy as np
 
 from ..runtime import blas
 
-__all__ = ["cholesky", "lu", "permutations", "solve", "substitute"]
+__all__ = ["cholesky", "lu", "permutations", "reflections", "solve", "substitute"]
 
 Array = np.ndarray
-_at, _address = blas.address_of, ctypes.addressof
+_at = blas.address_of
 
 
 def _run(count: int, infos: Array, call: Callable[[int, int], None]) -> None:
@@ -87,6 +86,23 @@ def substitute(a: Array, b: Array, upper: bool, left: bool, unit: bool) -> Array
     for k in range(math.prod(b.shape[:-2])):
         trsm(*flags, *shape, data + k * step, lda, found + k * more, ldb)
     return x
+
+
+def reflections(a: Array, tau: Array) -> Array:
+    """The first columns of the product of Householder's reflections, kept below the diagonals."""
+    (m, n), k, batch = a.shape[-2:], tau.shape[-1], a.shape[:-2]
+    q, t = np.array(a.swapaxes(-1, -2), order="C"), np.ascontiguousarray(tau)
+    info, room = np.zeros(batch, np.int32), 64 * n
+    work = np.empty(room, a.dtype)
+    orgqr = blas.routine(blas.letter(a.dtype) + ("ungqr" if a.dtype.kind == "c" else "orgqr"), 9)
+    sizes, rows, data, step = (_at(m), _at(n), _at(k)), _at(m), q.ctypes.data, m * n * a.itemsize
+    factors, more, space, length = t.ctypes.data, k * a.itemsize, work.ctypes.data, _at(room)
+    _run(
+        math.prod(batch),
+        info,
+        lambda i, where: orgqr(*sizes, data + i * step, rows, factors + i * more, space, length, where),
+    )
+    return q.swapaxes(-1, -2)
 
 
 def permutations(pivots: Array, n: int) -> Array:

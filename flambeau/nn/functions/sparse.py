@@ -6,7 +6,7 @@ import importlib
 from typing import Any
 
 from ...ops.gather import embedding_renorm_
-from .._base import Tensor, int64, no_grad, ops, overridable
+from .._base import Tensor, int32, int64, no_grad, ops, overridable
 
 __all__ = ["embedding", "embedding_bag", "unfold"]
 
@@ -103,17 +103,27 @@ def embedding_bag(
                 f"sequences. However, found offsets of type {type(offsets).__name__}"
             )
         bags, length = input.shape
-        bag = ops.arange(bags).repeat_interleave(length)
         input = input.reshape(-1)
+        bag = None
     elif input.ndim == 1:
         if offsets is None:
             raise ValueError("offsets has to be a 1D Tensor but got None")
         if offsets.ndim != 1:
             raise ValueError("offsets has to be a 1D Tensor")
-        bags, bag = _bags(offsets, input.shape[0], include_last_offset)
+        starts = _starts(offsets, input.shape[0], include_last_offset)
+        bags = len(starts)
+        length = input.shape[0] // bags if bags and input.shape[0] % bags == 0 else 0
+        bag = None if length and starts == [*range(0, input.shape[0], length)] else _bags(starts, input.shape[0])
     else:
         raise ValueError(f"input has to be 1D or 2D Tensor, but got Tensor of dimension {input.ndim}")
     weights = None if per_sample_weights is None else per_sample_weights.reshape(-1)
+    plain = padding_idx is None and max_norm is None and weights is None and not (scale_grad_by_freq or sparse)
+    plain = plain and mode != "max" and weight.ndim == 2 and weight.dtype.itemsize >= 4
+    if bag is None and plain and bags and length and input.dtype in (int32, int64):
+        total = ops._bag_sum(weight, input.reshape(bags, length))
+        return total if mode == "sum" else total / length
+    if bag is None:
+        bag = ops.arange(bags).repeat_interleave(length)
     if padding_idx is not None:
         rows = weight.shape[0]
         if not -rows <= padding_idx < rows:
@@ -138,8 +148,8 @@ def embedding_bag(
     return (total / count.unsqueeze(1)).to(kind)
 
 
-def _bags(offsets: Tensor, size: int, include_last: bool) -> tuple[int, Tensor]:
-    """The number of bags, and the bag of each of ``size`` indices."""
+def _starts(offsets: Tensor, size: int, include_last: bool) -> list[int]:
+    """Where each bag begins among ``size`` indices."""
     starts = offsets.tolist()
     if include_last:
         starts = starts[:-1]
@@ -152,10 +162,15 @@ def _bags(offsets: Tensor, size: int, include_last: bool) -> tuple[int, Tensor]:
         raise ValueError(
             f"offsets[-1] can not be greater than input's length ({size}), but got offsets[-1] of {starts[-1]}"
         )
+    return starts
+
+
+def _bags(starts: list[int], size: int) -> Tensor:
+    """The bag of each of ``size`` indices."""
     marks = ops.zeros(size + 1, dtype=int64).index_add(
         0, ops.tensor(starts, dtype=int64), ops.ones(len(starts), dtype=int64)
     )
-    return len(starts), marks[:size].cumsum(0) - 1
+    return marks[:size].cumsum(0) - 1
 
 
 def unfold(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:

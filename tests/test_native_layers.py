@@ -176,3 +176,8 @@ def test_grouped_and_scaled_products():
     same(found, expected, rtol=1e-4)
     with pytest.raises(ValueError):
         G.scaled_mm(mine[0], mine[1].t(), ours(rows[0]), G.ScalingType.BlockWise1x32, ours(rows[1]), O)
+
+
+def test_convolution_over_time():
+    args = torch.randn(5, 2, 3), torch.randn(2, 3, 4), torch.randn(4)
+    same(flambeau.nn.functional.conv_tbc(*ours(args), 1), torch.nn.functional.conv_tbc(*args, 1))

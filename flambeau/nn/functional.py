@@ -29,9 +29,10 @@ _members = {
     if _operator.namespace == "torch.nn.functional" or _name in _SHARED
     for _alias in (_name, *_operator.aliases)
 }
-_ABOVE = dict.fromkeys(
-    ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic"), "...overrides"
-)
+_ABOVE = {
+    **dict.fromkeys(("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic"), "...overrides"),
+    "conv_tbc": "...native_functions",
+}
 __getattr__, __dir__ = namespace(globals(), _members, _ABOVE)
 
 __all__ = sorted(

@@ -15,21 +15,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import device as devices
-from . import dtype as dtypes
 from . import graph
 from . import operator as records
 from . import primitives as prim
 from .autograd import tape
 from .autograd.mode import state as grad_state
 from .deferral import Deferral, NeedsMemory, deferral, threads
-from .device import device
-from .dtype import dtype
-from .layout import Layout, contiguous_strides, dense, of
+from .layout import Layout
 from .misuse import FAULTS, blamed
 from .operator import FACTOR, OPERAND, SCALAR, STATIC, TENSORS, Operator
 from .overriding import ordinary, overridden
-from .primitives import Recorder
-from .promotion import check_cast, result_type
+from .planning import (
+    LIMIT,
+    NUMBERS,
+    OpPlan,
+    build,
+    common_device,
+    fit,
+    frozen,
+    is_one,
+    recipe_of,
+    tensors_in,
+    trace_body,
+)
+from .promotion import check_cast
 from .record import Recipe
 from .storage import maker
 from .tensor import Tensor, address, empty, materialize, numpy_view
@@ -44,273 +53,7 @@ special: list[object] = []
 """Not empty while operators must not take the hot path (deferral, function modes); its members say why."""
 Deferral.special = special
 
-LIMIT = 4096  # plans kept of one operator
-_NUMBERS = (bool, int, float, complex)
 _LITERAL = {type(None), int, float, bool, str}  # classes that are no tensors and hold none
-
-
-# -- tracing a body ----------------------------------------------------------------------------------
-
-
-def _number(value: Any, constant: bool) -> Tensor:
-    """A Python number as a 0-dim tensor of the graph being recorded."""
-    kind = (
-        dtypes.bool_
-        if isinstance(value, bool)
-        else dtypes.int64
-        if isinstance(value, int)
-        else dtypes.float64
-        if isinstance(value, float)
-        else dtypes.complex128
-    )
-    recorder = prim.current()
-    if constant:
-        node = (
-            recorder.graph.const(value, kind.code)
-            if kind is not dtypes.int64 or -(1 << 63) <= value < 1 << 63
-            else recorder.number(value)
-        )
-    else:
-        node = recorder.number(value)
-        if kind is dtypes.bool_:
-            node = recorder.graph.cast(node, "b1")
-    t = prim.wrap(node)
-    t._weak = True
-    return t
-
-
-def trace_body(op: Operator, args: Sequence[Any], constant: bool) -> Any:
-    """Runs the body on tensors of the graph being recorded: numbers become tensors, operands are promoted, half
-    precision is computed in float32.  Returns a tensor or a tuple of tensors."""
-    values = list(args)
-    for i, k in enumerate(op.kinds):
-        if k == FACTOR and _is_one(values[i]):
-            values[i] = None
-        elif k in (OPERAND, SCALAR, FACTOR) and isinstance(values[i], _NUMBERS):
-            values[i] = _number(values[i], constant)
-    narrow: dtype | None = None
-    if op.promoted:
-        operands = [values[i] for i in op.promoted if values[i] is not None]
-        flat = [t for v in operands for t in (v if isinstance(v, (list, tuple)) else (v,))]
-        common = result_type(flat)
-        if op.to == "float" and common.kind in "bui":
-            common = dtypes.get_default_dtype()
-        work = common
-        if common.wide is not common:
-            narrow, work = common, common.wide
-        for i in op.promoted:
-            v = values[i]
-            if isinstance(v, (list, tuple)):
-                values[i] = [_cast(t, work) for t in v]
-            elif v is not None:
-                values[i] = _cast(v, work)
-    result = op.run_body(values)
-    if narrow is None:
-        return result
-    if isinstance(result, Tensor):
-        return _narrowed(result, narrow)
-    return tuple(_narrowed(t, narrow) for t in result)
-
-
-def _narrowed(t: Tensor, narrow: dtype) -> Tensor:
-    """A result of a body that computed in a wider type: its type, or that of its parts, is narrow again."""
-    wide, found = narrow.wide, t._layout.dtype
-    if found is wide:
-        return _cast(t, narrow)
-    return _cast(t, narrow.to_real()) if found is wide.to_real() else t
-
-
-def _is_one(value: Any) -> bool:
-    """Whether a factor is the default, which operators leave out."""
-    return value.__class__ is int and value == 1
-
-
-def _cast(t: Tensor, type_: dtype) -> Tensor:
-    """A conversion that is on the tape if its operand is (while a body is differentiated)."""
-    if t._requires_grad and grad_state.grad and t._layout.dtype is not type_:
-        return t.to(type_)  # type: ignore[attr-defined]
-    return prim.cast(t, type_)
-
-
-def _pick_strides(result: Tensor, inputs: Sequence[Layout]) -> tuple[int, ...]:
-    """The strides of a result: those of the operands where these agree on a dense order, otherwise row-major."""
-    natural = result._storage.pending.layout  # type: ignore[union-attr]
-    if result._layout is natural and not natural.contiguous:
-        return natural.strides
-    shape = result._layout.shape
-    full = [layout for layout in inputs if layout.shape == shape and layout.ndim > 1]
-    if (
-        full
-        and not any(layout.contiguous for layout in full)
-        and full[0].dense
-        and all(x.strides == full[0].strides for x in full)
-    ):
-        return full[0].strides
-    return contiguous_strides(shape)
-
-
-_OF_NUMBERS = {"add", "sub", "mul", "true_divide", "floor_divide"}
-"""Public operators that PyTorch also applies to two numbers."""
-
-
-class OpPlan:
-    """How to run an operator on one signature: the layouts of the results and the plan that fills them."""
-
-    __slots__ = ("call", "layout", "layouts", "nbytes", "plan", "several")
-
-    def __init__(self, plan: Plan | None, layouts: tuple[Layout, ...], several: bool) -> None:
-        self.plan, self.layouts, self.several = plan, layouts, several
-        self.layout = layouts[0] if layouts else None
-        self.nbytes = layouts[0].span * layouts[0].itemsize if layouts else 0
-        self.call = None
-
-
-def _device(op: Operator, tensors: Sequence[Tensor]) -> device:
-    """The device of a call; raises RuntimeError when tensors with dimensions are on different ones."""
-    found = None
-    for t in tensors:
-        where = t._layout.device
-        if found is None or where is found:
-            found = where
-        elif devices.meta in (where, found) and (t._layout.ndim == 0 or where is devices.cpu or found is devices.cpu):
-            if any(x._layout.ndim and x._layout.device is devices.cpu for x in tensors):
-                raise RuntimeError(
-                    f"{op.name}: Expected all tensors to be on the same device, but found at least "
-                    f"two devices, {found} and {where}!"
-                )
-            found = devices.meta
-        else:
-            raise RuntimeError(
-                f"{op.name}: Expected all tensors to be on the same device, but found at least two "
-                f"devices, {found} and {where}!"
-            )
-    return found or devices.cpu
-
-
-def _placeholders(recorder: Recorder, args: Sequence[Any]) -> list[Any]:
-    """The arguments with every tensor replaced by one that stands for it in the graph."""
-    result: list[Any] = []
-    for a in args:
-        if isinstance(a, Tensor):
-            layout = a._layout
-            if layout.dtype.kind == "s":
-                raise NotImplementedError(f"no operator takes {layout.dtype}, which names memory alone; view it")
-            p = recorder.placeholder(
-                layout if layout.device is devices.cpu else of(layout.dtype, devices.cpu, layout.shape, layout.strides)
-            )
-            p._weak = a._weak
-            result.append(p)
-        elif isinstance(a, (list, tuple)) and a and isinstance(a[0], Tensor):
-            result.append([_placeholders(recorder, [x])[0] for x in a])
-        else:
-            result.append(a)
-    return result
-
-
-def build(op: Operator, args: Sequence[Any], tensors: Sequence[Tensor], target: Layout | None = None) -> OpPlan:
-    """Traces and plans a call; with ``target``, the result goes into the first argument."""
-    if not tensors and OPERAND in op.kinds and op.namespace and op.name not in _OF_NUMBERS:
-        found = next(a for a, kind in zip(args, op.kinds) if kind == OPERAND)
-        raise TypeError(
-            f"{op.name}(): argument '{op.params[op.kinds.index(OPERAND)]}' (position 1) must be Tensor, not "
-            f"{type(found).__name__}"
-        )
-    where = _device(op, tensors)
-    kind = _flat_kind(op, args, tensors, target) if where is devices.cpu else None
-    if kind is not None and kind in op.flat:
-        like = op.flat[kind]
-        shape = next(t._layout for t in tensors if t._layout.ndim)
-        plan = like.plan.resized(shape.numel) if like.plan is not None else None
-        if plan is not None:
-            return OpPlan(plan, tuple(dense(layout.dtype, shape.shape) for layout in like.layouts), like.several)
-    recipe = _trace(op, args, tensors, where, target)
-    layouts, several = recipe.layouts, recipe.several
-    if where is devices.meta:
-        return OpPlan(None, layouts, several)
-    into = 0 if target is not None else None
-    outputs = [graph.schedule.Output(n, layout.strides, into) for n, layout in zip(recipe.nodes, layouts)]
-    made = OpPlan(graph.plan.make_plan(outputs, recipe.inputs), layouts, several)
-    if (
-        kind is not None
-        and made.plan is not None
-        and made.plan._flat is not None
-        and len(layouts) == 1
-        and layouts[0].contiguous
-    ):
-        op.flat[kind] = made
-    return made
-
-
-def _trace(
-    op: Operator, args: Sequence[Any], tensors: Sequence[Tensor], where: device, target: Layout | None
-) -> Recipe:
-    """What a call does: the graph of its body on arguments of these layouts, and the layouts of its results."""
-    before = grad_state.grad
-    grad_state.grad = False
-    try:
-        with Recorder() as recorder:
-            found = trace_body(op, _placeholders(recorder, args), False)
-            several = not isinstance(found, Tensor)
-            results = list(found) if several else [found]
-            if target is not None:
-                results[0] = _fit(op, results[0], target)
-            nodes = tuple([prim.read(r) for r in results])
-    finally:
-        grad_state.grad = before
-    if target is not None:
-        layouts: tuple[Layout, ...] = tuple(
-            of(r._layout.dtype, where, r._layout.shape, target.strides) for r in results
-        )
-    else:
-        inputs = [t._layout for t in tensors] if op.preserve else []
-        layouts = tuple(of(r._layout.dtype, where, r._layout.shape, _pick_strides(r, inputs)) for r in results)
-    return Recipe(op.name, nodes, layouts, several, len(recorder.arguments), len(recorder.numbers), op.follows)
-
-
-def _recipe(op: Operator, args: Sequence[Any], key: list[Any], target: Layout | None = None) -> Recipe:
-    """The recipe of a deferred call with this signature."""
-    k = tuple(key) if target is None else ("in place", *key)
-    found = op.recipes.get(k)
-    if found is None:
-        if len(op.recipes) >= LIMIT:
-            op.recipes.clear()
-        found = op.recipes[k] = _trace(op, args, tensors_in(args), devices.cpu, target)
-    return found
-
-
-def _flat_kind(
-    op: Operator, args: Sequence[Any], tensors: Sequence[Tensor], target: Layout | None
-) -> tuple[Any, ...] | None:
-    """What a call has in common with others that differ in the number of elements only: all operands contiguous and of
-    one shape, or 0-dim.  None for other calls, and for operators that are not elementwise (``promote``)."""
-    shape = None
-    for t in tensors:
-        layout = t._layout
-        if layout.ndim:
-            if not layout.contiguous or layout.numel < 2 or (shape is not None and layout.shape != shape):
-                return None
-            shape = layout.shape
-    if shape is None or not op.promote or op.lists:
-        return None
-    key: list[Any] = [target is not None, len(shape) == 1]
-    for a, k in zip(args, op.kinds):
-        if isinstance(a, Tensor):
-            key += [a._layout.dtype, a._layout.ndim > 0, a._weak]
-        else:
-            number = k in (OPERAND, SCALAR) or (k == FACTOR and not _is_one(a))
-            key += [a.__class__, None if number else _frozen(a)]
-    return tuple(key)
-
-
-def _fit(op: Operator, result: Tensor, target: Layout) -> Tensor:
-    """The result of an in-place form as the target can hold it; raises RuntimeError when it cannot."""
-    if result._layout.shape != target.shape:
-        raise RuntimeError(
-            f"{op.name}_: output with shape {list(target.shape)} doesn't match the broadcast "
-            f"shape {list(result._layout.shape)}"
-        )
-    check_cast(result._layout.dtype, target.dtype)
-    return prim.cast(result, target.dtype)
 
 
 # -- running -----------------------------------------------------------------------------------------
@@ -352,7 +95,7 @@ def signature(op: Operator, args: Sequence[Any]) -> tuple[list[Any], list[Tensor
         if isinstance(a, Tensor):
             key.append((a._layout, "number") if a._weak else a._layout)
             tensors.append(a)
-        elif a is None or (kind == FACTOR and _is_one(a)):
+        elif a is None or (kind == FACTOR and is_one(a)):
             key.append(None)
         elif kind in (OPERAND, SCALAR, FACTOR):
             c = a.__class__
@@ -374,25 +117,8 @@ def signature(op: Operator, args: Sequence[Any]) -> tuple[list[Any], list[Tensor
             tensors.extend(a)
         else:
             key.append(a.__class__)
-            key.append(_frozen(a))
+            key.append(frozen(a))
     return key, tensors, numbers
-
-
-def _frozen(value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return tuple((v.__class__, _frozen(v)) for v in value)
-    return value
-
-
-def tensors_in(args: Sequence[Any]) -> list[Tensor]:
-    """The tensors among the arguments of a call, and in lists among them."""
-    found: list[Tensor] = []
-    for a in args:
-        if isinstance(a, Tensor):
-            found.append(a)
-        elif isinstance(a, (list, tuple)):
-            found.extend(x for x in a if isinstance(x, Tensor))
-    return found
 
 
 class _Around(threading.local):
@@ -485,7 +211,7 @@ def _call(op: Operator, args: Sequence[Any]) -> Any:
             if recorder.waits and not recorder.depth and not op.follows:
                 for t in tensors:
                     materialize(t)
-            elif _device(op, tensors) is devices.cpu:
+            elif common_device(op, tensors) is devices.cpu:
                 return _deferred(op, args, wanted, recorder)
         key, tensors, numbers = signature(op, args)
         k = tuple(key)
@@ -572,9 +298,9 @@ def plain_arguments(op: Operator, args: Sequence[Any]) -> Sequence[Any]:
                     f"{op.name}(): argument '{op.params[i]}' must be tuple of Tensors, not {type(a).__name__}"
                 )
             continue
-        if kind in (OPERAND, SCALAR, FACTOR) and a.__class__ in _NUMBERS:
+        if kind in (OPERAND, SCALAR, FACTOR) and a.__class__ in NUMBERS:
             continue
-        if kind in (OPERAND, SCALAR, FACTOR) and isinstance(a, (np.generic, *_NUMBERS)):
+        if kind in (OPERAND, SCALAR, FACTOR) and isinstance(a, (np.generic, *NUMBERS)):
             result = list(args) if result is None else result
             result[i] = a.item() if isinstance(a, np.generic) else int(a) if isinstance(a, int) else float(a)  # type: ignore[arg-type]
             continue
@@ -641,11 +367,11 @@ def _first_wait(op: Operator, key: tuple[Any, ...], tensors: Sequence[Any], rest
     """The first calls with a signature."""
     args = (*tensors, *rest)
     given = tensors_in(args)
-    if ordinary(map(type, args)) and _device(op, given) is devices.cpu:
+    if ordinary(map(type, args)) and common_device(op, given) is devices.cpu:
         if len(op.waiting) >= LIMIT:
             op.waiting.clear()
         if key in op.waiting:
-            op.waiting[key] = _recipe(op, args, signature(op, args)[0])
+            op.waiting[key] = recipe_of(op, args, signature(op, args)[0])
         else:
             op.waiting[key] = None
     return op.function(*args)
@@ -656,7 +382,7 @@ def _deferred(op: Operator, args: Sequence[Any], wanted: bool, recorder: Deferra
     if recorder.full():
         recorder.flush()
     key, tensors, numbers = signature(op, args)
-    recipe = _recipe(op, args, key)
+    recipe = recipe_of(op, args, key)
     try:
         found = recorder.apply(recipe, tensors, numbers)
     except NeedsMemory:
@@ -786,7 +512,7 @@ def _write_deferred(op: Operator, args: Sequence[Any], target: Tensor) -> None:
         grad_state.grad = False
         try:
             with prim.current():
-                result = _fit(op, trace_body(op, args, True), target._layout)
+                result = fit(op, trace_body(op, args, True), target._layout)
                 prim.write(target, prim.read(result))
         finally:
             grad_state.grad = before
@@ -795,7 +521,7 @@ def _write_deferred(op: Operator, args: Sequence[Any], target: Tensor) -> None:
         if recorder.full():
             recorder.flush()
         key, tensors, numbers = signature(op, args)
-        recipe = _recipe(op, args, key, target._layout)
+        recipe = recipe_of(op, args, key, target._layout)
         try:
             recorder.write(target, recipe, tensors, numbers)
         except NeedsMemory:
@@ -921,7 +647,7 @@ def _keep_quick(op: Operator, args: Sequence[Any], recipe: Recipe) -> None:
     """Makes the next deferred call with these layouts and static arguments a short one."""
     key: list[Any] = []
     for a, kind in zip(args, op.kinds):
-        if (a is None and kind in (records.OPTIONAL, SCALAR, OPERAND)) or (kind == FACTOR and _is_one(a)):
+        if (a is None and kind in (records.OPTIONAL, SCALAR, OPERAND)) or (kind == FACTOR and is_one(a)):
             key.append(None)
         elif kind == TENSORS:
             key.extend(t._layout for t in a)
@@ -955,7 +681,7 @@ def _keep_warm(op: Operator, args: Sequence[Any], plan: OpPlan) -> None:
             key += [a, a.__class__]
         elif a.__class__ is Tensor and kind == OPERAND:
             key.append(a._key)
-        elif kind == FACTOR and _is_one(a):
+        elif kind == FACTOR and is_one(a):
             key.append(None)
         elif a is None or a.__class__ in (int, float, bool):
             key.append(a.__class__)

@@ -19,23 +19,13 @@ from . import primitives as prim
 from .autograd import tape
 from .autograd.mode import state as grad_state
 from .autograd.view import How
-from .call import (
-    LIMIT,
-    OpPlan,
-    around,
-    build,
-    dispatch,
-    dispatch_inplace,
-    dispatch_out,
-    run_several,
-    signature,
-    special,
-)
+from .call import around, dispatch, dispatch_inplace, dispatch_out, run_several, signature, special
 from .deferral import Deferral, threads
 from .layout import Layout
 from .misuse import FAULTS, blamed
 from .operator import FACTOR, OPERAND, SCALAR, TENSORS, Operator
 from .overriding import ordinary
+from .planning import LIMIT, OpPlan, build
 from .storage import Storage, maker
 from .tensor import Tensor, make
 

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import primitives as prim
-from ..call import LIMIT, trace_body
 from ..forms import finish
 from ..operator import Derivative, Operator
+from ..planning import LIMIT, trace_body
 from ..tensor import Tensor
 from .api import grad as gradient_of
 from .mode import state

@@ -8,8 +8,8 @@ from typing import Any
 
 from .. import dtype as dtypes
 from .. import primitives as prim
-from ..call import LIMIT
 from ..operator import OPERATORS, operator
+from ..planning import LIMIT
 from ..tensor import Tensor
 from ..transform.level import recorded
 from .distance import pairwise_norm

@@ -10,8 +10,8 @@ import ml_dtypes
 
 from .. import dtype as dtypes
 from .. import primitives as prim
-from ..call import LIMIT
 from ..operator import operator
+from ..planning import LIMIT
 from ..tensor import Tensor
 
 __all__: list[str] = []

@@ -16,6 +16,7 @@ from ..autograd import tape
 from ..autograd.mode import state as grad_state
 from ..autograd.view import replay
 from ..operator import STATIC, Operator
+from ..planning import tensors_in
 from ..promotion import check_cast
 from ..tensor import Tensor, make
 from . import forward
@@ -77,7 +78,7 @@ def on_tape(args: Sequence[Any], level: Level) -> bool:
     if not grad_state.grad:
         return False
     if level.shared:
-        return any(t._requires_grad for t in calls.tensors_in(args))
+        return any(t._requires_grad for t in tensors_in(args))
     return any(w._level is level and w._requires_grad for w in wrappers_in(args))
 
 

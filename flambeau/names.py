@@ -78,7 +78,6 @@ TOP: dict[str, str] = {
         multiprocessing
         nn
         nested
-        numa
         onnx
         optim
         overrides

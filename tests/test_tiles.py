@@ -26,6 +26,10 @@ class WithTiles(ISA):
     def has(self, feature: str) -> bool:
         return feature.startswith("amx") or super().has(feature)
 
+    @property
+    def key(self) -> str:
+        return ISA.key.func(self) + ";emulated tiles"
+
 
 @pytest.fixture
 def isa(monkeypatch):

@@ -73,7 +73,8 @@ class Operator:
     make_inplace: Callable[[], Callable[..., Any]] | None = None
     namespace = ""
     aliases: tuple[str, ...] = ()
-    _derivative: Derivative | None = None
+    _derivative: Derivative | None = None  # that was given
+    _automatic: Derivative | None = None
     differentiable = True
     warmable = False
     preserve = False
@@ -161,9 +162,11 @@ class Operator:
     @property
     def derivative(self) -> Derivative | None:
         """The derivative given, the automatic one of a body made of operators, or None."""
-        if self._derivative is None and self.differentiable and self.kind == "kernel" and derive is not None:
-            self._derivative = derive(self)
-        return self._derivative
+        if self._derivative is not None:
+            return self._derivative
+        if self._automatic is None and self.differentiable and self.kind == "kernel" and derive is not None:
+            self._automatic = derive(self)
+        return self._automatic
 
     def gradient(self, *saves: str) -> Callable[[F], F]:
         """Decorator: gives the derivative."""

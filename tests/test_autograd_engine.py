@@ -25,6 +25,19 @@ def simple(torch):
 
 
 @programs.add
+def second_order_after_an_inner_operator_was_differentiated(torch):
+    """The kernel of the loss holds a square root, whose derivative was used alone before."""
+    x = leaf(torch, 4)
+    torch.autograd.grad(x.sqrt().sum(), x, create_graph=True)
+    a, b = (torch.arange(35.0, dtype=torch.float64).add(k).sin().reshape(5, 7).requires_grad_() for k in (0, 1))
+    target = torch.tensor([1.0, -1.0, 1.0, -1.0, 1.0], dtype=torch.float64)
+    loss = torch.nn.functional.cosine_embedding_loss(a, b, target, margin=-0.3, reduction="none")
+    weights = torch.arange(5.0, dtype=torch.float64).cos().requires_grad_()
+    firsts = torch.autograd.grad(loss, (a, b), weights, create_graph=True)
+    return torch.autograd.grad(firsts, (a, b, weights), (b.detach(), a.detach()))
+
+
+@programs.add
 def diamond(torch):
     x = leaf(torch, 2)
     y = x * 3

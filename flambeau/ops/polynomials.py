@@ -81,6 +81,8 @@ def _bound(n: Any, most: int) -> int | None:
 
 def _define(name: str, recurrence: str, shifted: bool, text: str) -> None:
     def body(input: Operand, n: Operand) -> Tensor:
+        if not isinstance(input, Tensor) and not isinstance(n, Tensor):
+            raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
         for x in (input, n):
             if isinstance(x, Tensor) and x.dtype.is_complex:
                 raise RuntimeError(f'"{name}" not implemented for {x.dtype}')

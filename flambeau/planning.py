@@ -307,6 +307,7 @@ def fit(op: Operator, result: Tensor, target: Layout) -> Tensor:
 
 
 def frozen(value: Any) -> Any:
+    """A static argument as part of a key: lists as tuples, each value with its class (1, 1.0 and True are equal)."""
     if isinstance(value, (list, tuple)):
         return tuple((v.__class__, frozen(v)) for v in value)
     return value

@@ -13,7 +13,7 @@ from typing import Any
 
 from .. import primitives as prim
 from ..forms import finish
-from ..operator import Derivative, Operator
+from ..operator import OPERATORS, Derivative, Operator
 from ..planning import LIMIT, trace_body
 from ..tensor import Tensor
 from .api import grad as gradient_of
@@ -133,8 +133,11 @@ def _backward_operator(
 
 
 def _leaf(x: Tensor, wanted: bool) -> Tensor:
-    if x._requires_grad or not wanted:
+    if not wanted:
         return x
+    if x._requires_grad:
+        # Of its own history nothing counts here, where other operands may come from the same values.
+        return OPERATORS["alias"].function(x)  # type: ignore[no-any-return]
     leaf = prim.wrap(prim.read(x))
     leaf._requires_grad = True
     return leaf

@@ -11,6 +11,7 @@ from ..autograd.function import Function
 from ..autograd.mode import no_grad
 from ..autograd.mode import state as grad_state
 from ..overriding import overridden
+from ..planning import tensors_in
 from ..tensor import Tensor
 from ..transform.level import wrappers_in
 from .schema import Schema, parse
@@ -52,16 +53,6 @@ def when_defined(qualname: str, register: Callable[[CustomOperator], None]) -> N
         WAITING.setdefault(f"{space}::{name}", []).append(register)
 
 
-def _flat(values: list[Any]) -> list[Tensor]:
-    found: list[Tensor] = []
-    for v in values:
-        if isinstance(v, Tensor):
-            found.append(v)
-        elif isinstance(v, (list, tuple)):
-            found.extend(x for x in v if isinstance(x, Tensor))
-    return found
-
-
 class CustomOperator:
     """One operator: ``kernels`` by PyTorch's names of dispatch keys ("CPU", "Meta", "CompositeImplicitAutograd")."""
 
@@ -96,7 +87,7 @@ class CustomOperator:
             return result
         for cls, rule in self.classes.items():
             if any(isinstance(v, cls) for v in values):
-                return rule(cls, self.function, tuple({type(t) for t in _flat(values)}), tuple(values), {})
+                return rule(cls, self.function, tuple({type(t) for t in tensors_in(values)}), tuple(values), {})
         if self.batched is not None and wrappers_in(values):
             return self.batched.apply(*values)  # type: ignore[no-untyped-call]
         for device_type, wanted in self.autocast.items():
@@ -107,7 +98,7 @@ class CustomOperator:
 
     def _differentiated(self, values: list[Any]) -> Any:
         """The call, on the tape if an argument requires grad."""
-        if not (grad_state.grad and any(t._requires_grad for t in _flat(values))):
+        if not (grad_state.grad and any(t._requires_grad for t in tensors_in(values))):
             return self._run(values)
         own = self.kernels.get("Autograd") or self.kernels.get("AutogradCPU")
         if own is not None:
@@ -118,7 +109,7 @@ class CustomOperator:
 
     def _run(self, values: list[Any]) -> Any:
         """The kernel for the device of the tensors."""
-        tensors = _flat(values)
+        tensors = tensors_in(values)
         meta = any(t._layout.device.type == "meta" for t in tensors)
         kind = "Meta" if meta else "CPU"
         kernel = (self.fake if meta else None) or self.kernels.get(kind)
@@ -135,7 +126,7 @@ class CustomOperator:
         result = self._apply(kernel, values)
         for argument, value in zip(self.schema.arguments, values):
             if argument.is_write:
-                for t in _flat([value]):
+                for t in tensors_in([value]):
                     t._storage.version += 1
         return result
 

@@ -18,6 +18,7 @@ from ._record import record
 from .optimizer import Optimizer, _get_scalar_dtype, _to_scalar, _use_grad_for_differentiable
 
 __all__ = [
+    "FLAGS",
     "GroupOptimizer",
     "Rule",
     "TensorMaths",
@@ -122,6 +123,10 @@ _PARTS = {
     "step_size_max": ("step_sizes", 1),
 }
 """Arguments of functional forms that are one half of an option."""
+
+
+FLAGS: dict[str, Any] = {"foreach": None, "maximize": False, "differentiable": False, "capturable": False}
+"""Options that most optimizers share, and that saved states of older versions lack."""
 
 
 class GroupOptimizer(Optimizer):

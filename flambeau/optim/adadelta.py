@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from .. import ops
 from ..tensor import Tensor
 from ._update import (
+    FLAGS,
     GroupOptimizer,
     Rule,
     advance,
@@ -86,12 +87,7 @@ class Adadelta(GroupOptimizer):
 
     _functional = staticmethod(adadelta)
     _states = ("square_avg", "acc_delta", "step")
-    _later_options: ClassVar[dict[str, Any]] = {
-        "foreach": None,
-        "maximize": False,
-        "differentiable": False,
-        "capturable": False,
-    }
+    _later_options = FLAGS
 
     def __init__(
         self,

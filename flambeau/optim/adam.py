@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from .. import ops
 from ..tensor import Tensor
 from ._update import (
+    FLAGS,
     GroupOptimizer,
     Rule,
     advance,
@@ -130,11 +131,8 @@ class Adam(GroupOptimizer):
     _functional = staticmethod(adam)
     _states = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq if amsgrad", "step")
     _later_options: ClassVar[dict[str, Any]] = {
+        **FLAGS,
         "amsgrad": False,
-        "maximize": False,
-        "foreach": None,
-        "capturable": False,
-        "differentiable": False,
         "decoupled_weight_decay": False,
         "fused": None,
     }

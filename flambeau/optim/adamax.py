@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from .. import ops
 from ..tensor import Tensor
 from ._update import (
+    FLAGS,
     GroupOptimizer,
     Rule,
     advance,
@@ -91,12 +92,7 @@ class Adamax(GroupOptimizer):
 
     _functional = staticmethod(adamax)
     _states = ("exp_avg", "exp_inf", "step")
-    _later_options: ClassVar[dict[str, Any]] = {
-        "foreach": None,
-        "maximize": False,
-        "differentiable": False,
-        "capturable": False,
-    }
+    _later_options = FLAGS
 
     def __init__(
         self,

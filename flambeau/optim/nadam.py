@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from .. import ops
 from ..tensor import Tensor
 from ._update import (
+    FLAGS,
     GroupOptimizer,
     Rule,
     advance,
@@ -115,13 +116,7 @@ class NAdam(GroupOptimizer):
 
     _functional = staticmethod(nadam)
     _states = ("exp_avg", "exp_avg_sq", "mu_product", "step")
-    _later_options: ClassVar[dict[str, Any]] = {
-        "maximize": False,
-        "foreach": None,
-        "capturable": False,
-        "differentiable": False,
-        "decoupled_weight_decay": False,
-    }
+    _later_options: ClassVar[dict[str, Any]] = {**FLAGS, "decoupled_weight_decay": False}
 
     def __init__(
         self,

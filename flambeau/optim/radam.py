@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from .. import ops
 from ..tensor import Tensor
 from ._update import (
+    FLAGS,
     GroupOptimizer,
     Rule,
     advance,
@@ -129,13 +130,7 @@ class RAdam(GroupOptimizer):
 
     _functional = staticmethod(radam)
     _states = ("exp_avg", "exp_avg_sq", "step")
-    _later_options: ClassVar[dict[str, Any]] = {
-        "foreach": None,
-        "maximize": False,
-        "differentiable": False,
-        "decoupled_weight_decay": False,
-        "capturable": False,
-    }
+    _later_options: ClassVar[dict[str, Any]] = {**FLAGS, "decoupled_weight_decay": False}
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from .. import ops
 from ..tensor import Tensor
 from ._update import (
+    FLAGS,
     GroupOptimizer,
     Rule,
     advance,
@@ -106,14 +107,7 @@ class RMSprop(GroupOptimizer):
 
     _functional = staticmethod(rmsprop)
     _states = ("square_avg", "grad_avg if centered", "momentum_buffer if momentum", "step")
-    _later_options: ClassVar[dict[str, Any]] = {
-        "momentum": 0,
-        "centered": False,
-        "foreach": None,
-        "maximize": False,
-        "differentiable": False,
-        "capturable": False,
-    }
+    _later_options: ClassVar[dict[str, Any]] = {**FLAGS, "momentum": 0, "centered": False}
 
     def __init__(
         self,

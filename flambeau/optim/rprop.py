@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from .. import ops
 from ..tensor import Tensor
-from ._update import GroupOptimizer, Rule, advance, apply, as_real, check_lr, check_steps, new_step
+from ._update import FLAGS, GroupOptimizer, Rule, advance, apply, as_real, check_lr, check_steps, new_step
 from .optimizer import ParamsT
 
 __all__ = ["Rprop", "rprop"]
@@ -71,12 +71,7 @@ class Rprop(GroupOptimizer):
 
     _functional = staticmethod(rprop)
     _states = ("prev", "step_size", "step")
-    _later_options: ClassVar[dict[str, Any]] = {
-        "foreach": None,
-        "maximize": False,
-        "differentiable": False,
-        "capturable": False,
-    }
+    _later_options = FLAGS
 
     def __init__(
         self,

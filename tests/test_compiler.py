@@ -22,6 +22,7 @@ from flambeau.loop.nodes import Expr, Pool
 from flambeau.loop.printer import kernel_text
 from flambeau.loop.verify import VerifyError, verify
 from flambeau.runtime import cpu
+from flambeau.template.extern import MatMul
 
 CODES = {
     np.dtype(np.float32): "f32",
@@ -164,6 +165,18 @@ def test_rows_are_folded_side_by_side():
 def test_rows_fuse_into_one_kernel(program):
     nodes = build(program, (A,))
     assert len(schedule([Output(n, contiguous_strides(n.shape)) for n in nodes]).steps) == 1
+
+
+def test_a_product_of_another_shape_is_computed_where_its_result_lies():
+    x, w = (rng.standard_normal(shape).astype(np.float32) for shape in ((3, 5, 40), (40, 24)))
+
+    def rows(g: Graph, x: Node, w: Node) -> Node:
+        (value,) = g.extern(MatMul(), (g.reshape(x, (15, 40)), w), (((15, 24), "f32"),))
+        return g.reshape(value, (3, 5, 24))
+
+    (step,) = schedule([Output(n, contiguous_strides(n.shape)) for n in build(rows, (x, w))]).steps
+    assert not isinstance(step, KernelCall)
+    np.testing.assert_allclose(compiled(rows, x, w)[0], x @ w, rtol=1e-4, atol=1e-5)
 
 
 def written(g: Graph, x: Node, offsets: tuple[int, ...]) -> Node:

@@ -138,13 +138,17 @@ class _Attempt:
         self.split_groups: list[tuple[Group, Group]] = []  # of reductions in pieces: of the elements, of the pieces
 
     def _squeeze(self, k: int, o: Output) -> None:
-        """A result that only lacks dimensions of size 1 of a computed value (``keepdim=False``) needs no copy: the
-        value is computed in the memory of result ``k``."""
+        """A result that only lacks dimensions of size 1 of a computed value (``keepdim=False``), or is a product's by
+        another shape, needs no copy: the value is computed in the memory of result ``k``."""
         node = o.node
-        if node.op != "move" or o.into is not None or len(self.results[id(node)]) > 1:
+        if node.op not in ("move", "reshape") or o.into is not None or len(self.results[id(node)]) > 1:
             return
         base = node.inputs[0]
         if base.op in FREE or id(base) in self.results or id(base) in self.squeezed:
+            return
+        if node.op == "reshape":
+            if base.op in BARRIERS and o.strides == contiguous_strides(node.shape):
+                self.squeezed[id(base)] = (k, Place(-1, base.shape, contiguous_strides(base.shape), 0, 0))
             return
         strides, dims = [], []
         for size, (offset, terms) in zip(base.shape, node.attrs[0]):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -106,15 +106,36 @@ def _wrong(function: str, name: str, place: int, wanted: str, value: Any) -> Typ
     return error
 
 
+def _asked(value: Any, error: Exception) -> bool:
+    """Whether the error is that this value, which is no tensor, was asked for something that tensors have."""
+    return (
+        isinstance(error, AttributeError)
+        and value is error.obj
+        and not isinstance(value, Tensor)
+        and error.name is not None
+        and hasattr(Tensor, error.name)
+    )
+
+
+def _named(function: str, args: Iterable[Any], error: Exception) -> Exception:
+    """The error, in words that say more where a body took an element of a shape that is too short."""
+    if not isinstance(error, IndexError) or str(error) != "tuple index out of range":
+        return error
+    given = (t for a in args for t in (a if isinstance(a, (list, tuple)) else (a,)))
+    shapes = [list(t._layout.shape) for t in given if isinstance(t, Tensor)]
+    return IndexError(f"{function}(): Dimension out of range: too few dimensions among the tensors of shapes {shapes}")
+
+
 def blamed(op: Operator, args: Sequence[Any], error: Exception) -> Exception:
     """What to raise for a call that failed with ``error``: a TypeError for the first argument that is not what its
-    parameter's annotation says, or the error itself."""
+    parameter's annotation says, an IndexError in the operator's name where a tensor has too few dimensions, or the
+    error itself."""
     annotations = parameters(op.body)[1]
     for i, (name, kind, value) in enumerate(zip(op.params, op.kinds, args)):
         wanted = _expected(kind, str(annotations.get(name, "")), value)
         if wanted is not None:
             return _wrong(op.name, name, i, wanted, value)
-    return error
+    return _named(op.name, args, error)
 
 
 def blamed_function(function: Callable[..., Any], args: Any, kwargs: Any, error: Exception) -> Exception:
@@ -128,7 +149,7 @@ def blamed_function(function: Callable[..., Any], args: Any, kwargs: Any, error:
         if parameter.kind is parameter.VAR_KEYWORD or value is parameter.default:
             continue
         for one in value if parameter.kind is parameter.VAR_POSITIONAL else (value,):
-            wanted = _expected(STATIC, str(parameter.annotation), one)
+            wanted = "Tensor" if _asked(one, error) else _expected(STATIC, str(parameter.annotation), one)
             if wanted is not None:
                 return _wrong(function.__name__, name, i, wanted, one)
-    return error
+    return _named(function.__name__, (*args, *kwargs.values()), error)

@@ -93,6 +93,7 @@ celu_, selu_, threshold_ = F.celu_, F.selu_, F.threshold_
 # -- normalization, pooling, losses: the arguments of the operators ------------------------------------
 
 
+@overridable
 def batch_norm(
     input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor | None,
     running_var: Tensor | None, training: bool, momentum: float, eps: float, cudnn_enabled: bool,
@@ -101,6 +102,7 @@ def batch_norm(
     return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
 
 
+@overridable
 def instance_norm(
     input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor | None,
     running_var: Tensor | None, use_input_stats: bool, momentum: float, eps: float, cudnn_enabled: bool,
@@ -109,6 +111,7 @@ def instance_norm(
     return F.instance_norm(input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
 
 
+@overridable
 def max_pool1d(
     input: Any, kernel_size: Any, stride: Any = (), padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
 ) -> Any:
@@ -116,6 +119,7 @@ def max_pool1d(
     return F.max_pool1d(input, kernel_size, stride or None, padding, dilation, ceil_mode)
 
 
+@overridable
 def max_pool2d(
     input: Any, kernel_size: Any, stride: Any = (), padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
 ) -> Any:
@@ -123,6 +127,7 @@ def max_pool2d(
     return F.max_pool2d(input, kernel_size, stride or None, padding, dilation, ceil_mode)
 
 
+@overridable
 def max_pool3d(
     input: Any, kernel_size: Any, stride: Any = (), padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
 ) -> Any:
@@ -130,6 +135,7 @@ def max_pool3d(
     return F.max_pool3d(input, kernel_size, stride or None, padding, dilation, ceil_mode)
 
 
+@overridable
 def max_pool1d_with_indices(
     input: Any, kernel_size: Any, stride: Any = (), padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
 ) -> Any:
@@ -137,26 +143,31 @@ def max_pool1d_with_indices(
     return F.max_pool1d(input, kernel_size, stride or None, padding, dilation, ceil_mode, True)
 
 
+@overridable
 def adaptive_max_pool1d(input: Tensor, output_size: Any) -> tuple[Tensor, Tensor]:
     """(greatest in each of ``output_size`` windows, their positions)."""
     return F.adaptive_max_pool1d(input, output_size, True)
 
 
+@overridable
 def affine_grid_generator(theta: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
     """``nn.functional.affine_grid``."""
     return F.affine_grid(theta, list(size), align_corners)
 
 
+@overridable
 def kl_div(input: Tensor, target: Tensor, reduction: int = 1, *, log_target: bool = False) -> Tensor:
     """``nn.functional.kl_div`` with a number for the reduction: 0 none, 1 mean, 2 sum."""
     return F.kl_div(input, target, reduction=_reduction(reduction), log_target=log_target)
 
 
+@overridable
 def poisson_nll_loss(input: Tensor, target: Tensor, log_input: bool, full: bool, eps: float, reduction: int) -> Tensor:
     """``nn.functional.poisson_nll_loss`` with a number for the reduction: 0 none, 1 mean, 2 sum."""
     return F.poisson_nll_loss(input, target, log_input, full, eps=eps, reduction=_reduction(reduction))
 
 
+@overridable
 def binary_cross_entropy_with_logits(
     input: Tensor, target: Tensor, weight: Tensor | None = None, pos_weight: Tensor | None = None, reduction: int = 1
 ) -> Tensor:
@@ -166,33 +177,38 @@ def binary_cross_entropy_with_logits(
     )
 
 
+@overridable
 def cosine_embedding_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, reduction: int = 1
 ) -> Tensor:
     """``nn.functional.cosine_embedding_loss`` with a number for the reduction: 0 none, 1 mean, 2 sum."""
-    return F.cosine_embedding_loss(input1, input2, target, margin, reduction=_REDUCTIONS[reduction])  # type: ignore[no-any-return]
+    return F.cosine_embedding_loss(input1, input2, target, margin, reduction=_reduction(reduction))  # type: ignore[no-any-return]
 
 
+@overridable
 def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0, reduction: int = 1) -> Tensor:
     """``nn.functional.hinge_embedding_loss`` with a number for the reduction: 0 none, 1 mean, 2 sum."""
-    return F.hinge_embedding_loss(input, target, margin, reduction=_REDUCTIONS[reduction])  # type: ignore[no-any-return]
+    return F.hinge_embedding_loss(input, target, margin, reduction=_reduction(reduction))  # type: ignore[no-any-return]
 
 
+@overridable
 def margin_ranking_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, reduction: int = 1
 ) -> Tensor:
     """``nn.functional.margin_ranking_loss`` with a number for the reduction: 0 none, 1 mean, 2 sum."""
-    return F.margin_ranking_loss(input1, input2, target, margin, reduction=_REDUCTIONS[reduction])  # type: ignore[no-any-return]
+    return F.margin_ranking_loss(input1, input2, target, margin, reduction=_reduction(reduction))  # type: ignore[no-any-return]
 
 
+@overridable
 def triplet_margin_loss(
     anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0, p: float = 2, eps: float = 1e-6,
     swap: bool = False, reduction: int = 1,
 ) -> Tensor:  # fmt: skip
     """``nn.functional.triplet_margin_loss`` with a number for the reduction: 0 none, 1 mean, 2 sum."""
-    return F.triplet_margin_loss(anchor, positive, negative, margin, p, eps, swap, reduction=_REDUCTIONS[reduction])  # type: ignore[no-any-return]
+    return F.triplet_margin_loss(anchor, positive, negative, margin, p, eps, swap, reduction=_reduction(reduction))  # type: ignore[no-any-return]
 
 
+@overridable
 def embedding_bag(
     weight: Tensor, indices: Tensor, offsets: Tensor, scale_grad_by_freq: bool = False, mode: int = 0,
     sparse: bool = False, per_sample_weights: Tensor | None = None, include_last_offset: bool = False,
@@ -212,6 +228,7 @@ def embedding_bag(
     return found, ops.repeat_interleave(sizes), sizes, ops.empty((0,), dtype=offsets.dtype)
 
 
+@overridable
 def convolution(
     input: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequence[int], padding: Sequence[int],
     dilation: Sequence[int], transposed: bool, output_padding: Sequence[int], groups: int,
@@ -226,6 +243,7 @@ def convolution(
     return (F.conv1d, F.conv2d, F.conv3d)[n - 1](input, weight, bias, stride, padding, dilation, groups)
 
 
+@overridable
 def conv_tbc(input: Any, weight: Any, bias: Any, pad: int = 0) -> Any:
     """A convolution over time: ``input`` (time, batch, channels), ``weight`` (kernel, channels in, channels out)."""
     if input.ndim != 3 or weight.ndim != 3 or bias.ndim != 1:
@@ -245,6 +263,7 @@ def detach_copy(input: Any, *, out: Tensor | None = None) -> Tensor:
 # -- norms, eigenvalues ----------------------------------------------------------------------------------
 
 
+@overridable
 def frobenius_norm(input: Any, dim: Any, keepdim: bool = False, *, out: Tensor | None = None) -> Tensor:
     """The square root of the sum of squares over ``dim``."""
     made = ops.linalg_vector_norm(input, 2, dim or None, keepdim)
@@ -252,6 +271,7 @@ def frobenius_norm(input: Any, dim: Any, keepdim: bool = False, *, out: Tensor |
 
 
 @call_forms("nuclear_norm(input, dim, keepdim=False, *, out=None)", "nuclear_norm(input, keepdim=False, *, out=None)")
+@overridable
 def nuclear_norm(input: Any, dim: Any = None, keepdim: bool = False, *, out: Tensor | None = None) -> Tensor:
     """The sum of the singular values over the two dimensions ``dim``."""
     if isinstance(dim, bool):
@@ -306,6 +326,7 @@ def lobpcg(
 # -- quantized ---------------------------------------------------------------------------------------
 
 
+@overridable
 def quantized_batch_norm(
     input: Any, weight: Tensor | None, bias: Tensor | None, mean: Any, var: Tensor, eps: float, output_scale: float,
     output_zero_point: int,
@@ -324,6 +345,7 @@ def _pooled(name: str, input: Any, pool: Callable[..., Any], *arguments: Any) ->
     return quantize_per_tensor(found, input.q_scale(), input.q_zero_point(), input.dtype)  # type: ignore[attr-defined]
 
 
+@overridable
 def quantized_max_pool1d(
     input: Any, kernel_size: Any, stride: Any = (), padding: Any = (0,), dilation: Any = (1,), ceil_mode: bool = False
 ) -> Any:
@@ -331,6 +353,7 @@ def quantized_max_pool1d(
     return _pooled("quantized_max_pool1d", input, max_pool1d, kernel_size, stride, padding, dilation, ceil_mode)
 
 
+@overridable
 def quantized_max_pool2d(
     input: Any, kernel_size: Any, stride: Any = (), padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
 ) -> Any:
@@ -382,8 +405,16 @@ def thread_safe_generator() -> Generator | None:
 
 
 def sym_float(a: Any) -> Any:
-    """``float(a)``, or what the object's own ``__sym_float__`` says."""
-    return a.__sym_float__() if hasattr(a, "__sym_float__") else float(a)
+    """``float(a)``, or what the object's own ``__sym_float__`` says.
+
+    Raises TypeError for what is no number, ValueError for a string that spells none.
+    """
+    if hasattr(a, "__sym_float__"):
+        return a.__sym_float__()
+    try:
+        return float(a)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"sym_float: expected a number, got {a!r}") from None
 
 
 def sym_int(a: Any) -> Any:

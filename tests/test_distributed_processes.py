@@ -177,6 +177,58 @@ def test_training_on_two_processes_equals_training_on_one(tmp_path: Path) -> Non
         assert torch.allclose(value, model.state_dict()[name], rtol=1e-5, atol=1e-6), name
 
 
+def batches_of(rank: int) -> list[torch.Tensor]:
+    rng = torch.Generator().manual_seed(rank)
+    return [torch.randn(4, 3, generator=rng) for _ in range((3, 1)[rank])]
+
+
+def uneven(rank: int, size: int, port: int, file: str) -> None:
+    start(rank, size, port)
+    for by_all in (True, False):
+        torch.manual_seed(0)
+        model = torch.nn.Linear(3, 2)
+        model.register_buffer("seen", torch.zeros(1))
+        parallel = torch.nn.parallel.DistributedDataParallel(model)
+        optimizer = torch.optim.SGD(parallel.parameters(), 0.1)
+        with parallel.join(divide_by_initial_world_size=by_all):
+            for x in batches_of(rank):
+                optimizer.zero_grad()
+                parallel(x).square().mean().backward()
+                optimizer.step()
+                model.seen += 1
+        assert model.seen.item() == 3  # of who trained to the end
+        states = [None] * size
+        dist.all_gather_object(states, [p.tolist() for p in model.parameters()])
+        assert states[0] == states[1]
+        if rank == 0:
+            torch.save(model.state_dict(), f"{file}{by_all}")
+    parallel = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(3, 2))
+    with pytest.raises(RuntimeError, match="exhausted"), parallel.join(throw_on_early_termination=True):
+        for x in batches_of(rank):
+            parallel(x).sum().backward()
+    with parallel.join(enable=False):
+        parallel(batches_of(rank)[0]).sum().backward()
+    dist.destroy_process_group()
+
+
+def test_a_process_without_batches_shadows_the_others(tmp_path: Path) -> None:
+    file = str(tmp_path / "model")
+    mp.spawn(uneven, (2, free_port(), file), 2)
+    for by_all in (True, False):
+        torch.manual_seed(0)
+        model = torch.nn.Linear(3, 2)
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        for step in range(3):
+            optimizer.zero_grad()
+            parts = [b[step] for b in map(batches_of, range(2)) if step < len(b)]
+            divisor = 2 if by_all else len(parts)
+            (sum(model(x).square().mean() for x in parts) / divisor).backward()
+            optimizer.step()
+        for name, value in torch.load(f"{file}{by_all}").items():
+            if name != "seen":
+                assert torch.allclose(value, model.state_dict()[name], rtol=1e-5, atol=1e-6), name
+
+
 def lost(rank: int, size: int, port: int) -> None:
     start(rank, size, port)
     if rank == 1:

@@ -197,6 +197,11 @@ def merge_type_from_type_comment(arg0: FunctionSchema, arg1: FunctionSchema, arg
 
     Raises RuntimeError if they differ in the number of arguments.
     """
+    for i, arg in enumerate((arg0, arg1)):
+        if not isinstance(arg, FunctionSchema):
+            raise TypeError(
+                f"merge_type_from_type_comment(): argument 'arg{i}' must be FunctionSchema, not {type(arg).__name__}"
+            )
     kept = arg0.arguments[:1] if arg2 else []
     rest = arg0.arguments[len(kept) :]
     if len(rest) != len(arg1.arguments):

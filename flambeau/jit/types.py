@@ -471,6 +471,8 @@ def unify_type_list(arg0: Sequence[Type]) -> Type:
 
     Raises RuntimeError for an empty list and for types that have none in common.
     """
+    if not isinstance(arg0, (list, tuple)) or not all(isinstance(t, Type) for t in arg0):
+        raise TypeError(f"unify_type_list(): argument 'arg0' must be a list of types, got {arg0!r}")
     if not arg0:
         raise RuntimeError("Cannot get unified type from empty list")
     found = arg0[0]

@@ -14,7 +14,7 @@ from ..layout import Size
 from ..operator import operator
 from ..tensor import Tensor, from_numpy
 from . import create
-from .common import dim_of, shape_of
+from .common import dim_of, overridable, shape_of
 from .convert import convert
 from .gather import index_select
 from .join import stack
@@ -62,6 +62,7 @@ def _triangle_indices(name: str, row: int, col: int, offset: int, dtype: dtype_,
     return convert(from_numpy(found), dtype, device)
 
 
+@overridable
 def tril_indices(
     row: int, col: int, offset: int = 0, *, dtype: dtype_ | None = None, device: Any = None, layout: Any = None
 ) -> Tensor:
@@ -69,6 +70,7 @@ def tril_indices(
     return _triangle_indices("tril_indices", row, col, offset, dtype or dtypes.int64, device, False)
 
 
+@overridable
 def triu_indices(
     row: int, col: int, offset: int = 0, *, dtype: dtype_ | None = None, device: Any = None, layout: Any = None
 ) -> Tensor:

@@ -240,7 +240,9 @@ def type_of(value: Any) -> dtype_:
 
 
 def _type_as(self: Tensor, tensor: Tensor) -> Tensor:
-    """The tensor with the element type and device of ``tensor``."""
+    """The tensor with the element type and device of ``tensor``; raises TypeError for what is none."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"type_as(): argument 'other' (position 1) must be Tensor, not {type(tensor).__name__}")
     return self.to(tensor.device, tensor.dtype)  # type: ignore[attr-defined]
 
 

@@ -95,13 +95,22 @@ def _size(self: Tensor, dim: int | None = None) -> Any:
     if dim is None:
         return layout.shape
     if dim.__class__ is not int or not -layout.ndim <= dim < layout.ndim:
-        dim = shape.dim_of(dim, layout.ndim, "size")
+        return _of_dim("size", layout.shape, dim)
     return _get(layout.shape, dim)
+
+
+def _of_dim(name: str, numbers: tuple[int, ...], dim: int) -> int:
+    """The number of one dimension; raises IndexError where a tensor has none, or not this one."""
+    dim = shape.dim_of(dim, len(numbers), name)
+    if not numbers:
+        raise IndexError(f"{name}(): Dimension specified as {dim} but tensor has no dimensions")
+    return numbers[dim]
 
 
 def _stride(self: Tensor, dim: int | None = None) -> Any:
     """The strides in elements, or that of one dimension."""
-    return self._layout.strides if dim is None else self._layout.strides[shape.dim_of(dim, self._layout.ndim, "stride")]
+    strides = self._layout.strides
+    return strides if dim is None else _of_dim("stride", strides, dim)
 
 
 def _numpy(self: Tensor, *, force: bool = False) -> np.ndarray:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..operator import Operand, operator
-from ..ops.common import dim_of
+from ..ops.common import dim_of, overridable
 from ..tensor import Tensor
 from .tensor import channel_shape
 
@@ -34,6 +34,7 @@ def _check(name: str, input: Any, least: int, most: int) -> None:
         raise RuntimeError(f"`quant_min` should be less than or equal to `quant_max`: got {least} and {most}")
 
 
+@overridable
 def fake_quantize_per_tensor_affine(input: Any, scale: Any, zero_point: Any, quant_min: int, quant_max: int) -> Tensor:
     """``input`` rounded to the numbers that integers from ``quant_min`` to ``quant_max`` stand for.
 
@@ -41,6 +42,12 @@ def fake_quantize_per_tensor_affine(input: Any, scale: Any, zero_point: Any, qua
     range and a zero point outside of it.
     """
     _check("fake_quantize_per_tensor_affine", input, quant_min, quant_max)
+    for title, value in (("scale", scale), ("zero_point", zero_point)):
+        if not isinstance(value, (Tensor, int, float)):
+            raise TypeError(
+                f"fake_quantize_per_tensor_affine(): argument '{title}' must be a number or Tensor, "
+                f"not {type(value).__name__}"
+            )
     width = float(scale.item() if isinstance(scale, Tensor) else scale)  # type: ignore[attr-defined]
     zero = int(zero_point.item() if isinstance(zero_point, Tensor) else zero_point)  # type: ignore[attr-defined]
     if not quant_min <= zero <= quant_max:
@@ -48,6 +55,7 @@ def fake_quantize_per_tensor_affine(input: Any, scale: Any, zero_point: Any, qua
     return _fake_quantize.function(input, width, zero, int(quant_min), int(quant_max))
 
 
+@overridable
 def fake_quantize_per_channel_affine(
     input: Any, scale: Any, zero_point: Any, axis: int, quant_min: int, quant_max: int
 ) -> Tensor:

@@ -9,6 +9,7 @@ from .. import ops
 from ..dtype import float16, float32, int8, int32
 from ..forms import call_forms
 from ..nn import functional as F
+from ..ops.common import overridable
 from ..ops.products import int_mm
 from ..tensor import Tensor
 from .tensor import QuantizedTensor
@@ -41,6 +42,7 @@ def _int8_parameters(x: Any, least: int, most: int, even: bool = False) -> tuple
     return range_parameters(float(x.min()), float(x.max()), least, most, even)
 
 
+@overridable
 def fbgemm_linear_quantize_weight(input: Any) -> tuple[Tensor, Tensor, float, int]:
     """(int8 weight, sums of its rows less the zero points, scale, zero point) of a float32 weight (N, K)."""
     scale, zero = _int8_parameters(input, -128, 127)
@@ -49,11 +51,13 @@ def fbgemm_linear_quantize_weight(input: Any) -> tuple[Tensor, Tensor, float, in
 
 
 @call_forms("fbgemm_pack_quantized_matrix(input)", "fbgemm_pack_quantized_matrix(input, K, N)")
+@overridable
 def fbgemm_pack_quantized_matrix(input: Any, K: int | None = None, N: int | None = None) -> Tensor:
     """An int8 weight as the product wants it: as it is, kernels pack what they read."""
     return input if K is None or N is None else input.reshape(N, K)  # type: ignore[no-any-return]
 
 
+@overridable
 def fbgemm_linear_int8_weight(
     input: Any, weight: Any, packed: Any, col_offsets: Any, weight_scale: float, weight_zero_point: int, bias: Any
 ) -> Tensor:
@@ -72,6 +76,7 @@ def fbgemm_linear_int8_weight(
     return found.reshape(*input.shape[:-1], packed.shape[0])  # type: ignore[no-any-return]
 
 
+@overridable
 def fbgemm_linear_int8_weight_fp32_activation(
     input: Any, weight: Any, packed: Any, col_offsets: Any, weight_scale: float, weight_zero_point: int, bias: Any
 ) -> Tensor:
@@ -79,6 +84,7 @@ def fbgemm_linear_int8_weight_fp32_activation(
     return fbgemm_linear_int8_weight(input, weight, packed, col_offsets, weight_scale, weight_zero_point, bias)
 
 
+@overridable
 def fbgemm_pack_gemm_matrix_fp16(input: Any) -> Tensor:
     """A float32 weight (N, K) in float16; numbers beyond its range become its greatest."""
     return input.clamp(-65504.0, 65504.0).to(float16)  # type: ignore[no-any-return]
@@ -92,7 +98,7 @@ def _half_linear(name: str) -> Any:
     linear.__name__ = linear.__qualname__ = name
     linear.__doc__ = "``input @ weight.T + bias`` in float32 with a weight kept in float16."
     forms = f"{name}(input, packed_weight, bias)", f"{name}(input, packed_weight, bias, output)"
-    return call_forms(*forms)(linear)
+    return call_forms(*forms)(overridable(linear))
 
 
 fbgemm_linear_fp16_weight = _half_linear("fbgemm_linear_fp16_weight")
@@ -113,6 +119,7 @@ def _gates(
     )
 
 
+@overridable
 def quantized_lstm_cell(
     input: Any, hx: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, packed_ih: Any, packed_hh: Any,
     col_offsets_ih: Any, col_offsets_hh: Any, scale_ih: Any, scale_hh: Any, zero_point_ih: Any, zero_point_hh: Any,
@@ -127,6 +134,7 @@ def quantized_lstm_cell(
     return o.sigmoid() * c.tanh(), c
 
 
+@overridable
 def quantized_gru_cell(
     input: Any, hx: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, packed_ih: Any, packed_hh: Any,
     col_offsets_ih: Any, col_offsets_hh: Any, scale_ih: Any, scale_hh: Any, zero_point_ih: Any, zero_point_hh: Any,
@@ -154,7 +162,7 @@ def _plain_cell(name: str, activation: str) -> Any:
 
     cell.__name__ = cell.__qualname__ = name
     cell.__doc__ = f"``rnn_{activation}_cell`` with int8 weights."
-    return cell
+    return overridable(cell)
 
 
 quantized_rnn_tanh_cell = _plain_cell("quantized_rnn_tanh_cell", "tanh")
@@ -164,6 +172,7 @@ quantized_rnn_relu_cell = _plain_cell("quantized_rnn_relu_cell", "relu")
 # -- tables of vectors, and tensors without values ------------------------------------------------------
 
 
+@overridable
 def choose_qparams_optimized(
     input: Any, numel: int, n_bins: int, ratio: float, bit_width: int
 ) -> tuple[Tensor, Tensor]:
@@ -173,6 +182,10 @@ def choose_qparams_optimized(
     of squared errors, until ``ratio`` of the range is gone; the best ends met are returned.
     """
     x = input.detach().reshape(-1)[:numel].to(float32)
+    if not x.numel() or n_bins < 1:
+        raise RuntimeError(
+            f"choose_qparams_optimized: expected some elements and n_bins of at least 1, got {x.numel()} and {n_bins}"
+        )
     low, high = float(x.min()), float(x.max())
     levels = 2**bit_width - 1
 
@@ -193,6 +206,7 @@ def choose_qparams_optimized(
     return ops.tensor([ends[1]]), ops.tensor([ends[0]])
 
 
+@overridable
 def empty_quantized(
     size: Any, qtensor: Any, *, memory_format: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
     pin_memory: bool | None = None, requires_grad: bool = False,

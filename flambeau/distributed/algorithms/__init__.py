@@ -3,3 +3,6 @@
 from __future__ import annotations
 
 from . import ddp_comm_hooks as ddp_comm_hooks
+from .join import Join, Joinable, JoinHook
+
+__all__ = ["Join", "JoinHook", "Joinable"]

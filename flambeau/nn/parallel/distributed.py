@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ...autograd.engine import queue_callback
-from ...autograd.mode import no_grad
+from ...autograd.mode import is_grad_enabled, no_grad
 from ...distributed import distributed_c10d as c10d
+from ...distributed.algorithms.join import Join, Joinable, JoinHook
 from ...futures import Future
 from ...tensor import Tensor
 from .._base import int32, ops
@@ -21,9 +22,8 @@ class GradBucket:
     """Gradients of one type that are averaged together, one after the other in a flat tensor: what a communication hook
     gets."""
 
-    def __init__(self, index: int, params: list[Any], last: bool) -> None:
-        self._index, self._params, self._last = index, params, last
-        self._buffer = ops.cat([p.grad.detach().reshape(-1) for p in params])
+    def __init__(self, index: int, params: list[Any], last: bool, buffer: Any) -> None:
+        self._index, self._params, self._last, self._buffer = index, params, last, buffer
 
     def index(self) -> int:
         """The number of the bucket."""
@@ -51,7 +51,29 @@ class GradBucket:
         return self._last
 
 
-class DistributedDataParallel(Module):
+class _Shadow(JoinHook):
+    """What a process without batches does while others still train."""
+
+    def __init__(self, ddp: DistributedDataParallel, by_all: bool) -> None:
+        self._ddp = ddp
+        ddp._by_all = by_all
+
+    def main_hook(self) -> None:
+        """Takes part in an iteration: sends nothing, and gradients of zero."""
+        averaged, source = self._ddp._agree(False, -1)
+        if source >= 0:
+            self._ddp._send(list(self._ddp.module.buffers()), source)
+        if averaged:
+            self._ddp._average(zero=True)
+
+    def post_hook(self, is_last_joiner: bool) -> None:
+        """All processes end with the model of one that trained to the end."""
+        ddp = self._ddp
+        source = ddp._agree(False, ddp.process_group.rank() if is_last_joiner else -1)[1]
+        ddp._send([*ddp.module.parameters(), *ddp.module.buffers()], source)
+
+
+class DistributedDataParallel(Module, Joinable):
     """Runs ``module`` and averages the gradients of its parameters over the processes of a group.
 
     All processes start with the parameters and buffers of the first.  At the end of a backward pass the gradients are
@@ -111,16 +133,17 @@ class DistributedDataParallel(Module):
         self.require_backward_grad_sync = True
         self._waiting = False
         self._hook: tuple[Any, Callable[..., Any]] | None = None
+        self._by_all = True  # gradients are divided by the size of the group, not by how many still have batches
         if init_sync:
             self._send([*module.parameters(), *module.buffers()])
         for p in module.parameters():
             if p.requires_grad:
                 p.register_post_accumulate_grad_hook(self._arrived)
 
-    def _send(self, tensors: list[Tensor]) -> None:
+    def _send(self, tensors: list[Tensor], source: int = 0) -> None:
         with no_grad():
             for t in tensors:
-                c10d.broadcast(t, group=self.process_group, group_src=0)
+                c10d.broadcast(t, group=self.process_group, group_src=source)
 
     def _arrived(self, param: Tensor) -> None:
         """A gradient is there: at the end of the backward pass all are averaged."""
@@ -128,26 +151,30 @@ class DistributedDataParallel(Module):
             self._waiting = True
             queue_callback(self._average)
 
-    def _average(self) -> None:
+    def _average(self, zero: bool = False) -> None:
+        """Averages all gradients; ``zero``: of a process that has none, and takes no part in the sums."""
         self._waiting = False
         if self.process_group.size() == 1 and self._hook is None:
             return
         with no_grad():
             params = [p for p in self.module.parameters() if p.requires_grad]
             if self.find_unused_parameters:
-                used = ops.tensor([p.grad is not None for p in params]).to(int32)
+                used = ops.tensor([p.grad is not None and not zero for p in params]).to(int32)
                 c10d.all_reduce(used, group=self.process_group)
                 params = [p for p, n in zip(params, used.tolist()) if n]
-            for p in params:
-                if p.grad is None:
-                    p.grad = ops.zeros_like(p)
-            kinds = list(dict.fromkeys(p.grad.dtype for p in params))
+            grads = [ops.zeros_like(p) if zero or p.grad is None else p.grad.detach() for p in params]
+            kinds = list(dict.fromkeys(g.dtype for g in grads))
             for i, kind in enumerate(kinds):
-                chosen = [p for p in params if p.grad.dtype is kind]
-                bucket = GradBucket(i, chosen, i + 1 == len(kinds))
+                chosen = [(p, g) for p, g in zip(params, grads) if g.dtype is kind]
+                flat = ops.cat([g.reshape(-1) for _, g in chosen])
+                bucket = GradBucket(i, [p for p, _ in chosen], i + 1 == len(kinds), flat)
                 bucket.set_buffer(self._reduced(bucket))
-                for p, grad in zip(chosen, bucket.gradients()):
-                    p.grad.copy_(grad)
+                if zero:
+                    continue
+                for (p, own), grad in zip(chosen, bucket.gradients()):
+                    own.copy_(grad)
+                    if p.grad is None:
+                        p.grad = own
 
     def _reduced(self, bucket: GradBucket) -> Any:
         if self._hook is not None:
@@ -157,7 +184,18 @@ class DistributedDataParallel(Module):
             return found[0] if isinstance(found, (list, tuple)) else found
         buffer = bucket.buffer()
         c10d.all_reduce(buffer, group=self.process_group)
-        return buffer.div_(self.process_group.size())
+        context = self._join_context
+        if self._by_all or context is None or context.active is None:
+            return buffer.div_(self.process_group.size())
+        return buffer.div_(context.active.item())
+
+    def _agree(self, averaged: bool, rank: int) -> tuple[bool, int]:
+        """(whether any process will average gradients, the greatest of the ranks given)."""
+        with no_grad():
+            said = ops.tensor([int(averaged), rank])
+            c10d.all_reduce(said, c10d.ReduceOp.MAX, group=self.process_group)
+        any_averaged, source = said.tolist()
+        return bool(any_averaged), source
 
     def register_comm_hook(self, state: Any, hook: Callable[[Any, GradBucket], Any]) -> None:
         """Averages gradients by ``hook(state, bucket)``, which returns a future of the flat tensor.
@@ -179,14 +217,40 @@ class DistributedDataParallel(Module):
         finally:
             self.require_backward_grad_sync = before
 
-    @contextlib.contextmanager
     def join(
         self, divide_by_initial_world_size: bool = True, enable: bool = True, throw_on_early_termination: bool = False
-    ) -> Iterator[None]:
-        """Inside, one process may have fewer batches than the others, in PyTorch; here all must have as many."""
-        yield
+    ) -> Join:
+        """Inside, processes may have unequal numbers of batches: see ``distributed.algorithms.Join``.
+
+        Who has none left counts as a gradient of zero, or not at all if not ``divide_by_initial_world_size``.
+        """
+        return Join(
+            [self], enable, throw_on_early_termination, divide_by_initial_world_size=divide_by_initial_world_size
+        )
+
+    def join_hook(self, **kwargs: Any) -> JoinHook:
+        """What this module does in a process without batches; takes ``divide_by_initial_world_size``."""
+        return _Shadow(self, kwargs.get("divide_by_initial_world_size", True))
+
+    @property
+    def join_device(self) -> Any:
+        """The device of the parameters."""
+        return next(self.module.parameters()).device
+
+    @property
+    def join_process_group(self) -> Any:
+        """The group that gradients are averaged in."""
+        return self.process_group
 
     def forward(self, *inputs: Any, **kwargs: Any) -> Any:
-        if self.broadcast_buffers and self.require_backward_grad_sync and self.training:
-            self._send(list(self.module.buffers()))
+        sends = self.broadcast_buffers and self.require_backward_grad_sync and self.training
+        source = 0
+        if self._join_context is not None:
+            work = Join.notify_join_context(self)
+            if work is not None:
+                work.wait()
+            averaged = is_grad_enabled() and self.require_backward_grad_sync
+            source = self._agree(averaged, self.process_group.rank() if sends else -1)[1]
+        if sends:
+            self._send(list(self.module.buffers()), source)
         return self.module(*inputs, **kwargs)

@@ -47,11 +47,11 @@ from .ops.convert import contiguous_format as legacy_contiguous_format
 from .ops.create import *  # noqa: F403
 from .ops.create import from_numpy
 from .ops.distance import norm
+from .ops.factors import *  # noqa: F403
 from .ops.foreach import *  # noqa: F403
 from .ops.interop import *  # noqa: F403
 from .ops.interop import legacy_classes as _legacy_classes
 from .ops.join import *  # noqa: F403
-from .ops.linalg import *  # noqa: F403
 from .ops.lowrank import pca_lowrank, svd_lowrank
 from .ops.members import *  # noqa: F403
 from .ops.products import *  # noqa: F403

@@ -54,7 +54,7 @@ _PLAIN = (
 )  # fmt: skip
 _STANCES = ("default", "force_eager", "eager_on_recompile", "fail_on_recompile", "aot_eager_then_compile",
             "eager_then_compile")  # fmt: skip
-_HOST_FAMILIES = ("linalg", "lapack", "lowrank")
+_HOST_FAMILIES = ("linalg", "systems", "factors", "orthogonal", "spectra", "lowrank")
 _backends: dict[str, Callable[..., Any]] = {}  # that programs have registered
 
 config = SimpleNamespace(job_id=None, force_disable_caches=False, dynamic_sources="", unbacked_sources="")

@@ -8,7 +8,9 @@ from .. import dtype as dtypes
 from ..tensor import Tensor
 from . import random
 from .common import overridable
-from .lapack import adjoint, check_floating, qr_kernel, svd_kernel
+from .lapack import adjoint, check_floating
+from .orthogonal import qr_kernel
+from .spectra import svd_kernel
 
 __all__ = ["get_approximate_basis", "pca_lowrank", "svd_lowrank"]
 

@@ -1,0 +1,196 @@
+"""Orthogonal factors: QR and products of reflections; kernels by LAPACK, derivatives, and PyTorch's interfaces."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import template
+from ..operator import operator
+from ..tensor import Tensor
+from . import return_types
+from .join import cat
+from .lapack import (
+    adjoint,
+    check_floating,
+    check_matrix,
+    diagonal_of,
+    for_each_matrix,
+    matrix_kernel,
+    on_host,
+    real_part,
+    scipy_module,
+)
+from .systems import triangular_kernel
+
+__all__: list[str] = []
+
+_L = "torch.linalg"
+
+# -- QR --------------------------------------------------------------------------------------------
+
+
+@matrix_kernel("_qr")
+def qr_kernel(A: Tensor, mode: str) -> Any:
+    """(Q, R) with ``A = Q R``: "reduced", "complete", or "r" (Q is empty)."""
+    (m, n), batch = A.shape[-2:], A.shape[:-2]
+    k = m if mode == "complete" else min(m, n)
+
+    def compute(a: np.ndarray) -> Any:
+        if mode == "r":
+            return np.zeros((0,), a.dtype), np.linalg.qr(a, "r") if a.size else np.zeros((*batch, k, n), a.dtype)
+        if not a.size:
+            eye = np.broadcast_to(np.eye(m, k, dtype=a.dtype), (*batch, m, k))
+            return eye, np.zeros((*batch, k, n), a.dtype)
+        return tuple(np.linalg.qr(a, mode))
+
+    return on_host([((0,) if mode == "r" else (*batch, m, k), A.dtype), ((*batch, k, n), A.dtype)], [A], compute)
+
+
+@qr_kernel.gradient("result0", "result1")
+def _(ctx, grad_q, grad_r):  # type: ignore[no-untyped-def]
+    if ctx.mode == "r":
+        raise RuntimeError(
+            "The derivative of linalg.qr depends on Q, which is not computed when mode='r'. "
+            "Please use linalg.qr(A, mode='reduced') if you are going to require gradients."
+        )
+    Q, R = ctx.results
+    m, n = Q.shape[-2], R.shape[-1]
+    if ctx.mode == "complete" and m > n:
+        raise RuntimeError("The QR decomposition is not differentiable when mode='complete' and nrows > ncols.")
+    gq = Q * 0 if grad_q is None else grad_q
+    gr = R * 0 if grad_r is None else grad_r
+    k = Q.shape[-1]
+    if n > k:  # the columns beyond are Q^H A
+        g_rest, rest = gr.narrow(-1, k, n - k), R.narrow(-1, k, n - k)
+        gq = gq + Q.matmul(rest).matmul(adjoint(g_rest))
+        found = _square_qr(Q, R.narrow(-1, 0, k), gq, gr.narrow(-1, 0, k))
+        return cat([found, Q.matmul(g_rest)], -1)
+    return _square_qr(Q, R, gq, gr)
+
+
+def _square_qr(Q: Tensor, R: Tensor, gq: Tensor, gr: Tensor) -> Tensor:
+    """The gradient where R is square: ``(gQ + Q copy(R gR^H - gQ^H Q)) R^-H``, "copy" mirroring the lower triangle."""
+    inner = R.matmul(adjoint(gr)) - adjoint(gq).matmul(Q)  # type: ignore[attr-defined]
+    low = inner.tril(-1)
+    diagonal = diagonal_of(inner)
+    diagonal = real_part(diagonal).to(inner.dtype) if inner.dtype.is_complex else diagonal
+    mirrored = low + adjoint(low) + diagonal.diag_embed()  # type: ignore[attr-defined]
+    return triangular_kernel.function(adjoint(R), gq + Q.matmul(mirrored), False, False, False)  # type: ignore[attr-defined,no-any-return]
+
+
+@operator(name="linalg_qr", kind="composite", method=False, namespace=_L, returns=return_types.linalg_qr)
+def linalg_qr(A: Tensor, mode: str = "reduced") -> Any:
+    """(Q, R) with ``A = Q R``: mode "reduced", "complete" (Q square), or "r" (Q is empty)."""
+    check_floating("linalg.qr", A)
+    check_matrix("linalg.qr", A)
+    if mode not in ("reduced", "complete", "r"):
+        raise RuntimeError(
+            f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or 'complete'"
+        )
+    return return_types.linalg_qr(*qr_kernel.function(A, mode))
+
+
+@operator(kind="composite", returns=return_types.qr)
+def qr(input: Tensor, some: bool = True) -> Any:
+    """See ``torch.linalg.qr``; ``some`` is its "reduced" mode."""
+    return return_types.qr(*linalg_qr.function(input, "reduced" if some else "complete"))
+
+
+# -- reflections -----------------------------------------------------------------------------------
+
+
+@matrix_kernel("_geqrf", differentiable=False)
+def geqrf_kernel(A: Tensor) -> Any:
+    """(a, tau): R above the Householder vectors, and their factors."""
+    (m, n), batch = A.shape[-2:], A.shape[:-2]
+    k = min(m, n)
+
+    def compute(a: np.ndarray) -> Any:
+        if not a.size:
+            return a, np.zeros((*batch, k))
+        (geqrf,) = scipy_module("linalg").get_lapack_funcs(("geqrf",), (a,))
+        return tuple(for_each_matrix(2, lambda matrix: geqrf(matrix)[:2], a))
+
+    return on_host([(A.shape, A.dtype), ((*batch, k), A.dtype)], [A], compute)
+
+
+@operator(kind="composite", returns=return_types.geqrf)
+def geqrf(input: Tensor) -> Any:
+    """(a, tau): R and below it the Householder vectors of Q, and their factors."""
+    check_floating("geqrf", input)
+    check_matrix("geqrf", input)
+    return return_types.geqrf(*geqrf_kernel.function(input))
+
+
+@matrix_kernel("_householder_product", differentiable=False)
+def householder_kernel(A: Tensor, tau: Tensor) -> Tensor:
+    """The first columns of the product of the reflections in A, of which there is at least one."""
+
+    def compute(a: np.ndarray, t: np.ndarray) -> Any:
+        return template.matrices.reflections(a, t) if a.size else a
+
+    return on_host([(A.shape, A.dtype)], [A, tau], compute)[0]
+
+
+@operator(name="linalg_householder_product", kind="composite", method=False, namespace=_L)
+def linalg_householder_product(A: Tensor, tau: Tensor) -> Tensor:
+    """The first columns of the product of the reflections ``1 - tau_i v_i v_i^H``, v_i below the diagonal of column
+    i."""
+    check_floating("linalg.householder_product", A, tau)
+    check_matrix("torch.linalg.householder_product", A)
+    (m, n), k = A.shape[-2:], tau.shape[-1]
+    if m < n:
+        raise RuntimeError(
+            "torch.linalg.householder_product: input.shape[-2] must be greater than or equal to "
+            f"input.shape[-1], got {m} < {n}"
+        )
+    if n < k:
+        raise RuntimeError(
+            "torch.linalg.householder_product: input.shape[-1] must be greater than or equal to "
+            f"tau.shape[-1], got {n} < {k}"
+        )
+    if tuple(tau.shape[:-1]) != tuple(A.shape[:-2]):
+        raise RuntimeError(
+            "torch.linalg.householder_product: Expected batch dimensions of tau to be equal to "
+            f"input.shape[:-2], but got {list(tau.shape[:-1])}"
+        )
+    one = A.new_ones((m,)).diag_embed().narrow(-1, 0, n)  # type: ignore[attr-defined]
+    if not k:  # nothing is reflected, but the result still is one of A
+        return A.clone().copy_(one.expand(A.shape))  # type: ignore[attr-defined,no-any-return]
+    if A._key is not None and tau._key is not None and not (A.requires_grad or tau.requires_grad):
+        return householder_kernel.function(A, tau)  # type: ignore[no-any-return]
+    return _reflect(A, tau, one.expand((*A.shape[:-2], m, n)), False)
+
+
+def _reflect(A: Tensor, tau: Tensor, x: Tensor, transposed: bool) -> Tensor:
+    """``Q x`` or ``Q^H x`` for the product Q of the reflections in A."""
+    m, k = A.shape[-2], tau.shape[-1]
+    below = A.narrow(-1, 0, k).tril(-1)  # type: ignore[attr-defined]
+    vectors = below + A.new_ones((m,)).diag_embed().narrow(-1, 0, k)  # type: ignore[attr-defined]
+    for i in range(k) if transposed else reversed(range(k)):
+        v = vectors.narrow(-1, i, 1)
+        t = tau.narrow(-1, i, 1).unsqueeze(-1)  # type: ignore[attr-defined]
+        x = x - (t.conj() if transposed and t.dtype.is_complex else t) * v.matmul(adjoint(v).matmul(x))
+    return x
+
+
+@operator(kind="composite", synonyms={"input2": ("tau",)})
+def orgqr(input: Tensor, input2: Tensor) -> Tensor:
+    """See ``torch.linalg.householder_product``."""
+    return linalg_householder_product.function(input, input2)  # type: ignore[no-any-return]
+
+
+@operator(kind="composite", synonyms={"input2": ("tau",), "input3": ("other",)})
+def ormqr(input: Tensor, input2: Tensor, input3: Tensor, left: bool = True, transpose: bool = False) -> Tensor:
+    """The product of ``input3`` with the orthogonal matrix Q of the reflections (``input``, ``input2``): ``Q C``, ``C
+    Q`` for ``left=False``, with the conjugate transpose of Q for ``transpose``."""
+    check_floating("ormqr", input, input2, input3)
+    check_matrix("torch.ormqr", input)
+    check_matrix("torch.ormqr", input3)
+    if input3.shape[-2 if left else -1] != input.shape[-2]:
+        raise RuntimeError(f"torch.ormqr: other.shape[{-2 if left else -1}] must be equal to input.shape[-2]")
+    if left:
+        return _reflect(input, input2, input3, transpose)
+    return adjoint(_reflect(input, input2, adjoint(input3), not transpose))

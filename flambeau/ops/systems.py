@@ -1,0 +1,349 @@
+"""Linear systems, inverses and determinants: kernels by LAPACK, their derivatives, and PyTorch's interfaces."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import dtype as dtypes
+from .. import template
+from ..operator import operator
+from ..tensor import Tensor
+from ..transform.level import recorded
+from . import return_types
+from .compare import where
+from .lapack import (
+    adjoint,
+    batches,
+    check_fits,
+    check_floating,
+    check_info,
+    check_matrix,
+    check_square,
+    for_each_matrix,
+    is_vector,
+    matrix_kernel,
+    on_host,
+    scipy_module,
+)
+from .shape import view_as_real
+
+__all__: list[str] = []
+
+_L = "torch.linalg"
+_SINGULAR = (
+    "The diagonal element {0} is zero, the inversion could not be completed because the input matrix is singular."
+)
+_UNSOLVABLE = "The solver failed because the input matrix is singular."
+
+# -- triangular systems ----------------------------------------------------------------------------
+
+
+@matrix_kernel("_triangular_solve")
+def triangular_kernel(A: Tensor, B: Tensor, upper: bool, left: bool, unit: bool) -> Tensor:
+    """X with ``A X = B`` (or ``X A = B``) for triangular A; batches are equal."""
+
+    def compute(a: np.ndarray, b: np.ndarray) -> Any:
+        if b.size == 0 or a.size == 0:
+            return np.zeros(b.shape, b.dtype)
+        return template.matrices.substitute(a, b, upper, left, unit)
+
+    return on_host([(B.shape, B.dtype)], [A, B], compute)[0]
+
+
+@triangular_kernel.gradient("A", "result")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    gb = triangular_kernel.function(adjoint(ctx.A), grad, not ctx.upper, ctx.left, ctx.unit)
+    ga = None
+    if ctx.needs("A"):
+        ga = -gb.matmul(adjoint(ctx.result)) if ctx.left else -adjoint(ctx.result).matmul(gb)
+        off = 1 if ctx.unit else 0
+        ga = ga.triu(off) if ctx.upper else ga.tril(-off)
+    return ga, gb
+
+
+@operator(name="linalg_solve_triangular", kind="composite", method=False, namespace=_L)
+def linalg_solve_triangular(
+    A: Tensor, B: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False
+) -> Tensor:
+    """X with ``A X = B`` (``left=False``: ``X A = B``) for triangular A, of which the other triangle is not read."""
+    check_floating("linalg.solve_triangular", A, B)
+    check_matrix("linalg.solve_triangular", B)
+    check_fits("linalg.solve_triangular", A, B, left)
+    a, b = batches(A, B)
+    return triangular_kernel.function(a, b, bool(upper), bool(left), bool(unitriangular))  # type: ignore[no-any-return]
+
+
+@operator(kind="composite", returns=return_types.triangular_solve, synonyms={"input": ("b",)})
+def triangular_solve(
+    input: Tensor, A: Tensor, upper: bool = True, transpose: bool = False, unitriangular: bool = False
+) -> Any:
+    """(X, A) with ``A X = input`` for triangular A (``transpose``: for its conjugate transpose)."""
+    check_floating("triangular_solve", input, A)
+    if input.ndim < 2:
+        raise RuntimeError(
+            "torch.triangular_solve: Expected b to have at least 2 dimensions, but it has "
+            f"{input.ndim} dimensions instead"
+        )
+    if A.ndim < 2:
+        raise RuntimeError(
+            f"torch.triangular_solve: Expected A to have at least 2 dimensions, but it has {A.ndim} dimensions instead"
+        )
+    check_fits("triangular_solve", A, input)
+    a, b = batches(A, input)
+    matrix, high = (a.transpose(-1, -2), not upper) if transpose else (a, upper)  # type: ignore[attr-defined]
+    return return_types.triangular_solve(
+        triangular_kernel.function(matrix, b, bool(high), True, bool(unitriangular)), a.clone()
+    )  # type: ignore[attr-defined]
+
+
+# -- square systems --------------------------------------------------------------------------------
+
+
+@matrix_kernel("_solve")
+def solve_kernel(A: Tensor, B: Tensor) -> Any:
+    """(X, info) with ``A X = B``; info is the place (from 1) of the first pivot that is zero, or 0.  Batches are
+    equal."""
+    batch = A.shape[:-2]
+
+    def compute(a: np.ndarray, b: np.ndarray) -> Any:
+        info = np.zeros(batch, np.int32)
+        if b.size == 0 or a.size == 0:
+            return np.zeros(b.shape, b.dtype), info
+        return template.matrices.solve(a, b)
+
+    return on_host([(B.shape, B.dtype), (batch, dtypes.int32)], [A, B], compute)
+
+
+@solve_kernel.gradient("A", "result0")
+def _(ctx, grad, grad_info):  # type: ignore[no-untyped-def]
+    gb = solve_kernel.function(adjoint(ctx.A), grad)[0]
+    return -gb.matmul(adjoint(ctx.results[0])) if ctx.needs("A") else None, gb
+
+
+@operator(name="linalg_solve_ex", kind="composite", method=False, namespace=_L, returns=return_types.linalg_solve_ex)
+def linalg_solve_ex(A: Tensor, B: Tensor, *, left: bool = True, check_errors: bool = False) -> Any:
+    """(X, info) with ``A X = B`` (or ``X A = B``); info is the place from 1 of the first zero pivot, or 0."""
+    check_floating("linalg.solve", A, B)
+    check_square("linalg.solve", A)
+    vector = is_vector(A, B)
+    if vector and not left:
+        raise RuntimeError(
+            "linalg.solve: Vector broadcasting of the left hand side is not supported for "
+            "left=False. In this case linalg.solve is equivalent to B / A.squeeze(-1)"
+        )
+    if not vector and B.ndim < 2:
+        raise RuntimeError(f"linalg.solve: B must be a vector or a batch of matrices, got {B.ndim}D")
+    b = B.unsqueeze(-1) if vector else B  # type: ignore[attr-defined]
+    check_fits("linalg.solve", A, b, left)
+    a, b = batches(A, b)
+    if left:
+        x, info = solve_kernel.function(a, b)
+    else:
+        x, info = solve_kernel.function(a.transpose(-1, -2), b.transpose(-1, -2))  # type: ignore[attr-defined]
+        x = x.transpose(-1, -2)
+    if check_errors:
+        check_info("torch.linalg.solve", info, _UNSOLVABLE)
+    return return_types.linalg_solve_ex(x.squeeze(-1) if vector else x, info)
+
+
+@operator(name="linalg_solve", kind="composite", method=False, namespace=_L)
+def linalg_solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
+    """X with ``A X = B`` (``left=False``: ``X A = B``); B may be a vector.  Raises LinAlgError for singular
+    matrices."""
+    return linalg_solve_ex.function(A, B, left=left, check_errors=True)[0]  # type: ignore[no-any-return]
+
+
+@operator(name="linalg_tensorsolve", kind="composite", method=False, namespace=_L)
+def linalg_tensorsolve(A: Tensor, B: Tensor, dims: Sequence[int] | None = None) -> Tensor:
+    """X with ``tensordot(A, X, X.ndim) = B``; ``dims`` of A are moved to its end first."""
+    if dims is not None:
+        A = A.movedim(tuple(dims), tuple(range(-len(dims), 0)))  # type: ignore[attr-defined]
+    shape = A.shape[B.ndim :]
+    if math.prod(shape) != math.prod(A.shape[: B.ndim]):
+        raise RuntimeError(
+            "Expected self to satisfy the requirement prod(self.shape[other.ndim:]) == "
+            f"prod(self.shape[:other.ndim]), but got {math.prod(shape)} != "
+            f"{math.prod(A.shape[: B.ndim])}"
+        )
+    n = math.prod(shape)
+    return linalg_solve.function(A.reshape(n, n), B.reshape(n)).reshape(shape)  # type: ignore[attr-defined,no-any-return]
+
+
+# -- inverses --------------------------------------------------------------------------------------
+
+
+@matrix_kernel("_inverse")
+def inverse_kernel(A: Tensor) -> Any:
+    """(inverse, info); info is the place (from 1) of the first pivot that is zero, or 0."""
+    batch = A.shape[:-2]
+
+    def compute(a: np.ndarray) -> Any:
+        info = np.zeros(batch, np.int32)
+        if a.size == 0:
+            return a, info
+        try:
+            return np.linalg.inv(a), info
+        except np.linalg.LinAlgError:
+            getrf, getri = scipy_module("linalg").get_lapack_funcs(("getrf", "getri"), (a,))
+
+            def one(m: np.ndarray) -> Any:
+                factors, pivots, failed = getrf(m)
+                return (factors, np.int32(failed)) if failed else (getri(factors, pivots)[0], np.int32(0))
+
+            return tuple(for_each_matrix(2, one, a))
+
+    return on_host([(A.shape, A.dtype), (batch, dtypes.int32)], [A], compute)
+
+
+@inverse_kernel.gradient("result0")
+def _(ctx, grad, grad_info):  # type: ignore[no-untyped-def]
+    back = adjoint(ctx.results[0])
+    return -back.matmul(grad).matmul(back)
+
+
+@operator(name="linalg_inv_ex", kind="composite", method=False, namespace=_L, returns=return_types.linalg_inv_ex)
+def linalg_inv_ex(A: Tensor, *, check_errors: bool = False) -> Any:
+    """(inverse, info); info is the place from 1 of the first zero pivot, or 0."""
+    check_floating("linalg.inv", A)
+    check_square("linalg.inv", A)
+    found, info = inverse_kernel.function(A)
+    if check_errors:
+        check_info("linalg.inv", info, _SINGULAR)
+    return return_types.linalg_inv_ex(found, info)
+
+
+@operator(name="linalg_inv", kind="composite", method=False, namespace=_L)
+def linalg_inv(A: Tensor) -> Tensor:
+    """The inverse of square matrices; raises LinAlgError for singular ones."""
+    return linalg_inv_ex.function(A, check_errors=True)[0]  # type: ignore[no-any-return]
+
+
+@operator(kind="composite")
+def inverse(input: Tensor) -> Tensor:
+    """See ``torch.linalg.inv``."""
+    return linalg_inv.function(input)  # type: ignore[no-any-return]
+
+
+@operator(name="linalg_tensorinv", kind="composite", method=False, namespace=_L)
+def linalg_tensorinv(A: Tensor, ind: int = 2) -> Tensor:
+    """The inverse of A as a map from its last dimensions to its first ``ind`` ones."""
+    if ind <= 0:
+        raise RuntimeError(f"Expected a strictly positive integer for 'ind', got {ind}")
+    first, last = A.shape[:ind], A.shape[ind:]
+    if math.prod(first) != math.prod(last):
+        raise RuntimeError(
+            "Expected self to satisfy the requirement prod(self.shape[ind:]) == "
+            f"prod(self.shape[:ind]), but got {math.prod(last)} != {math.prod(first)}"
+        )
+    return linalg_inv.function(A.reshape(math.prod(first), math.prod(last))).reshape((*last, *first))  # type: ignore[attr-defined,no-any-return]
+
+
+# -- determinants ----------------------------------------------------------------------------------
+
+
+@matrix_kernel("_det")
+def det_kernel(A: Tensor) -> Tensor:
+    """The determinant."""
+    return on_host(
+        [(A.shape[:-2], A.dtype)], [A], lambda a: np.linalg.det(a) if a.size else np.ones(a.shape[:-2], a.dtype)
+    )[0]
+
+
+@det_kernel.gradient("A", "result")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    if ctx.A.shape[-1] == 1:
+        return grad.unsqueeze(-1).unsqueeze(-1)
+    if recorded():  # a form that has derivatives itself
+        scale = (grad * (ctx.result.conj() if ctx.result.dtype.is_complex else ctx.result)).unsqueeze(-1).unsqueeze(-1)
+        return scale * adjoint(inverse_kernel.function(ctx.A)[0])
+    return grad.unsqueeze(-1).unsqueeze(-1) * cofactors.function(ctx.A)
+
+
+@matrix_kernel("_cofactors", differentiable=False)
+def cofactors(A: Tensor) -> Tensor:
+    """``conj(det(A)) A^-H``; through singular values where that is not safe, so that it is right for singular matrices
+    as well."""
+
+    def compute(a: np.ndarray) -> np.ndarray:
+        if not a.size:
+            return a
+        with np.errstate(all="ignore"):
+            inverse, failed = template.matrices.solve(a, np.broadcast_to(np.eye(a.shape[-1], dtype=a.dtype), a.shape))
+            found = np.linalg.det(a).conj()[..., None, None] * inverse.conj().swapaxes(-1, -2)
+            size = np.abs(a).sum(-1).max(-1) * np.abs(inverse).sum(-1).max(-1)  # the condition in the norm of rows
+        if not failed.any() and np.isfinite(found).all() and (size < 1 / np.sqrt(np.finfo(a.dtype).eps)).all():
+            return found
+        u, s, vh = np.linalg.svd(a)
+        n = s.shape[-1]
+        others = np.where(np.eye(n, dtype=bool), s.dtype.type(1), s[..., None, :]).prod(-1)
+        sign = (np.linalg.det(u) * np.linalg.det(vh)).conj()[..., None, None]
+        return sign * ((u * others[..., None, :]) @ vh)
+
+    return on_host([(A.shape, A.dtype)], [A], compute)[0]
+
+
+@matrix_kernel("_slogdet")
+def slogdet_kernel(A: Tensor) -> Any:
+    """(sign, logarithm of the absolute value) of the determinant."""
+    batch = A.shape[:-2]
+
+    def compute(a: np.ndarray) -> Any:
+        return tuple(np.linalg.slogdet(a)) if a.size else (np.ones(batch), np.zeros(batch))
+
+    return on_host([(batch, A.dtype), (batch, A.dtype.to_real())], [A], compute)
+
+
+@slogdet_kernel.gradient("A", "result0")
+def _(ctx, grad_sign, grad_log):  # type: ignore[no-untyped-def]
+    if grad_log is None and (grad_sign is None or not ctx.A.dtype.is_complex):
+        return None
+    scale = 0 if grad_log is None else grad_log
+    if grad_sign is not None and ctx.A.dtype.is_complex:
+        sign = ctx.results[0]
+        scale = scale - view_as_real.function(grad_sign.conj() * sign).select(-1, 1) * 1j
+    if not ctx.A.shape[-1]:
+        return ctx.A * 0
+    return (scale.unsqueeze(-1).unsqueeze(-1)).to(ctx.A.dtype) * adjoint(inverse_kernel.function(ctx.A)[0])
+
+
+@operator(name="linalg_det", kind="composite", method=False, namespace=_L)
+def linalg_det(A: Tensor) -> Tensor:
+    """The determinant of square matrices."""
+    check_floating("linalg.det", A)
+    check_square("linalg.det", A)
+    return det_kernel.function(A)  # type: ignore[no-any-return]
+
+
+@operator(kind="composite", out=False)
+def det(input: Tensor) -> Tensor:
+    """See ``torch.linalg.det``."""
+    return linalg_det.function(input)  # type: ignore[no-any-return]
+
+
+@operator(name="linalg_slogdet", kind="composite", method=False, namespace=_L, returns=return_types.linalg_slogdet)
+def linalg_slogdet(A: Tensor) -> Any:
+    """(sign, logarithm of the absolute value) of the determinant; (0, -inf) for singular matrices."""
+    check_floating("linalg.slogdet", A)
+    check_square("linalg.slogdet", A)
+    return return_types.linalg_slogdet(*slogdet_kernel.function(A))
+
+
+@operator(kind="composite", returns=return_types.slogdet)
+def slogdet(input: Tensor) -> Any:
+    """See ``torch.linalg.slogdet``."""
+    return return_types.slogdet(*linalg_slogdet.function(input))
+
+
+@operator(kind="composite", out=False)
+def logdet(input: Tensor) -> Tensor:
+    """The logarithm of the determinant; NaN where it is negative."""
+    check_floating("logdet", input)
+    check_square("logdet", input)
+    sign, size = slogdet_kernel.function(input)
+    if input.dtype.is_complex:
+        return sign.log() + size  # type: ignore[no-any-return]
+    return where.function(sign == -1, math.nan, size)  # type: ignore[no-any-return]

@@ -17,7 +17,7 @@ from ..autograd.mode import is_grad_enabled
 from ..layout import contiguous_strides
 from ..operator import OPERATORS, operator
 from ..tensor import Tensor, contiguous
-from .random import fill_in_order
+from .random_fill import fill_in_order
 
 __all__: list[str] = []
 

@@ -1,6 +1,7 @@
 """Dropout of elements and channels, and the randomised leaky ReLU.
 
-A mask is drawn when the operator is called (see ``ops/random.py``); the product with it is an operator like any other.
+A mask is drawn when the operator is called (see ``ops/random_fill.py``); the product with it is an
+operator like any other.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ..operator import OPERATORS, operator
 from ..tensor import Tensor, address, contiguous
 from ..transform.level import levels
 from .create import empty_like, full
-from .random import check_generator, fill_in_order, like_members, need, number, row_major, title
+from .random_fill import check_generator, fill_in_order, like_members, need, number, row_major, title
 
 __all__: list[str] = []
 

@@ -125,7 +125,7 @@ def _call_parts(op: Operator, args: Sequence[Any], level: Level) -> Any:
 
 
 def _call_random(op: Operator, args: Sequence[Any], level: Level) -> Any:
-    """An operator that draws random numbers.  Its body fills tensors in order (``ops/random.py``), which knows of
+    """An operator that draws random numbers.  Its body fills tensors in order (``ops/random_fill.py``), which knows of
     levels; what else it does with values has to be done for each member."""
     if level.size < 0:
         if op.name.endswith("_"):

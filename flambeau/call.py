@@ -39,7 +39,7 @@ from .planning import (
     trace_body,
 )
 from .promotion import check_cast
-from .record import Recipe
+from .record import CHAIN, Recipe
 from .storage import maker
 from .tensor import Tensor, address, empty, materialize, numpy_view
 from .transform.level import wrappers_in
@@ -208,11 +208,10 @@ def _call(op: Operator, args: Sequence[Any]) -> Any:
     else:
         recorder = deferral()
         if recorder.depth or any(t._storage.pending is not None for t in tensors):
-            if recorder.waits and not recorder.depth and not op.follows:
-                for t in tensors:
-                    materialize(t)
-            elif common_device(op, tensors) is devices.cpu:
+            if common_device(op, tensors) is devices.cpu and _joins(op, args, recorder):
                 return _deferred(op, args, wanted, recorder)
+            for t in tensors:
+                materialize(t)
         key, tensors, numbers = signature(op, args)
         k = tuple(key)
         try:
@@ -231,6 +230,16 @@ def _call(op: Operator, args: Sequence[Any]) -> Any:
     if wanted and op.derivative is not None:
         tape.record(op, args, result)
     return result
+
+
+def _joins(op: Operator, args: Sequence[Any], recorder: Deferral) -> bool:
+    """Whether a call is recorded that has a pending operand, or comes from a compiled function."""
+    return (
+        not recorder.waits
+        or recorder.depth > 0
+        or op.follows
+        or recipe_of(op, args, signature(op, args)[0]).joins >= recorder.waits
+    )
 
 
 def _look(op: Operator, args: Sequence[Any]) -> Any:
@@ -350,12 +359,14 @@ def wait(op: Operator, tensors: Sequence[Any], rest: tuple[Any, ...]) -> Any:
     recorder = threads.deferral
     if not recorder.waits or recorder.depth or grad_state.grad or special or prim.tracing():
         return op.function(*tensors, *rest)
+    if recorder.caller is not None:
+        recorder.choose()
     given = [t for t in tensors if t is not None]
     key = (*[t._layout for t in given], len(tensors) - len(given), *rest)
     recipe = op.waiting.get(key)
     if recipe is None:
         return _first_wait(op, key, tensors, rest)
-    if recorder.text:
+    if recorder.text and (recorder.waits == CHAIN or recorder.full()):
         recorder.flush()
     try:
         return recorder.apply(recipe, given, ())[0]

@@ -15,7 +15,7 @@ from weakref import ref
 from . import graph, prepared
 from .layout import Layout, dense
 from .primitives import Recorder
-from .record import ARGUMENT, VIEW, WRITE, Recipe, flat_below, replay
+from .record import ARGUMENT, CHAIN, VIEW, WHOLE, WRITE, Recipe, flat_below, replay
 from .runtime import memory
 from .storage import Alias, Pending, Storage, Trace
 from .tensor import Tensor, materialize
@@ -27,6 +27,8 @@ __all__ = ["Deferral", "NeedsMemory", "Ran", "deferral", "deferring", "planned",
 
 _BOUND = 40_000  # words of a program after which it runs even though nobody looked
 _LIMIT = 4096  # plans that are remembered
+_CALLS = 3  # of a module with the same layouts, before the whole call waits
+_PLANS = 4  # that a module's programs may take, and one more for as many runs
 plans: dict[object, Plan] = {}
 """The plans of programs by their texts and the values wanted of them."""
 _LEAST, _MOST = -(1 << 63), (1 << 63) - 1
@@ -35,6 +37,38 @@ _new = object.__new__
 
 class NeedsMemory(Exception):
     """A value must be in memory before this operator can be recorded."""
+
+
+class Habit:
+    """What was seen of a module that is called without grad mode: how often with which layouts, and how many plans the
+    programs took that waited for the end of its calls."""
+
+    _of: ClassVar[dict[int, tuple[ref[Any], Habit]]] = {}
+
+    def __init__(self) -> None:
+        self.calls: dict[tuple[Layout, ...], int] = {}
+        self.runs = self.planned = 0
+
+    @classmethod
+    def of(cls, module: Any) -> Habit:
+        """That of this module."""
+        identity = id(module)
+        found = cls._of.get(identity)
+        if found is None or found[0]() is not module:
+            found = cls._of[identity] = ref(module, lambda _, of=cls._of: of.pop(identity, None)), cls()
+        return found[1]
+
+    def settled(self, args: Sequence[Any]) -> bool:
+        """Whether the whole of another call may wait: the same layouts came before, and what the module does with them
+        is mostly the same, so that it is worth a plan."""
+        key = tuple([a._layout for a in args if isinstance(a, Tensor)])
+        count = self.calls.get(key, 0)
+        if count < _CALLS:
+            if len(self.calls) >= _LIMIT:
+                self.calls.clear()
+            self.calls[key] = count + 1
+            return False
+        return self.planned <= _PLANS + self.runs // _PLANS
 
 
 class _Failed(Trace):
@@ -98,7 +132,8 @@ class Deferral(Trace):
     those with a pending operand.  The node of a pending value is its number.
 
     While the program ``waits`` (in a module that is called without grad mode) a convolution is recorded, and so is what
-    follows it element by element; whatever else needs its value, or the next convolution, runs the program.
+    follows it element by element (`CHAIN`); whatever else needs its value, or the next convolution, runs the program.
+    Or (`WHOLE`, where the module's `Habit` allows it) everything is recorded that cannot fail because of a value.
     """
 
     special: list[object]  # set by ``call.py``: anything in this list keeps calls off their short path
@@ -107,7 +142,9 @@ class Deferral(Trace):
 
     def __init__(self) -> None:
         self.depth = 0
-        self.waits = False
+        self.waits = 0  # CHAIN or WHOLE: what may wait
+        self.caller: tuple[Any, tuple[Any, ...]] | None = None  # the module that is called, and what with
+        self.habit: Habit | None = None  # that of the module whose whole call waits
         self.constant = False  # whether what is made of arguments alone may be kept for later runs
         self.runs = 0  # how often values were computed
         self.outside = 0  # how many operators worked on memory instead of being recorded
@@ -239,7 +276,7 @@ class Deferral(Trace):
                     break
             else:
                 return None
-            if self.waits and not recipe.follows:
+            if recipe.joins < self.waits:
                 for t in tensors:
                     materialize(t)
                 return None
@@ -387,6 +424,32 @@ class Deferral(Trace):
                 self.refuse()
             self.finish(self.held())
 
+    def wait(self, module: Any, args: tuple[Any, ...]) -> None:
+        """From now on convolutions, and what may join them, wait for the end of the call of a module."""
+        self.waits = CHAIN
+        self.constant = True
+        self.caller = module, args
+
+    def choose(self) -> None:
+        """Chooses, when the first convolution comes, what is to wait."""
+        assert self.caller is not None
+        module, args = self.caller
+        self.caller = None
+        habit = Habit.of(module)
+        if habit.settled(args):
+            self.habit, self.waits = habit, WHOLE
+
+    def resume(self) -> None:
+        """Ends what ``wait`` began: what waits runs."""
+        self.waits = 0
+        self.constant = False
+        self.caller = None
+        try:
+            if not self.depth:
+                self.conclude()
+        finally:
+            self.habit = None
+
     def conclude(self) -> None:
         """``flush`` at the end of a call without grad mode: nothing more will join, and what the program makes of its
         constants is kept for the next call (``prepared.py``)."""
@@ -446,9 +509,14 @@ class Deferral(Trace):
         """The plan of the program as it is now, for these values."""
         key = (tuple(self.text), tuple(wanted), self.constant)
         plan = plans.get(key)
+        habit = self.habit
+        if habit is not None:
+            habit.runs += 1
         if plan is None:
             if len(plans) >= _LIMIT:
                 plans.clear()
+            if habit is not None:
+                habit.planned += 1
             plan = plans[key] = self._plan(wanted)
         return plan
 

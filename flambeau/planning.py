@@ -15,11 +15,12 @@ from . import primitives as prim
 from .autograd.mode import state as grad_state
 from .device import device
 from .dtype import dtype
+from .graph.node import Node, topological
 from .layout import Layout, contiguous_strides, dense, of
 from .operator import FACTOR, OPERAND, SCALAR, Operator
 from .primitives import Recorder
 from .promotion import check_cast, result_type
-from .record import Recipe
+from .record import CHAIN, WHOLE, Recipe
 from .tensor import Tensor
 
 if TYPE_CHECKING:
@@ -257,7 +258,24 @@ def _trace(
     else:
         inputs = [t._layout for t in tensors] if op.preserve else []
         layouts = tuple(of(r._layout.dtype, where, r._layout.shape, _pick_strides(r, inputs)) for r in results)
-    return Recipe(op.name, nodes, layouts, several, len(recorder.arguments), len(recorder.numbers), op.follows)
+    return Recipe(op.name, nodes, layouts, several, len(recorder.arguments), len(recorder.numbers), _joins(op, nodes))
+
+
+def _joins(op: Operator, nodes: tuple[Node, ...]) -> int:
+    """What an operator may become part of that waits (``Recipe.joins``): not what draws random numbers, and nothing
+    that can fail because of its operands' values, which has to be known at the call."""
+    if op.follows:
+        return CHAIN
+    if op.random or any(n.op in _CHECKED or (n.op == "extern" and _on_host(n)) for n in topological(nodes)):
+        return 0
+    return WHOLE
+
+
+_CHECKED = ("gather", "require", "scatter")
+
+
+def _on_host(node: Node) -> bool:
+    return not hasattr(node.attrs[0], "launches")
 
 
 def recipe_of(op: Operator, args: Sequence[Any], key: list[Any], target: Layout | None = None) -> Recipe:

@@ -21,19 +21,22 @@ from .graph.node import Graph, Node, topological
 from .layout import Layout, dense
 from .primitives import Recorder, look, region, row_major
 
-__all__ = ["ARGUMENT", "VIEW", "WRITE", "Recipe", "flat_below", "replay"]
+__all__ = ["ARGUMENT", "CHAIN", "VIEW", "WHOLE", "WRITE", "Recipe", "flat_below", "replay"]
 
 ARGUMENT, VIEW, WRITE = range(3)
+WHOLE, CHAIN = 1, 2
+"""What waits for the end of a module's call: everything from the first convolution on, or one convolution with what is
+computed of it element by element.  An operator that may join a chain may join the whole."""
 
 
 class Recipe:
     """What an operator does to arguments of one signature: the graph of its body and the layouts of its results.
 
     Input slot k of the graph is the k-th tensor among the arguments, scalar slot k the k-th run-time number.
-    ``follows``: what ``Operator.follows`` says.
+    ``joins``: what the operator may join that waits for the end of a module's call (`WHOLE`, `CHAIN`, or 0 for nothing).
     """
 
-    __slots__ = ("follows", "inputs", "layouts", "name", "nodes", "numbers", "order", "several")
+    __slots__ = ("inputs", "joins", "layouts", "name", "nodes", "numbers", "order", "several")
 
     def __init__(
         self,
@@ -43,10 +46,10 @@ class Recipe:
         several: bool,
         inputs: int,
         numbers: int,
-        follows: bool = False,
+        joins: int = 0,
     ) -> None:
         self.name, self.nodes, self.layouts, self.several = name, nodes, layouts, several
-        self.inputs, self.numbers, self.follows = inputs, numbers, follows
+        self.inputs, self.numbers, self.joins = inputs, numbers, joins
         self.order: list[Node] | None = None
 
     def __repr__(self) -> str:

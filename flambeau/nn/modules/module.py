@@ -169,16 +169,14 @@ class Module(HookMethods, StateMethods, ConvertMethods, MemberMethods):
     __call__: Callable[..., Any] = _wrapped_call_impl
 
     def _together(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The call without gradients: convolutions wait for what follows them element by element, but not for
-        longer than the call of the outermost module."""
+        """The call without gradients: convolutions wait for what follows them, but not for longer than the call of the
+        outermost module."""
         recorder = threads.deferral
-        recorder.waits = recorder.constant = True
+        recorder.wait(self, args)
         try:
             return self.forward(*args, **kwargs)
         finally:
-            recorder.waits = recorder.constant = False
-            if not recorder.depth:
-                recorder.conclude()
+            recorder.resume()
 
     def _run(self, call: _Call) -> None:
         """The call with all hooks."""

@@ -3,6 +3,7 @@ order of reads and writes, and everything there when the outermost module's call
 
 from __future__ import annotations
 
+import gc
 import threading
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 import flambeau as torch
 from flambeau import nn
-from flambeau.deferral import deferral
+from flambeau.deferral import Habit, deferral
 from flambeau.nn import functional as F
 
 
@@ -147,7 +148,7 @@ def test_the_same_numbers(program, off):
     given = x.numpy().copy()
     with off():
         expected = results(program(m, x))  # no module is being called: nothing waits
-        for _ in range(4):
+        for _ in range(6):  # the first ones run at once, then each convolution waits, then the whole call
             found = m(x)
             assert not any(pending(t) for t in (found if isinstance(found, tuple) else (found,)))
             assert not deferral().text and not deferral().waits
@@ -175,14 +176,104 @@ def test_one_program_for_a_convolution_and_what_follows():
     assert deferral().runs == before + 2
 
 
-def test_what_the_caller_drops_is_computed():
-    m = Program(lambda m, x: m.last(m.conv(x)))
-    x = torch.randn(2, 4, 8, 8)
+def test_a_whole_call_is_one_program():
+    def run(m, x):
+        y = F.max_pool2d(m.norm(m.conv(x)).relu(), 3, 2, 1)
+        return m.last(y).mean((2, 3)) @ m.last.weight.flatten(1)
+
+    m, x = Program(run), torch.randn(2, 4, 9, 7)
     with torch.no_grad():
-        for _ in range(3):
+        expected = m(x).numpy().copy()
+        for _ in range(6):
             before = deferral().runs
+            torch.testing.assert_close(m(x), torch.tensor(expected))
+    assert deferral().runs == before + 1
+
+
+def test_what_the_caller_drops_is_computed():
+    def run(m, x):
+        m.last(m.conv(x))  # nobody looks at it
+        m.seen = m.conv(x)
+
+    m, x = Program(run), torch.randn(2, 4, 8, 8)
+    with torch.no_grad():
+        for _ in range(6):
             m(x)
-    assert deferral().runs == before + 2
+            assert not pending(m.seen)
+            torch.testing.assert_close(m.seen, m.conv(x))
+
+
+def test_a_module_that_does_something_else_in_every_call_is_not_planned_again_and_again():
+    count = [0]
+
+    def run(m, x):
+        y = m.conv(x)
+        count[0] += 1
+        for _ in range(count[0]):
+            y = m.last(y) + 1
+        return y
+
+    m, x = Program(run), torch.randn(2, 4, 8, 8)
+    with torch.no_grad():
+        for _ in range(16):
+            m(x)
+    habit = Habit.of(m)
+    assert 0 < habit.planned < 8 and not habit.settled([x])
+
+
+def test_what_is_known_of_a_module_goes_with_it():
+    m = Program(residual)
+    identity, habit = id(m), Habit.of(m)
+    assert Habit.of(m) is habit and Habit._of[identity][1] is habit
+    del m
+    gc.collect()
+    assert identity not in Habit._of
+
+
+def test_what_can_fail_because_of_a_value_fails_at_the_call():
+    where = []
+
+    def run(m, x):
+        y = m.conv(x).relu()
+        index = (y.sum() > -1).long() + m.past
+        try:
+            return y[0].index_select(0, index.reshape(1)) + 1
+        except IndexError:
+            where.append("in the module")
+            return y
+
+    m, x = Program(run), torch.randn(2, 4, 8, 8)
+    m.past = 0
+    with torch.no_grad():
+        for _ in range(6):
+            m(x)
+        m.past = 6
+        m(x)
+    assert where == ["in the module"]
+
+
+def test_random_numbers_come_in_order():
+    m, x = Program(lambda m, x: F.dropout(m.conv(x), 0.5) + torch.rand(8)), torch.randn(2, 4, 8, 8)
+    with torch.no_grad():
+        torch.manual_seed(1)
+        expected = [F.dropout(m.conv(x), 0.5) + torch.rand(8) for _ in range(6)]
+        torch.manual_seed(1)
+        for value in expected:
+            torch.testing.assert_close(m(x), value)
+
+
+def test_statistics_of_the_batch_move_without_grad_mode():
+    m, x = Program(lambda m, x: m.norm(m.conv(x)).relu().mean((2, 3))), torch.randn(2, 4, 8, 8)
+    other = Program(lambda m, x: None)
+    other.load_state_dict(m.state_dict())
+    m.norm.train()
+    other.norm.train()
+    with torch.no_grad():
+        for _ in range(6):
+            found, expected = m(x), other.norm(other.conv(x)).relu().mean((2, 3))
+            torch.testing.assert_close(found, expected)
+            torch.testing.assert_close(m.norm.running_var, other.norm.running_var)
+    assert int(m.norm.num_batches_tracked) == 6
 
 
 def test_nothing_waits_with_gradients_or_outside_of_modules():
@@ -226,10 +317,10 @@ def test_hooks_see_values():
     seen = []
     m.norm.register_forward_hook(lambda module, args, out: seen.append(out))
     with torch.no_grad():
-        for _ in range(3):
+        for _ in range(6):
             m(x)
         expected = m.norm(m.conv(x))
-    for value in seen[:3]:
+    for value in seen[:6]:
         torch.testing.assert_close(value, expected)
 
 
@@ -244,5 +335,5 @@ def test_another_thread_reads_what_waits():
 
     m, x = Program(run), torch.randn(2, 4, 8, 8)
     with torch.no_grad():
-        for _ in range(3):
+        for _ in range(6):
             torch.testing.assert_close(m(x), m.conv(x))

@@ -33,7 +33,7 @@ class Recipe:
     """What an operator does to arguments of one signature: the graph of its body and the layouts of its results.
 
     Input slot k of the graph is the k-th tensor among the arguments, scalar slot k the k-th run-time number.
-    ``joins``: what the operator may join that waits for the end of a module's call (`WHOLE`, `CHAIN`, or 0 for nothing).
+    ``joins``: what it may join that waits for the end of a module's call (`WHOLE`, `CHAIN`, or 0 for nothing).
     """
 
     __slots__ = ("inputs", "joins", "layouts", "name", "nodes", "numbers", "order", "several")

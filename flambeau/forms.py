@@ -26,6 +26,7 @@ from .misuse import FAULTS, blamed
 from .operator import FACTOR, OPERAND, SCALAR, TENSORS, Operator
 from .overriding import ordinary
 from .planning import LIMIT, OpPlan, build
+from .reuse import SMALLEST, getframe, getrefcount, make_over
 from .storage import Storage, maker
 from .tensor import Tensor, make
 
@@ -40,7 +41,10 @@ def {name}({signature}):
         except (KeyError, AttributeError):
             plan = None
         if plan is not None and not special and not tracing:
-            s = plan.make()
+            if plan.small or ({grads}) and grad_state.grad:
+                s = plan.make()
+            else:
+                s = make_over(getrefcount({first}), plan, {first}, getframe(1))
             try:
                 status = plan.call(s.ptr, {addresses})
             except OverflowError:
@@ -197,12 +201,13 @@ _numbers = frozenset((int, float, bool))
 class _HotPlan:
     """What the hot path needs of a plan of one kernel."""
 
-    __slots__ = ("call", "layout", "make", "plan")
+    __slots__ = ("call", "elementwise", "layout", "make", "plan", "small")
 
     def __init__(self, plan: OpPlan) -> None:
         assert plan.plan is not None and plan.plan.single is not None
         self.plan = plan  # owns what the function points to
         self.call, self.layout, self.make = plan.plan.single, plan.layout, maker(plan.nbytes)
+        self.small, self.elementwise = plan.nbytes <= SMALLEST, plan.plan.elementwise
 
 
 _WHERE = "{0}._storage.ptr + {0}._offset * {0}._layout.itemsize"
@@ -618,7 +623,8 @@ def _public(op: Operator, name: str, out: bool, template: str, method: bool = Fa
         "recording": Deferral.recording, "around": around, "threads": threads, "quick": op.quick,
         "special": special, "tracing": prim._stack, "reading": Deferral.reading, "grad_state": grad_state,
         "Tensor": Tensor, "new": object.__new__, "faults": FAULTS, "blamed": blamed,
-        "record": tape.record, "record_look": tape.record_look, **defaults,
+        "record": tape.record, "record_look": tape.record_look,
+        "make_over": make_over, "getrefcount": getrefcount, "getframe": getframe, **defaults,
     }  # fmt: skip
     if template in (_HOT, _INPLACE):
         if (

@@ -54,6 +54,7 @@ class Storage:
     owner: object = None
     pending: Pending | None = None
     device: Device = cpu
+    made: tuple[int, int] | None = None  # the frame and the instruction that it was made for, if ``reuse`` was asked
 
     def __init__(self, ptr: int, nbytes: int, owner: object = None, device_: Device = cpu) -> None:
         self.ptr = ptr
@@ -159,7 +160,7 @@ _new = object.__new__
 
 
 def _maker(nbytes: int, zero: bool) -> Callable[[], Storage]:
-    if 0 < nbytes <= _SMALL and not settings.guard:
+    if 0 < nbytes <= (_CLEARED if zero else memory.MIDDLE) and not settings.guard:
         native: Callable[[], Storage] | None = runtime.blocks.maker(Storage, nbytes, zero)
         if native is not None:
             return native
@@ -175,7 +176,7 @@ def _maker(nbytes: int, zero: bool) -> Callable[[], Storage]:
     return make
 
 
-_SMALL = 1 << 14  # bytes of the largest storages that machine code makes
+_CLEARED = 1 << 14  # bytes of the largest storages that machine code makes and clears; it makes bigger ones, too
 
 
 def allocate(nbytes: int) -> Storage:

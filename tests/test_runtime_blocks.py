@@ -129,11 +129,26 @@ def test_threads_share_the_shelves() -> None:
     assert not wrong
 
 
-def test_big_storages_are_made_in_python_and_work_the_same() -> None:
+def test_storages_that_are_big_and_cleared_are_made_in_python() -> None:
     make = storage.maker(1 << 20, True)
     made = make()
     assert made.nbytes == 1 << 20 and not hasattr(made, "_home")
     assert float(torch.zeros(1 << 18).sum()) == 0
+
+
+@native
+@pytest.mark.parametrize("nbytes", [(1 << 16) + 1, 1 << 20, memory.MIDDLE])
+def test_few_big_blocks_are_kept_and_go_back_when_memory_is_needed(nbytes: int) -> None:
+    make = storage.maker(nbytes)
+    held = [make() for _ in range(20)]
+    assert len({s.ptr for s in held}) == 20
+    before = memory.statistics().allocated
+    del held
+    assert memory.statistics().allocated <= before - 20 * nbytes
+    shelf = blocks._shelves[memory.size_class(nbytes)]
+    assert shelf.words[1] == 4
+    memory.empty_cache()
+    assert shelf.words[1] == 0 and make().nbytes == nbytes
 
 
 def test_without_memory_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -261,6 +261,11 @@ class Plan:
             call.address, "p" * total, bound=(ctypes.addressof(params),), release_gil=call.big, order=(*slots, None)
         )
 
+    @property
+    def elementwise(self) -> bool:
+        """Whether this plan is one loop over consecutive elements, each read just before it is written."""
+        return self._flat is not None
+
     def resized(self, n: int) -> Plan | None:
         """The same for other operands of ``n`` (at least 2) consecutive elements instead of as many as now, if this
         plan is one loop over consecutive elements; None otherwise.  It costs a twentieth of planning."""

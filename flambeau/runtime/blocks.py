@@ -4,7 +4,7 @@ Every call of an operator makes a storage and drops one.  Written in Python that
 free), nearly half of what a small operator costs.  Here a *shelf* keeps freed blocks of one size, linked through their
 first words; ``maker`` gives a builtin function that takes a block off the shelf and makes the object that owns it, and
 the finaliser of that class (PEP 442) puts the block back.  An empty shelf is filled from the allocator by Python, a
-full one gives back to it.
+full one gives back to it.  Shelves of big blocks hold a few, whose memory goes back when the allocator needs it.
 
 The machine code uses functions of CPython's API only, and knows of the object no more than where three slots lie in it,
 which is looked up and checked when a class is first given a maker.  Other interpreters have none.
@@ -15,6 +15,7 @@ Reference: Python/C API manual, "Method Objects" and "Descriptor Objects".
 from __future__ import annotations
 
 import ctypes
+import functools
 import struct
 import sys
 from collections.abc import Callable
@@ -27,7 +28,8 @@ from .native import METH_FASTCALL, MethodDef
 
 __all__ = ["maker"]
 
-_KEPT = 1 << 18  # bytes that one shelf holds at most
+_KEPT = 1 << 18  # bytes that one shelf holds at most ...
+_FEWEST = 4  # ... but for so many blocks, however big
 _METH_NOARGS = 4
 _WORD = 8
 
@@ -38,16 +40,22 @@ class _Shelf:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.words = (ctypes.c_int64 * 3)(0, 0, min(_KEPT // size, 1024))
+        self.words = (ctypes.c_int64 * 3)(0, 0, max(_FEWEST, min(_KEPT // size, 1024)))
         self.address = ctypes.addressof(self.words)
 
     def fill(self) -> None:
         """Puts some blocks of the allocator on the shelf."""
+        put = _functions().put
         for _ in range(max(1, min(16, self.words[2] // 4))):
-            block = memory.allocate(self.size)
-            link = ctypes.c_int64.from_address(block)
-            link.value, self.words[0] = self.words[0], block
-            self.words[1] += 1
+            put(self.address, memory.allocate(self.size))
+
+    def clear(self) -> None:
+        """Gives what is on the shelf back to the allocator."""
+        block = _functions().take_all(self.address)
+        while block:
+            behind = ctypes.c_int64.from_address(block).value
+            memory.free(block, self.size)
+            block = behind
 
 
 _shelves: dict[int, _Shelf] = {}
@@ -55,7 +63,51 @@ _classes: dict[type, tuple[type, int, object] | None] = {}
 _kept: list[object] = []  # what the machine code points to
 
 
+def _give_back() -> None:
+    """Clears the shelves of big blocks; small ones are pieces of chunks, which nobody else can use."""
+    for shelf in tuple(_shelves.values()):
+        if shelf.size > memory.SMALL:
+            shelf.clear()
+
+
 memory.waiting.append(lambda: sum(shelf.words[1] * shelf.size for shelf in tuple(_shelves.values())))
+memory.holders.append(_give_back)
+
+
+_SHELF = """
+define void @put(ptr %shelf, ptr %block) nounwind {
+  %first = load ptr, ptr %shelf
+  store ptr %first, ptr %block
+  store ptr %block, ptr %shelf
+  %held.at = getelementptr i64, ptr %shelf, i64 1
+  %held = load i64, ptr %held.at
+  %more = add i64 %held, 1
+  store i64 %more, ptr %held.at
+  ret void
+}
+
+define ptr @take_all(ptr %shelf) nounwind {
+  %first = load ptr, ptr %shelf
+  store ptr null, ptr %shelf
+  %held.at = getelementptr i64, ptr %shelf, i64 1
+  store i64 0, ptr %held.at
+  ret ptr %first
+}
+"""
+
+
+class _Functions:
+    """What Python does with a shelf, each in one step that no other thread and no finaliser can interrupt."""
+
+    def __init__(self) -> None:
+        self.code = engine.load("shelves of blocks", "shelves", lambda: _SHELF, ISA.named("generic"))
+        self.put = ctypes.PYFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(self.code.address("put"))
+        self.take_all = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(self.code.address("take_all"))
+
+
+@functools.cache
+def _functions() -> _Functions:
+    return _Functions()
 
 
 def _ir(home: int, nbytes: int, ptr: int) -> str:

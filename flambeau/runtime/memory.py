@@ -30,11 +30,14 @@ from ..errors import OutOfMemoryError
 from .cpu import total_memory
 from .system import HUGE_PAGE, NONE, PAGE, advise_huge, map_pages, protect, seal, unmap
 
-__all__ = ["ALIGNMENT", "Allocator", "allocate", "empty_cache", "free", "reset_peak", "size_class", "statistics"]
+__all__ = [
+    "ALIGNMENT", "MIDDLE", "SMALL", "Allocator", "allocate", "empty_cache", "free", "reset_peak", "size_class",
+    "statistics",
+]  # fmt: skip
 
 ALIGNMENT = 64
-_SMALL = 1 << 16  # the biggest block that is cut from a chunk
-_MIDDLE = 4 << 20  # bytes of the largest blocks of which the last ones freed are at hand
+SMALL = 1 << 16  # the biggest block that is cut from a chunk
+MIDDLE = 4 << 20  # bytes of the largest blocks of which the last ones freed are at hand
 _AT_HAND = 4  # of each class
 _CHUNK = 1 << 20
 _REGION = 32 << 20  # bytes of address space that blocks are cut from
@@ -108,7 +111,7 @@ class Allocator:
         # holder may take again, and steps between such points that leave nothing half done.
         bound = total_memory() // 4 if limit is None else limit
         lock = threading.RLock()
-        counts = range(_SMALL // ALIGNMENT + 1)
+        counts = range(SMALL // ALIGNMENT + 1)
         sizes = [size_class(ALIGNMENT * k) for k in counts]  # of requests of 64 (k - 1) < nbytes <= 64 k
         classes = sorted(set(sizes))
         lists: dict[int, list[int]] = {size: [] for size in classes}
@@ -116,7 +119,7 @@ class Allocator:
         big: dict[int, int] = {}  # big blocks in use: address -> size
         waiting: OrderedDict[int, int] = OrderedDict()  # big blocks to be reused: address -> size, oldest first
         by_size: dict[int, list[int]] = {}  # the same by size; an address that is not in ``waiting`` is out of date
-        # The last blocks freed of each size up to _MIDDLE, on the shortest way back: each step is one operation of a
+        # The last blocks freed of each size up to MIDDLE, on the shortest way back: each step is one operation of a
         # list, which nothing can interrupt.
         last: dict[int, list[int]] = {}
         used = peak = reserved = cached = allocations = frees = calls = 0
@@ -125,7 +128,7 @@ class Allocator:
 
         def allocate(nbytes: int) -> int:
             nonlocal used, peak, allocations
-            if 0 <= nbytes <= _SMALL:
+            if 0 <= nbytes <= SMALL:
                 index = (nbytes + 63) >> 6
                 try:
                     address = table[index].pop()
@@ -141,7 +144,7 @@ class Allocator:
 
         def free(address: int, nbytes: int) -> None:
             nonlocal used, frees
-            if nbytes <= _SMALL:
+            if nbytes <= SMALL:
                 index = (nbytes + 63) >> 6
                 used -= sizes[index]
                 table[index].append(address)
@@ -207,7 +210,7 @@ class Allocator:
 
         def allocate_big(nbytes: int) -> int:
             nonlocal used, reserved, cached
-            if 0 <= nbytes <= _MIDDLE:
+            if 0 <= nbytes <= MIDDLE:
                 size = _big_classes(nbytes)[0]
                 at_hand = last.get(size)
                 if at_hand:
@@ -242,7 +245,7 @@ class Allocator:
             nonlocal used
             size = big[address]
             used -= size
-            if size <= _MIDDLE:
+            if size <= MIDDLE:
                 at_hand = last.get(size)
                 if at_hand is None:
                     at_hand = last.setdefault(size, [])
@@ -282,6 +285,8 @@ class Allocator:
             return True
 
         def empty_cache() -> None:
+            for give_back in holders:
+                give_back()
             for size, at_hand in tuple(last.items()):
                 with contextlib.suppress(IndexError):
                     while True:
@@ -379,14 +384,16 @@ class GuardAllocator(Allocator):
         self.after_fork = after_fork
 
 
+waiting: list[Callable[[], int]] = []
+"""Each gives bytes that are allocated, but that nobody uses: ``blocks`` keeps some at hand."""
+holders: list[Callable[[], None]] = []
+"""Each gives back what it keeps at hand of big blocks; called before an allocator gives its own back."""
+
 _allocator = GuardAllocator() if settings.guard else Allocator()
 allocate = _allocator.allocate
 free = _allocator.free
 empty_cache = _allocator.empty_cache
 reset_peak = _allocator.reset_peak
-
-waiting: list[Callable[[], int]] = []
-"""Each gives bytes that are allocated, but that nobody uses: ``blocks`` keeps some at hand."""
 
 
 def statistics() -> Statistics:

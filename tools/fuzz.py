@@ -9,11 +9,11 @@ storage ends at an inaccessible page and is as large as its tensor needs (see ``
 half of the cases from samples of PyTorch's operator database, disturbed; ``--reference`` compares results and
 exceptions with PyTorch's.  Both need PyTorch.
 
-A finding is one of: crash (the process died), hang (no answer within ``--limit`` seconds), memory (a block's end was
-overwritten, or a result reaches beyond its storage), internal (an exception that no ``raise`` statement of the package
-gave, or of a class that PyTorch does not use), shape (the meta device disagrees), and with ``--reference`` values,
-layout, accepts, refuses and exception.  Each is written once for each target and place, as a line of JSON whose
-``case`` is what ``--replay`` takes.
+A finding is one of: crash (the process died), hang (no answer after ``--limit`` seconds of work, or of waiting), memory
+(a block's end was overwritten, or a result reaches beyond its storage), internal (an exception that no ``raise``
+statement of the package gave, or of a class that PyTorch does not use), shape (the meta device disagrees), and with
+``--reference`` values, layout, accepts, refuses and exception.  Each is written once for each target and place, as a
+line of JSON whose ``case`` is what ``--replay`` takes.
 """
 
 from __future__ import annotations
@@ -305,12 +305,14 @@ class Worker:
         with contextlib.suppress(BrokenPipeError):
             if line is not None:
                 self.process.stdin.write(line.encode())
-        ticks = 0  # not time: both processes may have been stopped for a while
+        # Not time: a busy machine gives it little, and both processes may have been stopped for a while.
+        blocked, before = 0, self._used()[0]
         while b"\n" not in self.buffer:
             ready = select.select([self.process.stdout], [], [], 1.0)[0]
             if not ready:
-                ticks += 1
-                if ticks > limit:
+                used, state = self._used()
+                blocked = blocked + 1 if state in "SD" else 0
+                if blocked > limit or used - before > limit:
                     return "hang"
                 continue
             data = os.read(self.process.stdout.fileno(), 1 << 16)
@@ -320,6 +322,14 @@ class Worker:
         answer, self.buffer = self.buffer.split(b"\n", 1)
         self.done += 1
         return json.loads(answer)
+
+    def _used(self) -> tuple[float, str]:
+        """(seconds of processor time that it has had, its state)."""
+        try:
+            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return 0.0, "S"
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"), fields[0]
 
     def last_words(self) -> str:
         """The end of its error output, where the fault handler writes."""
@@ -400,9 +410,10 @@ def fuzz(args: argparse.Namespace) -> int:
                     print(json.dumps(finding), flush=True)
     worker.stop()
     kinds = collections.Counter(kind for kind, _, _ in known)
-    minutes = (time.monotonic() - start) / 60
-    print(f"\n{number} cases of {len(names)} targets in {minutes:.1f} min; outcomes {dict(outcomes.most_common())}; "
-          f"findings {dict(kinds)}", file=sys.stderr)  # fmt: skip
+    minutes, used = (time.monotonic() - start) / 60, resource.getrusage(resource.RUSAGE_CHILDREN)
+    worked = (used.ru_utime + used.ru_stime) / 60
+    print(f"\n{number} cases of {len(names)} targets in {minutes:.1f} min, {worked:.1f} min of work; "
+          f"outcomes {dict(outcomes.most_common())}; findings {dict(kinds)}", file=sys.stderr)  # fmt: skip
     return len(known)
 
 
@@ -427,7 +438,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="regular expression of targets' names")
     parser.add_argument("--seed", type=int, default=0, help="of the first round")
     parser.add_argument("--json", help="file that findings are appended to")
-    parser.add_argument("--limit", type=int, default=60, help="seconds that a case may take")
+    parser.add_argument("--limit", type=int, default=60, help="seconds that a case may work, or wait")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--database", action="store_true")
     parser.add_argument("--reference", action="store_true")

@@ -10,7 +10,7 @@ from . import ops
 from .forms import call_forms
 from .nn import functional as F
 from .nn._recurrent import run_layers
-from .ops.common import dim_of
+from .ops.common import dim_of, overridable
 from .tensor import Tensor
 
 __all__ = [
@@ -66,7 +66,7 @@ def _form(name: str, mode: str, what: str) -> Any:
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"{what} of layers; weights in the order of ``nn.{mode.partition('_')[0]}``'s parameters."
-    return call_forms(f"{name}({', '.join(_PACKED)})", f"{name}({', '.join(_PLAIN)})")(function)
+    return call_forms(f"{name}({', '.join(_PACKED)})", f"{name}({', '.join(_PLAIN)})")(overridable(function))
 
 
 lstm = _form("lstm", "LSTM", "(output, last h, last c)")
@@ -147,6 +147,7 @@ def saddmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1, o
     return found if out is None else out.copy_(found)
 
 
+@overridable
 def resize_as_sparse_(input: Any, the_template: Any) -> Any:
     """Empties a sparse tensor and gives it the shape of another."""
     return input.sparse_resize_and_clear_(the_template.shape, the_template.sparse_dim(), the_template.dense_dim())
@@ -155,6 +156,7 @@ def resize_as_sparse_(input: Any, the_template: Any) -> Any:
 # -- views and sizes ----------------------------------------------------------------------------------
 
 
+@overridable
 def slice_inverse(
     input: Any, src: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
 ) -> Tensor:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ..autograd import grad
+from ..ops.common import overridable
 from . import functional as F
 from ._base import Function, Tensor, enable_grad, float32, float64, is_grad_enabled, ops
 
@@ -353,6 +354,7 @@ def _cell(
     return _CELLS[mode].forward(gates, hidden, w_hh.t(), b_hh)[0]
 
 
+@overridable
 def rnn_tanh_cell(
     input: Tensor, hx: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None, b_hh: Tensor | None = None
 ) -> Tensor:
@@ -360,6 +362,7 @@ def rnn_tanh_cell(
     return _cell("RNN_TANH", input, (hx,), w_ih, w_hh, b_ih, b_hh)[0]
 
 
+@overridable
 def rnn_relu_cell(
     input: Tensor, hx: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None, b_hh: Tensor | None = None
 ) -> Tensor:
@@ -367,6 +370,7 @@ def rnn_relu_cell(
     return _cell("RNN_RELU", input, (hx,), w_ih, w_hh, b_ih, b_hh)[0]
 
 
+@overridable
 def lstm_cell(
     input: Tensor,
     hx: Sequence[Tensor],
@@ -380,6 +384,7 @@ def lstm_cell(
     return h, c
 
 
+@overridable
 def gru_cell(
     input: Tensor, hx: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None, b_hh: Tensor | None = None
 ) -> Tensor:

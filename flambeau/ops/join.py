@@ -147,8 +147,7 @@ def _at_least(name: str, shape_of_: Any, text: str) -> Any:
 
     body.__name__ = body.__qualname__ = name
     body.__doc__ = text
-    body.__module__ = "flambeau"
-    return body
+    return overridable(body)
 
 
 def _to_2d(t: Tensor) -> Tensor:
@@ -244,6 +243,7 @@ def _broadcast_tensors(tensors: Tensors) -> tuple[Tensor, ...]:
     return tuple(t.expand(shape) for t in tensors)  # type: ignore[attr-defined]
 
 
+@overridable
 def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
     """The tensors expanded to the shape to which all broadcast: views.  Raises RuntimeError if there is none."""
     return _broadcast_tensors.function(list(_each(tensors)))

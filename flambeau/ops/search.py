@@ -244,7 +244,12 @@ def _edges(low: float, high: float, bins: int, like: Tensor) -> Tensor:
 
 @operator(kind="composite", returns=return_types.histogram)
 def histogram(
-    input: Tensor, bins: Any, *, range: Any = None, weight: Tensor | None = None, density: bool = False
+    input: Tensor,
+    bins: Any,
+    *,
+    range: Sequence[float] | None = None,
+    weight: Tensor | None = None,
+    density: bool = False,
 ) -> Any:
     """(counts, edges): the number, or the sum of ``weight``, of the elements in each bin; the last bin has both its
     edges.

@@ -9,7 +9,7 @@ from ..composed import member_of
 from ..dtype import dtype as dtype_
 from ..dtype import float32, float64, int8, int32, int64, qint8, qint32, quint8, uint8
 from ..forms import call_forms
-from ..ops.common import dim_of
+from ..ops.common import dim_of, overridable
 from ..tensor import Tensor
 from .tensor import INTEGERS, QuantizedTensor, quantize
 
@@ -27,6 +27,7 @@ def _number(value: Any, kind: type) -> Any:
     return kind(value.item() if isinstance(value, Tensor) else value)
 
 
+@overridable
 def quantize_per_tensor(input: Any, scale: Any, zero_point: Any, dtype: dtype_) -> Any:
     """A float32 tensor as integers of ``dtype`` that stand for (q - zero_point) * scale; a list of tensors as a tuple.
 
@@ -44,6 +45,7 @@ def quantize_per_tensor(input: Any, scale: Any, zero_point: Any, dtype: dtype_) 
     return quantize(input.detach(), width, zero, None, dtype)
 
 
+@overridable
 def quantize_per_tensor_dynamic(input: Any, dtype: dtype_, reduce_range: bool) -> Any:
     """``quantize_per_tensor`` with the scale and zero point that the least and greatest number ask for.
 
@@ -62,6 +64,7 @@ def quantize_per_tensor_dynamic(input: Any, dtype: dtype_, reduce_range: bool) -
     return quantize(input.detach(), scale, zero, None, dtype)
 
 
+@overridable
 def quantize_per_channel(input: Any, scales: Any, zero_points: Any, axis: int, dtype: dtype_) -> Any:
     """A float32 tensor as integers with a scale and a zero point for each slice along ``axis``."""
     _check("quantize_per_channel", input, dtype)
@@ -117,6 +120,7 @@ METHODS: dict[str, Callable[..., Any]] = {
 
 
 @call_forms("dequantize(tensor)", "dequantize(tensors)")
+@overridable
 def dequantize(input: Any = None, *, tensor: Any = None, tensors: Any = None) -> Any:
     """The numbers in float32; of a list of tensors a tuple."""
     given = next((x for x in (input, tensor, tensors) if x is not None), None)

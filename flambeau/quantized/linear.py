@@ -182,9 +182,10 @@ def choose_qparams_optimized(
     of squared errors, until ``ratio`` of the range is gone; the best ends met are returned.
     """
     x = input.detach().reshape(-1)[:numel].to(float32)
-    if not x.numel() or n_bins < 1:
+    if not x.numel() or n_bins < 1 or bit_width < 1:
         raise RuntimeError(
-            f"choose_qparams_optimized: expected some elements and n_bins of at least 1, got {x.numel()} and {n_bins}"
+            "choose_qparams_optimized: expected some elements, n_bins and bit_width of at least 1, "
+            f"got {x.numel()}, {n_bins} and {bit_width}"
         )
     low, high = float(x.min()), float(x.max())
     levels = 2**bit_width - 1

@@ -11,6 +11,7 @@ from .._base import Tensor, int32, int64, no_grad, ops, overridable
 __all__ = ["embedding", "embedding_bag", "unfold"]
 
 
+@overridable
 def embedding(
     input: Tensor,
     weight: Tensor,

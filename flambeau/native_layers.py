@@ -11,6 +11,7 @@ from .forms import call_forms
 from .nn import functional as F
 from .nn._recurrent import run_layers
 from .ops.common import dim_of, overridable
+from .sparse.products import hspmm
 from .tensor import Tensor
 
 __all__ = [
@@ -138,7 +139,7 @@ def dsmm(input: Any, mat2: Any) -> Any:
 
 def hsmm(input: Any, mat2: Any) -> Any:
     """``input @ mat2`` of sparse matrices; the result is sparse."""
-    return ops.hspmm(input, mat2)
+    return hspmm(input, mat2)
 
 
 def saddmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1, out: Any = None) -> Any:

@@ -12,6 +12,7 @@ import pytest
 
 import flambeau as torch
 import flambeau.distributed as dist
+import flambeau.distributed._functional_collectives as funcol
 import flambeau.multiprocessing as mp
 
 
@@ -175,6 +176,36 @@ def test_training_on_two_processes_equals_training_on_one(tmp_path: Path) -> Non
         optimizer.step()
     for name, value in torch.load(file).items():
         assert torch.allclose(value, model.state_dict()[name], rtol=1e-5, atol=1e-6), name
+
+
+def functional(rank: int, size: int, port: int) -> None:
+    start(rank, size, port)
+    mesh = dist.init_device_mesh("cpu", (size,))
+    x = torch.arange(4.0).reshape(2, 2) + 10 * rank
+    before = x.clone()
+    both = torch.cat([torch.arange(4.0).reshape(2, 2) + 10 * r for r in range(size)])
+    assert torch.equal(funcol.all_reduce(x, "sum", mesh), both[:2] + both[2:])
+    assert torch.equal(funcol.broadcast(x, 1, dist.group.WORLD), both[2:])
+    assert torch.equal(funcol.all_gather_tensor(x, 0, (mesh, 0)), both)
+    assert torch.equal(funcol.all_gather_tensor(x, 1, mesh), torch.cat([both[:2], both[2:]], 1))
+    assert torch.equal(funcol.reduce_scatter_tensor(x, "avg", 0, mesh), (both[:2] + both[2:])[rank : rank + 1] / 2)
+    assert torch.equal(funcol.permute_tensor(x, [1, 0], mesh), both[2:] if rank == 0 else both[:2])
+    sizes = ([1, 2], [1, 1]) if rank == 0 else ([1, 0], [2, 0])  # from each, to each
+    found = funcol.all_to_all_single(x, *sizes, mesh)
+    assert torch.equal(found, torch.cat([both[:1], both[2:]]) if rank == 0 else both[1:2])
+    assert torch.equal(x, before) and funcol.wait_tensor(x) is x
+    w = torch.full((2, 2), float(rank + 1), requires_grad=True)
+    (funcol.all_gather_tensor_autograd(w, 0, mesh) * both).sum().backward()
+    assert torch.equal(w.grad, before * size)
+    with pytest.raises(RuntimeError, match="multiple of group_size"):
+        funcol.reduce_scatter_tensor(torch.ones(3), "sum", 0, mesh)
+    with pytest.raises(ValueError, match="Invalid reduction"):
+        funcol.all_reduce(x, "median", mesh)
+    dist.destroy_process_group()
+
+
+def test_collectives_as_functions() -> None:
+    mp.spawn(functional, (2, free_port()), 2)
 
 
 def batches_of(rank: int) -> list[torch.Tensor]:

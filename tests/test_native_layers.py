@@ -116,6 +116,9 @@ def test_sparse_products_by_old_names():
     same(flambeau.spmm(s, ours(b)), a @ b)
     same(flambeau.saddmm(ours(c), s, ours(b), beta=0.5, alpha=2), 0.5 * c + 2 * (a @ b))
     same(flambeau.dsmm(ours(b.t().contiguous()), s.t()), b.t() @ a.t())
+    found = flambeau.hsmm(s, ours(b))
+    assert found.is_sparse
+    same(found.to_dense(), a @ b)
 
 
 def test_slice_inverse_and_ranges():

@@ -169,3 +169,27 @@ def test_keywords_in_graphs():
 
     product, total = list(torch.fx.symbolic_trace(Contraction()).graph.nodes)[2:4]
     assert product.kwargs == {"dims": ([1], [0])} and total.kwargs == {"dim": 0}
+
+
+def test_functions_above_operators_can_be_traced():
+    graph = torch.fx.Graph()
+    x = torch.fx.Proxy(graph.placeholder("x"), torch.fx.proxy.GraphAppendingTracer(graph))
+    calls = {
+        "broadcast_tensors": (x, x), "atleast_2d": (x, x), "kl_div": (x, x), "gru_cell": (x, x, x, x),
+        "lstm": (x, [x, x], [x], True, 1, 0.0, False, False, False), "conv_tbc": (x, x, x), "dequantize": (x,),
+        "cosine_embedding_loss": (x, x, x), "svd_lowrank": (x,), "cartesian_prod": (x, x),
+    }  # fmt: skip
+    for name, args in calls.items():
+        assert isinstance(getattr(torch, name)(*args), torch.fx.Proxy), name
+    assert isinstance(torch.nn.functional.embedding(x, x), torch.fx.Proxy)
+
+
+def test_arguments_of_functions_above_operators_are_named():
+    with pytest.raises(TypeError, match=r"hinge_embedding_loss\(\): argument 'reduction' \(position 4\) must be int"):
+        torch.hinge_embedding_loss(torch.ones(2), torch.ones(2), 1.0, "mean")
+    with pytest.raises(TypeError, match=r"argument 'packed' \(position 3\) must be Tensor, not int"):
+        torch.fbgemm_linear_int8_weight(torch.ones(1, 2), torch.ones(2, 2), 3, torch.ones(2), 1.0, 0, torch.ones(2))
+    with pytest.raises(IndexError, match=r"svd_lowrank\(\): .*too few dimensions .* \[\[3\]\]"):
+        torch.svd_lowrank(torch.ones(3))
+    with pytest.raises(IndexError, match="no dimensions"):
+        torch.ones(()).stride(0)

@@ -254,7 +254,11 @@ class Runner:
         if error is not None:
             return "shape", f"real memory works, meta: {type(error).__name__}: {error}"
         ours, theirs = (
-            [(str(t.dtype), tuple(t.shape), t.stride()) for t in _tensors(x, flambeau.Tensor)] for x in (found, wanted)
+            [
+                (str(t.dtype), tuple(t.shape), t.stride() if t.layout is flambeau.strided else t.layout)
+                for t in _tensors(x, flambeau.Tensor)
+            ]
+            for x in (found, wanted)
         )
         return None if ours == theirs else ("shape", f"meta {ours}, real {theirs}")
 

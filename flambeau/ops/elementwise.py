@@ -412,7 +412,11 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 @operator(method=False)
 def polar(abs: Tensor, angle: Tensor) -> Tensor:
-    """``abs * (cos(angle) + i sin(angle))``"""
+    """``abs * (cos(angle) + i sin(angle))`` of floating-point tensors of one type; raises RuntimeError for others."""
+    if abs.dtype.kind != "f" or angle.dtype.kind != "f":
+        raise RuntimeError(
+            f"Expected both inputs to be Half, Float or Double tensors but got {abs.dtype} and {angle.dtype}"
+        )
     if abs.dtype is not angle.dtype:
         raise RuntimeError(
             f"Expected object of scalar type {abs.dtype} but got scalar type {angle.dtype} for second argument"

@@ -228,6 +228,8 @@ def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None =
     x: Any = theta
     if not x.is_floating_point():
         raise ValueError(f"Expected theta to have floating point type, but got {theta.dtype}")
+    if not isinstance(size, (tuple, list)):
+        raise TypeError(f"affine_grid(): argument 'size' must be tuple of ints, not {type(size).__name__}")
     ndim = len(size) - 2
     if ndim not in (2, 3):
         raise NotImplementedError(

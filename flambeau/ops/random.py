@@ -209,7 +209,7 @@ def randperm(
 def _normal_of(mean: Operand, std: Operand, *, generator: Generator | None = None) -> Tensor:
     """Normal numbers with the means and standard deviations of tensors."""
     where = mean if isinstance(mean, Tensor) else std
-    shape = np.broadcast_shapes(*(tuple(t.shape) for t in (mean, std) if isinstance(t, Tensor)))
+    shape = broadcast_shapes(*(tuple(t.shape) for t in (mean, std) if isinstance(t, Tensor)))
     with no_grad():
         result = contiguous(where.dtype, shape, where.device)
         if not isinstance(std, Tensor):

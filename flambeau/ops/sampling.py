@@ -6,8 +6,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from .. import device as devices
 from .. import generator as draw
 from ..autograd.mode import no_grad
@@ -62,7 +60,7 @@ def binomial(count: Tensor, prob: Tensor, generator: Generator | None = None) ->
     if count.dtype is not prob.dtype:
         raise RuntimeError(f"binomial: Found dtype {title(prob.dtype)} but expected {title(count.dtype)}")
     need("binomial_cpu", count.dtype, ("f32", "f64"))
-    shape = np.broadcast_shapes(tuple(count.shape), tuple(prob.shape))
+    shape = broadcast_shapes(tuple(count.shape), tuple(prob.shape))
     numbers, chances = (t.expand(shape) for t in (count, prob))  # type: ignore[attr-defined]
     result = like_members(numbers if isinstance(count, Wrapper) else chances)
     code = count.dtype.code

@@ -3,6 +3,7 @@ such weights, and the choice of parameters for tables of vectors."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from .. import ops
@@ -121,7 +122,7 @@ def _gates(
 
 @overridable
 def quantized_lstm_cell(
-    input: Any, hx: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, packed_ih: Any, packed_hh: Any,
+    input: Any, hx: Sequence[Tensor], w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, packed_ih: Any, packed_hh: Any,
     col_offsets_ih: Any, col_offsets_hh: Any, scale_ih: Any, scale_hh: Any, zero_point_ih: Any, zero_point_hh: Any,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """``lstm_cell`` with int8 weights."""

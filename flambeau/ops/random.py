@@ -15,6 +15,7 @@ from ..dtype import dtype as dtype_
 from ..dtype import int64
 from ..forms import call_forms
 from ..generator import Generator
+from ..graph.node import broadcast_shapes
 from ..operator import Operand, operator
 from ..tensor import Tensor, contiguous
 from ..tensor import empty as allocate

@@ -13,7 +13,7 @@ import functools
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from types import SimpleNamespace
+from types import ModuleType
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -57,8 +57,20 @@ _STANCES = ("default", "force_eager", "eager_on_recompile", "fail_on_recompile",
 _HOST_FAMILIES = ("linalg", "systems", "factors", "orthogonal", "spectra", "lowrank")
 _backends: dict[str, Callable[..., Any]] = {}  # that programs have registered
 
-config = SimpleNamespace(job_id=None, force_disable_caches=False, dynamic_sources="", unbacked_sources="")
-"""``torch.compiler.config``, kept for programs that set it; nothing reads it."""
+config = ModuleType(f"{__name__}.config", "``torch.compiler.config``, kept for programs that set it; nothing reads it.")
+vars(config).update(
+    dict.fromkeys((
+        "allow_unspec_int_on_nn_module", "capture_dynamic_output_shape_ops", "capture_scalar_outputs",
+        "fail_on_recompile_limit_hit", "force_disable_caches", "verbose",
+    ), False),
+    **dict.fromkeys((
+        "assume_static_by_default", "automatic_dynamic_shapes", "dynamic_shapes", "enable_cpp_symbolic_shape_guards",
+        "skip_tensor_guards_with_matching_dict_tags", "wrap_top_frame",
+    ), True),
+    job_id=None, log_file_name=None, dynamic_sources="", unbacked_sources="", recompile_limit=8,
+    accumulated_recompile_limit=256, reorderable_logging_functions=set(),
+)  # fmt: skip
+sys.modules[config.__name__] = config
 
 
 class _State:

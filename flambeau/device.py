@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, ClassVar
 
+from .callforms import call_forms
+
 __all__ = ["cpu", "device", "get_default_device", "meta", "of", "set_default_device"]
 
 _TYPES = ("cpu", "cuda", "meta", "mps", "xpu", "hip", "mkldnn", "opengl", "opencl", "ideep", "ve", "fpga", "maia",
@@ -13,6 +15,7 @@ _TYPES = ("cpu", "cuda", "meta", "mps", "xpu", "hip", "mkldnn", "opengl", "openc
 _table: dict[tuple[str, int | None], device] = {}
 
 
+@call_forms("device(device) -> device", "device(type, index=None) -> device")
 class device:
     """A device by type and optional index: ``device("cpu")``, ``device("cuda", 0)``, ``device("cuda:0")``.
 

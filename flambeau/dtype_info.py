@@ -46,6 +46,8 @@ class _Limits:
 
 def _check_is_dtype(function: str, value: object) -> dtype_:
     if not isinstance(value, dtype_):
+        if value is None:
+            raise TypeError(f"{function}() missing 1 required positional arguments: 'type'")
         raise TypeError(f"{function}(): argument 'type' (position 1) must be torch.dtype, not {type(value).__name__}")
     return value
 
@@ -61,8 +63,9 @@ class finfo(_Limits):
 
     __slots__ = ("_info",)
 
-    def __init__(self, type: dtype_ | None = None) -> None:
-        given = get_default_dtype() if type is None else _check_is_dtype("finfo", type)
+    def __init__(self, dtype: dtype_ | None = None, *, type: dtype_ | None = None) -> None:
+        wanted = type if dtype is None else dtype
+        given = get_default_dtype() if wanted is None else _check_is_dtype("finfo", wanted)
         if not (given.is_floating_point or given.is_complex):
             raise TypeError(f"torch.finfo() requires a floating point input type. Use torch.iinfo to handle '{given}'")
         self._type = given.to_real()
@@ -106,8 +109,8 @@ class iinfo(_Limits):
 
     __slots__ = ()
 
-    def __init__(self, type: dtype_) -> None:
-        given = _check_is_dtype("iinfo", type)
+    def __init__(self, dtype: dtype_ = None, *, type: dtype_ | None = None) -> None:  # type: ignore[assignment]
+        given = _check_is_dtype("iinfo", type if dtype is None else dtype)
         if given.is_floating_point or given.is_complex:
             raise TypeError(f"torch.iinfo() requires an integer input type. Use torch.finfo to handle '{given}'")
         if given.kind in "bs":

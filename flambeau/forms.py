@@ -20,6 +20,7 @@ from .autograd import tape
 from .autograd.mode import state as grad_state
 from .autograd.view import How
 from .call import around, dispatch, dispatch_inplace, dispatch_out, run_several, signature, special
+from .callforms import call_forms
 from .deferral import Deferral, threads
 from .layout import Layout
 from .misuse import FAULTS, blamed
@@ -30,7 +31,7 @@ from .reuse import SMALLEST, getframe, getrefcount, make_over
 from .storage import Storage, maker
 from .tensor import Tensor, make
 
-__all__ = ["LazyMethod", "call_forms", "inplace_function", "sized_view"]
+__all__ = ["LazyMethod", "inplace_function", "sized_view"]
 
 _HOT = """
 def {name}({signature}):
@@ -363,7 +364,7 @@ def finish(
     op: Operator, *, method: bool, function: bool, inplace: bool, out: bool, aliases: tuple[str, ...], namespace: str
 ) -> None:
     """Attaches the methods of an operator to ``Tensor`` and says how its function is made."""
-    op.make_function = lambda: _public(op, op.name, out and op.kind != "view", _HOT)
+    op.make_function = lambda name: _public(op, name, out and op.kind != "view", _HOT)
     op.namespace = namespace if function else ""
     op.aliases = aliases
     if inplace:
@@ -449,11 +450,14 @@ def sized_view(
     call: Callable[[Tensor, Any], Tensor],
     keyword: str = "size",
     other: Callable[..., Tensor] | None = None,
+    forms: Sequence[str] = (),
+    text: str = "",
 ) -> Callable[..., Tensor]:
     """The method ``name(*sizes)``, ``name(sizes)`` or ``name(keyword=sizes)`` of a view: ``call(tensor, sizes)``.
 
     It is remembered where it shared memory, as the view ``op`` makes it.  ``read(given, name)`` gives the sizes as ints
-    of what is no row of ints, which goes to ``other`` if there is one.
+    of what is no row of ints, which goes to ``other`` if there is one.  ``forms`` are the calls (``call_forms``),
+    ``text`` what they do.
     """
     seen: dict[Any, tuple[Layout, int, How]] = {}
     ints = _ints
@@ -489,7 +493,8 @@ def sized_view(
 
     spelled = other or by_keyword
     method.__name__ = method.__qualname__ = name
-    return method
+    method.__doc__ = text
+    return call_forms(*forms or (f"{name}(*{keyword})", f"{name}({keyword})"))(method)
 
 
 _absent = object()  # stands for an argument that a call leaves out
@@ -542,24 +547,6 @@ def _given(name: str, official: str, *values: Any) -> Any:
     if value is _absent:
         raise TypeError(f"{name}() missing 1 required positional arguments: '{official}'")
     return value
-
-
-_ANY_CALL = inspect.Signature([
-    inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL),
-    inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD),
-])  # fmt: skip
-
-
-def call_forms(*forms: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorator: the calls that a function takes, where no one signature tells; they head its docstring."""
-
-    def mark(function: Any) -> Any:
-        written = (f if " -> " in f else f"{f} -> Tensor" for f in forms)
-        function.__doc__ = "\n".join(written) + "\n\n" + (function.__doc__ or "")
-        function.__signature__ = _ANY_CALL
-        return function
-
-    return mark
 
 
 _warned: set[str] = set()
@@ -676,8 +663,11 @@ def _public(op: Operator, name: str, out: bool, template: str, method: bool = Fa
     form.__module__ = "torch.Tensor" if method else "flambeau" + (op.namespace or "torch")[len("torch") :]
     form.operator = op  # type: ignore[attr-defined]
     if op.overloads:
-        call_forms(*(f.replace("(input, ", "(").replace("(input)", "()") if method else f for f in op.overloads))(form)
-    elif op.synonyms:
+        written = [name + f[f.index("(") :] for f in op.overloads if not (method and "(self" in f)]
+        if method:
+            written = [f.replace("(input, ", "(").replace("(input)", "()") for f in written]
+        call_forms(*written, *_special_names(op, name, method))(form)
+    elif any(others != ("x2",) for others in op.synonyms.values()):  # numpy's name is a keyword alone
         call_forms(*_spellings(op, name, spelled, defaults, method))(form)
     return form
 
@@ -692,6 +682,13 @@ def _spellings(op: Operator, name: str, words: list[str], defaults: dict[str, An
         parts = [w.partition("=") for w in plain]
         changed = [other.get(first, first) + sign + rest for first, sign, rest in parts]
         yield f"{name}({', '.join(changed)})"
+    yield from _special_names(op, name, method)
+
+
+def _special_names(op: Operator, name: str, method: bool) -> Iterator[str]:
+    """The calls of the special methods that a method is, too."""
+    for symbol in op.symbols if method and name.removesuffix("_") == op.name else ():
+        yield f"__{'i' * name.endswith('_')}{symbol}__({op.params[1]})"
 
 
 _DEFAULT = re.compile(r"_d_\w+")

@@ -12,9 +12,9 @@ from typing import Any
 
 from . import ops
 from .autograd.anomaly_mode import is_anomaly_check_nan_enabled, is_anomaly_enabled, set_detect_anomaly
+from .callforms import call_forms
 from .dtype import dtype as dtype_
 from .dtype import get_default_dtype, named, set_default_dtype
-from .forms import call_forms
 from .generator import Generator
 from .layout import dense
 from .nn import functional as F
@@ -326,12 +326,18 @@ def lobpcg(
 # -- quantized ---------------------------------------------------------------------------------------
 
 
+@call_forms(
+    "quantized_batch_norm(input, weight, bias, mean, var, eps, output_scale, output_zero_point)",
+    "quantized_batch_norm(input, mean, var, eps, output_scale, output_zero_point)",
+)
 @overridable
 def quantized_batch_norm(
-    input: Any, weight: Tensor | None, bias: Tensor | None, mean: Any, var: Tensor, eps: float, output_scale: float,
-    output_zero_point: int,
+    input: Any, weight: Any = None, bias: Any = None, mean: Any = None, var: Any = None, eps: Any = None,
+    output_scale: Any = None, output_zero_point: Any = None,
 ) -> Any:  # fmt: skip
     """Batch normalization of a quantized (N, C, H, W) tensor with these statistics, quantized again."""
+    if eps is None:  # by position, without the weight and the bias
+        weight, bias, mean, var, eps, output_scale, output_zero_point = None, None, weight, bias, mean, var, eps
     found = F.batch_norm(input.dequantize(), mean, var, weight, bias, False, 0.0, eps)
     return quantize_per_tensor(found, output_scale, output_zero_point, input.dtype)
 

@@ -69,7 +69,7 @@ class Operator:
     """See the module; ``name`` is PyTorch's."""
 
     # What is the same for nearly all is left to the class: all operators are made while the package is imported.
-    make_function: Callable[[], Callable[..., Any]] | None = None
+    make_function: Callable[[str], Callable[..., Any]] | None = None
     make_inplace: Callable[[], Callable[..., Any]] | None = None
     namespace = ""
     aliases: tuple[str, ...] = ()
@@ -85,6 +85,7 @@ class Operator:
     overloads: tuple[str, ...] = ()
     factors: tuple[str, ...] = ()
     loose: tuple[str, ...] = ()
+    symbols: tuple[str, ...] = ()  # special methods that are this operator's: "mul", "and"
     random = False
     # In its floating-point tensors together: forward mode calls the operator with tangents.  Needs to be said only
     # where the reverse derivative is not the exact transpose; one that is leads to the same.
@@ -152,7 +153,11 @@ class Operator:
     @functools.cached_property
     def function(self) -> Callable[..., Any]:
         """The public function."""
-        return self.body if self.make_function is None else self.make_function()
+        return self.named(self.name)
+
+    def named(self, name: str) -> Callable[..., Any]:
+        """The public function by its name or another name it has, each with a function of its own as in PyTorch."""
+        return self.body if self.make_function is None else self.make_function(name)
 
     @functools.cached_property
     def inplace(self) -> Callable[..., Any] | None:
@@ -215,7 +220,8 @@ def namespace(
     def find(name: str) -> Any:
         found: Any
         if name in members:
-            found = members[name].function
+            op = members[name]
+            found = op.named(name) if name in op.aliases else op.function
         elif name in lazy:
             home = lazy[name]
             if home == ".":

@@ -86,3 +86,52 @@ def test_signatures_tell_the_call_forms():
     assert next(iter(inspect.signature(flambeau.exp_).parameters)) == "input"
     assert flambeau.max.__doc__.startswith("max(input, *, out=None) -> Tensor\nmax(input, dim=None, keepdim=False")
     assert flambeau.Tensor.max.__doc__.startswith("max(*, out=None)") or "max(dim" in flambeau.Tensor.max.__doc__
+
+
+def test_other_names_of_a_function_are_functions_of_their_own():
+    assert flambeau.multiply is not flambeau.mul and flambeau.multiply.__name__ == "multiply"
+    assert flambeau.multiply(flambeau.tensor(2), 3).item() == 6
+    assert flambeau.concatenate([flambeau.ones(1, 2)] * 2, axis=1).shape == (1, 4)
+    assert flambeau.concatenate([flambeau.ones(1, 2)] * 2, dim=1).shape == (1, 4)
+    assert flambeau.pow(self=2.0, exponent=flambeau.tensor(3.0)).item() == 8
+
+
+def test_views_that_take_sizes_tell_their_calls():
+    assert flambeau.Tensor.view.__doc__.startswith("view(*shape) -> Tensor\nview(shape) -> Tensor\nview(dtype)")
+    assert list(inspect.signature(flambeau.Tensor.transpose_).parameters) == ["input", "dim0", "dim1"]
+    x = flambeau.ones(2, 3, dtype=flambeau.float64)
+    assert x.to(flambeau.float32, False, True, flambeau.contiguous_format).dtype is flambeau.float32
+    assert flambeau.finfo(dtype=flambeau.float16).bits == flambeau.finfo(type=flambeau.float16).bits == 16
+    with pytest.raises(TypeError, match="missing 1 required"):
+        flambeau.iinfo()
+
+
+@pytest.mark.parametrize("name", ["mm", "bmm"])
+def test_products_of_half_precision_that_are_not_rounded(name):
+    shape = (2, 3, 4) if name == "bmm" else (3, 4)
+    a = flambeau.randn(shape).bfloat16().requires_grad_()
+    b = flambeau.randn(shape).mT.bfloat16().requires_grad_()
+    found = getattr(flambeau, name)(a, b, out_dtype=flambeau.float32)
+    exact = getattr(flambeau, name)(a.detach().double(), b.detach().double())
+    assert found.dtype is flambeau.float32
+    flambeau.testing.assert_close(found.double(), exact, rtol=1e-6, atol=1e-5)
+    found.sum().backward()
+    assert a.grad.dtype is flambeau.bfloat16
+    wide = b.detach().double().sum(-1)
+    flambeau.testing.assert_close(a.grad.double(), wide.unsqueeze(-2).expand(a.shape), rtol=1e-2, atol=1e-2)
+    with pytest.raises(RuntimeError, match="out_dtype"):
+        getattr(flambeau, name)(a.float(), b.float(), out_dtype=flambeau.float64)
+
+
+def test_results_that_are_given():
+    x = flambeau.randn(5, 2)
+    hist, edges = flambeau.empty(0), [flambeau.empty(0), flambeau.empty(0)]
+    found = flambeau.histogramdd(x, [2, 3], out=(hist, edges))
+    assert found.hist is hist and hist.shape == (2, 3) and hist.sum() == 5 and edges[1].shape == (4,)
+    pair = flambeau.empty(2), flambeau.empty(2)
+    flambeau.var_mean(x, 0, out=pair)
+    flambeau.testing.assert_close(pair[1], x.mean(0))
+    out = flambeau.empty(2, 2)
+    assert flambeau.sparse.mm(x.t().to_sparse(), x, out=out) is out
+    flambeau.testing.assert_close(out, x.t() @ x)
+    assert x.to_sparse(sparseDims=1).sparse_dim() == 1

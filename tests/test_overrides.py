@@ -154,12 +154,37 @@ def test_keywords_arrive_as_they_were_written():
         "torch.sum(x, 1, True)": ((1, True), {}), "x.add(1, alpha=2)": ((1,), {"alpha": 2}),
         "x.clamp(0, max=1)": ((0,), {"max": 1}), "x.transpose(dim0=0, dim1=1)": ((), {"dim0": 0, "dim1": 1}),
         "x.sum(**options)": ((), {"dim": 1}), "x.mul_(2)": ((2,), {}),
+        "x.sum(*[1], **{'keepdim': True})": ((1,), {"keepdim": True}),
+        "x.sum(keepdim=True, **options)": ((), {"keepdim": True, "dim": 1}),
+        "torch.sum(x, **{**options, 'keepdim': True})": ((), {"keepdim": True, "dim": 1}),
     }  # fmt: skip
     for text, expected in calls.items():
         Spelling.seen.clear()
         eval(text, {"x": x, "torch": torch, "options": options})
-        spread = "**" in text and Spelling.seen[0] == ((1,), {})  # what a dictionary held cannot be known everywhere
-        assert Spelling.seen[0] == expected or spread, text
+        assert Spelling.seen[0] == expected, text
+
+
+class _Options:
+    def __init__(self, **options):
+        self.options = options
+
+    def total(self, x, *args):
+        return x.sum(*args, **self.options)
+
+
+def test_keywords_of_a_dictionary_that_is_an_attribute_or_a_local_variable():
+    x = torch.ones(2, 3).as_subclass(Spelling)
+
+    def spread(function, *args, **kwargs):
+        return function(*args, **kwargs)
+
+    for call in (_Options(dim=1).total, lambda x: spread(torch.sum, x, dim=1)):
+        Spelling.seen.clear()
+        call(x)
+        assert Spelling.seen[0] == ((), {"dim": 1})
+    Spelling.seen.clear()
+    x.sum(**dict(dim=1))  # what a call returns is not known: the value arrives, by position
+    assert Spelling.seen[0] == ((1,), {})
 
 
 def test_keywords_in_graphs():

@@ -18,8 +18,8 @@ import numpy as np
 
 from ..autograd.mode import state as grad_state
 from ..call import around, special
+from ..callforms import call_forms
 from ..dtype import bfloat16, dtype, float16, float32, float64
-from ..forms import call_forms
 from ..operator import Operator
 from ..tensor import Tensor
 from .policy import POLICIES, policy_of

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+from typing import NoReturn as _NoReturn
 
 from ..operator import namespace as _namespace
 from . import anomaly_mode, function, grad_mode, graph
@@ -18,6 +20,12 @@ __all__ = [
     "grad", "grad_mode", "gradcheck", "gradgradcheck", "graph", "inference_mode", "no_grad", "set_detect_anomaly",
     "set_grad_enabled", "set_multithreading_enabled",
 ]  # fmt: skip
+
+
+def variable(*args: _Any, **kwargs: _Any) -> _NoReturn:
+    """Raises RuntimeError: ``torch.tensor`` took its place."""
+    raise RuntimeError("torch.autograd.variable(...) is deprecated, use torch.tensor(...) instead")
+
 
 __getattr__, __dir__ = _namespace(globals(), {}, {"functional": ".", "profiler": "."})
 

@@ -196,9 +196,9 @@ class FunctionMeta(type):
 
     _backward_cls: type[BackwardCFunction]
 
-    def __init__(cls, name: str, bases: tuple[type, ...], attributes: dict[str, Any]) -> None:
+    def __init__(cls, name: str, bases: tuple[type, ...], attrs: dict[str, Any]) -> None:
         cls._backward_cls = type(name + "Backward", (BackwardCFunction,), {"_forward_cls": cls})
-        super().__init__(name, bases, attributes)
+        super().__init__(name, bases, attrs)
 
 
 transformed: Callable[..., Any] | None = None

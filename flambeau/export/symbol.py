@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 __all__ = ["Keeper", "SymBool", "SymFloat", "SymInt", "Symbolic", "symbolic"]
 
@@ -34,13 +34,21 @@ class Keeper(Protocol):
         """The values as an expression of the sizes' names."""
 
 
+class Origin(NamedTuple):
+    """Where a symbolic number comes from: its tracer, its values for each probe, and what makes its node."""
+
+    keeper: Keeper
+    values: Sequence[Any]
+    make: Callable[[], Any]
+
+
 class Symbolic:
-    """A number by its values for each probe; ``make`` makes its node when that is first asked for."""
+    """A number by its values for each probe; its node is made when that is first asked for."""
 
     __slots__ = ("_made", "keeper", "make", "values")
 
-    def __init__(self, keeper: Keeper, values: Sequence[Any], make: Callable[[], Any]) -> None:
-        self.keeper, self.values, self.make = keeper, list(values), make
+    def __init__(self, node: Origin) -> None:
+        self.keeper, self.values, self.make = node.keeper, list(node.values), node.make
         self._made: Any = None
 
     @property
@@ -72,7 +80,7 @@ def symbolic(keeper: Keeper, values: Sequence[Any], make: Callable[[], Any]) -> 
     if all(type(v) is type(first) and v == first for v in values):
         return first
     kind: type[Symbolic] = SymBool if isinstance(first, bool) else SymInt if isinstance(first, int) else SymFloat
-    return kind(keeper, values, make)
+    return kind(Origin(keeper, values, make))
 
 
 def _apply(function: Callable[..., Any], *args: Any) -> Any:

@@ -17,7 +17,7 @@ class Future(Generic[T]):
     ``devices`` is accepted for programs with accelerators.
     """
 
-    def __init__(self, *, devices: list[Any] | None = None) -> None:
+    def __init__(self, devices: list[Any] | None = None) -> None:
         self._changed = threading.Condition()
         self._done = False
         self._value: Any = None

@@ -82,6 +82,9 @@ class ScriptFunction:
 class ScriptModule(Module):
     """A module that was given to ``script`` or ``trace``: of its own class, too, and sharing its state."""
 
+    def __init__(self) -> None:
+        super().__init__()
+
     @property
     def original_name(self) -> str:
         """The name of the module's own class."""

@@ -307,7 +307,7 @@ def _deprecated(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         return function(*args, **kwargs)
 
     call.__name__ = call.__qualname__ = old
-    call.__doc__ = f"The old name of ``{new}``."
+    call.__doc__ = f"{old}(...)\n\nThe old name of ``{new}``, which takes the same arguments."
     return call
 
 

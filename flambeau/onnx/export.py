@@ -33,10 +33,12 @@ _COMPARISONS = (operator.eq, operator.ne, operator.lt, operator.le, operator.gt,
 
 
 class ONNXProgram:
-    """A model in ONNX: ``model_proto`` is the model of the package onnx, ``exported_program`` what it was made from."""
+    """A model in ONNX: ``model`` (``model_proto``) is the model of the package onnx, ``exported_program`` what it was
+    made from."""
 
-    def __init__(self, model_proto: Any, exported_program: ExportedProgram) -> None:
-        self.model_proto, self.exported_program = model_proto, exported_program
+    def __init__(self, model: Any, exported_program: ExportedProgram) -> None:
+        self.model = self.model_proto = model
+        self.exported_program = exported_program
 
     def save(
         self, destination: str | os.PathLike[str], *, include_initializers: bool = True,
@@ -161,7 +163,7 @@ def _model(
         if node.op == "output":
             outputs = _outputs(e, node, list(output_names or ()))
         elif node.op != "placeholder":
-            _translate(e, node)
+            _translate(e, node, version)
     graph = helper.make_graph(e.nodes, "main_graph", inputs, outputs, e.initializers)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", version)], producer_name="flambeau")
     model.ir_version = min(model.ir_version, 10)
@@ -185,14 +187,12 @@ def _outputs(e: Emitter, node: Node, names: list[str]) -> list[Any]:
     return found
 
 
-def _translate(e: Emitter, node: Node) -> None:
+def _translate(e: Emitter, node: Node, version: int) -> None:
     try:
         e.names[node] = _translated(e, node)
     except (NotImplementedError, KeyError, AttributeError) as error:
         place = " ".join(str(node.meta.get("stack_trace", "")).split())
-        raise UnsupportedOperatorError(
-            f"onnx.export: {node.target} ({error}) has no translation to ONNX; it comes from {place or 'the graph'}"
-        ) from error
+        raise UnsupportedOperatorError(f"{node.target} ({error})", version, None, place or "the graph") from error
 
 
 def _translated(e: Emitter, node: Node) -> Any:

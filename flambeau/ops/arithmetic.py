@@ -237,7 +237,10 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     return grad, -grad * div.function(ctx.input, ctx.other, rounding_mode="trunc") if ctx.needs("other") else None
 
 
-@operator(inplace=True, kind="composite")
+@operator(
+    inplace=True, kind="composite", synonyms={"input": ("self",)},
+    overloads=("pow(input, exponent, *, out=None)", "pow(self, exponent, *, out=None)"),
+)  # fmt: skip
 def pow(input: Operand, exponent: Operand) -> Tensor:
     """``input`` to the power ``exponent``, broadcast; the element types are promoted.
 

@@ -8,6 +8,7 @@ from typing import Any
 from .. import device as devices
 from .. import dtype as dtypes
 from .. import primitives as prim
+from ..callforms import call_forms
 from ..dtype import dtype as dtype_
 from ..layout import contiguous_strides, of
 from ..operator import Operand, operator
@@ -209,9 +210,13 @@ def convert(
     return _clone(t) if copy else t
 
 
+@call_forms(
+    "to(dtype, non_blocking=False, copy=False, memory_format=torch.preserve_format)",
+    "to(device=None, dtype=None, non_blocking=False, copy=False, memory_format=torch.preserve_format)",
+    "to(other, non_blocking=False, copy=False, memory_format=torch.preserve_format)",
+)
 def _to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """``to(dtype)``, ``to(device, dtype)`` or ``to(other)``, each with ``non_blocking``, ``copy`` and
-    ``memory_format``: the tensor converted; itself if nothing changes.  Raises TypeError for other arguments."""
+    """The tensor converted; itself if nothing changes.  Raises TypeError for other arguments."""
     if len(args) == 1 and not kwargs:
         kind, layout = args[0], self._layout
         if kind.__class__ is dtype_:
@@ -221,15 +226,15 @@ def _to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
                 return to_dtype.function(self, kind)  # type: ignore[no-any-return]
         elif kind is layout.device or (kind.__class__ is str and kind == layout.device.type):
             return self
-    names = ["dtype", "non_blocking", "copy"]
+    names = ["dtype", "non_blocking", "copy", "memory_format"]
     values: dict[str, Any] = {}
     rest = list(args)
     if rest and isinstance(rest[0], Tensor):
         other = rest.pop(0)
         values.update(dtype=other.dtype, device=other.device)
-        names = ["non_blocking", "copy"]
+        names = ["non_blocking", "copy", "memory_format"]
     elif rest and not isinstance(rest[0], dtype_):
-        names = ["device", "dtype", "non_blocking", "copy"]
+        names = ["device", "dtype", "non_blocking", "copy", "memory_format"]
     for name, value in zip(names, rest):
         values[name] = value
     if len(rest) > len(names):

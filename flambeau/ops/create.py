@@ -16,10 +16,10 @@ from .. import device as devices
 from .. import dtype as dtypes
 from .. import primitives as prim
 from ..call import around, special
+from ..callforms import call_forms
 from ..deferral import deferral
 from ..dtype import Default
 from ..dtype import dtype as dtype_
-from ..forms import call_forms
 from ..layout import Layout, Size, dense, of
 from ..operator import Scalar, operator
 from ..record import Recipe

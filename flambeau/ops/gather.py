@@ -11,6 +11,7 @@ from typing import Any
 
 from .. import dtype as dtypes
 from .. import primitives as prim
+from ..callforms import call_forms
 from ..graph.node import broadcast_shapes
 from ..operator import Factor, Operand, operator
 from ..tensor import Tensor
@@ -204,6 +205,7 @@ def _scatter_method(
     return scatter.function(self, dim, index, src, value=value, reduce=reduce)
 
 
+@call_forms("scatter_(dim, index, src, *, reduce=None)", "scatter_(dim, index, value, *, reduce=None)")
 def _scatter_inplace(
     self: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None, reduce: str | None = None
 ) -> Tensor:

@@ -22,7 +22,7 @@ def _wide(t: Tensor) -> bool:
     return t._layout.shape != (0,)
 
 
-@operator(method=False, aliases=("concat", "concatenate"))
+@operator(method=False, aliases=("concat",))
 def cat(tensors: Tensors, dim: int = 0) -> Tensor:
     """The tensors one after the other along ``dim``; element types are promoted.
 
@@ -100,6 +100,15 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
             found.append(grad.narrow(d, start, x.shape[d]))
             start += x.shape[d]
     return (found,)
+
+
+@operator(
+    kind="composite", method=False, synonyms={"axis": ("dim",)}, loose=("out",),
+    overloads=("concatenate(tensors, axis=0, out=None)", "concatenate(tensors, dim=0, out=None)"),
+)  # fmt: skip
+def concatenate(tensors: Tensors, axis: int = 0) -> Tensor:
+    """The tensors one after the other along ``axis``: numpy's name for ``cat``."""
+    return cat.function(tensors, axis)  # type: ignore[no-any-return]
 
 
 @operator(method=False)

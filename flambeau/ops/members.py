@@ -571,21 +571,19 @@ def _cpu(self: Tensor, memory_format: memory_format = preserve_format) -> Tensor
     return convert(self, None, devices.cpu, memory_format=memory_format)
 
 
-def _itself(name: str, text: str) -> Callable[..., Tensor]:
-    def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return self
-
-    method.__name__ = method.__qualname__ = name
-    method.__doc__ = text
-    return method
+def _pin_memory(self: Tensor, device: Any = None) -> Tensor:
+    """The tensor itself: without an accelerator no memory is pinned."""
+    return self
 
 
-def _never(name: str) -> Callable[..., bool]:
-    def method(self: Tensor, *args: Any, **kwargs: Any) -> bool:
-        return False
+def _is_pinned(self: Tensor, device: Any = None) -> bool:
+    """False: without an accelerator no memory is pinned."""
+    return False
 
-    method.__name__ = method.__qualname__ = name
-    return method
+
+def _has_names(self: Tensor) -> bool:
+    """Whether dimensions have names; a tensor that has is of a class of its own."""
+    return False
 
 
 def install(cls: type[Tensor]) -> None:
@@ -639,19 +637,17 @@ def install(cls: type[Tensor]) -> None:
         "to_dense": _to_dense, "storage_type": lambda self: type(self.storage()), "cpu": _cpu,
         "cuda": _no_device("cuda"), "xpu": _no_device("xpu"), "ipu": _no_device("ipu"), "hpu": _no_device("hpu"),
         "mtia": _no_device("mtia"),
-        "pin_memory": _itself("pin_memory", "The tensor itself: without an accelerator no memory is pinned."),
-        "is_pinned": _never("is_pinned"),
-        "has_names": _never("has_names"), "dense_dim": lambda self: self.ndim, "sparse_dim": lambda self: 0,
+        "pin_memory": _pin_memory, "is_pinned": _is_pinned, "has_names": _has_names,
+        "dense_dim": lambda self: self.ndim, "sparse_dim": lambda self: 0,
         "ndimension": Tensor.dim,
-        "unsqueeze_": in_place("unsqueeze_", unsqueeze.function), "squeeze_": in_place("squeeze_", squeeze.function),
-        "transpose_": in_place("transpose_", transpose.function), "t_": in_place("t_", t.function),
-        "swapaxes_": in_place("swapaxes_", swapaxes.function), "swapdims_": in_place("swapdims_", swapdims.function),
-        "as_strided_": in_place("as_strided_", as_strided.function), "unflatten": _unflatten,
+        "unflatten": _unflatten,
     }  # fmt: skip
     for name, method in methods.items():
         if method.__name__.startswith(("_", "<")):
             method.__name__ = method.__qualname__ = name
         setattr(cls, name, method)
+    for op in (unsqueeze, squeeze, transpose, t, swapaxes, swapdims, as_strided):
+        setattr(cls, f"{op.name}_", LazyMethod(f"{op.name}_", partial(in_place, op)))
     for file, names in _ELSEWHERE.items():
         for name in names.split():
             setattr(cls, name, LazyMethod(name, partial(_from, file, name)))

@@ -60,18 +60,23 @@ def _expand_otherwise(self: Tensor, *sizes: Any, implicit: bool = False, size: A
     return _expand(self, *shape_of(sizes if size is None else (*sizes, size), "expand"))
 
 
-_view = sized_view(shape.view, "view", shape_of, lambda t, sizes: shape.view.function(t, sizes), other=_view_otherwise)
-_view.__doc__ = """``view(*shape)`` or ``view(shape)``: the same elements with another shape, over the same memory;
-    ``view(dtype)``: the same bytes as another element type."""
+_view = sized_view(
+    shape.view, "view", shape_of, lambda t, sizes: shape.view.function(t, sizes), other=_view_otherwise,
+    forms=("view(*shape)", "view(shape)", "view(dtype)"),
+    text="The same elements with another shape, or the same bytes as another element type, over the same memory.",
+)  # fmt: skip
 _expand = sized_view(
-    shape.expand, "expand", shape_of, lambda t, sizes: shape.expand.function(t, sizes), other=_expand_otherwise
-)
-_expand.__doc__ = """``expand(*sizes)`` or ``expand(size)``: repeats dimensions of size 1 without copying; -1 keeps a
-    size."""
-_reshape = sized_view(shape.view, "reshape", shape_of, lambda t, sizes: shape.reshape.function(t, sizes), "shape")
-_reshape.__doc__ = """``reshape(*shape)`` or ``reshape(shape)``: see ``torch.reshape``."""
-_permute = sized_view(shape.permute, "permute", shape_of, lambda t, dims: shape.permute.function(t, dims), "dims")
-_permute.__doc__ = """``permute(*dims)``: the dimensions in another order."""
+    shape.expand, "expand", shape_of, lambda t, sizes: shape.expand.function(t, sizes), other=_expand_otherwise,
+    text="Repeats dimensions of size 1 without copying; -1 keeps a size.",
+)  # fmt: skip
+_reshape = sized_view(
+    shape.view, "reshape", shape_of, lambda t, sizes: shape.reshape.function(t, sizes), "shape",
+    text="See ``torch.reshape``.",
+)  # fmt: skip
+_permute = sized_view(
+    shape.permute, "permute", shape_of, lambda t, dims: shape.permute.function(t, dims), "dims",
+    text="The dimensions in another order.",
+)  # fmt: skip
 
 
 def _sum_to_size(self: Tensor, *size: Any) -> Tensor:
@@ -202,6 +207,7 @@ def install(tensor: type[Tensor]) -> None:
     for symbol, name in forms.items():
         if name in OPERATORS:
             op = OPERATORS[name]
+            op.symbols = (*op.symbols, symbol)
             own = name in vars(tensor)
             setattr(tensor, f"__{symbol}__", _same(tensor, symbol, name) if own else _dunder(name))
             setattr(tensor, f"__r{symbol}__", _dunder(name, reverse=True))

@@ -72,9 +72,28 @@ def same_type(name: str, *tensors: Tensor) -> None:
         raise RuntimeError(f"\"{name}\" not implemented for 'Bool'")
 
 
-@operator()
-def mm(input: Tensor, mat2: Tensor) -> Tensor:
-    """The product of an (n, m) and an (m, p) matrix: (n, p).  Raises RuntimeError for other shapes."""
+def _product_as(name: str, input: Tensor, mat2: Tensor, out_dtype: dtypes.dtype | None) -> Tensor:
+    """The product, with elements of another type than the operands' if one is given: float32 of half precision."""
+    same_type(name, input, mat2)
+    if out_dtype is None or out_dtype is input.dtype:
+        return product(input, mat2)
+    if out_dtype is not dtypes.float32 or input.dtype not in (dtypes.float16, dtypes.bfloat16):
+        raise RuntimeError(
+            f"{name}: out_dtype must be the same as input dtype or fp32 for fp16/bf16 inputs, got {out_dtype} "
+            f"for {input.dtype}"
+        )
+    return product(prim.cast(input, out_dtype), prim.cast(mat2, out_dtype))
+
+
+_OUT_TYPE = "(input, mat2, *, out=None)", "(input, mat2, out_dtype, *, out=None)"
+
+
+@operator(overloads=tuple(f"mm{form}" for form in _OUT_TYPE))
+def mm(input: Tensor, mat2: Tensor, out_dtype: dtypes.dtype | None = None) -> Tensor:
+    """The product of an (n, m) and an (m, p) matrix: (n, p).  Raises RuntimeError for other shapes.
+
+    ``out_dtype``: float32, for a product of half precision that is not rounded.
+    """
     if input.ndim != 2 or mat2.ndim != 2:
         raise RuntimeError(
             f"mm: {'self' if input.ndim != 2 else 'mat2'} must be a matrix, got {input.ndim}D and {mat2.ndim}D"
@@ -84,21 +103,28 @@ def mm(input: Tensor, mat2: Tensor) -> Tensor:
             f"mm: mat1 and mat2 shapes cannot be multiplied ({input.shape[0]}x{input.shape[1]} "
             f"and {mat2.shape[0]}x{mat2.shape[1]})"
         )
-    same_type("mm", input, mat2)
-    return product(input, mat2)
+    return _product_as("mm", input, mat2, out_dtype)
 
 
 @mm.gradient("input:mat2", "mat2:input")
 def _(ctx, grad):  # type: ignore[no-untyped-def]
+    if ctx.out_dtype is not None:
+        grad = grad.to(ctx.dtype("input"))
     return (
         grad.mm(conj_of(ctx.mat2).t()) if ctx.needs("input") else None,
         conj_of(ctx.input).t().mm(grad) if ctx.needs("mat2") else None,
     )
 
 
-@operator(synonyms={"mat2": ("batch2",)})
-def bmm(input: Tensor, mat2: Tensor) -> Tensor:
-    """Products of a batch: (b, n, m) and (b, m, p) give (b, n, p).  Raises RuntimeError for other shapes."""
+@operator(
+    synonyms={"mat2": ("batch2",)},
+    overloads=(*(f"bmm{form}" for form in _OUT_TYPE), "bmm(input, batch2, *, out=None)"),
+)  # fmt: skip
+def bmm(input: Tensor, mat2: Tensor, out_dtype: dtypes.dtype | None = None) -> Tensor:
+    """Products of a batch: (b, n, m) and (b, m, p) give (b, n, p).  Raises RuntimeError for other shapes.
+
+    ``out_dtype``: float32, for products of half precision that are not rounded.
+    """
     if input.ndim != 3 or mat2.ndim != 3:
         raise RuntimeError(f"batch1 must be a 3D tensor, got {input.ndim}D and {mat2.ndim}D")
     if input.shape[0] != mat2.shape[0] or input.shape[2] != mat2.shape[1]:
@@ -106,12 +132,13 @@ def bmm(input: Tensor, mat2: Tensor) -> Tensor:
             "bmm: Expected size for first two dimensions of batch2 tensor to be: "
             f"[{input.shape[0]}, {input.shape[2]}] but got: [{mat2.shape[0]}, {mat2.shape[1]}]."
         )
-    same_type("bmm", input, mat2)
-    return product(input, mat2)
+    return _product_as("bmm", input, mat2, out_dtype)
 
 
 @bmm.gradient("input:mat2", "mat2:input")
 def _(ctx, grad):  # type: ignore[no-untyped-def]
+    if ctx.out_dtype is not None:
+        grad = grad.to(ctx.dtype("input"))
     return (
         grad.bmm(conj_of(ctx.mat2).transpose(1, 2)) if ctx.needs("input") else None,
         conj_of(ctx.input).transpose(1, 2).bmm(grad) if ctx.needs("mat2") else None,

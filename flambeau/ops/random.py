@@ -11,9 +11,9 @@ import numpy as np
 from .. import device as devices
 from .. import generator as draw
 from ..autograd.mode import no_grad
+from ..callforms import call_forms
 from ..dtype import dtype as dtype_
 from ..dtype import int64
-from ..forms import call_forms
 from ..generator import Generator
 from ..graph.node import broadcast_shapes
 from ..operator import Operand, operator

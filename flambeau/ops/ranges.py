@@ -8,8 +8,8 @@ from .. import device as devices
 from .. import dtype as dtypes
 from .. import primitives as prim
 from .. import promotion
+from ..callforms import call_forms
 from ..dtype import dtype as dtype_
-from ..forms import call_forms
 from ..operator import Operand, operator
 from ..tensor import Tensor
 from ..transform.level import Wrapper

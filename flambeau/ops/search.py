@@ -317,6 +317,7 @@ def histogramdd(
     range: Sequence[float] | None = None,
     weight: Tensor | None = None,
     density: bool = False,
+    out: tuple[Tensor, Sequence[Tensor]] | None = None,
 ) -> Any:
     """(counts, edges): the number, or the weight, of points (rows, one column for each of d coordinates) in each
     d-dimensional bin.
@@ -346,6 +347,10 @@ def histogramdd(
         for i, (c, b) in enumerate(zip(columns, wanted))
     ]
     hist = _counted(columns, edges, None if weight is None else weight.reshape(-1), density)  # type: ignore[attr-defined]
+    if out is not None:
+        for target, found in zip((out[0], *out[1]), (hist, *edges)):
+            target.resize_(found.shape).copy_(found)  # type: ignore[attr-defined]
+        return return_types.histogramdd(*out)
     return return_types.histogramdd(hist, tuple(edges))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -517,8 +518,9 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 # -- views that change the tensor itself -------------------------------------------------------------
 
 
-def in_place(name: str, form: Any) -> Any:
+def in_place(op: Any) -> Any:
     """A method that gives the tensor itself the shape and strides of a view of it."""
+    name, form = f"{op.name}_", op.function
 
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if self._requires_grad and grad_state.grad and (self._node is None or self._view is not None):
@@ -538,7 +540,8 @@ def in_place(name: str, form: Any) -> Any:
         return self
 
     method.__name__ = method.__qualname__ = name
-    method.__doc__ = f"``{name[:-1]}`` in place: the tensor itself takes the other shape."
+    method.__doc__ = f"``{op.name}`` in place: the tensor itself takes the other shape."
+    method.__signature__ = inspect.signature(form)  # type: ignore[attr-defined]
     return method
 
 

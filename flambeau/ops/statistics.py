@@ -146,7 +146,7 @@ def std(
     return std_kernel.function(input, dim, by, keepdim)  # type: ignore[no-any-return]
 
 
-@operator(kind="composite", method=False, out=False)
+@operator(kind="composite", method=False)
 def var_mean(
     input: Tensor,
     dim: Any = None,
@@ -160,7 +160,7 @@ def var_mean(
     return var_mean_kernel.function(input, dim, by, keepdim)
 
 
-@operator(kind="composite", method=False, out=False)
+@operator(kind="composite", method=False)
 def std_mean(
     input: Tensor,
     dim: Any = None,

@@ -78,6 +78,11 @@ def _itself(self: Any, *args: Any, **kwargs: Any) -> Any:
     return self
 
 
+def _pinned(self: Any, device: Any = "cuda") -> Any:
+    """The storage itself: without an accelerator no memory is pinned."""
+    return self
+
+
 def _place(self: Any) -> int:
     """-1: the storage is in the CPU's memory."""
     return -1
@@ -126,7 +131,7 @@ def install() -> None:
     absent = property(lambda self: False)
     for cls in (UntypedStorage, TypedStorage):
         cls.is_sparse = cls.is_hpu = absent  # type: ignore[attr-defined]
-        cls.cuda, cls.pin_memory, cls.get_device = _refuse_cuda, _itself, _place  # type: ignore[attr-defined]
+        cls.cuda, cls.pin_memory, cls.get_device = _refuse_cuda, _pinned, _place  # type: ignore[attr-defined]
     UntypedStorage.is_sparse_csr = absent  # type: ignore[attr-defined]
     UntypedStorage.byteswap = _byteswap  # type: ignore[attr-defined]
     TypedStorage.is_cuda = absent  # type: ignore[attr-defined]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..callforms import call_forms
 from ..composed import member_of
 from ..dtype import dtype as dtype_
 from ..dtype import float32, float64, int8, int32, int64, qint8, qint32, quint8, uint8
-from ..forms import call_forms
 from ..ops.common import dim_of, overridable
 from ..tensor import Tensor
 from .tensor import INTEGERS, QuantizedTensor, quantize

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import ops
+from ..callforms import call_forms
 from ..dtype import float16, float32, int8, int32
-from ..forms import call_forms
 from ..nn import functional as F
 from ..ops.common import overridable
 from ..ops.products import int_mm

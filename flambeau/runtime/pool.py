@@ -612,7 +612,7 @@ def get_num_threads() -> int:
     return _wanted
 
 
-def set_num_threads(count: int) -> None:
+def set_num_threads(count: int, /) -> None:
     """Sets how many threads a kernel may use; results do not depend on it.
 
     Waits for a parallel kernel that is running.  Raises ``ValueError`` unless 1 <= count <= 4095.

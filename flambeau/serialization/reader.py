@@ -14,7 +14,7 @@ __all__ = ["PyTorchFileReader"]
 class PyTorchFileReader:
     """Reads single records of an archive written by ``torch.save``; raises RuntimeError for other files."""
 
-    def __init__(self, file: str | os.PathLike[str] | IO[bytes]) -> None:
+    def __init__(self, file: str | os.PathLike[str] | IO[bytes], /) -> None:
         try:
             self._zip = zipfile.ZipFile(file)
         except zipfile.BadZipFile as error:

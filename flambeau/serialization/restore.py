@@ -9,8 +9,7 @@ import importlib
 import pathlib
 import sys
 import types
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -434,16 +433,20 @@ def clear_safe_globals() -> None:
     _user_globals.clear()
 
 
-@contextmanager
-def safe_globals(safe_globals: list[Any]) -> Iterator[None]:
+class safe_globals:
     """:func:`add_safe_globals` for the length of a ``with`` block."""
-    before = dict(_user_globals)
-    add_safe_globals(safe_globals)
-    try:
-        yield
-    finally:
+
+    def __init__(self, safe_globals: list[Any]) -> None:
+        self.safe_globals = safe_globals
+        self._before: list[dict[str, Any]] = []
+
+    def __enter__(self) -> None:
+        self._before.append(dict(_user_globals))
+        add_safe_globals(self.safe_globals)
+
+    def __exit__(self, type: Any, value: Any, tb: Any) -> None:
         _user_globals.clear()
-        _user_globals.update(before)
+        _user_globals.update(self._before.pop())
 
 
 # -- the policy ------------------------------------------------------------------------------------

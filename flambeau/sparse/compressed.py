@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import ops
+from ..callforms import call_forms
 from ..dtype import bool_, int64
 from ..ops import members
 from ..tensor import Tensor
@@ -177,10 +178,16 @@ for _kind in _KINDS.values():
 
 
 @SparseTensor.implements("to_sparse")
+@call_forms(
+    "to_sparse(sparse_dim)", "to_sparse(sparseDims)", "to_sparse(*, layout=None, blocksize=None, dense_dim=None)"
+)
 def to_sparse(
-    self: Any, sparse_dim: Any = None, *, layout: Any = None, blocksize: Any = None, dense_dim: int | None = None
-) -> SparseTensor:
+    self: Any, sparse_dim: Any = None, *, layout: Any = None, blocksize: Any = None, dense_dim: int | None = None,
+    sparseDims: int | None = None,
+) -> SparseTensor:  # fmt: skip
     """A tensor in a sparse layout: COO unless said otherwise."""
+    if sparseDims is not None:  # as PyTorch's documentation calls it
+        sparse_dim = sparseDims
     if isinstance(sparse_dim, members.layout):
         layout, sparse_dim = sparse_dim, None
     if layout is not None and layout is not members.sparse_coo:

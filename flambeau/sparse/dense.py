@@ -29,7 +29,7 @@ def _refusal(name: str) -> Callable[..., Any]:
         raise RuntimeError(f"{name} expected sparse {_EXPECTED[name]} layout but got Strided")
 
     dense.__doc__ = f"``{name}`` of a sparse tensor; RuntimeError for a dense one."
-    return member_of(name, dense)
+    return member_of(name, dense, SparseTensor._table[name])
 
 
 def _to(kind: Any) -> Callable[..., Any]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
-from ..dtype import int64, promote_types
+from ..callforms import call_forms
+from ..dtype import dtype, int64, promote_types
 from ..ops import members
 from ..tensor import Tensor
 from .base import SparseTensor
@@ -72,12 +73,19 @@ def _reduced_rows(a: SparseTensor, b: Any, reduce: str) -> Any:
 
 
 @SparseTensor.implements("mm", "_sparse_mm", "__matmul_mm")
-def mm(input: Any, mat2: Any, reduce: str | None = None) -> Any:
+@call_forms("mm(input, mat2, *, out=None)", "mm(input, mat2, out_dtype, *, out=None)", "mm(input, mat2, reduce)")
+def mm(input: Any, mat2: Any, reduce: Any = None, *, out_dtype: dtype | None = None, out: Any = None) -> Any:
     """The product of two matrices of which at least one is sparse: sparse if both are, else dense.
 
     With ``reduce`` ("sum", "mean", "amax", "amin") the elements of a row of a CSR ``input``, times the rows of a dense
-    ``mat2``, are combined in that way.
+    ``mat2``, are combined in that way.  ``out_dtype``: the type in which to compute.
     """
+    if isinstance(reduce, dtype):
+        out_dtype, reduce = reduce, None
+    if out_dtype is not None:
+        input, mat2 = input.to(out_dtype), mat2.to(out_dtype)
+    if out is not None:
+        return out.copy_(mm(input, mat2, reduce))
     _check("mm", input, mat2)
     if reduce is not None:
         return _reduced_rows(input, mat2, reduce)

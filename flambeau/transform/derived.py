@@ -37,7 +37,7 @@ def derived(op: Operator, name: str, kind: str, more: dict[str, str], body: Call
     made = Operator(name, run, kind, (), None, None)
     made.differentiable = op.differentiable
     made.index_error = op.index_error
-    made.make_function = lambda: lambda *args: dispatch(made, args)
+    made.make_function = lambda name: lambda *args: dispatch(made, args)
     return made
 
 

@@ -11,10 +11,10 @@ from ..autograd.node import RemovableHandle
 __all__ = ["RemovableHandle", "unserializable_hook", "warn_if_has_hooks"]
 
 
-def unserializable_hook(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Mark ``function`` as a hook that saving a tensor may drop without a warning; returns it."""
-    function.__torch_unserializable__ = True  # type: ignore[attr-defined]
-    return function
+def unserializable_hook(f: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark ``f`` as a hook that saving a tensor may drop without a warning; returns it."""
+    f.__torch_unserializable__ = True  # type: ignore[attr-defined]
+    return f
 
 
 def warn_if_has_hooks(tensor: Any) -> None:

@@ -140,9 +140,12 @@ class MinMaxObserver(UniformQuantizationObserverBase):
 class MovingAverageMinMaxObserver(MinMaxObserver):
     """Means of the least and greatest numbers, in which newer tensors count more: ``averaging_constant`` of each."""
 
-    def __init__(self, averaging_constant: float = 0.01, dtype: dtype_ = quint8, qscheme: Any = q.per_tensor_affine,
-                 **kwargs: Any) -> None:  # fmt: skip
-        super().__init__(dtype, qscheme, **kwargs)
+    def __init__(
+        self, averaging_constant: float = 0.01, dtype: dtype_ = quint8, qscheme: Any = q.per_tensor_affine,
+        reduce_range: bool = False, quant_min: int | None = None, quant_max: int | None = None, eps: float = EPS,
+        is_dynamic: bool = False, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(dtype, qscheme, reduce_range, quant_min, quant_max, eps=eps, is_dynamic=is_dynamic, **kwargs)
         self.averaging_constant = averaging_constant
 
     def _update(self, low: Any, high: Any) -> None:
@@ -158,9 +161,12 @@ class MovingAverageMinMaxObserver(MinMaxObserver):
 class PerChannelMinMaxObserver(MinMaxObserver):
     """The least and greatest number of every slice along ``ch_axis``."""
 
-    def __init__(self, ch_axis: int = 0, dtype: dtype_ = quint8, qscheme: Any = q.per_channel_affine,
-                 **kwargs: Any) -> None:  # fmt: skip
-        super().__init__(dtype, qscheme, **kwargs)
+    def __init__(
+        self, ch_axis: int = 0, dtype: dtype_ = quint8, qscheme: Any = q.per_channel_affine, reduce_range: bool = False,
+        quant_min: int | None = None, quant_max: int | None = None, factory_kwargs: Any = None, eps: float = EPS,
+        is_dynamic: bool = False, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(dtype, qscheme, reduce_range, quant_min, quant_max, factory_kwargs, eps, is_dynamic, **kwargs)
         self.ch_axis = ch_axis
 
     def forward(self, x_orig: Any) -> Any:
@@ -174,9 +180,14 @@ class PerChannelMinMaxObserver(MinMaxObserver):
 class MovingAveragePerChannelMinMaxObserver(PerChannelMinMaxObserver):
     """Means of the least and greatest numbers of every slice along ``ch_axis``, in which newer tensors count more."""
 
-    def __init__(self, averaging_constant: float = 0.01, ch_axis: int = 0, dtype: dtype_ = quint8,
-                 qscheme: Any = q.per_channel_affine, **kwargs: Any) -> None:  # fmt: skip
-        super().__init__(ch_axis, dtype, qscheme, **kwargs)
+    def __init__(
+        self, averaging_constant: float = 0.01, ch_axis: int = 0, dtype: dtype_ = quint8,
+        qscheme: Any = q.per_channel_affine, reduce_range: bool = False, quant_min: int | None = None,
+        quant_max: int | None = None, eps: float = EPS, is_dynamic: bool = False, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(
+            ch_axis, dtype, qscheme, reduce_range, quant_min, quant_max, eps=eps, is_dynamic=is_dynamic, **kwargs
+        )
         self.averaging_constant = averaging_constant
 
     _update = MovingAverageMinMaxObserver._update

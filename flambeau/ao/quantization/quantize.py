@@ -91,7 +91,10 @@ def prepare(
     return model
 
 
-def swap_module(mod: Any, mapping: Mapping[Any, Any], custom_module_class_mapping: Any = None) -> Any:
+def swap_module(
+    mod: Any, mapping: Mapping[Any, Any], custom_module_class_mapping: Any = None,
+    use_precomputed_fake_quant: bool = False,
+) -> Any:  # fmt: skip
     """The module that takes the place of one, or the module itself."""
     cls = mapping.get(type(mod))
     return mod if cls is None or getattr(mod, "qconfig", None) is None else cls.from_float(mod)

@@ -153,9 +153,15 @@ class TreeSpec:
 
 
 PyTreeSpec = TreeSpec
-_LEAF_SPEC = TreeSpec(None, None, [])
 
 
-def LeafSpec() -> TreeSpec:
+class LeafSpec(TreeSpec):
     """The structure of a leaf."""
-    return _LEAF_SPEC
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(None)
+
+
+_LEAF_SPEC = LeafSpec()

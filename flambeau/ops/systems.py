@@ -33,6 +33,9 @@ from .shape import view_as_real
 
 __all__: list[str] = []
 
+_SMALL = 16  # unknowns up to which twice the precision costs next to nothing
+_WIDE = {np.dtype(np.float32): np.float64, np.dtype(np.complex64): np.complex128}
+
 _L = "torch.linalg"
 _SINGULAR = (
     "The diagonal element {0} is zero, the inversion could not be completed because the input matrix is singular."
@@ -113,7 +116,12 @@ def solve_kernel(A: Tensor, B: Tensor) -> Any:
         info = np.zeros(batch, np.int32)
         if b.size == 0 or a.size == 0:
             return np.zeros(b.shape, b.dtype), info
-        return template.matrices.solve(a, b)
+        wide = _WIDE.get(a.dtype) if a.shape[-1] <= _SMALL else None
+        if wide is None:
+            return template.matrices.solve(a, b)
+        x, info = template.matrices.solve(a.astype(wide), b.astype(wide))
+        with np.errstate(over="ignore"):
+            return x.astype(b.dtype), info
 
     return on_host([(B.shape, B.dtype), (batch, dtypes.int32)], [A, B], compute)
 

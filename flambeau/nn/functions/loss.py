@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ...dtype import bfloat16, float16
 from .._base import Tensor, ops, overridable
 
 __all__ = ["linear_cross_entropy", "triplet_margin_with_distance_loss"]
@@ -51,9 +52,14 @@ def linear_cross_entropy(
         raise RuntimeError("ignore_index cannot be specified when target contains probabilities")
     outputs = linear_weight.shape[:-1]
     bias = None if linear_bias is None else linear_bias.reshape(-1)
-    logits = ops.linear(input, linear_weight.reshape(-1, linear_weight.size(-1)), bias)
-    logits = logits.reshape(*input.shape[:-1], *outputs)
-    return ops.cross_entropy(
+    kind, rows = input.dtype, linear_weight.reshape(-1, linear_weight.size(-1))
+    half = kind in (bfloat16, float16)
+    if half:  # neither the logits nor their gradients are rounded
+        input, rows = input.float(), rows.float()
+        bias, weight = None if bias is None else bias.float(), None if weight is None else weight.float()
+        target = target.float() if target.is_floating_point() else target
+    logits = ops.linear(input, rows, bias).reshape(*input.shape[:-1], *outputs)
+    loss = ops.cross_entropy(
         logits,
         target,
         weight=weight,
@@ -61,6 +67,7 @@ def linear_cross_entropy(
         reduction=reduction,
         label_smoothing=label_smoothing,
     )
+    return loss.to(kind) if half else loss
 
 
 @overridable

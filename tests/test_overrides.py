@@ -183,7 +183,7 @@ def test_keywords_of_a_dictionary_that_is_an_attribute_or_a_local_variable():
         call(x)
         assert Spelling.seen[0] == ((), {"dim": 1})
     Spelling.seen.clear()
-    x.sum(**dict(dim=1))  # what a call returns is not known: the value arrives, by position
+    x.sum(**(lambda: {"dim": 1})())  # what a call returns is not known: the value arrives, by position
     assert Spelling.seen[0] == ((1,), {})
 
 

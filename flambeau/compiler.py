@@ -20,6 +20,7 @@ import numpy as np
 
 from . import prepared
 from .autograd.mode import state as grad_state
+from .cautious import Cautious
 from .deferral import deferral, plans
 from .errors import InvalidBackend, Unsupported
 from .explain import Explanation, explain, explained
@@ -137,9 +138,6 @@ class _How(NamedTuple):
     backend: Callable[..., Any] | None
 
 
-_PLAINLY = _How(False, False, False, None)
-
-
 def _checked(options: dict[str, Any]) -> dict[str, Any]:
     for name, value in options.items():
         if name not in _OPTIONS:
@@ -171,8 +169,6 @@ def _backend(named: Any) -> Callable[..., Any] | None:
 
 
 def _compiled(fn: Callable[..., Any], how: _How, module: Any = None) -> Callable[..., Any]:
-    if how == _PLAINLY:
-        return _deferring(fn)
     call = _called(fn, how, module)
     if how.whole:
         call = _unbroken(call)
@@ -199,7 +195,9 @@ def _called(fn: Callable[..., Any], how: _How, module: Any) -> Callable[..., Any
     if how.backend is not None and how.backend is not _as_it_is:
         assert capture is not None
         return capture(fn, how.backend, module)
-    return Repeater(fn, module) if how.repeat else _deferring(fn)
+    if how.repeat:
+        return Repeater(fn, module)
+    return _deferring(fn) if how.whole or how.report else Cautious(fn, module)
 
 
 def _deferring(fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -312,7 +310,8 @@ def disable(fn: Any = None, recursive: bool = True, *, reason: str | None = None
 
 def is_compiling() -> bool:
     """Whether operators are being deferred in this thread, or a program is being exported."""
-    return deferral().depth > 0 or _state.exporting > 0
+    recorder = deferral()
+    return recorder.depth > 0 or recorder.plain > 0 or _state.exporting > 0
 
 
 def is_dynamo_compiling() -> bool:

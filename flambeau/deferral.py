@@ -145,6 +145,7 @@ class Deferral(Trace):
         self.waits = 0  # CHAIN or WHOLE: what may wait
         self.caller: tuple[Any, tuple[Any, ...]] | None = None  # the module that is called, and what with
         self.habit: Habit | None = None  # that of the module whose whole call waits
+        self.plain = 0  # compiled functions being executed whose operators are not recorded, being little work
         self.constant = False  # whether what is made of arguments alone may be kept for later runs
         self.runs = 0  # how often values were computed
         self.outside = 0  # how many operators worked on memory instead of being recorded

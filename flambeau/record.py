@@ -13,11 +13,13 @@ the same program, whatever numbers and addresses they run on.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from .graph.node import Graph, Node, topological
+from .graph.share import operations
 from .layout import Layout, dense
 from .primitives import Recorder, look, region, row_major
 
@@ -36,7 +38,7 @@ class Recipe:
     ``joins``: what it may join that waits for the end of a module's call (`WHOLE`, `CHAIN`, or 0 for nothing).
     """
 
-    __slots__ = ("inputs", "joins", "layouts", "name", "nodes", "numbers", "order", "several")
+    __slots__ = ("_work", "inputs", "joins", "layouts", "name", "nodes", "numbers", "order", "several")
 
     def __init__(
         self,
@@ -51,6 +53,14 @@ class Recipe:
         self.name, self.nodes, self.layouts, self.several = name, nodes, layouts, several
         self.inputs, self.numbers, self.joins = inputs, numbers, joins
         self.order: list[Node] | None = None
+        self._work = -1
+
+    def work(self) -> int:
+        """How much there is to do, about: operations of products and the like, of which an operation on elements in
+        memory counts as sixteen, which takes about as long."""
+        if self._work < 0:
+            self._work = sum(map(_operations, topological(self.nodes)))
+        return self._work
 
     def __repr__(self) -> str:
         return f"<{self.name}>"
@@ -79,6 +89,22 @@ class Recipe:
                 made = graph.make(op, inputs, attrs, n.shape, n.type)
             known[id(n)] = made
         return [known[id(n)] for n in self.nodes]
+
+
+def _operations(node: Node) -> int:
+    if node.op != "extern":
+        return 16 * operations(node)
+    spec, results = node.attrs
+    counted = getattr(spec, "operations", None)
+    if counted is None:
+        return 16 * sum(math.prod(shape) for shape, _ in results)
+    return int(counted(node.inputs, [_Shaped(shape) for shape, _ in results]))
+
+
+class _Shaped(NamedTuple):
+    """A result of a template that does not lie anywhere."""
+
+    shape: tuple[int, ...]
 
 
 @lru_cache(65536)

@@ -22,6 +22,7 @@ or use an operator that works outside of generated code.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -36,13 +37,15 @@ from .replay import VALUES, Live, Recording, leaves, repeatable, spent
 from .steps import Changed, Steps
 from .storage import Storage
 from .tensor import Tensor, address
+from .witness import State, Witness
 
-__all__ = ["Repeater"]
+__all__ = ["NEVER", "Repeater"]
 
 _LIMIT = 256  # signatures that are remembered of one function
 _LONG = 4096  # words of a program that is not repeated if its results can be differentiated
 _HEAVY = 200_000_000  # operations of such a program
-_NEVER = object()
+NEVER = object()
+"""What is known of a signature whose calls cannot be repeated."""
 
 
 def _flatten(value: Any, key: list[Any], tensors: list[Tensor]) -> None:
@@ -90,8 +93,8 @@ class Repeater:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         recorder = deferral()
-        if recorder.depth or around.wrappers:
-            return self.fn(*args, **kwargs)
+        if self._aside(recorder):
+            return self._call_aside(recorder, args, kwargs)
         recorder.flush()
         key: list[Any] = [grad_state.grad, get_default_dtype()]
         tensors: list[Tensor] = []
@@ -110,10 +113,33 @@ class Repeater:
                     return found.run(tensors, partial(self.fn, *args, **kwargs))
                 except Changed:
                     pass
-            found = 0
-        if found is None or found is _NEVER:
-            if len(self.known) >= _LIMIT:
-                self.known.clear()
+            found = self._changed(signature)
+        if found is None and len(self.known) >= _LIMIT:
+            self.known.clear()
+        return self._learn(recorder, found, signature, tensors, args, kwargs)
+
+    def _aside(self, recorder: Deferral) -> bool:
+        """Whether a call is not to be looked at: it is part of another one, or somebody stands around operators."""
+        return bool(recorder.depth or around.wrappers)
+
+    def _call_aside(self, recorder: Deferral, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return self.fn(*args, **kwargs)
+
+    def _changed(self, signature: tuple[Any, ...]) -> Any:
+        """What is known of a signature after what its call depends on has changed."""
+        return 0
+
+    def _learn(
+        self,
+        recorder: Deferral,
+        found: Any,
+        signature: tuple[Any, ...],
+        tensors: list[Tensor],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """A call that cannot be repeated, or not yet; ``found`` is what is known of its signature."""
+        if found is None or found is NEVER:
             self.known.setdefault(signature, 0)
             return self._ordinary(recorder, args, kwargs)
         return self._watch(recorder, signature, tensors, args, kwargs)
@@ -135,16 +161,24 @@ class Repeater:
         tensors: list[Tensor],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
+        state: State | None = None,
+        witness: Witness | None = None,
     ) -> Any:
-        """Runs the function, and remembers what it did if that can be repeated."""
-        self.known[signature] = _NEVER
+        """Runs the function, and remembers what it did if that can be repeated.
+
+        ``state``: all that its Python depends on, which is looked at instead of what can be found of it; ``witness``
+        sees it run.
+        """
+        self.known[signature] = NEVER
         for t in tensors:
             address(t)
-        modules, optimizers, others = owners(
-            self.module if self.module is not None else self.fn, (*args, *kwargs.values())
+        modules, optimizers, others = (
+            owners(self.module if self.module is not None else self.fn, (*args, *kwargs.values()))
+            if state is None
+            else ([], [], [])
         )
         before = recorder.runs, recorder.outside, default_generator.state_bytes()
-        guards = Guards(modules, optimizers, others)
+        guards = state or Guards(modules, optimizers, others)
         rates = guards.rates()
         grads = Grads([*guards.tensors, *tensors])
         steps = recorder.steps = Steps(recorder)
@@ -152,10 +186,11 @@ class Repeater:
         places: list[int] = []
         recorder.enter()
         try:
-            for t in tensors:
+            for t in tensors if state is None else (*tensors, *state.tensors):
                 if t._layout.numel and t._plain:
                     recorder.borrow(t)
-            result = self.fn(*args, **kwargs)
+            with witness or nullcontext():
+                result = self.fn(*args, **kwargs)
             if recorder.runs == before[0] and guards.watchable:
                 live = _live(recorder, result, tensors, guards)
         finally:
@@ -190,12 +225,12 @@ class Repeater:
                 ran = recorder.finish(held) if recorder.text else None
             finally:
                 recorder.constant = False
-        guards = Guards(modules, optimizers, others)
+        guards = state or Guards(modules, optimizers, others)
         self.known[signature] = Recording(ran, tensors, result, held, guards, grads, steps, live, places)
         return result
 
 
-def _live(recorder: Deferral, result: Any, tensors: list[Tensor], guards: Guards) -> Live | None:
+def _live(recorder: Deferral, result: Any, tensors: list[Tensor], guards: Guards | State) -> Live | None:
     """The results of a call that can be differentiated, with the backward pass; None if there are none, or if that
     passes by leaves that are not known."""
     found = [t for t in leaves(result) if isinstance(t, Tensor) and t._node is not None and not spent(t)]

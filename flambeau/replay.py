@@ -13,6 +13,7 @@ from .layout import Layout
 from .steps import Again, Steps
 from .storage import Storage
 from .tensor import Tensor, address, make
+from .witness import State
 
 __all__ = ["VALUES", "Live", "Recording", "leaves", "repeatable", "spent"]
 
@@ -80,7 +81,7 @@ class Recording:
         tensors: list[Tensor],
         result: Any,
         results: list[Storage],
-        guards: Guards,
+        guards: Guards | State,
         grads: Grads,
         steps: Steps,
         live: Live | None = None,

@@ -96,6 +96,12 @@ class Module(HookMethods, StateMethods, ConvertMethods, MemberMethods):
     owns), ``_state`` (saving and loading), ``_convert`` (devices and types), ``_hooks``.
     """
 
+    _everywhere = (
+        _global_forward_hooks, _global_forward_pre_hooks, _global_backward_hooks, _global_backward_pre_hooks,
+        _global_buffer_registration_hooks, _global_module_registration_hooks, _global_parameter_registration_hooks,
+    )  # fmt: skip
+    """The hooks of all modules; a compiled call that is repeated looks whether there are any."""
+
     dump_patches: bool = False
     _version: int = 1  # raised by a class whose state changes, see _load_from_state_dict
     training: bool

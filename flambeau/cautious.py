@@ -1,0 +1,195 @@
+"""The default mode of ``compile``: how a call of a compiled function is done best, without a contract.
+
+The Python of a compiled function runs at every call, and its operators are recorded.  That pays where they are much
+work.  Where they are little, a call is repeated without its Python, as ``mode="reduce-overhead"`` does (``repeat.py``),
+but only once it is known that nobody can notice: the second call with a signature is seen by a ``Witness``, the third
+has to begin and end with the ``State`` that the second one left, and so has every later one.  A call of little work
+that cannot be repeated (it counts something, prints, draws random numbers) runs as if it were not compiled, since to
+record its operators would cost more than to run them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .autograd.mode import state as grad_state
+from .autograd.saved import watch
+from .call import around
+from .deferral import Deferral
+from .record import ARGUMENT, VIEW, WRITE
+from .repeat import NEVER, Repeater
+from .replay import VALUES, Recording
+from .tensor import Tensor
+from .transform.level import levels
+from .witness import State, Witness
+
+__all__ = ["Cautious"]
+
+_MUCH = 200_000_000  # work of a call whose operators are recorded whatever else it does
+_LITTLE = 1_000_000  # work for every operator up to which recording it costs more than fusing it can save
+_CHANGES = 4  # times that a state may be another one before a signature is given up
+_LOOKS = 30  # parts of a state that are looked at in the time that an operator takes
+_LONG = 4096  # words of a program
+
+
+class _Learning:
+    """What is known of a signature of little work that is not repeated yet: how many operators a call has, whether they
+    had better not be recorded, the state that the last one left, and how often that was another one."""
+
+    def __init__(self, operators: int, plain: bool) -> None:
+        self.operators, self.plain = operators, plain
+        self.state: State | None = None
+        self.changes = 0
+        self.given_up = False
+
+
+class Cautious(Repeater):
+    """A function in the default mode."""
+
+    def __init__(self, fn: Callable[..., Any], module: Any = None) -> None:
+        super().__init__(fn, module)
+        self._learning: dict[tuple[Any, ...], _Learning] = {}
+
+    def _aside(self, recorder: Deferral) -> bool:
+        return bool(
+            recorder.depth
+            or around.wrappers
+            or watch.count
+            or levels.stack
+            or recorder.steps is not None
+            or recorder.__class__ is not Deferral
+        )
+
+    def _call_aside(self, recorder: Deferral, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return self.fn(*args, **kwargs) if recorder.depth else self._ordinary(recorder, args, kwargs)
+
+    def _changed(self, signature: tuple[Any, ...]) -> Any:
+        found = self._learning.get(signature)
+        if found is None:  # forgotten with many others
+            return None
+        self.known[signature] = found
+        return self._once_more(found)
+
+    @staticmethod
+    def _once_more(found: _Learning) -> _Learning:
+        found.state = None
+        found.changes += 1
+        found.given_up |= found.changes > _CHANGES
+        return found
+
+    def _learn(
+        self,
+        recorder: Deferral,
+        found: Any,
+        signature: tuple[Any, ...],
+        tensors: list[Tensor],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        if found is None:
+            return self._weigh(recorder, signature, args, kwargs)
+        if found is NEVER:
+            return self._ordinary(recorder, args, kwargs)
+        if found.given_up:
+            return self._plainly(recorder, args, kwargs) if found.plain else self._ordinary(recorder, args, kwargs)
+        state = found.state
+        if state is None or not state.hold():
+            if state is not None:
+                self._once_more(found)
+            return self._see(recorder, found, args, kwargs)
+        memory = {id(t._storage.memory) for t in state.tensors}
+        dear = not grad_state.grad and state.size > _LOOKS * found.operators
+        if dear or any(id(t._storage.memory) in memory for t in tensors):
+            found.given_up = True
+            return self._ordinary(recorder, args, kwargs)
+        witness = Witness()
+        result = self._watch(recorder, signature, tensors, args, kwargs, state, witness)
+        made = self.known[signature]
+        same = witness.harmless and witness.codes <= state.codes
+        # A call that is differentiated twice runs its Python again, which is not to write twice.
+        if made.__class__ is not Recording or not same or (made.written and made.half is not None):
+            found.given_up = True
+        elif not state.hold():
+            self._once_more(found)
+        else:
+            return result
+        self.known[signature] = found
+        return result
+
+    def _weigh(
+        self, recorder: Deferral, signature: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """The first call with a signature: looks how much work it is."""
+        found: Any = NEVER
+        runs = recorder.runs
+        recorder.enter()
+        try:
+            result = self.fn(*args, **kwargs)
+            if recorder.runs == runs and len(recorder.text) <= _LONG:
+                operators, work = _work(recorder.text)
+                if work < _MUCH and all(map(_told, (*args, *kwargs.values()))):
+                    found = _Learning(operators, work < _LITTLE * operators)
+        finally:
+            recorder.leave()
+        if not grad_state.grad:
+            recorder.conclude()
+        if found is not NEVER:
+            self._learning[signature] = self.known[signature] = found
+        elif all(map(_told, (*args, *kwargs.values()))):
+            self.known[signature] = NEVER
+        return result
+
+    def _see(self, recorder: Deferral, found: _Learning, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """An ordinary call that a witness sees."""
+        witness = Witness()
+        recorder.enter()
+        try:
+            with witness:
+                result = self.fn(*args, **kwargs)
+        finally:
+            recorder.leave()
+        if not grad_state.grad:
+            recorder.conclude()
+        state = State(self.fn, witness.codes) if witness.harmless else None
+        if state is not None and state.watchable:
+            found.state = state
+        else:
+            found.given_up = True
+        return result
+
+    def _plainly(self, recorder: Deferral, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The call as if it were not compiled, but for what ``is_compiling`` says."""
+        recorder.plain += 1
+        try:
+            return self.fn(*args, **kwargs)
+        finally:
+            recorder.plain -= 1
+
+
+def _told(value: Any) -> bool:
+    """Whether a signature says all about an argument but what is in its tensors."""
+    cls = value.__class__
+    if cls is tuple or cls is list or (isinstance(value, tuple) and hasattr(cls, "_fields")):
+        return all(map(_told, value))
+    if cls is dict:
+        return all(map(_told, value)) and all(map(_told, value.values()))
+    return cls in VALUES or (isinstance(value, Tensor) and value._plain)
+
+
+def _work(text: Sequence[Any]) -> tuple[int, int]:
+    """The operators of a program, and their work."""
+    at = operators = work = 0
+    while at < len(text):
+        what = text[at]
+        if what is ARGUMENT:
+            at += 3
+        elif what is VIEW:
+            at += 4
+        elif what is WRITE:
+            at += 5
+        else:
+            operators += 1
+            work += what.work()
+            at += 1 + what.inputs
+    return operators, work

@@ -1,0 +1,421 @@
+"""Whether a call's Python can be left out without anybody noticing: what it ran, and what it may have depended on.
+
+A compiled function runs its Python at every call unless that is known to do the same again.  ``Witness`` sees a call
+happen: it names the program's own code that ran, and notices what is more than computing (attributes that are set,
+functions of the standard library, a print).  ``State`` is then everything that such code can read besides its
+arguments: modules with all their attributes, globals and closures, classes, lists and dictionaries, and what those
+hold.  A call that began and ended with one state, having the same arguments but for the values in tensors, is the same
+call again whenever that state is found again.
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+import math
+import sys
+import types
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from enum import Enum
+from itertools import chain
+from operator import attrgetter, contains, getitem, is_
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .device import device
+from .dtype import dtype
+from .layout import Size
+from .operator import Operator
+from .tensor import Tensor
+
+__all__ = ["State", "Witness"]
+
+_PACKAGE = __name__.partition(".")[0]
+_FOLDER = str(Path(__file__).parent)
+_STANDARD = str(Path(dis.__file__).parent)
+_ONLY_COMPUTE = (
+    "autograd.", "call", "composed", "device", "dtype", "fft", "forms", "functional", "layout", "linalg", "names",
+    "nn.", "ops.", "special", "storage", "tensor",
+)  # fmt: skip
+"""The parts of the package that the program's own code may call."""
+_LEFT_ALONE = frozenset({
+    "DELETE_ATTR", "DELETE_GLOBAL", "DELETE_NAME", "GET_AWAITABLE", "IMPORT_FROM", "IMPORT_NAME", "IMPORT_STAR",
+    "LOAD_BUILD_CLASS", "LOAD_NAME", "STORE_ATTR", "STORE_GLOBAL", "STORE_NAME",
+})  # fmt: skip
+"""Instructions that change what outlives a call, or read what is not looked at here."""
+_BUILTINS = frozenset({
+    "abs", "all", "any", "bool", "callable", "complex", "dict", "divmod", "enumerate", "filter", "float", "frozenset",
+    "getattr", "hasattr", "int", "isinstance", "issubclass", "iter", "len", "list", "map", "max", "min", "next",
+    "object", "pow", "range", "reversed", "round", "set", "slice", "sorted", "str", "sum", "super", "tuple", "type",
+    "zip", "Ellipsis", "NotImplemented", "AssertionError", "IndexError", "KeyError", "RuntimeError", "StopIteration",
+    "TypeError", "ValueError", "NotImplementedError", "Exception", "AttributeError",
+})  # fmt: skip
+_VALUES = frozenset({
+    int, float, bool, complex, str, bytes, type(None), type(Ellipsis), type(NotImplemented), slice, range, object,
+    dtype, device,
+})  # fmt: skip
+"""Classes of what never changes."""
+_HOLDERS = frozenset({list, tuple, dict, set, frozenset, OrderedDict, Size})
+_PLAIN_SIZE = type("_", (), {}).__basicsize__  # of an object that has attributes and nothing else
+_PARTS = frozenset(Tensor.__annotations__)  # the attributes of tensors that are not the program's
+_ASKED = frozenset({"_version", "data_ptr", "grad", "hash", "storage", "untyped_storage"})
+"""What a tensor may be asked for that another call finds otherwise, with the same arguments."""
+_MOST = 20_000  # values of a state
+
+
+class _Code(NamedTuple):
+    """What a piece of code does: whether it leaves alone what outlives a call, and the names it uses."""
+
+    harmless: bool
+    globals: frozenset[str]
+    names: frozenset[str]
+
+
+@functools.lru_cache(4096)
+def _read(code: types.CodeType) -> _Code:
+    harmless = True
+    used: set[str] = set()
+    names = {c for c in code.co_consts if isinstance(c, str)}  # of getattr, perhaps
+    for step in dis.get_instructions(code):
+        if step.opname in _LEFT_ALONE:
+            harmless = False
+        elif step.opname in ("STORE_DEREF", "DELETE_DEREF"):
+            harmless &= step.argval in code.co_cellvars
+        elif step.opname == "LOAD_GLOBAL":
+            used.add(step.argval)
+        elif isinstance(step.argval, str):
+            names.add(step.argval)
+    return _Code(harmless, frozenset(used), frozenset(names))
+
+
+@functools.lru_cache(4096)
+def _inside(file: str) -> bool:
+    return file.startswith(_FOLDER)
+
+
+@functools.lru_cache(4096)
+def _standard(file: str) -> bool:
+    return file.startswith("<frozen ") or (file.startswith(_STANDARD) and "site-packages" not in file)
+
+
+def _own(frame: types.FrameType | None) -> bool:
+    """Whether this is code of the package, written out by it, or of the standard library on behalf of it."""
+    while frame is not None and _standard(frame.f_code.co_filename):
+        frame = frame.f_back
+    if frame is None:
+        return True
+    file = frame.f_code.co_filename
+    if _inside(file):
+        return True
+    return file[:1] == "<" and (file.startswith("<tape of ") or isinstance(frame.f_globals.get("op"), Operator))
+
+
+def _computes(fn: Any) -> bool:
+    """Whether a builtin function only computes, or changes nothing but a list, say, which a state compares."""
+    owner = getattr(fn, "__self__", None)
+    if isinstance(owner, types.ModuleType):
+        return owner is math or (owner.__name__ == "builtins" and fn.__name__ in _BUILTINS)
+    cls = owner if isinstance(owner, type) else type(owner)
+    return owner is not None and (cls in _VALUES or cls in _HOLDERS)
+
+
+class Witness:
+    """A context in which a call is seen: ``codes`` is the program's own code that ran, ``harmless`` says that nothing
+    happened but computing."""
+
+    def __init__(self) -> None:
+        self.codes: set[types.CodeType] = set()
+        self.harmless = sys.getprofile() is None
+
+    def __enter__(self) -> Witness:
+        if self.harmless:
+            sys.setprofile(self._saw)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.harmless or self.codes:
+            sys.setprofile(None)
+        self.harmless = self.harmless and exception[0] is None and all(_read(c).harmless for c in self.codes)
+
+    def _saw(self, frame: types.FrameType, event: str, fn: Any) -> None:
+        if event == "call":
+            if not _own(frame):
+                self.codes.add(frame.f_code)
+                return
+            if _own(frame.f_back):
+                return
+            name = frame.f_globals.get("__name__")
+            if name is not None:
+                part = name.partition(".")[2]
+                if not part.startswith(_ONLY_COMPUTE) or (
+                    frame.f_code.co_name in _ASKED and not part.startswith("autograd.")
+                ):
+                    self._noticed()
+        elif event == "c_call" and not _own(frame) and not _computes(fn):
+            self._noticed()
+
+    def _noticed(self) -> None:
+        self.harmless = False
+        self.codes.add(self._noticed.__code__)  # so that the end knows that it began
+        sys.setprofile(None)
+
+
+class _Unknown(Exception):
+    """There is something that may change unseen."""
+
+
+class State:
+    """What the code that a witness saw may read, from a function on; ``tensors`` are the tensors in it, ``watchable``
+    says that it could be taken in whole, ``codes`` is the code."""
+
+    def __init__(self, fn: Any, codes: Iterable[types.CodeType]) -> None:
+        self.codes = set(codes)
+        self._names = frozenset(chain.from_iterable(_read(c).names for c in self.codes))
+        self._seen: dict[int, Any] = {}
+        self._found: set[types.CodeType] = set()
+        self.tensors: list[Tensor] = []
+        self._dicts: list[dict[Any, Any]] = []
+        self._lists: list[list[Any]] = []
+        self._empty: list[Any] = []
+        self._sets: list[tuple[Any, frozenset[Any]]] = []
+        self._keyed: list[dict[Any, Any]] = []  # dictionaries that are not the attributes of an object
+        self._classes: list[Any] = []
+        self._spaces: list[Any] = []  # where a name is to stay what it is
+        self._names_there: list[str] = []
+        self._absent: list[Any] = []  # where a name is to stay unknown, which is that of a builtin function
+        self._names_absent: list[str] = []
+        self._cells: list[types.CellType] = []
+        self._functions: list[types.FunctionType] = []
+        self._objects: list[Any] = []
+        try:
+            self._take(fn)
+        except _Unknown:
+            self.watchable = False
+            return
+        known = {*self._found, *chain.from_iterable(map(_nested, self._found))}
+        self._sized = [*self._dicts, *self._lists, *self._classes]
+        self._sizes = [*map(len, self._sized)]
+        self._was = [*self._now()]
+        self.watchable = self.codes <= known and not self._hooked()
+
+    def _now(self) -> Iterator[Any]:
+        """The parts of the state, of which each must stay the same object."""
+        dicts = self._dicts
+        return chain(
+            chain.from_iterable(map(dict.values, dicts)),
+            chain.from_iterable(self._keyed),
+            chain.from_iterable(self._lists),
+            map(getitem, self._spaces, self._names_there),
+            map(_content, self._cells),
+            chain.from_iterable(map(_function_state, self._functions)),
+            map(type, self._objects),
+            chain.from_iterable(map(_tensor_state, self.tensors)),
+        )
+
+    def hold(self) -> bool:
+        """Whether all is as it was."""
+        if any(self._empty) or [*map(len, self._sized)] != self._sizes:
+            return False
+        try:
+            if not all(map(is_, self._now(), self._was)):
+                return False
+        except (KeyError, ValueError):  # a name or the content of a cell was deleted
+            return False
+        if any(map(contains, self._absent, self._names_absent)) or self._hooked():
+            return False
+        return all(s == was for s, was in self._sets)
+
+    @property
+    def size(self) -> int:
+        """How many parts there are to look at."""
+        return len(self._was)
+
+    def _hooked(self) -> bool:
+        return any(e.hooks or e.post_accumulate for e in filter(None, map(attrgetter("_hooks"), self.tensors)))
+
+    def rates(self) -> list[Any]:
+        """The options of optimizers: there are none in a state."""
+        return []
+
+    # -- taking it in ----------------------------------------------------------------------------
+    def _take(self, value: Any) -> None:
+        """Takes in a value and all it leads to; raises _Unknown."""
+        stack = [value]
+        while stack:
+            value = stack.pop()
+            if type(value) in _VALUES or isinstance(value, Enum) or id(value) in self._seen:
+                continue
+            if len(self._seen) > _MOST:
+                raise _Unknown
+            self._seen[id(value)] = value
+            stack += self._inside_of(value)
+
+    def _inside_of(self, value: Any) -> Iterable[Any]:
+        """Notes a value, and returns what it leads to."""
+        cls = type(value)
+        if isinstance(value, Tensor):
+            return self._tensor(value)
+        if cls is dict or cls is OrderedDict:
+            return self._dict(value)
+        if cls is list:
+            (self._lists if value else self._empty).append(value)
+            return value  # type: ignore[no-any-return]
+        if cls is tuple or cls is Size or (isinstance(value, tuple) and hasattr(cls, "_fields")):
+            return value  # type: ignore[no-any-return]
+        if cls is set or cls is frozenset:
+            return self._set(value)
+        if cls is types.FunctionType:
+            return self._function(value)
+        if cls is types.MethodType:
+            return value.__self__, value.__func__
+        if cls is staticmethod or cls is classmethod:
+            return (value.__func__,)
+        if cls is property:
+            return value.fget, value.fset
+        if cls is functools.partial:
+            return value.func, value.args, value.keywords
+        if cls is types.ModuleType:
+            return self._named(vars(value)) if value is not math else ()
+        if cls is types.BuiltinFunctionType:  # calls of it are seen
+            return ()
+        if isinstance(value, type):
+            return self._class(value)
+        return self._object(value)
+
+    def _tensor(self, t: Tensor) -> Iterable[Any]:
+        if not t._plain:
+            raise _Unknown
+        self.tensors.append(t)
+        own = vars(t)
+        given = [name for name in own if name not in _PARTS]
+        self._expect(own, given)
+        return [own[name] for name in given]
+
+    def _expect(self, space: Any, names: Iterable[str]) -> None:
+        for name in names:
+            self._spaces.append(space)
+            self._names_there.append(name)
+
+    def _dict(self, value: dict[Any, Any]) -> Iterable[Any]:
+        if not value:
+            self._empty.append(value)
+            return ()
+        self._dicts.append(value)
+        self._keyed.append(value)
+        return [*value.values(), *value]
+
+    def _set(self, value: Any) -> Iterable[Any]:
+        if not all(type(x) in _VALUES for x in value):
+            raise _Unknown
+        if value:
+            self._sets.append((value, frozenset(value)))
+        else:
+            self._empty.append(value)
+        return ()
+
+    def _function(self, fn: types.FunctionType) -> Iterable[Any]:
+        code = fn.__code__
+        if _inside(code.co_filename) or isinstance(getattr(fn, "operator", None), Operator):
+            if "__wrapped__" not in fn.__dict__:
+                return ()
+            return [c.cell_contents for c in fn.__closure__ or () if isinstance(c.cell_contents, types.FunctionType)]
+        self._functions.append(fn)  # one that did not run may get other code and run
+        inner = (code, *_nested(code))
+        if self.codes.isdisjoint(inner):
+            return ()
+        self._found.add(code)
+        cells = list(fn.__closure__ or ())
+        self._cells += cells
+        try:
+            found = [c.cell_contents for c in cells]
+        except ValueError:
+            raise _Unknown from None
+        found += [*(fn.__defaults__ or ()), *(fn.__kwdefaults__ or {}).values()]
+        space = fn.__globals__
+        for name in set(chain.from_iterable(_read(c).globals for c in inner)):
+            if name in space:
+                self._expect(space, [name])
+                found.append(space[name])
+            elif name in _BUILTINS:
+                self._absent.append(space)
+                self._names_absent.append(name)
+            else:
+                raise _Unknown
+        return found
+
+    def _named(self, space: Any) -> Iterable[Any]:
+        """The members of a Python module that code may name."""
+        names = [name for name in self._names if name in space]
+        self._expect(space, names)
+        return [space[name] for name in names]
+
+    def _class(self, cls: type) -> Iterable[Any]:
+        if _given(cls) or cls in _VALUES or cls in _HOLDERS or (
+            cls.__module__ == "builtins" and cls.__name__ in _BUILTINS
+        ):  # fmt: skip
+            return ()
+        return self._bodies(cls)
+
+    def _bodies(self, cls: type) -> list[Any]:
+        """What a class and its bases define."""
+        found: list[Any] = []
+        for base in cls.__mro__:
+            space = vars(base)
+            if base is object or (base is tuple and hasattr(cls, "_fields")):
+                continue
+            if _given(base):
+                names = ["forward"] if "forward" in space else []
+            elif _written(base):
+                names = [n for n in space if n[:2] != "__" or isinstance(space[n], types.FunctionType)]
+                self._classes.append(space)
+            else:
+                raise _Unknown
+            self._expect(space, names)
+            found += [space[n] for n in names]
+        return found
+
+    def _object(self, value: Any) -> Iterable[Any]:
+        """A module of a net, or an object of a class of the program's own, with its attributes."""
+        cls = type(value)
+        module = callable(getattr(cls, "_as_compiled", None))
+        own = getattr(value, "__dict__", None)
+        if type(own) is not dict or cls.__basicsize__ != _PLAIN_SIZE or (_given(cls) and not module):
+            raise _Unknown
+        self._objects.append(value)
+        self._dicts.append(own)
+        self._seen[id(own)] = own
+        found: list[Any] = [*own.values(), *(cls._everywhere if module else ())]
+        if id(cls) not in self._seen:
+            self._seen[id(cls)] = cls
+            found += self._bodies(cls)
+        return found
+
+
+_tensor_state = attrgetter("_layout", "_storage", "_requires_grad")
+_function_state = attrgetter("__code__", "__defaults__", "__kwdefaults__")
+_content = attrgetter("cell_contents")
+
+
+def _nested(code: types.CodeType) -> list[types.CodeType]:
+    """The code of functions written inside of a function."""
+    found: list[types.CodeType] = []
+    stack = [code]
+    while stack:
+        inner = [c for c in stack.pop().co_consts if isinstance(c, types.CodeType)]
+        found += inner
+        stack += inner
+    return found
+
+
+def _given(cls: type) -> bool:
+    """Whether a class is one of this package."""
+    return cls.__module__.partition(".")[0] in (_PACKAGE, "torch")
+
+
+def _written(cls: type) -> bool:
+    """Whether a class is written in Python, by its objects, which hold nothing but attributes, or are tuples."""
+    return bool(cls.__flags__ & _HEAP) and (cls.__basicsize__ == _PLAIN_SIZE or issubclass(cls, tuple))
+
+
+_HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE

@@ -1,0 +1,408 @@
+"""The default mode of ``compile``: small calls are repeated without their Python only where nobody can notice."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+import flambeau as torch
+from flambeau import nn
+from flambeau.cautious import Cautious
+from flambeau.nn import functional as F
+from flambeau.replay import Recording
+
+X = np.linspace(-1, 1, 24, dtype=np.float32).reshape(6, 4)
+SCALE = 2.0
+SETTINGS = {"power": 2}
+
+
+def helper(x):
+    return x * SCALE
+
+
+class Block(nn.Module):
+    factor = 1.5
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.ModuleList([nn.Linear(4, 8), nn.LayerNorm(8), nn.Linear(8, 3)])
+        self.act = F.relu
+        self.config = Config()
+
+    def forward(self, x):
+        for layer in self.layers[:-1]:
+            x = self.act(layer(x))
+        if self.config.double:
+            x = x * 2
+        return self.layers[-1](x) * self.factor
+
+
+@dataclass
+class Config:
+    double: bool = True
+
+
+def repeated(fn):
+    """Whether calls of a compiled function are repeated by now."""
+    return any(type(found) is Recording for found in fn.known.values())
+
+
+def run(fn, compiled, x, grad=True):
+    found = []
+    for f in (fn, compiled):
+        given = torch.tensor(x, requires_grad=grad)
+        result = f(given)
+        if grad:
+            (result * result).sum().backward()
+            found.append((result.detach().numpy(), given.grad.numpy()))
+        else:
+            found.append((result.numpy(),))
+    for a, b in zip(*found):
+        np.testing.assert_allclose(b, a, rtol=2e-5, atol=1e-6)
+
+
+def many(fn, compiled, grad=True):
+    for k in range(6):
+        run(fn, compiled, X + k, grad)
+
+
+def closure():
+    weights = [torch.tensor(0.5), torch.tensor(0.25)]
+    return lambda x: sum((torch.sin(x * w) for w in weights), torch.zeros(6, 4))
+
+
+def with_locals(x):
+    parts = []
+    for k, row in enumerate(x.unbind(0)):
+        parts.append(row * k if k % 2 else row.exp())
+    table = {"all": torch.stack(parts)}
+    table["more"] = table["all"] + math.sqrt(2.0)
+    return table["more"]
+
+
+PURE = {
+    "module": Block,
+    "closure": closure,
+    "locals": lambda: with_locals,
+    "globals": lambda: lambda x: helper(x) ** SETTINGS["power"],
+    "recurrent": lambda: nn.Sequential(nn.Linear(4, 4), nn.Flatten(0), nn.Unflatten(0, (6, 4)), nn.Softmax(-1)),
+}
+
+
+@pytest.mark.parametrize("name", PURE)
+@pytest.mark.parametrize("grad", [True, False])
+def test_a_call_that_only_computes_is_repeated(name, grad):
+    fn = PURE[name]()
+    compiled = Cautious(fn)
+    with torch.set_grad_enabled(grad):
+        many(fn, compiled, grad)
+    assert repeated(compiled)
+
+
+class Holder:
+    pass
+
+
+def _attribute(m):
+    m.act = torch.tanh
+
+
+def _flag(m):
+    m.config.double = False
+
+
+def _factor(m):
+    Block.factor = 3.0
+
+
+def _layer(m):
+    m.layers[0] = nn.Linear(4, 8)
+
+
+def _weight(m):
+    m.layers[2].weight = nn.Parameter(torch.ones(3, 8))
+
+
+def _data(m):
+    m.layers[2].weight.data = torch.ones(3, 8)
+
+
+def _frozen(m):
+    m.layers[0].weight.requires_grad_(False)
+
+
+def _forward(m):
+    m.forward = lambda x: x.sum(-1, keepdim=True)
+
+
+def _hook(m):
+    m.layers[0].register_forward_hook(lambda module, args, result: result * 2)
+
+
+def _directly(m):
+    m.__dict__["act"] = F.silu
+
+
+def _shorter(m):
+    del m.layers[1]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [_attribute, _flag, _factor, _layer, _weight, _data, _frozen, _forward, _hook, _directly, _shorter],
+)
+def test_a_change_of_what_the_call_depends_on_is_noticed(change):
+    before = Block.factor
+    try:
+        m = Block()
+        compiled = Cautious(m)
+        many(m, compiled)
+        assert repeated(compiled)
+        change(m)
+        many(m, compiled)
+    finally:
+        Block.factor = before
+
+
+def test_a_global_hook_is_noticed():
+    m = Block()
+    compiled = Cautious(m)
+    many(m, compiled)
+    handle = nn.modules.module.register_module_forward_hook(lambda module, args, result: result + 1)
+    try:
+        many(m, compiled)
+    finally:
+        handle.remove()
+
+
+def test_changed_globals_and_closures_are_noticed(monkeypatch):
+    fn = PURE["globals"]()
+    compiled = Cautious(fn)
+    many(fn, compiled)
+    assert repeated(compiled)
+    monkeypatch.setitem(globals(), "SCALE", 3.0)
+    many(fn, compiled)
+    monkeypatch.setitem(SETTINGS, "power", 3)
+    many(fn, compiled)
+    monkeypatch.setitem(globals(), "helper", lambda x: x - 1)
+    many(fn, compiled)
+    rate = 2.0
+
+    def program(x):
+        return x * rate
+
+    compiled = Cautious(program)
+    many(program, compiled)
+    rate = 5.0
+    many(program, compiled)
+    assert repeated(compiled)
+    program.__code__ = (lambda x: x * rate - 1).__code__
+    many(program, compiled)
+
+
+def _counts():
+    seen = Holder()
+    seen.calls = 0
+
+    def program(x):
+        seen.calls += 1
+        return x * 2
+
+    return program, lambda: seen.calls
+
+
+def _appends():
+    seen = []
+
+    def program(x):
+        seen.append(x.shape[0])
+        return x * 2
+
+    return program, lambda: len(seen)
+
+
+def _fills():
+    seen = {}
+
+    def program(x):
+        seen[len(seen)] = None
+        return x * 2
+
+    return program, lambda: len(seen)
+
+
+def _nonlocal():
+    calls = 0
+
+    def program(x):
+        nonlocal calls
+        calls += 1
+        return x * 2
+
+    return program, lambda: calls
+
+
+def _global():
+    seen = Holder()
+    seen.calls = 0
+    exec("def program(x):\n    global calls\n    calls = calls + 1\n    return x * 2", space := {"calls": 0})
+    return space["program"], lambda: space["calls"]
+
+
+def _iterates():
+    numbers = iter(range(100))
+
+    def program(x):
+        next(numbers)
+        return x * 2
+
+    return program, lambda: next(numbers)
+
+
+@pytest.mark.parametrize("make", [_counts, _appends, _fills, _nonlocal, _global, _iterates])
+def test_what_python_does_besides_goes_on(make):
+    program, calls = make()
+    compiled = Cautious(program)
+    for _ in range(7):
+        compiled(torch.tensor(X))
+    assert calls() == 7 and not repeated(compiled)
+
+
+def test_values_from_elsewhere_are_taken_anew():
+    counter = [0]
+
+    def tick(k):
+        counter[0] += 1
+        return counter[0]
+
+    for source in (
+        lambda x: x * random.random(),
+        lambda x: x + time.perf_counter(),
+        lambda x: x * torch.rand(()),
+        lambda x: x * max(map(tick, (1,))),
+        lambda x: x + id(object()),
+        lambda x: x * np.random.rand(),
+        lambda x: x * next(ITERATOR),
+    ):
+        compiled = Cautious(source)
+        for _ in range(6):
+            compiled(torch.tensor(X))
+        assert not repeated(compiled)
+
+
+ITERATOR = iter(range(1000))
+
+
+def test_numbers_in_tensors_are_looked_at_every_time():
+    gate = torch.tensor(1.0)
+
+    def program(x):
+        return x * 2 if gate.item() > 0 else x - 1
+
+    compiled = Cautious(program)
+    for k in range(8):
+        gate.fill_(1.0 if k % 2 else -1.0)
+        run(program, compiled, X + k)
+
+    def branch(x):
+        return x * 2 if x.sum() > 0 else x - 1
+
+    compiled = Cautious(branch)
+    for k in range(8):
+        run(branch, compiled, X + (1 if k % 2 else -1))
+
+
+def test_a_tensor_kept_by_the_function_is_the_last_one():
+    kept = {}
+
+    def program(x):
+        kept["h"] = x.exp()
+        return kept["h"] * 2
+
+    compiled = Cautious(program)
+    for k in range(6):
+        compiled(torch.tensor(X + k, requires_grad=True))
+        np.testing.assert_allclose(kept["h"].detach().numpy(), np.exp(X + k), rtol=1e-6)
+
+
+def test_arguments_of_the_program_s_own_classes_are_seen():
+    def program(x, holder):
+        return x * holder.scale
+
+    compiled = Cautious(program)
+    holder = Holder()
+    for k in range(6):
+        holder.scale = float(k)
+        np.testing.assert_allclose(compiled(torch.tensor(X), holder).numpy(), X * k)
+
+
+def test_a_parameter_among_the_arguments_may_be_another_tensor_next_time():
+    layer = nn.Linear(4, 4)
+
+    def program(x, w):
+        return layer(x) @ w
+
+    compiled = Cautious(program)
+    for k in range(6):
+        w = layer.weight if k < 4 else torch.ones(4, 4)
+        np.testing.assert_allclose(
+            compiled(torch.tensor(X), w).detach().numpy(), program(torch.tensor(X), w).detach().numpy(), rtol=1e-5
+        )
+
+
+def test_derivatives_of_higher_order_and_of_writes():
+    def program(x):
+        return torch.tanh(x * 2).pow(3)
+
+    compiled = Cautious(program)
+    for k in range(5):
+        found = []
+        for f in (program, compiled):
+            x = torch.tensor(X + k, requires_grad=True)
+            (g,) = torch.autograd.grad(f(x).sum(), x, create_graph=True)
+            (h,) = torch.autograd.grad(g.pow(2).sum(), x)
+            found.append(h.numpy())
+        np.testing.assert_allclose(found[1], found[0], rtol=1e-4, atol=1e-6)
+    net = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Tanh())
+    compiled = Cautious(net)
+    for k in range(5):
+        x = torch.tensor(X + k, requires_grad=True)
+        (g,) = torch.autograd.grad(compiled(x).sum(), x, create_graph=True)
+        g.pow(2).sum().backward()
+    assert net[1].num_batches_tracked.item() == 5
+
+
+def test_little_work_that_cannot_be_repeated_runs_as_if_not_compiled():
+    state = Holder()
+    state.calls = 0
+
+    def program(x):
+        state.calls += 1
+        assert torch.compiler.is_compiling()
+        return x * 2
+
+    compiled = torch.compile(program)
+    for _ in range(5):
+        y = compiled(torch.tensor(X))
+    assert y._storage.pending is None and state.calls == 5
+
+
+def test_modes_around_a_call_are_kept():
+    m = Block()
+    compiled = Cautious(m)
+    many(m, compiled)
+    x = torch.tensor(X)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert compiled(x).dtype is m(x).dtype
+    packed = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: packed.append(t) or t, lambda t: t):
+        compiled(x)
+    assert packed
+    out = torch.func.vmap(compiled)(x.reshape(6, 1, 4))
+    np.testing.assert_allclose(out.detach().numpy()[:, 0], m(x).detach().numpy(), rtol=1e-5)

@@ -91,7 +91,7 @@ PURE = {
     "closure": closure,
     "locals": lambda: with_locals,
     "globals": lambda: lambda x: helper(x) ** SETTINGS["power"],
-    "recurrent": lambda: nn.Sequential(nn.Linear(4, 4), nn.Flatten(0), nn.Unflatten(0, (6, 4)), nn.Softmax(-1)),
+    "modules": lambda: nn.Sequential(nn.Linear(4, 4), nn.Flatten(0), nn.Unflatten(0, (6, 4)), nn.Softmax(-1)),
 }
 
 
@@ -102,7 +102,8 @@ def test_a_call_that_only_computes_is_repeated(name, grad):
     compiled = Cautious(fn)
     with torch.set_grad_enabled(grad):
         many(fn, compiled, grad)
-    assert repeated(compiled)
+    # Without gradients, to look at four modules takes longer than to call them.
+    assert repeated(compiled) == (grad or name != "modules")
 
 
 class Holder:

@@ -26,7 +26,6 @@ __all__ = [
     "resolve_name", "wrap_torch_function",
 ]  # fmt: skip
 
-_SPACES = {"torch": "", "torch.functional": ".functional", "torch.nn.functional": ".nn.functional"}
 _LIBRARIES = ("linalg", "fft", "special")
 _UNASKED = (
     "arange as_tensor asarray bartlett_window blackman_window can_cast compile empty empty_permuted empty_strided "

@@ -323,27 +323,28 @@ def vhp(
     func: Callable[..., Any], inputs: Several, v: Several = None, create_graph: bool = False, strict: bool = False
 ) -> tuple[Any, Any]:
     """(``func(*inputs)``, the product of ``v`` with its Hessian) of a scalar ``func``; ``v`` has the inputs' shapes."""
-    with enable_grad():
-        several, given = _as_tuple(inputs, "inputs", "vhp")
-        xs = _prepare(given, create_graph)
-        directions = _directions(v, xs, "input", "vhp")
-        output, first = _gradient(func, xs, strict, "vhp")
-        found = _derivatives(first, xs, directions, create_graph)
-        found = _fill(found, xs, strict, "vhp", "The gradient of the user-provided function")
-    return _finish([output], create_graph)[0], _shape_like(_finish(found, create_graph), several)
+    return _hessian_product("vhp", _derivatives, func, inputs, v, create_graph, strict)
 
 
 def hvp(
     func: Callable[..., Any], inputs: Several, v: Several = None, create_graph: bool = False, strict: bool = False
 ) -> tuple[Any, Any]:
     """(``func(*inputs)``, the product of its Hessian with ``v``) of a scalar ``func``; ``v`` has the inputs' shapes."""
+    return _hessian_product("hvp", _push, func, inputs, v, create_graph, strict)
+
+
+def _hessian_product(
+    name: str, differentiate: Callable[..., Any], func: Callable[..., Any], inputs: Several, v: Several,
+    create_graph: bool, strict: bool,
+) -> tuple[Any, Any]:  # fmt: skip
+    """``func``'s value, and its gradient differentiated with ``v``: backwards, or along it."""
     with enable_grad():
-        several, given = _as_tuple(inputs, "inputs", "hvp")
+        several, given = _as_tuple(inputs, "inputs", name)
         xs = _prepare(given, create_graph)
-        directions = _directions(v, xs, "input", "hvp")
-        output, first = _gradient(func, xs, strict, "hvp")
-        found = _push(first, xs, directions, create_graph)
-        found = _fill(found, xs, strict, "hvp", "The gradient of the user-provided function")
+        directions = _directions(v, xs, "input", name)
+        output, first = _gradient(func, xs, strict, name)
+        found = differentiate(first, xs, directions, create_graph)
+        found = _fill(found, xs, strict, name, "The gradient of the user-provided function")
     return _finish([output], create_graph)[0], _shape_like(_finish(found, create_graph), several)
 
 

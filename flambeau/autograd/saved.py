@@ -156,11 +156,6 @@ class SavedTensor:
         if pair is not None:
             self._pack(tensor, pair)
 
-    @classmethod
-    def of_output(cls, kept: Any, node: Node, output_nr: int) -> SavedTensor:
-        """The same for an output that is already kept as by ``keep_output``."""
-        return cls(restore_output(kept, node, output_nr), True, None)
-
     def _pack(self, tensor: Tensor, pair: tuple[Pack, Unpack]) -> None:
         if tensor._requires_grad and tensor._node is None:
             self._accumulator = accumulator(tensor)

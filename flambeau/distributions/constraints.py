@@ -271,15 +271,6 @@ class _IntegerInterval(_Between):
         return _whole(value) & (self.lower_bound <= value) & (value <= self.upper_bound)
 
 
-class _IntegerLessThan(_Upper):
-    """The integers up to the bound, which is one of them."""
-
-    is_discrete = True
-
-    def check(self, value: Any) -> Tensor:
-        return _whole(value) & (value <= self.upper_bound)
-
-
 class _IntegerGreaterThan(_Lower):
     """The integers from the bound on, which is one of them."""
 

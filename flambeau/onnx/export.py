@@ -108,7 +108,7 @@ def export(
         finally:
             for m, training in was:
                 m.training = training
-    made = ONNXProgram(_model(program, version, input_names, output_names, dynamic_axes or {}), program)
+    made = ONNXProgram(_model(program, version, input_names, output_names), program)
     if f is not None:
         made.save(f, external_data=external_data)
     return made
@@ -135,8 +135,7 @@ def _identifier(name: str) -> str:
 
 
 def _model(
-    program: ExportedProgram, version: int, input_names: Sequence[str] | None, output_names: Sequence[str] | None,
-    axes: Mapping[str, Any],
+    program: ExportedProgram, version: int, input_names: Sequence[str] | None, output_names: Sequence[str] | None
 ) -> Any:  # fmt: skip
     e = Emitter()
     helper = e.onnx.helper

@@ -269,9 +269,11 @@ def _same_padding(
     if padding == "valid":
         return (0,) * len(kernel), (0,) * len(kernel)
     if padding != "same":
-        raise RuntimeError(f"Invalid padding string: '{padding}'; expected 'same' or 'valid'")
+        raise RuntimeError(f"{name}: Invalid padding string: '{padding}'; expected 'same' or 'valid'")
     if any(s != 1 for s in stride):
-        raise RuntimeError("padding='same' is not supported for strided convolutions")
+        raise RuntimeError(
+            f"{name}: padding='same' is not supported for strided convolutions; stride is {list(stride)}"
+        )
     total = [d * (k - 1) for k, d in zip(kernel, dilation)]
     return tuple(t // 2 for t in total), tuple(t % 2 for t in total)
 

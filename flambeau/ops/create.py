@@ -116,18 +116,18 @@ def _blank(layout: Layout) -> Tensor:
     return t
 
 
-def _check_out(name: str, out: Tensor | None, shape: Size, kind: dtype_ | None) -> None:
+def _check_out(name: str, out: Tensor | None, kind: dtype_ | None) -> None:
     if out is not None and kind is not None and out.dtype is not kind:
         raise RuntimeError(f"{name}: dtype {kind} does not match dtype of out parameter ({out.dtype})")
 
 
 def _made(
-    name: str, shape: Size, dtype: dtype_ | None, device: Any, requires_grad: bool, out: Tensor | None,
+    name: str, shape: Size, dtype: dtype_ | None, device: Any, out: Tensor | None,
     format_: memory_format = contiguous_format
 ) -> Tensor:  # fmt: skip
     if any(n < 0 for n in shape):
         raise RuntimeError(f"Trying to create tensor with negative dimension {min(shape)}: {list(shape)}")
-    _check_out(name, out, shape, dtype)
+    _check_out(name, out, dtype)
     if out is not None:
         if out.shape != shape:
             out.resize_(shape)  # type: ignore[attr-defined]
@@ -158,9 +158,7 @@ def empty(
         if found is not None:
             t = allocate(found)
             return t.requires_grad_() if requires_grad else t  # type: ignore[attr-defined,no-any-return]
-    return _finish(
-        _made("empty", shape_of(sizes, "empty"), dtype, device, requires_grad, out, memory_format), requires_grad, out
-    )
+    return _finish(_made("empty", shape_of(sizes, "empty"), dtype, device, out, memory_format), requires_grad, out)
 
 
 def zeros(
@@ -176,9 +174,7 @@ def zeros(
     if found is not None:
         t = _blank(found)
         return t.requires_grad_() if requires_grad else t  # type: ignore[attr-defined,no-any-return]
-    return _finish(
-        _made("zeros", shape_of(sizes, "zeros"), dtype, device, requires_grad, out).zero_(), requires_grad, out
-    )  # type: ignore[attr-defined]
+    return _finish(_made("zeros", shape_of(sizes, "zeros"), dtype, device, out).zero_(), requires_grad, out)  # type: ignore[attr-defined]
 
 
 def ones(
@@ -193,9 +189,7 @@ def ones(
     found = fresh_layout("ones", sizes, dtype, device) if out is None else None
     if found is not None:
         return _finish(allocate(found).fill_(1), requires_grad)  # type: ignore[attr-defined]
-    return _finish(
-        _made("ones", shape_of(sizes, "ones"), dtype, device, requires_grad, out).fill_(1), requires_grad, out
-    )  # type: ignore[attr-defined]
+    return _finish(_made("ones", shape_of(sizes, "ones"), dtype, device, out).fill_(1), requires_grad, out)  # type: ignore[attr-defined]
 
 
 def full(
@@ -210,7 +204,7 @@ def full(
     if found is not None:
         return _finish(allocate(found).fill_(fill_value), requires_grad)  # type: ignore[attr-defined]
     return _finish(
-        _made("full", shape_of((size,), "full"), dtype, device, requires_grad, out).fill_(fill_value),
+        _made("full", shape_of((size,), "full"), dtype, device, out).fill_(fill_value),
         requires_grad,
         out,
     )  # type: ignore[attr-defined]

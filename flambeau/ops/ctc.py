@@ -135,7 +135,7 @@ def _lengths(value: Any, what: str, count: int) -> list[int]:
     return found
 
 
-def _padded_targets(targets: Tensor, lengths: Sequence[int], blank: int, count: int) -> list[list[int]]:
+def _padded_targets(targets: Tensor, lengths: Sequence[int], count: int) -> list[list[int]]:
     values = targets.tolist()  # type: ignore[attr-defined]
     if targets.ndim == 2:
         if targets.shape[0] != count:
@@ -210,7 +210,7 @@ def ctc_loss(
             f"Expected target_lengths to have value at least 0, but got value {min(lengths)} (while checking "
             "arguments for ctc_loss_cpu)"
         )
-    rows = _padded_targets(targets, lengths, blank, count)
+    rows = _padded_targets(targets, lengths, count)
     if any(not 0 <= label < classes for row in rows for label in row):
         raise RuntimeError(f"ctc_loss: target labels must be in [0, {classes - 1}]")
     loss = _losses(x, rows, inputs, lengths, blank)

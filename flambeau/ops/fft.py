@@ -25,7 +25,6 @@ __all__ = ["fftfreq", "rfftfreq"]
 
 _F = "torch.fft"
 _BIG = 1 << 16  # elements from which threads are worth their start
-_SCALES = ("none", "ortho", "all")  # divide by nothing, the root of the number of points, the number of points
 _NAMES = {True: ("backward", "ortho", "forward"), False: ("forward", "ortho", "backward")}  # scipy's, by direction
 
 
@@ -124,7 +123,7 @@ for _kernel in (c2c, r2c, c2r):
 
 def _scale(name: str, norm: str | None, forward: bool) -> int:
     if norm not in (None, "backward", "ortho", "forward"):
-        raise RuntimeError(f'Invalid normalization mode: "{norm}"')
+        raise RuntimeError(f'{name}: Invalid normalization mode: "{norm}" (expected "backward", "ortho" or "forward")')
     if norm == "ortho":
         return 1
     return 2 if (norm == "forward") == forward else 0
@@ -134,7 +133,7 @@ def _floating(name: str, x: Tensor, complex_: bool) -> Tensor:
     """The input in a type that can be transformed."""
     kind = x.dtype if x.dtype.kind in "fc" else dtypes.get_default_dtype()
     if kind.wide is not kind:
-        raise RuntimeError(f"Unsupported dtype {kind}")
+        raise RuntimeError(f"{name}: Unsupported dtype {kind}; convert the input to float32 first")
     x = x if x.dtype is kind else x.to(kind)  # type: ignore[attr-defined]
     return to_complex.function(x) if complex_ and not kind.is_complex else x  # type: ignore[no-any-return]
 

@@ -28,7 +28,7 @@ def _whole(index: Tensor, name: str) -> None:
         raise RuntimeError(f"{name}(): Expected dtype int64 for index, got {index.dtype}")
 
 
-def _along(index: Tensor, dim: int, ndim: int) -> list[tuple[str, int]]:
+def _along(dim: int, ndim: int) -> list[tuple[str, int]]:
     return [("i", 0) if d == dim else ("d", d) for d in range(ndim)]
 
 
@@ -66,7 +66,7 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
     if 0 in shape:
         return prim.undef(shape, input.dtype)
     x, i = _one(input), _one(index)
-    return _reshaped(prim.gather(x, [i], _along(i, d, x.ndim), i.shape), shape)
+    return _reshaped(prim.gather(x, [i], _along(d, x.ndim), i.shape), shape)
 
 
 @gather.gradient("index")
@@ -98,9 +98,7 @@ def _scattered(name: str, kind: str, input: Tensor, dim: int, index: Tensor, src
     else:
         s = prim.wrap(prim.current().graph.expand(prim.read(src), i.shape))
     work = dtypes.uint8 if input.dtype is dtypes.bool_ and kind != "set" else input.dtype
-    result = prim.scatter(
-        kind, prim.cast(x, work), prim.cast(prim.cast(s, input.dtype), work), [i], _along(i, d, x.ndim)
-    )
+    result = prim.scatter(kind, prim.cast(x, work), prim.cast(prim.cast(s, input.dtype), work), [i], _along(d, x.ndim))
     return _reshaped(prim.cast(result, input.dtype), input.shape)
 
 
@@ -342,7 +340,7 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     shape = [index.numel() if k == d else n for k, n in enumerate(x.shape)]
     if 0 in shape:
         return prim.undef(shape if input.ndim else input.shape, input.dtype)
-    picked = prim.gather(x, [_column(index, d, x.ndim)], _along(index, d, x.ndim), shape)
+    picked = prim.gather(x, [_column(index, d, x.ndim)], _along(d, x.ndim), shape)
     return _reshaped(picked, shape if input.ndim else ()) if input.ndim or shape == [1] else picked
 
 
@@ -377,9 +375,7 @@ def _slices(name: str, kind: str, input: Tensor, dim: int, index: Tensor, source
     if 0 in wanted:
         return input
     work = dtypes.uint8 if input.dtype is dtypes.bool_ and kind != "set" else input.dtype
-    result = prim.scatter(
-        kind, prim.cast(x, work), prim.cast(s, work), [_column(index, d, x.ndim)], _along(index, d, x.ndim)
-    )
+    result = prim.scatter(kind, prim.cast(x, work), prim.cast(s, work), [_column(index, d, x.ndim)], _along(d, x.ndim))
     return _reshaped(prim.cast(result, input.dtype), input.shape)
 
 
@@ -443,7 +439,7 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Operand) -> Tensor
         raise RuntimeError("index_fill_(): Converting complex Scalar to non-complex type is not supported")
     source = prim.wrap(prim.current().graph.expand(prim.read(prim.cast(value, input.dtype)), shape))
     where = wrapped(_column(index, d, x.ndim), x.shape[d])
-    return _reshaped(prim.scatter("set", x, source, [where], _along(index, d, x.ndim)), input.shape)
+    return _reshaped(prim.scatter("set", x, source, [where], _along(d, x.ndim)), input.shape)
 
 
 @index_fill.gradient("index")

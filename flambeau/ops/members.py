@@ -399,16 +399,6 @@ def legacy(kind: dtype_, args: tuple[Any, ...], device: Any = None) -> Tensor:
     raise TypeError(f"new(): invalid combination of arguments {args}")
 
 
-def _construct(cls: type, *args: Any, device: Any = None, **kwargs: Any) -> Tensor:
-    """``Tensor(...)``: of a shape (uninitialised), or with a copy of a sequence; the default floating type."""
-    if "data" in kwargs:
-        args = (kwargs.pop("data"),)
-    if kwargs:
-        raise TypeError(f"{cls.__name__}() got unexpected keyword arguments {sorted(kwargs)}")
-    made = legacy(dtypes.get_default_dtype(), args, device)
-    return made if cls is Tensor else made.as_subclass(cls)  # type: ignore[attr-defined]
-
-
 # -- shape and memory in place -----------------------------------------------------------------------
 
 

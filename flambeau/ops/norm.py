@@ -179,7 +179,7 @@ def normalize_kernel(
     return prim.cast(y, input.dtype), center, spread, scale  # type: ignore[return-value]
 
 
-def _along(t: Tensor, ndim: int, channel: int, like: Tensor) -> Tensor:
+def _along(t: Tensor, channel: int, like: Tensor) -> Tensor:
     """A vector laid along one dimension of ``like``, while an operator is traced."""
     g = prim.current().graph
     node = g.cast(prim.read(t), like.dtype.code)
@@ -190,9 +190,9 @@ def _along(t: Tensor, ndim: int, channel: int, like: Tensor) -> Tensor:
 
 def _affine(y: Tensor, weight: Tensor | None, bias: Tensor | None, channel: int) -> Tensor:
     if weight is not None:
-        y = prim.apply("mul", y, _along(weight, y.ndim, channel, y))
+        y = prim.apply("mul", y, _along(weight, channel, y))
     if bias is not None:
-        y = prim.apply("add", y, _along(bias, y.ndim, channel, y))
+        y = prim.apply("add", y, _along(bias, channel, y))
     return y
 
 

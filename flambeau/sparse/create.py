@@ -63,7 +63,7 @@ class check_sparse_tensor_invariants:
         return checked
 
 
-def _index(name: str, value: Any) -> Any:
+def _index(value: Any) -> Any:
     found = value if isinstance(value, Tensor) else ops.tensor(value, dtype=int64)
     if found.dtype.kind not in "iu" and found.numel():
         found = found.to(int64)
@@ -90,7 +90,7 @@ def sparse_coo_tensor(
         shape = tuple(indices if size is None else size)
         empty = ops.zeros((len(shape), 0), dtype=int64)
         return make_coo(empty, _values(ops.zeros(0, dtype=dtype), None, device, requires_grad), shape, True)
-    where, data = _index("indices", indices).to(int64), _values(values, dtype, device, requires_grad)
+    where, data = _index(indices).to(int64), _values(values, dtype, device, requires_grad)
     if where.dim() != 2:
         if where.numel():
             raise RuntimeError(f"indices must be sparse_dim x nnz, but got: {list(where.shape)}")
@@ -182,7 +182,7 @@ def sparse_compressed_tensor(
     """
     if layout not in (*ROWS, *COLUMNS):
         raise RuntimeError(f"sparse_compressed_tensor: expected a compressed sparse layout, got {layout}")
-    pointers, plain = _index("compressed_indices", compressed_indices), _index("plain_indices", plain_indices)
+    pointers, plain = _index(compressed_indices), _index(plain_indices)
     data = _values(values, dtype, device, requires_grad)
     if size is None:
         batch = pointers.dim() - 1

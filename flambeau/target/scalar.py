@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from . import vecmath
-from .builder import Builder, Val, elem_type, lanes_of, vec_type
+from .builder import Builder, Val, lanes_of, vec_type
 
 __all__ = ["FLOAT8", "LLVM_TYPE", "MEMORY_TYPE", "cast", "elementwise", "identity"]
 
@@ -342,8 +342,3 @@ def _narrow_bits(b: Builder, value: Val, bits: Val, exponent: int, mantissa: int
         top = infinity | 1 << mantissa - 1 if mantissa > 2 else (1 << width) - 1
     result = b.select(b.cmp("uno", value, value), b.const(i32, top), result)
     return b.op("or", sign, result)
-
-
-def elem_code(value: Val) -> str:
-    """The LLVM element type of a value."""
-    return elem_type(value.type)

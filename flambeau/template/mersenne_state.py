@@ -18,5 +18,4 @@ NORMAL = POSITION + 16  # double, the second normal of a pair
 NORMAL_VALID = POSITION + 24  # i64, whether there is one
 SEED = POSITION + 32  # u64, what the generator was seeded with
 SINGLE = POSITION + 40  # float, only carried along: PyTorch's state has a place for a single-precision normal
-SINGLE_VALID = POSITION + 44  # i32
 STATE_BYTES = POSITION + 64

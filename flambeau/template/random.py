@@ -221,7 +221,7 @@ def _from_uniform(
                 return
             value = estimate(b, unit, b.splat(x, lanes), b.splat(y, lanes))
             margins = (b.fmul(value, b.const(value.type, 1 + sign * 2.0**-46)) for sign in (-1, 1))
-            first, second = (_stored(b, margin, name, code) for margin in margins)
+            first, second = (_stored(b, margin, name) for margin in margins)
             agree = b.new("i1", f"call i1 @{_all(b, lanes)}({b.cmp('oeq', first, second)})")
 
             def each() -> None:
@@ -229,7 +229,7 @@ def _from_uniform(
                 with b.loop(0, lanes) as loop:
                     exact(b.load(F64, b.at(F64, units, loop.index)), b.iadd(index, loop.index))
 
-            b.either(agree, lambda: put_saturated(b, _stored(b, value, name, code), code, out, index), each)
+            b.either(agree, lambda: put_saturated(b, _stored(b, value, name), code, out, index), each)
 
         each_element(b, isa, state, count, 2, 1 if estimate is None else min(8, isa.lanes(I64)), apply)
 
@@ -244,7 +244,7 @@ def _all(b: Flow, lanes: int) -> str:
     return symbol
 
 
-def _stored(b: Flow, value: Val, name: str, code: str) -> Val:
+def _stored(b: Flow, value: Val, name: str) -> Val:
     """Doubles rounded as far as ``name`` does before they are stored: to whole numbers, or to float32."""
     if name == "geometric":
         return b.intrinsic("llvm.ceil", value.type, value)

@@ -23,7 +23,6 @@ __all__ = [
 EPS = 1.1920928955078125e-07
 _RANGES = {qint8: (-128, 127), quint8: (0, 255), qint32: (-(2**31), 2**31 - 1)}
 _SYMMETRIC = (q.per_tensor_symmetric, q.per_channel_symmetric)
-_PER_CHANNEL = (q.per_channel_affine, q.per_channel_symmetric, q.per_channel_affine_float_qparams)
 
 
 class with_args:

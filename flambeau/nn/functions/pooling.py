@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .._base import Tensor, int64, ops, overridable
@@ -34,64 +34,40 @@ def _sizes(value: Any, n: int) -> tuple[int, ...]:
     return values * n if len(values) == 1 else values
 
 
-def max_pool1d_with_indices(
-    input: Tensor,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> tuple[Tensor, Tensor]:
-    """``max_pool1d`` and the place of each maximum."""
-    return ops.max_pool1d(input, kernel_size, stride, padding, dilation, ceil_mode, True)
+def _named(function: Callable[..., Any], pool: str) -> Callable[..., Any]:
+    function.__name__ = function.__qualname__ = f"{pool}_with_indices"
+    function.__doc__ = f"``{pool}`` and the place of each maximum."
+    return function
 
 
-def max_pool2d_with_indices(
-    input: Tensor,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> tuple[Tensor, Tensor]:
-    """``max_pool2d`` and the place of each maximum."""
-    return ops.max_pool2d(input, kernel_size, stride, padding, dilation, ceil_mode, True)
+def _max_pool_with_indices(pool: str) -> Callable[..., tuple[Tensor, Tensor]]:
+    def pooled(
+        input: Tensor,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        dilation: Any = 1,
+        ceil_mode: bool = False,
+        return_indices: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        return getattr(ops, pool)(input, kernel_size, stride, padding, dilation, ceil_mode, True)  # type: ignore[no-any-return]
+
+    return _named(pooled, pool)
 
 
-def max_pool3d_with_indices(
-    input: Tensor,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> tuple[Tensor, Tensor]:
-    """``max_pool3d`` and the place of each maximum."""
-    return ops.max_pool3d(input, kernel_size, stride, padding, dilation, ceil_mode, True)
+def _adaptive_max_pool_with_indices(pool: str) -> Callable[..., tuple[Tensor, Tensor]]:
+    def pooled(input: Tensor, output_size: Any, return_indices: bool = False) -> tuple[Tensor, Tensor]:
+        return getattr(ops, pool)(input, output_size, True)  # type: ignore[no-any-return]
+
+    return _named(pooled, pool)
 
 
-def adaptive_max_pool1d_with_indices(
-    input: Tensor, output_size: Any, return_indices: bool = False
-) -> tuple[Tensor, Tensor]:
-    """``adaptive_max_pool1d`` and the place of each maximum."""
-    return ops.adaptive_max_pool1d(input, output_size, True)
-
-
-def adaptive_max_pool2d_with_indices(
-    input: Tensor, output_size: Any, return_indices: bool = False
-) -> tuple[Tensor, Tensor]:
-    """``adaptive_max_pool2d`` and the place of each maximum."""
-    return ops.adaptive_max_pool2d(input, output_size, True)
-
-
-def adaptive_max_pool3d_with_indices(
-    input: Tensor, output_size: Any, return_indices: bool = False
-) -> tuple[Tensor, Tensor]:
-    """``adaptive_max_pool3d`` and the place of each maximum."""
-    return ops.adaptive_max_pool3d(input, output_size, True)
+max_pool1d_with_indices = _max_pool_with_indices("max_pool1d")
+max_pool2d_with_indices = _max_pool_with_indices("max_pool2d")
+max_pool3d_with_indices = _max_pool_with_indices("max_pool3d")
+adaptive_max_pool1d_with_indices = _adaptive_max_pool_with_indices("adaptive_max_pool1d")
+adaptive_max_pool2d_with_indices = _adaptive_max_pool_with_indices("adaptive_max_pool2d")
+adaptive_max_pool3d_with_indices = _adaptive_max_pool_with_indices("adaptive_max_pool3d")
 
 
 def _lp_pool(n: int, input: Tensor, p: float, kernel_size: Any, stride: Any, ceil_mode: bool) -> Tensor:

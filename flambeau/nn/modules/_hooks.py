@@ -121,12 +121,16 @@ def register_module_backward_hook(hook: Callable[..., Any]) -> RemovableHandle:
 
     Raises RuntimeError if full hooks are in use.
     """
-    if _BackwardKind.full is True:
+    return _add_backward(hook, full=False)
+
+
+def _add_backward(hook: Callable[..., Any], full: bool) -> RemovableHandle:
+    if _BackwardKind.full is (not full):
         raise RuntimeError(
             "Cannot use both regular backward hooks and full backward hooks as a global Module hook. "
             "Please use only one of them."
         )
-    _BackwardKind.full = False
+    _BackwardKind.full = full
     return _add(_global_backward_hooks, hook)
 
 
@@ -141,13 +145,7 @@ def register_module_full_backward_hook(hook: Callable[..., Any]) -> RemovableHan
 
     Raises RuntimeError if hooks of the old kind are in use.
     """
-    if _BackwardKind.full is False:
-        raise RuntimeError(
-            "Cannot use both regular backward hooks and full backward hooks as a global Module hook. "
-            "Please use only one of them."
-        )
-    _BackwardKind.full = True
-    return _add(_global_backward_hooks, hook)
+    return _add_backward(hook, full=True)
 
 
 class HookMethods:

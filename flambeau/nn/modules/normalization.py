@@ -14,10 +14,9 @@ from .module import Module
 __all__ = ["CrossMapLRN2d", "GroupNorm", "LayerNorm", "LocalResponseNorm", "RMSNorm"]
 
 
-class LocalResponseNorm(Module):
-    """x / (k + alpha / size * sum of squares over ``size`` neighbouring channels)^beta: Krizhevsky et al., 2012."""
+class _OverChannels(Module):
+    """What both norms over neighbouring channels are given."""
 
-    __constants__ = ("size", "alpha", "beta", "k")
     size: int
     alpha: float
     beta: float
@@ -30,31 +29,25 @@ class LocalResponseNorm(Module):
         self.beta = beta
         self.k = k
 
-    def forward(self, input: Tensor) -> Tensor:
-        return F.local_response_norm(input, self.size, self.alpha, self.beta, self.k)
-
     def extra_repr(self) -> str:
         return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
 
 
-class CrossMapLRN2d(Module):
+class LocalResponseNorm(_OverChannels):
+    """x / (k + alpha / size * sum of squares over ``size`` neighbouring channels)^beta: Krizhevsky et al., 2012."""
+
+    __constants__ = ("size", "alpha", "beta", "k")
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.local_response_norm(input, self.size, self.alpha, self.beta, self.k)
+
+
+class CrossMapLRN2d(_OverChannels):
     """x_c / (k + alpha / size * S_c)^beta of images (N, C, H, W): local response normalisation as in LuaTorch.
 
     S_c sums the squares of channels c - (r - 1) to c + (r - 1), r = (size + 1) // 2.  As in PyTorch, channel 0
     stays in the sum once it has entered; unlike in PyTorch, the gradient is that of this function.
     """
-
-    size: int
-    alpha: float
-    beta: float
-    k: float
-
-    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1) -> None:
-        super().__init__()
-        self.size = size
-        self.alpha = alpha
-        self.beta = beta
-        self.k = k
 
     def forward(self, input: Tensor) -> Tensor:
         if input.dim() != 4:
@@ -69,9 +62,6 @@ class CrossMapLRN2d(Module):
             kept = squares[:, :1].expand(-1, channels - reach, -1, -1)
             sums = sums + F.pad(kept, (0, 0, 0, 0, reach, 0))
         return input * (sums * (self.alpha / self.size) + self.k) ** -self.beta
-
-    def extra_repr(self) -> str:
-        return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
 
 
 class LayerNorm(Module):

@@ -10,7 +10,6 @@ from .rare import patch
 __all__ = ["ceil", "floor", "fmod", "fmod_low", "hypot", "hypot_low", "nextafter", "rint", "rsqrt", "sqrt", "trunc"]
 
 _INFINITY = float("inf")
-_LARGEST = {"float": 3.4028234663852886e38, "double": 1.7976931348623157e308}
 
 
 def sqrt(x: Lanes) -> Lanes:

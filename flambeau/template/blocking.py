@@ -8,6 +8,7 @@ the chunk packs what it needs into its worker's scratch.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from ..runtime import cpu
@@ -32,8 +33,8 @@ PARTS = 16
 """Parts into which the pixels of a gradient by weights are split at most."""
 _LEAST = 112
 """Rows or columns that a block keeps where it is divided for the sake of workers only."""
-EACH_SHARED = 4
-"""The same where B is packed for everyone: more of them would read the packed A from afar more often."""
+EACH_SHARED = 8
+"""The same where B is packed for everyone: more of them would read its blocks from afar more often."""
 TALL = 32
 """Row panels from which on it pays to pack rows of B for everyone: the copy is read often enough."""
 LOW = 32
@@ -168,6 +169,9 @@ def cut(
         outer_blocks = 1
     elif direct_b or share_b:  # a part of the rows is cheap: nothing is packed again
         outer_blocks = max(outer_blocks, min(_ceil(wanted, inner_blocks), outer))
+        if inner_blocks * outer_blocks > workers:  # no worker should have a chunk more than the others
+            each = workers // math.gcd(inner_blocks, workers)
+            outer_blocks = min(_ceil(outer_blocks, each) * each, outer)
         inner_blocks = max(inner_blocks, min(_ceil(wanted, outer_blocks), inner))
     else:
         inner_blocks = max(inner_blocks, min(wanted, inner))

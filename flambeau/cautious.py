@@ -64,19 +64,19 @@ class Cautious(Repeater):
     def _call_aside(self, recorder: Deferral, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return self.fn(*args, **kwargs) if recorder.depth else self._ordinary(recorder, args, kwargs)
 
-    def _changed(self, signature: tuple[Any, ...]) -> Any:
+    def _changed(self, signature: tuple[Any, ...], given_up: bool) -> Any:
         found = self._learning.get(signature)
         if found is None:  # forgotten with many others
             return None
-        self.known[signature] = found
-        return self._once_more(found)
+        self._once_more(found)
+        found.given_up |= given_up
+        return found
 
     @staticmethod
-    def _once_more(found: _Learning) -> _Learning:
+    def _once_more(found: _Learning) -> None:
         found.state = None
         found.changes += 1
         found.given_up |= found.changes > _CHANGES
-        return found
 
     def _learn(
         self,

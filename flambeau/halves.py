@@ -296,12 +296,12 @@ class Backward(Node):
         half, saved = self._half, self._saved
         if saved is None:
             raise RuntimeError(FREED)
-        if state.grad:
-            return self._recorded(grads)
         for storage, version in zip(self._read, self._versions):
             if storage.version != version:
                 t = next((t for t in self._inputs if t._storage is storage), None)
                 raise modified(t if t is not None else make(storage, half.given[0]), None, 0, version)
+        if state.grad:
+            return self._recorded(grads)
         given = [_as(g, layout) for g, layout in zip(grads, half.given)]
         memories, addresses = [], []
         for what, k, start in half.sources:

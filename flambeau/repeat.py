@@ -15,8 +15,9 @@ other options of an optimizer than the values of its numbers, and a state that i
 anew.  A result that can be differentiated takes its backward pass along, as a program of its own (``halves.py``); where
 the work is so much that Python hardly counts, and where results are views or an ``autograd.Function`` of the program's
 own takes part, such a call goes on as any compiled one does.  Never repeated are calls that look at a value of theirs,
-draw random numbers, run hooks, keep a result elsewhere (but for what the tape keeps too), give an optimizer a closure,
-or use an operator that works outside of generated code.
+draw random numbers, run hooks, keep a value elsewhere, give an optimizer a closure, or use an operator that works
+outside of generated code.  (A value that the tape keeps too could be kept by it alone: the call is repeated once such
+values of the watched call are gone.)
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
+from weakref import ref
 
 from .autograd.mode import state as grad_state
 from .call import around
@@ -44,6 +46,7 @@ __all__ = ["NEVER", "Repeater"]
 _LIMIT = 256  # signatures that are remembered of one function
 _LONG = 4096  # words of a program that is not repeated if its results can be differentiated
 _HEAVY = 200_000_000  # operations of such a program
+_PATIENCE = 4  # watched calls whose graphs somebody holds when the next one comes
 NEVER = object()
 """What is known of a signature whose calls cannot be repeated."""
 
@@ -90,6 +93,7 @@ class Repeater:
     def __init__(self, fn: Callable[..., Any], module: Any = None) -> None:
         self.fn, self.module = fn, module
         self.known: dict[tuple[Any, ...], Any] = {}
+        self.doubted: dict[tuple[Any, ...], int] = {}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         recorder = deferral()
@@ -113,7 +117,10 @@ class Repeater:
                     return found.run(tensors, partial(self.fn, *args, **kwargs))
                 except Changed:
                     pass
-            found = self._changed(signature)
+            elif found.doubts:
+                self.doubted[signature] = self.doubted.get(signature, 0) + 1
+            given_up = found.twice or self.doubted.get(signature, 0) > _PATIENCE
+            found = self.known[signature] = self._changed(signature, given_up)
         if found is None and len(self.known) >= _LIMIT:
             self.known.clear()
         return self._learn(recorder, found, signature, tensors, args, kwargs)
@@ -125,9 +132,9 @@ class Repeater:
     def _call_aside(self, recorder: Deferral, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return self.fn(*args, **kwargs)
 
-    def _changed(self, signature: tuple[Any, ...]) -> Any:
-        """What is known of a signature after what its call depends on has changed."""
-        return 0
+    def _changed(self, signature: tuple[Any, ...], given_up: bool) -> Any:
+        """What is known of a signature after what its call depends on has changed, or repeating it was given up."""
+        return NEVER if given_up else 0
 
     def _learn(
         self,
@@ -184,6 +191,7 @@ class Repeater:
         steps = recorder.steps = Steps(recorder)
         live: Live | None = None
         places: list[int] = []
+        doubts: list[ref[Storage]] = []
         recorder.enter()
         try:
             for t in tensors if state is None else (*tensors, *state.tensors):
@@ -214,11 +222,14 @@ class Repeater:
             return result
         if live is not None:
             results = {id(t._storage.memory) for t in leaves(result) if isinstance(t, Tensor)}
-            held = [s for s in held if id(s) in results or id(s) in recorder.homes]
+            saved = held
+            held = [s for s in saved if id(s) in results or id(s) in recorder.homes]
             found = _forward(recorder, held, live)
             if found is None:
                 return result
             ran, places = found
+            if state is None:
+                doubts = [ref(s) for s in saved if id(s) not in results and id(s) not in recorder.homes]
         else:
             recorder.constant = not grad_state.grad
             try:
@@ -226,7 +237,7 @@ class Repeater:
             finally:
                 recorder.constant = False
         guards = state or Guards(modules, optimizers, others)
-        self.known[signature] = Recording(ran, tensors, result, held, guards, grads, steps, live, places)
+        self.known[signature] = Recording(ran, tensors, result, held, guards, grads, steps, live, places, doubts)
         return result
 
 

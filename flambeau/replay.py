@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
+from weakref import ref
 
 from .deferral import Ran
 from .guards import Grads, Guards
@@ -86,8 +87,10 @@ class Recording:
         steps: Steps,
         live: Live | None = None,
         places: Sequence[int] = (),
+        doubts: Sequence[ref[Storage]] = (),
     ) -> None:
-        """``places`` are those of what the backward pass reads among the results of ``ran``."""
+        """``places`` are those of what the backward pass reads among the results of ``ran``; ``doubts`` are values that
+        the tape of the call keeps, and that the function may have kept elsewhere, too."""
         self.guards, self.grads = guards, grads
         self.actors, self.updates = steps.actors, steps.updates
         into = ran.into if ran is not None else []
@@ -107,6 +110,10 @@ class Recording:
         grads.fresh = []
         given = {id(t): k for k, t in enumerate(tensors)}
         self.half = live.half if live is not None else None
+        self.doubts = doubts
+        self.twice = False
+        """Whether a result was differentiated in a way that can be differentiated again, for which the call is made
+        once more: such calls had better not be repeated."""
         self.live: list[Layout] = []
         if live is not None:
             self.live = [t._layout for t in live.results]
@@ -116,8 +123,13 @@ class Recording:
         self.build = _builder(result, number, given, numbered)
 
     def hold(self) -> bool:
-        """Whether what the call depends on, beside its signature, is as it was."""
-        return self.guards.hold() and self.grads.hold()
+        """Whether what the call depends on, beside its signature, is as it was, and what ``doubts`` names is gone: kept
+        by the watched call's tape alone."""
+        if self.doubts:
+            if any(r() is not None for r in self.doubts):
+                return False
+            self.doubts = ()
+        return not self.twice and self.guards.hold() and self.grads.hold()
 
     def run(self, tensors: list[Tensor], again: Callable[[], Any]) -> Any:
         """Runs on these tensors; raises Changed, with nothing done, if an optimizer now does something else.
@@ -165,8 +177,12 @@ class Recording:
         slots = [(tensors[k]._storage if storage is None else storage, start) for k, storage, start in self.sources]
         inputs = [t if k < 0 else tensors[k] for k, t in self.inputs]
         saved = [storages[k] or Storage(0, 0) for k in self.saved]
-        recorded = None if self.written else lambda: [t for t in leaves(again()) if _differentiable(t)]
-        return Backward(half, inputs, slots, saved, tuple(self.live), recorded)
+
+        def recorded() -> list[Tensor]:
+            self.twice = True
+            return [t for t in leaves(again()) if _differentiable(t)]
+
+        return Backward(half, inputs, slots, saved, tuple(self.live), None if self.written else recorded)
 
     def _steps(self, numbers: list[float | int]) -> Again:
         """Has the optimizers step, as far as the numbers of their updates."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -190,3 +192,52 @@ def test_half_precision():
             run(x).float().sum().backward()
             found.append(w.grad.float())
         close(*found, 0.05)
+
+
+def test_a_value_that_the_function_keeps_is_noticed_even_if_the_tape_keeps_it():
+    kept = {}
+
+    def program(x):
+        kept["h"] = x.exp()  # whose derivative reads it
+        return kept["h"] * 2
+
+    compiled = torch.compile(program, **REPEATED)
+    for k in range(8):
+        x = torch.full((3,), float(k), requires_grad=True)
+        compiled(x).sum().backward()
+        np.testing.assert_allclose(kept["h"].detach().numpy(), np.full(3, math.exp(k)), rtol=1e-6)
+
+
+def test_a_call_whose_graph_somebody_holds_is_repeated_later():
+    count, kept = 0, []
+
+    def program(x):
+        nonlocal count
+        count += 1
+        return x.exp() * 2
+
+    compiled = torch.compile(program, **REPEATED)
+    for k in range(6):
+        kept.append(compiled(torch.full((3,), float(k), requires_grad=True)))
+        if k == 3:
+            kept.clear()
+    assert count == 4
+
+
+def test_a_call_that_is_differentiated_twice_is_not_repeated():
+    count = 0
+
+    def program(x):
+        nonlocal count
+        count += 1
+        return torch.tanh(x).pow(3)
+
+    compiled = torch.compile(program, **REPEATED)
+    for k in range(6):
+        x = torch.full((3,), 0.1 * k, requires_grad=True)
+        (g,) = torch.autograd.grad(compiled(x).sum(), x, create_graph=True)
+        (h,) = torch.autograd.grad(g.sum(), x)
+        y = torch.full((3,), 0.1 * k, requires_grad=True)
+        (g,) = torch.autograd.grad(torch.tanh(y).pow(3).sum(), y, create_graph=True)
+        close(h, torch.autograd.grad(g.sum(), y)[0])
+    assert count <= 7  # one call was made twice, the later ones once

@@ -1,7 +1,7 @@
 """The documents: what they show is what comes out, and what they name exists.
 
-A ``python`` block of docs/tour.md is run, in order and in one namespace; a ``text`` block after it is what it
-prints.  ``python tests/test_docs.py`` writes the present output into the document.
+The ``python`` blocks of a document are run, in order and in one namespace; a ``text`` block after one is what it
+prints.  ``python tests/test_docs.py`` writes the present output into the documents.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ DOCUMENTS = sorted(
     for pattern in ("*.md", "docs/*.md", "flambeau/*/README.md", "tests/*.md", "examples/*.md", "benchmarks/*.md")
     for path in ROOT.glob(pattern)
 )
+EXECUTED = [f"docs/{name}.md" for name in ("tour", "debugging", "distributed", "function-transforms", "quantization")]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -47,10 +48,18 @@ def run_blocks(text: str) -> str:
     return BLOCK.sub(replace, text)
 
 
-@pytest.mark.parametrize("document", ["docs/tour.md"])
+@pytest.mark.parametrize("document", EXECUTED)
 def test_blocks_print_what_the_document_shows(document: str) -> None:
     text = (ROOT / document).read_text()
     assert run_blocks(text) == text, "python tests/test_docs.py writes the present output"
+
+
+def test_a_program_written_for_pytorch_runs() -> None:
+    """In a process of its own, because it gives flambeau PyTorch's name."""
+    blocks = dict(BLOCK.findall((ROOT / "docs/running-programs.md").read_text()))
+    command = [sys.executable, "-c", blocks["python"]]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == (blocks["text"], 0), done.stderr
 
 
 def test_readme_has_two_commands_and_ci_runs_the_second() -> None:
@@ -127,5 +136,6 @@ def test_an_operator_is_one_file(tmp_path: Path, own_gradient: bool) -> None:
 
 
 if __name__ == "__main__":
-    tour = ROOT / "docs/tour.md"
-    tour.write_text(run_blocks(tour.read_text()))
+    for name in EXECUTED:
+        path = ROOT / name
+        path.write_text(run_blocks(path.read_text()))

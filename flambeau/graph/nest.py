@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from ..dtype import coded
+from ..loop.nodes import Expr
 from ..runtime.cpu import cache_sizes
 from .group import Group
 from .heavy import HEAVY
@@ -48,9 +49,11 @@ class Nest:
         self.vector = self._choose_vector()
 
     def _used_forms(self) -> tuple[list[int], int]:
-        """Forms in use (loads, index values, stores), and how many heavy operations are computed."""
+        """Forms in use (loads, index values, stores), and how many heavy operations are computed; notes in
+        ``computed`` the dimensions along which the position of a load is a computed one."""
         used: dict[int, None] = {}
         heavy = 0
+        self.computed: dict[int, set[int]] = {}
         stack, seen = self.g.roots(), set()
         while stack:
             e = stack.pop()
@@ -59,6 +62,8 @@ class Nest:
             seen.add(id(e))
             if e.op == "access":
                 used[e.attr[1]] = None
+                if e.args:
+                    self.computed.setdefault(e.attr[1], set()).update(*(self._dimensions(a) for a in e.args))
             elif e.op == "index":
                 used[e.attr] = None
             heavy += e.op in HEAVY
@@ -66,6 +71,20 @@ class Nest:
         for w in self.g.writes():
             used[w.form] = None
         return list(used), heavy
+
+    def _dimensions(self, e: Expr) -> set[int]:
+        """The dimensions that an expression depends on."""
+        found: set[int] = set()
+        stack, seen = [e], set()
+        while stack:
+            x = stack.pop()
+            if id(x) not in seen:
+                seen.add(id(x))
+                if x.op in ("access", "index"):
+                    form = x.attr if x.op == "index" else x.attr[1]
+                    found.update(d for d, _ in self.g.forms[form].terms)
+                stack.extend(x.args)
+        return found
 
     def _arrange(self) -> None:
         """Orders, merges and numbers the loops; the innermost of each role comes last."""
@@ -126,7 +145,7 @@ class Nest:
         for d in candidates:
             score = 0
             for f, c in self.coefficients.items():
-                step = abs(c.get(d, 0))
+                step = -1 if d in self.computed.get(f, ()) else abs(c.get(d, 0))
                 worth = 3 if f in writes else 2
                 score += worth * (2 if step == 1 else 1 if step in (0, 2) else -1)
             if extent[d] < 4:

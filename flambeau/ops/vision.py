@@ -1,7 +1,6 @@
 """Images resized by interpolation.
 
-Every mode is linear in the image and separable, so along each dimension it is a table of source positions and weights
-(``_resample``), and its derivative is the transposed table.  The cubic kernel is that of R. Keys, "Cubic convolution
+Every mode is linear in the image and separable: along each dimension a table (`resample.py`).  The cubic kernel is that of R. Keys, "Cubic convolution
 interpolation for digital image processing" (1981), with a = -0.75, and -0.5 where the image is smoothed ("antialias").
 """
 
@@ -16,73 +15,14 @@ from typing import Any
 import numpy as np
 
 from .. import dtype as dtypes
-from .. import primitives as prim
 from ..operator import OPERATORS, operator
 from ..tensor import Tensor
-from .create import tensor
+from .resample import Table, resample, tables
 
 __all__: list[str] = []
 
 _F = "torch.nn.functional"
-_UNROLLED = 16  # taps up to which they are summed one by one
 _LINEAR = {"linear": 1, "bilinear": 2, "trilinear": 3, "bicubic": 2}
-
-Table = tuple[np.ndarray, np.ndarray]
-
-
-@operator(name="_resample", method=False, function=False)
-def resample(input: Tensor, index: Tensor, weight: Tensor, back_index: Tensor, back_weight: Tensor, dim: int) -> Tensor:
-    """Along ``dim``, sums of elements at ``index[o, k]`` times ``weight[o, k]``; the ``back`` tables are the transposed
-    ones."""
-    g = prim.current().graph
-    x, at, by = prim.read(input), prim.read(index), prim.read(weight)
-    places, taps = index.shape
-    shape = (*input.shape[:dim], places, *input.shape[dim + 1 :])
-    if 0 in shape or not taps:
-        return prim.const(0, input.dtype, shape)
-
-    def taken(full: tuple[int, ...], tap: Any) -> Any:
-        column = ((0, ((dim, 1),)), tap)
-        found = g.gather(
-            x, [g.move(at, column, full)], [("i", 0) if d == dim else ("d", d) for d in range(len(shape))], full
-        )
-        return g.apply("mul", g.cast(found, weight.dtype.code), g.move(by, column, full))
-
-    if taps <= _UNROLLED:
-        total = taken(shape, (0, ()))
-        for k in range(1, taps):
-            total = g.apply("add", total, taken(shape, (k, ())))
-    else:
-        rank = len(shape)
-        total = g.reshape(g.reduce("add", taken((*shape, taps), (0, ((rank, 1),))), (rank,)), shape)
-    return prim.cast(prim.wrap(total), input.dtype)
-
-
-@resample.gradient("index", "weight", "back_index", "back_weight")
-def _(ctx, grad):  # type: ignore[no-untyped-def]
-    return (
-        resample.function(grad, ctx.back_index, ctx.back_weight, ctx.index, ctx.weight, ctx.dim),
-        None,
-        None,
-        None,
-        None,
-    )
-
-
-def _transposed(table: Table, n: int) -> Table:
-    """For every element, the places that take from it; rows are filled up with weight 0."""
-    index, weight = table
-    used = weight != 0
-    sources, places, values = index[used], np.nonzero(used)[0], weight[used]
-    order = np.argsort(sources, kind="stable")
-    sources, places, values = sources[order], places[order], values[order]
-    counts = np.bincount(sources, minlength=n)
-    column = np.arange(len(sources)) - np.repeat(np.cumsum(counts) - counts, counts)
-    width = int(counts.max(initial=0))
-    back, by = np.zeros((n, width), np.int64), np.zeros((n, width), weight.dtype)
-    back[sources, column], by[sources, column] = places, values
-    return back, by
-
 
 def _scale(n: int, o: int, align: bool, factor: float | None, real: Any) -> Any:
     """Elements of the input for one of the output."""
@@ -167,15 +107,7 @@ def _tables(
         table = _cubic(n, o, align, factor, real)
     else:
         table = _linear(n, o, align, factor, real)
-    kind = dtypes.float64 if double else dtypes.float32
-    index, weight = table
-    back, by = _transposed((index, weight), n)
-    return (
-        tensor(index.tolist(), dtype=dtypes.int64, device=device).reshape(index.shape),  # type: ignore[attr-defined]
-        tensor(weight.tolist(), dtype=kind, device=device).reshape(weight.shape),  # type: ignore[attr-defined]
-        tensor(back.tolist(), dtype=dtypes.int64, device=device).reshape(back.shape),  # type: ignore[attr-defined]
-        tensor(by.tolist(), dtype=kind, device=device).reshape(by.shape),  # type: ignore[attr-defined]
-    )
+    return tables(table, n, double, device)
 
 
 def _per_dim(value: Any, ndim: int, what: str, input: Tensor) -> list[Any]:

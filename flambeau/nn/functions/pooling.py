@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ...ops.window_max import window_max
 from .._base import Tensor, int64, ops, overridable
 
 __all__ = [
@@ -254,22 +255,12 @@ def _fractional(
     if samples is None:
         samples = ops.rand(x.size(0), x.size(1), n, dtype=input.dtype, device=input.device)
     samples = samples[: x.size(0)]
-    # One coordinate a dimension, (N, C, output, kernel), broadcast to (N, C, *outputs, *kernels).
-    place: Any = 0
+    places = []
     for d in range(n):
         # The random numbers of images are those of width and height, of volumes depth, height and width.
         starts = _window_starts(samples[:, :, 1 - d if n == 2 else d], spatial[d], output[d], kernel[d])
-        coordinate = starts.unsqueeze(-1) + ops.arange(kernel[d])
-        shape = [*coordinate.shape[:2], *[1] * (2 * n)]
-        shape[2 + d], shape[2 + n + d] = output[d], kernel[d]
-        place = place * spatial[d] + coordinate.reshape(shape)
-    places = place.flatten(-n).flatten(2, 1 + n)  # (N, C, windows, elements of a window)
-    flat = x.flatten(2)
-    values = flat.gather(2, places.flatten(2)).reshape(places.shape)
-    best, index = values.max(-1)
-    indices = places.gather(-1, index.unsqueeze(-1)).squeeze(-1)
-    shape = [*x.shape[:2], *output]
-    best, indices = best.reshape(shape), indices.reshape(shape)
+        places.append(starts.unsqueeze(-2) + ops.arange(kernel[d]).unsqueeze(-1))
+    best, indices = window_max.function(x, *places, *[None] * (3 - n))
     return (best, indices) if batched else (best.squeeze(0), indices.squeeze(0))
 
 

@@ -40,7 +40,6 @@ from .dtype_info import finfo, iinfo
 from .layout import Size
 from .operator import OPERATORS as _OPERATORS
 from .ops import return_types as return_types
-from .ops.arrange import *  # noqa: F403
 from .ops.convert import channels_last, channels_last_3d, contiguous_format, memory_format, preserve_format
 from .ops.convert import clone_function as clone
 from .ops.convert import contiguous_format as legacy_contiguous_format
@@ -59,6 +58,7 @@ from .ops.random import *  # noqa: F403
 from .ops.ranges import *  # noqa: F403
 from .ops.search import histogramdd
 from .ops.shape import *  # noqa: F403
+from .ops.triangles import *  # noqa: F403
 from .ops.windows import *  # noqa: F403
 from .printing import set_printoptions
 from .promotion import result_type as _result_type

@@ -180,14 +180,15 @@ class Nest:
         writes = [w for w in g.element_writes if w.kind == "store" and not w.others]
         if not writes or len(writes) != len(g.element_writes) + len(g.row_writes):
             return set(), 0
-        found, nbytes = set(), 0
+        found, other, nbytes = set(), set(), 0
         for w in writes:
             size = coded(g.type_of(w.buffer)).itemsize
             nbytes += size
             steps = self.coefficients[w.form]
             others = [c for d, c in steps.items() if d != vector] + [g.forms[w.form].const]
             aligned = all(c * size % _LINE == 0 for c in others) and (block is None or block * size % _LINE == 0)
-            if aligned and steps.get(vector) == 1 and w.buffer not in read and not g.is_argument(w.buffer):
-                found.add(w.buffer)
+            whole = aligned and steps.get(vector) == 1 and w.buffer not in read and not g.is_argument(w.buffer)
+            (found if whole else other).add(w.buffer)
+        found -= other  # all stores to a buffer are streamed, or none
         stream_from = cache_sizes().l3 // 2 // nbytes
         return (found if elements >= stream_from else set()), stream_from

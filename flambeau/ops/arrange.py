@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from .. import dtype as dtypes
 from .. import primitives as prim
-from ..dtype import dtype as dtype_
 from ..layout import Size
 from ..operator import operator
-from ..tensor import Tensor, from_numpy
+from ..tensor import Tensor
 from . import create
-from .common import dim_of, overridable, shape_of
-from .convert import convert
+from .common import dim_of, shape_of
 from .gather import index_select
 from .join import stack
 from .region import diagonal, embed
@@ -48,34 +44,6 @@ def _triangle(name: str, test: str, text: str) -> Any:
 
 tril = _triangle("tril", "le", "The lower triangle of matrices (up to ``diagonal``), zeros elsewhere.")
 triu = _triangle("triu", "ge", "The upper triangle of matrices (from ``diagonal`` on), zeros elsewhere.")
-
-
-def _triangle_indices(name: str, row: int, col: int, offset: int, dtype: dtype_, device: Any, upper: bool) -> Tensor:
-    if row < 0 or col < 0:
-        raise RuntimeError(f"{name}: row and col must be non-negative, got {row} and {col}")
-    edge = np.clip(np.arange(row) + (offset if upper else offset + 1), 0, col)  # the first, or one past the last
-    counts = col - edge if upper else edge
-    found = np.empty((2, int(counts.sum())), np.int64)
-    found[0] = np.repeat(np.arange(row), counts)
-    before = np.cumsum(counts) - counts  # what the rows above have
-    np.subtract(np.arange(found.shape[1]), np.repeat(before - edge if upper else before, counts), out=found[1])
-    return convert(from_numpy(found), dtype, device)
-
-
-@overridable
-def tril_indices(
-    row: int, col: int, offset: int = 0, *, dtype: dtype_ | None = None, device: Any = None, layout: Any = None
-) -> Tensor:
-    """The rows and columns (2, N) of the lower triangle of a matrix, in row-major order."""
-    return _triangle_indices("tril_indices", row, col, offset, dtype or dtypes.int64, device, False)
-
-
-@overridable
-def triu_indices(
-    row: int, col: int, offset: int = 0, *, dtype: dtype_ | None = None, device: Any = None, layout: Any = None
-) -> Tensor:
-    """The rows and columns (2, N) of the upper triangle of a matrix, in row-major order."""
-    return _triangle_indices("triu_indices", row, col, offset, dtype or dtypes.int64, device, True)
 
 
 @operator(kind="composite")
@@ -421,6 +389,3 @@ def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
     powers: Any = create.arange(n)
     found = x.unsqueeze(1) ** (powers if increasing else flip.function(powers, (0,)))  # type: ignore[attr-defined]
     return found.to(x.dtype) if x.dtype.kind != "b" else found.long()
-
-
-__all__ += ["tril_indices", "triu_indices"]

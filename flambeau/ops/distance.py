@@ -8,11 +8,11 @@ from typing import Any
 
 from .. import primitives as prim
 from ..dtype import dtype as dtype_
-from ..operator import OPERATORS, operator
+from ..operator import OPERATORS, Scalar, operator
 from ..tensor import Tensor
 from ..transform.level import recorded
-from .arrange import triu_indices
 from .common import dims_of, drop_dims, give, overridable, unreduce
+from .triangles import triu_indices
 
 __all__ = ["pairwise_norm", "unit_vectors"]
 
@@ -242,6 +242,68 @@ def cdist(
     return cdist_kernel.function(x1, x2, float(p))  # type: ignore[no-any-return]
 
 
+@operator(name="_pdist", method=False, function=False)
+def pdist_kernel(input: Tensor, first: Tensor, second: Tensor, p: float) -> Tensor:
+    """The ``p``-norms of the differences of pairs of rows."""
+    select = OPERATORS["index_select"].function
+    return vector_norm_kernel.function(select(input, 0, first) - select(input, 0, second), p, -1, False, None)  # type: ignore[no-any-return]
+
+
+@pdist_kernel.gradient("input", "result")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    x, p = ctx.input, ctx.p
+    n = x.shape[0]
+    if p == 0:
+        return x.new_zeros(x.shape), None, None
+    g, size = _symmetric.function(grad, n, n), _symmetric.function(ctx.result, n, n)
+    if p == 2:
+        share = (g / size).masked_fill(size == 0, 0)
+        return x * share.sum(1, True) - share.matmul(x), None, None
+    return _pulled.function(x, g, size, p), None, None
+
+
+@operator(name="_pairwise_pull", method=False, function=False)
+def _pulled(x: Tensor, grad: Tensor, size: Tensor, p: float) -> Tensor:
+    """The gradient of the ``p``-norms ``size`` of all differences of rows by the rows, of which it keeps none."""
+    apart: Any = x.unsqueeze(1) - x.unsqueeze(0)  # type: ignore[attr-defined]
+    g: Any = grad
+    if p == 1:
+        share = g.unsqueeze(-1)
+    elif math.isinf(p):
+        share = g.unsqueeze(-1) * (apart.abs() == size.unsqueeze(-1))  # type: ignore[attr-defined]
+    else:
+        zero: Any = size == 0
+        length = apart.abs()
+        if p < 2:  # powers of |x| below 1 have no derivative at 0
+            gone = length == 0
+            power = length.masked_fill(gone, 1).pow(p - 1).masked_fill(gone, 0)
+        else:
+            power = length.pow(p - 1)
+        share = (g / size.masked_fill(zero, 1).pow(p - 1)).masked_fill(zero, 0).unsqueeze(-1) * power  # type: ignore[attr-defined]
+    return (apart.sgn() * share).sum(1)  # type: ignore[no-any-return]
+
+
+@operator(name="_symmetric", method=False, function=False)
+def _symmetric(pairs: Tensor, n: int, rows: Scalar) -> Tensor:
+    """The symmetric matrix of ``n`` rows whose upper triangle is ``pairs``, with zeros on its diagonal."""
+    g, shape = prim.current().graph, (n, n)
+    one, two = g.const(1, "i64"), g.const(2, "i64")
+    i, j, count = g.iota(shape, 0), g.iota(shape, 1), g.cast(prim.read(rows), "i64")
+    low, high = g.apply("min", i, j), g.apply("max", i, j)
+    twice = g.apply("mul", low, g.apply("sub", g.apply("sub", g.apply("mul", two, count), low), one))
+    at = g.apply("add", g.apply("quot", twice, two), g.apply("sub", g.apply("sub", high, low), one))
+    same = g.apply("eq", i, j)
+    found = g.gather(prim.read(pairs), [g.apply("select", same, g.const(0, "i64"), at)], [("i", 0)], shape)
+    return prim.wrap(g.apply("select", same, g.const(0, pairs.dtype.code), found))
+
+
+@_symmetric.gradient()
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    n = ctx.n
+    first, second = triu_indices(n, n, 1)
+    return (grad + grad.t()).reshape(-1).index_select(0, first * n + second)
+
+
 @operator(kind="composite", method=False, out=False)
 def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     """The ``p``-norm distances of all pairs of rows i < j of an (N, M) matrix, row by row: N (N - 1) / 2 of them."""
@@ -254,5 +316,4 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     first, second = triu_indices(input.shape[0], input.shape[0], 1)  # type: ignore[misc]
     if not input.shape[1] or not first.shape[0]:
         return input.sum(-1).index_select(0, first) * 0  # type: ignore[attr-defined,no-any-return]
-    every = cdist_kernel.function(input, input, float(p)).reshape(-1)
-    return every.index_select(0, first * input.shape[0] + second)  # type: ignore[no-any-return]
+    return pdist_kernel.function(input, first, second, float(p))  # type: ignore[no-any-return]

@@ -25,6 +25,7 @@ from .lapack import (
     on_host,
     scipy_module,
 )
+from .products import cross
 from .spectra import linalg_svdvals
 from .systems import inverse_kernel, linalg_inv
 
@@ -269,7 +270,4 @@ def linalg_cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
         raise RuntimeError(
             f"linalg.cross: inputs dimension {dim} must have length 3. Got {input.shape[dim]} and {other.shape[dim]}"
         )
-    a, b = ([t.select(dim, i) for i in range(3)] for t in (input, other))  # type: ignore[attr-defined]
-    parts = [a[(i + 1) % 3] * b[(i + 2) % 3] - a[(i + 2) % 3] * b[(i + 1) % 3] for i in range(3)]
-    d = dim % input.ndim
-    return cat.function([p.unsqueeze(d) for p in parts], d)  # type: ignore[no-any-return]
+    return cross.function(input, other, dim)  # type: ignore[no-any-return]

@@ -10,7 +10,7 @@ from .. import dtype as dtypes
 from .. import primitives as prim
 from .. import template
 from ..call import special
-from ..graph.node import broadcast_shapes
+from ..graph.node import Map, broadcast_shapes
 from ..operator import operator
 from ..overriding import ordinary, overridden
 from ..tensor import Tensor
@@ -676,6 +676,31 @@ def chain_matmul(*matrices: Any, out: Tensor | None = None) -> Tensor:
     return value if out is None else out.copy_(value)  # type: ignore[attr-defined,no-any-return]
 
 
+@operator(name="_cross", promote=("input", "other"), method=False, function=False)
+def cross_kernel(input: Tensor, other: Tensor, dim: int) -> Tensor:
+    """The vector product along a dimension of size 3 of tensors of one shape."""
+    shape, g = input.shape, prim.apply
+    one = (*shape[:dim], 1, *shape[dim + 1 :])
+
+    def place(i: int) -> Map:
+        return tuple((i, ()) if d == dim else (0, ((d, 1),)) for d in range(len(shape)))
+
+    a, b = ([prim.move(t, place(i), one) for i in range(3)] for t in (input, other))
+    out = prim.undef(shape, input.dtype)
+    for i in range(3):
+        j, k = (i + 1) % 3, (i + 2) % 3
+        out = prim.update(out, g("sub", g("mul", a[j], b[k]), g("mul", a[k], b[j])), place(i))
+    return out
+
+
+@cross_kernel.gradient("input:other", "other:input")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return (
+        cross_kernel.function(ctx.other.conj(), grad, ctx.dim) if ctx.needs("input") else None,
+        cross_kernel.function(grad, ctx.input.conj(), ctx.dim) if ctx.needs("other") else None,
+    )
+
+
 @operator(kind="composite")
 def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     """The vector product along a dimension of size 3 (the first such one by default)."""
@@ -692,4 +717,4 @@ def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
         raise RuntimeError(
             f"linalg.cross: inputs dimension {dim} must have length 3. Got {input.shape[dim]} and {other.shape[dim]}"
         )
-    return a.roll(-1, dim) * b.roll(1, dim) - a.roll(1, dim) * b.roll(-1, dim)  # type: ignore[no-any-return]
+    return cross_kernel.function(a, b, dim)  # type: ignore[no-any-return]

@@ -11,8 +11,9 @@ from typing import Any
 
 from .. import dtype as dtypes
 from .. import primitives as prim
+from ..device import cpu
 from ..graph.node import Map
-from ..layout import Size
+from ..layout import Size, of
 from ..operator import operator
 from ..tensor import Tensor
 from ..tensor import view as make_view
@@ -278,14 +279,21 @@ def strided_sum(input: Tensor, size: tuple[int, ...], stride: tuple[int, ...], s
     ``shift`` before the first of ``input``."""
     if 0 in like.shape or 0 in size:
         return prim.const(0, input.dtype, like.shape)
+    seen = of(input.dtype, cpu, size, stride)
+    if seen.dense and 0 <= -shift <= seen.span - like.span:
+        return prim.wrap(prim.look(prim.read(input), seen, like.shape, like.strides, -shift))
     before = max(0, -shift)
     start = shift + before
     reach = max(start + 1 + sum((n - 1) * s for n, s in zip(size, stride)), before + like.span)
     g = prim.current().graph
-    index = g.const(start, "i64", input.shape)
-    for d, s in enumerate(stride):
-        index = g.apply("add", index, g.apply("mul", g.iota(input.shape, d), g.const(s, "i64")))
-    flat = prim.scatter("add", prim.const(0, input.dtype, (reach,)), input, [prim.wrap(index)], [("i", 0)])
+    flat = prim.const(0, input.dtype, (reach,))
+    if seen.overlapping:
+        index = g.const(start, "i64", input.shape)
+        for d, s in enumerate(stride):
+            index = g.apply("add", index, g.apply("mul", g.iota(input.shape, d), g.const(s, "i64")))
+        flat = prim.scatter("add", flat, input, [prim.wrap(index)], [("i", 0)])
+    else:
+        flat = prim.update(flat, input, ((start, tuple((d, s) for d, s in enumerate(stride) if s)),))
     return prim.move(flat, ((before, tuple((d, s) for d, s in enumerate(like.strides) if s)),), like.shape)
 
 
@@ -600,20 +608,20 @@ for _view_op in (diagonal, as_strided, unbind, split_with_sizes, unfold, select)
 
 @operator(kind="composite")
 def unsafe_chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-    """``chunk`` with pieces that may be written in place, as copies."""
-    return tuple(t.clone() for t in chunk.function(input, chunks, dim))
+    """``chunk``, the pieces of which are views here as well: writes in place are followed."""
+    return chunk.function(input, chunks, dim)
 
 
 @operator(kind="composite")
 def unsafe_split_with_sizes(input: Tensor, split_sizes: Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
-    """``split_with_sizes`` with pieces that may be written in place, as copies."""
-    return tuple(t.clone() for t in split.function(input, tuple(split_sizes), dim))
+    """``split_with_sizes``; see ``unsafe_chunk``."""
+    return split.function(input, tuple(split_sizes), dim)
 
 
 @operator(kind="composite", synonyms={"split_size": ("split_size_or_sections",)})
 def unsafe_split(tensor: Tensor, split_size: int, dim: int = 0) -> tuple[Tensor, ...]:
-    """``split`` with pieces that may be written in place, as copies."""
-    return tuple(t.clone() for t in split.function(tensor, split_size, dim))
+    """``split``; see ``unsafe_chunk``."""
+    return split.function(tensor, split_size, dim)
 
 
 @operator(kind="composite", method=False)

@@ -1,7 +1,8 @@
 """Images resized by interpolation.
 
-Every mode is linear in the image and separable: along each dimension a table (`resample.py`).  The cubic kernel is that of R. Keys, "Cubic convolution
-interpolation for digital image processing" (1981), with a = -0.75, and -0.5 where the image is smoothed ("antialias").
+Every mode is linear in the image and separable: along each dimension a table (`resample.py`).  The cubic kernel is that
+of R. Keys, "Cubic convolution interpolation for digital image processing" (1981), with a = -0.75, and -0.5 where the
+image is smoothed ("antialias").
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ __all__: list[str] = []
 
 _F = "torch.nn.functional"
 _LINEAR = {"linear": 1, "bilinear": 2, "trilinear": 3, "bicubic": 2}
+
 
 def _scale(n: int, o: int, align: bool, factor: float | None, real: Any) -> Any:
     """Elements of the input for one of the output."""

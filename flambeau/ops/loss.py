@@ -85,6 +85,32 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     return nll_kernel.function(grad, ctx.target, ctx.weight, ctx.ignore_index)[0], None, None
 
 
+@operator(name="_nll_loss", method=False, function=False)
+def nll_reduced(input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str) -> Tensor:
+    """``_nll``, reduced; the mean divides by the sum of the weights."""
+    loss, w = nll_kernel.function(input, target, weight, ignore_index)
+    return loss.sum() / w.sum() if reduction == "mean" else reduced(loss, reduction)  # type: ignore[no-any-return]
+
+
+@nll_reduced.gradient("target", "weight")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    size, mean = tuple(ctx.shape("input")), ctx.reduction == "mean"
+    return nll_reduced_backward.function(grad, ctx.target, ctx.weight, ctx.ignore_index, size, mean), None, None
+
+
+@operator(name="_nll_loss_backward", method=False, function=False)
+def nll_reduced_backward(
+    grad: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, size: tuple[int, ...], mean: bool
+) -> Tensor:
+    """The gradient of ``_nll_loss`` by its input."""
+    share: Any = grad
+    if mean:
+        share = share / _class_weights(target, weight, ignore_index, grad.dtype).sum()  # type: ignore[attr-defined]
+    if not grad.ndim:
+        share = share.expand((size[0], *size[2:]))
+    return nll_backward.function(share, target, weight, ignore_index, size)  # type: ignore[no-any-return]
+
+
 def _classes_of(name: str, input: Tensor, target: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
     """Scores (n, c, ...) and class numbers (n, ...), from those of a single sample too; checks their shapes."""
     layouts = input._layout, target._layout, None if weight is None else weight._layout
@@ -130,10 +156,8 @@ def nll_loss(
     """
     reduction = reduction_of(reduction, size_average, reduce)
     x, t = _classes_of("nll_loss", input, target, weight)
-    loss, w = nll_kernel.function(x, t, weight, ignore_index)
-    if reduction == "none":
-        return loss.squeeze(0) if input.ndim == 1 else loss  # type: ignore[no-any-return]
-    return loss.sum() / w.sum() if reduction == "mean" else loss.sum()  # type: ignore[no-any-return]
+    loss = nll_reduced.function(x, t, weight, ignore_index, reduction)
+    return loss.squeeze(0) if input.ndim == 1 and reduction == "none" else loss  # type: ignore[no-any-return]
 
 
 @operator(kind="composite", method=False, out=False, namespace=_F)

@@ -138,8 +138,8 @@ class _Attempt:
         self.split_groups: list[tuple[Group, Group]] = []  # of reductions in pieces: of the elements, of the pieces
 
     def _squeeze(self, k: int, o: Output) -> None:
-        """A result that only lacks dimensions of size 1 of a computed value (``keepdim=False``), or is a product's by
-        another shape, needs no copy: the value is computed in the memory of result ``k``."""
+        """A result that only lacks dimensions of size 1 of a computed value (``keepdim=False``), or has those of one
+        that needs memory split or joined, needs no copy: the value is computed in the memory of result ``k``."""
         node = o.node
         if node.op not in ("move", "reshape") or o.into is not None or len(self.results[id(node)]) > 1:
             return

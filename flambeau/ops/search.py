@@ -357,15 +357,13 @@ def histogramdd(
 # -- distinct elements -------------------------------------------------------------------------------
 
 
-@operator(name="_runs", method=False, function=False, differentiable=False)
-def runs_kernel(rows: Tensor) -> Any:
-    """(starts, numbers) of the runs of equal rows of a matrix (or equal elements of a vector): whether a row starts a
-    run, and the number of its run."""
+@operator(name="_run_starts", method=False, function=False, differentiable=False)
+def _run_starts(rows: Tensor) -> Tensor:
+    """Whether each row of a matrix (or element of a vector) starts a run of equal ones."""
     starts = _differs(rows, 0)
     if rows.ndim == 2:
         starts = prim.wrap(prim.current().graph.reshape(prim.read(prim.reduce("or", starts, (1,))), (rows.shape[0],)))
-    counted = prim.scan("add", prim.cast(starts, dtypes.int64), 0)
-    return starts, prim.apply("sub", counted, prim.const(1, dtypes.int64))
+    return starts
 
 
 def _distinct(
@@ -374,15 +372,17 @@ def _distinct(
     """The first row of every run, to which run each row belongs (``order`` says where the rows came from), and the
     lengths."""
     n = rows.shape[0]
-    starts, numbers = runs_kernel.function(rows)
-    first = starts.nonzero().reshape(-1)
-    found = rows.index_select(0, first)  # type: ignore[attr-defined]
+    starts = _run_starts.function(rows)
+    first = starts.nonzero().reshape(-1) if counts or rows.ndim == 2 else None
+    found: Any = rows
+    found = found.masked_select(starts) if rows.ndim == 1 else found.index_select(0, first)
     back = None
     if inverse:
+        numbers = starts.cumsum(0) - 1
         back = numbers if order is None else numbers.new_empty(n).scatter(0, order, numbers)
         back = back.reshape(shape)
     lengths = None
-    if counts:
+    if first is not None and counts:
         ends = create.full((1,), n, dtype=dtypes.int64)
         lengths = first.diff(append=ends) if first.numel() else first
     return found, back, lengths

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 from .. import primitives as prim
 from ..call import special
+from ..device import device
+from ..dtype import dtype
 from ..layout import Size
 from ..misuse import FAULTS, blamed_function
 from ..operator import OPERATORS
@@ -143,6 +145,10 @@ def give(made: Tensor, out: Tensor) -> Tensor:
     return out.copy_(made)  # type: ignore[attr-defined,no-any-return]
 
 
+_single = frozenset({Tensor, bool, int, float, complex, str, type(None), Size, dtype, device}).issuperset
+"""Whether arguments are ordinary and have no parts that might not be."""
+
+
 def overridable(function: F, module: str = "flambeau") -> F:
     """Makes a function that is no operator ask the classes of its arguments that have ``__torch_function__``.
 
@@ -152,7 +158,7 @@ def overridable(function: F, module: str = "flambeau") -> F:
     @functools.wraps(function)
     def form(*args: Any, **kwargs: Any) -> Any:
         given = (*args, *kwargs.values()) if kwargs else args
-        if (
+        if (special or not _single(map(type, given))) and (
             special
             or not ordinary(map(type, given))
             or not all(ordinary(map(type, a)) for a in given if a.__class__ in (list, tuple))

@@ -110,10 +110,15 @@ def mkldnn_convolution(
     return (F.conv1d, F.conv2d, F.conv3d)[n - 1](input, weight, bias, *lists, groups)  # type: ignore[no-any-return]
 
 
+@overridable
 def batch_norm_update_stats(
     input: Any, running_mean: Tensor | None, running_var: Tensor | None, momentum: float
 ) -> tuple[Tensor, Tensor]:
     """(mean, biased variance) of every channel; running statistics are moved towards them, with the unbiased one."""
+    if input.ndim < 2 or not input.numel():
+        raise RuntimeError(
+            f"batch_norm_update_stats: expected elements in at least 2 dimensions, got shape {list(input.shape)}"
+        )
     dims = [d for d in range(input.ndim) if d != 1]
     var, mean = ops.var_mean(input.detach(), dims, correction=0)
     count = input.numel() // input.shape[1]
@@ -173,7 +178,9 @@ def slice_inverse(
 
 def sym_constrain_range(size: Any, *, min: int | None = None, max: int | None = None) -> None:
     """Promises that a number lies between two others; raises RuntimeError if it does not."""
-    value = int(size)
+    if not isinstance(size, (int, float, Tensor)):
+        raise TypeError(f"sym_constrain_range(): argument 'size' must be a number, not {type(size).__name__}")
+    value = int(size)  # type: ignore[call-overload]
     low = -(2**63) if min is None else min
     high = 2**63 - 1 if max is None else max
     if low > high:

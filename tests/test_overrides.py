@@ -216,5 +216,7 @@ def test_arguments_of_functions_above_operators_are_named():
         torch.fbgemm_linear_int8_weight(torch.ones(1, 2), torch.ones(2, 2), 3, torch.ones(2), 1.0, 0, torch.ones(2))
     with pytest.raises(IndexError, match=r"svd_lowrank\(\): .*too few dimensions .* \[\[3\]\]"):
         torch.svd_lowrank(torch.ones(3))
+    with pytest.raises(TypeError, match="unexpected keyword argument 'out'"):
+        torch.ones(4).as_strided_((2,), (1,), out=torch.empty(2, dtype=torch.float64))
     with pytest.raises(IndexError, match="no dimensions"):
         torch.ones(()).stride(0)

@@ -151,8 +151,10 @@ def _typed(text: str) -> tuple[Type, int | None, Any]:
 def parse_schema(schema: str, allow_typevars: bool = True) -> FunctionSchema:
     """Reads ``name.overload(Tensor(a!) x, int[2] n=1, *, float? y=None) -> Tensor``.
 
-    Raises RuntimeError for a text that is no schema.
+    Raises RuntimeError for a text that is no schema, TypeError for what is no text.
     """
+    if not isinstance(schema, str):
+        raise TypeError(f"parse_schema(): argument 'schema' must be str, not {type(schema).__name__}")
     read = parse(schema)
     arguments = []
     for a in read.arguments:

@@ -86,7 +86,9 @@ def _state(t: Tensor) -> dict[str, Any]:
 
 def _deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:
     """A copy with memory of its own; tensors that shared memory still do.  Raises RuntimeError for a computed tensor
-    that requires grad."""
+    that requires grad, TypeError for a memo that is no dictionary."""
+    if not isinstance(memo, dict):
+        raise TypeError(f"__deepcopy__(): argument 'memo' (position 1) must be dict, not {type(memo).__name__}")
     if id(self) in memo:
         return memo[id(self)]
     if self._node is not None:

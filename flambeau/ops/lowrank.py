@@ -57,7 +57,8 @@ def svd_lowrank(
 def pca_lowrank(A: Tensor, q: int | None = None, center: bool = True, niter: int = 2) -> tuple[Tensor, Tensor, Tensor]:
     """(U, S, V): the ``q`` (by default at most 6) principal directions V of the rows of A, nearly; rows are centred
     first."""
-    m, n = A.shape[-2:]
+    check_floating("pca_lowrank", A)
+    m, n = A.shape[-2], A.shape[-1]
     q = min(6, m, n) if q is None else q
     if not 0 <= q <= min(m, n):
         raise ValueError(f"q(={q}) must be non-negative integer and not greater than min(m, n)={min(m, n)}")

@@ -435,10 +435,15 @@ def _set_layout(self: Tensor, layout_: Any, offset: int) -> None:
 
 
 def _resize_as(self: Tensor, tensor: Tensor, memory_format: memory_format = contiguous_format) -> Tensor:
-    """``resize_`` to the shape of another tensor."""
+    """``resize_`` to the shape of another tensor; raises TypeError for what is none."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(
+            f"resize_as_(): argument 'the_template' (position 1) must be Tensor, not {type(tensor).__name__}"
+        )
     return _resize(self, tensor.shape)
 
 
+@overridable
 def resize_as_(input: Tensor, the_template: Tensor, *, memory_format: memory_format = contiguous_format) -> Tensor:
     """``resize_`` to the shape of another tensor."""
     return _resize(input, the_template.shape)

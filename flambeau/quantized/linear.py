@@ -214,5 +214,9 @@ def empty_quantized(
     pin_memory: bool | None = None, requires_grad: bool = False,
 ) -> QuantizedTensor:  # fmt: skip
     """A tensor of this shape with the parameters of ``qtensor`` and any values."""
+    if not isinstance(qtensor, QuantizedTensor):
+        raise TypeError(
+            f"empty_quantized(): argument 'qtensor' must be a quantized Tensor, not {type(qtensor).__name__}"
+        )
     data = ops.zeros(tuple(size), dtype=qtensor._data.dtype)
     return QuantizedTensor.make(data, qtensor._scale, qtensor._zero, qtensor._axis, qtensor.dtype)

@@ -7,6 +7,7 @@ from typing import Any
 from .. import ops
 from ..dtype import int32, int64
 from ..ops import members
+from ..ops.common import shape_of
 from ..tensor import Tensor
 from .base import BLOCKS, COLUMNS, ROWS, SparseTensor, make_sparse
 from .coo import make_coo
@@ -192,7 +193,7 @@ def sparse_compressed_tensor(
         sizes = (count, other) if layout in ROWS else (other, count)
         dense = data.shape[batch + (3 if layout in BLOCKS else 1) :]
         size = (*pointers.shape[:-1], sizes[0] * block[0], sizes[1] * block[1], *dense)
-    shape = tuple(int(s) for s in size)
+    shape = tuple(shape_of((size,), "sparse_compressed_tensor"))
     order = check_sparse_tensor_invariants.is_enabled() if check_invariants is None else check_invariants
     _check_compressed(layout, pointers, plain, data, shape, order)
     return make_sparse(layout, (pointers, plain), data, shape)

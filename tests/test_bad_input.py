@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import flambeau
+from flambeau.graph.node import Graph
 
 # Each call is wrong; the words must all be in flambeau's message.
 CALLS: dict[str, tuple[Callable[[Any], Any], tuple[str, ...]]] = {
@@ -151,6 +152,7 @@ def test_memory_that_does_not_exist(size: int) -> None:
 
 PROGRAM = """
 import flambeau
+from flambeau.graph.node import Graph
 x = flambeau.arange(12.0).reshape(3, 4)
 print(flambeau.softmax(x, 1).sum().item(), (x @ x.t()).sum().item())
 """
@@ -197,3 +199,25 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(tmp_path: Path) -> None:
     occupied.write_text("not a folder")
     _, errors = _run(occupied / "kernels")
     assert errors.count("Warning") == 1
+
+
+def test_vectors_of_other_sizes_are_never_read_beyond_their_end() -> None:
+    x = flambeau.ones(2, 33, 1, 1)
+    for weight in (flambeau.ones(5), flambeau.ones(66), flambeau.ones(1, 33)):
+        with pytest.raises(RuntimeError, match=r"33|\[1, 33\]"):
+            flambeau.native_batch_norm(x, weight, None, None, None, True, 0.1, 1e-5)
+    with pytest.raises(RuntimeError, match="running_var should contain 33 elements not 2"):
+        flambeau.native_batch_norm(x, None, None, flambeau.ones(33), flambeau.ones(2), True, 0.1, 1e-5)
+
+
+def test_no_kernel_leaves_its_operands() -> None:
+    graph = Graph()
+    x = graph.input(0, (3, 4), (4, 1), "f32")
+    assert graph.move(x, ((2, ((0, -1),)), (1, ((1, 1),))), (3, 3)).shape == (3, 3)
+    for map_, shape in (
+        (((0, ((0, 1),)), (0, ((1, 1),))), (4, 4)), (((0, ((0, -1),)), (0, ())), (2,)), (((3, ()), (0, ())), ()),
+        (((0, ()),), (2,)),
+    ):  # fmt: skip
+        with pytest.raises(RuntimeError, match="do not fit"):
+            graph.move(x, map_, shape)
+    assert graph.move(x, ((5, ((0, 1),)), (0, ())), (0,)).shape == (0,)

@@ -201,10 +201,12 @@ class Graph:
 
     # -- layout ----------------------------------------------------------------------------------
     def move(self, x: Node, map_: Map, shape: Sequence[int]) -> Node:
-        """x at an affine function of the index (see the grammar)."""
+        """x at an affine function of the index (see the grammar); raises RuntimeError for one that leaves x."""
         shape = tuple(shape)
         if shape == x.shape and map_ == identity_map(len(shape)):
             return x
+        if 0 not in shape:
+            _check_inside(x.shape, map_, shape)
         if x.op == "move":  # compose
             inner: Map = x.attrs[0]
             map_, x = _compose(inner, map_), x.inputs[0]
@@ -354,6 +356,23 @@ def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
                     )
                 result[-i] = n
     return tuple(result)
+
+
+def _check_inside(sizes: Sequence[int], map_: Map, shape: Sequence[int]) -> None:
+    """The last guard of memory: operators check their operands, and a kernel has no bounds to look at."""
+    fits = len(sizes) == len(map_)
+    for n, (first, terms) in zip(sizes, map_):
+        low = high = first
+        for d, step in terms:
+            if step < 0:
+                low += step * (shape[d] - 1)
+            else:
+                high += step * (shape[d] - 1)
+        fits &= 0 <= low and high < n
+    if not fits:
+        raise RuntimeError(
+            f"the sizes of an operand, {list(sizes)}, do not fit the space {list(shape)} of what is computed with it"
+        )
 
 
 def _compose(inner: Map, outer: Map) -> Map:

@@ -14,7 +14,14 @@ from ..operator import OPERATORS, Operand, Tensors, operator
 from ..tensor import Tensor
 from . import create
 from .common import dim_of, dims_of, drop_dims
-from .norm import batch_statistics, check_normalized, group_statistics, layer_norm_kernel, normalize_with
+from .norm import (
+    batch_statistics,
+    check_channels,
+    check_normalized,
+    group_statistics,
+    layer_norm_kernel,
+    normalize_with,
+)
 from .pad import pad as pad_
 from .pool import pick_at, spread_at
 from .probability import softmax, softmax_backward
@@ -61,6 +68,7 @@ def native_batch_norm(
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """(``batch_norm``, the means, 1/deviations of the batch); without ``training`` the statistics are empty."""
     _need_channels("native_batch_norm", input)
+    check_channels(input.shape[1], running_mean, running_var, weight, bias, training)
     if not training:
         y = normalize_with.function(input, running_mean, running_var, weight, bias, eps)
         return y, *(create.empty((0,), dtype=input.dtype, device=input.device) for _ in range(2))  # type: ignore[return-value]

@@ -180,7 +180,11 @@ def normalize_kernel(
 
 
 def _along(t: Tensor, channel: int, like: Tensor) -> Tensor:
-    """A vector laid along one dimension of ``like``, while an operator is traced."""
+    """A vector laid along one dimension of ``like``, while tracing; raises RuntimeError for one of another size."""
+    if t.shape != (like.shape[channel],):
+        raise RuntimeError(
+            f"normalization: expected weight and bias of shape [{like.shape[channel]}], got {list(t.shape)}"
+        )
     g = prim.current().graph
     node = g.cast(prim.read(t), like.dtype.code)
     return prim.wrap(
@@ -287,19 +291,27 @@ def batch_norm(
     if len(shape) < 2:
         raise RuntimeError(f"batch_norm: expected 2D or higher input (got {len(shape)}D input)")
     channels = shape[1]
+    check_channels(channels, running_mean, running_var, weight, bias, training)
+    if not training:
+        return normalize_with.function(input, running_mean, running_var, weight, bias, eps)  # type: ignore[no-any-return]
+    if channels and input.numel() == channels:
+        raise ValueError(f"Expected more than 1 value per channel when training, got input size {input.shape}")
+    return batch_statistics(input, running_mean, running_var, weight, bias, momentum, eps)[0]
+
+
+def check_channels(
+    channels: int, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None, bias: Tensor | None,
+    training: bool,
+) -> None:  # fmt: skip
+    """Raises RuntimeError for vectors that do not have an element for every channel, or statistics that are missing."""
     for t in (running_mean, running_var, weight, bias):
         if t is not None and t._layout.numel != channels:
             names = ("running_mean", "running_var", "weight", "bias")
             given = (running_mean, running_var, weight, bias)
             what = names[next(k for k, other in enumerate(given) if other is t)]
             raise RuntimeError(f"{what} should contain {channels} elements not {t.numel()}")
-    if not training:
-        if running_mean is None or running_var is None:
-            raise RuntimeError("Expected running_mean and running_var to be defined when training=False")
-        return normalize_with.function(input, running_mean, running_var, weight, bias, eps)  # type: ignore[no-any-return]
-    if channels and input.numel() == channels:
-        raise ValueError(f"Expected more than 1 value per channel when training, got input size {input.shape}")
-    return batch_statistics(input, running_mean, running_var, weight, bias, momentum, eps)[0]
+    if not training and (running_mean is None or running_var is None):
+        raise RuntimeError("Expected running_mean and running_var to be defined when training=False")
 
 
 def batch_statistics(

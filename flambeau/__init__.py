@@ -110,6 +110,14 @@ _functions = {
 
 
 __getattr__, __dir__ = _records.namespace(globals(), _functions, _names.TOP)
+__all__ = [  # as PyTorch's: no modules
+    _name
+    for _name in {**globals(), **_functions, **_names.TOP}
+    if not _name.startswith("_")
+    and _name != "annotations"
+    and _names.TOP.get(_name) != "."
+    and not isinstance(globals().get(_name), type(_math))
+]
 _ops.more = lambda name: _importlib.import_module("flambeau.library.namespaces").found(name)
 
 if _TYPE_CHECKING:

@@ -54,6 +54,7 @@ TOP: dict[str, str] = {
         alias
         amp
         ao
+        autograd
         backends
         classes
         compiler
@@ -79,15 +80,19 @@ TOP: dict[str, str] = {
         nn
         nested
         onnx
+        ops
         optim
         overrides
         profiler
         quantized
         quasirandom
+        random
+        return_types
         serialization
         signal
         sparse
         special
+        storage
         testing
         torch_version
         types

@@ -22,6 +22,18 @@ def test_rare_namespaces_are_imported_late() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_public_names_are_listed_and_others_are_not() -> None:
+    listed, starred = set(dir(torch)), set(torch.__all__)
+    assert {"nn", "autograd", "random", "softmax", "float32", "Tensor", "compile", "__version__"} <= listed
+    assert {"softmax", "float32", "Tensor", "save", "pi"} <= starred <= listed
+    assert not {"nn", "autograd"} & starred  # as in PyTorch, `from torch import *` brings no modules
+    assert not {"annotations", "call", "forms", "graph", "planning"} & listed
+    for space, own in ((torch.linalg, "OPERATORS"), (torch.fft, "annotations"), (torch.nn.functional, "namespace")):
+        assert own not in dir(space)
+    code = "from flambeau import *; assert softmax(ones(2), 0).tolist() == [0.5, 0.5] and float32 is Tensor([1]).dtype"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 @pytest.mark.parametrize("name", ["cuda", "xpu", "mps", "mtia", "accelerator"])
 def test_devices_that_are_not_there(name: str) -> None:
     space = getattr(torch, name)

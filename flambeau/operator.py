@@ -212,8 +212,8 @@ def namespace(
 
     ``space`` are the module's globals; what is there already comes first.  ``members`` are operators.  ``lazy`` maps
     other names to the module that has them ("load": ".serialization"), or to "." where the name is that of a module
-    in this package itself ("nn": ".").  ``dir()`` lists these, what starts with an underscore, and ``__all__`` where the
-    module has one: what it only imports for its own use is not shown.
+    in this package itself ("nn": ".").  ``dir()`` lists these, what starts with an underscore, and ``__all__`` where
+    the module has one: what it only imports for its own use is not shown.
     """
     package = space["__name__"]
     title = package.replace("flambeau", "torch", 1)

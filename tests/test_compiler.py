@@ -179,6 +179,18 @@ def test_a_product_of_another_shape_is_computed_where_its_result_lies():
     np.testing.assert_allclose(compiled(rows, x, w)[0], x @ w, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(("strides", "shape"), [((50, 1), (6, 40)), ((7, 3), (9, 2)), ((1, 6), (6, 8))])
+def test_a_copy_into_a_strided_argument_is_one_step(strides, shape):
+    x = rng.standard_normal(shape).astype(np.float32)
+    (node,) = build(lambda g, x: x, (x,))
+    assert len(schedule([Output(node, strides, into=1)]).steps) == 1
+    memory = np.full(1 + sum((n - 1) * s for n, s in zip(shape, strides)), -1, np.float32)
+    make_plan([Output(node, strides, into=1)], 2).run([0], [x.ctypes.data, memory.ctypes.data], [])
+    target = np.lib.stride_tricks.as_strided(memory, shape, [4 * s for s in strides])
+    np.testing.assert_array_equal(target, x)
+    assert (memory == -1).sum() == memory.size - x.size
+
+
 def written(g: Graph, x: Node, offsets: tuple[int, ...]) -> Node:
     """tanh x, its negative and twice its value in the columns from ``offsets`` on, one after the other."""
     t = g.apply("tanh", x)

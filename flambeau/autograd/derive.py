@@ -28,11 +28,43 @@ def automatic(op: Operator) -> Derivative:
     gradients that are there, gradients that are wanted, and arguments that are no tensors."""
     names = [f"{n}_" if hasattr(Context, n) else n for n in op.params]
     made: dict[Any, tuple[Operator, list[bool]]] = {}
+    # Calls whose tensor parameters are all tensors, by what else they depend on: the backward operator, and which of
+    # its results is the gradient of each (-1: none).
+    tensors = [names[i] for i in op.tensors]
+    others = [names[i] for i in range(len(names)) if i not in op.tensors]
+    short: dict[Any, tuple[Operator, list[bool], list[int]]] = {}
 
     def fn(ctx: Any, *grads: Tensor | None) -> list[Any]:
         operands = [g for g in grads if g is not None]
         if not operands:
             return [None] * len(op.tensors)
+        values = [getattr(ctx, name) for name in tensors]
+        plain = not op.lists and all(isinstance(value, Tensor) for value in values)
+        if not plain:
+            return general(ctx, grads, operands)[0]
+        rest = [getattr(ctx, name) for name in others]
+        key = (ctx._mask, *[g is None for g in grads], *[x for value in rest for x in (value.__class__, value)])
+        try:
+            known = short.get(key)
+        except TypeError:  # a list among them
+            return general(ctx, grads, operands)[0]
+        if known is None:
+            result, backward, reached = general(ctx, grads, operands)
+            if len(short) >= LIMIT:
+                short.clear()
+            numbers = iter(range(len(reached)))
+            short[key] = backward, reached, [next(numbers) if ctx.needs(op.params[i]) else -1 for i in op.tensors]
+            return result
+        backward, reached, where = known
+        answer = backward.function(*operands, *values)
+        if isinstance(answer, Tensor):
+            answer = (answer,)
+        return [answer[k] if k >= 0 and reached[k] else None for k in where]
+
+    def general(
+        ctx: Any, grads: Sequence[Tensor | None], operands: list[Tensor]
+    ) -> tuple[list[Any], Operator, list[bool]]:
+        operands = [*operands]
         wanted: list[bool] = []
         rest: list[Any] = []  # the arguments, with the number of tensors (-1: itself one) in the place of tensors
         key: list[Any] = [g is not None for g in grads]
@@ -76,7 +108,7 @@ def automatic(op: Operator) -> Derivative:
             else:
                 result.append(flat[at])
                 at += 1
-        return result
+        return result, backward, reached
 
     return Derivative(tuple(op.params[i] for i in op.tensors), fn)
 

@@ -134,7 +134,11 @@ class OperatorNode(Node):
 
     def _is_wide(self, grads: Sequence[Tensor | None], recorded: bool = False) -> bool:
         """Whether some output of half precision has a gradient, in float32 or while the run is ``recorded``."""
-        outputs: Any = self._outputs if type(self._outputs) is tuple else (self._outputs,)
+        outputs: Any = self._outputs
+        if type(outputs) is not tuple:
+            if outputs.dtype not in HALF:
+                return False
+            outputs = (outputs,)
         return any(
             grad is not None and output is not None and output.dtype in HALF
             and (recorded or grad._layout.dtype is float32)

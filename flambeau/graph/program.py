@@ -11,6 +11,7 @@ Each entry of the table says which kernel to call and where its buffers are (slo
 from __future__ import annotations
 
 import ctypes
+import functools
 import struct
 from array import array
 from collections.abc import Callable, Sequence
@@ -202,6 +203,13 @@ def _thunk(buffers: int, types: str) -> int:
 _thunks: dict[tuple[int, str], int] = {}
 
 
+@functools.cache
+def _repeater() -> Callable[..., int]:
+    """The function that runs a table of entries many times, its slots moving."""
+    code = engine.load("program repeat", "program", lambda: _REPEAT, ISA.named("generic"))
+    return make_caller(code.address("repeat"), "ppppii", release_gil=True)
+
+
 class Program:
     """Entries in memory, ready to run.  ``fixed`` are the numbers that never change: they follow the first ``given``
     numbers, which come with each call, in the entries' numbering."""
@@ -242,8 +250,7 @@ class Program:
         """Runs the kernels ``times`` times; after each, every slot moves by its step in bytes.  For programs to which
         no numbers are given."""
         slots, moves = array("q", addresses), array("q", steps)
-        code = engine.load("program repeat", "program", lambda: _REPEAT, ISA.named("generic"))
-        call = make_caller(code.address("repeat"), "ppppii", release_gil=True)
+        call = _repeater()
         where = self._address, slots.buffer_info()[0], self._own.buffer_info()[0], moves.buffer_info()[0]
         return call(*where, len(slots), times)
 

@@ -732,6 +732,9 @@ class _Attempt:
             if place is not None and self._lies_in(place, o):
                 continue
             if place is None or self.buffers[place.buffer].kind == "input":
+                if len(self.outputs) == 1 and not self._reads(o.node, o.into):
+                    self._copy(o.node, self._argument_place(o, len(self.entries)))
+                    continue
                 # it may be read from an argument that another of these results overwrites
                 size = math.prod(o.node.shape)
                 buffer = self._new_buffer("temp", 0, o.node.type, size)
@@ -749,6 +752,11 @@ class _Attempt:
             self.places[id(value)] = place
             self.pieces.append(value)
             self._copy(value, self._argument_place(o, len(self.entries)))
+
+    def _reads(self, node: Node, slot: int) -> bool:
+        """Whether a value that takes no operation is read from the memory of the argument in ``slot``."""
+        sources = [n for n in topological([node]) if n.op not in FREE or n.op == "input"]
+        return any(n.op != "input" or self._memory(n.attrs[0]) == self._memory(slot) for n in sources)
 
     def _copy(self, node: Node, target: Place) -> None:
         g = self._new_group(node.shape)

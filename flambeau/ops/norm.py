@@ -10,6 +10,7 @@ import ml_dtypes
 
 from .. import dtype as dtypes
 from .. import primitives as prim
+from ..autograd.mode import state as grad_state
 from ..operator import operator
 from ..planning import LIMIT
 from ..tensor import Tensor
@@ -51,6 +52,9 @@ def _(ctx, grad, grad_mean, grad_scale):  # type: ignore[no-untyped-def]
     _, center, scale = ctx.results
     dx = dw = db = None
     shape = ctx.shape("input")
+    plain = grad is not None and grad_mean is None and grad_scale is None and not grad_state.grad
+    if plain and ctx.ndim < len(shape) and all(ctx.needs(name) for name in ("input", "weight", "bias")):
+        return layer_norm_gradients.function(grad, ctx.input, center, scale, ctx.weight, ctx.ndim)
     if ctx.needs("input"):
         if grad is not None:
             dx = layer_norm_backward.function(grad, ctx.input, center, scale, ctx.weight, ctx.ndim)
@@ -95,6 +99,17 @@ def layer_norm_backward(
     y = (x - center) * scale
     first, second = g.sum(dims, True) / count, (g * y).sum(dims, True) / count
     return (scale * (g - first - y * second)).to(input.dtype)  # type: ignore[no-any-return]
+
+
+@operator(name="_layer_norm_gradients", method=False, function=False)
+def layer_norm_gradients(grad: Tensor, input: Tensor, center: Tensor, scale: Tensor, weight: Tensor, ndim: int) -> Any:
+    """The gradients of layer_norm by its input, weight and bias; the latter two are sums in one pass."""
+    lead = tuple(range(input.ndim - ndim))
+    return (
+        layer_norm_backward.function(grad, input, center, scale, weight, ndim),
+        norm_weight_grad.function(grad, input, center, scale, lead),
+        grad.sum(lead),  # type: ignore[attr-defined]
+    )
 
 
 @operator(name="_norm_weight_grad", method=False, function=False)

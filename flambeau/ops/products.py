@@ -9,6 +9,7 @@ from typing import Any
 from .. import dtype as dtypes
 from .. import primitives as prim
 from .. import template
+from ..autograd.mode import state as grad_state
 from ..call import special
 from ..graph.node import Map, broadcast_shapes
 from ..operator import operator
@@ -110,6 +111,8 @@ def mm(input: Tensor, mat2: Tensor, out_dtype: dtypes.dtype | None = None) -> Te
 def _(ctx, grad):  # type: ignore[no-untyped-def]
     if ctx.out_dtype is not None:
         grad = grad.to(ctx.dtype("input"))
+    if not grad_state.grad and ctx.needs("input") and ctx.needs("mat2"):
+        return matrix_backward.function(grad, ctx.input, ctx.mat2)
     return (
         grad.mm(conj_of(ctx.mat2).t()) if ctx.needs("input") else None,
         conj_of(ctx.input).t().mm(grad) if ctx.needs("mat2") else None,
@@ -189,6 +192,8 @@ def _sizes(t: Tensor) -> str:
 @matmul.gradient("input:other", "other:input")
 def _(ctx, grad):  # type: ignore[no-untyped-def]
     x, y = ctx.shape("input"), ctx.shape("other")
+    if len(y) == 2 and len(x) > 1 and not grad_state.grad and ctx.needs("input") and ctx.needs("other"):
+        return matrix_backward.function(grad, ctx.input, ctx.other)
     full = grad
     if len(y) == 1:
         full = full.unsqueeze(-1)
@@ -215,6 +220,13 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
             dy = (input.unsqueeze(-1) if len(x) == 1 else input.transpose(-2, -1)).matmul(full)
         dy = dy.squeeze(-1).sum_to_size(y) if len(y) == 1 else dy
     return dx, dy
+
+
+@operator(name="_matrix_backward", method=False, function=False)
+def matrix_backward(grad: Tensor, input: Tensor, mat2: Tensor) -> Any:
+    """The gradients of the product of (..., n, m) and (m, p) by both: one program instead of an operator for each."""
+    rows = _rows(conj_of(input))
+    return matmul.function(grad, conj_of(mat2).t()), mm.function(rows.t(), _rows(grad))
 
 
 @operator(inplace=True, factors=("beta", "alpha"))
@@ -279,21 +291,44 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 @linear.gradient("input:weight", "weight:input")
 def _(ctx, grad):  # type: ignore[no-untyped-def]
-    x, w = ctx.shape("input"), ctx.shape("weight")
-    dx = dw = db = None
+    w = ctx.shape("weight")
+    wanted = ctx.needs("input"), ctx.needs("weight"), ctx.needs("bias")
+    x = ctx.input if wanted[1] else None
+    if len(w) == 2 and sum(wanted) > 1 and not grad_state.grad:
+        found = iter(linear_backward.function(grad, x, ctx.weight if wanted[0] else None, wanted[2]))
+        return tuple([next(found) if want else None for want in wanted])
     full = grad.unsqueeze(-1) if len(w) == 1 else grad
-    if ctx.needs("input"):
+    rows = _rows(full)
+    dx = dw = db = None
+    if wanted[0]:
         weight = conj_of(ctx.weight)
         dx = full.matmul(weight.unsqueeze(0) if len(w) == 1 else weight)
-    count, flat = math.prod(x[:-1]), len(x) == 2
-    rows = full if flat else full.reshape(count, full.shape[-1])
-    if ctx.needs("weight"):
-        input = conj_of(ctx.input)
-        dw = rows.t().mm(input if flat else input.reshape(count, x[-1]))
+    if x is not None:
+        dw = rows.t().mm(_rows(conj_of(x)))
         dw = dw.squeeze(0) if len(w) == 1 else dw
-    if ctx.needs("bias"):
+    if wanted[2]:
         db = rows.sum(0)
     return dx, dw, db
+
+
+def _rows(t: Any) -> Any:
+    """All dimensions but the last as one."""
+    return t if t.ndim == 2 else t.reshape(math.prod(t.shape[:-1]), t.shape[-1])
+
+
+@operator(name="_linear_backward", method=False, function=False)
+def linear_backward(grad: Tensor, input: Tensor | None, weight: Tensor | None, bias: bool) -> Any:
+    """The gradients of ``linear`` by its input, if ``weight`` (out, in) is given, by its weight, if ``input`` is, and
+    by its bias: one program instead of an operator for each."""
+    rows = _rows(grad)
+    found = []
+    if weight is not None:
+        found.append(matmul.function(grad, conj_of(weight)))
+    if input is not None:
+        found.append(mm.function(rows.t(), _rows(conj_of(input))))
+    if bias:
+        found.append(rows.sum(0))
+    return found[0] if len(found) == 1 else tuple(found)
 
 
 @operator(name="_int_mm", method=False, function=False, differentiable=False)

@@ -122,6 +122,7 @@ class Allocator:
         # The last blocks freed of each size up to MIDDLE, on the shortest way back: each step is one operation of a
         # list, which nothing can interrupt.
         last: dict[int, list[int]] = {}
+        most = 0  # bytes that ``last`` can hold at most
         used = peak = reserved = cached = allocations = frees = calls = 0
         bump = bump_end = 0  # what is left of the present chunk
         region = region_end = 0  # what is left of the present region
@@ -242,13 +243,14 @@ class Allocator:
                 return address
 
         def free_big(address: int) -> None:
-            nonlocal used
+            nonlocal used, most
             size = big[address]
             used -= size
             if size <= MIDDLE:
                 at_hand = last.get(size)
                 if at_hand is None:
                     at_hand = last.setdefault(size, [])
+                    most += (_AT_HAND + 1) * size
                 at_hand.append(address)
                 if len(at_hand) <= _AT_HAND:
                     return
@@ -266,9 +268,12 @@ class Allocator:
                 cached += size
                 waiting[address] = size
                 by_size.setdefault(size, []).append(address)
-                while cached + sum(size * len(at_hand) for size, at_hand in tuple(last.items())) > bound:
+                while cached + most > bound and cached + at_hand_bytes() > bound:
                     if not release_oldest():
                         break
+
+        def at_hand_bytes() -> int:
+            return sum(size * len(at_hand) for size, at_hand in tuple(last.items()))
 
         def release_oldest() -> bool:
             """Gives the big block that has waited longest back to the system; false when there is none."""

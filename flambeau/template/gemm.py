@@ -37,7 +37,7 @@ from .epilogue import AddIn, Epilogue, Plain
 from .flow import Flow
 from .micro import SIZE, Number, blocking, load_address, micro_kernel, micro_request, number
 from .pack import pack_kernel, pack_request
-from .thin import ROWS, THIN_WORDS, ThinProduct, cut_thin, strip, thin_layout
+from .thin import FEW_ROWS, ROWS, THIN_WORDS, ThinProduct, cut_thin, strip, thin_layout
 
 __all__ = [
     "AddIn",
@@ -70,7 +70,7 @@ SMALL = 4096
 @dataclass(frozen=True)
 class GemmSpec:
     """What determines the code of a product: element types, the epilogue (``None``: `Plain`), and whether it is the
-    kernel for at most four rows (or columns), which `choose` decides."""
+    kernel for few rows (or columns), which `choose` decides."""
 
     a: str
     b: str
@@ -152,7 +152,8 @@ def choose(
         rows = n if swap else m
         many, (bk, bn) = m if swap else n, a_strides[:-3:-1] if swap else b_strides[-2:]
         # what stays in the first-level cache may as well be read in place
-        thin = rows <= ROWS and 1 in (bk, bn) and not (bn == 1 and k * many < SMALL and many % 8 == 0)
+        few = rows <= (ROWS if bk == 1 else FEW_ROWS) and 1 in (bk, bn)
+        thin = few and not (bn == 1 and k * many < SMALL and many % 8 == 0)
     return spec if thin == spec.thin else replace(spec, thin=thin)
 
 
@@ -230,7 +231,7 @@ def bind(
     if spec.thin:
         if m > ROWS or 1 not in (bk, bn):
             raise ValueError(f"gemm.bind: no thin product of {m} rows with strides {bk}, {bn} of b; use gemm.choose")
-        blk, plan, micro = strip(num, isa), cut_thin(total, n, k, bk == 1), 0
+        blk, plan, micro = strip(num, isa), cut_thin(total, m, n, k, bk == 1), 0
         room: dict[str, bool] = {}
     else:
         blk = blocking(num, isa)

@@ -1,4 +1,4 @@
-"""Products with at most four rows (matrix by vector above all), which memory bounds: nothing is packed.
+"""Products with at most eight rows (matrix by vector above all), which memory bounds: nothing is packed.
 
 Where B is contiguous along k, columns are dot products of vectors along k; where it is contiguous along n, scaled rows
 of B are added to a strip of the result that stays in the first-level cache.
@@ -18,12 +18,16 @@ from .epilogue import Epilogue
 from .flow import Flow, function
 from .micro import SIZE, Blocking, Number, multiply_add, number
 
-__all__ = ["ROWS", "THIN_WORDS", "ThinProduct", "cut_thin", "strip", "thin_layout"]
+__all__ = ["FEW_ROWS", "ROWS", "THIN_WORDS", "ThinProduct", "cut_thin", "strip", "thin_layout"]
 
-ROWS = 4
+ROWS = 8
 """The most rows."""
 STRIP = 1024
 """Columns of a strip."""
+FEW_ROWS = 4
+"""Rows of which a strip of so many columns stays in the first-level cache; more pay where B is contiguous along k."""
+_LONG = 768
+"""Elements of k in a part where there are more rows, which are to stay in the first-level cache."""
 GRAIN = 1 << 16
 """Elements of B that a chunk should have (about 15 us)."""
 
@@ -36,26 +40,27 @@ SPAN = 16
 """Parts of k are multiples of this."""
 
 THIN_WORDS = Words(("k", "a_m", "a_k", "b_k", "b_n", "c_m", "c_n", "strip"))
-_KINDS = ((1, 8), (4, 4))
-"""Rows at a time, and rows (columns) of B at a time."""
+_KINDS = ((1, 8), (4, 4), (8, 2))
+"""Rows at a time, and rows (columns) of B at a time: for products of at most so many rows."""
 
 
 def strip(num: Number, isa: ISA) -> Blocking:
-    """The tile: all rows by a strip of columns."""
+    """The tile: all rows by a strip of columns, and a vector more, lest rows compete for the same cache lines."""
     lanes = isa.lanes(num.acc_type)
-    return Blocking(lanes, ROWS, STRIP // lanes, lanes, (ROWS,))
+    return Blocking(lanes, ROWS, STRIP // lanes + 1, lanes, (ROWS,))
 
 
-def cut_thin(batch: int, n: int, k: int, deep: bool) -> Cut:
-    """Blocks: strips of at most `STRIP` columns, narrower where columns are ``deep`` (contiguous along k) and few, and
-    parts of k where that does not do."""
+def cut_thin(batch: int, m: int, n: int, k: int, deep: bool) -> Cut:
+    """Blocks: strips of at most `STRIP` columns, narrower where there are many rows, or where columns are ``deep``
+    (contiguous along k) and few, and parts of k where that does not do."""
     elements = n * max(k, 1)
     wanted = max(1, min(-(-FEW // max(batch, 1)), elements // GRAIN)) if deep else 1
-    width = min(STRIP, max(NARROW, -(-n // wanted // NARROW) * NARROW))
+    many = m > FEW_ROWS
+    width = min(STRIP // 2 if many else STRIP, max(NARROW, -(-n // wanted // NARROW) * NARROW))
     strips = -(-n // width)
-    splits = 1
+    splits = max(1, -(-k // _LONG)) if many and deep else 1
     if batch * strips < FEW:
-        splits = max(1, min(FEW // max(batch * strips, 1), elements // (strips * GRAIN) if strips else 1, k // 64))
+        splits = max(splits, min(FEW // max(batch * strips, 1), elements // (strips * GRAIN) if strips else 1, k // 64))
     span = -(-max(k, 1) // splits)
     span = -(-span // SPAN) * SPAN
     splits = -(-max(k, 1) // span)
@@ -121,8 +126,11 @@ class ThinProduct(Contraction):
         tile, rows_of_a = b.bytes_at(scratch, at), b.bytes_at(scratch, own)
         a = b.at(LLVM_TYPE[self.type_a], a, b.imul(k0, f.a_k))
         bb = b.at(LLVM_TYPE[self.type_b], bb, b.iadd(b.imul(k0, f.b_k), b.imul(col0, f.b_n)))
-        with b.loop(0, b.select(b.icmp("sle", f.m, 1), b.i64(1), b.i64(ROWS))) as row:
-            line = b.at(self.num.acc_type, tile, b.imul(row.index, STRIP))
+        computed = b.i64(_KINDS[-1][0])
+        for rows, _ in _KINDS[-2::-1]:
+            computed = b.select(b.icmp("sle", f.m, rows), b.i64(rows), computed)
+        with b.loop(0, computed) as row:
+            line = b.at(self.num.acc_type, tile, b.imul(row.index, self.blk.columns))
             with b.loop(0, cols, self.blk.lanes) as i:
                 b.store(b.const(self.vector, 0), b.at(self.num.acc_type, line, i.index), 64)
         deep = b.icmp("eq", f.b_k, 1)
@@ -132,7 +140,7 @@ class ThinProduct(Contraction):
             lambda: self._copy_rows(b, f, rows_of_a, a, k, self.num.acc),
         )
         for rows, wide in _KINDS:
-            with b.when(b.icmp("sle" if rows == 1 else "sgt", f.m, 1)):
+            with b.when(b.icmp("eq", computed, rows)):
                 args = (tile, rows_of_a, bb, b.iadd(f.span, APART), b.select(deep, f.b_n, f.b_k), f.m, cols, k)
                 self._either(b, deep, rows, wide, args)
         with b.when(b.op("xor", split_up, b.const("i1", 1))):
@@ -194,7 +202,7 @@ class ThinProduct(Contraction):
                     raw = b.load(type_, spot, size) if mask is None else b.masked_load(type_, spot, mask, size)
                     values.append(cast(b, raw, self.type_b, self.num.acc))
                 for r in range(rows):
-                    place = b.at(self.num.acc_type, tile, b.iadd(j, r * STRIP))
+                    place = b.at(self.num.acc_type, tile, b.iadd(j, r * self.blk.columns))
                     acc = b.load(self.vector, place, 64)
                     for factor, value in zip(factors[r], values, strict=True):
                         acc = multiply_add(b, self.num, self.isa, factor, value, acc)
@@ -255,7 +263,7 @@ class ThinProduct(Contraction):
             for i in range(wide):
                 for r in range(rows):
                     # the tile has room for the columns beyond the last, for a strip is a multiple of `wide`
-                    spot = b.at(self.num.acc_type, tile, b.iadd(j.index, r * STRIP + i))
+                    spot = b.at(self.num.acc_type, tile, b.iadd(j.index, r * self.blk.columns + i))
                     b.store(self._total(b, accs[i * rows + r]), spot, 4)
         b.ret()
 

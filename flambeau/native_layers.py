@@ -191,6 +191,8 @@ def sym_constrain_range(size: Any, *, min: int | None = None, max: int | None = 
 
 def sym_constrain_range_for_size(size: Any, *, min: int | None = None, max: int | None = None) -> None:
     """``sym_constrain_range`` of a size, which is not negative; raises RuntimeError for a range below 2 as well."""
+    if not isinstance(size, (int, float, Tensor)):
+        raise TypeError(f"sym_constrain_range_for_size(): argument 'size' must be a number, not {type(size).__name__}")
     if max is not None and max <= 2:
         raise RuntimeError(f"Max value to constrain_range_for_size must be greater than 2. got: {max}")
     sym_constrain_range(size, min=0 if min is None else min, max=max)

@@ -210,6 +210,21 @@ def test_vectors_of_other_sizes_are_never_read_beyond_their_end() -> None:
         flambeau.native_batch_norm(x, None, None, flambeau.ones(33), flambeau.ones(2), True, 0.1, 1e-5)
 
 
+def test_a_running_sum_that_nobody_reads() -> None:
+    five = flambeau.tensor(5.0)
+    for mask, wanted in ((True, 5.0), (False, 3.0)):
+        assert flambeau.tensor(3.0).masked_scatter(flambeau.tensor(mask), five).item() == wanted
+
+
+def test_powers_of_numbers_that_are_not_finite() -> None:
+    x = [0.0, 0.5, 1.0, -2.0, -1.0, float("inf"), float("-inf"), float("nan")]
+    for exponent in (float("inf"), float("-inf"), float("nan"), 1e300):
+        with np.errstate(all="ignore"):
+            wanted = np.power(np.float32(x), np.float32(exponent))
+        np.testing.assert_array_equal(flambeau.tensor(x).pow(exponent).numpy(), wanted)
+        np.testing.assert_array_equal((flambeau.tensor([0, 1]) ** exponent).numpy(), wanted[[0, 2]])
+
+
 def test_no_kernel_leaves_its_operands() -> None:
     graph = Graph()
     x = graph.input(0, (3, 4), (4, 1), "f32")

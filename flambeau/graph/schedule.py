@@ -835,6 +835,7 @@ class _Attempt:
         for e in self.entries:
             if isinstance(e, Group):
                 unread -= e.buffers_read()
+                unread -= {s[-1].buffer for s in e.scan_writes}  # a running combination always has its memory
             else:
                 unread -= {p.buffer for p in (*e.inputs, *e.outputs)}
         for e in self.entries:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from .. import dtype as dtypes
 from .. import primitives as prim
 from ..operator import Factor, Operand, operator
@@ -265,7 +267,8 @@ def pow_number(input: Tensor, exponent: float) -> Tensor:
         return prim.apply("sqrt", input)
     if exponent == -0.5 and not input.dtype.is_complex:
         return prim.apply("rsqrt", input)
-    if exponent == int(exponent) and (0 <= exponent <= 8 or (exponent >= 0 and input.dtype.kind in "bui")):
+    whole = math.isfinite(exponent) and exponent == int(exponent)
+    if whole and (0 <= exponent <= 8 or (exponent >= 0 and input.dtype.kind in "bui")):
         return _whole_power(input, int(exponent))
     if exponent in (-1, -2):
         return prim.apply("div", prim.const(1, input.dtype), _whole_power(input, -int(exponent)))

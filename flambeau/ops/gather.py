@@ -673,7 +673,7 @@ def renorm_rows(input: Tensor, indices: Tensor, max_norm: float, norm_type: floa
     touched = index_grad.body(prim.const(1, dtypes.int32, indices.shape), [indices], (0,), (input.shape[0],))
     work: Any = prim.cast(input, dtypes.float32 if input.dtype.itemsize < 4 else input.dtype)
     norm = (
-        work.abs().pow(norm_type).sum(1, True).pow(1 / norm_type)
+        work.abs().pow(norm_type).sum(1, True).pow(1 / norm_type if norm_type else float("inf"))
         if norm_type not in (float("inf"),)
         else work.abs().amax(1, True)
     )

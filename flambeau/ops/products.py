@@ -595,6 +595,9 @@ def _einsum_arguments(args: Sequence[Any]) -> tuple[str, list[Tensor]]:
         )
     if isinstance(args[0], str):
         rest = args[1] if len(args) == 2 and isinstance(args[1], (list, tuple)) else args[1:]
+        for i, t in enumerate(rest):
+            if not isinstance(t, Tensor):
+                raise TypeError(f"einsum(): operand {i} must be Tensor, not {type(t).__name__}")
         return args[0], list(rest)
 
     def letters(numbers: Sequence[Any]) -> str:

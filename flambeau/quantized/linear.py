@@ -3,6 +3,7 @@ such weights, and the choice of parameters for tables of vectors."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +28,8 @@ __all__ = [
 def range_parameters(low: float, high: float, least: int, most: int, even: bool = False) -> tuple[float, int]:
     """(scale, zero point) of integers from ``least`` to ``most`` for numbers from ``low`` to ``high``, of which zero
     is exact; ``even``: with the zero point in the middle."""
+    if not math.isfinite(low) or not math.isfinite(high):
+        raise RuntimeError(f"quantization: expected finite numbers, got a range from {low} to {high}")
     low, high = min(low, 0.0), max(high, 0.0)
     if even:
         high = max(-low, high)

@@ -185,6 +185,8 @@ def sparse_compressed_tensor(
         raise RuntimeError(f"sparse_compressed_tensor: expected a compressed sparse layout, got {layout}")
     pointers, plain = _index(compressed_indices), _index(plain_indices)
     data = _values(values, dtype, device, requires_grad)
+    if not pointers.ndim or not plain.ndim:
+        raise RuntimeError("compressed_indices and plain_indices must have at least one dimension, got a single number")
     if size is None:
         batch = pointers.dim() - 1
         block = tuple(data.shape[batch + 1 : batch + 3]) if layout in BLOCKS else (1, 1)

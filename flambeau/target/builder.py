@@ -9,6 +9,7 @@ Reference: the LLVM Language Reference Manual (https://llvm.org/docs/LangRef.htm
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
@@ -49,6 +50,10 @@ def float_const(value: float, elem: str) -> str:
     """
     if elem == "double":
         return "0x" + struct.pack(">d", value).hex().upper()
+    try:
+        struct.pack(">e" if elem == "half" else ">f", value)
+    except OverflowError:  # beyond the type's range: what rounding to it gives
+        value = math.copysign(math.inf, value)
     if elem == "float":
         as_float = struct.unpack(">f", struct.pack(">f", value))[0]
         return "0x" + struct.pack(">d", as_float).hex().upper()

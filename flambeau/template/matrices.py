@@ -106,8 +106,13 @@ def reflections(a: Array, tau: Array) -> Array:
 
 
 def permutations(pivots: Array, n: int) -> Array:
-    """Row exchanges (from 1) of each matrix as a permutation of ``n`` rows."""
+    """Row exchanges (from 1) of each matrix as a permutation of ``n`` rows; raises RuntimeError for other numbers."""
     flat: Any = pivots.reshape(math.prod(pivots.shape[:-1]), pivots.shape[-1])
+    if flat.shape[1] > n or (flat.size and not (flat.min() >= 1 and flat.max() <= n)):
+        raise RuntimeError(
+            f"pivots of shape {list(pivots.shape)} are no exchanges of {n} rows, which are counted from 1: pass the "
+            "ones that lu_factor gave"
+        )
     order = np.tile(np.arange(n), (flat.shape[0], 1))
     each = np.arange(flat.shape[0])
     for i in range(flat.shape[1]):

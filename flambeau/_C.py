@@ -11,7 +11,7 @@ from .dtype import dtype
 from .generator import Generator
 from .jit import Future, ScriptFunction, ScriptModule
 from .nn.modules._convert import parse_to
-from .overriding import Disabled, disabled_torch_function
+from .overriding import Disabled, disabled_torch_function, modes
 from .tensor import Tensor
 
 __all__ = [
@@ -62,7 +62,16 @@ class DisableTorchFunctionSubclass:
         Disabled.depth -= 1
 
 
-DisableTorchFunction = DisableTorchFunctionSubclass
+class DisableTorchFunction(DisableTorchFunctionSubclass):
+    """``with`` this, neither subclasses of Tensor nor modes have a say about the operators called."""
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        self._modes, modes.stack = modes.stack, []
+
+    def __exit__(self, *exc: object) -> None:
+        modes.stack = self._modes
+        super().__exit__()
 
 
 def _log_api_usage_once(event: str) -> None:

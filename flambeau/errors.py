@@ -23,6 +23,10 @@ class OutOfMemoryError(RuntimeError, MemoryError):
     """
 
 
+class FatalError(Exception):
+    """A device is in a state from which the process cannot recover."""
+
+
 class Unsupported(RuntimeError):
     """A compiled function does what its options forbid: a graph break under ``fullgraph=True``, say."""
 

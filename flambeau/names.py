@@ -79,11 +79,13 @@ TOP: dict[str, str] = {
         multiprocessing
         nn
         nested
+        numa
         onnx
         ops
         optim
         overrides
         profiler
+        quantization
         quantized
         quasirandom
         random
@@ -135,10 +137,15 @@ TOP: dict[str, str] = {
     **members("amp.grad_scaler", "GradScaler"),
     **members("compiler", "compile"),
     **members("func", "vmap"),
-    **members("futures", "Future"),
-    **members("errors", "AcceleratorError OutOfMemoryError"),
+    **members("futures", "Future wait"),
+    **members("errors", "AcceleratorError FatalError OutOfMemoryError"),
     **members("runtime.pool", "get_num_threads set_num_threads"),
-    **members("jit", "ScriptFunction ScriptModule fork wait"),
+    **members("_C", "DisableTorchFunction DisableTorchFunctionSubclass"),
+    **members("jit", "CompilationUnit JITException ScriptFunction ScriptModule ScriptObject fork"),
+    **members("jit.dicts", "BufferDict ModuleDict ParameterDict"),
+    **members("jit.ir", "Block Node Use Value"),
+    **members("jit.graph", "Graph parse_ir"),
+    **members("jit.loading", "import_ir_module import_ir_module_from_buffer"),
     **members(
         "modes",
         """
@@ -158,7 +165,8 @@ TOP: dict[str, str] = {
         cosine_embedding_loss hinge_embedding_loss margin_ranking_loss triplet_margin_loss
         frobenius_norm instance_norm is_anomaly_check_nan_enabled is_anomaly_enabled kl_div lobpcg max_pool1d
         max_pool1d_with_indices max_pool2d max_pool3d norm_except_dim nuclear_norm poisson_nll_loss
-        quantized_batch_norm quantized_max_pool1d quantized_max_pool2d selu_ set_anomaly_enabled
+        quantized_batch_norm quantized_max_pool1d quantized_max_pool2d
+        quantized_max_pool3d selu_ set_anomaly_enabled
         set_default_tensor_type sym_float sym_int sym_ite sym_max sym_min sym_not sym_sqrt sym_sum
         thread_safe_generator threshold_ to_dlpack while_loop
         """,
@@ -200,13 +208,16 @@ TOP: dict[str, str] = {
     **members("nn._recurrent", "gru_cell lstm_cell rnn_relu_cell rnn_tanh_cell"),
     **members("serialization", "load save"),
     **members("serialization.reader", "PyTorchFileReader"),
+    **members("serialization.writer", "DeserializationStorageContext PyTorchFileWriter SerializationStorageContext"),
+    **members("utils.throughput_benchmark", "BenchmarkConfig BenchmarkExecutionStats ThroughputBenchmark"),
+    **members("quantized.observed", "fused_moving_avg_obs_fake_quant"),
     **members("export.symbol", "SymBool SymFloat SymInt"),
     **members(
         "ops.storages",
         """
         BFloat16Storage BoolStorage ByteStorage CharStorage ComplexDoubleStorage ComplexFloatStorage DoubleStorage
         FloatStorage HalfStorage IntStorage LongStorage QInt32Storage QInt8Storage QUInt2x4Storage QUInt4x2Storage
-        QUInt8Storage ShortStorage
+        QUInt8Storage ShortStorage Storage StorageBase
         """,
     ),
     **members(

@@ -58,6 +58,7 @@ __all__ = [
     "quantized_batch_norm",
     "quantized_max_pool1d",
     "quantized_max_pool2d",
+    "quantized_max_pool3d",
     "selu_",
     "set_anomaly_enabled",
     "set_default_tensor_type",
@@ -365,6 +366,14 @@ def quantized_max_pool2d(
 ) -> Any:
     """``max_pool2d`` of a quantized tensor, with its scale."""
     return _pooled("quantized_max_pool2d", input, max_pool2d, kernel_size, stride, padding, dilation, ceil_mode)
+
+
+@overridable
+def quantized_max_pool3d(
+    input: Any, kernel_size: Any, stride: Any = (), padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
+) -> Any:
+    """``max_pool3d`` of a quantized tensor, with its scale."""
+    return _pooled("quantized_max_pool3d", input, max_pool3d, kernel_size, stride, padding, dilation, ceil_mode)
 
 
 # -- files, types, generators --------------------------------------------------------------------------

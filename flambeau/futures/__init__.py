@@ -11,6 +11,11 @@ __all__ = ["Future", "collect_all", "wait_all"]
 T = TypeVar("T")
 
 
+def wait(arg0: Future[T]) -> T:
+    """The result of a future, which is waited for."""
+    return arg0.wait()
+
+
 class Future(Generic[T]):
     """A result that is set once; callbacks run in the thread that sets it, or at once if it is there already.
 

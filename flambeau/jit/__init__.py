@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from ..futures import Future
 from ..nn.modules.module import Module
+from ..operator import namespace as _namespace
 from ..tensor import Tensor
 from . import annotations as annotations
 from .annotations import isinstance_of
@@ -323,3 +324,9 @@ class _DisabledTracing:
 
 _disable_tracing = _DisabledTracing
 isinstance = isinstance_of
+
+
+JITException = Error
+__getattr__, __dir__ = _namespace(
+    globals(), {}, {"load": ".loading", "CompilationUnit": ".objects", "ScriptObject": ".objects"}
+)

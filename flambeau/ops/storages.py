@@ -59,6 +59,8 @@ STORAGES: dict[str, Any] = {
     )
     for title, name in _CLASSES.items()
 }
+Storage: Any = STORAGES["FloatStorage"]
+StorageBase = UntypedStorage  # what all storages have in common here
 
 
 def _byteswap(self: UntypedStorage, dtype: dtype_) -> None:

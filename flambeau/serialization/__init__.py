@@ -215,7 +215,7 @@ def validate_cuda_device(location: str) -> int:
     )
 
 
-def _restorer(map_location: Any) -> Callable[[Any, str], Any]:
+def restorer(map_location: Any) -> Callable[[Any, str], Any]:
     if map_location is None:
         return default_restore_location
     if isinstance(map_location, dict):
@@ -393,7 +393,7 @@ def load(
     encoding = pickle_load_args.get("encoding", "utf-8")
     errors = pickle_load_args.get("errors", "strict")
     names = CheckpointGlobals(weights_only)
-    restore = _restorer(map_location)
+    restore = restorer(map_location)
     if not _is_path(f):
         _check_readable(f)
         return _load_file(f, "archive", names, restore, None, encoding, errors)
@@ -462,10 +462,18 @@ def _checked(storage: Any, nbytes: int) -> Storage:
 def _load_archive(
     reader: Reader, names: CheckpointGlobals, restore: Any, mapping: Any, encoding: str, errors: str
 ) -> Any:
+    if "constants.pkl" in reader:
+        raise RuntimeError("this is a TorchScript archive, which torch.jit.load reads")
     if "data.pkl" not in reader:
-        if "constants.pkl" in reader:
-            raise RuntimeError("this is a TorchScript archive, which cannot be loaded; save the state_dict() instead")
         raise ArchiveError("the archive holds no data.pkl: it is not a file that save() wrote")
+    return load_entry(reader, "data", names, restore, mapping, encoding, errors)
+
+
+def load_entry(
+    reader: Reader, name: str, names: CheckpointGlobals, restore: Any, mapping: Any = None, encoding: str = "utf-8",
+    errors: str = "strict",
+) -> Any:  # fmt: skip
+    """The object that is pickled as ``name``.pkl in an archive, its storages in the folder ``name``."""
     order = _byte_order(reader)
     storages: dict[str, LoadedStorage] = {}
 
@@ -474,7 +482,7 @@ def _load_archive(
         found = storages.get(key)
         nbytes = count * (1 if type_ is None else type_.itemsize)
         if found is None:
-            entry = f"data/{key}"
+            entry = f"{name}/{key}"
             if reader.size(entry) != nbytes:
                 raise UnpicklingError(
                     f"storage {key!r}: the archive holds {reader.size(entry)} bytes, "
@@ -486,7 +494,7 @@ def _load_archive(
             raise UnpicklingError(f"storage {key!r} is given two sizes, {memory_of(found).nbytes} and {nbytes} bytes")
         return found if dtype_of(found) is type_ else loaded(memory_of(found), type_)
 
-    pickled = reader.read("data.pkl")
+    pickled = reader.read(f"{name}.pkl")
     return Unpickler(pickled, names, load_storage, encoding, errors).load()
 
 

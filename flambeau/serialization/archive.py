@@ -15,7 +15,7 @@ import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
 __all__ = ["ALIGNMENT", "ArchiveError", "Reader", "is_zip", "write_archive"]
@@ -120,6 +120,9 @@ class Reader:
     def __contains__(self, entry: str) -> bool:
         return entry in self._entries
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
     def size(self, entry: str) -> int:
         """The number of bytes of an entry."""
         return self._info(entry).file_size
@@ -202,7 +205,7 @@ def write_archive(
         byteorder: "little" or "big", or None to leave the mark out.
         crc: whether to compute check sums.
     """
-    writer = _Writer(file, folder, crc)
+    writer = ArchiveWriter(file, folder, crc)
     writer.add("data.pkl", pickle)
     writer.add(".format_version", b"1")
     writer.add(".storage_alignment", str(ALIGNMENT).encode())
@@ -215,7 +218,7 @@ def write_archive(
     writer.finish()
 
 
-class _Writer:
+class ArchiveWriter:
     """Writes entries without compression, each aligned by padding in its header."""
 
     _CENTRAL = struct.Struct("<4s6H3I5H2I")

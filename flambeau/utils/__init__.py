@@ -13,7 +13,10 @@ __getattr__, __dir__ = _namespace(
     globals(),
     {},
     {
-        **_modules("benchmark deterministic dlpack flop_counter model_zoo module_tracker tensorboard weak"),
+        **_modules(
+            "benchmark deterministic dlpack flop_counter model_zoo module_tracker tensorboard throughput_benchmark weak"
+        ),
+        "ThroughputBenchmark": ".throughput_benchmark",
         "swap_tensors": "._swap",
     },
 )

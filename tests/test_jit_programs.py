@@ -113,9 +113,17 @@ def test_a_scripted_model(program, tmp_path):
 def test_layers_scripted_and_traced():
     nn = reference.nn
     image = nn.Sequential(
-        nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Upsample(scale_factor=2.0),
-        nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Dropout(), nn.Linear(16, 4), nn.Softmax(-1),
-    ).eval()  # fmt: skip
+        nn.Conv2d(3, 4, 3, padding=1),
+        nn.BatchNorm2d(4),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(2),
+        nn.Upsample(scale_factor=2.0),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Dropout(),
+        nn.Linear(16, 4),
+        nn.Softmax(-1),
+    ).eval()
     words = nn.Sequential(nn.Embedding(7, 8), nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), nn.GELU()).eval()
     for module, x in ((image, reference.randn(2, 3, 8, 8)), (words, reference.randint(0, 7, (2, 5)))):
         for made in (reference.jit.script(module), reference.jit.trace(module, x, check_trace=False)):
@@ -150,10 +158,18 @@ def altered(data, old, new):
 @pytest.mark.parametrize(
     "code",
     [
-        b"n.__class__", b"(n).bit_length()", b"getattr(n, \"__class__\")", b"open(\"x\")", b"[n for n in [1]]", b"(lambda: n)()",
-        b"ops.prim.eval(\"1\")", b"torch.__class__", b"__torch__.os.system(\"true\")", b"print.__self__",
+        b"n.__class__",
+        b"(n).bit_length()",
+        b'getattr(n, "__class__")',
+        b'open("x")',
+        b"[n for n in [1]]",
+        b"(lambda: n)()",
+        b'ops.prim.eval("1")',
+        b"torch.__class__",
+        b'__torch__.os.system("true")',
+        b"print.__self__",
     ],
-)  # fmt: skip
+)
 def test_code_that_is_not_torchscript_is_refused(program, code):
     data = altered(saved(program), b"return torch.add(n, scale)", b"return " + code)
     with pytest.raises((RuntimeError, NameError, AttributeError)):

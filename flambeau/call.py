@@ -81,9 +81,12 @@ def _error(op: Operator, code: int, tensors: Sequence[Tensor]) -> Exception:
     if kind is not IndexError:
         return kind(f"{op.name}: {text}" if code != 2 else text)
     found = [numpy_view(t) for t in tensors[1:] if t.dtype.kind in "iu" and t.numel()]
-    reach = ", ".join(f"{values.min()} to {values.max()}" for values in found)
-    sizes = list(tensors[0].shape)
-    return op.index_error(f"{op.name}: {text}: the indices reach from {reach}, into a tensor of shape {sizes}")
+    name = op.name.strip("_")  # of a part of an operator, too, the user is to recognise it
+    if not found:
+        return op.index_error(f"{name}: {text}")
+    low, high = min(int(v.min()) for v in found), max(int(v.max()) for v in found)
+    given = f"index {low}" if low == high else f"indices from {low} to {high}"
+    return op.index_error(f"{name}: {text}: got {given} for a tensor of shape {list(tensors[0].shape)}")
 
 
 def signature(op: Operator, args: Sequence[Any]) -> tuple[list[Any], list[Tensor], list[Any]]:

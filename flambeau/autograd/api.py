@@ -61,7 +61,10 @@ def _seeds(roots: Sequence[Root], grads: Sequence[Tensor | None], batched: bool)
         elif isinstance(root, GradientEdge) or root._requires_grad:
             layout = _layout(root)
             if layout.numel != 1:
-                raise RuntimeError("grad can be implicitly created only for scalar outputs")
+                raise RuntimeError(
+                    f"grad can be implicitly created only for scalar outputs, got shape {list(layout.shape)}; pass a "
+                    "gradient of that shape, or reduce the output first"
+                )
             if not layout.dtype.is_floating_point:
                 raise RuntimeError(
                     f"grad can be implicitly created only for real scalar outputs but got {layout.dtype}"
@@ -82,7 +85,10 @@ def _roots(
     for index, (output, seed) in enumerate(zip(outputs, seeds)):
         edge = _edge(output)
         if edge[0] is None:
-            raise RuntimeError(f"element {index} of tensors does not require grad and does not have a grad_fn")
+            raise RuntimeError(
+                f"element {index} of tensors does not require grad and does not have a grad_fn: set requires_grad on "
+                "what it is computed from, and compute it in grad mode"
+            )
         found.append((edge, seed))
     return found
 

@@ -188,7 +188,7 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
     if tensor.dim() not in (3, 4, 5):
         raise ValueError("Only tensors with 3, 4, or 5 dimensions are supported")
     if tensor.size(0) % groups != 0:
-        raise ValueError("dim 0 must be divisible by groups")
+        raise ValueError(f"dim 0 must be divisible by groups, got {tensor.size(0)} and {groups}")
     outputs = tensor.size(0) // groups
     centre = tuple(n // 2 for n in tensor.shape[2:])
     with no_grad():

@@ -120,7 +120,9 @@ def infer_size(shape: Sequence[int], numel: int, name: str) -> Size:
     """Replaces a -1 in a requested shape; raises RuntimeError when ``numel`` elements cannot have it."""
     unknown = [i for i, n in enumerate(shape) if n == -1]
     if len(unknown) > 1:
-        raise RuntimeError("only one dimension can be inferred")
+        raise RuntimeError(
+            f"{name}: only one dimension can be inferred, but shape {list(shape)} has {len(unknown)} of -1"
+        )
     if any(n < -1 for n in shape):
         raise RuntimeError(f"invalid shape dimension {min(shape)}")
     known = math.prod(n for n in shape if n != -1)

@@ -358,7 +358,9 @@ def arange(
     if not (math.isfinite(start) and math.isfinite(end)):
         raise RuntimeError(f"unsupported range: {start} -> {end}")
     if (end - start) * step < 0:
-        raise RuntimeError("upper bound and lower bound inconsistent with step sign")
+        raise RuntimeError(
+            f"arange: upper bound and lower bound inconsistent with step sign: from {start} to {end} by {step}"
+        )
     if dtype is None:
         dtype = (
             out.dtype

@@ -332,7 +332,7 @@ def parse(t: Tensor, index_: Any) -> tuple[Any, tuple[int, ...], list[tuple[int,
                 "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or "
                 "`tensor.item<T>()` in C++ to convert a 0-dim tensor to a number"
             )
-        raise IndexError(f"too many indices for tensor of dimension {ndim}")
+        raise IndexError(f"too many indices for tensor of dimension {ndim}: got {len(entries)}")
     map_: list[Any] = []
     shape: list[int] = []
     advanced: list[tuple[int, Tensor]] = []

@@ -220,7 +220,7 @@ def _spread_weights(weight: Tensor | None, ndim: int, dim: int) -> Tensor | None
     return None if weight is None else weight.reshape([-1 if d == dim else 1 for d in range(ndim)])  # type: ignore[attr-defined,no-any-return]
 
 
-@operator(name="_class_entropy", method=False, function=False)
+@operator(name="_cross_entropy", method=False, function=False)
 def _class_entropy(
     input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, label_smoothing: float, reduction: str
 ) -> Any:

@@ -30,7 +30,7 @@ def sort_kernel(input: Tensor, dim: int, descending: bool, k: int) -> Any:
     d = dim_of(dim, input.ndim, "sort")
     n = input.shape[d]
     if not 0 <= k <= n:
-        raise RuntimeError("selected index k out of range")
+        raise RuntimeError(f"topk: selected index k out of range: k is {k}, dimension {d} has size {n}")
     order = [*(i for i in range(input.ndim) if i != d), d]
     moved = g.permute(prim.read(input), order)
     lead = moved.shape[:-1]

@@ -68,7 +68,10 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     """
     width = tuple(int(p) for p in pad)
     if len(width) % 2:
-        raise RuntimeError("Padding length must be divisible by 2")
+        raise RuntimeError(
+            "pad: Padding length must be divisible by 2 (before and after for every dimension, the last one first), "
+            f"got {list(width)}"
+        )
     if len(width) > 2 * input.ndim:
         raise RuntimeError(
             "Padding length should be less than or equal to two times the input dimension but "

@@ -129,7 +129,7 @@ def bmm(input: Tensor, mat2: Tensor, out_dtype: dtypes.dtype | None = None) -> T
     ``out_dtype``: float32, for products of half precision that are not rounded.
     """
     if input.ndim != 3 or mat2.ndim != 3:
-        raise RuntimeError(f"batch1 must be a 3D tensor, got {input.ndim}D and {mat2.ndim}D")
+        raise RuntimeError(f"bmm: batch1 must be a 3D tensor, and batch2 too, got {input.ndim}D and {mat2.ndim}D")
     if input.shape[0] != mat2.shape[0] or input.shape[2] != mat2.shape[1]:
         raise RuntimeError(
             "bmm: Expected size for first two dimensions of batch2 tensor to be: "
@@ -563,11 +563,11 @@ def einsum(*args: Any) -> Tensor:
         if wanted.count(label) > 1:
             raise RuntimeError(f"einsum(): output subscript {label} appears more than once in the output")
     sizes: dict[str, int] = {}
-    for labels, x in labelled:
+    for at, (labels, x) in enumerate(labelled):
         for label, n in zip(labels, x.shape):
             if sizes.get(label, 1) != 1 and n not in (1, sizes[label]):
                 raise RuntimeError(
-                    f"einsum(): subscript {label} has size {n} for operand which does not broadcast "
+                    f"einsum(): subscript {label} has size {n} for operand {at} which does not broadcast "
                     f"with previously seen size {sizes[label]}"
                 )
             sizes[label] = max(sizes.get(label, 1), n) if n else 0

@@ -148,7 +148,9 @@ def range(
     if step == 0:
         raise RuntimeError("step must be nonzero")
     if (end - start) * step < 0:
-        raise RuntimeError("upper bound and lower bound inconsistent with step sign")
+        raise RuntimeError(
+            f"range: upper bound and lower bound inconsistent with step sign: from {start} to {end} by {step}"
+        )
     count = int((end - start) / step) + 1
     made: Any = create.arange(0, count, dtype=dtypes.float64) * step + start
     return _given(made.to(dtype or dtypes.get_default_dtype()), out, requires_grad)

@@ -365,7 +365,7 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
         raise RuntimeError("unflatten: sizes must be non-empty")
     size = input.shape[d]
     if parts.count(-1) > 1:
-        raise RuntimeError("only one dimension can be inferred")
+        raise RuntimeError(f"unflatten: only one dimension can be inferred, but sizes {parts} have several of -1")
     known = Size(n for n in parts if n != -1).numel()
     if -1 in parts and (known == 0 or size % known):
         raise RuntimeError(

@@ -42,12 +42,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _MODES = ("default", "lite", "reduce-overhead", "max-autotune-no-cudagraphs", "max-autotune")
 _OPTIONS: dict[str, type] = {
-    "repeat": bool, "explain": bool, "triton.cudagraphs": bool, "trace.enabled": bool, "trace.graph_diagram": bool,
-    "epilogue_fusion": bool, "max_autotune": bool, "coordinate_descent_tuning": bool, "fallback_random": bool,
-    "shape_padding": bool, "guard_filter_fn": object,
+    "repeat": bool, "explain": bool, "memory_limit": int, "triton.cudagraphs": bool, "trace.enabled": bool,
+    "trace.graph_diagram": bool, "epilogue_fusion": bool, "max_autotune": bool, "coordinate_descent_tuning": bool,
+    "fallback_random": bool, "shape_padding": bool, "guard_filter_fn": object,
 }  # fmt: skip
-"""What ``options`` may name, with the type of its value.  The first two are flambeau's own, the next two PyTorch's
-words for these; the others are PyTorch's too and ask for what is so anyway, or for what there is none of here."""
+"""What ``options`` may name, with the type of its value.  The first three are flambeau's own, the next two PyTorch's
+words for the first two; the others are PyTorch's too and ask for what is so anyway, or for what is not there."""
 _COMPILING = ("flambeau", "inductor", "cudagraphs", "openxla", "tvm")
 _PLAIN = (
     "eager", "eager_debug", "eager_noexcept", "aot_eager", "aot_eager_decomp_partition", "pre_dispatch_eager", "ts",
@@ -96,6 +96,8 @@ def compile(
       line.
     - ``mode="reduce-overhead"``, or ``options={"repeat": True}``, skips the function's Python when a signature repeats
       (``repeat.py`` states the contract).  ``options={"explain": True}`` prints at the second call what became of it.
+      ``options={"memory_limit": n}`` keeps the temporary memory of the program, with the backward pass that joins it,
+      below n bytes by computing values again rather than keeping them, and warns where that does not suffice.
     - ``backend``: "flambeau", of which PyTorch's compiling backends are other names; "eager" and its kin run the
       function as it is; a function ``backend(graph_module, example_inputs)``, or the name of a registered one, gets
       the captured graph of every new signature and returns what is called instead.
@@ -123,7 +125,7 @@ def compile(
         raise AssertionError(f"compile: a function or an nn.Module is expected, got {type(model).__name__}")
     repeat = mode == "reduce-overhead" or chosen.get("repeat") or chosen.get("triton.cudagraphs")
     report = chosen.get("explain") or chosen.get("trace.enabled")
-    how = _How(fullgraph, bool(repeat) or backend == "cudagraphs", bool(report), found)
+    how = _How(fullgraph, bool(repeat) or backend == "cudagraphs", bool(report), found, chosen.get("memory_limit"))
     if hasattr(model, "_as_compiled") and not isinstance(model, type):  # a module, which another one stands for
         return model._as_compiled(functools.partial(_module_call, how))
     return _compiled(model, how)
@@ -136,6 +138,7 @@ class _How(NamedTuple):
     repeat: bool
     report: bool
     backend: Callable[..., Any] | None
+    limit: int | None
 
 
 def _checked(options: dict[str, Any]) -> dict[str, Any]:
@@ -146,6 +149,8 @@ def _checked(options: dict[str, Any]) -> dict[str, Any]:
             raise RuntimeError(
                 f"Unexpected type of option {name}, got {type(value).__name__} should be {_OPTIONS[name].__name__}"
             )
+    if options.get("memory_limit", 1) <= 0:
+        raise RuntimeError(f"compile: memory_limit must be a positive number of bytes, got {options['memory_limit']}")
     return options
 
 
@@ -196,11 +201,11 @@ def _called(fn: Callable[..., Any], how: _How, module: Any) -> Callable[..., Any
         assert capture is not None
         return capture(fn, how.backend, module)
     if how.repeat:
-        return Repeater(fn, module)
-    return _deferring(fn) if how.whole or how.report else Cautious(fn, module)
+        return Repeater(fn, module, how.limit)
+    return _deferring(fn, how.limit) if how.whole or how.report or how.limit else Cautious(fn, module)
 
 
-def _deferring(fn: Callable[..., Any]) -> Callable[..., Any]:
+def _deferring(fn: Callable[..., Any], limit: int | None) -> Callable[..., Any]:
     """``fn`` with its operators recorded: one function, for its cost is paid at every call."""
 
     @functools.wraps(fn)
@@ -208,7 +213,7 @@ def _deferring(fn: Callable[..., Any]) -> Callable[..., Any]:
         if _state.stance == "force_eager":
             return fn(*args, **kwargs)
         recorder = deferral()
-        recorder.enter()
+        recorder.enter(limit)
         try:
             result = fn(*args, **kwargs)
         finally:

@@ -7,6 +7,7 @@ as running a small one.  The text of the program finds its plan; only a new text
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Deferral", "NeedsMemory", "Ran", "deferral", "deferring", "planned", "plans", "threads"]
 
 _BOUND = 40_000  # words of a program after which it runs even though nobody looked
+_ATTEMPTS = 4  # to plan a program within a limit of memory
 _LIMIT = 4096  # plans that are remembered
 _CALLS = 3  # of a module with the same layouts, before the whole call waits
 _PLANS = 4  # that a module's programs may take, and one more for as many runs
@@ -139,6 +141,7 @@ class Deferral(Trace):
     special: list[object]  # set by ``call.py``: anything in this list keeps calls off their short path
     recording: ClassVar[list[object]] = []  # a mark of every thread that is recording
     reading: ClassVar[list[object]] = []  # a mark of every program that reads memory, before which nobody may write
+    limit: int | None  # bytes of temporary memory that the program should take at most
 
     def __init__(self) -> None:
         self.depth = 0
@@ -164,10 +167,12 @@ class Deferral(Trace):
         if self.active:
             self.recording.remove(self._mark)
 
-    def enter(self) -> None:
-        """From now on every operator is recorded; what was recorded before runs."""
+    def enter(self, limit: int | None = None) -> None:
+        """From now on every operator is recorded; what was recorded before runs.  ``limit``: bytes of temporary memory
+        that the program, with all that joins it, should take at most."""
         if self.depth == 0:
             self.flush()
+            self.limit = limit
         self.depth += 1
         self.special.append(self)
         self._start()
@@ -189,6 +194,8 @@ class Deferral(Trace):
             self.recording.remove(self._mark)
 
     def _clear(self) -> None:
+        if not self.depth:
+            self.limit = None
         self.text: list[Any] = []
         self.count = 0  # of values
         self.arguments: list[tuple[Storage, Layout, int]] = []
@@ -508,7 +515,7 @@ class Deferral(Trace):
 
     def planned(self, wanted: Sequence[tuple[int, Layout, int | None]]) -> Plan:
         """The plan of the program as it is now, for these values."""
-        key = (tuple(self.text), tuple(wanted), self.constant)
+        key = (tuple(self.text), tuple(wanted), self.constant, self.limit)
         plan = plans.get(key)
         habit = self.habit
         if habit is not None:
@@ -522,21 +529,41 @@ class Deferral(Trace):
         return plan
 
     def _plan(self, wanted: Sequence[tuple[int, Layout, int | None]]) -> Plan:
-        return planned(self.text, wanted, [self._owners[id(s)] for s, _, _ in self.arguments], constant=self.constant)
+        owners = [self._owners[id(s)] for s, _, _ in self.arguments]
+        return planned(self.text, wanted, owners, constant=self.constant, limit=self.limit)
 
 
 def planned(
     text: Sequence[Any], wanted: Sequence[tuple[int, Layout, int | None]], owners: Sequence[int],
-    numbered: bool = False, constant: bool = False,
+    numbered: bool = False, constant: bool = False, limit: int | None = None,
 ) -> Plan:  # fmt: skip
     """The plan of a program: ``wanted`` are the values to compute, how each lies, and the argument that it goes into or
     None; ``owners`` numbers the memory of the arguments.  ``numbered``: steps name operators by their place too;
-    ``constant`` as in ``make_plan``."""
-    with Recorder() as recorder:
-        nodes = replay(text, recorder, numbered)
-        found = graph.passes.improved(recorder.graph, [nodes[k] for k, _, _ in wanted], [into for _, _, into in wanted])
-    outputs = [graph.schedule.Output(n, layout.strides, into) for n, (_, layout, into) in zip(found, wanted)]
-    return graph.plan.make_plan(outputs, len(owners), owners, constant)
+    ``constant`` as in ``make_plan``; ``limit``: bytes of temporary memory to do with, which a warning tells if that is
+    not possible."""
+    aim, best = limit, None
+    for _ in range(_ATTEMPTS):
+        with Recorder() as recorder:
+            nodes = replay(text, recorder, numbered)
+            recorder.graph.limit = aim
+            found = graph.passes.improved(
+                recorder.graph, [nodes[k] for k, _, _ in wanted], [into for _, _, into in wanted]
+            )
+        outputs = [graph.schedule.Output(n, layout.strides, into) for n, (_, layout, into) in zip(found, wanted)]
+        plan = graph.plan.make_plan(outputs, len(owners), owners, constant)
+        if best is None or plan.temporary < best.temporary:
+            best = plan
+        if limit is None or aim is None or best.temporary <= limit:
+            return best
+        # What lies where is known only now, with scratch memory and gaps between blocks: aim lower by as much.
+        aim = max(0, aim - max(plan.temporary - limit, limit // 64))
+    assert best is not None and limit is not None
+    warnings.warn(
+        f"compile: memory_limit={limit}: the program takes {best.temporary} bytes of temporary memory, even where "
+        "values are computed again instead of kept",
+        stacklevel=2,
+    )
+    return best
 
 
 class _Threads(threading.local):

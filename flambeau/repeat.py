@@ -90,8 +90,8 @@ class _Same:
 class Repeater:
     """A function with its remembered calls."""
 
-    def __init__(self, fn: Callable[..., Any], module: Any = None) -> None:
-        self.fn, self.module = fn, module
+    def __init__(self, fn: Callable[..., Any], module: Any = None, limit: int | None = None) -> None:
+        self.fn, self.module, self.limit = fn, module, limit
         self.known: dict[tuple[Any, ...], Any] = {}
         self.doubted: dict[tuple[Any, ...], int] = {}
 
@@ -152,7 +152,7 @@ class Repeater:
         return self._watch(recorder, signature, tensors, args, kwargs)
 
     def _ordinary(self, recorder: Deferral, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        recorder.enter()
+        recorder.enter(self.limit)
         try:
             result = self.fn(*args, **kwargs)
         finally:
@@ -192,14 +192,14 @@ class Repeater:
         live: Live | None = None
         places: list[int] = []
         doubts: list[ref[Storage]] = []
-        recorder.enter()
+        recorder.enter(self.limit)
         try:
             for t in tensors if state is None else (*tensors, *state.tensors):
                 if t._layout.numel and t._plain:
                     recorder.borrow(t)
             with witness or nullcontext():
                 result = self.fn(*args, **kwargs)
-            if recorder.runs == before[0] and guards.watchable:
+            if recorder.runs == before[0] and guards.watchable and self.limit is None:
                 live = _live(recorder, result, tensors, guards)
         finally:
             recorder.steps = None

@@ -44,10 +44,11 @@ class Program(NamedTuple):
     ran: Ran
     started: float
     seconds: float
+    limit: int | None
 
     def plan(self) -> Plan:
         """The plan anew, with steps that tell which of ``operators`` they do: "name#number"."""
-        return planned(self.text, self.wanted, self.owners, numbered=True)
+        return planned(self.text, self.wanted, self.owners, numbered=True, limit=self.limit)
 
 
 class Work(NamedTuple):
@@ -89,7 +90,7 @@ class _Watched(Deferral):
         reason, start = who_called(), time.perf_counter()
         ran = super()._run(storages)
         took = time.perf_counter() - start
-        self.done = Program(self.callers, reason, self.text, wanted, owners, ran, start, took)
+        self.done = Program(self.callers, reason, self.text, wanted, owners, ran, start, took, self.limit)
         return ran
 
     def finish(self, storages: list[Storage]) -> Ran | None:

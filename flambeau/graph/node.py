@@ -114,6 +114,7 @@ class Graph:
     def __init__(self) -> None:
         self._table: dict[tuple[object, ...], Node] = {}
         self.origin = ""  # the operator for which nodes are being made
+        self.limit: int | None = None  # bytes of temporary memory that computing it should take at most
 
     def make(self, op: str, inputs: Sequence[Node], attrs: tuple[Any, ...], shape: Sequence[int], type_: str) -> Node:
         """The node with these parts."""

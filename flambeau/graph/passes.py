@@ -13,13 +13,16 @@ from collections.abc import Callable, Sequence
 from .. import settings
 from .epilogue import fuse_epilogues
 from .node import Graph, Node, graph_text
+from .recompute import recompute
 
 __all__ = ["PASSES", "improved"]
 
 PASSES: dict[str, Callable[[Graph, Sequence[Node], Sequence[int | None]], list[Node]]] = {
     "epilogues": fuse_epilogues,
+    "recompute": recompute,
 }
-"""The passes by name: elementwise work becomes part of the product or convolution before it ("epilogues")."""
+"""The passes by name: elementwise work becomes part of the product or convolution before it ("epilogues"); values are
+computed twice rather than kept, where memory is limited ("recompute")."""
 
 
 def improved(graph: Graph, outputs: Sequence[Node], into: Sequence[int | None]) -> list[Node]:

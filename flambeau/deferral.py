@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from weakref import ref
@@ -52,12 +53,16 @@ class Habit:
         self.runs = self.planned = 0
 
     @classmethod
+    def _forget(cls, identity: int, _: object) -> None:
+        cls._of.pop(identity, None)
+
+    @classmethod
     def of(cls, module: Any) -> Habit:
         """That of this module."""
         identity = id(module)
         found = cls._of.get(identity)
         if found is None or found[0]() is not module:
-            found = cls._of[identity] = ref(module, lambda _, of=cls._of: of.pop(identity, None)), cls()
+            found = cls._of[identity] = ref(module, partial(cls._forget, identity)), cls()
         return found[1]
 
     def settled(self, args: Sequence[Any]) -> bool:

@@ -180,7 +180,9 @@ class Nest:
         writes = [w for w in g.element_writes if w.kind == "store" and not w.others]
         if not writes or len(writes) != len(g.element_writes) + len(g.row_writes):
             return set(), 0
-        found, other, nbytes = set(), set(), 0
+        found: set[int] = set()
+        other: set[int] = set()
+        nbytes = 0
         for w in writes:
             size = coded(g.type_of(w.buffer)).itemsize
             nbytes += size

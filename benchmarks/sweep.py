@@ -87,6 +87,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--slot", type=float, default=0.004, help="seconds that a framework runs in a round")
     parser.add_argument("--seconds", type=float, default=1e9, help="stop after this time")
+    parser.add_argument("--cpu", action="store_true", help="the processor's time, where other programs run as well")
     parser.add_argument("--json", default="", help="file of results, one line a case; what it has is not run again")
     parser.add_argument("--again", action="store_true", help="run also what the file of results has")
     parser.add_argument("--html", default="", help="write the report of all results to this file")
@@ -108,7 +109,7 @@ def main() -> None:
         if (case.name, mb, threads) not in have and re.search(options.only, case.name)
     ]
     end = time.monotonic() + options.seconds
-    workers = Workers() if waiting and options.seconds else None
+    workers = Workers(options.cpu) if waiting and options.seconds else None
     current = 0
     for done, (threads, mb, case) in enumerate(waiting):
         if workers is None or time.monotonic() > end:

@@ -28,11 +28,12 @@ def _serve(name: str, orders: Connection) -> None:
     """Runs in a process of its own: makes the function ``call`` of the program that it is sent, or times the one it has
     for some seconds."""
     call: Callable[[], Any] = list
-    count = 1
+    count, clock = 1, time.perf_counter
     for order in iter(orders.recv, None):
         try:
             if order[0] == "threads":
                 importlib.import_module(name).set_num_threads(order[1])
+                clock = time.process_time if order[2] else time.perf_counter
             elif order[0] == "make":
                 module = importlib.import_module(name)
                 module.manual_seed(0)
@@ -41,22 +42,27 @@ def _serve(name: str, orders: Connection) -> None:
                 call = scope["call"]
                 call()
                 call()
-                start = time.perf_counter()
+                start = clock()
                 call()
-                count = max(1, int(order[2] / (time.perf_counter() - start)))
+                count = max(1, int(order[2] / max(clock() - start, 1e-7)))
             call()
-            start = time.perf_counter()
+            start = clock()
             for _ in range(count):
                 call()
-            orders.send((time.perf_counter() - start) / count)
+            orders.send((clock() - start) / count)
         except Exception as error:
             orders.send(error if type(error).__module__ == "builtins" else RuntimeError(repr(error)))
 
 
 class Workers:
-    """The frameworks' processes."""
+    """The frameworks' processes.
 
-    def __init__(self) -> None:
+    With ``processor`` it is the processor's time that counts instead of the clock's: for one thread, where other
+    programs run as well.
+    """
+
+    def __init__(self, processor: bool = False) -> None:
+        self.processor = processor
         context = multiprocessing.get_context("spawn")
         self.orders: dict[str, Connection] = {}
         for name in FRAMEWORKS:
@@ -68,7 +74,8 @@ class Workers:
         """What each framework answers, one after the other."""
         found = {}
         for name, orders in self.orders.items():
-            time.sleep(_PAUSE)
+            if not self.processor:
+                time.sleep(_PAUSE)
             orders.send(order)
             found[name] = orders.recv()
             if isinstance(found[name], Exception):
@@ -77,7 +84,7 @@ class Workers:
 
     def set_threads(self, count: int) -> None:
         """The number of threads of each framework from now on."""
-        self._ask("threads", count)
+        self._ask("threads", count, self.processor)
 
     def measure(self, program: str, rounds: int, slot: float) -> tuple[dict[str, Times], float]:
         """The times of ``call()`` in each framework, and PyTorch's time by flambeau's (the median over the rounds).

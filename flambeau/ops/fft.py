@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from .. import dtype as dtypes
 from .. import primitives as prim
 from .. import runtime
 from ..dtype import dtype as dtype_
+from ..graph.node import Map
 from ..layout import dense
 from ..operator import operator
 from ..tensor import Tensor, empty, from_numpy, numpy_view
@@ -96,6 +98,39 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     weight = create.ones(found.shape[last], dtype=grad.dtype)
     weight.narrow(0, 1, middle).fill_(2)  # type: ignore[attr-defined]
     return found * weight.reshape([-1 if d == last else 1 for d in range(found.ndim)])  # type: ignore[attr-defined]
+
+
+@operator(name="_mirrored", method=False, function=False, differentiable=False)
+def _mirrored(input: Tensor, dims: tuple[int, ...], points: int) -> Tensor:
+    """The whole spectrum of real numbers over ``dims``, of ``points`` along the last, from the first half: an element
+    is the conjugate of that at the opposite frequencies."""
+    last, have = dims[-1], input.shape[dims[-1]]
+    shape = [points if d == last else n for d, n in enumerate(input.shape)]
+    same: Map = tuple((0, ((d, 1),)) for d in range(len(shape)))
+    out = prim.update(prim.undef(shape, input.dtype), input, same)
+    opposite = prim.join(prim.part("real", input), prim.apply("neg", prim.part("imag", input)))
+    # frequency 0 is its own opposite, the others are numbered backwards
+    for zeros in itertools.product((True, False), repeat=len(dims) - 1):
+        source, target, sizes = list(same), list(same), [points - have if d == last else n for d, n in enumerate(shape)]
+        source[last], target[last] = (points - have, ((last, -1),)), (have, ((last, 1),))
+        for d, zero in zip(dims, zeros):
+            sizes[d] = 1 if zero else shape[d] - 1
+            if not zero:
+                source[d], target[d] = (shape[d] - 1, ((d, -1),)), (1, ((d, 1),))
+        if 0 not in sizes:
+            out = prim.update(out, prim.move(opposite, tuple(source), sizes), tuple(target))
+    return out
+
+
+@operator(name="_fft_of_real", kind="composite", method=False, function=False)
+def _of_real(input: Tensor, dims: tuple[int, ...], scale: int, forward: bool) -> Tensor:
+    """All of the transform of real numbers, of which half is computed."""
+    return _mirrored.function(r2c.function(input, dims, scale, forward), dims, input.shape[dims[-1]])  # type: ignore[no-any-return]
+
+
+@_of_real.gradient()
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return view_as_real.function(c2c.function(grad, ctx.dims, ctx.scale, not ctx.forward)).select(-1, 0)
 
 
 @operator(name="_to_complex", method=False, function=False)
@@ -188,8 +223,9 @@ def _along(name: str, input: Tensor, sizes: list[tuple[int, int]], norm: str | N
     """A complex transform."""
     if not sizes:
         return _floating(name, input, True)
-    x = _resized(_floating(name, input, True), sizes)
-    return c2c.function(x, tuple(d for d, _ in sizes), _scale(name, norm, forward), forward)  # type: ignore[no-any-return]
+    x = _resized(_floating(name, input, False), sizes)
+    kernel = c2c if x.dtype.is_complex else _of_real
+    return kernel.function(x, tuple(d for d, _ in sizes), _scale(name, norm, forward), forward)  # type: ignore[no-any-return]
 
 
 def _real_input(name: str, input: Tensor, sizes: list[tuple[int, int]], norm: str | None, forward: bool) -> Tensor:

@@ -150,3 +150,45 @@ def test_negative_log_likelihood(reduction: str) -> None:
     same(loss, x)
     same(lambda m, t: m.nn.functional.nll_loss(t, m.from_numpy(targets), reduction=reduction), x)
     same(lambda m, t: m.nn.functional.nll_loss(t[0, :, 0], m.tensor(2), reduction=reduction, ignore_index=3), x)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.complex128])
+@pytest.mark.parametrize("shape", [(5, 5), (7, 3), (3, 7), (2, 3, 6, 4), (1, 1)])
+def test_orthogonal_and_symmetric_factors(shape: tuple[int, ...], kind: Any) -> None:
+    x = (RNG.standard_normal(shape) + (1j * RNG.standard_normal(shape) if kind is np.complex128 else 0)).astype(kind)
+    given = reference.from_numpy(x), flambeau.from_numpy(x)
+
+    def agree(expected: Any, found: Any) -> None:
+        for u, v in zip(expected, found, strict=True):
+            np.testing.assert_allclose(v.numpy(), u.numpy(), atol=3e-5, rtol=1e-4)
+
+    for mode in ("reduced", "complete", "r"):
+        agree(reference.linalg.qr(given[0], mode), flambeau.linalg.qr(given[1], mode))
+    agree(reference.geqrf(given[0]), flambeau.geqrf(given[1]))
+    for hermitian in (False, True):
+        square = x @ (x.conj() if hermitian else x).swapaxes(-1, -2)
+        square[..., 0, 0] *= -1
+        made = reference.from_numpy(square), flambeau.from_numpy(square)
+        found = flambeau.linalg.ldl_factor_ex(made[1], hermitian=hermitian)
+        if shape[-2] <= shape[-1]:  # the others have no full rank, and so no factors to compare
+            agree(reference.linalg.ldl_factor_ex(made[0], hermitian=hermitian), found)
+
+
+def test_low_rank_factors() -> None:
+    flambeau.manual_seed(0)
+    a = flambeau.from_numpy(normal(20, 3) @ normal(3, 12))
+    u, s, v = flambeau.svd_lowrank(a, 4)
+    np.testing.assert_allclose((u * s @ v.mT).numpy(), a.numpy(), atol=1e-4)
+    leaf = a.clone().requires_grad_()
+    flambeau.svd_lowrank(leaf, 3)[1].sum().backward()
+    assert leaf.grad is not None
+
+
+def test_transforms_of_real_numbers_with_all_frequencies() -> None:
+    x = normal(6, 8, 5)
+    for name in ("fft", "ifft", "fft2", "ifft2", "fftn", "ifftn"):
+        expected = getattr(reference.fft, name)(reference.from_numpy(x)).resolve_conj().numpy()
+        np.testing.assert_allclose(getattr(flambeau.fft, name)(flambeau.from_numpy(x)).numpy(), expected, atol=1e-4)
+    leaf = flambeau.from_numpy(x[0].astype(np.float64)).requires_grad_()
+    assert flambeau.autograd.gradcheck(lambda t: flambeau.fft.fft2(t, (9, 4)), (leaf,))
+    assert flambeau.autograd.gradgradcheck(lambda t: flambeau.fft.ifft(t, 3, 0, "ortho"), (leaf,))

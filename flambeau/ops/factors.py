@@ -348,19 +348,11 @@ def lu_solve(input: Tensor, LU_data: Tensor, LU_pivots: Tensor) -> Tensor:
 def ldl_kernel(A: Tensor, hermitian: bool) -> Any:
     """(LD, pivots, info) of symmetric (or Hermitian) matrices after Bunch and Kaufman; the lower triangle is read."""
     n, batch = A.shape[-1], A.shape[:-2]
-    name = "hetrf" if hermitian and A.dtype.is_complex else "sytrf"
 
     def compute(a: np.ndarray) -> Any:
         if not a.size:
             return a, np.zeros((*batch, n)), np.zeros(batch)
-        factor, size = scipy_module("linalg").get_lapack_funcs((name, name + "_lwork"), (a,))
-        work = int(np.real(size(n, lower=1)[0]))
-
-        def one(matrix: np.ndarray) -> Any:
-            found, pivots, failed = factor(matrix, lwork=work, lower=1)
-            return np.tril(found), pivots, np.int32(failed)
-
-        return tuple(for_each_matrix(3, one, a))
+        return template.matrices.bunch_kaufman(a, hermitian)
 
     return on_host([(A.shape, A.dtype), ((*batch, n), dtypes.int32), (batch, dtypes.int32)], [A], compute)
 

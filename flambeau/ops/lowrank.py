@@ -9,7 +9,7 @@ from ..tensor import Tensor
 from . import random
 from .common import overridable
 from .lapack import adjoint, check_floating
-from .orthogonal import qr_kernel
+from .orthogonal import basis_kernel, qr_kernel
 from .spectra import svd_kernel
 
 __all__ = ["get_approximate_basis", "pca_lowrank", "svd_lowrank"]
@@ -27,13 +27,15 @@ def get_approximate_basis(A: Tensor, q: int, niter: int | None = 2, M: Tensor | 
     kind = A.dtype if A.dtype.kind in "fc" else dtypes.get_default_dtype()
     forward = _less(A, M)
     back = _less(adjoint(A), None if M is None else adjoint(M))
-    Q = qr_kernel.function(
-        forward(random.randn(n, q, dtype=kind, device=A.device).expand((*A.shape[:-2], n, q))), "reduced"
-    )[0]  # type: ignore[attr-defined]
+    alone = q <= min(A.shape[-2:]) and not any(t is not None and (t._key is None or t.requires_grad) for t in (A, M))
+
+    def orthonormal(x: Tensor) -> Tensor:
+        return basis_kernel.function(x) if alone else qr_kernel.function(x, "reduced")[0]  # type: ignore[no-any-return]
+
+    Q = orthonormal(forward(random.randn(n, q, dtype=kind, device=A.device).expand((*A.shape[:-2], n, q))))  # type: ignore[attr-defined]
     for _ in range(2 if niter is None else niter):
-        Q = qr_kernel.function(back(Q), "reduced")[0]
-        Q = qr_kernel.function(forward(Q), "reduced")[0]
-    return Q  # type: ignore[no-any-return]
+        Q = orthonormal(forward(orthonormal(back(Q))))
+    return Q
 
 
 @overridable

@@ -11,17 +11,7 @@ from ..operator import operator
 from ..tensor import Tensor
 from . import return_types
 from .join import cat
-from .lapack import (
-    adjoint,
-    check_floating,
-    check_matrix,
-    diagonal_of,
-    for_each_matrix,
-    matrix_kernel,
-    on_host,
-    real_part,
-    scipy_module,
-)
+from .lapack import adjoint, check_floating, check_matrix, diagonal_of, matrix_kernel, on_host, real_part
 from .systems import triangular_kernel
 
 __all__: list[str] = []
@@ -39,11 +29,12 @@ def qr_kernel(A: Tensor, mode: str) -> Any:
 
     def compute(a: np.ndarray) -> Any:
         if mode == "r":
-            return np.zeros((0,), a.dtype), np.linalg.qr(a, "r") if a.size else np.zeros((*batch, k, n), a.dtype)
+            found = np.triu(template.matrices.triangulate(a)[0][..., :k, :]) if a.size else np.zeros((*batch, k, n))
+            return np.zeros((0,), a.dtype), found
         if not a.size:
             eye = np.broadcast_to(np.eye(m, k, dtype=a.dtype), (*batch, m, k))
             return eye, np.zeros((*batch, k, n), a.dtype)
-        return tuple(np.linalg.qr(a, mode))
+        return template.matrices.orthogonalize(a, mode == "complete")
 
     return on_host([((0,) if mode == "r" else (*batch, m, k), A.dtype), ((*batch, k, n), A.dtype)], [A], compute)
 
@@ -68,6 +59,12 @@ def _(ctx, grad_q, grad_r):  # type: ignore[no-untyped-def]
         found = _square_qr(Q, R.narrow(-1, 0, k), gq, gr.narrow(-1, 0, k))
         return cat([found, Q.matmul(g_rest)], -1)
     return _square_qr(Q, R, gq, gr)
+
+
+@matrix_kernel("_orthonormal", differentiable=False)
+def basis_kernel(A: Tensor) -> Tensor:
+    """Q alone of ``A = Q R``, for matrices with at least as many rows as columns."""
+    return on_host([(A.shape, A.dtype)], [A], lambda a: template.matrices.basis(a) if a.size else a)[0]
 
 
 def _square_qr(Q: Tensor, R: Tensor, gq: Tensor, gr: Tensor) -> Tensor:
@@ -110,8 +107,7 @@ def geqrf_kernel(A: Tensor) -> Any:
     def compute(a: np.ndarray) -> Any:
         if not a.size:
             return a, np.zeros((*batch, k))
-        (geqrf,) = scipy_module("linalg").get_lapack_funcs(("geqrf",), (a,))
-        return tuple(for_each_matrix(2, lambda matrix: geqrf(matrix)[:2], a))
+        return template.matrices.triangulate(a)
 
     return on_host([(A.shape, A.dtype), ((*batch, k), A.dtype)], [A], compute)
 

@@ -14,7 +14,10 @@ import numpy as np
 
 from ..runtime import blas
 
-__all__ = ["cholesky", "lu", "permutations", "reflections", "solve", "substitute"]
+__all__ = [
+    "basis", "bunch_kaufman", "cholesky", "lu", "orthogonalize", "permutations", "reflections", "solve", "substitute",
+    "triangulate",
+]  # fmt: skip
 
 Array = np.ndarray
 _at = blas.address_of
@@ -103,6 +106,57 @@ def reflections(a: Array, tau: Array) -> Array:
         lambda i, where: orgqr(*sizes, data + i * step, rows, factors + i * more, space, length, where),
     )
     return q.swapaxes(-1, -2)
+
+
+def triangulate(a: Array) -> tuple[Array, Array]:
+    """(R above Householder's vectors, their factors) of each matrix."""
+    (m, n), batch = a.shape[-2:], a.shape[:-2]
+    k = min(m, n)
+    found, tau = np.array(a.swapaxes(-1, -2), order="C"), np.zeros((*batch, k), a.dtype)
+    info, room = np.zeros(batch, np.int32), 64 * n
+    work = np.empty(room, a.dtype)
+    geqrf = blas.routine(blas.letter(a.dtype) + "geqrf", 8)
+    rows, cols, data, step = _at(m), _at(n), found.ctypes.data, m * n * a.itemsize
+    factors, more, space, length = tau.ctypes.data, k * a.itemsize, work.ctypes.data, _at(room)
+    _run(
+        math.prod(batch),
+        info,
+        lambda i, where: geqrf(rows, cols, data + i * step, rows, factors + i * more, space, length, where),
+    )
+    return found.swapaxes(-1, -2), tau
+
+
+def orthogonalize(a: Array, complete: bool) -> tuple[Array, Array]:
+    """(Q, R) with ``A = Q R``; all columns of Q for ``complete``, otherwise as many as A has rows or columns."""
+    (m, n), batch = a.shape[-2:], a.shape[:-2]
+    k = min(m, n)
+    found, tau = triangulate(a)
+    columns = m if complete else k
+    vectors = np.zeros((*batch, columns, m), a.dtype).swapaxes(-1, -2)
+    vectors[..., :k] = found[..., :k]
+    return reflections(vectors, tau), np.triu(found[..., :columns, :])
+
+
+def basis(a: Array) -> Array:
+    """Orthonormal columns that span those of matrices that have at least as many rows: Q alone of their products."""
+    return reflections(*triangulate(a))
+
+
+def bunch_kaufman(a: Array, hermitian: bool) -> tuple[Array, Array, Array]:
+    """(factors, exchanges, info) of symmetric (or Hermitian) matrices, of which the lower triangle is read."""
+    n, batch = a.shape[-1], a.shape[:-2]
+    found = np.array(a.swapaxes(-1, -2), order="C")
+    pivots, info, room = np.zeros((*batch, n), np.int32), np.zeros(batch, np.int32), 64 * n
+    work = np.empty(room, a.dtype)
+    trf = blas.routine(blas.letter(a.dtype) + ("hetrf" if hermitian and a.dtype.kind == "c" else "sytrf"), 8)
+    side, size, data, step = _at("L"), _at(n), found.ctypes.data, n * n * a.itemsize
+    places, space, length = pivots.ctypes.data, work.ctypes.data, _at(room)
+    _run(
+        math.prod(batch),
+        info,
+        lambda i, where: trf(side, size, data + i * step, size, places + 4 * n * i, space, length, where),
+    )
+    return np.tril(found.swapaxes(-1, -2)), pivots, info
 
 
 def permutations(pivots: Array, n: int) -> Array:

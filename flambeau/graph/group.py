@@ -44,6 +44,8 @@ class Condition(NamedTuple):
 
 
 class Reduction(NamedTuple):
+    """A value folded into an accumulator; ``index`` for those that tell where an extreme was."""
+
     acc: str
     kind: str
     type: str
@@ -52,6 +54,8 @@ class Reduction(NamedTuple):
 
 
 class Write(NamedTuple):
+    """A value that goes into a buffer, at a form of its indices and others."""
+
     buffer: int
     form: int
     others: tuple[Expr, ...]

@@ -60,6 +60,7 @@ def apart(a: Region, b: Region) -> bool:
 
 
 def affine(const: int, terms: dict[int, int]) -> Affine:
+    """``const + sum(coefficient * variable)`` in the one order that makes equal forms identical."""
     return Affine(const, tuple((v, c) for v, c in sorted(terms.items()) if c))
 
 

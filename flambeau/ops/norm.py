@@ -123,6 +123,7 @@ def norm_weight_grad(grad: Tensor, input: Tensor, center: Tensor, scale: Tensor,
 def check_normalized(
     name: str, input: Tensor, shape: Sequence[int], weight: Tensor | None, bias: Tensor | None = None
 ) -> None:
+    """Raises RuntimeError unless ``shape`` is how the input's sizes end, and that of weight and bias."""
     shape = tuple(shape)
     key = input._layout, shape, None if weight is None else weight._layout, None if bias is None else bias._layout
     if key in _fitting:

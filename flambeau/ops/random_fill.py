@@ -78,6 +78,7 @@ def number(name: str, argument: str, value: Any) -> float:
 
 
 def integer(name: str, argument: str, value: Any) -> int:
+    """A number or a tensor of one integer as an int; raises TypeError for others."""
     if isinstance(value, Tensor) and value._layout.numel == 1 and value.dtype.kind in "bui":
         value = value.item()  # type: ignore[attr-defined]
     if not hasattr(value, "__index__"):
@@ -268,6 +269,8 @@ def uniform_(self: Tensor, from_: Any = 0.0, to: Any = 1.0, *, generator: Genera
 
 
 def fill_uniform(target: Tensor, low: float, high: float, generator: Generator | None) -> None:
+    """Fills with numbers from ``low`` to below ``high``, both parts of complex ones; RuntimeError for bounds that the
+    type does not hold."""
     type_ = target.dtype
     parts = 1
     if type_.is_complex:
@@ -294,6 +297,8 @@ def _bad_range(type_: dtype_, low: float, high: float) -> RuntimeError:
 
 
 def fill_normal(target: Tensor, mean: float, std: float, generator: Generator | None) -> None:
+    """Fills with normal numbers; the parts of complex ones have half of the variance each.  RuntimeError for a negative
+    ``std``."""
     type_ = target._layout.dtype
     if not std >= 0:
         raise RuntimeError(f"normal expects std >= 0.0, but found std {std:g}")

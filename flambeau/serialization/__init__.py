@@ -216,6 +216,7 @@ def validate_cuda_device(location: str) -> int:
 
 
 def restorer(map_location: Any) -> Callable[[Any, str], Any]:
+    """``load``'s ``map_location`` as a function of a storage and the location that its file names."""
     if map_location is None:
         return default_restore_location
     if isinstance(map_location, dict):

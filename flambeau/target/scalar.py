@@ -27,10 +27,12 @@ _FLOATS = _NARROW | {"f32", "f64"}
 
 
 def is_float(type_: str) -> bool:
+    """Whether an element type is floating point."""
     return type_ in _FLOATS
 
 
 def is_signed(type_: str) -> bool:
+    """Whether an element type is a signed integer."""
     return type_[0] == "i"
 
 

@@ -37,6 +37,7 @@ def export(
 
 
 def temper(b: Flow, word: Val) -> Val:
+    """The output of a word of state: M. Matsumoto and T. Nishimura, "Mersenne Twister" (1998), equations 2.2 to 2.5."""
     t = word.type
     word = b.op("xor", word, b.op("lshr", word, b.const(t, 11)))
     word = b.op("xor", word, b.op("and", b.op("shl", word, b.const(t, 7)), b.const(t, 0x9D2C5680)))

@@ -54,7 +54,7 @@ class Reduction(NamedTuple):
 
 
 class Write(NamedTuple):
-    """A value that goes into a buffer, at a form of its indices and others."""
+    """A value that goes into a buffer: at the affine form of this number, and what was looked up (``others``)."""
 
     buffer: int
     form: int

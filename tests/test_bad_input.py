@@ -210,6 +210,17 @@ def test_vectors_of_other_sizes_are_never_read_beyond_their_end() -> None:
         flambeau.native_batch_norm(x, None, None, flambeau.ones(33), flambeau.ones(2), True, 0.1, 1e-5)
 
 
+def test_negative_sizes_are_refused() -> None:
+    x = flambeau.ones(5, 1, 5)
+    for call in (
+        lambda: x.expand(5, -5, 5), lambda: x.expand(-2, 5, 1, 5), lambda: flambeau.expand_copy(x, (5, -5, 5)),
+        lambda: flambeau.broadcast_to(x, (5, -5, 5)), lambda: flambeau.empty_strided((2, -2), (1, 1)),
+        lambda: flambeau.compile(lambda: flambeau.expand_copy(x, (5, -5, 5)))(),
+    ):  # fmt: skip
+        with pytest.raises(RuntimeError, match=r"-5|-2"):
+            call()
+
+
 def test_a_running_sum_that_nobody_reads() -> None:
     five = flambeau.tensor(5.0)
     for mask, wanted in ((True, 5.0), (False, 3.0)):

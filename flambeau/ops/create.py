@@ -299,11 +299,13 @@ def empty_strided(
     size: Sequence[int], stride: Sequence[int], *, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
     requires_grad: bool = False, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
-    """An uninitialised tensor with these strides (in elements)."""
+    """An uninitialised tensor with these strides (in elements); raises RuntimeError for negative numbers."""
     if len(size) != len(stride):
         raise RuntimeError(
             f"empty_strided: dimensionality of sizes ({len(size)}) must match dimensionality of strides ({len(stride)})"
         )
+    if any(n < 0 for n in (*size, *stride)):
+        raise RuntimeError(f"empty_strided: sizes and strides must not be negative, got {list(size)}, {list(stride)}")
     return _finish(allocate(of(dtype or dtypes.get_default_dtype(), devices.of(device), size, stride)), requires_grad)
 
 

@@ -125,6 +125,8 @@ def expand(input: Tensor, size: Size) -> Tensor:
                     f"non-existing dimension {i}"
                 )
             n = have
+        elif n < 0:
+            raise RuntimeError(f"expand: The expanded size of the tensor ({n}) isn't allowed in dimension {i}")
         if have == n:
             strides.append(step if i >= lead else 0)
         elif have == 1:

@@ -20,7 +20,7 @@ from . import operator as records
 from . import primitives as prim
 from .autograd import tape
 from .autograd.mode import state as grad_state
-from .deferral import Deferral, NeedsMemory, deferral, threads
+from .deferral import Deferral, NeedsMemory, deferral
 from .layout import Layout
 from .misuse import FAULTS, blamed
 from .operator import FACTOR, OPERAND, SCALAR, STATIC, TENSORS, Operator
@@ -39,7 +39,7 @@ from .planning import (
     trace_body,
 )
 from .promotion import check_cast
-from .record import CHAIN, Recipe
+from .record import Recipe
 from .storage import maker
 from .tensor import Tensor, address, empty, materialize, numpy_view
 from .transform.level import wrappers_in
@@ -47,7 +47,7 @@ from .transform.level import wrappers_in
 if TYPE_CHECKING:
     from .graph.plan import Plan
 
-__all__ = ["around", "dispatch", "special", "wait"]
+__all__ = ["around", "dispatch", "special"]
 
 special: list[object] = []
 """Not empty while operators must not take the hot path (deferral, function modes); its members say why."""
@@ -353,42 +353,6 @@ def run_traced(op: Operator, args: Sequence[Any], wanted: bool) -> Any:
     if own:
         tape.record(op, args, result)
     return result if isinstance(result, Tensor) or op.returns is None else op.returns(*result)
-
-
-def wait(op: Operator, tensors: Sequence[Any], rest: tuple[Any, ...]) -> Any:
-    """Calls an operator on tensors (of which those behind the first may be None) and other arguments, so that what
-    follows can become part of it: in a module that is called without grad mode, from the second call with these layouts
-    on (most convolutions of images of ever new sizes are not worth planning)."""
-    recorder = threads.deferral
-    if not recorder.waits or recorder.depth or grad_state.grad or special or prim.tracing():
-        return op.function(*tensors, *rest)
-    if recorder.caller is not None:
-        recorder.choose()
-    given = [t for t in tensors if t is not None]
-    key = (*[t._layout for t in given], len(tensors) - len(given), *rest)
-    recipe = op.waiting.get(key)
-    if recipe is None:
-        return _first_wait(op, key, tensors, rest)
-    if recorder.text and (recorder.waits == CHAIN or recorder.full()):
-        recorder.flush()
-    try:
-        return recorder.apply(recipe, given, ())[0]
-    except NeedsMemory:  # another thread's value
-        return op.function(*tensors, *rest)
-
-
-def _first_wait(op: Operator, key: tuple[Any, ...], tensors: Sequence[Any], rest: tuple[Any, ...]) -> Any:
-    """The first calls with a signature."""
-    args = (*tensors, *rest)
-    given = tensors_in(args)
-    if ordinary(map(type, args)) and common_device(op, given) is devices.cpu:
-        if len(op.waiting) >= LIMIT:
-            op.waiting.clear()
-        if key in op.waiting:
-            op.waiting[key] = recipe_of(op, args, signature(op, args)[0])
-        else:
-            op.waiting[key] = None
-    return op.function(*args)
 
 
 def _deferred(op: Operator, args: Sequence[Any], wanted: bool, recorder: Deferral) -> Any:

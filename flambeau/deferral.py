@@ -293,6 +293,10 @@ class Deferral(Trace):
                 for t in tensors:
                     materialize(t)
                 return None
+        return self.put(recipe, tensors, numbers)
+
+    def put(self, recipe: Recipe, tensors: Sequence[Tensor], numbers: Sequence[float | int]) -> list[Tensor] | None:
+        """``apply`` of a call that is to be recorded: None, with nothing done, if it takes more care."""
         text, known = self.text, self._known
         operands: list[Any] = [recipe]
         for t in tensors:
@@ -323,6 +327,8 @@ class Deferral(Trace):
                     return None
         if len(text) > _BOUND:
             return None
+        if not self.active:
+            self._start()
         if numbers:
             self.numbers += numbers
         text += operands

@@ -118,7 +118,7 @@ class Operator:
         self.hot_inplace: dict[Any, Any] = {}
         self.warm: dict[Any, Any] = {}
         self.flat: dict[Any, Any] = {}
-        self.waiting: dict[Any, Any] = {}  # recipes by what ``call.wait`` has at hand; None for a call met once
+        self.waiting: dict[Any, Any] = {}  # recipes by what ``waiting.wait`` has at hand; None for a call met once
 
     def __repr__(self) -> str:
         return f"<operator {self.name}>"

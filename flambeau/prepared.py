@@ -64,24 +64,24 @@ class Run:
         self.addresses: list[int] = []
         self.blocks: list[_Block] = []
         for d in derived:
-            block = self._block(d, storages[d.argument].memory, arguments[d.argument] + d.offset)
+            argument, offset, name, *_ = d
+            storage, source = storages[argument].memory, arguments[argument] + offset
+            state = storage.__dict__
+            key = name, source - storage.ptr
+            block = state["prepared"].get(key) if "prepared" in state else None
+            if block is None or block.version != storage.version or ("arrays" in state and _watched(storage)):
+                block = self._made(d, storage, source, key)
             self.blocks.append(block)
             self.addresses.append(block.address)
 
-    def _block(self, d: Derived, storage: Storage, source: int) -> _Block:
-        table = storage.__dict__.get("prepared")
-        key = (d.key, source - storage.ptr)
-        if table is not None:
-            found: _Block | None = table.get(key)
-            if found is not None and found.version == storage.version and not _watched(storage):
-                return found
+    def _made(self, d: Derived, storage: Storage, source: int, key: tuple[int, int]) -> _Block:
         block = _Block(d.nbytes, storage.version)
         d.make(source, block.address)
         if _kept[0] <= _most() and not _watched(storage) and not _foreign(storage):
-            if table is None:
-                table = storage.__dict__["prepared"] = {}
+            if "prepared" not in storage.__dict__:
+                storage.__dict__["prepared"] = {}
                 _storages.add(storage)
-            table[key] = block
+            storage.__dict__["prepared"][key] = block
         return block
 
 

@@ -71,6 +71,8 @@ class _Watched(Deferral):
         """Sends the short path to ``apply``."""
         return None
 
+    put = record
+
     def _append(self, recipe: Recipe, tensors: Sequence[Tensor], numbers: Sequence[float | int]) -> None:
         super()._append(recipe, tensors, numbers)
         caller = who_called()

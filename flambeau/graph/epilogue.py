@@ -247,7 +247,7 @@ class _Code:
 
     def add(self, u: Node) -> None:
         """Adds the instruction that computes ``u``; raises _Refused, with the formula as it was."""
-        before = len(self.operands), len(self.steps), dict(self.number)
+        had = len(self.operands), len(self.steps), dict(self.number)
         try:
             if u.op == "reshape":
                 self.number[id(u)] = self.number[id(u.inputs[0])]
@@ -262,10 +262,14 @@ class _Code:
             if len(self.steps) > _LENGTH:
                 raise _Refused
         except _Refused:
-            del self.operands[before[0] :]
-            del self.steps[before[1] :]
-            self.number = before[2]
+            self._back(*had)
             raise
+
+    def _back(self, operands: int, steps: int, number: dict[int, Any]) -> None:
+        """Forgets what was added since there were so many operands and instructions."""
+        del self.operands[operands:]
+        del self.steps[steps:]
+        self.number = number
 
     def _affine(self, u: Node) -> _Affine | None:
         """A sum, difference or product of a value and one that is the same for many elements, put off: of a chain of
@@ -319,8 +323,14 @@ class _Code:
             # it lies nowhere: computing it here costs less than keeping it until then
             if not depth or n.op == "bitcast" or n.type not in (*_FLOATS, "b1") or n.shape not in self.shapes:
                 raise _Refused
-            args = tuple(self._settled(self._value(i, depth - 1)) for i in n.inputs)
-            return self._step(n.op, n.type, n.inputs[-1].type, args)
+            had = len(self.operands), len(self.steps), dict(self.number)
+            try:
+                args = tuple(self._settled(self._value(i, depth - 1)) for i in n.inputs)
+                return self._step(n.op, n.type, n.inputs[-1].type, args)
+            except _Refused:
+                if n.number > self.source.number or not _of_template(n):
+                    raise
+                self._back(*had)
         return self._leaf(n)
 
     def _leaf(self, n: Node) -> Any:
@@ -347,6 +357,20 @@ class _Code:
                 return False
             stack += x.inputs
         return len(seen) == 0 or math.prod(n.shape) < math.prod(self.source.shape)
+
+
+def _of_template(n: Node) -> bool:
+    """Whether a value is computed element by element from what a template stores, which may store it instead."""
+    stack: list[Node] = [n]
+    seen: set[int] = set()
+    while stack:
+        x = stack.pop()
+        if x.op == "out" and x.shape == n.shape and hasattr(x.inputs[0].attrs[0], "opened"):
+            return True
+        if x.op in ELEMENTWISE and x.shape == n.shape and id(x) not in seen and len(seen) < _INLINE:
+            seen.add(id(x))
+            stack += x.inputs
+    return False
 
 
 def _aligned(n: Node) -> tuple[int, ...] | None:

@@ -43,11 +43,11 @@ class Operand(NamedTuple):
 
 class Derived(NamedTuple):
     """A constant that a plan reads besides its arguments: made of the memory ``offset`` bytes into argument number
-    ``argument``; see ``program.Packed``."""
+    ``argument``; see ``program.Packed``, of whose keys ``key`` is the number."""
 
     argument: int
     offset: int
-    key: tuple[object, ...]
+    key: int
     nbytes: int
     address: int
     words: tuple[int, ...]
@@ -539,9 +539,11 @@ def _derived(launch: Launch, touched: Sequence[tuple[int, int]], buffers: Sequen
     packed = launch.packed
     assert packed is not None
     buffer, offset = touched[packed.position]
-    return Derived(
-        buffers[buffer].slot, offset, packed.key, packed.nbytes, launch.address, packed.words, len(launch.buffers)
-    )
+    key = _packings.setdefault(packed.key, len(_packings))  # looked up in every run
+    return Derived(buffers[buffer].slot, offset, key, packed.nbytes, launch.address, packed.words, len(launch.buffers))
+
+
+_packings: dict[tuple[object, ...], int] = {}
 
 
 def _extern_steps(

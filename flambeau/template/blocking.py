@@ -212,10 +212,16 @@ def cut_image(
     if units > kc:
         outer_blocks = _ceil(outer, _tiles_room(per_inner, num, blk))
     splits, span = _split(batch * inner_blocks * outer_blocks, units, kc, work)
-    if wanted > 1 and workers > 1:
+    if workers < inner_blocks < PER_WORKER * workers:  # as many for everyone
+        inner_blocks = min(inner, _ceil(inner_blocks, workers) * workers)
+    if workers > 1:
         most = min(_ceil(PER_WORKER * workers, batch * inner_blocks * outer_blocks * splits), work // (8 * GRAIN))
         size = _ceil(outer, outer_blocks) * (blk.rows if inner_b else blk.columns)
         outer_blocks *= _shared_out(1, size, most)[1]
+        others = batch * inner_blocks * splits
+        if work * batch > STAY and others * outer_blocks < PER_WORKER * workers:  # as many for everyone, here too
+            even = (k for k in range(outer_blocks, outer + 1) if others * k % workers == 0)
+            outer_blocks = next(even, outer_blocks)
     # many groups: each chunk packs for itself, so that all groups run together
     alone = batch == 1 or (batch < FEW and wanted > 1) or splits > 1
     return Cut(

@@ -35,7 +35,7 @@ COMMON = (
     "inner_b", "outer_shared", "inner_shared", "inner_blocks", "outer_blocks", "inner_panels", "outer_panels",
     "splits", "span", "kc", "sequential", "pack_chunks", "reduce_chunks",
     "inner_at", "partial_at", "worker_at", "worker_bytes", "tiles_at", "outer_at", "tile_step", "micro", "core",
-    "workers", "group", "together", "ready", "ready_step",
+    "workers", "group", "together", "ready", "ready_step", "by_inner",
 )  # fmt: skip
 """Words of every problem; "problems" and "length" (words of a problem) count in the first one only."""
 
@@ -58,12 +58,13 @@ def _round(value: int, to: int = LINE) -> int:
 
 def common_values(
     plan: Cut, batch: Sequence[int], m: int, n: int, units: int, num: Number, blk: Blocking, micro: int, pool: int,
-    packed: bool = True, tiled: bool = True, ready: bool = False,
+    packed: bool = True, tiled: bool = True, ready: bool = False, by_inner: bool = False,
 ) -> dict[str, int]:  # fmt: skip
     """The common words but for strides: what `Cut` says, at most three batch sizes, the micro-kernel's address.
 
     ``packed`` and ``tiled`` say whether a chunk needs room for panels and for tiles, see `scratch_layout`.  ``ready``:
-    the outer operand is given packed, matrix by matrix (`packing_words` makes that).
+    the outer operand is given packed, matrix by matrix (`packing_words` makes that).  ``by_inner``: neighbouring chunks
+    share a block of the inner operand rather than one of the outer, so that each thread has a part of the inner one.
     """
     full = (1,) * (3 - len(batch)) + tuple(batch)
     some = int(all((m, n, *batch)))
@@ -82,7 +83,7 @@ def common_values(
         * (plan.outer_panels * (plan.outer_shared and not ready) + plan.inner_panels * plan.inner_shared),
         "ready": int(ready), "ready_step": outer_bytes(plan, units, num, blk) * ready,
         "reduce_chunks": plan.outer_panels if plan.splits > 1 else 0,
-        "micro": micro, **scratch_layout(plan, units, num, blk, packed, tiled, ready),
+        "micro": micro, "by_inner": int(by_inner), **scratch_layout(plan, units, num, blk, packed, tiled, ready),
     }  # fmt: skip
 
 
@@ -386,8 +387,11 @@ class Contraction:
     def _write_body(self, b: Flow, block: Val, chunk: Val, worker: Val) -> None:
         f = Frame(b, block, self)
         f.preload(*COMMON, *self.pack_words, *self.store_words)
-        inner_block, rest = b.imod(chunk, f.inner_blocks), b.idiv(chunk, f.inner_blocks)
-        outer_block, rest = b.imod(rest, f.outer_blocks), b.idiv(rest, f.outer_blocks)
+        by_inner, whole = b.icmp("ne", f.by_inner, 0), b.imul(f.inner_blocks, f.outer_blocks)
+        rest, place = b.idiv(chunk, whole), b.imod(chunk, whole)
+        count = b.select(by_inner, f.outer_blocks, f.inner_blocks)
+        slow, fast = b.idiv(place, count), b.imod(place, count)
+        inner_block, outer_block = b.select(by_inner, slow, fast), b.select(by_inner, fast, slow)
         split, rest = b.imod(rest, f.splits), b.idiv(rest, f.splits)
         with b.loop(b.imul(rest, f.group), b.imin(b.imul(b.iadd(rest, 1), f.group), f.together)) as each:
             batch = b.iadd(f.slot(BATCH, "i64"), each.index)

@@ -32,6 +32,7 @@ from .contract import Contraction, Frame, Words, common_values, packing_words, s
 from .conv_problem import (
     ConvSpec,
     Problem,
+    by_pixels,
     dense,
     forward_problem,
     input_gradient_problems,
@@ -247,7 +248,11 @@ def _values(
     if ready:
         plan = replace(plan, outer_shared=True)
     a, b = (p.x_group, p.w_group) if swap else (p.w_group, p.x_group)
-    return common_values(plan, (p.groups,), m, n, units, num, blk, micro_kernel(num, isa), pool, ready=ready) | {
+    by_inner = plan.inner_blocks >= 2 * workers and by_pixels(p)  # fewer blocks of pixels are not even enough
+    common = common_values(
+        plan, (p.groups,), m, n, units, num, blk, micro_kernel(num, isa), pool, ready=ready, by_inner=by_inner
+    )
+    return common | {
         **g.values(unit_c, unit_t, 8 * (len(_WORDS.names) + spec.tail.words)),
         "core": load_address(core_request(spec, isa)),
         "a_2": a, "b_2": b, "c_2": p.rows * c_row, "image_is_b": int(not swap),

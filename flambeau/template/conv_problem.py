@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from .image import Geometry
 from .micro import Number, number
 
 __all__ = [
-    "ConvSpec", "Problem", "Window", "dense", "dense_window", "forward_geometry", "forward_problem",
+    "ConvSpec", "Problem", "Window", "by_pixels", "dense", "dense_window", "forward_geometry", "forward_problem",
     "input_gradient_problems", "output_size", "prefer_direct", "single_stride", "three",
 ]  # fmt: skip
 
@@ -96,6 +97,20 @@ class Problem:
     jump: tuple[int, int, int] = (1, 1, 1)
     """Distance of the grid's places in the result, which starts at place `phase`."""
     phase: tuple[int, int, int] = (0, 0, 0)
+
+
+def by_pixels(p: Problem, unit: int = 1) -> bool:
+    """Whether threads should share out the pixels rather than the channels of the result.
+
+    What a layer writes, the next one reads: if every layer gives a thread the same part of the image, it finds that in
+    its own cache; elements that another processor has written come several times slower, where processors have no
+    cache together.  Weights are read by all threads then, and where they are the larger part, which they are in the
+    deep layers of a network, each thread should read its own.  ``unit``: elements that are read for one of a kernel.
+    """
+    g = p.geometry
+    weights = unit * p.groups * p.rows * g.channels * len(g.taps)
+    image = p.batch * p.groups * (g.channels * math.prod(g.bounds) + p.rows * g.pixels)
+    return 4 * weights < 3 * image
 
 
 def three(values: Sequence[int], fill: int) -> tuple[int, int, int]:

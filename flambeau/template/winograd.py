@@ -22,7 +22,7 @@ from ..target.builder import Val, vec_type
 from ..target.emit import new_module
 from ..target.isa import ISA
 from .blocking import GRAIN, STAY
-from .conv_problem import ConvSpec, Problem, dense_window
+from .conv_problem import ConvSpec, Problem, by_pixels, dense_window
 from .flow import Flow, phased_entry
 from .gemm import Binding, Ready
 from .image import Geometry
@@ -47,7 +47,7 @@ _WORDS = (
     "panels", "part", "parts", "tiles", "across", "high", "block", "w_row", "w_c", "w_at", "close",
     *(f"w_{i}" for i in range(9)),
     "c_n", "c_row", "c_h", "c_at", "out_h", "out_w", "worker_at", "worker_bytes", "place_bytes", "m_at", "lines_at",
-    "runs_at", "zeros_at", "depth", "pack", "micro", "ready",
+    "runs_at", "zeros_at", "depth", "pack", "micro", "ready", "blocks", "by_tiles",
 )  # fmt: skip
 
 
@@ -119,7 +119,8 @@ def bind_winograd(
         "c_n": c_n, "c_row": c_row, "c_h": c_h, "c_at": problem.c_at, "out_h": g.grid[1], "out_w": g.grid[2],
         "worker_at": worker_at, "worker_bytes": worker_bytes, "place_bytes": place_bytes, "m_at": m_at,
         "lines_at": lines_at, "runs_at": runs_at, "zeros_at": zeros_at, "depth": depth,
-        "pack": pack_kernel(spec.source, num, isa), "micro": micro_kernel(num, isa), "ready": 0,
+        "pack": pack_kernel(spec.source, num, isa), "micro": micro_kernel(num, isa), "ready": 0, "blocks": blocks,
+        "by_tiles": int(by_pixels(problem, PLACES // 9 + 1)),
     }  # fmt: skip
     made = None
     if ready is not None:
@@ -226,10 +227,13 @@ class _Winograd:
         turned = b.select(b.icmp("ne", w["ready"], 0), weights, scratch)
         extras = self._extras(b, block)
         mine = b.bytes_at(scratch, b.iadd(w["worker_at"], b.imul(worker, w["worker_bytes"])))
-        tile0 = b.imul(b.idiv(chunk, w["parts"]), w["block"])
+        by_tiles = b.icmp("ne", w["by_tiles"], 0)
+        several = b.select(by_tiles, w["parts"], w["blocks"])
+        slow, fast = b.idiv(chunk, several), b.imod(chunk, several)
+        tile0 = b.imul(b.select(by_tiles, slow, fast), w["block"])
         count = b.imin(w["block"], b.isub(w["tiles"], tile0))
         runs = self._runs(b, mine, image, tile0, count)
-        first = b.imul(b.imod(chunk, w["parts"]), w["part"])
+        first = b.imul(b.select(by_tiles, fast, slow), w["part"])
         end = b.imin(b.iadd(first, w["part"]), w["panels"])
         with b.loop(first, end, w["depth"]) as panel:
             row0 = b.imul(panel.index, self.blk.rows)

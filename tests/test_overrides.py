@@ -201,7 +201,7 @@ def test_functions_above_operators_can_be_traced():
     x = torch.fx.Proxy(graph.placeholder("x"), torch.fx.proxy.GraphAppendingTracer(graph))
     calls = {
         "broadcast_tensors": (x, x), "atleast_2d": (x, x), "kl_div": (x, x), "gru_cell": (x, x, x, x),
-        "lstm": (x, [x, x], [x], True, 1, 0.0, False, False, False), "conv_tbc": (x, x, x), "dequantize": (x,),
+        "lstm": (x, [x, x], [x], True, 1, 0.0, False, False, False), "conv_tbc": (x, x, x),
         "cosine_embedding_loss": (x, x, x), "svd_lowrank": (x,), "cartesian_prod": (x, x),
     }  # fmt: skip
     for name, args in calls.items():

@@ -120,7 +120,6 @@ METHODS: dict[str, Callable[..., Any]] = {
 
 
 @call_forms("dequantize(tensor)", "dequantize(tensors)")
-@overridable
 def dequantize(input: Any = None, *, tensor: Any = None, tensors: Any = None) -> Any:
     """The numbers in float32; of a list of tensors a tuple."""
     given = next((x for x in (input, tensor, tensors) if x is not None), None)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import dtype as dtypes
+from .. import template
 from ..autograd.mode import state as grad_state
 from ..operator import operator
 from ..tensor import Tensor
@@ -38,26 +39,18 @@ _L = "torch.linalg"
 # -- singular values -------------------------------------------------------------------------------
 
 
-def _decompose(a: np.ndarray, full: bool) -> Any:
-    """(U, S, Vh) of matrices, with the signs of PyTorch's.
-
-    LAPACK brings real matrices with 11/6 times as many columns as rows into a triangle before it makes them
-    bidiagonal.  MKL, which PyTorch uses, does so only from about 18 times; the signs of singular vectors tell.  So the
-    triangle is made here, and LAPACK given a matrix that it does not think wide.
-    """
-    m, n = a.shape[-2:]
-    if a.dtype.kind == "c" or m < 2 or not 11 * m // 6 <= n < 18 * m:
-        return tuple(np.linalg.svd(a, full_matrices=full))
-    q, r = np.linalg.qr(a.swapaxes(-1, -2), mode="complete" if full else "reduced")
-    size = max(m, 3)
-    square = np.zeros((*a.shape[:-2], size, size + 1), a.dtype)
-    square[..., :m, :m] = r[..., :m, :].swapaxes(-1, -2)
-    u, s, vh = np.linalg.svd(square, full_matrices=False)
-    if not (s[..., m - 1] > 0).all():  # vectors of singular values 0 may lie in the columns that were added
-        return tuple(np.linalg.svd(a, full_matrices=full))
-    rows = q.swapaxes(-1, -2)
-    vh = np.matmul(vh[..., :m, :m], rows[..., :m, :])
-    return u[..., :m, :m], s[..., :m], np.concatenate([vh, rows[..., m:, :]], -2)
+def _check(name: str, info: np.ndarray, repeated: str) -> None:
+    """Raises LinAlgError for the first matrix that LAPACK refused (info -4: it has nan) or could not decompose."""
+    if not info.any():
+        return
+    at = int(np.flatnonzero(info)[0])
+    where_, code = f"(Batch element {at}): " if info.ndim else "", int(info.reshape(-1)[at])
+    problem = (
+        "contained non-finite values."
+        if code < 0
+        else f"is ill-conditioned or has too many repeated {repeated} (error code: {code})."
+    )
+    raise LinAlgError(f"{name}: {where_}The algorithm failed to converge because the input matrix {problem}")
 
 
 @matrix_kernel("_svd")
@@ -71,14 +64,9 @@ def svd_kernel(A: Tensor, full: bool) -> Any:
             left = np.broadcast_to(np.eye(m, m if full else k, dtype=a.dtype), (*batch, m, m if full else k))
             right = np.broadcast_to(np.eye(n if full else k, n, dtype=a.dtype), (*batch, n if full else k, n))
             return left, np.zeros((*batch, k)), right
-        try:
-            return _decompose(a, full)
-        except np.linalg.LinAlgError:
-            raise LinAlgError(
-                "linalg.svd: The algorithm failed to converge because the input matrix is "
-                "ill-conditioned or has too many repeated singular values, or contains non-finite "
-                "elements."
-            ) from None
+        *found, info = template.spectra.singular(a, full)
+        _check("linalg.svd", info, "singular values")
+        return tuple(found)
 
     kind = A.dtype
     return on_host(
@@ -133,14 +121,9 @@ def svdvals_kernel(A: Tensor) -> Tensor:
     def compute(a: np.ndarray) -> Any:
         if not a.size:
             return np.zeros((*batch, min(m, n)))
-        try:
-            return np.linalg.svd(a, compute_uv=False)
-        except np.linalg.LinAlgError:
-            raise LinAlgError(
-                "linalg.svd: The algorithm failed to converge because the input matrix is "
-                "ill-conditioned or has too many repeated singular values, or contains non-finite "
-                "elements."
-            ) from None
+        values, info = template.spectra.singular_values(a)
+        _check("linalg.svd", info, "singular values")
+        return values
 
     return on_host([((*batch, min(m, n)), A.dtype.to_real())], [A], compute)[0]
 
@@ -203,13 +186,9 @@ def eigh_kernel(A: Tensor, lower: bool) -> Any:
     def compute(a: np.ndarray) -> Any:
         if not a.size:
             return np.zeros((*batch, n)), a
-        try:
-            return tuple(np.linalg.eigh(a, "L" if lower else "U"))
-        except np.linalg.LinAlgError:
-            raise LinAlgError(
-                "linalg.eigh: The algorithm failed to converge because the input matrix is "
-                "ill-conditioned or has too many repeated eigenvalues."
-            ) from None
+        values, vectors, info = template.spectra.eigen_hermitian(a, lower, True)
+        _check("linalg.eigh", info, "eigenvalues")
+        return values, vectors
 
     return on_host([((*batch, n), A.dtype.to_real()), (A.shape, A.dtype)], [A], compute)
 
@@ -234,13 +213,9 @@ def eigvalsh_kernel(A: Tensor, lower: bool) -> Tensor:
     def compute(a: np.ndarray) -> Any:
         if not a.size:
             return np.zeros((*batch, n))
-        try:
-            return np.linalg.eigvalsh(a, "L" if lower else "U")
-        except np.linalg.LinAlgError:
-            raise LinAlgError(
-                "linalg.eigvalsh: The algorithm failed to converge because the input matrix is "
-                "ill-conditioned or has too many repeated eigenvalues."
-            ) from None
+        values, _, info = template.spectra.eigen_hermitian(a, lower, False)
+        _check("linalg.eigvalsh", info, "eigenvalues")
+        return values
 
     return on_host([((*batch, n), A.dtype.to_real())], [A], compute)[0]
 
@@ -262,7 +237,9 @@ def eig_kernel(A: Tensor) -> Any:
             return np.zeros((*batch, n)), a
         if not np.isfinite(a).all():
             raise RuntimeError("torch.linalg.eig: input tensor should not contain infs or NaNs.")
-        return tuple(np.linalg.eig(a))
+        values, vectors, info = template.spectra.eigen(a, True)
+        _check("linalg.eig", info, "eigenvalues")
+        return values, vectors
 
     return on_host([((*batch, n), kind), (A.shape, kind)], [A], compute)
 
@@ -280,6 +257,28 @@ def _(ctx, gL, gV):  # type: ignore[no-untyped-def]
         part = _without_diagonal(part / gaps)
         inner = part if inner is None else inner + part
     found = solve_kernel.function(Vh, inner.matmul(Vh))[0]
+    return found if ctx.dtype("A").is_complex else real_part(found)
+
+
+@matrix_kernel("_eigvals")
+def eigvals_kernel(A: Tensor) -> Tensor:
+    """The eigenvalues, complex."""
+
+    def compute(a: np.ndarray) -> Any:
+        if not a.size:
+            return np.zeros(a.shape[:-1])
+        values, _, info = template.spectra.eigen(a, False)
+        _check("linalg.eigvals", info, "eigenvalues")
+        return values
+
+    return on_host([(A.shape[:-1], A.dtype.to_complex())], [A], compute)[0]
+
+
+@eigvals_kernel.gradient("A")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    V = eig_kernel.function(ctx.A)[1]
+    Vh = adjoint(V)
+    found = solve_kernel.function(Vh, grad.diag_embed().matmul(Vh))[0]
     return found if ctx.dtype("A").is_complex else real_part(found)
 
 
@@ -317,8 +316,12 @@ def linalg_eig(A: Tensor) -> Any:
 
 @operator(name="linalg_eigvals", kind="composite", method=False, namespace=_L)
 def linalg_eigvals(A: Tensor) -> Tensor:
-    """The eigenvalues, complex and in no particular order."""
-    return linalg_eig.function(A)[0]  # type: ignore[no-any-return]
+    """The eigenvalues, complex and in no particular order; nan for matrices with infinite elements or nan."""
+    if A.requires_grad:
+        return linalg_eig.function(A)[0]  # type: ignore[no-any-return]
+    check_floating("linalg.eig", A)
+    check_square("linalg.eig", A)
+    return eigvals_kernel.function(A)  # type: ignore[no-any-return]
 
 
 # -- pseudoinverses, ranks, least squares ----------------------------------------------------------
@@ -427,6 +430,8 @@ def lstsq_kernel(A: Tensor, B: Tensor, rcond: float, driver: str) -> Any:
         name = {"gels": "gelsy", "gelsy": "gelsy", "gelsd": "gelsd", "gelss": "gelss"}[driver]
 
         def one(left: np.ndarray, right: np.ndarray) -> Any:
+            if not (np.isfinite(left).all() and np.isfinite(right).all()):  # LAPACK's iterations might not end
+                return np.full((n, width), np.nan, b.dtype), np.int64(0), np.full(k, np.nan)
             x, _, rank, s = lstsq(left, right, cond=rcond, lapack_driver=name, check_finite=False)
             return x, np.int64(rank), np.zeros(k) if s is None else s
 

@@ -285,7 +285,7 @@ def cofactors(A: Tensor) -> Tensor:
             size = np.abs(a).sum(-1).max(-1) * np.abs(inverse).sum(-1).max(-1)  # the condition in the norm of rows
         if not failed.any() and np.isfinite(found).all() and (size < 1 / np.sqrt(np.finfo(a.dtype).eps)).all():
             return found
-        u, s, vh = np.linalg.svd(a)
+        u, s, vh, _ = template.spectra.singular(a, True)
         n = s.shape[-1]
         others = np.where(np.eye(n, dtype=bool), s.dtype.type(1), s[..., None, :]).prod(-1)
         sign = (np.linalg.det(u) * np.linalg.det(vh)).conj()[..., None, None]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from . import pool as pool
     from . import random as random
     from . import sort as sort
+    from . import spectra as spectra
     from . import unpool as unpool
 
 __getattr__ = names.submodules(__name__)

@@ -47,8 +47,8 @@ def _for_finite(a: Array, call: Callable[[int], None], *results: Array) -> None:
         return
     for result in results:
         result[~finite] = math.nan
-    for k in np.flatnonzero(finite):
-        call(int(k))
+    for place in np.flatnonzero(finite):
+        call(int(place))
 
 
 def _gesdd(a: Array, job: str) -> tuple[Array, Array, Array, Array]:

@@ -24,6 +24,10 @@ C = TypeVar("C", bound="ComposedTensor")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+_NAMESAKES = frozenset({"embedding"})
+"""Functions above operators with the name of an operator that takes other arguments."""
+
+
 def operator_name(function: Any) -> str:
     """The name of an operator by one of its forms, with "_" for the in-place form; that of other members as it is."""
     op = getattr(function, "operator", None)
@@ -79,15 +83,16 @@ class ComposedTensor(Tensor):
         kwargs = dict(kwargs or {})
         name = operator_name(func)
         table = next((t._table for t in types if issubclass(t, ComposedTensor)), cls._table)
-        found = table.get(name)
+        above = getattr(func, "__wrapped__", None)  # of a function above operators
+        found = None if above is not None and name in _NAMESAKES else table.get(name)
         if found is not None:
             out = kwargs.pop("out", None)
             result = found(*args, **kwargs)
             return result if out is None else out.copy_(result)
         if name.endswith("_") and name[:-1] in table and isinstance(args[0], ComposedTensor):
             return args[0]._replace(table[name[:-1]](*args, **kwargs))
-        if hasattr(func, "__wrapped__"):  # no operator, but a function above them: of what they do
-            return func.__wrapped__(*args, **kwargs)
+        if above is not None:
+            return above(*args, **kwargs)
         raise NotImplementedError(
             f"Could not run 'aten::{name}' with arguments from the '{cls._backend}' backend: {cls.__name__} has no "
             "such operator"

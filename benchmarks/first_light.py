@@ -1,4 +1,4 @@
-"""flambeau beside PyTorch on the processor at hand: the figures that docs/first-light.md shows.
+"""flambeau beside PyTorch on the processor at hand: figures of docs/performance.md.
 
     pip install -e ".[bench,examples]"
     python benchmarks/first_light.py                         # everything, 1 and 2 threads; about 10 minutes

@@ -247,3 +247,14 @@ def test_no_kernel_leaves_its_operands() -> None:
         with pytest.raises(RuntimeError, match="do not fit"):
             graph.move(x, map_, shape)
     assert graph.move(x, ((5, ((0, 1),)), (0, ())), (0,)).shape == (0,)
+
+
+def test_operands_that_are_no_tensors_or_numbers_are_named() -> None:
+    with pytest.raises(TypeError, match="operand 1 must be Tensor, not NoneType"):
+        flambeau.einsum(flambeau.ones(2), [0], None, [0])
+    with pytest.raises(TypeError, match="operand 0 must be Tensor, not NoneType"):
+        flambeau.einsum(None, (0, 2))
+    with pytest.raises(TypeError, match=r"logspace\(\): argument 'end' must be a number or a Tensor, not str"):
+        flambeau.logspace(0, "a", 3)
+    with pytest.raises(TypeError, match=r"linspace\(\): argument 'start' must be a number or a Tensor, not NoneType"):
+        flambeau.linspace(None, 1, 3)

@@ -96,3 +96,17 @@ def test_nan_is_refused_by_name_and_place() -> None:
         linalg.eig(x)
     assert linalg.eigvalsh(x)[0].tolist() == [1, 1, 1]
     assert linalg.eigvalsh(x, "L").isfinite().all()  # nan in the triangle that is not read
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", [(20, 12), (12, 20), (2, 3, 30, 9), (3, 0, 4)])
+def test_few_singular_values_of_a_matrix_of_low_rank(kind: str, shape: tuple[int, ...]) -> None:
+    flambeau.manual_seed(0)
+    *batch, m, n = shape
+    a = _matrices(kind, *batch, m, 3) @ _matrices(kind, *batch, 3, n)
+    x = flambeau.from_numpy(a)
+    q = min(4, m, n)
+    for off, less in ((None, a), (x * 0.5, a * 0.5)):
+        U, S, V = (t.numpy() for t in flambeau.svd_lowrank(x, q, M=off))
+        assert U.shape == (*batch, m, q) and S.shape == (*batch, q) and V.shape == (*batch, n, q)
+        np.testing.assert_allclose((U * S[..., None, :]) @ V.conj().swapaxes(-1, -2), less, atol=50 * _slack(kind))

@@ -9,7 +9,7 @@ from ..tensor import Tensor
 from . import random
 from .common import overridable
 from .lapack import adjoint, check_floating
-from .orthogonal import basis_kernel, qr_kernel
+from .orthogonal import dominant_basis_kernel, qr_kernel
 from .spectra import svd_kernel
 
 __all__ = ["get_approximate_basis", "pca_lowrank", "svd_lowrank"]
@@ -25,15 +25,19 @@ def get_approximate_basis(A: Tensor, q: int, niter: int | None = 2, M: Tensor | 
     it."""
     n = A.shape[-1]
     kind = A.dtype if A.dtype.kind in "fc" else dtypes.get_default_dtype()
+    start = random.randn(n, q, dtype=kind, device=A.device).expand((*A.shape[:-2], n, q))  # type: ignore[attr-defined]
+    steps = 2 if niter is None else niter
+    plain = all(t is None or not (t._key is None or t.requires_grad or t.dtype is not kind) for t in (A, M))
+    if plain and q <= min(A.shape[-2:]) and kind.wide is kind:
+        return dominant_basis_kernel.function(A if M is None else A - M, start, steps)  # type: ignore[no-any-return]
     forward = _less(A, M)
     back = _less(adjoint(A), None if M is None else adjoint(M))
-    alone = q <= min(A.shape[-2:]) and not any(t is not None and (t._key is None or t.requires_grad) for t in (A, M))
 
     def orthonormal(x: Tensor) -> Tensor:
-        return basis_kernel.function(x) if alone else qr_kernel.function(x, "reduced")[0]  # type: ignore[no-any-return]
+        return qr_kernel.function(x, "reduced")[0]  # type: ignore[no-any-return]
 
-    Q = orthonormal(forward(random.randn(n, q, dtype=kind, device=A.device).expand((*A.shape[:-2], n, q))))  # type: ignore[attr-defined]
-    for _ in range(2 if niter is None else niter):
+    Q = orthonormal(forward(start))
+    for _ in range(steps):
         Q = orthonormal(forward(orthonormal(back(Q))))
     return Q
 

@@ -61,10 +61,15 @@ def _(ctx, grad_q, grad_r):  # type: ignore[no-untyped-def]
     return _square_qr(Q, R, gq, gr)
 
 
-@matrix_kernel("_orthonormal", differentiable=False)
-def basis_kernel(A: Tensor) -> Tensor:
-    """Q alone of ``A = Q R``, for matrices with at least as many rows as columns."""
-    return on_host([(A.shape, A.dtype)], [A], lambda a: template.matrices.basis(a) if a.size else a)[0]
+@matrix_kernel("_dominant_basis", differentiable=False)
+def dominant_basis_kernel(A: Tensor, start: Tensor, steps: int) -> Tensor:
+    """Orthonormal columns that nearly span the range of A, from random columns and ``steps`` power iterations."""
+
+    def compute(a: np.ndarray, columns: np.ndarray) -> Any:
+        return template.matrices.dominant_basis(a, columns, steps) if a.size and columns.size else np.zeros(shape)
+
+    shape = (*A.shape[:-1], start.shape[-1])
+    return on_host([(shape, A.dtype)], [A, start], compute)[0]
 
 
 def _square_qr(Q: Tensor, R: Tensor, gq: Tensor, gr: Tensor) -> Tensor:

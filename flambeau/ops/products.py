@@ -595,10 +595,7 @@ def _einsum_arguments(args: Sequence[Any]) -> tuple[str, list[Tensor]]:
         )
     if isinstance(args[0], str):
         rest = args[1] if len(args) == 2 and isinstance(args[1], (list, tuple)) else args[1:]
-        for i, t in enumerate(rest):
-            if not isinstance(t, Tensor):
-                raise TypeError(f"einsum(): operand {i} must be Tensor, not {type(t).__name__}")
-        return args[0], list(rest)
+        return args[0], _only_tensors(rest)
 
     def letters(numbers: Sequence[Any]) -> str:
         return "".join(
@@ -609,7 +606,14 @@ def _einsum_arguments(args: Sequence[Any]) -> tuple[str, list[Tensor]]:
     equation = ",".join(letters(args[2 * k + 1]) for k in range(pairs))
     if len(args) % 2:
         equation += "->" + letters(args[-1])
-    return equation, [args[2 * k] for k in range(pairs)]
+    return equation, _only_tensors([args[2 * k] for k in range(pairs)])
+
+
+def _only_tensors(operands: Sequence[Any]) -> list[Tensor]:
+    for i, t in enumerate(operands):
+        if not isinstance(t, Tensor):
+            raise TypeError(f"einsum(): operand {i} must be Tensor, not {type(t).__name__}")
+    return list(operands)
 
 
 def _einsum_labels(term: str, x: Tensor, number: int) -> tuple[list[str], Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Number
 from typing import Any
 
 from .. import device as devices
@@ -72,7 +73,9 @@ _linear_steps.without_gradient()
 
 
 def _numbers(name: str, start: Any, end: Any, steps: Any) -> tuple[Any, Any, bool]:
-    for x in (start, end):
+    for which, x in (("start", start), ("end", end)):
+        if not isinstance(x, (Tensor, Number)):
+            raise TypeError(f"{name}(): argument '{which}' must be a number or a Tensor, not {type(x).__name__}")
         if isinstance(x, Tensor) and x.ndim:
             raise RuntimeError(
                 f"{name} only supports 0-dimensional start and end tensors, but got {x.ndim} dimension(s)."

@@ -15,8 +15,8 @@ import numpy as np
 from ..runtime import blas
 
 __all__ = [
-    "basis", "bunch_kaufman", "cholesky", "lu", "orthogonalize", "permutations", "reflections", "solve", "substitute",
-    "triangulate",
+    "bunch_kaufman", "cholesky", "dominant_basis", "lu", "orthogonalize", "permutations", "reflections", "solve",
+    "substitute", "triangulate",
 ]  # fmt: skip
 
 Array = np.ndarray
@@ -137,9 +137,30 @@ def orthogonalize(a: Array, complete: bool) -> tuple[Array, Array]:
     return reflections(vectors, tau), np.triu(found[..., :columns, :])
 
 
-def basis(a: Array) -> Array:
-    """Orthonormal columns that span those of matrices that have at least as many rows: Q alone of their products."""
-    return reflections(*triangulate(a))
+def dominant_basis(a: Array, start: Array, steps: int) -> Array:
+    """Orthonormal columns that nearly span the range of each A: those of ``A start``, sharpened by ``steps`` products
+    with ``A A^H`` (randomized subspace iteration: N. Halko, P. Martinsson, J. Tropp 2011, algorithm 4.4).
+
+    ``start`` has no more columns than A has columns or rows.
+    """
+    batch, (m, n), k = a.shape[:-2], a.shape[-2:], start.shape[-1]
+    # columns of LAPACK's matrices are rows here: products are of transposes, and laid out as the next routine wants
+    q, room = np.array(start.swapaxes(-1, -2), order="C"), 64 * k
+    tau, work, info = np.empty(k, a.dtype), np.empty(room, a.dtype), np.zeros(1, np.int32)
+    letter, last = blas.letter(a.dtype), "ungqr" if a.dtype.kind == "c" else "orgqr"
+    geqrf, orgqr = blas.routine(letter + "geqrf", 8), blas.routine(letter + last, 9)
+    columns, rest = _at(k), (tau.ctypes.data, work.ctypes.data, _at(room), info.ctypes.data)
+    across, back = a.swapaxes(-1, -2), a.conj() if a.dtype.kind == "c" else a
+    space = [np.empty((*batch, k, rows), a.dtype) for rows in (m, n)]
+    starts = [(x.ctypes.data, _at(x.shape[-1]), k * x.shape[-1] * a.itemsize) for x in space]
+    for step in range(2 * steps + 1):
+        q = np.matmul(q, back if step % 2 else across, out=space[step % 2])
+        data, rows, more = starts[step % 2]
+        for _ in range(math.prod(batch)):
+            geqrf(rows, columns, data, rows, *rest)
+            orgqr(rows, columns, columns, data, rows, *rest)
+            data += more
+    return q.swapaxes(-1, -2)
 
 
 def bunch_kaufman(a: Array, hermitian: bool) -> tuple[Array, Array, Array]:

@@ -12,6 +12,7 @@ from .distributed_c10d import *  # noqa: F403
 
 _LAZY = {
     "DeviceMesh": ".device_mesh", "init_device_mesh": ".device_mesh", "constants": ".", "device_mesh": ".",
-    "algorithms": ".", "nn": ".", "rpc": ".",
+    "algorithms": ".", "nn": ".", "rpc": ".", "tensor": ".", "_tensor": ".", "fsdp": ".",
+    "_composable": ".", "checkpoint": ".",
 }  # fmt: skip
 __getattr__, __dir__ = _records.namespace(globals(), {}, _LAZY)

@@ -11,7 +11,9 @@ from ..ops import create
 from ..tensor import Tensor
 from . import distributed_c10d as c10d
 
-__all__ = ["DeviceMesh", "init_device_mesh"]
+__all__ = ["DeviceMesh", "current_mesh", "init_device_mesh"]
+
+_entered: list[Any] = []  # the meshes of the enclosing ``with`` statements
 
 
 class DeviceMesh:
@@ -61,10 +63,11 @@ class DeviceMesh:
         return f"DeviceMesh({self.device_type!r}, {self.mesh.tolist()}, mesh_dim_names={self.mesh_dim_names})"
 
     def __enter__(self) -> DeviceMesh:
+        _entered.append(self)
         return self
 
     def __exit__(self, exc_type: Any, exc_value: Any, exc_traceback: Any) -> None:
-        return None
+        _entered.pop()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, DeviceMesh) and repr(self) == repr(other)
@@ -130,6 +133,13 @@ class DeviceMesh:
     def get_all_groups(self) -> list[c10d.ProcessGroup]:
         """The groups of all dimensions."""
         return list(self._groups)
+
+
+def current_mesh() -> DeviceMesh:
+    """The mesh of the enclosing ``with``; raises RuntimeError if there is none."""
+    if not _entered:
+        raise RuntimeError("No device mesh is currently active! Give device_mesh, or enter one by `with`")
+    return _entered[-1]  # type: ignore[no-any-return]
 
 
 def init_device_mesh(

@@ -42,9 +42,10 @@ class Chunk:
         with self.file.open("rb") as f:
             f.seek(self.begin)
             data = bytearray(f.read(self.end - self.begin))
+        found: Any = interop.frombuffer(data or bytearray(8), dtype=self.dtype)
         if not data:
-            return interop.frombuffer(bytearray(8), dtype=self.dtype)[:0].reshape(self.sizes)
-        return interop.frombuffer(data, dtype=self.dtype).reshape(self.sizes)
+            found = found[:0]
+        return found.reshape(self.sizes)
 
 
 @dataclass

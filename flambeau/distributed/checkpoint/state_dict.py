@@ -23,7 +23,7 @@ class StateDictOptions:
 
 
 def get_model_state_dict(
-    model: Module, *, submodules: Any = None, options: StateDictOptions | None = None
+    model: Any, *, submodules: Any = None, options: StateDictOptions | None = None
 ) -> dict[str, Any]:
     """The parameters and buffers by name; all processes must call it."""
     options, found = options or StateDictOptions(), {}

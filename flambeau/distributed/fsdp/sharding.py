@@ -54,7 +54,7 @@ class _Shared:
         self.owners: list[tuple[Module, str, Any]] = []
         self.depth = 0  # of calls that are under way
 
-    def gathered(self, p: DTensor) -> Any:
+    def gathered(self, p: Any) -> Any:
         """The whole of a parameter; its gradient is averaged, each process getting its part."""
         local, dtype = p._data, self.policy.param_dtype if p.is_floating_point() else None
         if dtype is not None:  # gradients travel in the type in which they are added
@@ -125,7 +125,10 @@ def _own(module: Module) -> Iterator[Module]:
 
 
 def _cast(value: Any, dtype: Any) -> Any:
-    return tree_map(lambda t: t.to(dtype) if isinstance(t, Tensor) and t.is_floating_point() else t, value)
+    def cast(t: Any) -> Any:
+        return t.to(dtype) if isinstance(t, Tensor) and t.dtype.is_floating_point else t
+
+    return tree_map(cast, value)
 
 
 def fully_shard(

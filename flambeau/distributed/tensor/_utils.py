@@ -21,7 +21,7 @@ def compute_local_shape_and_global_offset(
     place = mesh.get_coordinate()
     if place is None:
         return (0,), ()
-    rows = {}
+    rows: dict[int, list[int]] = {}
     shape = list(global_shape)
     for d, p in enumerate(placements):
         if isinstance(p, Shard):

@@ -197,7 +197,7 @@ def _matmul(func: Any, input: DTensor, other: DTensor) -> Any:
         return _wholly(func, leaves, spec, mesh, None)
     ndim = max(a.ndim, b.ndim)
     shape = [*_broadcast([a.shape[:-2], b.shape[:-2]] if ndim > 2 else [()]), a.shape[-2], b.shape[-1]]
-    plans = []
+    plans: list[tuple[Placement, Placement, Placement, bool, bool]] = []
     for d in range(mesh.ndim):
         p, q = a._placements[d], b._placements[d]
         # dimensions from the end: of the operands by themselves

@@ -99,8 +99,10 @@ def unit_block(units: int, num: Number, blk: Blocking) -> int:
 
 def _long_block(units: int, num: Number, blk: Blocking) -> int:
     """Units in a block where a panel of A need not stay in the first-level cache: it takes a sixteenth of the second.
-    Every further block costs a pass over the result, which weighs more than a nearer panel."""
-    return _even_blocks(units, min(cpu.cache_sizes().l2 // 16 // (blk.pitch * num.unit_bytes), 768), num)
+    Every further block costs a pass over the result, which weighs more than a nearer panel: one block may be longer
+    than each of several."""
+    most = min(cpu.cache_sizes().l2 // 16 // (blk.pitch * num.unit_bytes), 1024)
+    return _even_blocks(units, most if units <= most else min(most, 768), num)
 
 
 def _even_blocks(units: int, most: int, num: Number) -> int:

@@ -330,15 +330,20 @@ def log_normal_(self: Tensor, mean: Any = 1.0, std: Any = 2.0, *, generator: Gen
     fill_in_order(self, lambda p, n: draw.fill_log_normal(generator, p, n, code, centre, width))
 
 
+def _need_floating(distribution: str, type_: dtype_, spelled: str) -> None:
+    """Raises RuntimeError unless a type, as PyTorch spells it there, can hold a continuous distribution's numbers."""
+    if type_.kind != "f":
+        raise RuntimeError(
+            f"{distribution} distribution is a continuous probability distribution. dtype must be a floating point but "
+            f"you specified {spelled}"
+        )
+
+
 @_inplace
 def exponential_(self: Tensor, lambd: Any = 1.0, *, generator: Generator | None = None) -> None:
     """Fills with exponential numbers of mean 1 / lambd; RuntimeError unless it is positive and the type floating."""
     rate, code = number("exponential_", "lambd", lambd), self.dtype.code
-    if self.dtype.kind != "f":
-        raise RuntimeError(
-            "Exponential distribution is a continuous probability distribution. dtype must be a floating point but you "
-            f"specified {title(self.dtype)}"
-        )
+    _need_floating("Exponential", self.dtype, title(self.dtype))
     if not rate > 0:
         raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={rate:g}")
     need("exponential_cpu", self.dtype)
@@ -349,11 +354,7 @@ def exponential_(self: Tensor, lambd: Any = 1.0, *, generator: Generator | None 
 def cauchy_(self: Tensor, median: Any = 0.0, sigma: Any = 1.0, *, generator: Generator | None = None) -> None:
     """Fills with Cauchy numbers; raises RuntimeError unless ``sigma`` is positive and the type floating."""
     centre, width, code = number("cauchy_", "median", median), number("cauchy_", "sigma", sigma), self.dtype.code
-    if self.dtype.kind != "f":
-        raise RuntimeError(
-            "Cauchy distribution is a continuous probability distribution. dtype must be a floating point but you "
-            f"specified {_C_NAMES[code]}"
-        )
+    _need_floating("Cauchy", self.dtype, _C_NAMES[code])
     if not width > 0:
         raise RuntimeError(f"cauchy_ expects sigma > 0.0, but found sigma={width:g}")
     need("cauchy_cpu", self.dtype)

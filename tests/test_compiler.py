@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from flambeau import settings
 from flambeau.dtype import coded
-from flambeau.graph.lower import KernelCall
+from flambeau.graph.kernel import KernelCall
 from flambeau.graph.node import Graph, Node
 from flambeau.graph.plan import make_plan
 from flambeau.graph.schedule import Output, schedule

@@ -22,7 +22,7 @@ from ..runtime.native import make_caller
 from ..target.isa import ISA
 from .arena import Lifetime, assign
 from .group import Place
-from .lower import KernelCall
+from .kernel import KernelCall
 from .nest import flat_words
 from .node import graph_text
 from .program import RETRY, Entry, Launch, Program

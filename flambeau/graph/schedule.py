@@ -16,7 +16,8 @@ from typing import NamedTuple
 from ..layout import contiguous_strides
 from .group import Group, Place
 from .index import Affine, NotFusable, Region, apart
-from .lower import KernelCall, kernel_of
+from .kernel import KernelCall
+from .lower import kernel_of
 from .node import Map, Node, topological
 from .order import in_order
 from .refine import refine

@@ -14,7 +14,7 @@ from functools import cache
 
 import pytest
 
-from flambeau.runtime import engine, pool
+from flambeau.runtime import engine, pool, pool_code
 from flambeau.target.isa import ISA
 
 # entry(pool, counts, workers, chunks, spin): chunk i adds 1 to counts[i] (not atomically: a chunk that runs twice at
@@ -109,7 +109,7 @@ def threads() -> Iterator[None]:
 
 def alive() -> int:
     """Threads in the workers' loop."""
-    return ctypes.c_int32.from_address(pool.address() + pool._LAYOUT["alive"]).value
+    return ctypes.c_int32.from_address(pool.address() + pool_code.LAYOUT["alive"]).value
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8])
@@ -219,7 +219,7 @@ def test_idle_workers_sleep() -> None:
     pool.set_num_threads(4)
     job = Job()
     job.run(100)
-    sleepers = ctypes.c_int32.from_address(pool.address() + pool._LAYOUT["sleepers"])
+    sleepers = ctypes.c_int32.from_address(pool.address() + pool_code.LAYOUT["sleepers"])
     deadline = time.monotonic() + 60
     while sleepers.value != 3 and time.monotonic() < deadline:
         time.sleep(0.01)

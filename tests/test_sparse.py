@@ -6,6 +6,7 @@ import copy
 import io
 import pickle
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -235,6 +236,7 @@ def test_dense_to_sparse_is_on_the_tape() -> None:
     equal(d.grad, 2.0 * (d.detach() != 0).double())
 
 
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks")  # PyTorch's, once in a process
 @pytest.mark.parametrize("optimizer", ["SparseAdam", "SGD", "Adagrad"])
 def test_sparse_gradients_of_embeddings(optimizer: str) -> None:
     torch = pytest.importorskip("torch")
@@ -327,3 +329,27 @@ def test_diagonals() -> None:
     equal(found, scipy.sparse.spdiags(d.numpy(), [0, -1, 2], 4, 3).toarray())
     a = dense(4, 4, fill=1)
     equal(sparse.spsolve(a.to_sparse_csr(), flambeau.ones(4, dtype=F64)), np.linalg.solve(a.numpy(), np.ones(4)))
+
+
+@pytest.mark.parametrize("mode", ["sum", "mean"])
+def test_sparse_gradients_of_bags(mode: str) -> None:
+    torch = pytest.importorskip("torch")
+
+    def gradient(f: Any) -> Any:
+        table = f.arange(40.0).reshape(10, 4).requires_grad_()
+        weights = f.tensor([0.5, 2.0, 1.0, 3.0, -1.0]) if mode == "sum" else None
+        bags = f.nn.functional.embedding_bag(
+            f.tensor([1, 2, 4, 2, 1]), table, f.tensor([0, 2]), mode=mode, sparse=True, per_sample_weights=weights,
+            padding_idx=4,
+        )  # fmt: skip
+        (bags * f.arange(8.0).reshape(2, 4)).sum().backward()
+        assert table.grad.layout is f.sparse_coo
+        return table.grad.to_dense().numpy()
+
+    np.testing.assert_allclose(gradient(flambeau), gradient(torch))
+
+
+def test_bags_of_maxima_have_no_sparse_gradients() -> None:
+    layer = flambeau.nn.EmbeddingBag(3, 2, mode="max", sparse=True)
+    with pytest.raises(ValueError, match="max mode does not support sparse weights"):
+        layer(flambeau.tensor([[0, 1]]))

@@ -76,7 +76,7 @@ def embedding_bag(
         norm_type: the p of that norm.
         scale_grad_by_freq: whether gradients are divided by how often an index occurs.
         mode: "sum", "mean" or "max"; empty bags give zeros.
-        sparse: accepted; gradients are dense.
+        sparse: whether the gradient of the table is a sparse tensor of the rows looked up (not with mode "max").
         per_sample_weights: factors of the rows, in the shape of ``input`` (mode "sum" only).
         include_last_offset: whether ``offsets`` ends with the size of ``input``.
         padding_idx: the row that is left out of every bag.
@@ -86,6 +86,9 @@ def embedding_bag(
     """
     if mode not in ("sum", "mean", "max"):
         raise ValueError("mode has to be one of sum, mean or max")
+    if mode == "max" and (sparse or scale_grad_by_freq):
+        option = "sparse weights" if sparse else "scaling the gradient by the frequency"
+        raise ValueError(f"embedding_bag: max mode does not support {option}; use mode='sum' or mode='mean'")
     if per_sample_weights is not None:
         if mode != "sum":
             raise NotImplementedError(
@@ -132,7 +135,7 @@ def embedding_bag(
         keep = input != padding_idx % rows
         input, bag = input.masked_select(keep), bag.masked_select(keep)
         weights = None if weights is None else weights.masked_select(keep)
-    rows = embedding(input, weight, None, max_norm, norm_type, scale_grad_by_freq)
+    rows = embedding(input, weight, None, max_norm, norm_type, scale_grad_by_freq, sparse)
     kind = rows.dtype
     if kind.itemsize < 4:
         rows = rows.float()  # sums of many are rounded once

@@ -3,6 +3,7 @@ Unsegmented Sequence Data with Recurrent Neural Networks" (2006)."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +13,7 @@ from .. import primitives as prim
 from ..operator import operator
 from ..tensor import Tensor
 from ..transform.level import recorded
-from .create import arange, full, tensor
+from .create import arange, full, tensor, zeros
 from .pad import constant_pad_nd
 
 __all__: list[str] = []
@@ -135,31 +136,60 @@ def _lengths(value: Any, what: str, count: int) -> list[int]:
     return found
 
 
-def _padded_targets(targets: Tensor, lengths: Sequence[int], count: int) -> list[list[int]]:
-    values = targets.tolist()  # type: ignore[attr-defined]
+def _starts(targets: Tensor, lengths: Sequence[int], count: int) -> list[int]:
+    """Where each member's labels begin among all of them."""
     if targets.ndim == 2:
         if targets.shape[0] != count:
             raise RuntimeError(
                 f"Expected tensor to have size {count} at dimension 0, but got size {targets.shape[0]} for "
                 "argument #2 'targets'"
             )
-        rows = [row[:n] for row, n in zip(values, lengths)]
         if max(lengths, default=0) > targets.shape[1]:
             raise RuntimeError(
                 f"Expected tensor to have size at least {max(lengths)} at dimension 1, but got size "
                 f"{targets.shape[1]} for argument #2 'targets'"
             )
-    else:
-        if sum(lengths) != len(values):
-            raise RuntimeError(
-                f"Expected tensor to have size {sum(lengths)} at dimension 0, but got size {len(values)} for "
-                "argument #2 'targets'"
-            )
-        rows, at = [], 0
-        for n in lengths:
-            rows.append(values[at : at + n])
-            at += n
-    return rows
+        return [k * targets.shape[1] for k in range(count)]
+    if sum(lengths) != targets.numel():
+        raise RuntimeError(
+            f"Expected tensor to have size {sum(lengths)} at dimension 0, but got size {targets.numel()} for "
+            "argument #2 'targets'"
+        )
+    return [0, *itertools.accumulate(lengths)][:count]
+
+
+@operator(name="_ctc_states", method=False, function=False, differentiable=False)
+def label_states(targets: Tensor, starts: Tensor, lengths: Tensor, longest: int, blank: int) -> Any:
+    """The states of each member, and which of them may follow the last but one: blank, label, blank, label, ..., blank,
+    where a label may follow another one directly unless they are equal.
+
+    ``targets`` (n,) has the labels of member k (of ``count``) from ``starts[k]`` on; behind the last all are blank.
+    """
+    shape = (starts.shape[0], 2 * longest + 1)
+    if not longest:
+        return prim.const(blank, dtypes.int64, shape), prim.const(False, dtypes.bool_, shape)
+    g = prim.current().graph
+    first, many = (prim.wrap(g.expand(g.reshape(prim.read(t), (shape[0], 1)), shape)) for t in (starts, lengths))
+
+    def number(k: int) -> Tensor:
+        return prim.const(k, dtypes.int64)
+
+    state = prim.iota(shape, 1)
+    label = prim.apply("shr", state, number(1))
+    odd = prim.apply("eq", prim.apply("and", state, number(1)), number(1))
+
+    def look(back: int) -> Tensor:
+        there = prim.apply("and", odd, prim.apply("lt", label, many))
+        if back:
+            there = prim.apply("and", there, prim.apply("ge", label, number(back)))
+        place = prim.apply("sub", prim.apply("add", first, label), number(back))
+        place = prim.apply("select", there, place, number(0))
+        found = prim.cast(prim.gather(targets, [place], [("i", 0)], shape), dtypes.int64)
+        return prim.apply("select", there, found, number(blank))
+
+    own = look(0)
+    skip = prim.apply("and", prim.apply("ge", state, number(2)), prim.apply("ne", own, number(blank)))
+    return own, prim.apply("and", skip, prim.apply("ne", own, look(1)))
 
 
 @operator(kind="composite", method=False, out=False)
@@ -210,10 +240,12 @@ def ctc_loss(
             f"Expected target_lengths to have value at least 0, but got value {min(lengths)} (while checking "
             "arguments for ctc_loss_cpu)"
         )
-    rows = _padded_targets(targets, lengths, count)
-    if any(not 0 <= label < classes for row in rows for label in row):
+    starts, longest = _starts(targets, lengths, count), max(lengths, default=0)
+    begin, many = tensor(starts, dtype=dtypes.int64), tensor(lengths, dtype=dtypes.int64)
+    label, skip = label_states.function(targets.detach().reshape(-1), begin, many, longest, blank)  # type: ignore[attr-defined]
+    if label.numel() and bool(((label < 0) | (label >= classes)).any()):
         raise RuntimeError(f"ctc_loss: target labels must be in [0, {classes - 1}]")
-    loss = _losses(x, rows, inputs, lengths, blank)
+    loss = _losses(x, label, skip, tensor(inputs, dtype=dtypes.int64), many, max(inputs, default=0))
     if zero_infinity:
         loss = loss.where(loss < math.inf, 0)
     if reduction == "none":
@@ -223,37 +255,29 @@ def ctc_loss(
     return (loss / tensor([max(n, 1) for n in lengths], dtype=loss.dtype, device=loss.device)).mean()  # type: ignore[no-any-return]
 
 
-def _losses(x: Any, rows: Sequence[Sequence[int]], inputs: Sequence[int], lengths: Sequence[int], blank: int) -> Any:
-    steps, count = x.shape[:2]
-    device = x.device
-    longest = max(lengths, default=0)
-    # states are blank, label, blank, label, ..., blank; a label may follow another one directly unless they are equal
-    states = [[s for label in row for s in (blank, label)] + [blank] * (2 * (longest - len(row)) + 1) for row in rows]
-    label = tensor(states, dtype=dtypes.int64, device=device).reshape(count, 2 * longest + 1)  # type: ignore[attr-defined]
-    may = [[i >= 2 and row[i] != blank and row[i] != row[i - 2] for i in range(len(row))] for row in states]
-    skip = tensor(may, dtype=dtypes.bool_, device=device).reshape(label.shape)  # type: ignore[attr-defined]
+def _losses(x: Any, label: Any, skip: Tensor, inputs: Any, lengths: Any, last: int) -> Any:
+    """The loss of each member from its states; ``last`` is the greatest of ``inputs``."""
+    steps, count, _ = x.shape
+    states = label.shape[1]
     emission = x.gather(2, label.unsqueeze(0).expand(steps, -1, -1))
-    begins = arange(2 * longest + 1, device=device) == 0  # type: ignore[comparison-overlap]
     # before the first step only the state in front of everything is possible: it leads to the first two
-    alpha: Any = full((count, 2 * longest + 1), -math.inf, dtype=x.dtype, device=device)
-    alpha = alpha.masked_fill(begins, 0.0)  # type: ignore[attr-defined]
-    first = tensor([[False] * (2 * longest + 1)], dtype=dtypes.bool_, device=device)
-    for t in range(max(inputs, default=0)):
-        alive = tensor([[t < n] for n in inputs], dtype=dtypes.bool_, device=device)
-        alpha = step.function(alpha, emission[t], first if t == 0 else skip, alive)
-    last = tensor([[2 * n] for n in lengths], dtype=dtypes.int64, device=device)
-    ending = alpha.gather(1, last).squeeze(1)
-    if longest:
-        before = tensor([[max(2 * n - 1, 0)] for n in lengths], dtype=dtypes.int64, device=device)
-        empty = tensor([n == 0 for n in lengths], dtype=dtypes.bool_, device=device)
-        ending = end.function(ending, alpha.gather(1, before).squeeze(1).masked_fill(empty, -math.inf))
+    begins = arange(states) == 0  # type: ignore[comparison-overlap]
+    alpha: Any = full((count, states), -math.inf, dtype=x.dtype).masked_fill(begins, 0.0)  # type: ignore[attr-defined]
+    nowhere = zeros(1, states, dtype=dtypes.bool_)
+    alive: Any = arange(steps).reshape(-1, 1) < inputs  # type: ignore[attr-defined]
+    rows = alive.unsqueeze(-1).unbind(0)
+    for t, emitted in enumerate(emission[:last].unbind(0)):
+        alpha = step.function(alpha, emitted, skip if t else nowhere, rows[t])
+    ending = alpha.gather(1, (2 * lengths).unsqueeze(1)).squeeze(1)
+    if states > 1:
+        before = alpha.gather(1, (2 * lengths - 1).clamp(min=0).unsqueeze(1)).squeeze(1)
+        ending = end.function(ending, before.masked_fill(lengths == 0, -math.inf))
     loss = -ending
     if not x.requires_grad:
         return loss
-    # PyTorch's gradient by a log-probability is exp(log_prob) minus the probability of the label at that step, which
-    # the
+    # PyTorch's gradient by a log-probability is exp(log_prob) minus the probability of the label at that step, which the
     # log_softmax that made it leaves alone; so a term of value 0 with the gradient exp(log_prob) is added for possible
     # losses
-    used = tensor([[[t < n] for n in inputs] for t in range(steps)], dtype=dtypes.bool_, device=device)
-    mass = x.exp().where(used & (loss.detach() < math.inf).reshape(1, -1, 1), 0).sum((0, 2))
+    used = alive.unsqueeze(-1) & (loss.detach() < math.inf).unsqueeze(-1)
+    mass = x.exp().where(used, 0).sum((0, 2))
     return loss + (mass - mass.detach())

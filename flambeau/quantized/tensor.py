@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from .. import ops
 from ..composed import ComposedTensor
 from ..dtype import dtype, float32, int8, int32, int64, qint8, qint32, quint2x4, quint4x2, quint8, uint8
+from ..operator import Operand, operator
 from ..tensor import Tensor
 
 __all__ = ["INTEGERS", "QuantizedTensor", "channel_shape", "qscheme"]
@@ -77,9 +78,10 @@ class QuantizedTensor(ComposedTensor):
     def numbers(self) -> Tensor:
         """The numbers, in float32."""
         if self._axis is None:
-            return (self._data.to(float32) - self._zero) * self._scale
+            return _numbers.function(self._data, self._zero, self._scale)  # type: ignore[no-any-return]
         shape = channel_shape(self.dim(), self._axis)
-        return (self._data.to(float32) - self._zero.to(float32).reshape(shape)) * self._scale.to(float32).reshape(shape)
+        zero, scale = self._zero.reshape(shape), self._scale.reshape(shape)
+        return _numbers.function(self._data, zero, scale)  # type: ignore[no-any-return]
 
     def requantized(self, numbers: Any) -> QuantizedTensor:
         """Other numbers with these parameters."""
@@ -115,17 +117,28 @@ def scheme_of(t: QuantizedTensor) -> qscheme:
     return SCHEMES["per_channel_affine" if t._zero.dtype is int64 else "per_channel_affine_float_qparams"]
 
 
+@operator(name="_quantized_steps", method=False, function=False, out=False, differentiable=False)
+def _steps(input: Tensor, scale: Operand, zero: Operand, least: float, most: float, kind: dtype) -> Tensor:
+    """``clamp(round(input / scale) + zero)``, computed in float32, as integers."""
+    x: Any = input
+    factor = scale.to(float32).reciprocal() if scale.ndim else (1.0 / scale).to(float32)
+    return ((x * factor).round() + zero.to(float32)).clamp(least, most).to(kind)  # type: ignore[no-any-return]
+
+
+@operator(name="_quantized_numbers", method=False, function=False, out=False, differentiable=False)
+def _numbers(input: Tensor, zero: Operand, scale: Operand) -> Tensor:
+    """``(input - zero) * scale`` in float32."""
+    return (input.to(float32) - zero.to(float32)) * scale.to(float32)  # type: ignore[attr-defined,no-any-return]
+
+
 def quantize(numbers: Any, scale: Any, zero: Any, axis: int | None, type_: dtype) -> QuantizedTensor:
     """The nearest integers (ties to even) that stand for the numbers."""
     kind, least, most = INTEGERS[type_]
-    if axis is None:
-        steps = (numbers * (1.0 / scale)).round() + zero
-    else:
-        shape = channel_shape(numbers.ndim, axis)
-        steps = (numbers * scale.to(float32).reciprocal().reshape(shape)).round() + zero.to(float32).reshape(shape)
     # an int32 is not exact in float32 at its end
     limits = (least, most) if kind is not int32 else (-2147483648.0, 2147483520.0)
-    return QuantizedTensor.make(steps.clamp(*limits).to(kind), scale, zero, axis, type_)
+    shape = channel_shape(numbers.ndim, axis) if axis is not None else ()
+    by, start = (scale, zero) if axis is None else (scale.reshape(shape), zero.reshape(shape))
+    return QuantizedTensor.make(_steps.function(numbers, by, start, *limits, kind), scale, zero, axis, type_)
 
 
 # -- operators ---------------------------------------------------------------------------------------

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
+from .. import primitives as prim
 from ..callforms import call_forms
 from ..dtype import dtype, int64, promote_types
+from ..operator import operator
 from ..ops import members
 from ..tensor import Tensor
 from .base import SparseTensor
@@ -31,14 +33,67 @@ def _check(name: str, a: Any, b: Any) -> None:
         )
 
 
+@operator(name="_sparse_rows", method=False, function=False, out=False)
+def _weighted_rows(values: Tensor, rows: Tensor, columns: Tensor, other: Tensor, count: int) -> Tensor:
+    """``count`` rows, each the sum of the rows of ``other`` (k, m) at ``columns``, times ``values``, whose ``rows`` it
+    is; in one pass, in order."""
+    n, m = columns.shape[0], other.shape[1]
+    work = other.dtype.wide
+    if 0 in (n, m):
+        return prim.const(0, other.dtype, (count, m))
+    index = [_column(t) for t in (columns, rows)]
+    term = prim.cast(prim.gather(other, index[:1], [("i", 0), ("d", 1)], (n, m)), work)
+    term = prim.apply("mul", prim.cast(_column(values), work), term)
+    base = prim.const(0, work, (count, m))
+    return prim.cast(prim.scatter("add", base, term, index[1:], [("i", 0), ("d", 1)]), other.dtype)
+
+
+@_weighted_rows.gradient("values:other", "rows", "columns", "other:values")
+def _(ctx: Any, grad: Any) -> Any:
+    values = _row_products.function(grad, ctx.other, ctx.rows, ctx.columns) if ctx.needs("values") else None
+    if not ctx.needs("other"):
+        return values, None, None, None
+    by_other = _weighted_rows.function(ctx.values.conj(), ctx.columns, ctx.rows, grad, ctx.shape("other")[0])
+    return values, None, None, by_other
+
+
+@operator(name="_row_products", method=False, function=False, out=False)
+def _row_products(left: Tensor, right: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """The inner products of rows of ``left`` with (conjugate) rows of ``right``: (n,) of those at ``rows`` and
+    ``columns``."""
+    n, m = rows.shape[0], left.shape[1]
+    work = left.dtype.wide
+    if 0 in (n, m):
+        return prim.const(0, left.dtype, (n,))
+    a, b = (
+        prim.cast(prim.gather(t, [_column(i)], [("i", 0), ("d", 1)], (n, m)), work)
+        for t, i in ((left, rows), (right.conj(), columns))  # type: ignore[attr-defined]
+    )
+    total = prim.reduce("add", prim.apply("mul", a, b), (1,))
+    return prim.cast(prim.wrap(prim.current().graph.reshape(prim.read(total), (n,))), left.dtype)
+
+
+@_row_products.gradient("left:right", "right:left", "rows", "columns")
+def _(ctx: Any, grad: Any) -> Any:
+    found: list[Any] = [None] * 4
+    if ctx.needs("left"):
+        found[0] = _weighted_rows.function(grad, ctx.rows, ctx.columns, ctx.right, ctx.shape("left")[0])
+    if ctx.needs("right"):
+        found[1] = _weighted_rows.function(grad.conj(), ctx.columns, ctx.rows, ctx.left, ctx.shape("right")[0])
+    return found
+
+
+def _column(t: Tensor) -> Tensor:
+    """A vector as a column, while an operator is traced."""
+    return prim.wrap(prim.current().graph.reshape(prim.read(t), (t.shape[0], 1)))
+
+
 def spmm_rows(a: SparseTensor, b: Any) -> Any:
     """Sparse (n, k) times dense (k, m)."""
     t = coo(a)
     rows, columns = t._where[0].unbind(0)
     common = promote_types(t.dtype, b.dtype)
-    values = t._data.to(common)
-    out = ops.zeros((a.shape[0], b.shape[1]), dtype=common)
-    return out.index_add(0, rows, values.unsqueeze(-1) * b.to(common).index_select(0, columns))
+    return _weighted_rows.function(t._data.to(common), rows, columns, b.to(common), a.shape[0])
 
 
 def _sparse_sparse(a: SparseTensor, b: SparseTensor) -> SparseTensor:
@@ -178,7 +233,7 @@ def sampled_addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1.0, alpha: A
     """``beta * input + alpha * mat1 @ mat2`` where the sparse ``input`` has elements, and only there."""
     _check("sampled_addmm", mat1, mat2)
     rows, columns = coo(input)._where[0].unbind(0)
-    found = (mat1.index_select(0, rows) * mat2.t().index_select(0, columns)).sum(-1).reshape(input._data.shape)
+    found = _row_products.function(mat1, mat2.t().contiguous().conj(), rows, columns).reshape(input._data.shape)
     return input._like(input._data * beta + found * alpha)
 
 

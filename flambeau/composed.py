@@ -194,8 +194,15 @@ def member_of(name: str, dense: Callable[..., Any], signature: Callable[..., Any
     @functools.wraps(signature or dense)
     def member(self: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(self, ComposedTensor):
-            return type(self).__torch_function__(member, (type(self),), (self, *args), kwargs)
+            cls = type(self)
+            if not kwargs and cls.__torch_function__.__func__ is _ask_table and key in cls._table:  # type: ignore[attr-defined]
+                return cls._table[key](self, *args)
+            return cls.__torch_function__(member, (cls,), (self, *args), kwargs)
         return dense(self, *args, **kwargs)
 
     member.__name__ = member.__qualname__ = name
+    key = "" if name in _NAMESAKES else operator_name(member)
     return member
+
+
+_ask_table = ComposedTensor.__torch_function__.__func__  # type: ignore[attr-defined]

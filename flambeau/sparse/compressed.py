@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import ops
+from .. import primitives as prim
 from ..callforms import call_forms
 from ..dtype import bool_, int64
+from ..operator import operator
 from ..ops import members
 from ..tensor import Tensor
 from .base import BLOCKS, COLUMNS, ROWS, SparseTensor, make_sparse
@@ -33,10 +35,22 @@ def _block(t: SparseTensor) -> tuple[int, int]:
     return tuple(t._data.shape[at : at + 2]) if t._kind in BLOCKS else (1, 1)  # type: ignore[return-value]
 
 
+@operator(name="_numbers_of_rows", method=False, function=False, out=False, differentiable=False)
+def _numbers_of_rows(input: Tensor, count: int) -> Tensor:
+    """How many of the pointers, the first apart, are at most each of 0, 1, ... ``count - 1``: a running sum of marks."""
+    g = prim.current().graph
+    ends = g.move(prim.read(input), ((1, ((0, 1),)),), (input.shape[0] - 1,))
+    marks = g.scatter(
+        "add", g.const(0, "i64", (count + 1,)), g.const(1, "i64", ends.shape), [ends], [("i", 0)]
+    )  # fmt: skip
+    return prim.wrap(g.move(g.scan("add", marks, 0), ((0, ((0, 1),)),), (count,)))
+
+
 def _numbers(pointers: Any, count: int) -> Any:
     """The number of the row (or column) to which each of ``count`` plain indices belongs."""
-    lengths = pointers[1:] - pointers[:-1]
-    return ops.arange(lengths.shape[0], dtype=int64).repeat_interleave(lengths, output_size=count)
+    if pointers.shape[0] < 2 or not count:
+        return ops.zeros(count, dtype=int64)
+    return _numbers_of_rows.function(pointers, count)
 
 
 @SparseTensor.implements("to_sparse_coo")

@@ -104,7 +104,7 @@ def sparse_coo_tensor(
             f"{data.shape[0]}"
         )
     if where.numel():
-        least, most = where.amin(1).tolist(), where.amax(1).tolist()
+        least, most = (found.tolist() for found in where.aminmax(dim=1))
     else:
         least, most = [0] * where.shape[0], [-1] * where.shape[0]
     for d, value in enumerate(least):

@@ -275,9 +275,9 @@ def _losses(x: Any, label: Any, skip: Tensor, inputs: Any, lengths: Any, last: i
     loss = -ending
     if not x.requires_grad:
         return loss
-    # PyTorch's gradient by a log-probability is exp(log_prob) minus the probability of the label at that step, which the
-    # log_softmax that made it leaves alone; so a term of value 0 with the gradient exp(log_prob) is added for possible
-    # losses
+    # PyTorch's gradient by a log-probability is exp(log_prob) minus the probability of the label at that step, which
+    # the log_softmax that made it leaves alone: a term of value 0 with the gradient exp(log_prob) is added for
+    # possible losses
     used = alive.unsqueeze(-1) & (loss.detach() < math.inf).unsqueeze(-1)
     mass = x.exp().where(used, 0).sum((0, 2))
     return loss + (mass - mass.detach())

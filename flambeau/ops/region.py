@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .. import dtype as dtypes
 from .. import primitives as prim
 from ..device import cpu
 from ..graph.node import Map
@@ -20,6 +19,7 @@ from ..tensor import view as make_view
 from ..transform.level import Wrapper, blank_like
 from .common import dim_of
 from .join import cat
+from .unfold import unfold
 
 __all__: list[str] = []
 
@@ -183,55 +183,6 @@ def _diagonal(shape: Size, offset: int, dim1: int, dim2: int) -> tuple[tuple[int
 def _(ctx, grad):  # type: ignore[no-untyped-def]
     shape = ctx.shape("input")
     return embed.function(grad, shape, _diagonal(shape, ctx.offset, ctx.dim1, ctx.dim2)[1])
-
-
-@operator(kind="view", function=False)
-def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
-    """All windows of ``size`` along a dimension, ``step`` apart: the window's elements are a last dimension of the
-    view."""
-    layout = input._layout
-    d = dim_of(dimension, layout.ndim, "unfold")
-    n = layout.shape[d] if layout.ndim else 1
-    if size < 0:
-        raise RuntimeError(f"size is {size} but must be >= 0")
-    if size > n:
-        raise RuntimeError(f"maximum size for tensor at dimension {d} is {n} but size is {size}")
-    if step <= 0:
-        raise RuntimeError(f"step is {step} but must be > 0")
-    if not layout.ndim:
-        return make_view(input, (size,), (1,), input._offset)
-    shape = [*layout.shape, size]
-    shape[d] = (n - size) // step + 1
-    strides = [*layout.strides, layout.strides[d]]
-    strides[d] *= step
-    return make_view(input, shape, strides, input._offset)
-
-
-@unfold.gradient()
-def _(ctx, grad):  # type: ignore[no-untyped-def]
-    return fold_windows.function(grad, ctx.shape("input"), ctx.dimension, ctx.step)
-
-
-@operator(name="_fold_windows", method=False, function=False)
-def fold_windows(input: Tensor, shape: Size, dimension: int, step: int) -> Tensor:
-    """Zeros in ``shape`` to which every window is added at its place: the inverse of ``unfold`` where windows
-    overlap."""
-    base = prim.const(0, input.dtype, shape)
-    if not shape:
-        g = prim.current().graph
-        return prim.wrap(g.reshape(g.reduce("add", prim.read(input), (0,)), ())) if input.shape[0] else base
-    d = dimension % len(shape)
-    index = prim.apply(
-        "add",
-        prim.apply("mul", prim.iota(input.shape, d), prim.const(step, dtypes.int64)),
-        prim.iota(input.shape, input.ndim - 1),
-    )
-    return prim.scatter("add", base, input, [index], [("i", 0) if k == d else ("d", k) for k in range(len(shape))])
-
-
-@fold_windows.gradient()
-def _(ctx, grad):  # type: ignore[no-untyped-def]
-    return grad.unfold(ctx.dimension, ctx.shape("input")[-1], ctx.step)
 
 
 @operator(kind="composite")

@@ -37,7 +37,7 @@ def _block(t: SparseTensor) -> tuple[int, int]:
 
 @operator(name="_numbers_of_rows", method=False, function=False, out=False, differentiable=False)
 def _numbers_of_rows(input: Tensor, count: int) -> Tensor:
-    """How many of the pointers, the first apart, are at most each of 0, 1, ... ``count - 1``: a running sum of marks."""
+    """How many of the pointers, the first apart, are at most each of ``range(count)``: a running sum of marks."""
     g = prim.current().graph
     ends = g.move(prim.read(input), ((1, ((0, 1),)),), (input.shape[0] - 1,))
     marks = g.scatter(

@@ -230,6 +230,8 @@ def test_few_rows_by_a_transpose(isa, code):
         (31, 999, 90),
         (5, 70, 1000),
         (8, 301, 64),
+        (16, 97, 1024),  # rows of the weights a page apart
+        (45, 200, 2048),
     ):
         a, b = normal(rng, (m, k), NUMPY[code]), normal(rng, (k, n), NUMPY[code], order=(1, 0))
         exact = a.astype(np.float64) @ b.astype(np.float64)

@@ -35,7 +35,7 @@ from .blocking import cut
 from .contract import LINE, Contraction, Frame, Words, common_values, scratch_bytes
 from .epilogue import AddIn, Epilogue, Plain
 from .flow import Flow
-from .micro import SIZE, Number, blocking, load_address, micro_kernel, micro_request, number
+from .micro import SIZE, WAYS, Number, blocking, load_address, micro_kernel, micro_request, number
 from .pack import pack_kernel, pack_request
 from .thin import FEW_ROWS, ROWS, THIN_WORDS, ThinProduct, cut_thin, strip, thin_layout
 
@@ -61,6 +61,9 @@ ROWS_DIRECT = 768
 """Rows up to which B is read in place rather than packed."""
 FEW_COLUMNS = 64
 """Columns up to which (and few elements of k) A is read in place whatever the distance of its rows."""
+CROWDED_COLUMNS = 160
+"""Columns up to which rows of A that compete for the lines of a cache are read in place all the same, some at a time:
+that costs a tenth of the product, packing them as much as 180 columns."""
 TURN_FROM = 64
 """Elements of k from which it pays to turn tiles over rather than to pack B."""
 SMALL = 4096
@@ -124,16 +127,19 @@ def key(spec: GemmSpec, isa: ISA) -> str:
     return f"{kernel_name(spec)}|{spec.tail.key}|{isa.key}"
 
 
-def requests(spec: GemmSpec, isa: ISA, in_place: bool = False, packed: bool = True) -> list[engine.Request]:
+def requests(
+    spec: GemmSpec, isa: ISA, in_place: bool = False, packed: bool = True, crowded: bool = False
+) -> list[engine.Request]:
     """All code that a launch needs, the entry first: for ``engine.load_many``, which compiles in parallel.  `bind`,
-    which knows whether A is read ``in_place`` and whether anything is ``packed``, loads it all."""
+    which knows whether A is read ``in_place`` (and its rows are ``crowded``) and whether anything is ``packed``, loads
+    it all."""
     entry = engine.Request(kernel_name(spec), key(spec, isa), partial(make_ir, spec, isa), isa)
     core = core_request(spec, isa)
     if spec.thin:
         return [entry, core]
     num = number(spec.a, spec.b, spec.acc, isa, product=True)
     packs = [pack_request(source, num, isa) for source in sorted({spec.a, spec.b} if packed else ())]
-    return [entry, core, micro_request(num, isa, in_place), *packs]
+    return [entry, core, micro_request(num, isa, in_place, crowded), *packs]
 
 
 def choose(
@@ -168,7 +174,7 @@ def _reads_columns(
     """Whether B, contiguous along k, is better read in place as the rows of its transpose than packed: few rows of A
     then are what is packed, and tiles are turned over when they are stored."""
     bk, bn = b_strides[-2:]
-    tidy = a_strides[-1] == bk == c_strides[-1] == 1 and bn * SIZE[spec.b] % PAGE != 0
+    tidy = a_strides[-1] == bk == c_strides[-1] == 1 and (bn * SIZE[spec.b] % PAGE != 0 or m <= CROWDED_COLUMNS)
     by_rows = isinstance(spec.tail, AddIn) and words[1] != 0  # an addend that would be read across
     whole = 10 * (-(-m // lanes) * lanes) <= 11 * m
     alike = spec.b == spec.out == num.packed == num.acc
@@ -240,9 +246,10 @@ def bind(
         plain = isinstance(tail, Plain) and cn == 1
         aligned = n % blk.lanes == 0
         packed = not (direct_a and direct_b and aligned)
-        engine.load_many(requests(spec, isa, direct_a, packed))
+        crowded = direct_a and ak == 1 and am * SIZE[spec.a] % PAGE == 0 and m > WAYS and not num.tiles
+        engine.load_many(requests(spec, isa, direct_a, packed, crowded))
         plan = cut(total, m, n, units, num, blk, direct_a, direct_b, max(workers, 2), bn == 1, across)
-        micro = micro_kernel(num, isa, direct_a)
+        micro = micro_kernel(num, isa, direct_a, crowded)
         room = {
             "packed": packed,
             "tiled": not (plain and spec.out == spec.acc and aligned and (direct_a or m % blk.rows == 0)),
@@ -269,8 +276,9 @@ def _direct_a(spec: GemmSpec, num: Number, m: int, n: int, k: int, am: int, ak: 
     """
     if spec.a != num.packed or k % num.depth or (num.pair and ak != 1) or 1 not in (am, ak):
         return False
-    size = SIZE[spec.a]
-    return (am if ak == 1 else ak) * size % PAGE != 0 or (n <= FEW_COLUMNS and k <= 64)
+    if (am if ak == 1 else ak) * SIZE[spec.a] % PAGE != 0:
+        return True
+    return (n <= FEW_COLUMNS and k <= 64) or (n <= CROWDED_COLUMNS and ak == 1 and not num.tiles)
 
 
 def _direct_b(spec: GemmSpec, num: Number, m: int, k: int, bk: int, bn: int) -> bool:

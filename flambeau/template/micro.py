@@ -25,6 +25,9 @@ __all__ = ["Blocking", "Number", "blocking", "load_address", "micro_kernel", "mi
 _AHEAD = 16
 """Units that micro-kernels prefetch ahead."""
 
+WAYS = 8
+"""Lines that one set of the first-level cache holds, at least."""
+
 SIZE = {"i8": 1, "u8": 1, "i16": 2, "u16": 2, "f16": 2, "bf16": 2, "i32": 4, "f32": 4, "i64": 8, "f64": 8}
 
 
@@ -159,7 +162,7 @@ _addresses: dict[tuple[str, str], int] = {}
 
 
 @cache
-def micro_kernel(num: Number, isa: ISA, in_place: bool = False) -> int:
+def micro_kernel(num: Number, isa: ISA, in_place: bool = False, crowded: bool = False) -> int:
     """The address of the micro-kernels' dispatcher, compiled when first needed:
 
     ``micro(ptr a, i64 a_pitch, i64 a_row, ptr b, i64 b_pitch, i64 units, ptr tile, i64 tile_pitch, i64 fresh,
@@ -170,18 +173,20 @@ def micro_kernel(num: Number, isa: ISA, in_place: bool = False) -> int:
     tile are valid after, and no more than the next height and width are written.
 
     The panel of A is packed, or with ``in_place`` one whose rows are ``a_row`` bytes apart; then neither it nor the
-    tile is touched beyond its last row.
+    tile is touched beyond its last row.  ``crowded`` says that such rows compete for one set of the first-level cache:
+    at most `WAYS` of them are read side by side.
     """
-    return load_address(micro_request(num, isa, in_place))
+    return load_address(micro_request(num, isa, in_place, crowded))
 
 
-def micro_request(num: Number, isa: ISA, in_place: bool = False) -> engine.Request:
+def micro_request(num: Number, isa: ISA, in_place: bool = False, crowded: bool = False) -> engine.Request:
     """What `micro_kernel` asks the engine for."""
-    name = f"micro{'_rows' * in_place}_{num.code}"
-    return engine.Request(name, f"{name}|{isa.key}", partial(_micro_module, name, num, isa, in_place), isa)
+    name = f"micro{'_rows' * in_place}{'_crowded' * crowded}_{num.code}"
+    most = WAYS if crowded else blocking(num, isa).rows
+    return engine.Request(name, f"{name}|{isa.key}", partial(_micro_module, name, num, isa, in_place, most), isa)
 
 
-def _micro_module(name: str, num: Number, isa: ISA, in_place: bool) -> str:
+def _micro_module(name: str, num: Number, isa: ISA, in_place: bool, most: int) -> str:
     module = new_module(isa)
     if num.tiles:
         return tile_module(module, name, num.packed, isa, in_place)
@@ -193,7 +198,8 @@ def _micro_module(name: str, num: Number, isa: ISA, in_place: bool) -> str:
         write = partial(_write_micro, num=num, isa=isa, blk=blk, shape=(h, w), in_place=in_place)
         return function(module, isa, f"micro{h}x{w}", args, write, attributes="noinline")
 
-    kernels = {(h, w): define(h, w) for h in blk.heights for w in range(1, blk.vectors + 1)}
+    heights = [h for h in blk.heights if h <= most]
+    kernels = {(h, w): define(h, w) for h in heights for w in range(1, blk.vectors + 1)}
 
     def call(b: Flow, h: int, inner: Sequence[Val], cols: Val, w: int = 1) -> None:
         """Calls the kernel of this height and the width that fits."""
@@ -219,7 +225,7 @@ def _micro_module(name: str, num: Number, isa: ISA, in_place: bool) -> str:
     def dispatch_exact(b: Flow, *v: Val) -> None:
         """To heights that make up the rows, each at most once."""
         inner, rows, cols = list(v[:9]), v[9], v[10]
-        for h in blk.heights:
+        for h in heights:
 
             def some(h: int = h, rows: Val = rows) -> list[Val]:
                 call(b, h, inner, cols)

@@ -1,0 +1,716 @@
+"""Fourier transforms along one dimension: many lines at once, a line in each lane of vectors.
+
+A *strip* is as many lines as a vector has lanes. Its points are read into scratch memory, the real and the imaginary
+parts of a point of all lines a vector each; passes of Stockham's autosort algorithm (C. Van Loan, "Computational
+Frameworks for the Fast Fourier Transform", SIAM 1992, 1.7) go to and fro between two such buffers; then the points are
+written. Whatever the strides, the arithmetic is on whole vectors, and a factor of all lines is one broadcast number.
+Where lines lie side by side, points are read and written as they are; where points do, square blocks are turned over
+in registers.
+
+Few or long lines are transformed in two *parts* (the four-step algorithm, Van Loan 3.3): of n = a b points, b lines of
+every b-th point, then, after a factor for each point, a lines of points that follow each other. Lines that fit in the
+cache are done one after the other, of others the strips of each part are shared out.
+
+The inverse transform is the forward one with real and imaginary parts exchanged. Transforms of real numbers of even
+length are those of half as many complex ones, before or after which even and odd points are separated (Van Loan 4.3).
+
+Kernels are the same for all lengths: which passes are done is said by words (`HEAD`, `PART`, ``fourier_plan.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..target.builder import Module, Val, vec_type
+from ..target.emit import new_module
+from ..target.isa import ISA
+from ..target.turn import transpose
+from .butterfly import RADICES, Pair, multiply, multiply_add, small
+from .flow import Flow, function, parallel_for
+
+__all__ = ["COLUMNS", "FIXES", "HEAD", "MAX_PASSES", "MAX_RANK", "PART", "PLANES", "ROWS", "SCATTERED", "kernel_ir", "tile"]
+
+I64, PTR = "i64", "ptr"
+MAX_RANK = 5  # dimensions over which lines lie
+MAX_PASSES = 20
+COLUMNS, ROWS, PLANES, SCATTERED = range(4)
+"""How the points of a strip lie: complex numbers side by side across the lines; complex numbers (or pairs of real ones)
+side by side along them; real numbers side by side across the lines; anyhow."""
+FIXES = ("none", "spread", "mirror", "separate")
+"""What is done besides the passes: even and odd points are joined from half of a spectrum, or the spectrum is completed,
+before them; or even and odd points are separated after them."""
+
+HEAD = (
+    "chunks",  # of the first part
+    "pool",
+    "later",  # chunks of the second part, 0 if there is none or a chunk does both
+    "groups",  # of lines that are in the temporary memory together
+    "each",  # lines of a group
+    "lines",
+    "space",  # bytes of scratch memory of a worker
+    "room",  # bytes of a buffer
+    "temporary",  # where the temporary memory begins, in a worker's scratch memory if a chunk does both parts
+    "both",  # whether it does
+    "grain",  # strips (lines, where a chunk does both parts) of a chunk of the first part
+    "grain_later",
+)
+PART = (
+    "points",
+    "have",  # points that are read
+    "made",  # points that are written
+    "inner",  # lines that strips are made of
+    "strips",
+    "rank",
+    *(f"size{d}" for d in range(MAX_RANK)),
+    *(f"in{d}" for d in range(MAX_RANK)),
+    *(f"out{d}" for d in range(MAX_RANK)),
+    "in_step",  # from point to point, and from the real to the imaginary part (0: there is none), in numbers
+    "in_other",
+    "out_step",
+    "out_other",
+    "load",
+    "store",
+    "in_temporary",  # from line to line in the temporary memory, where that is read; 0 otherwise
+    "out_temporary",
+    "in_swap",  # whether real and imaginary parts are exchanged
+    "out_swap",
+    "scale",  # of the real and of the imaginary parts: bits of a double
+    "scale_other",
+    "fix",
+    "sign",  # by which imaginary parts are multiplied before even and odd points are joined
+    "roots",  # where in the table the factors of the even and odd points are
+    "twist",  # and those between the parts, -1 if there are none
+    "passes",
+    *(f"{name}{k}" for k in range(MAX_PASSES) for name in ("radix", "near", "far", "factors", "cosines")),
+)
+
+
+def tile(isa: ISA) -> int:
+    """How many results of an odd factor are computed together."""
+    return 4 if isa.registers >= 32 else 2
+
+
+def kernel_ir(name: str, real: str, isa: ISA) -> str:
+    """The LLVM text of the kernel ``name(params, out, input, table, scratch)`` for "float" or "double"."""
+    module = new_module(isa)
+    _Fourier(module, isa, name, real).write_entry()
+    return module.text()
+
+
+class _Fourier:
+    """Writes the functions of one kernel."""
+
+    def __init__(self, module: Module, isa: ISA, name: str, real: str) -> None:
+        self.module, self.isa, self.name, self.real = module, isa, name, real
+        self.size = 4 if real == "float" else 8
+        self.lanes = isa.lanes(real)
+        self.vector = vec_type(real, self.lanes)
+
+    def function(self, name: str, args: list[str], write: Callable[..., None]) -> str:
+        """Arguments in capitals are pointers, others are i64."""
+        typed = [(PTR if a.isupper() else I64, a) for a in args]
+        return function(self.module, self.isa, f"{self.name}.{name}", typed, write, attributes="noinline")
+
+    def word(self, b: Flow, part: Val, name: str) -> Val:
+        return b.word(part, PART.index(name))
+
+    # -- numbers in memory -------------------------------------------------------------------------
+    def place(self, b: Flow, base: Val, index: Val | int) -> Val:
+        """The address of a number."""
+        return b.at(self.real, base, index)
+
+    def point(self, b: Flow, buffer: Val, index: Val | int) -> Val:
+        """The address of a point in a buffer."""
+        return self.place(b, buffer, b.imul(index, 2 * self.lanes))
+
+    def get(self, b: Flow, point: Val) -> Pair:
+        full = self.lanes * self.size
+        return b.load(self.vector, point, full), b.load(self.vector, self.place(b, point, self.lanes), full)
+
+    def put(self, b: Flow, value: Pair, point: Val) -> None:
+        full = self.lanes * self.size
+        b.store(value[0], point, full)
+        b.store(value[1], self.place(b, point, self.lanes), full)
+
+    def broadcast(self, b: Flow, place: Val) -> Val:
+        return b.splat(b.load(self.real, place, self.size), self.lanes)
+
+    def factor(self, b: Flow, place: Val) -> Pair:
+        """A complex number of the table, in all lanes."""
+        return self.broadcast(b, place), self.broadcast(b, self.place(b, place, 1))
+
+    def swapped(self, b: Flow, flag: Val) -> tuple[Val, Val]:
+        """Where in a point the real and the imaginary parts are."""
+        real = b.imul(flag, self.lanes)
+        return real, b.isub(self.lanes, real)
+
+    # -- passes ------------------------------------------------------------------------------------
+    def pass_of(self, radix: int) -> str:
+        """``pass(source, target, table, near, far)``: of points [far][radix][near] to [radix][far][near]."""
+
+        def write(b: Flow, source: Val, target: Val, table: Val, near: Val, far: Val) -> None:
+            stride = b.imul(near, far)
+
+            def butterfly(i: Val | int, k: Val, factors: list[Pair]) -> None:
+                first = self.point(b, source, b.iadd(b.imul(b.imul(k, radix), near), i))
+                step = b.imul(near, 2 * self.lanes)
+                values = [self.get(b, self.place(b, first, b.imul(step, j) if j else 0)) for j in range(radix)]
+                out = self.point(b, target, b.iadd(b.imul(k, near), i))
+                across = b.imul(stride, 2 * self.lanes)
+                for j, value in enumerate(small(b, values)):
+                    value = multiply(b, value, factors[j - 1]) if factors and j else value
+                    self.put(b, value, self.place(b, out, b.imul(across, j) if j else 0))
+
+            with b.loop(0, far) as k:
+                butterfly(0, k.index, [])
+            with b.loop(1, near) as i:
+                row = self.place(b, table, b.imul(i.index, 2 * (radix - 1)))
+                factors = [self.factor(b, self.place(b, row, 2 * j)) for j in range(radix - 1)]
+                with b.loop(0, far) as k:
+                    butterfly(i.index, k.index, factors)
+            b.ret()
+
+        return self.function(f"pass{radix}", ["SOURCE", "TARGET", "TABLE", "near", "far"], write)
+
+    def pass_of_odd(self) -> str:
+        """The same for any odd radix, by sums over cosines and sines; ``sums`` is room for twice its points."""
+        count = tile(self.isa)
+
+        def write(
+            b: Flow, source: Val, target: Val, table: Val, cosines: Val, sums: Val, near: Val, far: Val, radix: Val
+        ) -> None:
+            half, stride = b.idiv(radix, 2), b.imul(near, far)
+            zero = b.const(self.vector, 0)
+
+            def one(i: Val, k: Val) -> None:
+                def of_source(j: Val | int) -> Val:
+                    return self.point(b, source, b.iadd(b.imul(b.iadd(b.imul(k, radix), j), near), i))
+
+                def store(value: Pair, at: Val) -> None:
+                    row = b.iadd(b.imul(i, b.isub(radix, 1)), b.isub(at, 1))
+                    value = multiply(b, value, self.factor(b, self.place(b, table, b.imul(row, 2))))
+                    self.put(b, value, self.point(b, target, b.iadd(b.imul(b.iadd(b.imul(at, far), k), near), i)))
+
+                first = self.get(b, of_source(0))
+                with b.loop(1, b.iadd(half, 1), carry=first) as j:
+                    x, y = self.get(b, of_source(j.index)), self.get(b, of_source(b.isub(radix, j.index)))
+                    plus = b.fadd(x[0], y[0]), b.fadd(x[1], y[1])
+                    kept = self.point(b, sums, b.imul(b.isub(j.index, 1), 2))
+                    self.put(b, plus, kept)
+                    self.put(b, (b.fsub(x[0], y[0]), b.fsub(x[1], y[1])), self.point(b, kept, 1))
+                    j.next = [b.fadd(j.values[0], plus[0]), b.fadd(j.values[1], plus[1])]
+                self.put(b, (j.values[0], j.values[1]), self.point(b, target, b.iadd(b.imul(k, near), i)))
+                with b.loop(1, b.iadd(half, 1), count) as to:
+                    row = self.place(b, cosines, b.imul(b.imul(b.isub(to.index, 1), half), 2))
+                    with b.loop(0, half, carry=[*first, zero, zero] * count) as j:
+                        kept = self.point(b, sums, b.imul(j.index, 2))
+                        plus, minus = self.get(b, kept), self.get(b, self.point(b, kept, 1))
+                        angles = self.place(b, row, b.imul(j.index, 2 * count))
+                        after: list[Val] = []
+                        for t in range(count):
+                            cos, sin = self.factor(b, self.place(b, angles, 2 * t))
+                            old = j.values[4 * t : 4 * t + 4]
+                            after += [multiply_add(b, x, cos, a) for x, a in zip(plus, old[:2])]
+                            after += [multiply_add(b, x, sin, a) for x, a in zip(minus, old[2:])]
+                        j.next = after
+                    for t in range(count):
+                        even, odd = j.values[4 * t : 4 * t + 2], j.values[4 * t + 2 : 4 * t + 4]
+                        at = b.iadd(to.index, t)
+                        with b.when(b.icmp("sle", at, half)):
+                            store((b.fadd(even[0], odd[1]), b.fsub(even[1], odd[0])), at)
+                            store((b.fsub(even[0], odd[1]), b.fadd(even[1], odd[0])), b.isub(radix, at))
+
+            with b.loop(0, near) as i, b.loop(0, far) as k:
+                one(i.index, k.index)
+            b.ret()
+
+        args = ["SOURCE", "TARGET", "TABLE", "COSINES", "SUMS", "near", "far", "radix"]
+        return self.function("pass", args, write)
+
+    # -- real numbers ------------------------------------------------------------------------------
+    def spread(self) -> str:
+        """``spread(source, target, roots, m, sign)``: from m + 1 points of the spectrum of 2 m real numbers those of m
+        complex ones, with real and imaginary parts exchanged; the first and the last are taken as real."""
+
+        def write(b: Flow, source: Val, target: Val, roots: Val, m: Val, sign: Val) -> None:
+            factor, none = self.sign(b, sign), b.const(self.vector, 0)
+            for end in (b.i64(0), m):
+                b.store(none, self.place(b, self.point(b, source, end), self.lanes), self.lanes * self.size)
+            with b.loop(0, b.iadd(b.idiv(m, 2), 1)) as k:
+                other = b.isub(m, k.index)
+                x, y = self.get(b, self.point(b, source, k.index)), self.get(b, self.point(b, source, other))
+                real, imag = b.fadd(x[0], y[0]), b.fmul(b.fsub(x[1], y[1]), factor)
+                odd = b.fsub(x[0], y[0]), b.fmul(b.fadd(x[1], y[1]), factor)
+                w = self.factor(b, self.place(b, roots, b.imul(k.index, 2)))
+                odd = multiply(b, odd, (w[0], b.fneg(w[1])))
+                self.put(b, (b.fadd(imag, odd[0]), b.fsub(real, odd[1])), self.point(b, target, k.index))
+                self.put(b, (b.fsub(odd[0], imag), b.fadd(real, odd[1])), self.point(b, target, other))
+            b.ret()
+
+        return self.function("spread", ["SOURCE", "TARGET", "ROOTS", "m", "sign"], write)
+
+    def mirror(self) -> str:
+        """``mirror(source, target, n, sign)``: all n points of the spectrum of real numbers from the first half (n is
+        odd), with real and imaginary parts exchanged; the first is taken as real."""
+
+        def write(b: Flow, source: Val, target: Val, n: Val, sign: Val) -> None:
+            factor = self.sign(b, sign)
+            real = self.get(b, source)[0]
+            self.put(b, (b.const(self.vector, 0), real), target)
+            with b.loop(1, b.iadd(b.idiv(n, 2), 1)) as k:
+                real, imag = self.get(b, self.point(b, source, k.index))
+                imag = b.fmul(imag, factor)
+                self.put(b, (imag, real), self.point(b, target, k.index))
+                self.put(b, (b.fneg(imag), real), self.point(b, target, b.isub(n, k.index)))
+            b.ret()
+
+        return self.function("mirror", ["SOURCE", "TARGET", "n", "sign"], write)
+
+    def sign(self, b: Flow, sign: Val) -> Val:
+        return b.splat(b.cast("sitofp", sign, self.real), self.lanes)
+
+    def separate(self) -> str:
+        """``separate(source, target, roots, m)``: twice the m + 1 points of the spectrum of 2 m real numbers, from
+        those of m complex ones."""
+
+        def write(b: Flow, source: Val, target: Val, roots: Val, m: Val) -> None:
+            with b.loop(0, b.iadd(b.idiv(m, 2), 1)) as k:
+                other = b.isub(m, k.index)
+                partner = b.select(b.icmp("eq", k.index, 0), b.i64(0), other)
+                x, y = self.get(b, self.point(b, source, k.index)), self.get(b, self.point(b, source, partner))
+                even = b.fadd(x[0], y[0]), b.fsub(x[1], y[1])
+                odd = b.fadd(x[1], y[1]), b.fsub(y[0], x[0])
+                odd = multiply(b, odd, self.factor(b, self.place(b, roots, b.imul(k.index, 2))))
+                low = b.fadd(even[0], odd[0]), b.fadd(even[1], odd[1])
+                high = b.fsub(even[0], odd[0]), b.fsub(odd[1], even[1])
+                self.put(b, low, self.point(b, target, k.index))
+                self.put(b, high, self.point(b, target, other))
+            b.ret()
+
+        return self.function("separate", ["SOURCE", "TARGET", "ROOTS", "m"], write)
+
+    def twist(self) -> str:
+        """``twist(buffer, near, far, n)``: the points times a factor each of which the table has one for all lanes
+        (``far``) and one for each lane (``near``)."""
+
+        def write(b: Flow, buffer: Val, near: Val, far: Val, n: Val) -> None:
+            with b.loop(0, n) as k:
+                at = self.point(b, buffer, k.index)
+                places = [self.place(b, self.point(b, near, k.index), j * self.lanes) for j in (0, 1)]
+                lane = b.load(self.vector, places[0], self.size), b.load(self.vector, places[1], self.size)
+                w = multiply(b, lane, self.factor(b, self.place(b, far, b.imul(k.index, 2))))
+                self.put(b, multiply(b, self.get(b, at), w), at)
+            b.ret()
+
+        return self.function("twist", ["BUFFER", "NEAR", "FAR", "n"], write)
+
+    # -- reading and writing -----------------------------------------------------------------------
+    def _masks(self, b: Flow, width: Val) -> tuple[Val, Val, Val]:
+        """Lanes of the first ``width`` numbers, and of as many pairs of numbers in two vectors."""
+        twice = b.imul(width, 2)
+        return tuple(b.lane_mask(n, self.lanes) for n in (width, twice, b.isub(twice, self.lanes)))  # type: ignore[return-value]
+
+    def load_across(self, planes: bool) -> str:
+        """``load(part, source, buffer, width)``: points whose lines lie side by side."""
+
+        def write(b: Flow, part: Val, source: Val, buffer: Val, width: Val) -> None:
+            have, step, other, swap = (self.word(b, part, n) for n in ("have", "in_step", "in_other", "in_swap"))
+            real_at, imag_at = self.swapped(b, swap)
+
+            def run(masks: tuple[Val, Val, Val] | None) -> None:
+                def read(place: Val, which: int) -> Val:
+                    if masks is None:
+                        return b.load(self.vector, place, self.size)
+                    return b.masked_load(self.vector, place, masks[which], self.size)
+
+                with b.loop(0, have) as i:
+                    p, q = self.place(b, source, b.imul(i.index, step)), self.point(b, buffer, i.index)
+                    if planes:
+                        real = read(p, 0)
+                        imag = b.choose(
+                            b.icmp("eq", other, 0),
+                            lambda: [b.const(self.vector, 0)],
+                            lambda: [read(self.place(b, p, other), 0)],
+                        )[0]
+                    else:
+                        x, y = read(p, 1), read(self.place(b, p, self.lanes), 2)
+                        real, imag = (b.shuffle(x, y, range(k, 2 * self.lanes, 2)) for k in (0, 1))
+                    b.store(real, self.place(b, q, real_at), self.lanes * self.size)
+                    b.store(imag, self.place(b, q, imag_at), self.lanes * self.size)
+
+            b.either(b.icmp("eq", width, self.lanes), lambda: run(None), lambda: run(self._masks(b, width)))
+            b.ret()
+
+        return self.function(f"load_{'planes' if planes else 'columns'}", ["PART", "SOURCE", "BUFFER", "width"], write)
+
+    def store_across(self, planes: bool) -> str:
+        """``store(part, buffer, target, width)``: the opposite."""
+
+        def write(b: Flow, part: Val, buffer: Val, target: Val, width: Val) -> None:
+            made, step, other, swap = (self.word(b, part, n) for n in ("made", "out_step", "out_other", "out_swap"))
+            places, scales = self.swapped(b, swap), self.scales(b, part)
+
+            def run(masks: tuple[Val, Val, Val] | None) -> None:
+                def keep(value: Val, place: Val, which: int) -> None:
+                    if masks is None:
+                        b.store(value, place, self.size)
+                    else:
+                        b.masked_store(value, place, masks[which], self.size)
+
+                with b.loop(0, made) as i:
+                    p = self.place(b, target, b.imul(i.index, step))
+                    real, imag = self.scaled(b, self.point(b, buffer, i.index), places, scales)
+                    if planes:
+                        keep(real, p, 0)
+                        with b.when(b.icmp("ne", other, 0)):
+                            keep(imag, self.place(b, p, other), 0)
+                    else:
+                        order = [k + j * self.lanes for k in range(self.lanes) for j in range(2)]
+                        keep(b.shuffle(real, imag, order[: self.lanes]), p, 1)
+                        keep(b.shuffle(real, imag, order[self.lanes :]), self.place(b, p, self.lanes), 2)
+
+            b.either(b.icmp("eq", width, self.lanes), lambda: run(None), lambda: run(self._masks(b, width)))
+            b.ret()
+
+        return self.function(f"store_{'planes' if planes else 'columns'}", ["PART", "BUFFER", "TARGET", "width"], write)
+
+    def scales(self, b: Flow, part: Val) -> Pair:
+        found = []
+        for name in ("scale", "scale_other"):
+            number = b.cast("bitcast", self.word(b, part, name), "double")
+            found.append(b.splat(b.cast("fptrunc", number, self.real), self.lanes))
+        return found[0], found[1]
+
+    def scaled(self, b: Flow, point: Val, places: tuple[Val, Val], scales: Pair) -> Pair:
+        """The real and the imaginary part of a result."""
+        x, y = (b.load(self.vector, self.place(b, point, at), self.lanes * self.size) for at in places)
+        return b.fmul(x, scales[0]), b.fmul(y, scales[1])
+
+    def starts(self, b: Flow, base: Val, offsets: Val) -> list[Val]:
+        """The addresses of the lines."""
+        return [self.place(b, base, b.word(offsets, k)) for k in range(self.lanes)]
+
+    def _blocks(self, b: Flow, points: Val, run: Callable[[Val, Val | None], None]) -> None:
+        """``run(first point, mask of the numbers of a line)`` for blocks of half as many points as lanes."""
+        step = self.lanes // 2
+        whole = b.imul(b.idiv(points, step), step)
+        with b.loop(0, whole, step) as i:
+            run(i.index, None)
+        with b.when(b.icmp("slt", whole, points)):
+            run(whole, b.lane_mask(b.imul(b.isub(points, whole), 2), self.lanes))
+
+    def load_rows(self) -> str:
+        """``load_rows(part, source, offsets, buffer)``: points that follow each other in every line."""
+
+        def write(b: Flow, part: Val, source: Val, offsets: Val, buffer: Val) -> None:
+            lines = self.starts(b, source, offsets)
+            places = self.swapped(b, self.word(b, part, "in_swap"))
+
+            def run(first: Val, mask: Val | None) -> None:
+                at = [self.place(b, line, b.imul(first, 2)) for line in lines]
+                if mask is None:
+                    rows = [b.load(self.vector, p, self.size) for p in at]
+                else:
+                    rows = [b.masked_load(self.vector, p, mask, self.size) for p in at]
+                for k, column in enumerate(transpose(b, rows, 8 * self.size)):
+                    point = self.point(b, buffer, b.iadd(first, k // 2))
+                    b.store(column, self.place(b, point, places[k % 2]), self.lanes * self.size)
+
+            self._blocks(b, self.word(b, part, "have"), run)
+            b.ret()
+
+        return self.function("load_rows", ["PART", "SOURCE", "OFFSETS", "BUFFER"], write)
+
+    def store_rows(self) -> str:
+        """``store_rows(part, buffer, target, offsets)``: the opposite."""
+
+        def write(b: Flow, part: Val, buffer: Val, target: Val, offsets: Val) -> None:
+            lines = self.starts(b, target, offsets)
+            places, scales = self.swapped(b, self.word(b, part, "out_swap")), self.scales(b, part)
+
+            def run(first: Val, mask: Val | None) -> None:
+                columns: list[Val] = []
+                for k in range(self.lanes // 2):
+                    columns += self.scaled(b, self.point(b, buffer, b.iadd(first, k)), places, scales)
+                # The lanes behind the last line have its address: it is written after them.
+                for line, row in reversed(list(zip(lines, transpose(b, columns, 8 * self.size)))):
+                    p = self.place(b, line, b.imul(first, 2))
+                    if mask is None:
+                        b.store(row, p, self.size)
+                    else:
+                        b.masked_store(row, p, mask, self.size)
+
+            self._blocks(b, self.word(b, part, "made"), run)
+            b.ret()
+
+        return self.function("store_rows", ["PART", "BUFFER", "TARGET", "OFFSETS"], write)
+
+    def load_scattered(self) -> str:
+        """``load_scattered(part, source, offsets, buffer, width)``: numbers one by one."""
+
+        def write(b: Flow, part: Val, source: Val, offsets: Val, buffer: Val, width: Val) -> None:
+            have, step, other, swap = (self.word(b, part, n) for n in ("have", "in_step", "in_other", "in_swap"))
+            real_at, imag_at = self.swapped(b, swap)
+            with b.when(b.icmp("slt", width, self.lanes)), b.loop(0, have) as i:
+                zero = b.const(self.vector, 0)
+                self.put(b, (zero, zero), self.point(b, buffer, i.index))
+            single, zero = b.icmp("eq", other, 0), b.const(self.real, 0)
+            with b.loop(0, width) as lane:
+                line = self.place(b, source, b.load(I64, b.at(I64, offsets, lane.index), 8))
+                with b.loop(0, have) as i:
+                    p = self.place(b, line, b.imul(i.index, step))
+                    q = self.place(b, self.point(b, buffer, i.index), lane.index)
+                    imag = b.select(single, zero, b.load(self.real, self.place(b, p, other), self.size))
+                    b.store(b.load(self.real, p, self.size), self.place(b, q, real_at), self.size)
+                    b.store(imag, self.place(b, q, imag_at), self.size)
+            b.ret()
+
+        return self.function("load_scattered", ["PART", "SOURCE", "OFFSETS", "BUFFER", "width"], write)
+
+    def store_scattered(self) -> str:
+        """``store_scattered(part, buffer, target, offsets, width)``: the opposite."""
+
+        def write(b: Flow, part: Val, buffer: Val, target: Val, offsets: Val, width: Val) -> None:
+            made, step, other, swap = (self.word(b, part, n) for n in ("made", "out_step", "out_other", "out_swap"))
+            places, scales = self.swapped(b, swap), [b.extract(s, 0) for s in self.scales(b, part)]
+            with b.loop(0, width) as lane:
+                line = self.place(b, target, b.load(I64, b.at(I64, offsets, lane.index), 8))
+                with b.loop(0, made) as i:
+                    p = self.place(b, line, b.imul(i.index, step))
+                    q = self.place(b, self.point(b, buffer, i.index), lane.index)
+                    real, imag = (
+                        b.fmul(b.load(self.real, self.place(b, q, at), self.size), scale)
+                        for at, scale in zip(places, scales)
+                    )
+                    b.store(real, p, self.size)
+                    with b.when(b.icmp("ne", other, 0)):
+                        b.store(imag, self.place(b, p, other), self.size)
+            b.ret()
+
+        return self.function("store_scattered", ["PART", "BUFFER", "TARGET", "OFFSETS", "width"], write)
+
+    # -- strips ------------------------------------------------------------------------------------
+    def passes(self) -> str:
+        """``passes(part, table, room, sums)`` returns nothing; the buffers' addresses are at ``rooms``, the one with
+        the points first."""
+        written = [(radix, self.pass_of(radix)) for radix in RADICES]
+        general = self.pass_of_odd()
+
+        def write(b: Flow, part: Val, table: Val, rooms: Val, sums: Val) -> None:
+            first = b.at(I64, part, PART.index("radix0"))
+            with b.loop(0, self.word(b, part, "passes")) as k:
+                at = b.at(I64, first, b.imul(k.index, 5))
+                radix, near, far, factors, cosines = (b.word(at, j) for j in range(5))
+                source, target = b.load(PTR, rooms, 8), b.load(PTR, b.at(PTR, rooms, 1), 8)
+                factors = self.place(b, table, factors)
+
+                def run(choices: list[tuple[int, str]]) -> None:
+                    if not choices:
+                        angles = self.place(b, table, cosines)
+                        b.call_void(general, source, target, factors, angles, sums, near, far, radix)
+                        return
+                    (number, chosen), *rest = choices
+                    b.either(
+                        b.icmp("eq", radix, number),
+                        lambda: b.call_void(chosen, source, target, factors, near, far),
+                        lambda: run(rest),
+                    )
+
+                run(written[::-1])
+                b.store(target, rooms, 8)
+                b.store(source, b.at(PTR, rooms, 1), 8)
+            b.ret()
+
+        return self.function("passes", ["PART", "TABLE", "ROOMS", "SUMS"], write)
+
+    def offsets(self) -> str:
+        """``offsets(part, places, from, line, count)``: where the lines of a strip begin in the input and in the
+        result, from the number of the first of all and that within the strips' lines."""
+
+        def write(b: Flow, part: Val, places: Val, outer: Val, local: Val, first: Val, count: Val) -> None:
+            inner, rank, in_temporary, out_temporary = (
+                self.word(b, part, n) for n in ("inner", "rank", "in_temporary", "out_temporary")
+            )
+            sizes, ins, outs = (b.at(I64, part, PART.index(n)) for n in ("size0", "in0", "out0"))
+            last = b.isub(rank, 1)
+
+            def at(array: Val, d: Val) -> Val:
+                return b.load(I64, b.at(I64, array, d), 8)
+
+            with b.loop(0, count) as lane:
+                within = b.imin(b.iadd(first, lane.index), b.isub(inner, 1))
+                number = b.iadd(b.imul(outer, inner), within)
+                with b.loop(0, last, carry=[number, b.i64(0), b.i64(0)]) as t:
+                    d = b.isub(last, t.index)
+                    rest, source, target = t.values
+                    size = at(sizes, d)
+                    quotient = b.idiv(rest, size)
+                    k = b.isub(rest, b.imul(quotient, size))
+                    t.next = [quotient, b.iadd(source, b.imul(k, at(ins, d))), b.iadd(target, b.imul(k, at(outs, d)))]
+                rest, source, target = t.values
+                source = b.iadd(source, b.imul(rest, b.word(ins, 0)))
+                target = b.iadd(target, b.imul(rest, b.word(outs, 0)))
+                for flag, array, found, k in ((in_temporary, ins, source, 0), (out_temporary, outs, target, 1)):
+                    inside = b.iadd(b.imul(local, flag), b.imul(within, at(array, last)))
+                    chosen = b.select(b.icmp("ne", flag, 0), inside, found)
+                    b.store(chosen, b.at(I64, places, b.iadd(lane.index, k * self.lanes)), 8)
+            b.ret()
+
+        return self.function("offsets", ["PART", "PLACES", "outer", "local", "first", "count"], write)
+
+    def strip(self) -> str:
+        """``strip(part, out, input, table, temporary, space, room, outer, local, number)``: one strip of a part."""
+        offsets, passes = self.offsets(), self.passes()
+        loads = {COLUMNS: self.load_across(False), PLANES: self.load_across(True)}
+        stores = {COLUMNS: self.store_across(False), PLANES: self.store_across(True)}
+        load_rows, load_scattered = self.load_rows(), self.load_scattered()
+        store_rows, store_scattered = self.store_rows(), self.store_scattered()
+        spread, mirror, separate, twist = self.spread(), self.mirror(), self.separate(), self.twist()
+
+        def write(
+            b: Flow, part: Val, out: Val, given: Val, table: Val, temporary: Val, space: Val, room: Val, outer: Val,
+            local: Val, number: Val,
+        ) -> None:  # fmt: skip
+            def word(name: str) -> Val:
+                return self.word(b, part, name)
+
+            points, inner, load, store, fix, sign = (
+                word(n) for n in ("points", "inner", "load", "store", "fix", "sign")
+            )
+            first = b.imul(number, self.lanes)
+            width = b.imin(b.isub(inner, first), self.lanes)
+            rooms = space
+            sources = b.bytes_at(space, 64)
+            targets = b.at(I64, sources, self.lanes)
+            one = b.bytes_at(sources, -(-2 * self.lanes * 8 // 64) * 64)
+            two = b.bytes_at(one, room)
+            sums = b.bytes_at(two, room)
+            b.store(one, rooms, 8)
+            b.store(two, b.at(PTR, rooms, 1), 8)
+            odd = b.op("and", b.op("or", load, store), b.i64(1))  # points in rows, or scattered
+            alone = b.icmp("eq", odd, 0)
+            count = b.select(alone, b.i64(1), b.i64(self.lanes))
+            b.call_void(offsets, part, sources, outer, local, first, count)
+            source = b.select(b.icmp("ne", word("in_temporary"), 0), temporary, given)
+            target = b.select(b.icmp("ne", word("out_temporary"), 0), temporary, out)
+
+            def begin(base: Val, places: Val) -> Val:
+                return self.place(b, base, b.load(I64, places, 8))
+
+            self._switch(b, load, {
+                COLUMNS: lambda: b.call_void(loads[COLUMNS], part, begin(source, sources), one, width),
+                PLANES: lambda: b.call_void(loads[PLANES], part, begin(source, sources), one, width),
+                ROWS: lambda: b.call_void(load_rows, part, source, sources, one),
+                SCATTERED: lambda: b.call_void(load_scattered, part, source, sources, one, width),
+            })  # fmt: skip
+
+            def turn() -> None:
+                b.store(two, rooms, 8)
+                b.store(one, b.at(PTR, rooms, 1), 8)
+
+            roots = self.place(b, table, word("roots"))
+
+            def join() -> None:
+                b.call_void(spread, one, two, roots, points, sign)
+                turn()
+
+            def complete() -> None:
+                b.call_void(mirror, one, two, points, sign)
+                turn()
+
+            self._switch(b, fix, {FIXES.index("spread"): join, FIXES.index("mirror"): complete, None: lambda: None})
+            b.call_void(passes, part, table, rooms, sums)
+            result = b.load(PTR, rooms, 8)
+
+            def split() -> list[Val]:
+                other = b.load(PTR, b.at(PTR, rooms, 1), 8)
+                b.call_void(separate, result, other, roots, points)
+                return [other]
+
+            result = b.choose(b.icmp("eq", fix, FIXES.index("separate")), split, lambda: [result])[0]
+            factors = word("twist")
+            with b.when(b.icmp("sge", factors, 0)):
+                near = self.place(b, table, factors)
+                far = self.place(b, near, b.imul(b.imul(points, 2), b.iadd(number, self.lanes)))
+                b.call_void(twist, result, near, far, points)
+            self._switch(b, store, {
+                COLUMNS: lambda: b.call_void(stores[COLUMNS], part, result, begin(target, targets), width),
+                PLANES: lambda: b.call_void(stores[PLANES], part, result, begin(target, targets), width),
+                ROWS: lambda: b.call_void(store_rows, part, result, target, targets),
+                SCATTERED: lambda: b.call_void(store_scattered, part, result, target, targets, width),
+            })  # fmt: skip
+            b.ret()
+
+        args = ["PART", "OUT", "INPUT", "TABLE", "TEMPORARY", "SPACE", "room", "outer", "local", "number"]
+        return self.function("strip", args, write)
+
+    def _switch(self, b: Flow, value: Val, cases: dict[int | None, Callable[[], None]]) -> None:
+        """Runs one of the cases; the last for any other value."""
+        (number, run), *rest = cases.items()
+        if not rest:
+            run()
+            return
+        b.either(b.icmp("eq", value, number or 0), run, lambda: self._switch(b, value, dict(rest)))
+
+    # -- chunks ------------------------------------------------------------------------------------
+    def body(self, later: bool) -> str:
+        """A chunk of one of the parts, or of both."""
+        strip = self.strip()
+
+        def write(b: Flow, block: Val, chunk: Val, worker: Val) -> None:
+            words, out, given, table, scratch = (b.load(PTR, b.at(PTR, block, i), 8) for i in range(5))
+            group = b.word(block, 5)
+            head = {name: b.word(words, HEAD.index(name)) for name in HEAD}
+            parts = [b.at(I64, words, len(HEAD) + k * len(PART)) for k in (0, 1)]
+            space = b.bytes_at(scratch, b.imul(worker, head["space"]))
+            grain = head["grain_later" if later else "grain"]
+            first = b.imul(chunk, grain)
+
+            def run(part: Val, temporary: Val, outer: Val, local: Val, number: Val) -> None:
+                b.call_void(strip, part, out, given, table, temporary, space, head["room"], outer, local, number)
+
+            def lines() -> None:
+                temporary = b.bytes_at(space, head["temporary"])
+                with b.loop(first, b.imin(b.iadd(first, grain), head["lines"])) as line:
+                    for part in parts:
+                        with b.loop(0, self.word(b, part, "strips")) as number:
+                            run(part, temporary, line.index, b.i64(0), number.index)
+
+            def strips() -> None:
+                part = parts[later]
+                count = self.word(b, part, "strips")
+                temporary = b.bytes_at(scratch, head["temporary"])
+                end = b.imin(b.iadd(first, grain), b.imul(head["each"], count))
+                with b.loop(first, end) as unit:
+                    local = b.idiv(unit.index, count)
+                    outer = b.iadd(b.imul(group, head["each"]), local)
+                    with b.when(b.icmp("slt", outer, head["lines"])):
+                        run(part, temporary, outer, local, b.isub(unit.index, b.imul(local, count)))
+
+            if later:
+                strips()
+            else:
+                b.either(b.icmp("ne", head["both"], 0), lines, strips)
+            b.ret()
+
+        args = [(PTR, "block"), (I64, "chunk"), (I64, "worker")]
+        return function(self.module, self.isa, f"{self.name}.{'later' if later else 'body'}", args, write)
+
+    def write_entry(self) -> None:
+        bodies = self.body(False), self.body(True)
+
+        def write(b: Flow, *values: Val) -> None:
+            memory = b.alloca(f"[{len(values) + 2} x i64]", align=16)
+            block = b.bytes_at(memory, 8)
+            b.store(b.i64(0), memory, align=8)
+            for i, value in enumerate(values):
+                b.store(value, b.at(I64, block, i), align=8)
+            chunks, pool, later, groups = (b.word(values[0], k) for k in range(4))
+            with b.loop(0, groups) as group:
+                b.store(group.index, b.at(I64, block, len(values)), align=8)
+                for body, count in zip(bodies, (chunks, later)):
+                    parallel_for(b, pool, body, block, count)
+            b.ret(b.load(I64, memory, align=8))
+
+        names = ["params", "out", "input", "table", "scratch"]
+        function(self.module, self.isa, self.name, [(PTR, n) for n in names], write, result=I64, linkage="")

@@ -1,7 +1,8 @@
-"""Discrete Fourier transforms, by scipy (pocketfft); spectrograms."""
+"""Discrete Fourier transforms, by kernels; by scipy (pocketfft) for lengths with large prime factors. Spectrograms."""
 
 from __future__ import annotations
 
+import functools
 import importlib
 import itertools
 import math
@@ -13,11 +14,12 @@ import numpy as np
 from .. import device as devices
 from .. import dtype as dtypes
 from .. import primitives as prim
-from .. import runtime
+from .. import runtime, template
 from ..dtype import dtype as dtype_
 from ..graph.node import Map
 from ..layout import dense
 from ..operator import operator
+from ..target.isa import ISA
 from ..tensor import Tensor, empty, from_numpy, numpy_view
 from . import create
 from .common import dim_of
@@ -26,29 +28,87 @@ from .shape import view_as_real
 __all__ = ["fftfreq", "rfftfreq"]
 
 _F = "torch.fft"
-_BIG = 1 << 16  # elements from which threads are worth their start
-_NAMES = {True: ("backward", "ortho", "forward"), False: ("forward", "ortho", "backward")}  # scipy's, by direction
+_BIG = 1 << 16  # elements from which scipy's threads are worth their start
+_HOST = {
+    ("c2c", False): ("fft", "backward"), ("c2c", True): ("ifft", "forward"),
+    ("r2c", False): ("rfft", "backward"), ("c2r", False): ("irfft", "forward"),
+}  # fmt: skip
+"""Scipy's functions, and what makes them divide by nothing."""
 
 
-def _transformed(name: str, x: Tensor, shape: Sequence[int], kind: dtype_, *args: Any, **kwargs: Any) -> Tensor:
-    """The result of scipy's function ``name``; on the meta device a tensor of that shape."""
-    if x.device is devices.meta:
-        return empty(dense(kind, tuple(shape), devices.meta))
-    a = numpy_view(x)
+@functools.lru_cache(maxsize=64)
+def _table(form: Any, isa: str) -> Tensor:
+    """The factors that a kernel for this instruction set reads."""
+    return from_numpy(template.fourier_plan.table_of(form))
+
+
+# -- one dimension -----------------------------------------------------------------------------------
+
+
+def _line_shape(kind: str, shape: Sequence[int], dim: int, points: int) -> list[int]:
+    made = points // 2 + 1 if kind == "r2c" else points
+    return [made if d == dim else n for d, n in enumerate(shape)]
+
+
+@operator(name="_fft_line", method=False, function=False, differentiable=False)
+def _line(input: Tensor, table: Tensor, form: Any, dim: int, other: bool, scale: float) -> Tensor:
+    """The transform along one dimension by a kernel; ``other``: in the direction that is not usual."""
+    shape = _line_shape(form.kind, input.shape, dim, form.points)
+    kind = input.dtype.to_real() if form.kind == "c2r" else input.dtype.to_complex()
+    if 0 in shape:
+        return prim.undef(shape, kind)
+    return prim.extern(template.fourier_plan.Transform(form, dim, other, scale), [input, table], [(shape, kind)])[0]
+
+
+@operator(name="_fft_on_host", kind="eager", method=False, function=False, differentiable=False)
+def _on_host(input: Tensor, kind: str, dim: int, points: int, other: bool, scale: float) -> Tensor:
+    """The transform along one dimension by scipy."""
+    type_ = input.dtype.to_real() if kind == "c2r" else input.dtype.to_complex()
+    if input.device is devices.meta:
+        return empty(dense(type_, tuple(_line_shape(kind, input.shape, dim, points)), devices.meta))
+    a = numpy_view(input)
+    if kind == "c2r" and other:
+        a = np.conjugate(a)
+    name, norm = _HOST[kind, other and kind == "c2c"]
     workers = runtime.pool.get_num_threads() if a.size >= _BIG else 1
-    found = getattr(importlib.import_module("scipy.fft"), name)(a, *args, workers=workers, **kwargs)
-    return from_numpy(np.ascontiguousarray(found, dtype=kind.numpy))
+    found = getattr(importlib.import_module("scipy.fft"), name)(a, points, dim, norm, workers=workers)
+    if kind == "r2c" and other:
+        np.conjugate(found, out=found)
+    if scale != 1:
+        found *= scale
+    return from_numpy(np.ascontiguousarray(found, dtype=type_.numpy))
 
 
-# -- the three kernels -------------------------------------------------------------------------------
+_on_host.batching = lambda args: [args[0], args[1], args[2] + 1, *args[3:]]
 
 
-@operator(name="_fft_c2c", kind="eager", method=False, function=False)
+def _along_one(input: Tensor, kind: str, dim: int, points: int, other: bool, scale: float) -> Tensor:
+    """The transform along one dimension: "c2c", "r2c" or "c2r", times ``scale``."""
+    lines = input.numel() // max(1, input.shape[dim])
+    form = None
+    if input.device is not devices.meta and input.ndim <= template.fourier_access.MAX_RANK:
+        form = template.fourier_plan.form_of(kind, input.dtype.to_real().code, points, lines)
+    if form is None:
+        return _on_host.function(input, kind, dim, points, other, scale)  # type: ignore[no-any-return]
+    return _line.function(input, _table(form, ISA.host().key), form, dim, other, scale)  # type: ignore[no-any-return]
+
+
+# -- the three transforms ----------------------------------------------------------------------------
+
+
+def _factor(sizes: Sequence[int], scale: int) -> float:
+    """By what a transform over ``sizes`` is multiplied; ``scale`` is an index into none, ortho, all."""
+    n = math.prod(sizes)
+    return (1.0, 1 / math.sqrt(n), 1 / n)[scale]
+
+
+@operator(name="_fft_c2c", kind="composite", method=False, function=False)
 def c2c(input: Tensor, dims: tuple[int, ...], scale: int, forward: bool) -> Tensor:
     """The transform of complex numbers over ``dims``; ``scale`` is an index into none, ortho, all."""
-    return _transformed(
-        "fftn" if forward else "ifftn", input, input.shape, input.dtype, axes=dims, norm=_NAMES[forward][scale]
-    )
+    factor = _factor([input.shape[d] for d in dims], scale)
+    for k, d in enumerate(reversed(dims)):
+        input = _along_one(input, "c2c", d, input.shape[d], not forward, factor if k == len(dims) - 1 else 1.0)
+    return input
 
 
 @c2c.gradient()
@@ -56,14 +116,14 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     return c2c.function(grad, ctx.dims, ctx.scale, not ctx.forward)
 
 
-@operator(name="_fft_r2c", kind="eager", method=False, function=False)
+@operator(name="_fft_r2c", kind="composite", method=False, function=False)
 def r2c(input: Tensor, dims: tuple[int, ...], scale: int, forward: bool) -> Tensor:
     """The transform of real numbers over ``dims``: half of the last one, as the rest follows by symmetry."""
-    shape = [n // 2 + 1 if d == dims[-1] else n for d, n in enumerate(input.shape)]
-    found = _transformed("rfftn", input, shape, input.dtype.to_complex(), axes=dims, norm=_NAMES[True][scale])
-    if not forward and found.device is not devices.meta:
-        a = numpy_view(found)
-        np.conjugate(a, out=a)
+    *rest, last = dims
+    factor = _factor([input.shape[d] for d in dims], scale)
+    found = _along_one(input, "r2c", last, input.shape[last], not forward, 1.0 if rest else factor)
+    for k, d in enumerate(rest):
+        found = _along_one(found, "c2c", d, input.shape[d], not forward, factor if k == len(rest) - 1 else 1.0)
     return found
 
 
@@ -78,14 +138,14 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     return view_as_real.function(c2c.function(full, ctx.dims, ctx.scale, not ctx.forward)).select(-1, 0)
 
 
-@operator(name="_fft_c2r", kind="eager", method=False, function=False)
+@operator(name="_fft_c2r", kind="composite", method=False, function=False)
 def c2r(input: Tensor, dims: tuple[int, ...], scale: int, last: int, forward: bool) -> Tensor:
     """The real transform of ``last`` points over ``dims``, from half of the last one."""
-    shape = [last if d == dims[-1] else n for d, n in enumerate(input.shape)]
-    if forward and input.device is not devices.meta:
-        input = from_numpy(np.conjugate(numpy_view(input)))
-    sizes = [shape[d] for d in dims]
-    return _transformed("irfftn", input, shape, input.dtype.to_real(), s=sizes, axes=dims, norm=_NAMES[False][scale])
+    *rest, end = dims
+    factor = _factor([*(input.shape[d] for d in rest), last], scale)
+    for d in rest:
+        input = _along_one(input, "c2c", d, input.shape[d], not forward, 1.0)
+    return _along_one(input, "c2r", end, last, forward, factor)
 
 
 @c2r.gradient()
@@ -142,15 +202,6 @@ def to_complex(input: Tensor) -> Tensor:
 @to_complex.gradient()
 def _(ctx, grad):  # type: ignore[no-untyped-def]
     return view_as_real.function(grad).select(-1, 0)
-
-
-def _further(args: list[Any]) -> list[Any]:
-    """The arguments of a kernel with another dimension in front."""
-    return [args[0], tuple(d + 1 for d in args[1]), *args[2:]]
-
-
-for _kernel in (c2c, r2c, c2r):
-    _kernel.batching = _further
 
 
 # -- arguments ---------------------------------------------------------------------------------------

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from . import conv_weight as conv_weight
     from . import epilogue as epilogue
     from . import extern as extern
+    from . import fourier as fourier
+    from . import fourier_access as fourier_access
+    from . import fourier_plan as fourier_plan
     from . import gemm as gemm
     from . import host as host
     from . import matrices as matrices

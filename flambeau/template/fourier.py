@@ -14,75 +14,22 @@ cache are done one after the other, of others the strips of each part are shared
 The inverse transform is the forward one with real and imaginary parts exchanged. Transforms of real numbers of even
 length are those of half as many complex ones, before or after which even and odd points are separated (Van Loan 4.3).
 
-Kernels are the same for all lengths: which passes are done is said by words (`HEAD`, `PART`, ``fourier_plan.py``).
+Kernels are the same for all lengths: which passes are done is said by words (`HEAD` and `PART` in
+``fourier_access.py``), which ``fourier_plan.py`` finds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..target.builder import Module, Val, vec_type
+from ..target.builder import Val
 from ..target.emit import new_module
 from ..target.isa import ISA
-from ..target.turn import transpose
 from .butterfly import RADICES, Pair, multiply, multiply_add, small
 from .flow import Flow, function, parallel_for
+from .fourier_access import COLUMNS, FIXES, HEAD, I64, PART, PLANES, PTR, ROWS, SCATTERED, Access
 
-__all__ = ["COLUMNS", "FIXES", "HEAD", "MAX_PASSES", "MAX_RANK", "PART", "PLANES", "ROWS", "SCATTERED", "kernel_ir", "tile"]
-
-I64, PTR = "i64", "ptr"
-MAX_RANK = 5  # dimensions over which lines lie
-MAX_PASSES = 20
-COLUMNS, ROWS, PLANES, SCATTERED = range(4)
-"""How the points of a strip lie: complex numbers side by side across the lines; complex numbers (or pairs of real ones)
-side by side along them; real numbers side by side across the lines; anyhow."""
-FIXES = ("none", "spread", "mirror", "separate")
-"""What is done besides the passes: even and odd points are joined from half of a spectrum, or the spectrum is completed,
-before them; or even and odd points are separated after them."""
-
-HEAD = (
-    "chunks",  # of the first part
-    "pool",
-    "later",  # chunks of the second part, 0 if there is none or a chunk does both
-    "groups",  # of lines that are in the temporary memory together
-    "each",  # lines of a group
-    "lines",
-    "space",  # bytes of scratch memory of a worker
-    "room",  # bytes of a buffer
-    "temporary",  # where the temporary memory begins, in a worker's scratch memory if a chunk does both parts
-    "both",  # whether it does
-    "grain",  # strips (lines, where a chunk does both parts) of a chunk of the first part
-    "grain_later",
-)
-PART = (
-    "points",
-    "have",  # points that are read
-    "made",  # points that are written
-    "inner",  # lines that strips are made of
-    "strips",
-    "rank",
-    *(f"size{d}" for d in range(MAX_RANK)),
-    *(f"in{d}" for d in range(MAX_RANK)),
-    *(f"out{d}" for d in range(MAX_RANK)),
-    "in_step",  # from point to point, and from the real to the imaginary part (0: there is none), in numbers
-    "in_other",
-    "out_step",
-    "out_other",
-    "load",
-    "store",
-    "in_temporary",  # from line to line in the temporary memory, where that is read; 0 otherwise
-    "out_temporary",
-    "in_swap",  # whether real and imaginary parts are exchanged
-    "out_swap",
-    "scale",  # of the real and of the imaginary parts: bits of a double
-    "scale_other",
-    "fix",
-    "sign",  # by which imaginary parts are multiplied before even and odd points are joined
-    "roots",  # where in the table the factors of the even and odd points are
-    "twist",  # and those between the parts, -1 if there are none
-    "passes",
-    *(f"{name}{k}" for k in range(MAX_PASSES) for name in ("radix", "near", "far", "factors", "cosines")),
-)
+__all__ = ["kernel_ir", "tile"]
 
 
 def tile(isa: ISA) -> int:
@@ -97,52 +44,8 @@ def kernel_ir(name: str, real: str, isa: ISA) -> str:
     return module.text()
 
 
-class _Fourier:
+class _Fourier(Access):
     """Writes the functions of one kernel."""
-
-    def __init__(self, module: Module, isa: ISA, name: str, real: str) -> None:
-        self.module, self.isa, self.name, self.real = module, isa, name, real
-        self.size = 4 if real == "float" else 8
-        self.lanes = isa.lanes(real)
-        self.vector = vec_type(real, self.lanes)
-
-    def function(self, name: str, args: list[str], write: Callable[..., None]) -> str:
-        """Arguments in capitals are pointers, others are i64."""
-        typed = [(PTR if a.isupper() else I64, a) for a in args]
-        return function(self.module, self.isa, f"{self.name}.{name}", typed, write, attributes="noinline")
-
-    def word(self, b: Flow, part: Val, name: str) -> Val:
-        return b.word(part, PART.index(name))
-
-    # -- numbers in memory -------------------------------------------------------------------------
-    def place(self, b: Flow, base: Val, index: Val | int) -> Val:
-        """The address of a number."""
-        return b.at(self.real, base, index)
-
-    def point(self, b: Flow, buffer: Val, index: Val | int) -> Val:
-        """The address of a point in a buffer."""
-        return self.place(b, buffer, b.imul(index, 2 * self.lanes))
-
-    def get(self, b: Flow, point: Val) -> Pair:
-        full = self.lanes * self.size
-        return b.load(self.vector, point, full), b.load(self.vector, self.place(b, point, self.lanes), full)
-
-    def put(self, b: Flow, value: Pair, point: Val) -> None:
-        full = self.lanes * self.size
-        b.store(value[0], point, full)
-        b.store(value[1], self.place(b, point, self.lanes), full)
-
-    def broadcast(self, b: Flow, place: Val) -> Val:
-        return b.splat(b.load(self.real, place, self.size), self.lanes)
-
-    def factor(self, b: Flow, place: Val) -> Pair:
-        """A complex number of the table, in all lanes."""
-        return self.broadcast(b, place), self.broadcast(b, self.place(b, place, 1))
-
-    def swapped(self, b: Flow, flag: Val) -> tuple[Val, Val]:
-        """Where in a point the real and the imaginary parts are."""
-        real = b.imul(flag, self.lanes)
-        return real, b.isub(self.lanes, real)
 
     # -- passes ------------------------------------------------------------------------------------
     def pass_of(self, radix: int) -> str:
@@ -179,8 +82,7 @@ class _Fourier:
         def write(
             b: Flow, source: Val, target: Val, table: Val, cosines: Val, sums: Val, near: Val, far: Val, radix: Val
         ) -> None:
-            half, stride = b.idiv(radix, 2), b.imul(near, far)
-            zero = b.const(self.vector, 0)
+            half, zero = b.idiv(radix, 2), b.const(self.vector, 0)
 
             def one(i: Val, k: Val) -> None:
                 def of_source(j: Val | int) -> Val:
@@ -304,191 +206,6 @@ class _Fourier:
 
         return self.function("twist", ["BUFFER", "NEAR", "FAR", "n"], write)
 
-    # -- reading and writing -----------------------------------------------------------------------
-    def _masks(self, b: Flow, width: Val) -> tuple[Val, Val, Val]:
-        """Lanes of the first ``width`` numbers, and of as many pairs of numbers in two vectors."""
-        twice = b.imul(width, 2)
-        return tuple(b.lane_mask(n, self.lanes) for n in (width, twice, b.isub(twice, self.lanes)))  # type: ignore[return-value]
-
-    def load_across(self, planes: bool) -> str:
-        """``load(part, source, buffer, width)``: points whose lines lie side by side."""
-
-        def write(b: Flow, part: Val, source: Val, buffer: Val, width: Val) -> None:
-            have, step, other, swap = (self.word(b, part, n) for n in ("have", "in_step", "in_other", "in_swap"))
-            real_at, imag_at = self.swapped(b, swap)
-
-            def run(masks: tuple[Val, Val, Val] | None) -> None:
-                def read(place: Val, which: int) -> Val:
-                    if masks is None:
-                        return b.load(self.vector, place, self.size)
-                    return b.masked_load(self.vector, place, masks[which], self.size)
-
-                with b.loop(0, have) as i:
-                    p, q = self.place(b, source, b.imul(i.index, step)), self.point(b, buffer, i.index)
-                    if planes:
-                        real = read(p, 0)
-                        imag = b.choose(
-                            b.icmp("eq", other, 0),
-                            lambda: [b.const(self.vector, 0)],
-                            lambda: [read(self.place(b, p, other), 0)],
-                        )[0]
-                    else:
-                        x, y = read(p, 1), read(self.place(b, p, self.lanes), 2)
-                        real, imag = (b.shuffle(x, y, range(k, 2 * self.lanes, 2)) for k in (0, 1))
-                    b.store(real, self.place(b, q, real_at), self.lanes * self.size)
-                    b.store(imag, self.place(b, q, imag_at), self.lanes * self.size)
-
-            b.either(b.icmp("eq", width, self.lanes), lambda: run(None), lambda: run(self._masks(b, width)))
-            b.ret()
-
-        return self.function(f"load_{'planes' if planes else 'columns'}", ["PART", "SOURCE", "BUFFER", "width"], write)
-
-    def store_across(self, planes: bool) -> str:
-        """``store(part, buffer, target, width)``: the opposite."""
-
-        def write(b: Flow, part: Val, buffer: Val, target: Val, width: Val) -> None:
-            made, step, other, swap = (self.word(b, part, n) for n in ("made", "out_step", "out_other", "out_swap"))
-            places, scales = self.swapped(b, swap), self.scales(b, part)
-
-            def run(masks: tuple[Val, Val, Val] | None) -> None:
-                def keep(value: Val, place: Val, which: int) -> None:
-                    if masks is None:
-                        b.store(value, place, self.size)
-                    else:
-                        b.masked_store(value, place, masks[which], self.size)
-
-                with b.loop(0, made) as i:
-                    p = self.place(b, target, b.imul(i.index, step))
-                    real, imag = self.scaled(b, self.point(b, buffer, i.index), places, scales)
-                    if planes:
-                        keep(real, p, 0)
-                        with b.when(b.icmp("ne", other, 0)):
-                            keep(imag, self.place(b, p, other), 0)
-                    else:
-                        order = [k + j * self.lanes for k in range(self.lanes) for j in range(2)]
-                        keep(b.shuffle(real, imag, order[: self.lanes]), p, 1)
-                        keep(b.shuffle(real, imag, order[self.lanes :]), self.place(b, p, self.lanes), 2)
-
-            b.either(b.icmp("eq", width, self.lanes), lambda: run(None), lambda: run(self._masks(b, width)))
-            b.ret()
-
-        return self.function(f"store_{'planes' if planes else 'columns'}", ["PART", "BUFFER", "TARGET", "width"], write)
-
-    def scales(self, b: Flow, part: Val) -> Pair:
-        found = []
-        for name in ("scale", "scale_other"):
-            number = b.cast("bitcast", self.word(b, part, name), "double")
-            found.append(b.splat(b.cast("fptrunc", number, self.real), self.lanes))
-        return found[0], found[1]
-
-    def scaled(self, b: Flow, point: Val, places: tuple[Val, Val], scales: Pair) -> Pair:
-        """The real and the imaginary part of a result."""
-        x, y = (b.load(self.vector, self.place(b, point, at), self.lanes * self.size) for at in places)
-        return b.fmul(x, scales[0]), b.fmul(y, scales[1])
-
-    def starts(self, b: Flow, base: Val, offsets: Val) -> list[Val]:
-        """The addresses of the lines."""
-        return [self.place(b, base, b.word(offsets, k)) for k in range(self.lanes)]
-
-    def _blocks(self, b: Flow, points: Val, run: Callable[[Val, Val | None], None]) -> None:
-        """``run(first point, mask of the numbers of a line)`` for blocks of half as many points as lanes."""
-        step = self.lanes // 2
-        whole = b.imul(b.idiv(points, step), step)
-        with b.loop(0, whole, step) as i:
-            run(i.index, None)
-        with b.when(b.icmp("slt", whole, points)):
-            run(whole, b.lane_mask(b.imul(b.isub(points, whole), 2), self.lanes))
-
-    def load_rows(self) -> str:
-        """``load_rows(part, source, offsets, buffer)``: points that follow each other in every line."""
-
-        def write(b: Flow, part: Val, source: Val, offsets: Val, buffer: Val) -> None:
-            lines = self.starts(b, source, offsets)
-            places = self.swapped(b, self.word(b, part, "in_swap"))
-
-            def run(first: Val, mask: Val | None) -> None:
-                at = [self.place(b, line, b.imul(first, 2)) for line in lines]
-                if mask is None:
-                    rows = [b.load(self.vector, p, self.size) for p in at]
-                else:
-                    rows = [b.masked_load(self.vector, p, mask, self.size) for p in at]
-                for k, column in enumerate(transpose(b, rows, 8 * self.size)):
-                    point = self.point(b, buffer, b.iadd(first, k // 2))
-                    b.store(column, self.place(b, point, places[k % 2]), self.lanes * self.size)
-
-            self._blocks(b, self.word(b, part, "have"), run)
-            b.ret()
-
-        return self.function("load_rows", ["PART", "SOURCE", "OFFSETS", "BUFFER"], write)
-
-    def store_rows(self) -> str:
-        """``store_rows(part, buffer, target, offsets)``: the opposite."""
-
-        def write(b: Flow, part: Val, buffer: Val, target: Val, offsets: Val) -> None:
-            lines = self.starts(b, target, offsets)
-            places, scales = self.swapped(b, self.word(b, part, "out_swap")), self.scales(b, part)
-
-            def run(first: Val, mask: Val | None) -> None:
-                columns: list[Val] = []
-                for k in range(self.lanes // 2):
-                    columns += self.scaled(b, self.point(b, buffer, b.iadd(first, k)), places, scales)
-                # The lanes behind the last line have its address: it is written after them.
-                for line, row in reversed(list(zip(lines, transpose(b, columns, 8 * self.size)))):
-                    p = self.place(b, line, b.imul(first, 2))
-                    if mask is None:
-                        b.store(row, p, self.size)
-                    else:
-                        b.masked_store(row, p, mask, self.size)
-
-            self._blocks(b, self.word(b, part, "made"), run)
-            b.ret()
-
-        return self.function("store_rows", ["PART", "BUFFER", "TARGET", "OFFSETS"], write)
-
-    def load_scattered(self) -> str:
-        """``load_scattered(part, source, offsets, buffer, width)``: numbers one by one."""
-
-        def write(b: Flow, part: Val, source: Val, offsets: Val, buffer: Val, width: Val) -> None:
-            have, step, other, swap = (self.word(b, part, n) for n in ("have", "in_step", "in_other", "in_swap"))
-            real_at, imag_at = self.swapped(b, swap)
-            with b.when(b.icmp("slt", width, self.lanes)), b.loop(0, have) as i:
-                zero = b.const(self.vector, 0)
-                self.put(b, (zero, zero), self.point(b, buffer, i.index))
-            single, zero = b.icmp("eq", other, 0), b.const(self.real, 0)
-            with b.loop(0, width) as lane:
-                line = self.place(b, source, b.load(I64, b.at(I64, offsets, lane.index), 8))
-                with b.loop(0, have) as i:
-                    p = self.place(b, line, b.imul(i.index, step))
-                    q = self.place(b, self.point(b, buffer, i.index), lane.index)
-                    imag = b.select(single, zero, b.load(self.real, self.place(b, p, other), self.size))
-                    b.store(b.load(self.real, p, self.size), self.place(b, q, real_at), self.size)
-                    b.store(imag, self.place(b, q, imag_at), self.size)
-            b.ret()
-
-        return self.function("load_scattered", ["PART", "SOURCE", "OFFSETS", "BUFFER", "width"], write)
-
-    def store_scattered(self) -> str:
-        """``store_scattered(part, buffer, target, offsets, width)``: the opposite."""
-
-        def write(b: Flow, part: Val, buffer: Val, target: Val, offsets: Val, width: Val) -> None:
-            made, step, other, swap = (self.word(b, part, n) for n in ("made", "out_step", "out_other", "out_swap"))
-            places, scales = self.swapped(b, swap), [b.extract(s, 0) for s in self.scales(b, part)]
-            with b.loop(0, width) as lane:
-                line = self.place(b, target, b.load(I64, b.at(I64, offsets, lane.index), 8))
-                with b.loop(0, made) as i:
-                    p = self.place(b, line, b.imul(i.index, step))
-                    q = self.place(b, self.point(b, buffer, i.index), lane.index)
-                    real, imag = (
-                        b.fmul(b.load(self.real, self.place(b, q, at), self.size), scale)
-                        for at, scale in zip(places, scales)
-                    )
-                    b.store(real, p, self.size)
-                    with b.when(b.icmp("ne", other, 0)):
-                        b.store(imag, self.place(b, p, other), self.size)
-            b.ret()
-
-        return self.function("store_scattered", ["PART", "BUFFER", "TARGET", "OFFSETS", "width"], write)
-
     # -- strips ------------------------------------------------------------------------------------
     def passes(self) -> str:
         """``passes(part, table, room, sums)`` returns nothing; the buffers' addresses are at ``rooms``, the one with
@@ -524,8 +241,8 @@ class _Fourier:
         return self.function("passes", ["PART", "TABLE", "ROOMS", "SUMS"], write)
 
     def offsets(self) -> str:
-        """``offsets(part, places, from, line, count)``: where the lines of a strip begin in the input and in the
-        result, from the number of the first of all and that within the strips' lines."""
+        """``offsets(part, places, outer, local, first, count)``: where the lines of a strip begin in the input and in
+        the result; ``outer`` counts lots of ``inner`` lines, ``local`` those in the temporary memory."""
 
         def write(b: Flow, part: Val, places: Val, outer: Val, local: Val, first: Val, count: Val) -> None:
             inner, rank, in_temporary, out_temporary = (
@@ -534,7 +251,7 @@ class _Fourier:
             sizes, ins, outs = (b.at(I64, part, PART.index(n)) for n in ("size0", "in0", "out0"))
             last = b.isub(rank, 1)
 
-            def at(array: Val, d: Val) -> Val:
+            def element(array: Val, d: Val) -> Val:
                 return b.load(I64, b.at(I64, array, d), 8)
 
             with b.loop(0, count) as lane:
@@ -543,17 +260,21 @@ class _Fourier:
                 with b.loop(0, last, carry=[number, b.i64(0), b.i64(0)]) as t:
                     d = b.isub(last, t.index)
                     rest, source, target = t.values
-                    size = at(sizes, d)
+                    size = element(sizes, d)
                     quotient = b.idiv(rest, size)
                     k = b.isub(rest, b.imul(quotient, size))
-                    t.next = [quotient, b.iadd(source, b.imul(k, at(ins, d))), b.iadd(target, b.imul(k, at(outs, d)))]
+                    t.next = [
+                        quotient,
+                        b.iadd(source, b.imul(k, element(ins, d))),
+                        b.iadd(target, b.imul(k, element(outs, d))),
+                    ]
                 rest, source, target = t.values
                 source = b.iadd(source, b.imul(rest, b.word(ins, 0)))
                 target = b.iadd(target, b.imul(rest, b.word(outs, 0)))
-                for flag, array, found, k in ((in_temporary, ins, source, 0), (out_temporary, outs, target, 1)):
-                    inside = b.iadd(b.imul(local, flag), b.imul(within, at(array, last)))
+                for flag, array, found, side in ((in_temporary, ins, source, 0), (out_temporary, outs, target, 1)):
+                    inside = b.iadd(b.imul(local, flag), b.imul(within, element(array, last)))
                     chosen = b.select(b.icmp("ne", flag, 0), inside, found)
-                    b.store(chosen, b.at(I64, places, b.iadd(lane.index, k * self.lanes)), 8)
+                    b.store(chosen, b.at(I64, places, b.iadd(lane.index, side * self.lanes)), 8)
             b.ret()
 
         return self.function("offsets", ["PART", "PLACES", "outer", "local", "first", "count"], write)

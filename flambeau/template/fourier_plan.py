@@ -18,7 +18,8 @@ from ..graph.program import Launch
 from ..runtime import cpu, engine, pool
 from ..target.isa import ISA
 from . import fourier
-from .fourier import COLUMNS, FIXES, HEAD, MAX_PASSES, MAX_RANK, PART, PLANES, ROWS, SCATTERED
+from .butterfly import RADICES
+from .fourier_access import COLUMNS, FIXES, HEAD, MAX_PASSES, MAX_RANK, PART, PLANES, ROWS, SCATTERED
 
 __all__ = ["LARGEST", "Form", "Transform", "factors_of", "form_of", "table_of"]
 
@@ -131,7 +132,7 @@ def _table(form: Form, lanes: int, together: int) -> _Table:
             near_ //= radix
             place = add(roots(np.arange(near_)[:, None] * far * np.arange(1, radix), n))
             cosines = 0
-            if radix not in fourier.RADICES:
+            if radix not in RADICES:
                 half = radix // 2
                 to = np.arange(1, ceil_div(half, together) * together + 1).reshape(-1, 1, together)
                 angles = roots(to * np.arange(1, half + 1)[:, None], radix)
@@ -261,9 +262,7 @@ class Transform:
     inverse: bool
     scale: float
 
-    def batched(
-        self, g: Graph, operands: Sequence[Node], flags: Sequence[bool], results: Any, size: int
-    ) -> list[Node]:
+    def batched(self, g: Graph, operands: Sequence[Node], flags: Sequence[bool], results: Any, size: int) -> list[Node]:
         """See ``graph.batch``: more lines."""
         whole = g.in_memory(spread(g, (operands[0], flags[0]), size))
         shape, type_ = results[0]
@@ -276,8 +275,6 @@ class Transform:
 
     def launches(self, inputs: Sequence[Any], outputs: Sequence[Any], workers: int) -> list[Launch]:
         x, out = inputs[0], outputs[0]
-        if 0 in out.shape:
-            return []
         isa, form = ISA.host(), self.form
         real = _REALS[form.real]
         lanes, itemsize = isa.lanes(real), coded(form.real).itemsize

@@ -219,8 +219,17 @@ class Contraction:
         """Prefetches the tile of the result that is about to be stored; nothing by default."""
 
     def fetch_ahead(self, b: Flow, f: Frame, a: Val, panel: Val, at: Val, units: Val, part: Val, parts: Val) -> None:
-        """Prefetches part ``part`` of ``parts`` of panel ``panel`` of A, if it will be read where it is; nothing by
-        default."""
+        """Prefetches part ``part`` of ``parts`` of panel ``panel`` of A, if it will be read where it is, by rows."""
+        there = self.direct_a(b, f, a, panel, at)
+        if there is None:
+            return
+        usable, start, pitch, row = there
+        with b.when(b.op("and", usable, b.icmp("eq", pitch, self.num.unit_bytes))):
+            count = b.imin(b.isub(f.m, b.imul(panel, self.blk.rows)), self.blk.rows)
+            with b.loop(part, count, parts) as i:
+                line = b.bytes_at(start, b.imul(row, i.index))
+                with b.loop(0, b.imul(units, pitch), LINE) as at_line:
+                    b.prefetch(b.bytes_at(line, at_line.index), level=2)
 
     def turned(self, b: Flow, f: Frame, row0: Val, rows: Val) -> Val | None:
         """Whether columns of the result are contiguous in these rows, not rows, so that tiles are turned over to be

@@ -42,10 +42,11 @@ from .conv_problem import (
 )  # fmt: skip
 from .epilogue import AddIn, Epilogue, Plain
 from .flow import Flow, function, parallel_for
-from .gemm import Binding, Ready
-from .image import GEOMETRY, GRID, TAP_WORDS, channel_range, image_kernel, image_request
+from .gemm import PAGE, Binding, Ready
+from .image import GEOMETRY, GRID, TAP_WORDS, image_kernel, image_request
 from .micro import SIZE, Blocking, Number, blocking, load_address, micro_kernel, micro_request
 from .pack import pack_kernel, pack_request
+from .weights import BY_CHANNEL, BY_TAP, FLAT, SPAN, write_weights
 
 __all__ = [
     "AddIn", "ConvSpec", "Plain", "bind_forward", "bind_input_gradient", "choose", "kernel_name", "key", "make_ir",
@@ -82,12 +83,11 @@ def requests(spec: ConvSpec, isa: ISA) -> list[engine.Request]:
 
 _WORDS = Words(
     (
-        *GEOMETRY, "image_is_b", "w_mode", "w_row", "w_c", "w_k", "w_at",
+        *GEOMETRY, "image_is_b", "w_mode", "w_row", "w_c", "w_k", "w_at", "w_span",
         "c_at", "c_n", "c_row", "c_d", "c_h", "c_w", "c_flat", "c_plain", "c_pixel", "x_direct", "pack_w", "pack_x",
-        "clear",
+        "clear", "w_direct",
     )
 )  # fmt: skip
-_FLAT, _BY_TAP, _BY_CHANNEL = range(3)
 _CLEARED = 1 << 15
 """Elements that a chunk clears."""
 _DEEP = 256
@@ -228,14 +228,17 @@ def _values(
     units = pairs * count
     offsets = [tap[3] for tap in g.taps]
     plain = offsets == list(range(count))
+    span = max(offsets) - min(offsets) + 1 if offsets else 0
     last = g.strides[1] == 1 and g.strides[4] != 1
     unit_c, unit_t = (1, pairs) if last else (count, 1)
-    mode, w_k = _BY_TAP, 0
+    mode, w_k, w_at = BY_TAP, 0, offsets[0] if offsets else 0
     if num.depth == 1 and count:
         if count == 1:
-            mode, w_k = _FLAT, p.w_c
-        elif plain and not last:
-            mode, w_k = (_FLAT, 1) if p.w_c == count else (_BY_CHANNEL, 0)
+            mode, w_k = FLAT, p.w_c
+        elif not last and plain and p.w_c == count:
+            mode, w_k = FLAT, 1
+        elif not last and span <= SPAN:
+            mode, w_at = BY_CHANNEL, min(offsets)
     m, n = p.rows, p.batch * g.pixels
     bare = count == 1 and g.grid == g.bounds and g.steps == (1, 1, 1) and g.base == g.taps[0][:3] == (0, 0, 0)
     c_n, c_row, c_d, c_h, c_w = p.c_strides
@@ -245,24 +248,36 @@ def _values(
     if swap:
         m, n = n, m
     plan = cut_image(p.groups, m, n, units, num, blk, not swap, workers)
-    if ready:
-        plan = replace(plan, outer_shared=True)
+    w_direct = not (ready or swap) and mode == FLAT and _reads_weights(spec, num, p.w_row, w_k)
+    if ready or w_direct:
+        plan = replace(plan, outer_shared=ready)
     a, b = (p.x_group, p.w_group) if swap else (p.w_group, p.x_group)
     by_inner = plan.inner_blocks >= 2 * workers and by_pixels(p)  # fewer blocks of pixels are not even enough
     common = common_values(
-        plan, (p.groups,), m, n, units, num, blk, micro_kernel(num, isa), pool, ready=ready, by_inner=by_inner
-    )
+        plan, (p.groups,), m, n, units, num, blk, micro_kernel(num, isa, w_direct), pool, ready=ready,
+        by_inner=by_inner,
+    )  # fmt: skip
     return common | {
         **g.values(unit_c, unit_t, 8 * (len(_WORDS.names) + spec.tail.words)),
         "core": load_address(core_request(spec, isa)),
         "a_2": a, "b_2": b, "c_2": p.rows * c_row, "image_is_b": int(not swap),
-        "w_mode": mode, "w_row": p.w_row, "w_c": p.w_c, "w_k": w_k, "w_at": offsets[0] if offsets else 0,
+        "w_mode": mode, "w_row": p.w_row, "w_c": p.w_c, "w_k": w_k, "w_at": w_at, "w_span": span,
         "c_at": p.c_at, "c_n": c_n, "c_row": c_row, "c_d": c_d, "c_h": c_h, "c_w": c_w, "c_flat": int(flat),
         "c_pixel": even * (c_row == 1),
         "x_direct": int(bare and not swap and single_stride(g.grid, g.strides[2:]) == 1),
-        "c_plain": int(flat and not swap and isinstance(spec.tail, Plain)),
+        "c_plain": int(flat and not swap and isinstance(spec.tail, Plain)), "w_direct": int(w_direct),
         "pack_w": pack_kernel(spec.source, num, isa), "pack_x": image_kernel(spec.source, num, isa, _WORDS.names),
     }  # fmt: skip
+
+
+def _reads_weights(spec: ConvSpec, num: Number, row: int, k: int) -> bool:
+    """Whether the micro-kernel reads weights, whose rows and values of k lie so far apart, where they are.
+
+    Those a multiple of a page apart compete for the same lines of the first-level cache.
+    """
+    if spec.source != num.packed or num.pair or 1 not in (row, k):
+        return False
+    return (row if k == 1 else k) * SIZE[spec.source] % PAGE != 0
 
 
 # -- code --------------------------------------------------------------------------------------------
@@ -289,8 +304,8 @@ class _Convolution(Contraction):
     """Weights by pixels, or (`image_is_b` 0) pixels by weights."""
 
     pack_words = (
-        "image_is_b", "w_mode", "w_row", "w_c", "w_k", "w_at", "channels", "taps", "unit_c", "unit_t", "tap_table",
-        "pack_w", "pack_x", "x_direct", "x_n", "x_c", *GRID,
+        "image_is_b", "w_mode", "w_row", "w_c", "w_k", "w_at", "w_span", "channels", "taps", "unit_c", "unit_t",
+        "tap_table", "pack_w", "pack_x", "x_direct", "x_n", "x_c", *GRID, "w_direct",
     )  # fmt: skip
     store_words = ("image_is_b", *GRID, "c_at", "c_n", "c_row", "c_d", "c_h", "c_w", "c_flat", "c_plain", "c_pixel")
 
@@ -340,50 +355,7 @@ class _Convolution(Contraction):
     def _weights(self) -> str:
         args = [("ptr", "to"), ("ptr", "from"), ("ptr", "words")]
         args += [("i64", n) for n in ("first", "count", "at", "units", "pitch")]
-        return function(self.module, self.isa, "weights", args, self._write_weights, attributes="noinline")
-
-    def _write_weights(
-        self, b: Flow, to: Val, origin: Val, words: Val, first: Val, count: Val, at: Val, units: Val, pitch: Val
-    ) -> None:
-        """Packs units of ``count`` rows of weights."""
-        w = {name: b.word(words, self.words.index[name]) for name in self.pack_words}
-        elem, depth = LLVM_TYPE[self.type_a], self.num.depth
-        line = b.at(elem, origin, b.imul(first, w["w_row"]))
-
-        def put(place: Val, offset: Val, kstride: Val | int, k: Val, distance: Val) -> None:
-            target = b.at(self.num.unit, to, b.imul(place, pitch))
-            kstride = b.i64(kstride) if isinstance(kstride, int) else kstride
-            b.call_address(w["pack_w"], target, b.at(elem, line, offset), w["w_row"], kstride, count, k, distance)
-
-        def flat() -> None:
-            put(b.i64(0), b.iadd(w["w_at"], b.imul(at, w["w_k"])), w["w_k"], units, pitch)
-
-        def by_tap() -> None:
-            table = b.bytes_at(words, w["tap_table"])
-            with b.loop(0, w["taps"]) as t:
-                offset = b.word(b.at("i64", table, b.imul(t.index, TAP_WORDS)), 3)
-                c0, c1, place = channel_range(b, t.index, w["channels"], w["unit_c"], w["unit_t"], at, units, self.num)
-                with b.when(b.icmp("slt", c0, c1)):
-                    start = b.imul(c0, depth)
-                    k = b.imin(b.isub(w["channels"], start), b.imul(b.isub(c1, c0), depth))
-                    offset = b.iadd(offset, b.imul(start, w["w_c"]))
-                    put(place, offset, w["w_c"], k, b.imul(pitch, w["unit_c"]))
-
-        def by_channel() -> None:
-            end = b.iadd(at, units)
-            with b.loop(b.idiv(at, w["taps"]), b.idiv(b.iadd(end, b.isub(w["taps"], 1)), w["taps"])) as c:
-                start = b.imul(c.index, w["taps"])
-                t0 = b.imax(b.isub(at, start), 0)
-                t1 = b.imin(b.isub(end, start), w["taps"])
-                offset = b.iadd(b.imul(c.index, w["w_c"]), t0)
-                put(b.isub(b.iadd(start, t0), at), offset, 1, b.isub(t1, t0), pitch)
-
-        b.either(
-            b.icmp("eq", w["w_mode"], _FLAT),
-            flat,
-            lambda: b.either(b.icmp("eq", w["w_mode"], _BY_TAP), by_tap, by_channel),
-        )
-        b.ret()
+        return function(self.module, self.isa, "weights", args, partial(write_weights, self), attributes="noinline")
 
     def direct(self, b: Flow, f: Frame, matrix: Val, panel: Val, at: Val) -> tuple[Val, Val, Val] | None:
         """A 1x1 convolution's pixels need no packing if they lie side by side in one image."""
@@ -395,6 +367,15 @@ class _Convolution(Contraction):
         usable = b.op("and", b.icmp("ne", f.x_direct, 0), b.icmp("sle", b.iadd(rest, self.blk.columns), pixels))
         offset = b.iadd(b.iadd(b.imul(image, f.x_n), rest), b.imul(at, f.x_c))
         return usable, b.at(LLVM_TYPE[self.type_b], matrix, offset), b.imul(f.x_c, SIZE[self.type_b])
+
+    def direct_a(self, b: Flow, f: Frame, matrix: Val, panel: Val, at: Val) -> tuple[Val, Val, Val, Val] | None:
+        """Weights whose units are at even distances."""
+        if self.num.pair or self.type_a != self.num.packed:
+            return None
+        size = SIZE[self.type_a]
+        first = b.iadd(b.imul(b.imul(panel, self.blk.rows), f.w_row), b.iadd(f.w_at, b.imul(at, f.w_k)))
+        where = b.at(LLVM_TYPE[self.type_a], matrix, first)
+        return b.icmp("ne", f.w_direct, 0), where, b.imul(f.w_k, size), b.imul(f.w_row, size)
 
     def in_place(
         self, b: Flow, f: Frame, c: Val, row0: Val, col0: Val, rows: Val, cols: Val

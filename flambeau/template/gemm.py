@@ -32,7 +32,7 @@ from ..target.builder import Val
 from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE
 from .blocking import cut
-from .contract import LINE, Contraction, Frame, Words, common_values, scratch_bytes
+from .contract import Contraction, Frame, Words, common_values, scratch_bytes
 from .epilogue import AddIn, Epilogue, Plain
 from .flow import Flow
 from .micro import SIZE, WAYS, Number, blocking, load_address, micro_kernel, micro_request, number
@@ -374,18 +374,6 @@ class _Product(Contraction):
             line = b.at(elem, start, b.imul(i.index, f.c_m))
             for offset in range(0, self.blk.columns * size, 64):
                 b.prefetch(b.bytes_at(line, offset), write=True)
-
-    def fetch_ahead(self, b: Flow, f: Frame, a: Val, panel: Val, at: Val, units: Val, part: Val, parts: Val) -> None:
-        there = self.direct_a(b, f, a, panel, at)
-        if there is None:
-            return
-        usable, start, pitch, row = there
-        with b.when(b.op("and", usable, b.icmp("eq", f.a_k, 1))):
-            count = b.imin(b.isub(f.m, b.imul(panel, self.blk.rows)), self.blk.rows)
-            with b.loop(part, count, parts) as i:
-                line = b.bytes_at(start, b.imul(row, i.index))
-                with b.loop(0, b.imul(units, pitch), LINE) as at_line:
-                    b.prefetch(b.bytes_at(line, at_line.index), level=2)
 
     def turned(self, b: Flow, f: Frame, row0: Val, rows: Val) -> Val | None:
         if self.type_c != self.num.acc:

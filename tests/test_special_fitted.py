@@ -29,6 +29,19 @@ def test_single_precision(name: str) -> None:
     assert shape.shape == (2, 2)
 
 
+def test_airy() -> None:
+    x = np.concatenate([np.linspace(-60, 12, 1001), [0, -0.0, 2, 8, -8, 30, 100, -1e3]])
+    want = scipy.special.airy(x)[0]
+    size = np.where(x > 0, want, np.abs(x).clip(1) ** -0.25)
+    found = torch.special.airy_ai(torch.from_numpy(x)).numpy()
+    assert (np.abs(found - want) / size).max() < 1e-12
+    narrow = torch.special.airy_ai(torch.from_numpy(x).float()).numpy()
+    wide = scipy.special.airy(x.astype(np.float32).astype(np.float64))[0]
+    assert (np.abs(narrow - wide) <= 2e-7 * np.abs(wide) + 1e-9 * size + 1e-45).all()
+    ends = torch.special.airy_ai(torch.tensor([torch.nan, torch.inf, 1e20])).tolist()
+    assert np.isnan(ends[:2]).all() and ends[2] == 0
+
+
 @pytest.mark.parametrize("name", ["i0", "i0e", "i1", "i1e", "erfcx", "log_ndtr"])
 def test_gradients(name: str) -> None:
     x = torch.linspace(-4, 4, 31, dtype=torch.float64, requires_grad=True)

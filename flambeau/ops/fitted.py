@@ -40,18 +40,18 @@ def _op(name: str, *args: Tensor | float) -> Tensor:
 
 
 @functools.cache
-def _coefficients(smooth: Smooth, top: float) -> tuple[float, ...]:
+def _coefficients(smooth: Smooth, top: float, least: float) -> tuple[float, ...]:
     """Of the Chebyshev series on [0, top]."""
     special = importlib.import_module("scipy.special")
     chebyshev = np.polynomial.chebyshev
     found = chebyshev.chebinterpolate(lambda t: smooth(special, (t + 1) * (top / 2)), _DEGREE)
-    kept = np.flatnonzero(np.abs(found) > _LEAST * np.abs(found).max())
+    kept = np.flatnonzero(np.abs(found) > least * np.abs(found).max())
     return tuple(float(c) for c in found[: kept[-1] + 1])
 
 
-def _series(smooth: Smooth, x: Tensor, top: float = 1.0) -> Tensor:
+def _series(smooth: Smooth, x: Tensor, top: float = 1.0, least: float = _LEAST) -> Tensor:
     """A smooth function at ``x`` in [0, top]."""
-    *rest, last = _coefficients(smooth, top)
+    *rest, last = _coefficients(smooth, top, least)
     t = _op("sub", _op("mul", x, 2 / top), 1.0)
     twice = _op("mul", t, 2.0)
     now, before = _number(last), _number(0.0)
@@ -249,6 +249,66 @@ def _second(order: int) -> Callable[[Tensor], Tensor]:
     return function
 
 
+# -- Airy's function ---------------------------------------------------------------------------------
+
+_AIRY_TURN = 2.0  # from here on Ai is an exponential times a series in 1 / zeta
+_AIRY_TOP = 1 / (2 / 3 * _AIRY_TURN**1.5)
+_DOUBLE = 2e-15  # coefficients below are rounding errors of the reference
+
+
+def _airy_right(s: Any, t: np.ndarray) -> np.ndarray:
+    return s.airy(t)[0]  # type: ignore[no-any-return]
+
+
+def _airy_left(s: Any, t: np.ndarray) -> np.ndarray:
+    return s.airy(-t)[0]  # type: ignore[no-any-return]
+
+
+def _airy_decay(s: Any, u: np.ndarray) -> np.ndarray:
+    x = (1.5 / u) ** (2 / 3)
+    return s.airye(x)[0] * np.sqrt(np.sqrt(x))  # type: ignore[no-any-return]
+
+
+def _airy_terms() -> tuple[float, ...]:
+    """The coefficients c of the expansions in 1 / zeta (Abramowitz & Stegun 10.4.58); at 8 the last is 1e-13."""
+    return tuple(math.prod(range(2 * k + 1, 6 * k, 2)) / (216**k * math.factorial(k)) for k in range(16))
+
+
+def _airy(x: Tensor) -> Tensor:
+    """Ai, to 3e-13 of its amplitude (Abramowitz & Stegun 10.4.59, 10.4.60)."""
+
+    def decaying(t: Tensor) -> Tensor:
+        root = _op("sqrt", t)
+        zeta = _op("mul", _op("mul", t, root), 2 / 3)
+        # a far argument is one whose exponential is zero
+        size = _series(_airy_decay, _op("div", 1.0, zeta), _AIRY_TOP, _DOUBLE)
+        return _op("div", _op("mul", size, _op("exp", _op("neg", zeta))), _op("sqrt", root))
+
+    def waving(t: Tensor) -> Tensor:
+        root = _op("sqrt", t)
+        zeta = _op("mul", _op("mul", t, root), 2 / 3)
+        u = _op("div", 1.0, zeta)
+        square, terms = _op("neg", _op("mul", u, u)), _airy_terms()
+        even, odd = _number(terms[14]), _number(terms[15])
+        for k in range(12, -1, -2):
+            even = _op("add", _op("mul", even, square), terms[k])
+            odd = _op("add", _op("mul", odd, square), terms[k + 1])
+        angle = _op("add", zeta, _QUARTER)
+        wave = _op("sub", _op("mul", even, _op("sin", angle)), _op("mul", _op("mul", odd, u), _op("cos", angle)))
+        return _op("div", wave, _op("mul", _op("sqrt", root), math.sqrt(math.pi)))
+
+    def right(t: Tensor) -> Tensor:
+        return _either(t, _AIRY_TURN, lambda r: _series(_airy_right, r, _AIRY_TURN, _DOUBLE), decaying)
+
+    def left(t: Tensor) -> Tensor:
+        return _either(t, _NEAR, lambda r: _series(_airy_left, r, _NEAR, _DOUBLE), waving)
+
+    zero = _number(0.0)
+    negative = _op("lt", x, 0.0)
+    value = _op("select", negative, left(_op("max", _op("neg", x), zero)), right(_op("max", x, zero)))
+    return _op("select", _op("lt", _op("abs", x), math.inf), value, math.nan)
+
+
 # -- the error function's relatives ------------------------------------------------------------------
 
 
@@ -287,9 +347,10 @@ FITTED: dict[str, Callable[[Tensor], Tensor]] = {
     "y1": _second(1),
     "erfcx": _erfcx,
     "log_ndtr": _log_ndtr,
+    "airy": _airy,
 }
 
 
 def fitted(name: str, x: Tensor) -> Tensor:
-    """The function of scipy's name at each element of a float32 tensor, in the body of an operator."""
+    """The function of scipy's name at each element of a tensor (Airy's function: also of float64), in the body of an operator."""
     return prim.cast(FITTED[name](prim.cast(x, _WORK)), x.dtype)

@@ -139,8 +139,7 @@ _unary(
 def airy_ai(input: Tensor) -> Tensor:
     """The Airy function Ai."""
     _real("airy_ai", input)
-    kind = input.dtype
-    return prim.extern(template.host.Ufunc(_SCIPY, "airy"), [input], [(input.shape, kind)] * 4)[0]
+    return fitted("airy", input)
 
 
 airy_ai.gradient("input")(_no_derivative("airy_ai"))

@@ -71,3 +71,20 @@ def test_polynomials(name: str, reference: str, top: int) -> None:
     assert not getattr(torch.special, name)(torch.ones(3), -1).any()
     with pytest.raises(RuntimeError, match="not implemented"):
         getattr(torch.special, name)(torch.ones(3, requires_grad=True), 2).sum().backward()
+
+
+@pytest.mark.parametrize("upper", [False, True])
+def test_incomplete_gamma(upper: bool) -> None:
+    sizes = [1e-30, 1e-4, 0.01, 0.5, 1, 3, 7, 19.9, 20, 20.1, 50, 1e3, 1e4]
+    ratios = [1e-20, 1e-6, 0.1, 0.49, 0.5, 0.51, 0.9, 1, 1.01, 1.5, 1.99, 2, 2.01, 5, 100]
+    pairs = [(a, a * r) for a in sizes for r in ratios]
+    pairs += [(a, a + d * max(a, 1) ** 0.5) for a in sizes for d in np.linspace(-5, 5, 21)]
+    a, x = np.array([p for p in pairs if p[1] >= 0], np.float32).T.copy()
+    reference = scipy.special.gammaincc if upper else scipy.special.gammainc
+    function = torch.igammac if upper else torch.igamma
+    found = function(torch.from_numpy(a), torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(found, reference(a.astype(np.float64), x.astype(np.float64)), rtol=2e-7, atol=1e-44)
+    a = torch.tensor([0, 0, 0, torch.inf, torch.inf, 1, 1, -1, 1, torch.nan, torch.inf])
+    x = torch.tensor([0, 1, torch.inf, 1, torch.inf, torch.inf, 0, 1, -1, 1, 0])
+    want = np.array([np.nan, 1, 1, 0, np.nan, 1, 0, np.nan, np.nan, np.nan, 0])
+    np.testing.assert_array_equal(function(a, x).numpy(), 1 - want if upper else want)

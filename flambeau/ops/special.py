@@ -1,7 +1,7 @@
 """Special functions (``torch.special``).
 
 What models use is generated code, and so are Bessel functions in single precision (``fitted``); in double precision
-they, and zeta and the incomplete gamma functions, come from scipy (``template.host``), which follows Cephes and AMOS.
+they, zeta and (in double precision) the incomplete gamma functions come from scipy (``template.host``), which follows Cephes and AMOS.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from .. import template
 from ..operator import OPERATORS, Operand, Operator, operator
 from ..tensor import Tensor
 from .fitted import FITTED, fitted
+from .incomplete import incomplete_gamma
 
 __all__ = ["host"]
 
@@ -353,6 +354,8 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 def _incomplete(name: str, function: str, text: str, sign: int) -> None:
     def body(input: Tensor, other: Tensor) -> Tensor:
         _real(name, input)
+        if input.dtype is dtypes.float32:
+            return incomplete_gamma(input, other, sign < 0)
         return host(_SCIPY, function, input, other)
 
     body.__name__, body.__doc__, body.__module__ = name, text, __name__

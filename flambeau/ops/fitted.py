@@ -352,5 +352,6 @@ FITTED: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def fitted(name: str, x: Tensor) -> Tensor:
-    """The function of scipy's name at each element of a tensor (Airy's function: also of float64), in the body of an operator."""
+    """The function of scipy's name at each element, in the body of an operator: in single precision, and Airy's in
+    double precision too."""
     return prim.cast(FITTED[name](prim.cast(x, _WORK)), x.dtype)

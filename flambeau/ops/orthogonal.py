@@ -166,15 +166,25 @@ def linalg_householder_product(A: Tensor, tau: Tensor) -> Tensor:
 
 
 def _reflect(A: Tensor, tau: Tensor, x: Tensor, transposed: bool) -> Tensor:
-    """``Q x`` or ``Q^H x`` for the product Q of the reflections in A."""
+    """``Q x`` or ``Q^H x`` for the product Q of the reflections in A.
+
+    With the vectors as the columns of V, ``Q = 1 - V T V^H`` and the inverse of T has the factors' on its diagonal and
+    what V^H V has above it (C. Puglisi, "Modification of the Householder method based on the compact WY
+    representation", 1992); here ``T = (1 + D U)^-1 D``, as factors may be 0.
+    """
     m, k = A.shape[-2], tau.shape[-1]
-    below = A.narrow(-1, 0, k).tril(-1)  # type: ignore[attr-defined]
+    below: Any = A.narrow(-1, 0, k).tril(-1)  # type: ignore[attr-defined]
     vectors = below + A.new_ones((m,)).diag_embed().narrow(-1, 0, k)  # type: ignore[attr-defined]
-    for i in range(k) if transposed else reversed(range(k)):
-        v = vectors.narrow(-1, i, 1)
-        t = tau.narrow(-1, i, 1).unsqueeze(-1)  # type: ignore[attr-defined]
-        x = x - (t.conj() if transposed and t.dtype.is_complex else t) * v.matmul(adjoint(v).matmul(x))
-    return x
+    turned: Any = adjoint(vectors)
+    factors: Any = tau.unsqueeze(-1)  # type: ignore[attr-defined]
+    system = factors * turned.matmul(vectors).triu(1)  # the ones on the diagonal are understood
+    inner = turned.matmul(x)
+    if transposed:
+        inner = triangular_kernel.function(adjoint(system), inner, False, True, True)
+        inner = (factors.conj() if factors.dtype.is_complex else factors) * inner
+    else:
+        inner = triangular_kernel.function(system, factors * inner, True, True, True)
+    return x - vectors.matmul(inner)  # type: ignore[no-any-return]
 
 
 @operator(kind="composite", synonyms={"input2": ("tau",)})

@@ -1,7 +1,8 @@
 """Special functions (``torch.special``).
 
-What models use is generated code, and so are Bessel functions in single precision (``fitted``); in double precision
-they, zeta and (in double precision) the incomplete gamma functions come from scipy (``template.host``), which follows Cephes and AMOS.
+What models use is generated code, and so are, in single precision, Bessel functions (``fitted``) and the incomplete
+gamma functions (``incomplete``); in double precision these come from scipy (``template.host``), which follows Cephes
+and AMOS, as zeta always does.
 """
 
 from __future__ import annotations

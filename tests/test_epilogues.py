@@ -136,3 +136,42 @@ def test_infinities_and_empty_results():
     np.testing.assert_allclose(
         run(program, tensor(3, 0), tensor(50, 0), B)[0].numpy(), np.tile(F.relu(B).numpy(), (3, 1))
     )
+
+
+def kernels(program):
+    """The result of a program, and how many kernels that are no templates its compiled form runs."""
+    counts = []
+    with watching(lambda found: counts.append(sum(not hasattr(s, "spec") for s in found.ran.plan._schedule.steps))):
+        result = torch.compile(program)()
+        deferral().flush()
+    return result, counts
+
+
+def test_sums_of_branches_lie_where_the_next_branch_finds_them():
+    weights = [tensor(40, 40) for _ in range(6)]
+
+    def program(depth=6):
+        x = X3
+        for w in weights[:depth]:
+            x = x + F.linear(F.layer_norm(x, (40,)), w)
+        return x
+
+    found, specs = run(program)
+    np.testing.assert_allclose(found.numpy(), program().numpy(), rtol=2e-4, atol=2e-4)
+    assert len(specs) == 6 and all(s.formula is not None for s in specs)
+
+
+def test_views_of_gradients_are_not_copied():
+    layer, t = torch.nn.Linear(40, 30), torch.arange(33) % 30
+
+    def through_views():
+        y = layer(X3)
+        return torch.autograd.grad(F.cross_entropy(y.view(-1, 30), t), list(layer.parameters()))
+
+    def without():
+        return torch.autograd.grad(F.cross_entropy(layer(X3.view(-1, 40)), t), list(layer.parameters()))
+
+    (found, seen), (expected, plain) = kernels(through_views), kernels(without)
+    assert sum(seen) == sum(plain)
+    for a, b in zip(found, expected):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-5, atol=1e-6)

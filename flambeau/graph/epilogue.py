@@ -89,7 +89,7 @@ def fuse_epilogues(graph: Graph, outputs: Sequence[Node], into: Sequence[int | N
     found: dict[int, _Absorbed] = {}
     for n in order:
         if n.op == "out" and hasattr(n.inputs[0].attrs[0], "opened") and len(n.inputs[0].attrs[1]) == 1:
-            one = _absorb(graph, n, users, results, barred)
+            one = _absorb(graph, n, users, results, barred, found)
             if one is not None:
                 found[id(one.end)] = one
     if not found:
@@ -98,8 +98,14 @@ def fuse_epilogues(graph: Graph, outputs: Sequence[Node], into: Sequence[int | N
 
 
 def _absorb(
-    graph: Graph, source: Node, users: dict[int, list[Node]], results: set[int], barred: Collection[int]
+    graph: Graph,
+    source: Node,
+    users: dict[int, list[Node]],
+    results: set[int],
+    barred: Collection[int],
+    found: Collection[int],
 ) -> _Absorbed | None:
+    """What becomes of the template whose result is ``source``; ``found`` are the values that others store by now."""
     e = source.inputs[0]
     opened = e.attrs[0].opened(graph, e.inputs, e.attrs[1][0])
     if opened is None or source.type not in _FLOATS:
@@ -107,7 +113,7 @@ def _absorb(
     best: _Absorbed | None = None
     inside = {id(source)}
     members = [source]
-    code = _Code(graph, source, opened, lambda n: _stored(n, users, results))
+    code = _Code(graph, source, opened, lambda n: id(n) in found or _stored(n, users, results))
     while len(members) < _LENGTH:
         further = {id(u): u for m in members for u in users.get(id(m), ()) if id(u) not in inside}
         ready = [u for u in further.values() if id(u) not in barred and _joins(u, code)]
@@ -367,6 +373,10 @@ def _of_template(n: Node) -> bool:
         x = stack.pop()
         if x.op == "out" and x.shape == n.shape and hasattr(x.inputs[0].attrs[0], "opened"):
             return True
+        if x.op == "reshape" and x.shape == n.shape and x.inputs[0].op == "out":
+            x = x.inputs[0]
+            if hasattr(x.inputs[0].attrs[0], "opened"):
+                return True
         if x.op in ELEMENTWISE and x.shape == n.shape and id(x) not in seen and len(seen) < _INLINE:
             seen.add(id(x))
             stack += x.inputs
@@ -423,6 +433,13 @@ def _rebuilt(graph: Graph, outputs: Sequence[Node], found: dict[int, _Absorbed])
                 _replace(graph, one, n, made, new)
             elif all(a is b for a, b in zip(made, n.inputs)):
                 new[id(n)] = n
+            elif n.op in ("move", "reshape"):  # of what may be a reshape itself now
+                last = made[0].number
+                again = (
+                    graph.reshape(made[0], n.shape) if n.op == "reshape" else graph.move(made[0], n.attrs[0], n.shape)
+                )
+                again.number = min(again.number, max(n.number, last))
+                new[id(n)] = again
             else:
                 copy = Node()
                 copy.op, copy.inputs, copy.attrs, copy.shape, copy.type = n.op, tuple(made), n.attrs, n.shape, n.type

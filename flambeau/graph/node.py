@@ -213,6 +213,17 @@ class Graph:
             map_, x = _compose(inner, map_), x.inputs[0]
             if shape == x.shape and map_ == identity_map(len(shape)):
                 return x
+        if x.op == "reshape" and 0 not in shape:  # a view that was taken of the elements in a row
+            base = x.inputs[0]
+            first, steps = _steps(x.shape, map_, shape)
+            below = _below(base.shape, first, steps, shape)
+            if below is not None:
+                return self.move(base, below, shape)
+            order = sorted(range(len(shape)), key=lambda d: -steps[d])
+            sizes = tuple(shape[d] for d in order)
+            if sizes != x.shape and not first and tuple(steps[d] for d in order) == contiguous_strides(sizes):
+                if math.prod(sizes) == math.prod(x.shape):  # dimensions that the base has split, in another order
+                    return self.permute(self.reshape(base, sizes), [order.index(d) for d in range(len(order))])
         return self.make("move", (x,), (map_,), shape, x.type)
 
     def expand(self, x: Node, shape: Sequence[int]) -> Node:
@@ -240,7 +251,7 @@ class Graph:
             kept = [d for d, n in enumerate(shape) if n != 1]
             places = iter(kept)
             return self.move(x, tuple((0, ((next(places), 1),)) if n != 1 else (0, ()) for n in x.shape), shape)
-        if x.op == "reshape":
+        if x.op == "reshape" or (x.op == "move" and 0 not in shape and _regroups(x)):
             return self.reshape(x.inputs[0], shape)
         return self.make("reshape", (x,), (), shape, x.type)
 
@@ -374,6 +385,47 @@ def _check_inside(sizes: Sequence[int], map_: Map, shape: Sequence[int]) -> None
         raise RuntimeError(
             f"the sizes of an operand, {list(sizes)}, do not fit the space {list(shape)} of what is computed with it"
         )
+
+
+def _steps(sizes: Sequence[int], map_: Map, shape: Sequence[int]) -> tuple[int, list[int]]:
+    """Where the elements of a move lie in the operand in row-major order: that of the first, and from one to the next
+    along each dimension of the move."""
+    first, steps = 0, [0] * len(shape)
+    for stride, (offset, terms) in zip(contiguous_strides(sizes), map_):
+        first += stride * offset
+        for d, c in terms:
+            steps[d] += stride * c
+    return first, steps
+
+
+def _regroups(node: Node) -> bool:
+    """Whether a move only joins dimensions, which is what a reshape does too."""
+    x, shape = node.inputs[0], node.shape
+    if math.prod(shape) != math.prod(x.shape):
+        return False
+    first, steps = _steps(x.shape, node.attrs[0], shape)
+    return first == 0 and all(n == 1 or s == c for n, s, c in zip(shape, steps, contiguous_strides(shape)))
+
+
+def _below(sizes: Sequence[int], first: int, steps: Sequence[int], shape: Sequence[int]) -> Map | None:
+    """The map by which a move that begins at ``first`` and takes these ``steps`` in row-major order reads a value of
+    these ``sizes``; None if no affine map does."""
+    strides = contiguous_strides(sizes)
+    offsets, terms = [0] * len(sizes), [[] for _ in sizes]  # type: tuple[list[int], list[list[tuple[int, int]]]]
+    last = [0] * len(sizes)
+    for d, (n, stride) in enumerate(zip(sizes, strides)):
+        offsets[d] = last[d] = first // stride % n
+    for k, (count, step) in enumerate(zip(shape, steps)):
+        if count == 1 or step == 0:
+            continue
+        d = next((d for d, n in enumerate(sizes) if n > 1 and 0 < strides[d] <= step), None)
+        if d is None or step % strides[d]:
+            return None
+        terms[d].append((k, step // strides[d]))
+        last[d] += step // strides[d] * (count - 1)
+    if any(at >= n for at, n in zip(last, sizes)):
+        return None
+    return tuple((offset, tuple(t)) for offset, t in zip(offsets, terms))
 
 
 def _compose(inner: Map, outer: Map) -> Map:

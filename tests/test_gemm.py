@@ -249,6 +249,34 @@ def test_few_rows_by_a_transpose(isa, code):
             np.testing.assert_allclose(c, exact + addend, **close)
 
 
+@pytest.mark.parametrize("isa", ["x86-64", "avx2", "avx512", "generic"])
+@pytest.mark.parametrize("code", ["f32", "f64"])
+def test_few_rows_by_a_large_matrix(isa, code):
+    """B goes by once, four of its rows at a time."""
+    if not HOST.triple.startswith("x86") or (isa[:3] == "avx" and HOST.name not in ("avx512", isa)):
+        pytest.skip("the host lacks it")
+    chosen = ISA.named(isa)
+    rng = np.random.default_rng(5)
+    for m, n, k in ((5, 1025, 800), (8, 700, 1203), (9, 512, 1024), (17, 3001, 301), (32, 256, 3073), (30, 40000, 22)):
+        a, b = normal(rng, (m, k), NUMPY[code]), normal(rng, (k, n + 5), NUMPY[code])[:, :n]
+        exact = a.astype(np.float64) @ b.astype(np.float64)
+        close = {"rtol": 1e-5, "atol": 4e-6 * np.sqrt(k)} if code == "f32" else {"rtol": 1e-12, "atol": 1e-11}
+        c = empty((m, n + 3), NUMPY[code])
+        spec = gemm.choose(GemmSpec(code, code, code, code), m, n, k, (k, 1), (n + 5, 1), (n + 3, 1))
+        assert spec.thin == 32
+        run(spec, a, b, c[:, :n], isa=chosen, threads=2)
+        np.testing.assert_allclose(c[:, :n], exact, **close)
+        assert np.isnan(c[:, n:]).all()
+        bias, turned = normal(rng, (n,), NUMPY[code]), np.asfortranarray(a)
+        added = GemmSpec(code, code, code, code, AddIn(code, code, code))
+        run(added, turned, b, c[:, :n], isa=chosen, extra=[bias], words=(0, 0, 1), threads=2)
+        np.testing.assert_allclose(c[:, :n], exact + bias, **close)
+    b[-1, 3], a[4, -1] = np.inf, 0
+    c = empty((m, n), NUMPY[code])
+    run(spec, a, b, c, isa=chosen)
+    assert np.isnan(c[4, 3]) and np.isinf(c[5, 3]) and np.isfinite(np.delete(c, 3, axis=1)).all()
+
+
 def test_accumulates_into_output():
     rng = np.random.default_rng(7)
     a, b, c = normal(rng, (50, 60)), normal(rng, (60, 70)), normal(rng, (50, 70))
@@ -257,7 +285,9 @@ def test_accumulates_into_output():
     np.testing.assert_allclose(c, exact, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("size", [(700, 500, 300), (20, 30, 30000), (64, 3000, 500), (2, 900, 4000)], ids=str)
+@pytest.mark.parametrize(
+    "size", [(700, 500, 300), (20, 30, 30000), (64, 3000, 500), (2, 900, 4000), (9, 600, 900)], ids=str
+)
 def test_same_bits_for_any_number_of_threads(size):
     m, n, k = size
     rng = np.random.default_rng(8)
@@ -283,7 +313,7 @@ def test_bad_arguments():
     with pytest.raises(ValueError, match="4 batch dimensions"):
         gemm.bind(F32, HOST, (1, 1, 1, 1), 2, 2, 2, (0,) * 6, (0,) * 6, (0,) * 6, 0, 1)
     with pytest.raises(ValueError, match="no thin product of 9 rows"):
-        gemm.bind(GemmSpec("f32", "f32", "f32", "f32", thin=True), HOST, (), 9, 9, 9, (9, 1), (9, 1), (9, 1), 0, 1)
+        gemm.bind(GemmSpec("f32", "f32", "f32", "f32", thin=8), HOST, (), 9, 9, 9, (9, 1), (9, 1), (9, 1), 0, 1)
     with pytest.raises(ValueError, match="strides of b"):
         gemm.bind(F32, HOST, (), 2, 2, 2, (2, 1), (1,), (2, 1), 0, 1)
 

@@ -37,7 +37,8 @@ from .epilogue import AddIn, Epilogue, Plain
 from .flow import Flow
 from .micro import SIZE, WAYS, Number, blocking, load_address, micro_kernel, micro_request, number
 from .pack import pack_kernel, pack_request
-from .thin import FEW_ROWS, ROWS, THIN_WORDS, ThinProduct, cut_thin, strip, thin_layout
+from .slabs import SLAB_ROWS, SlabProduct, cut_slabs
+from .thin import FEW_ROWS, ROWS, THIN_WORDS, ThinProduct, cut_thin, thin_layout
 
 __all__ = [
     "AddIn",
@@ -54,6 +55,7 @@ __all__ = [
     "requests",
 ]
 
+_THIN = {ROWS: ThinProduct, SLAB_ROWS: SlabProduct}
 BATCH_DIMS = 3
 PAGE = 4096
 """Rows a multiple of so many bytes apart compete for the lines of a cache."""
@@ -66,21 +68,23 @@ CROWDED_COLUMNS = 160
 that costs a tenth of the product, packing them as much as 180 columns."""
 TURN_FROM = 64
 """Elements of k from which it pays to turn tiles over rather than to pack B."""
+FAR = 3 << 18
+"""Bytes of B from which on products of five to thirty-two rows are bound by reading it."""
 SMALL = 4096
 """Elements of B up to which a product of few rows reads it as others do."""
 
 
 @dataclass(frozen=True)
 class GemmSpec:
-    """What determines the code of a product: element types, the epilogue (``None``: `Plain`), and whether it is the
-    kernel for few rows (or columns), which `choose` decides."""
+    """What determines the code of a product: element types, the epilogue (``None``: `Plain`), and ``thin``: the most
+    rows (or columns) of a kernel for few of them, 0 for the other kernel, as `choose` decides."""
 
     a: str
     b: str
     acc: str
     out: str
     epilogue: Epilogue | None = None
-    thin: bool = False
+    thin: int = 0
 
     @property
     def tail(self) -> Epilogue:
@@ -119,7 +123,7 @@ def accumulator(a: str, b: str) -> str:
 
 def kernel_name(spec: GemmSpec) -> str:
     """The symbol of the entry."""
-    return f"gemm{'v' * spec.thin}_{spec.a}_{spec.b}_{spec.acc}_{spec.out}"
+    return f"gemm{f'v{spec.thin}' if spec.thin else ''}_{spec.a}_{spec.b}_{spec.acc}_{spec.out}"
 
 
 def key(spec: GemmSpec, isa: ISA) -> str:
@@ -152,14 +156,17 @@ def choose(
     c_strides: Sequence[int],
 ) -> GemmSpec:
     """The spec of the kernel that suits these sizes and strides (as `bind` takes them)."""
-    thin = False
-    if min(m, n) <= ROWS:
+    thin = 0
+    if FEW_ROWS < m <= min(SLAB_ROWS, n) and spec.a == spec.b == spec.acc and spec.acc[0] == "f":
+        by_rows = b_strides[-1] == c_strides[-1] == 1 < b_strides[-2]
+        thin = SLAB_ROWS if by_rows and k * n * SIZE[spec.b] >= FAR else 0
+    if not thin and min(m, n) <= ROWS:
         swap = n < m and _may_swap(spec)
         rows = n if swap else m
         many, (bk, bn) = m if swap else n, a_strides[:-3:-1] if swap else b_strides[-2:]
         # what stays in the first-level cache may as well be read in place
         few = rows <= (ROWS if bk == 1 else FEW_ROWS) and 1 in (bk, bn)
-        thin = few and not (bn == 1 and k * many < SMALL and many % 8 == 0)
+        thin = ROWS if few and not (bn == 1 and k * many < SMALL and many % 8 == 0) else 0
     return spec if thin == spec.thin else replace(spec, thin=thin)
 
 
@@ -174,9 +181,11 @@ def _reads_columns(
     """Whether B, contiguous along k, is better read in place as the rows of its transpose than packed: few rows of A
     then are what is packed, and tiles are turned over when they are stored."""
     bk, bn = b_strides[-2:]
-    tidy = a_strides[-1] == bk == c_strides[-1] == 1 and (bn * SIZE[spec.b] % PAGE != 0 or m <= CROWDED_COLUMNS)
+    crowded = bn * SIZE[spec.b] % PAGE == 0
+    tidy = a_strides[-1] == bk == c_strides[-1] == 1 and not (crowded and m > CROWDED_COLUMNS)
     by_rows = isinstance(spec.tail, AddIn) and words[1] != 0  # an addend that would be read across
-    whole = 10 * (-(-m // lanes) * lanes) <= 11 * m
+    # rows so far apart take as long to pack as 14 rows to compute
+    whole = 10 * (-m % lanes) <= m or (crowded and -m % lanes <= 12)
     alike = spec.b == spec.out == num.packed == num.acc
     return tidy and not by_rows and alike and whole and 3 * m <= n and k >= TURN_FROM
 
@@ -221,7 +230,7 @@ def bind(
     swap = across = False
     if _may_swap(spec):
         if spec.thin:
-            swap = n < m
+            swap = n < m and spec.thin == ROWS
         else:
             across = _reads_columns(
                 spec, num, blocking(num, isa).lanes, m, n, k, a_strides, b_strides, c_strides, words
@@ -235,9 +244,10 @@ def bind(
     total = math.prod(sizes)
     units = -(-k // num.depth)
     if spec.thin:
-        if m > ROWS or 1 not in (bk, bn):
+        if m > spec.thin or 1 not in (bk, bn)[spec.thin > ROWS :]:
             raise ValueError(f"gemm.bind: no thin product of {m} rows with strides {bk}, {bn} of b; use gemm.choose")
-        blk, plan, micro = strip(num, isa), cut_thin(total, m, n, k, bk == 1), 0
+        blk, micro = _THIN[spec.thin].tile(num, isa), 0
+        plan = cut_thin(total, m, n, k, bk == 1) if spec.thin == ROWS else cut_slabs(total, m, n, k, num)
         room: dict[str, bool] = {}
     else:
         blk = blocking(num, isa)
@@ -296,7 +306,7 @@ def make_ir(spec: GemmSpec, isa: ISA) -> str:
     """The LLVM module of the kernel."""
     if spec.thin:
         types = (spec.a, spec.b, spec.out)
-        return ThinProduct(kernel_name(spec), types, Number(spec.acc, spec.acc), isa, spec.tail).text()
+        return _THIN[spec.thin](kernel_name(spec), types, Number(spec.acc, spec.acc), isa, spec.tail).text()
     return _Product(kernel_name(spec), spec, isa, spec.tail).text()
 
 
@@ -307,7 +317,7 @@ def core_request(spec: GemmSpec, isa: ISA) -> engine.Request:
     def make() -> str:
         if spec.thin:
             types = (spec.a, spec.b, spec.out)
-            return ThinProduct(name, types, Number(spec.acc, spec.acc), isa, None).core_text()
+            return _THIN[spec.thin](name, types, Number(spec.acc, spec.acc), isa, None).core_text()
         return _Product(name, spec, isa, None).core_text()
 
     return engine.Request(name, f"{name}|{isa.key}", make, isa)

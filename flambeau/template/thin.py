@@ -18,7 +18,7 @@ from .epilogue import Epilogue
 from .flow import Flow, function
 from .micro import SIZE, Blocking, Number, multiply_add, number
 
-__all__ = ["FEW_ROWS", "ROWS", "THIN_WORDS", "ThinProduct", "cut_thin", "strip", "thin_layout"]
+__all__ = ["FEW_ROWS", "ROWS", "THIN_WORDS", "ThinProduct", "cut_thin", "thin_layout"]
 
 ROWS = 8
 """The most rows."""
@@ -42,12 +42,6 @@ SPAN = 16
 THIN_WORDS = Words(("k", "a_m", "a_k", "b_k", "b_n", "c_m", "c_n", "strip"))
 _KINDS = ((1, 8), (4, 4), (8, 2))
 """Rows at a time, and rows (columns) of B at a time: for products of at most so many rows."""
-
-
-def strip(num: Number, isa: ISA) -> Blocking:
-    """The tile: all rows by a strip of columns, and a vector more, lest rows compete for the same cache lines."""
-    lanes = isa.lanes(num.acc_type)
-    return Blocking(lanes, ROWS, STRIP // lanes + 1, lanes, (ROWS,))
 
 
 def cut_thin(batch: int, m: int, n: int, k: int, deep: bool) -> Cut:
@@ -75,7 +69,7 @@ def thin_layout(plan: Cut, n: int, num: Number, blk: Blocking) -> dict[str, int]
     width = -(-n // plan.inner_panels // NARROW) * NARROW if plan.inner_panels else NARROW
     tile = blk.rows * blk.columns * num.acc_bytes
     partial = plan.splits * plan.inner_panels * tile if plan.splits > 1 else 0
-    rows = -(-ROWS * (plan.span + APART) * num.acc_bytes // 64) * 64
+    rows = -(-blk.rows * (plan.span + APART) * num.acc_bytes // 64) * 64
     return {"partial_at": 0, "worker_at": partial, "worker_bytes": rows + tile, "tiles_at": rows, "strip": width}
 
 
@@ -84,10 +78,20 @@ class ThinProduct(Contraction):
 
     store_words = ("c_m", "c_n")
     stack = True
+    most = ROWS
+    """The most rows."""
+    strip_columns = STRIP
+    """The most columns of a strip."""
+
+    @classmethod
+    def tile(cls, num: Number, isa: ISA) -> Blocking:
+        """All rows by a strip of columns, and a vector more, lest rows compete for the same cache lines."""
+        lanes = isa.lanes(num.acc_type)
+        return Blocking(lanes, cls.most, cls.strip_columns // lanes + 1, lanes, (cls.most,))
 
     def __init__(self, name: str, types: tuple[str, str, str], num: Number, isa: ISA, tail: Epilogue | None) -> None:
         super().__init__(name, types, num, isa, tail, THIN_WORDS)
-        self.blk = strip(num, isa)
+        self.blk = self.tile(num, isa)
         self.tile_bytes = self.blk.rows * self.blk.columns * num.acc_bytes
         self.vector = vec_type(num.acc_type, self.blk.lanes)
         # dot products of pairs take elements as they are, otherwise they are converted first
@@ -126,13 +130,26 @@ class ThinProduct(Contraction):
         tile, rows_of_a = b.bytes_at(scratch, at), b.bytes_at(scratch, own)
         a = b.at(LLVM_TYPE[self.type_a], a, b.imul(k0, f.a_k))
         bb = b.at(LLVM_TYPE[self.type_b], bb, b.iadd(b.imul(k0, f.b_k), b.imul(col0, f.b_n)))
-        computed = b.i64(_KINDS[-1][0])
-        for rows, _ in _KINDS[-2::-1]:
-            computed = b.select(b.icmp("sle", f.m, rows), b.i64(rows), computed)
+        computed = self._computed(b, f)
         with b.loop(0, computed) as row:
             line = b.at(self.num.acc_type, tile, b.imul(row.index, self.blk.columns))
             with b.loop(0, cols, self.blk.lanes) as i:
                 b.store(b.const(self.vector, 0), b.at(self.num.acc_type, line, i.index), 64)
+        self._accumulate(b, f, tile, rows_of_a, a, bb, cols, k, computed)
+        with b.when(b.op("xor", split_up, b.const("i1", 1))):
+            self.call_finish(b, f, tile, c, b.i64(0), col0, f.m, cols, batch)
+
+    def _computed(self, b: Flow, f: Frame) -> Val:
+        """The rows that are computed."""
+        computed = b.i64(_KINDS[-1][0])
+        for rows, _ in _KINDS[-2::-1]:
+            computed = b.select(b.icmp("sle", f.m, rows), b.i64(rows), computed)
+        return computed
+
+    def _accumulate(
+        self, b: Flow, f: Frame, tile: Val, rows_of_a: Val, a: Val, bb: Val, cols: Val, k: Val, computed: Val
+    ) -> None:
+        """Adds the product of the rows of ``a``, which it copies, and of ``bb`` to the tile."""
         deep = b.icmp("eq", f.b_k, 1)
         b.either(
             deep,
@@ -143,8 +160,6 @@ class ThinProduct(Contraction):
             with b.when(b.icmp("eq", computed, rows)):
                 args = (tile, rows_of_a, bb, b.iadd(f.span, APART), b.select(deep, f.b_n, f.b_k), f.m, cols, k)
                 self._either(b, deep, rows, wide, args)
-        with b.when(b.op("xor", split_up, b.const("i1", 1))):
-            self.call_finish(b, f, tile, c, b.i64(0), col0, f.m, cols, batch)
 
     def _either(self, b: Flow, deep: Val, rows: int, wide: int, args: tuple[Val, ...]) -> None:
         dots = self._function("dots", self._write_dots, rows, wide)

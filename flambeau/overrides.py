@@ -50,10 +50,10 @@ def _pass(op: Any, args: tuple[Any, ...], proceed: Callable[[Any], Any], inplace
 
 
 class TorchFunctionMode:
-    """``with`` an instance, its ``__torch_function__(func, types, args, kwargs)`` is asked about every operator called.
+    """``with`` an instance, its ``__torch_function__(func, types, args, kwargs)`` is asked about every operator called,
+    and every function that makes a tensor from nothing.
 
-    It is not asked about what it calls itself.  Functions that make tensors from nothing (``ones``) are no operators
-    here: what is asked about is the filling.
+    It is not asked about what it calls itself, nor about the gradients that ``Tensor.backward`` computes.
     """
 
     inner: TorchFunctionMode

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..ops.common import overridable
 from ..tensor import Tensor
 from . import api
 from .node import Node, RemovableHandle, add_hook, extras_of
@@ -188,6 +189,7 @@ def _post_accumulate_grad_hooks(self: Tensor) -> OrderedDict[int, Any] | None:
     return None if self._hooks is None else self._hooks.post_accumulate
 
 
+@overridable
 def backward(
     self: Tensor,
     gradient: Tensor | None = None,

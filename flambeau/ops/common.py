@@ -14,11 +14,11 @@ from ..dtype import dtype
 from ..layout import Size
 from ..misuse import FAULTS, blamed_function
 from ..operator import OPERATORS
-from ..overriding import ordinary, overridden
+from ..overriding import modes, ordinary, overridden
 from ..tensor import Tensor
 
 __all__ = [
-    "dim_of", "dims_of", "drop_dims", "give", "need_tensor", "overridable", "shape_of", "times", "unreduce",
+    "dim_of", "dims_of", "drop_dims", "factory", "give", "need_tensor", "overridable", "shape_of", "times", "unreduce",
     "zeros_of",
 ]  # fmt: skip
 
@@ -145,6 +145,21 @@ def give(made: Tensor, out: Tensor) -> Tensor:
     if out.shape != made.shape:
         out.resize_(made.shape)  # type: ignore[attr-defined]
     return out.copy_(made)  # type: ignore[attr-defined,no-any-return]
+
+
+def factory(function: F) -> F:
+    """Makes a function that makes a tensor from nothing ask the modes that are entered (`overriding.modes`): of its
+    arguments none has a say."""
+
+    @functools.wraps(function)
+    def form(*args: Any, **kwargs: Any) -> Any:
+        if special and modes.stack:
+            result = overridden(form, (), kwargs, None, args)
+            if result is not NotImplemented:
+                return result
+        return function(*args, **kwargs)
+
+    return form  # type: ignore[return-value]
 
 
 _single = frozenset({Tensor, bool, int, float, complex, str, type(None), Size, dtype, device}).issuperset

@@ -27,7 +27,7 @@ from ..storage import maker, zeroers
 from ..tensor import Tensor, from_numpy, host_values, make, materialize, numpy_view
 from ..tensor import empty as empty_memory
 from ..transform.level import Wrapper
-from .common import give, overridable, shape_of
+from .common import factory, give, overridable, shape_of
 from .convert import contiguous_format, convert, format_strides, memory_format, preserve_format
 
 __all__ = [
@@ -144,6 +144,7 @@ def _made(
     return allocate(layout)
 
 
+@factory
 def empty(
     *sizes: Any, size: Any = None,
     out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
@@ -161,6 +162,7 @@ def empty(
     return _finish(_made("empty", shape_of(sizes, "empty"), dtype, device, out, memory_format), requires_grad, out)
 
 
+@factory
 def zeros(
     *sizes: Any, size: Any = None,
     out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
@@ -177,6 +179,7 @@ def zeros(
     return _finish(_made("zeros", shape_of(sizes, "zeros"), dtype, device, out).zero_(), requires_grad, out)  # type: ignore[attr-defined]
 
 
+@factory
 def ones(
     *sizes: Any, size: Any = None,
     out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
@@ -192,6 +195,7 @@ def ones(
     return _finish(_made("ones", shape_of(sizes, "ones"), dtype, device, out).fill_(1), requires_grad, out)  # type: ignore[attr-defined]
 
 
+@factory
 def full(
     size: Sequence[int], fill_value: Any, *, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None,
     device: Any = None,
@@ -295,6 +299,7 @@ def full_like(
     return _finish(_like(input, dtype, device, memory_format).fill_(fill_value), requires_grad)  # type: ignore[attr-defined]
 
 
+@factory
 def empty_strided(
     size: Sequence[int], stride: Sequence[int], *, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
     requires_grad: bool = False, pin_memory: bool = False,
@@ -309,6 +314,7 @@ def empty_strided(
     return _finish(allocate(of(dtype or dtypes.get_default_dtype(), devices.of(device), size, stride)), requires_grad)
 
 
+@factory
 def scalar_tensor(
     s: Any,
     *,
@@ -333,6 +339,7 @@ def _arange(start: Scalar, step: Scalar, count: int, dtype: dtype_) -> Tensor:
     return prim.cast(value, dtype)
 
 
+@factory
 @call_forms(
     "arange(start, end, step=1, *, out=None, dtype=None, layout=torch.strided, device=None, requires_grad=False)",
     "arange(end, *, out=None, dtype=None, layout=torch.strided, device=None, requires_grad=False)",
@@ -472,6 +479,7 @@ def _array_type(code: str, count: int) -> Any:
     return getattr(ctypes, _CTYPES[code]) * count
 
 
+@factory
 def tensor(
     data: Any,
     *,
@@ -547,6 +555,7 @@ def _owned(t: Tensor) -> Tensor:
     return mine
 
 
+@factory
 def as_tensor(data: Any, dtype: dtype_ | None = None, device: Any = None) -> Tensor:
     """``data`` as a tensor, sharing memory where it can: tensors and numpy arrays of the right type are not copied."""
     if isinstance(data, Tensor):

@@ -20,6 +20,7 @@ from ..runtime import memory, shared
 from ..storage import Alias, Storage, allocate
 from ..tensor import Tensor, from_numpy, make, materialize, numpy_view
 from . import create
+from .common import factory
 from .members import _TITLES, legacy
 
 __all__ = ["TypedStorage", "UntypedStorage", "from_dlpack", "frombuffer", "is_storage", "typename"]
@@ -549,6 +550,7 @@ def _refuse_stream(self: Tensor, stream: Any) -> None:
 # -- memory shared with other libraries --------------------------------------------------------------
 
 
+@factory
 def frombuffer(buffer: Any, *, dtype: dtype_, count: int = -1, offset: int = 0, requires_grad: bool = False) -> Tensor:
     """A 1-dim tensor over the memory of an object with Python's buffer protocol."""
     view = memoryview(buffer)

@@ -17,7 +17,7 @@ from ..storage import Alias
 from ..tensor import Tensor, materialize
 from ..transform.level import Wrapper, blank_like
 from . import create
-from .common import dim_of, overridable, shape_of
+from .common import dim_of, factory, overridable, shape_of
 from .convert import contiguous_format, convert, format_strides, memory_format, preserve_format
 from .region import as_strided, strided_view
 from .shape import in_place, reversed_dims, squeeze, swapaxes, swapdims, t, transpose, unflatten, unsqueeze
@@ -358,6 +358,7 @@ def _new_empty_strided(
     )
 
 
+@factory
 def empty_permuted(
     size: Sequence[int], physical_layout: Sequence[int], *, dtype: dtype_ | None = None, layout: Any = None,
     device: Any = None, requires_grad: bool = False,

@@ -20,7 +20,7 @@ from ..operator import Operand, operator
 from ..tensor import Tensor, contiguous
 from ..tensor import empty as allocate
 from ..transform.level import levels
-from .common import give, overridable, shape_of
+from .common import factory, give, overridable, shape_of
 from .convert import memory_format, preserve_format
 from .create import empty, empty_like, fresh_layout
 from .random_fill import (
@@ -92,6 +92,7 @@ def _floats(
     return _filled(made, requires_grad, slow, 0.0, 1.0, generator, written=out is not None)
 
 
+@factory
 def rand(
     *sizes: Any, size: Any = None,
     generator: Generator | None = None, out: Tensor | None = None, dtype: dtype_ | None = None,
@@ -104,6 +105,7 @@ def rand(
     )  # fmt: skip
 
 
+@factory
 def randn(
     *sizes: Any, size: Any = None,
     generator: Generator | None = None, out: Tensor | None = None, dtype: dtype_ | None = None,
@@ -125,6 +127,7 @@ def _bounds(name: str, low: Any, high: Any, size: Any) -> tuple[int, int, Any]:
     return integer(name, "low", 0 if low is None else low), integer(name, "high", high), size
 
 
+@factory
 @call_forms(
     "randint(low, high, size, *, generator=None, out=None, dtype=None, layout=torch.strided, device=None, "
     "requires_grad=False)",
@@ -187,6 +190,7 @@ def randint_like(
     return _filled(t, requires_grad, fill_integers, first, end, generator)
 
 
+@factory
 def randperm(
     n: int, *, generator: Generator | None = None, out: Tensor | None = None, dtype: dtype_ | None = None,
     layout: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
@@ -225,6 +229,7 @@ def _normal_of(mean: Operand, std: Operand, *, generator: Generator | None = Non
 zero_derivative(_normal_of)
 
 
+@factory
 @call_forms(
     "normal(mean, std, *, generator=None, out=None)", "normal(mean, std=1.0, *, generator=None, out=None)",
     "normal(mean=0.0, std, *, generator=None, out=None)",

@@ -15,7 +15,7 @@ from ..operator import Operand, operator
 from ..tensor import Tensor
 from ..transform.level import Wrapper
 from . import create
-from .common import give, overridable
+from .common import factory, give, overridable
 from .create import type_of_number
 
 __all__ = ["asarray", "detach", "eye", "linspace", "logspace", "range", "result_type", "unravel_index"]
@@ -35,6 +35,7 @@ def _given(made: Tensor, out: Tensor | None, requires_grad: bool) -> Tensor:
     return made.requires_grad_(True) if requires_grad else made  # type: ignore[attr-defined]
 
 
+@factory
 def eye(
     n: int, m: int | None = None, *, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None,
     device: Any = None,
@@ -92,6 +93,7 @@ def _numbers(name: str, start: Any, end: Any, steps: Any) -> tuple[Any, Any, boo
     )  # type: ignore[attr-defined]
 
 
+@factory
 def linspace(
     start: Any, end: Any, steps: int, *, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None,
     device: Any = None,
@@ -112,6 +114,7 @@ def linspace(
     return _given(_linear_steps.function(first, last, steps, kind), out, requires_grad)
 
 
+@factory
 def logspace(
     start: Any, end: Any, steps: int, base: float = 10.0, *, out: Tensor | None = None, dtype: dtype_ | None = None,
     layout: Any = None,
@@ -136,6 +139,7 @@ def logspace(
     return _given(powers.to(kind), out, requires_grad)
 
 
+@factory
 @call_forms(
     "range(start, end, step=1, *, out=None, dtype=None, layout=torch.strided, device=None, requires_grad=False)",
     "range(end, *, out=None, dtype=None, layout=torch.strided, device=None, requires_grad=False)",
@@ -196,6 +200,7 @@ def result_type(*args: Any, **kwargs: Any) -> dtype_:
     return promotion.result_type(operands)
 
 
+@factory
 def asarray(
     obj: Any, *, dtype: dtype_ | None = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False
 ) -> Tensor:

@@ -14,6 +14,7 @@ from ..dtype import dtype as dtype_
 from ..operator import Scalar, operator
 from ..tensor import Tensor
 from . import create
+from .common import factory
 from .convert import convert
 
 __all__ = ["bartlett_window", "blackman_window", "hamming_window", "hann_window", "kaiser_window"]
@@ -70,6 +71,7 @@ def _cosines(*weights: float) -> Any:
     return lambda length, n, kind: _cosine_sum.function(2 * math.pi / n, length, weights, kind)
 
 
+@factory
 def hann_window(
     window_length: int, periodic: bool = True, *, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
     pin_memory: bool = False,
@@ -83,6 +85,7 @@ def hann_window(
     return _finish("hann_window", window_length, periodic, shape, dtype, device, requires_grad)
 
 
+@factory
 def hamming_window(
     window_length: int, periodic: bool = True, alpha: float = 0.54, beta: float = 0.46, *, dtype: dtype_ | None = None,
     layout: Any = None,
@@ -92,6 +95,7 @@ def hamming_window(
     return _finish("hamming_window", window_length, periodic, _cosines(alpha, beta), dtype, device, requires_grad)
 
 
+@factory
 def blackman_window(
     window_length: int, periodic: bool = True, *, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
     pin_memory: bool = False,
@@ -101,6 +105,7 @@ def blackman_window(
     return _finish("blackman_window", window_length, periodic, _cosines(0.42, 0.5, 0.08), dtype, device, requires_grad)
 
 
+@factory
 def bartlett_window(
     window_length: int, periodic: bool = True, *, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
     pin_memory: bool = False,
@@ -114,6 +119,7 @@ def bartlett_window(
     return _finish("bartlett_window", window_length, periodic, shape, dtype, device, requires_grad)
 
 
+@factory
 def kaiser_window(
     window_length: int, periodic: bool = True, beta: float = 12.0, *, dtype: dtype_ | None = None, layout: Any = None,
     device: Any = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 
-__all__ = ["AcceleratorError", "InvalidBackend", "OutOfMemoryError", "Unsupported", "deprecated"]
+__all__ = ["AcceleratorError", "InvalidBackend", "NoDataError", "OutOfMemoryError", "Unsupported", "deprecated"]
 
 
 class AcceleratorError(RuntimeError):
@@ -20,6 +20,13 @@ class OutOfMemoryError(RuntimeError, MemoryError):
     """Memory for a tensor cannot be had; the message names the bytes asked for.
 
     It is a ``RuntimeError`` because PyTorch raises one, and a ``MemoryError`` because Python programs expect one.
+    """
+
+
+class NoDataError(RuntimeError, TypeError):
+    """The values of a tensor without data are asked for.
+
+    PyTorch raises ``RuntimeError`` for ``item()`` of a meta tensor, and ``TypeError`` for its ``numpy()``.
     """
 
 

@@ -1,11 +1,13 @@
-"""Checks ``vmap`` and forward mode of every operator in PyTorch's operator database.
+"""Checks ``vmap``, forward mode and fake tensors of every operator in PyTorch's operator database.
 
-    python tools/check_transforms.py [--op REGEX] [--samples N] [--failures N] [--json FILE] [--start K --stop K]
+    python tools/check_transforms.py [--checks NAME...] [--op REGEX] [--samples N] [--failures N] [--json FILE]
+                                     [--start K --stop K]
 
 ``vmap``: the batch of three variations of each sample's floating-point tensors, against a loop over its members; once
 over the first tensor and once over all.  ``jvp``: the derivative along a random direction, against PyTorch's, or where
-PyTorch has none, or another one, against finite differences.  A case that PyTorch cannot do either (results that depend
-on values) and that fails here as well does not count.  Needs PyTorch with its testing package.
+PyTorch has none, or another one, against finite differences.  ``fake``: shapes, strides and element types of the
+results of fake tensors, against those of real ones.  A case that PyTorch cannot do either (results that depend on
+values) and that fails here as well does not count.  Needs PyTorch with its testing package.
 """
 
 from __future__ import annotations
@@ -19,17 +21,19 @@ import re
 import sys
 import types
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode as TorchFakeTensorMode
 from torch.testing._internal.common_methods_invocations import op_db
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import flambeau
+from flambeau._subclasses import FakeTensorMode
 
 FACTORS = (1.0, 0.9, 0.95)  # of the members of a batch: keeps domains, triangles and definiteness
 
@@ -220,7 +224,7 @@ def close(a: Any, b: Any, rtol: float, atol: float) -> str:
     return "" if good.all() else f"{int((~good).sum())}/{good.size} differ, by up to {np.nanmax(abs(x - y)):.3g}"
 
 
-# -- the two checks ----------------------------------------------------------------------------------
+# -- the checks ----------------------------------------------------------------------------------
 
 
 def check_vmap(op: Any, sample: Any) -> Iterator[str]:
@@ -307,20 +311,63 @@ def _difference(fn: Callable[..., Any], xs: list[Any], directions: list[Any], ep
     return [(a - b) / (2 * eps) for a, b in zip(above, below)]
 
 
+def check_fake(op: Any, sample: Any) -> Iterator[str]:
+    """Yields a message (empty: right) for the results of fake tensors; none where PyTorch's depend on values too."""
+    case = Case(op, sample, flambeau)
+    every = tuple(range(len(case.all)))
+    try:
+        expected = case.call(every, *[x.detach() for x in case.all])
+    except Exception:
+        return
+    mode = FakeTensorMode()
+    try:
+        with mode:
+            found = case.call(every, *[mode.from_tensor(x.detach()) for x in case.all])
+    except Exception as error:
+        if torch_can_fake(op, sample):
+            yield f"{type(error).__name__}: {error}"
+        return
+    pairs = [(_facts(a), _facts(b)) for a, b in zip(found, expected, strict=True)]
+    yield "; ".join(f"{a}, expected {b}" for a, b in pairs if a != b)
+
+
+def _facts(t: Any) -> tuple[Any, ...]:
+    return type(t).__name__.replace("Fake", ""), tuple(t.shape), t.stride(), t.dtype, t.device
+
+
+def torch_can_fake(op: Any, sample: Any) -> bool:
+    """Whether PyTorch's own fake tensors take the sample."""
+    case, mode = Case(op, sample, torch), TorchFakeTensorMode()
+    try:
+        with mode:
+            case.call(tuple(range(len(case.all))), *[mode.from_tensor(x.detach()) for x in case.all])
+    except Exception:
+        return False
+    return True
+
+
 RANDOM = re.compile(
     r"dropout|bernoulli|multinomial|normal|rand|poisson|cauchy|exponential|geometric|uniform|rrelu|empty|new_empty|"
     r"svd_lowrank|pca_lowrank|fractional|multi_head_attention_forward|torch.ops.aten._safe|_flash|lowrank|kaiming|scaled_dot_product_attention"
 )
 
 
-def check(op: Any, samples: int) -> dict[str, Any]:
-    """The outcome of both checks for an entry: counts, and the messages of failures."""
-    result: dict[str, Any] = {"name": op.full_name, "vmap": [0, 0], "jvp": [0, 0], "failures": []}
+CHECKS: dict[str, Callable[..., Iterator[str]]] = {"vmap": check_vmap, "jvp": check_jvp, "fake": check_fake}
+
+
+def check(op: Any, samples: int, checks: Sequence[str] = tuple(CHECKS)) -> dict[str, Any]:
+    """The outcome of the checks for an entry: counts, and the messages of failures."""
+    result: dict[str, Any] = {"name": op.full_name, **{what: [0, 0] for what in CHECKS}, "failures": []}
     random = RANDOM.search(op.name) is not None
     dtype = next((d for d in (torch.float32, torch.int64, torch.bool) if d in op.supported_dtypes("cpu")), None)
     wide = torch.float64 if torch.float64 in op.supported_backward_dtypes("cpu") else None
-    for what, kind in (("vmap", dtype), ("jvp", wide)):
-        if kind is None or (what == "jvp" and not op.supports_autograd) or random:
+    for what, kind in zip(CHECKS, (dtype, wide, dtype)):
+        if (
+            what not in checks
+            or kind is None
+            or (what == "jvp" and not op.supports_autograd)
+            or (random and what != "fake")
+        ):
             continue
         torch.manual_seed(0)
         np.random.seed(0)
@@ -331,8 +378,7 @@ def check(op: Any, samples: int) -> dict[str, Any]:
         step = max(1, len(found) // samples)
         for index, sample in enumerate(found[::step][:samples]):
             try:
-                outcomes = check_vmap(op, sample) if what == "vmap" else check_jvp(op, sample, index)
-                for message in outcomes:
+                for message in check_jvp(op, sample, index) if what == "jvp" else CHECKS[what](op, sample):
                     result[what][1] += 1
                     if message:
                         result["failures"].append(f"{what} {index * step}: {message[:300]}")
@@ -348,6 +394,7 @@ def check(op: Any, samples: int) -> dict[str, Any]:
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checks", nargs="+", choices=tuple(CHECKS), default=tuple(CHECKS))
     parser.add_argument("--op", default="", help="entries whose name matches")
     parser.add_argument("--samples", type=int, default=6, help="samples of each entry")
     parser.add_argument("--failures", type=int, default=20, help="failures shown")
@@ -361,10 +408,10 @@ def main() -> None:
     sink = open(options.json, "w") if options.json else None
     results = []
     for op in [o for o in op_db if re.search(options.op, o.full_name)][options.start : options.stop]:
-        results.append(check(op, options.samples))
+        results.append(check(op, options.samples, options.checks))
         if sink:
             print(json.dumps(results[-1]), file=sink, flush=True)
-    for what in ("vmap", "jvp"):
+    for what in options.checks:
         measured = [r for r in results if r[what][1]]
         good = [r for r in measured if r[what][0] == r[what][1]]
         cases = [sum(r[what][i] for r in measured) for i in (0, 1)]

@@ -1,11 +1,7 @@
-"""Kinds of tensors that PyTorch makes while it compiles."""
+"""Kinds of tensors that compilers and planners work with instead of real ones."""
 
 from __future__ import annotations
 
-from ..tensor import Tensor
+from .fake_tensor import FakeTensor, FakeTensorMode
 
-__all__ = ["FakeTensor"]
-
-
-class FakeTensor(Tensor):
-    """A tensor without data that knows its device.  None is ever made here: tensors without data are on "meta"."""
+__all__ = ["FakeTensor", "FakeTensorMode"]

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from ..ops.common import overridable
 from ..tensor import Tensor, contiguous
 from ..transform.level import Batched, Level, vmap_level
 from .engine import execute
@@ -113,6 +114,7 @@ def _given(grads: Any, count: int) -> list[Tensor | None]:
     return [grads] if isinstance(grads, Tensor) else list(grads)
 
 
+@overridable
 def backward(
     tensors: Root | Sequence[Root],
     grad_tensors: Tensor | Sequence[Tensor | None] | None = None,
@@ -169,6 +171,7 @@ def _targets(sources: Sequence[Root]) -> list[Edge]:
     return targets
 
 
+@overridable
 def grad(
     outputs: Root | Sequence[Root],
     inputs: Root | Sequence[Root],

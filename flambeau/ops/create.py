@@ -20,6 +20,7 @@ from ..callforms import call_forms
 from ..deferral import deferral
 from ..dtype import Default
 from ..dtype import dtype as dtype_
+from ..errors import NoDataError
 from ..layout import Layout, Size, dense, of
 from ..operator import Scalar, operator
 from ..record import Recipe
@@ -581,7 +582,7 @@ def item(self: Tensor) -> Any:
     layout = self._key
     if layout is None or layout.device is not devices.cpu or self._storage.pending is not None:
         if self._layout.device is devices.meta:
-            raise RuntimeError("Tensor.item() cannot be called on meta tensors")
+            raise NoDataError("Tensor.item() cannot be called on meta tensors")
         materialize(self)
         layout = self._layout
     if layout.numel != 1:

@@ -189,7 +189,7 @@ def _format(self: Tensor, format_spec: str) -> str:
 
 def install(tensor: type[Tensor]) -> None:
     """Attaches everything in this file, and the forms of operators that Python spells with symbols."""
-    for function in (_view, _reshape, _expand, _permute, _sum_to_size, _size, _stride, _numpy):
+    for function in (_view, _reshape, _expand, _permute, _sum_to_size, _size, _stride, _numpy, _data_ptr):
         function.__name__ = function.__name__.removeprefix("_")
     tensor.view, tensor.reshape, tensor.expand, tensor.permute = _view, _reshape, _expand, _permute  # type: ignore[attr-defined]
     tensor.sum_to_size, tensor.size, tensor.stride = _sum_to_size, _size, _stride  # type: ignore[attr-defined]
@@ -198,6 +198,8 @@ def install(tensor: type[Tensor]) -> None:
     tensor.__int__ = lambda self: int(_real(self))  # type: ignore[attr-defined]
     tensor.__float__ = lambda self: float(_real(self))  # type: ignore[attr-defined]
     tensor.__complex__ = lambda self: complex(self.item())  # type: ignore[attr-defined]
+    for name in ("__array__", "__bool__", "__complex__", "__float__", "__index__", "__int__"):
+        getattr(tensor, name).__name__ = name  # what a handler of ``__torch_function__`` sees
     forms = {
         "add": "add", "sub": "sub", "mul": "mul", "truediv": "true_divide", "div": "true_divide",
         "floordiv": "floor_divide", "mod": "remainder", "pow": "pow",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from ..autograd.tape import Context
@@ -37,8 +38,17 @@ def derived(op: Operator, name: str, kind: str, more: dict[str, str], body: Call
     made = Operator(name, run, kind, (), None, None)
     made.differentiable = op.differentiable
     made.index_error = op.index_error
-    made.make_function = lambda name: lambda *args: dispatch(made, args)
+    made.make_function = lambda name: partial(_call_by_signature, made)
     return made
+
+
+def _call_by_signature(op: Operator, *args: Any, **kwargs: Any) -> Any:
+    """Calls a derived operator; a handler of ``__torch_function__`` gives its last arguments by name."""
+    if len(args) < len(op.params):
+        bound = op.signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        args = tuple(bound.arguments.values())
+    return dispatch(op, args)
 
 
 def fields_of(op: Operator) -> list[str]:

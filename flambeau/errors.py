@@ -23,11 +23,8 @@ class OutOfMemoryError(RuntimeError, MemoryError):
     """
 
 
-class NoDataError(RuntimeError, TypeError):
-    """The values of a tensor without data are asked for.
-
-    PyTorch raises ``RuntimeError`` for ``item()`` of a meta tensor, and ``TypeError`` for its ``numpy()``.
-    """
+class NoDataError(RuntimeError):
+    """The value of a tensor without data is asked for."""
 
 
 class FatalError(Exception):

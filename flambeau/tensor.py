@@ -13,7 +13,6 @@ from . import device as devices
 from . import dtype as dtypes
 from .device import device
 from .dtype import dtype
-from .errors import NoDataError
 from .layout import Layout, Size, contiguous_strides, dense, of
 from .storage import Storage, maker, makers
 
@@ -151,7 +150,7 @@ def address(t: Tensor) -> int:
 def numpy_view(t: Tensor) -> np.ndarray:
     """A numpy array over the memory of a CPU tensor, which it keeps alive."""
     if t._layout.device is not devices.cpu:
-        raise NoDataError(
+        raise TypeError(
             f"can't convert {t._layout.device} device type tensor to numpy. Use Tensor.cpu() to "
             "copy the tensor to host memory first."
         )

@@ -53,7 +53,7 @@ BUDGET: dict[str, tuple[Callable[[], Any], int, int]] = {
     "m.view(2, 8)": (lambda: m.view(2, 8), 2, 6),
     "m.chunk(2)": (lambda: m.chunk(2), 7, 10),
     "m @ m": (lambda: m @ m, 1, 3),
-    "torch.zeros(4)": (lambda: torch.zeros(4), 3, 5),
+    "torch.zeros(4)": (lambda: torch.zeros(4), 4, 5),  # one frame asks whether a mode is entered
     "torch.zeros_like(a)": (lambda: torch.zeros_like(a), 5, 6),
     "torch.randn(4)": (lambda: torch.randn(4), 6, 7),
     "g + b": (lambda: g + b, 5, 9),

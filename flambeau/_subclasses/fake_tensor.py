@@ -246,7 +246,9 @@ class FakeTensorMode(TorchFunctionMode):
         try:
             with _aside():
                 result = func(*args, **kwargs)
-        except NoDataError as error:
+        except (NoDataError, TypeError) as error:
+            if isinstance(error, TypeError) and "meta device type tensor to numpy" not in str(error):
+                raise
             raise DynamicOutputShapeException(func) from error
         except NotImplementedError as error:
             raise UnsupportedOperatorException(func) from error

@@ -55,7 +55,7 @@ BUDGET: dict[str, tuple[Callable[[], Any], int, int]] = {
     "m @ m": (lambda: m @ m, 1, 3),
     "torch.zeros(4)": (lambda: torch.zeros(4), 4, 5),  # one frame asks whether a mode is entered
     "torch.zeros_like(a)": (lambda: torch.zeros_like(a), 5, 6),
-    "torch.randn(4)": (lambda: torch.randn(4), 6, 7),
+    "torch.randn(4)": (lambda: torch.randn(4), 7, 7),
     "g + b": (lambda: g + b, 5, 9),
     "linear": (lambda: layer(m), 13, 11),
 }

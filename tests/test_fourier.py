@@ -145,7 +145,8 @@ def test_which_lengths_have_kernels() -> None:
     assert fourier_plan.form_of("c2c", "f32", 1 << 20, 1).split
     assert fourier_plan.form_of("c2c", "f32", 2 * 131, 1) is None
     for r in butterfly.RADICES:
-        assert fourier_plan.form_of("c2c", "f64", r, 100) == fourier_plan.Form("c2c", "f64", r, 0)
+        form = fourier_plan.form_of("c2c", "f64", r, 100)
+        assert form is not None and not form.split
 
 
 def test_gradients() -> None:

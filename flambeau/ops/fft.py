@@ -50,7 +50,7 @@ def _line_shape(kind: str, shape: Sequence[int], dim: int, points: int) -> list[
     return [made if d == dim else n for d, n in enumerate(shape)]
 
 
-@operator(name="_fft_line", method=False, function=False, differentiable=False)
+@operator(name="_fft_line", method=False, function=False)
 def _line(input: Tensor, table: Tensor, form: Any, dim: int, other: bool, scale: float) -> Tensor:
     """The transform along one dimension by a kernel; ``other``: in the direction that is not usual."""
     shape = _line_shape(form.kind, input.shape, dim, form.points)
@@ -60,7 +60,7 @@ def _line(input: Tensor, table: Tensor, form: Any, dim: int, other: bool, scale:
     return prim.extern(template.fourier_plan.Transform(form, dim, other, scale), [input, table], [(shape, kind)])[0]
 
 
-@operator(name="_fft_on_host", kind="eager", method=False, function=False, differentiable=False)
+@operator(name="_fft_on_host", kind="eager", method=False, function=False)
 def _on_host(input: Tensor, kind: str, dim: int, points: int, other: bool, scale: float) -> Tensor:
     """The transform along one dimension by scipy."""
     type_ = input.dtype.to_real() if kind == "c2r" else input.dtype.to_complex()
@@ -80,6 +80,33 @@ def _on_host(input: Tensor, kind: str, dim: int, points: int, other: bool, scale
 
 
 _on_host.batching = lambda args: [args[0], args[1], args[2] + 1, *args[3:]]
+
+
+def _back(grad: Tensor, kind: str, dim: int, shape: Sequence[int], other: bool, scale: float) -> Tensor:
+    """The gradient by the numbers of ``shape`` that were transformed."""
+    if kind == "c2c":
+        return _along_one(grad, kind, dim, shape[dim], not other, scale)
+    if kind == "r2c":
+        # Every element of the half that is kept counts once: the transform of the half with zeros behind it.
+        full = _resized(grad, [(dim, shape[dim])])
+        return view_as_real.function(_along_one(full, "c2c", dim, shape[dim], not other, scale)).select(-1, 0)  # type: ignore[no-any-return]
+    found = _along_one(grad, "r2c", dim, grad.shape[dim], other, scale)
+    middle = grad.shape[dim] - found.shape[dim]  # elements that stand for their mirror image as well
+    if middle <= 0:
+        return found
+    weight = create.ones(found.shape[dim], dtype=grad.dtype)
+    weight.narrow(0, 1, middle).fill_(2)  # type: ignore[attr-defined]
+    return found * weight.reshape([-1 if d == dim else 1 for d in range(found.ndim)])  # type: ignore[attr-defined,no-any-return]
+
+
+@_line.gradient()
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return _back(grad, ctx.form.kind, ctx.dim, ctx.shape("input"), ctx.other, ctx.scale), None
+
+
+@_on_host.gradient()
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    return _back(grad, ctx.kind, ctx.dim, ctx.shape("input"), ctx.other, ctx.scale)
 
 
 def _along_one(input: Tensor, kind: str, dim: int, points: int, other: bool, scale: float) -> Tensor:
@@ -102,7 +129,6 @@ def _factor(sizes: Sequence[int], scale: int) -> float:
     return (1.0, 1 / math.sqrt(n), 1 / n)[scale]
 
 
-@operator(name="_fft_c2c", kind="composite", method=False, function=False)
 def c2c(input: Tensor, dims: tuple[int, ...], scale: int, forward: bool) -> Tensor:
     """The transform of complex numbers over ``dims``; ``scale`` is an index into none, ortho, all."""
     factor = _factor([input.shape[d] for d in dims], scale)
@@ -111,12 +137,6 @@ def c2c(input: Tensor, dims: tuple[int, ...], scale: int, forward: bool) -> Tens
     return input
 
 
-@c2c.gradient()
-def _(ctx, grad):  # type: ignore[no-untyped-def]
-    return c2c.function(grad, ctx.dims, ctx.scale, not ctx.forward)
-
-
-@operator(name="_fft_r2c", kind="composite", method=False, function=False)
 def r2c(input: Tensor, dims: tuple[int, ...], scale: int, forward: bool) -> Tensor:
     """The transform of real numbers over ``dims``: half of the last one, as the rest follows by symmetry."""
     *rest, last = dims
@@ -127,18 +147,6 @@ def r2c(input: Tensor, dims: tuple[int, ...], scale: int, forward: bool) -> Tens
     return found
 
 
-@r2c.gradient()
-def _(ctx, grad):  # type: ignore[no-untyped-def]
-    # Every element of the half that is kept counts once: the transform of the half with zeros behind it.
-    last = ctx.dims[-1]
-    n = ctx.shape("input")[last]
-    full = grad.new_zeros([n if d == last else m for d, m in enumerate(grad.shape)]).slice_scatter(
-        grad, last, 0, grad.shape[last]
-    )
-    return view_as_real.function(c2c.function(full, ctx.dims, ctx.scale, not ctx.forward)).select(-1, 0)
-
-
-@operator(name="_fft_c2r", kind="composite", method=False, function=False)
 def c2r(input: Tensor, dims: tuple[int, ...], scale: int, last: int, forward: bool) -> Tensor:
     """The real transform of ``last`` points over ``dims``, from half of the last one."""
     *rest, end = dims
@@ -146,18 +154,6 @@ def c2r(input: Tensor, dims: tuple[int, ...], scale: int, last: int, forward: bo
     for d in rest:
         input = _along_one(input, "c2c", d, input.shape[d], not forward, 1.0)
     return _along_one(input, "c2r", end, last, forward, factor)
-
-
-@c2r.gradient()
-def _(ctx, grad):  # type: ignore[no-untyped-def]
-    found = r2c.function(grad, ctx.dims, ctx.scale, not ctx.forward)
-    last = ctx.dims[-1]
-    middle = grad.shape[last] - found.shape[last]  # elements that stand for their mirror image as well
-    if middle <= 0:
-        return found
-    weight = create.ones(found.shape[last], dtype=grad.dtype)
-    weight.narrow(0, 1, middle).fill_(2)  # type: ignore[attr-defined]
-    return found * weight.reshape([-1 if d == last else 1 for d in range(found.ndim)])  # type: ignore[attr-defined]
 
 
 @operator(name="_mirrored", method=False, function=False, differentiable=False)
@@ -185,12 +181,12 @@ def _mirrored(input: Tensor, dims: tuple[int, ...], points: int) -> Tensor:
 @operator(name="_fft_of_real", kind="composite", method=False, function=False)
 def _of_real(input: Tensor, dims: tuple[int, ...], scale: int, forward: bool) -> Tensor:
     """All of the transform of real numbers, of which half is computed."""
-    return _mirrored.function(r2c.function(input, dims, scale, forward), dims, input.shape[dims[-1]])  # type: ignore[no-any-return]
+    return _mirrored.function(r2c(input, dims, scale, forward), dims, input.shape[dims[-1]])  # type: ignore[no-any-return]
 
 
 @_of_real.gradient()
 def _(ctx, grad):  # type: ignore[no-untyped-def]
-    return view_as_real.function(c2c.function(grad, ctx.dims, ctx.scale, not ctx.forward)).select(-1, 0)
+    return view_as_real.function(c2c(grad, ctx.dims, ctx.scale, not ctx.forward)).select(-1, 0)
 
 
 @operator(name="_to_complex", method=False, function=False)
@@ -275,8 +271,8 @@ def _along(name: str, input: Tensor, sizes: list[tuple[int, int]], norm: str | N
     if not sizes:
         return _floating(name, input, True)
     x = _resized(_floating(name, input, False), sizes)
-    kernel = c2c if x.dtype.is_complex else _of_real
-    return kernel.function(x, tuple(d for d, _ in sizes), _scale(name, norm, forward), forward)  # type: ignore[no-any-return]
+    kernel = c2c if x.dtype.is_complex else _of_real.function
+    return kernel(x, tuple(d for d, _ in sizes), _scale(name, norm, forward), forward)  # type: ignore[no-any-return]
 
 
 def _real_input(name: str, input: Tensor, sizes: list[tuple[int, int]], norm: str | None, forward: bool) -> Tensor:
@@ -286,7 +282,7 @@ def _real_input(name: str, input: Tensor, sizes: list[tuple[int, int]], norm: st
     if not sizes:
         raise RuntimeError(f"{name} must transform at least one axis")
     x = _resized(_floating(name, input, False), sizes)
-    return r2c.function(x, tuple(d for d, _ in sizes), _scale(name, norm, forward), forward)  # type: ignore[no-any-return]
+    return r2c(x, tuple(d for d, _ in sizes), _scale(name, norm, forward), forward)  # type: ignore[no-any-return]
 
 
 def _real_output(
@@ -300,7 +296,7 @@ def _real_output(
     if points < 1:
         raise RuntimeError(f"Invalid number of data points ({points}) specified")
     x = _resized(_floating(name, input, True), [*sizes[:-1], (d, points // 2 + 1)])
-    return c2r.function(x, tuple(d for d, _ in sizes), _scale(name, norm, forward), points, forward)  # type: ignore[no-any-return]
+    return c2r(x, tuple(d for d, _ in sizes), _scale(name, norm, forward), points, forward)  # type: ignore[no-any-return]
 
 
 # -- public transforms -------------------------------------------------------------------------------
@@ -523,11 +519,7 @@ def stft(
     if half and complex_:
         raise RuntimeError("Cannot have onesided output if window or input is complex")
     scale = 1 if normalized else 0
-    found = (
-        r2c.function(frames, (2,), scale, True)
-        if half
-        else c2c.function(_floating("stft", frames, True), (2,), scale, True)
-    )
+    found = r2c(frames, (2,), scale, True) if half else c2c(_floating("stft", frames, True), (2,), scale, True)
     found = found.transpose(1, 2)
     found = found.squeeze(0) if input.ndim == 1 else found
     return found if return_complex else view_as_real.function(found)  # type: ignore[no-any-return]
@@ -597,9 +589,9 @@ def istft(
     w = _window("istft", window, width, n_fft, input)
     scale = 1 if normalized else 2
     if return_complex:
-        frames = c2c.function(x, (2,), scale, False)
+        frames = c2c(x, (2,), scale, False)
     else:
-        frames = c2r.function(x if half else x.narrow(2, 0, n_fft // 2 + 1), (2,), scale, n_fft, False)
+        frames = c2r(x if half else x.narrow(2, 0, n_fft // 2 + 1), (2,), scale, n_fft, False)
     count = frames.shape[1]
     total = n_fft + hop * (count - 1)
     signal = _overlap(frames * w, hop, total)

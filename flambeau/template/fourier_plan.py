@@ -74,7 +74,7 @@ def roots(exponents: np.ndarray, n: int) -> np.ndarray:
     return np.stack([real, imag], -1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compared as objects: it is part of the key of every call
 class Form:
     """How transforms of ``points`` numbers of one kind ("c2c", "r2c", "c2r") are computed: in two parts, whose first
     has ``split`` points, or in one (0)."""

@@ -14,7 +14,7 @@ import numpy as np
 from .. import device as devices
 from .. import dtype as dtypes
 from .. import primitives as prim
-from .. import runtime, template
+from .. import runtime, settings, template
 from ..dtype import dtype as dtype_
 from ..graph.node import Map
 from ..layout import dense
@@ -23,15 +23,17 @@ from ..target.isa import ISA
 from ..tensor import Tensor, empty, from_numpy, numpy_view
 from . import create
 from .common import dim_of
+from .pad import pad
 from .shape import view_as_real
 
 __all__ = ["fftfreq", "rfftfreq"]
 
 _F = "torch.fft"
+_KNOWN = 256  # calls that are remembered
 _BIG = 1 << 16  # elements from which scipy's threads are worth their start
 _HOST = {
     ("c2c", False): ("fft", "backward"), ("c2c", True): ("ifft", "forward"),
-    ("r2c", False): ("rfft", "backward"), ("c2r", False): ("irfft", "forward"),
+    ("r2c", False): ("rfft", "backward"), ("c2r", False): ("irfft", "forward"), ("r2w", False): ("fft", "backward"),
 }  # fmt: skip
 """Scipy's functions, and what makes them divide by nothing."""
 
@@ -46,7 +48,7 @@ def _table(form: Any, isa: str) -> Tensor:
 
 
 def _line_shape(kind: str, shape: Sequence[int], dim: int, points: int) -> list[int]:
-    made = points // 2 + 1 if kind == "r2c" else points
+    made = points // 2 + 1 if kind == "r2c" else points  # also for the whole spectrum of real numbers, "r2w"
     return [made if d == dim else n for d, n in enumerate(shape)]
 
 
@@ -72,7 +74,7 @@ def _on_host(input: Tensor, kind: str, dim: int, points: int, other: bool, scale
     name, norm = _HOST[kind, other and kind == "c2c"]
     workers = runtime.pool.get_num_threads() if a.size >= _BIG else 1
     found = getattr(importlib.import_module("scipy.fft"), name)(a, points, dim, norm, workers=workers)
-    if kind == "r2c" and other:
+    if kind in ("r2c", "r2w") and other:
         np.conjugate(found, out=found)
     if scale != 1:
         found *= scale
@@ -86,8 +88,8 @@ def _back(grad: Tensor, kind: str, dim: int, shape: Sequence[int], other: bool, 
     """The gradient by the numbers of ``shape`` that were transformed."""
     if kind == "c2c":
         return _along_one(grad, kind, dim, shape[dim], not other, scale)
-    if kind == "r2c":
-        # Every element of the half that is kept counts once: the transform of the half with zeros behind it.
+    if kind != "c2r":
+        # Every element of a half that is kept counts once: the transform of the half with zeros behind it.
         full = _resized(grad, [(dim, shape[dim])])
         return view_as_real.function(_along_one(full, "c2c", dim, shape[dim], not other, scale)).select(-1, 0)  # type: ignore[no-any-return]
     found = _along_one(grad, "r2c", dim, grad.shape[dim], other, scale)
@@ -110,14 +112,21 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 
 def _along_one(input: Tensor, kind: str, dim: int, points: int, other: bool, scale: float) -> Tensor:
-    """The transform along one dimension: "c2c", "r2c" or "c2r", times ``scale``."""
-    lines = input.numel() // max(1, input.shape[dim])
-    form = None
-    if input.device is not devices.meta and input.ndim <= template.fourier_access.MAX_RANK:
-        form = template.fourier_plan.form_of(kind, input.dtype.to_real().code, points, lines)
-    if form is None:
+    """The transform along one dimension, times ``scale``: "c2c", "r2c", "c2r", or "r2w" (the whole spectrum of real
+    numbers); ``other``: in the direction that is not usual."""
+    ready = _ready(input, kind, dim, points, other, scale)
+    if ready is None:
         return _on_host.function(input, kind, dim, points, other, scale)  # type: ignore[no-any-return]
-    return _line.function(input, _table(form, ISA.host().key), form, dim, other, scale)  # type: ignore[no-any-return]
+    return _line.function(input, *ready)  # type: ignore[no-any-return]
+
+
+def _ready(input: Tensor, kind: str, dim: int, points: int, other: bool, scale: float) -> tuple[Any, ...] | None:
+    """What ``_line`` takes besides the input; None where there is no kernel."""
+    if input.device is devices.meta or input.ndim > template.fourier_access.MAX_RANK:
+        return None
+    lines = input.numel() // max(1, input.shape[dim])
+    form = template.fourier_plan.form_of(kind, input.dtype.to_real().code, points, lines)
+    return None if form is None else (_table(form, ISA.host().key), form, dim, other, scale)
 
 
 # -- the three transforms ----------------------------------------------------------------------------
@@ -178,13 +187,21 @@ def _mirrored(input: Tensor, dims: tuple[int, ...], points: int) -> Tensor:
     return out
 
 
-@operator(name="_fft_of_real", kind="composite", method=False, function=False)
 def _of_real(input: Tensor, dims: tuple[int, ...], scale: int, forward: bool) -> Tensor:
     """All of the transform of real numbers, of which half is computed."""
+    if len(dims) == 1:
+        points = input.shape[dims[0]]
+        return _along_one(input, "r2w", dims[0], points, not forward, _factor([points], scale))
+    return _of_real_over.function(input, dims, scale, forward)  # type: ignore[no-any-return]
+
+
+@operator(name="_fft_of_real", kind="composite", method=False, function=False)
+def _of_real_over(input: Tensor, dims: tuple[int, ...], scale: int, forward: bool) -> Tensor:
+    """The same over several dimensions."""
     return _mirrored.function(r2c(input, dims, scale, forward), dims, input.shape[dims[-1]])  # type: ignore[no-any-return]
 
 
-@_of_real.gradient()
+@_of_real_over.gradient()
 def _(ctx, grad):  # type: ignore[no-untyped-def]
     return view_as_real.function(c2c(grad, ctx.dims, ctx.scale, not ctx.forward)).select(-1, 0)
 
@@ -271,7 +288,7 @@ def _along(name: str, input: Tensor, sizes: list[tuple[int, int]], norm: str | N
     if not sizes:
         return _floating(name, input, True)
     x = _resized(_floating(name, input, False), sizes)
-    kernel = c2c if x.dtype.is_complex else _of_real.function
+    kernel = c2c if x.dtype.is_complex else _of_real
     return kernel(x, tuple(d for d, _ in sizes), _scale(name, norm, forward), forward)  # type: ignore[no-any-return]
 
 
@@ -299,6 +316,29 @@ def _real_output(
     return c2r(x, tuple(d for d, _ in sizes), _scale(name, norm, forward), points, forward)  # type: ignore[no-any-return]
 
 
+def _as_it_is(
+    input: Tensor, kind: str, size: tuple[int, int], n: int | None, scale: int, forward: bool
+) -> tuple[Any, ...] | None:
+    """What ``_line`` takes for an input that is neither converted nor resized; None if it is, or has no kernel."""
+    d, points = size
+    have, type_ = input.shape[d], input.dtype
+    if (
+        type_.kind not in "fc"
+        or type_.wide is not type_
+        or ((kind == "to real") != type_.is_complex and kind != "complex")
+    ):
+        return None
+    if kind == "to real":
+        points = 2 * (have - 1) if n is None else n
+        if points < 1 or have != points // 2 + 1:
+            return None
+        return _ready(input, "c2r", d, points, forward, _factor([points], scale))
+    if have != points:
+        return None
+    how = "r2c" if kind == "from real" else "c2c" if type_.is_complex else "r2w"
+    return _ready(input, how, d, points, not forward, _factor([points], scale))
+
+
 # -- public transforms -------------------------------------------------------------------------------
 
 
@@ -307,9 +347,20 @@ def _define() -> None:
     made: dict[str, tuple[str, Any]] = {}
 
     def one(kind: str, forward: bool) -> Any:
+        known: dict[Any, tuple[Any, ...]] = {}  # what the kernel takes, by all that it depends on
+
         def body(input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None) -> Tensor:
+            key = (input._key, n, dim, norm, settings.isa)
+            if key in known:
+                return _line.function(input, *known[key])  # type: ignore[no-any-return]
             name = body.__name__
             size = _one(name, input, n, dim)
+            if input._key is not None and (
+                ready := _as_it_is(input, kind, size, n, _scale(name, norm, forward), forward)
+            ):
+                if len(known) >= _KNOWN:
+                    known.clear()
+                known[key] = ready
             if kind == "complex":
                 return _along(name, input, [size], norm, forward)
             if kind == "from real":
@@ -501,8 +552,7 @@ def stft(
         raise RuntimeError("stft align_to_window should only be set when center = false.")
     x = input.unsqueeze(0) if input.ndim == 1 else input  # type: ignore[attr-defined]
     if center:
-        pad = n_fft // 2
-        x = _padded(x, pad, pad_mode)
+        x = pad.function(x, (n_fft // 2, n_fft // 2), pad_mode)
     n = x.shape[1]
     if not 0 < n_fft <= n:
         raise RuntimeError(f"stft: expected 0 < n_fft <= {n}, but got n_fft={n_fft}")
@@ -523,29 +573,6 @@ def stft(
     found = found.transpose(1, 2)
     found = found.squeeze(0) if input.ndim == 1 else found
     return found if return_complex else view_as_real.function(found)  # type: ignore[no-any-return]
-
-
-def _padded(x: Tensor, pad: int, mode: str) -> Tensor:
-    """Signals (B, T) with ``pad`` elements at both ends."""
-    n = x.shape[1]
-    if mode == "constant":
-        return x.new_zeros((x.shape[0], n + 2 * pad)).slice_scatter(x, 1, pad, pad + n)  # type: ignore[attr-defined,no-any-return]
-    index = np.arange(-pad, n + pad)
-    if mode == "reflect":
-        if pad >= n:
-            raise RuntimeError(
-                "Argument #4: Padding size should be less than the corresponding input dimension, "
-                f"but got: padding ({pad}, {pad}) at dimension 2 of input {list(x.shape)}"
-            )
-        index = np.abs(index)
-        index = np.where(index >= n, 2 * (n - 1) - index, index)
-    elif mode == "replicate":
-        index = index.clip(0, n - 1)
-    elif mode == "circular":
-        index = index % n
-    else:
-        raise NotImplementedError(f"Unrecognised padding mode {mode}")
-    return x.index_select(1, from_numpy(index.astype(np.int64)))  # type: ignore[attr-defined,no-any-return]
 
 
 @operator(kind="composite", out=False)

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..target.builder import Val
+from ..target.builder import Val, vec_type
 from ..target.emit import new_module
 from ..target.isa import ISA
 from .butterfly import RADICES, Pair, multiply, multiply_add, small
@@ -191,6 +191,17 @@ class _Fourier(Access):
 
         return self.function("separate", ["SOURCE", "TARGET", "ROOTS", "m"], write)
 
+    def conjugate(self) -> str:
+        """``conjugate(buffer, n)``: the second half of the spectrum of n real numbers from the first."""
+
+        def write(b: Flow, buffer: Val, n: Val) -> None:
+            with b.loop(b.iadd(b.idiv(n, 2), 1), n) as k:
+                real, imag = self.get(b, self.point(b, buffer, b.isub(n, k.index)))
+                self.put(b, (real, b.fneg(imag)), self.point(b, buffer, k.index))
+            b.ret()
+
+        return self.function("conjugate", ["BUFFER", "n"], write)
+
     def twist(self) -> str:
         """``twist(buffer, near, far, n)``: the points times a factor each of which the table has one for all lanes
         (``far``) and one for each lane (``near``)."""
@@ -241,10 +252,10 @@ class _Fourier(Access):
         return self.function("passes", ["PART", "TABLE", "ROOMS", "SUMS"], write)
 
     def offsets(self) -> str:
-        """``offsets(part, places, outer, local, first, count)``: where the lines of a strip begin in the input and in
+        """``offsets(part, places, outer, local, first)``: where the lines of a strip begin in the input and in
         the result; ``outer`` counts lots of ``inner`` lines, ``local`` those in the temporary memory."""
 
-        def write(b: Flow, part: Val, places: Val, outer: Val, local: Val, first: Val, count: Val) -> None:
+        def write(b: Flow, part: Val, places: Val, outer: Val, local: Val, first: Val) -> None:
             inner, rank, in_temporary, out_temporary = (
                 self.word(b, part, n) for n in ("inner", "rank", "in_temporary", "out_temporary")
             )
@@ -254,30 +265,44 @@ class _Fourier(Access):
             def element(array: Val, d: Val) -> Val:
                 return b.load(I64, b.at(I64, array, d), 8)
 
-            with b.loop(0, count) as lane:
-                within = b.imin(b.iadd(first, lane.index), b.isub(inner, 1))
-                number = b.iadd(b.imul(outer, inner), within)
+            def begin(number: Val) -> tuple[Val, Val]:
+                """Where a line begins in the input and in the result."""
                 with b.loop(0, last, carry=[number, b.i64(0), b.i64(0)]) as t:
                     d = b.isub(last, t.index)
                     rest, source, target = t.values
                     size = element(sizes, d)
                     quotient = b.idiv(rest, size)
                     k = b.isub(rest, b.imul(quotient, size))
-                    t.next = [
-                        quotient,
-                        b.iadd(source, b.imul(k, element(ins, d))),
-                        b.iadd(target, b.imul(k, element(outs, d))),
-                    ]
+                    source = b.iadd(source, b.imul(k, element(ins, d)))
+                    t.next = [quotient, source, b.iadd(target, b.imul(k, element(outs, d)))]
                 rest, source, target = t.values
-                source = b.iadd(source, b.imul(rest, b.word(ins, 0)))
-                target = b.iadd(target, b.imul(rest, b.word(outs, 0)))
-                for flag, array, found, side in ((in_temporary, ins, source, 0), (out_temporary, outs, target, 1)):
-                    inside = b.iadd(b.imul(local, flag), b.imul(within, element(array, last)))
-                    chosen = b.select(b.icmp("ne", flag, 0), inside, found)
-                    b.store(chosen, b.at(I64, places, b.iadd(lane.index, side * self.lanes)), 8)
+                return b.iadd(source, b.imul(rest, b.word(ins, 0))), b.iadd(target, b.imul(rest, b.word(outs, 0)))
+
+            def evenly() -> None:
+                lanes = vec_type(I64, self.lanes)
+                within = b.op("add", b.splat(first, self.lanes), b.iota(lanes))
+                limit = b.splat(b.isub(inner, 1), self.lanes)
+                within = b.select(b.cmp("slt", within, limit), within, limit)
+                starts = begin(b.imul(outer, inner))
+                for flag, array, found, side in (
+                    (in_temporary, ins, starts[0], 0),
+                    (out_temporary, outs, starts[1], 1),
+                ):
+                    base = b.select(b.icmp("ne", flag, 0), b.imul(local, flag), found)
+                    step = b.splat(element(array, last), self.lanes)
+                    value = b.op("add", b.splat(base, self.lanes), b.op("mul", within, step))
+                    b.store(value, b.at(I64, places, side * self.lanes), 8)
+
+            def one_by_one() -> None:
+                with b.loop(0, self.lanes) as lane:
+                    within = b.imin(b.iadd(first, lane.index), b.isub(inner, 1))
+                    for side, start in enumerate(begin(within)):
+                        b.store(start, b.at(I64, places, b.iadd(lane.index, side * self.lanes)), 8)
+
+            b.either(b.icmp("ne", self.word(b, part, "linear"), 0), evenly, one_by_one)
             b.ret()
 
-        return self.function("offsets", ["PART", "PLACES", "outer", "local", "first", "count"], write)
+        return self.function("offsets", ["PART", "PLACES", "outer", "local", "first"], write)
 
     def strip(self) -> str:
         """``strip(part, out, input, table, temporary, space, room, outer, local, number)``: one strip of a part."""
@@ -287,6 +312,7 @@ class _Fourier(Access):
         load_rows, load_scattered = self.load_rows(), self.load_scattered()
         store_rows, store_scattered = self.store_rows(), self.store_scattered()
         spread, mirror, separate, twist = self.spread(), self.mirror(), self.separate(), self.twist()
+        conjugate = self.conjugate()
 
         def write(
             b: Flow, part: Val, out: Val, given: Val, table: Val, temporary: Val, space: Val, room: Val, outer: Val,
@@ -308,10 +334,7 @@ class _Fourier(Access):
             sums = b.bytes_at(two, room)
             b.store(one, rooms, 8)
             b.store(two, b.at(PTR, rooms, 1), 8)
-            odd = b.op("and", b.op("or", load, store), b.i64(1))  # points in rows, or scattered
-            alone = b.icmp("eq", odd, 0)
-            count = b.select(alone, b.i64(1), b.i64(self.lanes))
-            b.call_void(offsets, part, sources, outer, local, first, count)
+            b.call_void(offsets, part, sources, outer, local, first)
             source = b.select(b.icmp("ne", word("in_temporary"), 0), temporary, given)
             target = b.select(b.icmp("ne", word("out_temporary"), 0), temporary, out)
 
@@ -346,6 +369,8 @@ class _Fourier(Access):
             def split() -> list[Val]:
                 other = b.load(PTR, b.at(PTR, rooms, 1), 8)
                 b.call_void(separate, result, other, roots, points)
+                with b.when(b.icmp("sgt", word("made"), b.iadd(points, 1))):
+                    b.call_void(conjugate, other, word("made"))
                 return [other]
 
             result = b.choose(b.icmp("eq", fix, FIXES.index("separate")), split, lambda: [result])[0]

@@ -46,6 +46,7 @@ PART = (
     "inner",  # lines that strips are made of
     "strips",
     "rank",
+    "linear",  # whether the lines of a strip step evenly
     *(f"size{d}" for d in range(MAX_RANK)),
     *(f"in{d}" for d in range(MAX_RANK)),
     *(f"out{d}" for d in range(MAX_RANK)),

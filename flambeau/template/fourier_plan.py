@@ -23,7 +23,7 @@ from .fourier_access import COLUMNS, FIXES, HEAD, MAX_PASSES, MAX_RANK, PART, PL
 
 __all__ = ["LARGEST", "Form", "Transform", "factors_of", "form_of", "table_of"]
 
-LARGEST = 128  # prime factor that is summed over directly
+LARGEST = 300  # prime factor that is summed over directly
 _SHORT = 64  # points that are not worth two parts
 _GRAIN = 16384  # points that are worth a chunk
 _TOGETHER = 4 << 20  # bytes of temporary memory between two parts whose strips are shared out
@@ -76,8 +76,8 @@ def roots(exponents: np.ndarray, n: int) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)  # compared as objects: it is part of the key of every call
 class Form:
-    """How transforms of ``points`` numbers of one kind ("c2c", "r2c", "c2r") are computed: in two parts, whose first
-    has ``split`` points, or in one (0)."""
+    """How transforms of ``points`` numbers of one kind are computed: in two parts, whose first has ``split`` points, or
+    in one (0). Kinds are "c2c"; "r2c" and "r2w", of real numbers to half and to the whole of their spectrum; "c2r"."""
 
     kind: str
     real: str  # code of the type of real numbers
@@ -218,7 +218,8 @@ def _part(
     separate, twist, passes = table
     found = {
         "points": points, "have": have, "made": made, "inner": inner, "strips": ceil_div(inner, lanes),
-        "rank": len(sizes), "in_step": given.step, "in_other": given.other, "out_step": out.step,
+        "rank": len(sizes), "linear": len(sizes) == 1 or inner == sizes[-1],
+        "in_step": given.step, "in_other": given.other, "out_step": out.step,
         "out_other": out.other, "load": load, "store": store, "in_temporary": given.temporary,
         "out_temporary": out.temporary, "scale": _bits(1), "scale_other": _bits(1), "sign": 1, "roots": separate,
         "twist": twist, "passes": len(passes) // 5,
@@ -298,7 +299,7 @@ class Transform:
         have, made = x.shape[self.dim], out.shape[self.dim]
         if form.kind == "c2c":
             more.update(in_swap=self.inverse, out_swap=self.inverse)
-        elif form.kind == "r2c":
+        elif form.kind != "c2r":
             scale = self.scale / 2 if form.halved else self.scale
             more.update(scale=_bits(scale), scale_other=_bits(-scale if self.inverse else scale))
             more.update(fix=FIXES.index("separate") if form.halved else 0)

@@ -249,6 +249,23 @@ def test_few_rows_by_a_transpose(isa, code):
             np.testing.assert_allclose(c, exact + addend, **close)
 
 
+@pytest.mark.parametrize("code", ["f32", "f64", "bf16", "f16", "i8"])
+@pytest.mark.parametrize("size", [(460, 300, 131), (450, 97, 701), (600, 1024, 64), (14, 20, 3)], ids=str)
+def test_panels_packed_side_by_side(code, size):
+    """Many rows: several panels of B are packed together, reading its rows from end to end."""
+    m, n, k = size
+    rng = np.random.default_rng(6)
+    if code == "i8":
+        a, b = (rng.integers(-9, 9, s).astype(np.int8) for s in ((m, k), (k, n + 1)))
+    else:
+        a, b = (normal(rng, s).astype(NUMPY[code]) for s in ((m, k), (k, n + 1)))
+    acc = gemm.accumulator(code, code)
+    c = empty((m, n), NUMPY[acc])
+    run(GemmSpec(code, code, acc, acc), a, b[:, :n], c, threads=2)
+    exact = a.astype(np.float64) @ b[:, :n].astype(np.float64)
+    np.testing.assert_allclose(c, exact, rtol=1e-4, atol=1e-12 if code == "f64" else 1e-4)
+
+
 @pytest.mark.parametrize("isa", ["x86-64", "avx2", "avx512", "generic"])
 @pytest.mark.parametrize("code", ["f32", "f64"])
 def test_few_rows_by_a_large_matrix(isa, code):

@@ -194,6 +194,14 @@ class Contraction:
         """Packs ``units`` units from unit ``at`` on of one panel of an operand."""
         raise NotImplementedError
 
+    def group(self, f: Frame) -> Val | None:
+        """How many panels of a shared inner B a chunk packs with `spread`; ``None`` for one, with `pack`."""
+        return None
+
+    def spread(self, b: Flow, f: Frame, to: Val, matrix: Val, panel: Val, at: Val, units: Val) -> None:
+        """Packs ``units`` units from unit ``at`` on of so many panels of B from ``panel`` on."""
+        raise NotImplementedError
+
     def store(self, b: Flow, f: Frame, c: Val, row: Val, col: Val, value: Val, left: Val, mask: Val | None) -> None:
         """Stores consecutive columns of a row; ``left`` of them are valid (and in ``mask``, ``None``: all)."""
         raise NotImplementedError
@@ -361,7 +369,8 @@ class Contraction:
 
     # -- bodies ----------------------------------------------------------------------------------------
     def _write_pack(self, b: Flow, block: Val, chunk: Val, worker: Val) -> None:
-        """Packs one block of units of one panel of a shared operand: of the outer one, then of the inner one."""
+        """Packs one block of units of a panel of a shared operand: of the outer one, then of the inner one, of which
+        it may be several panels."""
         f = Frame(b, block, self)
         f.preload(*COMMON, *self.pack_words)
         batch = f.slot(BATCH, "i64")
@@ -374,9 +383,15 @@ class Contraction:
 
         def pack(is_b: bool, of_inner: bool) -> None:
             panel = b.isub(number, outer_count) if of_inner else number
+            group = self.group(f) if is_b and of_inner else None
+            panel = panel if group is None else b.imul(panel, group)
             offset = self._panel_bytes(b, inner_b, of_inner, b.iadd(b.imul(panel, f.units), at))
             to = b.bytes_at(scratch, b.iadd(f.inner_at, offset) if of_inner else offset)
-            self._pack(b, f, is_b, to, self.matrix(b, f, "b" if is_b else "a", batch), panel, at, units)
+            matrix = self.matrix(b, f, "b" if is_b else "a", batch)
+            if group is None:
+                self._pack(b, f, is_b, to, matrix, panel, at, units)
+            else:
+                self.spread(b, f, to, matrix, panel, at, units)
 
         def operand(of_inner: bool) -> None:
             b.either(inner_b, lambda: pack(of_inner, of_inner), lambda: pack(not of_inner, of_inner))

@@ -36,7 +36,7 @@ from .contract import Contraction, Frame, Words, common_values, scratch_bytes
 from .epilogue import AddIn, Epilogue, Plain
 from .flow import Flow
 from .micro import SIZE, WAYS, Number, blocking, load_address, micro_kernel, micro_request, number
-from .pack import pack_kernel, pack_request
+from .pack import pack_kernel, pack_request, spread_kernel, spread_request
 from .slabs import SLAB_ROWS, SlabProduct, cut_slabs
 from .thin import FEW_ROWS, ROWS, THIN_WORDS, ThinProduct, cut_thin, thin_layout
 
@@ -68,6 +68,8 @@ CROWDED_COLUMNS = 160
 that costs a tenth of the product, packing them as much as 180 columns."""
 TURN_FROM = 64
 """Elements of k from which it pays to turn tiles over rather than to pack B."""
+SIDE_BY_SIDE = 8
+"""Panels of B that a chunk packs together: memory is read in pieces of a row that are so long."""
 FAR = 3 << 18
 """Bytes of B from which on products of five to thirty-two rows are bound by reading it."""
 SMALL = 4096
@@ -192,7 +194,10 @@ def _reads_columns(
 
 # -- parameter words ---------------------------------------------------------------------------------
 
-_WORDS = Words(("k", "a_m", "a_k", "b_k", "b_n", "c_m", "c_n", "b_direct", "a_direct", "c_plain", "pack_a", "pack_b"))
+_WORDS = Words(
+    ("k", "a_m", "a_k", "b_k", "b_n", "c_m", "c_n", "b_direct", "a_direct", "c_plain", "pack_a", "pack_b", "spread_b",
+     "side_by_side"),
+)  # fmt: skip
 
 
 def bind(
@@ -257,8 +262,10 @@ def bind(
         aligned = n % blk.lanes == 0
         packed = not (direct_a and direct_b and aligned)
         crowded = direct_a and ak == 1 and am * SIZE[spec.a] % PAGE == 0 and m > WAYS and not num.tiles
-        engine.load_many(requests(spec, isa, direct_a, packed, crowded))
         plan = cut(total, m, n, units, num, blk, direct_a, direct_b, max(workers, 2), bn == 1, across)
+        spreads = plan.inner_shared and bn == 1
+        needed = requests(spec, isa, direct_a, packed, crowded)
+        engine.load_many([*needed, spread_request(spec.b, num, isa)] if spreads else needed)
         micro = micro_kernel(num, isa, direct_a, crowded)
         room = {
             "packed": packed,
@@ -273,7 +280,12 @@ def bind(
     if spec.thin:
         values |= thin_layout(plan, n, num, blk)
         return Binding(THIN_WORDS.pack(values, words), scratch_bytes(values, workers), swap)
-    values |= {"c_plain": int(plain), "a_direct": int(direct_a), "b_direct": int(direct_b)}
+    values |= {"c_plain": int(plain), "a_direct": int(direct_a), "b_direct": int(direct_b), "side_by_side": 1}
+    if spreads:
+        blocks = -(-units // plan.kc)
+        panels = max(1, min(SIDE_BY_SIDE, plan.inner_panels * blocks // (2 * max(workers, 1))))
+        shared = plan.outer_panels * plan.outer_shared + -(-plan.inner_panels // panels)
+        values |= {"spread_b": spread_kernel(spec.b, num, isa), "side_by_side": panels, "pack_chunks": blocks * shared}
     if packed:
         values |= {"pack_a": pack_kernel(spec.a, num, isa), "pack_b": pack_kernel(spec.b, num, isa)}
     return Binding(_WORDS.pack(values, words), scratch_bytes(values, workers), swap)
@@ -328,7 +340,10 @@ class _Product(Contraction):
 
     stack = True
 
-    pack_words = ("m", "n", "k", "a_m", "a_k", "b_k", "b_n", "a_direct", "b_direct", "pack_a", "pack_b")
+    pack_words = (
+        "m", "n", "k", "a_m", "a_k", "b_k", "b_n", "a_direct", "b_direct", "pack_a", "pack_b", "spread_b",
+        "side_by_side",
+    )  # fmt: skip
     store_words = ("c_m", "c_n", "a_direct", "c_plain")
 
     def __init__(self, name: str, spec: GemmSpec, isa: ISA, tail: Epilogue | None) -> None:
@@ -346,6 +361,22 @@ class _Product(Contraction):
         k = b.imin(b.isub(f.k, k0), b.imul(units, self.num.depth))
         origin = b.at(LLVM_TYPE[elem], matrix, b.iadd(b.imul(first, stride), b.imul(k0, kstride)))
         b.call_address(packer, to, origin, stride, kstride, b.imin(b.isub(extent, first), width), k, b.i64(pitch))
+
+    def group(self, f: Frame) -> Val | None:
+        return f.side_by_side
+
+    def spread(self, b: Flow, f: Frame, to: Val, matrix: Val, panel: Val, at: Val, units: Val) -> None:
+        def several() -> None:
+            width = self.blk.columns
+            first, k0 = b.imul(panel, width), b.imul(at, self.num.depth)
+            k = b.imin(b.isub(f.k, k0), b.imul(units, self.num.depth))
+            origin = b.at(LLVM_TYPE[self.type_b], matrix, b.iadd(first, b.imul(k0, f.b_k)))
+            count = b.imin(b.isub(f.n, first), b.imul(f.side_by_side, width))
+            step = b.imul(f.units, width * self.num.unit_bytes)
+            b.call_address(f.spread_b, to, origin, f.b_k, count, k, b.i64(width), step)
+
+        one = partial(self._pack, b, f, True, to, matrix, panel, at, units)
+        b.either(b.icmp("ne", f.spread_b, 0), several, one)
 
     def direct(self, b: Flow, f: Frame, matrix: Val, panel: Val, at: Val) -> tuple[Val, Val, Val] | None:
         if self.num.pair or self.type_b != self.num.packed:

@@ -8,7 +8,7 @@ by one).  Places beyond the valid rows or columns hold arbitrary values: results
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 from ..runtime import engine
 from ..target.builder import Val, vec_type
@@ -19,11 +19,15 @@ from ..target.turn import transpose
 from .flow import Flow, function
 from .micro import SIZE, Number, load_address
 
-__all__ = ["pack_kernel", "pack_request"]
+__all__ = ["pack_kernel", "pack_request", "spread_kernel", "spread_request"]
 
 
 _AHEAD = 32
 """Values of k that are prefetched ahead where a panel is contiguous the other way."""
+_AHEAD_WIDE = 16
+"""The same where several panels are packed side by side, ..."""
+_AHEAD_WRITING = 12
+"""... and units that are fetched for writing."""
 
 
 @cache
@@ -48,6 +52,32 @@ def pack_request(source: str, num: Number, isa: ISA) -> engine.Request:
         args = [("ptr noalias", "to"), ("ptr noalias", "from")]
         args += [("i64", n) for n in ("stride", "kstride", "count", "k", "pitch")]
         function(module, isa, name, args, _Packer(source, num, isa).write, linkage="")
+        return module.text()
+
+    return engine.Request(name, f"{name}|{isa.key}", make, isa)
+
+
+@cache
+def spread_kernel(source: str, num: Number, isa: ISA) -> int:
+    """The address of the function that packs panels side by side whose source is contiguous across all of them: their
+    rows are read once, in memory's order, where one panel after the other would read a piece of every row:
+
+    ``spread(ptr to, ptr from, i64 k_stride, i64 count, i64 k, i64 pitch, i64 step)``
+
+    ``count`` values of every k fill panels of ``pitch``, which lie ``step`` bytes apart.  The rest as in `pack_kernel`.
+    """
+    return load_address(spread_request(source, num, isa))
+
+
+def spread_request(source: str, num: Number, isa: ISA) -> engine.Request:
+    """What `spread_kernel` asks the engine for."""
+    name = f"spread_{source}_{num.code}"
+
+    def make() -> str:
+        module = new_module(isa)
+        args = [("ptr noalias", "to"), ("ptr noalias", "from")]
+        args += [("i64", n) for n in ("kstride", "count", "k", "pitch", "step")]
+        function(module, isa, name, args, _Packer(source, num, isa).spread, linkage="")
         return module.text()
 
     return engine.Request(name, f"{name}|{isa.key}", make, isa)
@@ -101,8 +131,24 @@ class _Packer:
             row(lambda pointer: b.masked_load(type_, pointer, mask, self.size), whole)
 
     # -- contiguous along the panel ------------------------------------------------------------------
-    def copy(self, b: Flow) -> None:
+    def spread(self, b: Flow, to: Val, origin: Val, kstride: Val, count: Val, k: Val, pitch: Val, step: Val) -> None:
+        """The body of a function that packs several panels."""
+        self.kstride, self.k, self.pitch = kstride, k, pitch
+
+        def each(unit: Val, pack: Callable[[Val], None]) -> None:
+            with b.loop(0, count, pitch, carry=[to]) as panel:
+                self.to, self.origin = panel.values[0], b.at(self.memory, origin, panel.index)
+                self.count = b.imin(b.isub(count, panel.index), pitch)
+                pack(unit)
+                panel.next = [b.bytes_at(panel.values[0], step)]
+
+        self.copy(b, each)
+        b.ret()
+
+    def copy(self, b: Flow, each: Callable[[Val, Callable[[Val], None]], None] | None = None) -> None:
+        """Packs unit by unit; ``each(unit, pack)`` calls ``pack(unit)`` for every panel, without it there is one."""
         depth = self.num.depth
+        ahead, level = (_AHEAD_WIDE, 2) if each else (_AHEAD, 1)
         wide = vec_type("i32", self.lanes)
 
         def line(index: Val) -> Val:
@@ -114,7 +160,9 @@ class _Packer:
 
             def row(fetch: Callable[[Val], Val], lane: Val) -> None:
                 spot = b.at(self.memory, line(first), lane)
-                b.prefetch(b.at(self.memory, spot, b.imul(self.kstride, _AHEAD)))
+                b.prefetch(b.at(self.memory, spot, b.imul(self.kstride, ahead)), level=level)
+                if each:  # panels that other threads have read are theirs as well, which delays the first write
+                    b.prefetch(self.place(b, b.iadd(unit, _AHEAD_WRITING), lane), write=True)
                 value = self.convert(b, fetch(spot))
                 if depth > 1:  # the value of the first k in the lowest bits
                     value = b.cast("zext", value, wide)
@@ -129,13 +177,16 @@ class _Packer:
 
             self.each_vector(b, row)
 
+        def panels(unit: Val, valid: Val | None) -> None:
+            each(unit, partial(pack, valid=valid)) if each else pack(unit, valid)
+
         units = b.idiv(self.k, depth)
         with b.loop(0, units) as u:
-            pack(u.index, None)
+            panels(u.index, None)
         if depth > 1:
             rest = b.imod(self.k, depth)
             with b.when(b.icmp("ne", rest, 0)):
-                pack(units, rest)
+                panels(units, rest)
 
     # -- contiguous along k --------------------------------------------------------------------------
     def turn(self, b: Flow) -> None:

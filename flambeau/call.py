@@ -396,6 +396,10 @@ def _call_any_inplace(op: Operator, args: Sequence[Any]) -> Tensor:
             return transformed_inplace(op, plain_arguments(op, args))
         return _call_inplace(op, args)
     except FAULTS as error:
+        if not isinstance(args[0], Tensor):
+            raise TypeError(
+                f"{op.name}_(): argument '{op.params[0]}' (position 1) must be Tensor, not {type(args[0]).__name__}"
+            ) from None
         raise blamed(op, args, error)  # noqa: B904
 
 

@@ -205,6 +205,8 @@ def backward(
 
 def detach_(self: Tensor) -> Tensor:
     """Takes the tensor off the tape: it becomes a leaf that requires no grad.  Raises RuntimeError for views."""
+    if not isinstance(self, Tensor):
+        raise TypeError(f"detach_(): argument 'input' (position 1) must be Tensor, not {type(self).__name__}")
     if self._view is not None:
         raise RuntimeError(
             "Can't detach views in-place. Use detach() instead. If you are using DistributedDataParallel (DDP) for "

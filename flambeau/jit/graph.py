@@ -172,6 +172,8 @@ _LINE = re.compile(r"(?P<results>.*?)\s*=\s*(?P<kind>\^?[\w:]+)\s*(?P<rest>[\[(]
 
 def parse_ir(input: Any, parse_tensor_constants: bool = False) -> Graph:
     """The graph that a text says.  Raises RuntimeError for what cannot be read, and for values that are not known."""
+    if not isinstance(input, str):
+        raise TypeError(f"parse_ir(): argument 'input' (position 1) must be str, not {type(input).__name__}")
     return _Reader(input).graph()
 
 

@@ -525,6 +525,8 @@ def tensor(
         float) for k in kinds) or not flat else (
             int if any(issubclass(k, int) and not issubclass(k, bool) for k in kinds) else bool)  # fmt: skip
         kind = type_of_number(best(0))
+    if not isinstance(kind, dtype_):
+        raise TypeError(f"tensor(): argument 'dtype' must be torch.dtype, not {type(kind).__name__}")
     stored, kind = kind, kind.wide if kind.is_complex else kind  # numpy has no complex numbers of 32 bits
     if kind.kind in "bui":
         flat = [bool(x) if kind is dtypes.bool_ else int(x) for x in flat]

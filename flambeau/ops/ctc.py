@@ -130,7 +130,10 @@ def _lengths(value: Any, what: str, count: int) -> list[int]:
         if value.dtype.kind not in "iu":
             raise RuntimeError(f"{what} must be integral")
         value = value.reshape(-1).tolist()  # type: ignore[attr-defined]
-    found = [int(n) for n in (value if isinstance(value, (tuple, list)) else [value])]
+    given = value if isinstance(value, (tuple, list)) else [value]
+    if not all(isinstance(n, int) for n in given):
+        raise TypeError(f"ctc_loss(): {what} must be a tensor or a tuple of ints, got {value!r}")
+    found = list(given)
     if len(found) != count:
         raise RuntimeError(f"{what} must be of size batch_size")
     return found

@@ -167,6 +167,8 @@ def norm_method(
         return OPERATORS["linalg_matrix_norm"].function(input, "nuc", tuple(dim), keepdim)  # type: ignore[no-any-return]
     if isinstance(p, str) and p != "fro":
         raise RuntimeError(f"only valid string values are 'fro' and 'nuc', found {p}")
+    if not (p is None or isinstance(p, (str, int, float))):
+        raise TypeError(f"norm(): argument 'p' must be a number or the name of a norm, not {type(p).__name__}")
     order = 2.0 if p is None or p == "fro" else float(p)
     return (
         vector_norm_kernel.function(input, order, tuple(dim) if isinstance(dim, (tuple, list)) else dim, keepdim, None)

@@ -104,6 +104,8 @@ def linalg_cond(A: Tensor, p: Any = None) -> Tensor:
     matrices."""
     check_floating("linalg.cond", A)
     check_matrix("linalg.cond", A)
+    if p is not None and not isinstance(p, (str, int, float)):
+        raise TypeError(f"linalg.cond: expected p to be a number or the name of a norm, got {type(p).__name__}")
     if p is None or (not isinstance(p, str) and abs(p) == 2):
         S = linalg_svdvals.function(A)
         if not S.numel():

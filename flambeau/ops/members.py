@@ -501,6 +501,8 @@ def _index_dims(self: Tensor, positions: Any, dims: Any) -> Tensor:
     places = (dims,) if isinstance(dims, int) else tuple(dims)
     given = (positions,) if isinstance(positions, Tensor) else tuple(positions)
     index: list[Any] = [slice(None)] * self.ndim
+    if not self.ndim and places:
+        raise IndexError(f"index: a tensor without dimensions has none of {places}")
     for d, where in zip(places, given):
         index[dim_of(d, self.ndim, "index")] = where
     return self[tuple(index)]  # type: ignore[index,no-any-return]

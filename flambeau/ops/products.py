@@ -492,7 +492,7 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
             dim_of(-dims, t.ndim, "tensordot")
         left, right = list(range(a.ndim - dims, a.ndim)), list(range(dims))
     else:
-        if len(dims) != 2:
+        if not isinstance(dims, (tuple, list)) or len(dims) != 2:
             raise RuntimeError(f"tensordot expects dims to be int or two lists of int, but got dims={dims}")
         left, right = ([d] if isinstance(d, int) else list(d) for d in dims)
     if len(left) != len(right):

@@ -16,7 +16,7 @@ from ..layout import Size, of
 from ..operator import operator
 from ..tensor import Tensor
 from ..tensor import view as make_view
-from ..transform.level import Wrapper, blank_like
+from ..transform.level import Batched, Dual, Wrapper, blank_like
 from .common import dim_of
 from .join import cat
 from .unfold import unfold
@@ -210,7 +210,29 @@ def as_strided(input: Tensor, size: Sequence[int], stride: Sequence[int], storag
                 f"{offset}, and itemsize {input.itemsize} requiring a "
                 f"storage size of {(last + 1) * input.itemsize} are out of bounds for storage of size {held}"
             )
+        if isinstance(input, Wrapper):
+            _check_stand_ins(input, offset - input._offset, last - input._offset)
     return strided_view.function(input, shape, strides, offset - input._offset)
+
+
+def _check_stand_ins(input: Tensor, low: int, high: int) -> None:
+    """Refuses a view from ``low`` to ``high`` elements after the first one if it would leave the memory of a tensor
+    that ``input`` stands for: that of a tangent ends where the tensor ends, not where the tensor's storage does."""
+    if isinstance(input, Dual):
+        for part in (input._value, input._tangent):
+            if part is not None:
+                _check_stand_ins(part, low, high)
+    elif isinstance(input, Batched):
+        step = 0 if input._bdim is None else input._value.stride(input._bdim) * (input._level.size - 1)  # type: ignore[attr-defined]
+        _check_stand_ins(input._value, low, high + step)
+    else:
+        storage = input._storage
+        held = storage.nbytes if storage.pending is None else storage.pending.layout.nbytes
+        if input._offset + low < 0 or (input._offset + high + 1) * input.itemsize > held:
+            raise RuntimeError(
+                f"as_strided: a view of the elements {low} to {high} after the tensor's first one leaves the memory of "
+                "a tangent, or of a member of a batch; take it of the whole tensor, inside of the transform"
+            )
 
 
 @operator(name="_as_strided", kind="view", method=False, function=False)

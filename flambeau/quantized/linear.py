@@ -129,6 +129,8 @@ def quantized_lstm_cell(
     col_offsets_ih: Any, col_offsets_hh: Any, scale_ih: Any, scale_hh: Any, zero_point_ih: Any, zero_point_hh: Any,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """``lstm_cell`` with int8 weights."""
+    if len(hx) != 2:
+        raise RuntimeError(f"quantized_lstm_cell expects two hidden states, got {len(hx)}")
     x, h = _gates(
         input, hx[0], w_ih, w_hh, b_ih, b_hh, packed_ih, packed_hh, col_offsets_ih, col_offsets_hh, scale_ih, scale_hh,
         zero_point_ih, zero_point_hh,

@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import ops
 from ..dtype import int64
+from ..tensor import Tensor
 from . import display
 from .base import SparseTensor
 from .compressed import to_sparse
@@ -98,6 +99,8 @@ def as_sparse_gradcheck(gradcheck: Callable[..., bool]) -> Callable[..., bool]:
 
 def _copied(name: str) -> Callable[..., Any]:
     def function(input: Any, *, out: Any = None) -> Any:
+        if not isinstance(input, Tensor):
+            raise TypeError(f"{name}_copy(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
         found = getattr(input, name)().clone()
         return found if out is None else out.copy_(found)
 

@@ -189,6 +189,11 @@ def sparse_compressed_tensor(
         raise RuntimeError("compressed_indices and plain_indices must have at least one dimension, got a single number")
     if size is None:
         batch = pointers.dim() - 1
+        if data.ndim < batch + (3 if layout in BLOCKS else 1):
+            raise RuntimeError(
+                f"values must have at least {batch + (3 if layout in BLOCKS else 1)} dimensions for {layout} and "
+                f"pointers of shape {tuple(pointers.shape)}, got shape {tuple(data.shape)}"
+            )
         block = tuple(data.shape[batch + 1 : batch + 3]) if layout in BLOCKS else (1, 1)
         count = pointers.shape[-1] - 1
         other = int(plain.max()) + 1 if plain.numel() else 0

@@ -79,6 +79,7 @@ class Operator:
     warmable = False
     preserve = False
     looks = False
+    elementwise = False  # although nothing is promoted
     apart = False  # reads elements other than the one it writes: ``out`` must not be an input
     index_error: type[Exception] = IndexError
     synonyms: Mapping[str, tuple[str, ...]] = MappingProxyType({})

@@ -301,7 +301,7 @@ def _flat_kind(
             if not layout.contiguous or layout.numel < 2 or (shape is not None and layout.shape != shape):
                 return None
             shape = layout.shape
-    if shape is None or not op.promote or op.lists:
+    if shape is None or not (op.promote or op.elementwise) or op.lists:
         return None
     key: list[Any] = [target is not None, len(shape) == 1]
     for a, k in zip(args, op.kinds):

@@ -44,6 +44,9 @@ def to_dtype(input: Tensor, dtype: dtype_) -> Tensor:
     return prim.cast(input, dtype)
 
 
+to_dtype.elementwise = True
+
+
 @to_dtype.gradient()
 def _(ctx, grad):  # type: ignore[no-untyped-def]
     return grad.to(ctx.dtype("input"))

@@ -558,67 +558,6 @@ def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) 
     return flat.index_put((index.reshape(-1),), source.reshape(-1), accumulate).reshape(input.shape)  # type: ignore[attr-defined]
 
 
-@operator(name="_masked_scatter", inplace=True, method=False, function=False)
-def masked_scatter_kernel(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
-    """``input`` with the elements of ``source``, in order, where ``mask`` holds."""
-    g = prim.current().graph
-    shape = input.shape
-    flags = g.expand(prim.read(mask), shape)
-    n = input.numel()
-    count = g.scan("add", g.cast(g.reshape(flags, (n,)), "i64"), 0)
-    place = g.reshape(g.apply("sub", count, g.const(1, "i64")), shape)
-    inside = g.apply("select", flags, place, g.const(0, "i64"))
-    flat = g.reshape(prim.read(source), (source.numel(),))
-    picked = g.gather(flat, [inside], [("i", 0)], shape)
-    return prim.wrap(g.apply("select", flags, picked, prim.read(input)))
-
-
-@masked_scatter_kernel.gradient("mask")
-def _(ctx, grad):  # type: ignore[no-untyped-def]
-    mask = ctx.mask.expand(grad.shape)
-    found = None
-    if ctx.needs("source"):
-        picked = grad.masked_select(mask)
-        shape = ctx.shape("source")
-        zeros = grad.new_zeros((shape.numel(),))
-        zeros[: picked.shape[0]] = picked
-        found = zeros.reshape(shape)
-    return grad.masked_fill(mask, 0), None, found
-
-
-def _check_masked_scatter(self: Tensor, mask: Tensor, source: Tensor, shape: Any) -> None:
-    for name, t in (("mask", mask), ("source", source)):
-        if not isinstance(t, Tensor):
-            raise TypeError(f"masked_scatter_(): argument '{name}' must be Tensor, not {type(t).__name__}")
-    if source.dtype is not self.dtype:
-        raise RuntimeError(
-            f"masked_scatter: expected self and source to have same dtypes but got {self.dtype} and {source.dtype}"
-        )
-    if mask.dtype is not dtypes.bool_:
-        raise RuntimeError(f"masked_scatter_ only supports boolean masks, but got mask with dtype {mask.dtype}")
-    count = int(mask.expand(shape).sum().item()) if mask.numel() else 0  # type: ignore[attr-defined]
-    if count > source.numel():
-        raise RuntimeError(f"Number of elements of source < number of ones in mask: {source.numel()} < {count}")
-
-
-@operator(kind="composite", method=True, synonyms={"source": ("tensor",)})
-def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
-    """``input`` with the elements of ``source``, in order, where ``mask`` (bool, broadcast) holds."""
-    shape = broadcast_shapes(input.shape, mask.shape)
-    whole: Any = input.expand(shape) if input.shape != shape else input  # type: ignore[attr-defined]
-    _check_masked_scatter(input, mask, source, shape)
-    return masked_scatter_kernel.function(whole, mask, source) if source.numel() else whole.clone()
-
-
-def masked_scatter_(self: Tensor, mask: Tensor, source: Tensor) -> Tensor:
-    """``masked_scatter`` in place."""
-    _check_masked_scatter(self, mask, source, self.shape)
-    return masked_scatter_kernel.inplace(self, mask, source) if source.numel() else self  # type: ignore[misc]
-
-
-Tensor.masked_scatter_ = masked_scatter_  # type: ignore[attr-defined]
-
-
 # -- rows of a table ---------------------------------------------------------------------------------
 
 

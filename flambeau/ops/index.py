@@ -21,6 +21,7 @@ from ..operator import Tensors, operator
 from ..overriding import ordinary, overridden
 from ..tensor import Tensor
 from . import create
+from .masks import masked_select, nonzero, positions
 from .region import region, select
 
 __all__: list[str] = []
@@ -92,6 +93,7 @@ def index(input: Tensor, indices: Tensors, dims: tuple[int, ...]) -> Tensor:
 
 
 index_rows = index.function
+pick = masked_select.function
 
 
 @index.gradient("indices")
@@ -153,112 +155,6 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     if ctx.needs("input"):
         rest = grad if ctx.accumulate else index_write.function(grad, grad.new_zeros(()), indices, ctx.dims, False)
     return rest, index.function(grad, indices, ctx.dims) if ctx.needs("values") else None, None
-
-
-# -- where a mask holds ------------------------------------------------------------------------------
-
-
-@operator(name="_compact", method=False, function=False, differentiable=False)
-def compact(input: Tensor) -> Tensor:
-    """The row-major positions of the elements that are not zero, in order; behind them as many undefined as there are
-    others.
-
-    The place of a position is the number of the non-zero elements before it: a prefix sum (Blelloch, 1990).
-    """
-    n = input.numel()
-    g = prim.current().graph
-    flat = g.reshape(g.cast(prim.read(input), "b1"), (n,))
-    kept = g.cast(flat, "i64")
-    before = g.scan("add", kept, 0)
-    place = g.apply("select", flat, g.apply("sub", before, g.const(1, "i64")), g.const(n, "i64"))
-    base = g.undef((n + 1,), "i64")
-    return prim.wrap(g.make("scatter", (base, g.iota((n,), 0), place), ("set", (("i", 0),)), (n + 1,), "i64"))
-
-
-@operator(name="_unravel", method=False, function=False, differentiable=False)
-def unravel(input: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Row-major positions (N,) as rows of one index for each dimension (N, len(shape))."""
-    g = prim.current().graph
-    node = g.expand(g.reshape(prim.read(input), (input.shape[0], 1)), (input.shape[0], len(shape)))
-    column = g.iota(node.shape, 1)
-    found = node
-    below = 1
-    for d in range(len(shape) - 1, -1, -1):
-        value = g.apply("idiv", node, g.const(below, "i64")) if below > 1 else node
-        if d:
-            value = g.apply("imod", value, g.const(max(shape[d], 1), "i64"))
-        found = g.apply("select", g.apply("eq", column, g.const(d, "i64")), value, found)
-        below *= max(shape[d], 1)
-    return prim.wrap(found)
-
-
-def positions(mask: Tensor) -> Tensor:
-    """The row-major positions where a tensor is not zero (N,)."""
-    given: Any = mask
-    truth = given if mask.dtype is dtypes.bool_ else given != 0
-    count = int(truth.sum().item()) if mask.numel() else 0
-    if not count:
-        return create.empty((0,), dtype=dtypes.int64, device=mask.device)
-    return compact.function(mask.detach()).narrow(0, 0, count)  # type: ignore[attr-defined]
-
-
-@operator(kind="composite", differentiable=False, method=False)
-def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
-    """The indices of the elements that are not zero: a row for each, in row-major order; with ``as_tuple`` a tensor for
-    each dimension."""
-    where = positions(input)
-    if as_tuple and input.ndim == 0:
-        return (where,)
-    if as_tuple and input.ndim == 1:
-        return (where.clone(),)  # type: ignore[attr-defined]
-    if input.ndim == 0:
-        return create.empty((where.shape[0], 0), dtype=dtypes.int64)
-    found: Any = (
-        unravel.function(where, tuple(input.shape))
-        if where.shape[0]
-        else create.empty((0, input.ndim), dtype=dtypes.int64)
-    )
-    return found.unbind(1) if as_tuple else found
-
-
-def _nonzero_method(self: Tensor, *, as_tuple: bool = False) -> Any:
-    return nonzero.function(self, as_tuple=as_tuple)
-
-
-_nonzero_method.__name__, _nonzero_method.__doc__ = "nonzero", nonzero.__doc__
-Tensor.nonzero = _nonzero_method  # type: ignore[attr-defined]
-
-
-@operator(kind="composite", differentiable=False)
-def argwhere(input: Tensor) -> Tensor:
-    """The indices of the elements that are not zero, a row for each."""
-    return nonzero.function(input)
-
-
-@operator(kind="composite", differentiable=False)
-def nonzero_static(input: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
-    """``nonzero`` with exactly ``size`` rows: cut off, or filled with ``fill_value``."""
-    if size < 0:
-        raise RuntimeError(f"nonzero_static: 'size' must be an non-negative integer, got {size}")
-    found = nonzero.function(input)[:size]
-    if found.shape[0] == size:
-        return found
-    whole = create.full((size, found.shape[1]), fill_value, dtype=dtypes.int64)
-    whole[: found.shape[0]] = found  # type: ignore[index]
-    return whole
-
-
-@operator(kind="composite")
-def masked_select(input: Tensor, mask: Tensor) -> Tensor:
-    """The elements where ``mask`` (bool, broadcast with the input) holds, as one dimension."""
-    if mask.dtype is not dtypes.bool_:
-        raise RuntimeError(f"masked_select: expected BoolTensor for mask, got {mask.dtype}")
-    shape = broadcast_shapes(input.shape, mask.shape)
-    flat = input.expand(shape).reshape(-1)  # type: ignore[attr-defined]
-    return index.function(flat, [positions(mask.expand(shape))], (0,))  # type: ignore[attr-defined]
-
-
-masked_select.apart = True
 
 
 # -- the language's brackets -------------------------------------------------------------------------
@@ -465,8 +361,7 @@ def getitem(self: Tensor, index: Any) -> Tensor:
             if index._key is not None and index._storage.ptr:
                 return getitem(self, create.item(index))
         elif cls is Tensor and index._layout.dtype is dtypes.bool_ and index._layout.shape == layout.shape != ():
-            flat: Any = self if layout.ndim == 1 else self.reshape(-1)  # type: ignore[attr-defined]
-            return index_rows(flat, [positions(index)], (0,))
+            return pick(self, index)
         elif cls is tuple and 0 < len(index) <= layout.ndim and all(map(_is_index, index)):
             return index_rows(self, list(index), tuple(range(len(index))))
     if (

@@ -8,6 +8,7 @@ from typing import Any
 from .. import dtype as dtypes
 from .. import primitives as prim
 from .. import template
+from ..graph.node import identity_map
 from ..operator import operator
 from ..tensor import Tensor
 from ..transform.level import Wrapper
@@ -208,11 +209,14 @@ def mode_positions(sorted: Tensor, dim: int) -> Tensor:
 
 def _differs(x: Tensor, dim: int) -> Tensor:
     """Whether an element differs from the one before it along ``dim``, while an operator is traced; the first does."""
-    zero = prim.const(0, dtypes.int64)
-    index = prim.iota(x.shape, dim)
-    source = prim.apply("max", prim.apply("sub", index, prim.const(1, dtypes.int64)), zero)
-    before = prim.gather(x, [source], [("i", 0) if d == dim else ("d", d) for d in range(x.ndim)], x.shape)
-    return prim.apply("or", prim.apply("ne", x, before), prim.apply("eq", index, zero))
+    g, node = prim.current().graph, prim.read(x)
+    shape = tuple(n - (d == dim) for d, n in enumerate(x.shape))
+    first = g.const(True, "b1", x.shape)
+    if x.shape[dim] < 2:
+        return prim.wrap(first)
+    before = g.move(node, identity_map(x.ndim), shape)
+    behind = tuple((int(d == dim), ((d, 1),)) for d in range(x.ndim))
+    return prim.wrap(g.update(first, g.apply("ne", g.move(node, behind, shape), before), behind))
 
 
 @operator(kind="composite", returns=return_types.mode)

@@ -14,6 +14,7 @@ from ..tensor import Tensor
 from . import create, return_types
 from .common import dim_of, overridable
 from .compare import where
+from .masks import positions
 from .order import _differs, sort_kernel
 
 __all__ = ["histogramdd"]
@@ -373,7 +374,7 @@ def _distinct(
     lengths."""
     n = rows.shape[0]
     starts = _run_starts.function(rows)
-    first = starts.nonzero().reshape(-1) if counts or rows.ndim == 2 else None
+    first = positions(starts) if counts or rows.ndim == 2 else None
     found: Any = rows
     found = found.masked_select(starts) if rows.ndim == 1 else found.index_select(0, first)
     back = None
@@ -383,8 +384,8 @@ def _distinct(
         back = back.reshape(shape)
     lengths = None
     if first is not None and counts:
-        ends = create.full((1,), n, dtype=dtypes.int64)
-        lengths = first.diff(append=ends) if first.numel() else first
+        ends: Any = create.full((1,), n, dtype=dtypes.int64)
+        lengths = first.diff(append=ends) if first.numel() else first  # type: ignore[attr-defined]
     return found, back, lengths
 
 

@@ -175,6 +175,9 @@ def clone(input: Tensor) -> Tensor:
     return prim.wrap(prim.read(input))
 
 
+clone.elementwise = True
+
+
 @clone.gradient()
 def _(ctx, grad):  # type: ignore[no-untyped-def]
     return grad

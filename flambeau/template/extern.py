@@ -19,7 +19,7 @@ from ..runtime import engine, pool
 from ..target.isa import ISA
 from .formula import Formula, steps_of
 
-__all__ = ["Conv", "ConvTranspose", "ConvWeight", "MatMul", "Pool", "Sort"]
+__all__ = ["Compress", "Conv", "ConvTranspose", "ConvWeight", "MatMul", "Pool", "Sort"]
 
 Results = Sequence[tuple[tuple[int, ...], str]]  # shape and type of each
 _MERGED = 3  # batch dimensions that one launch takes
@@ -508,3 +508,29 @@ class Sort:
         words = template.sort.params(x.type, rows, n, pool.address(), self.k)
         scratch = template.sort.scratch_bytes(x.type, rows, n, workers, self.k)
         return [Launch(address, tuple(words), ((~0, 0), (~1, 0), (0, 0)), scratch, (), rows * n > _SMALL // 64)]
+
+
+@dataclass(frozen=True)
+class Compress:
+    """Of every contiguous row, of flags (rows, n) and if given of values, the values (or positions) where a flag holds,
+    one behind the other (the rest of the row is undefined), and their number (rows,)."""
+
+    def batched(
+        self, g: Graph, operands: Sequence[Node], flags: Sequence[bool], results: Results, size: int
+    ) -> list[Node]:
+        """See ``graph.batch``: more rows."""
+        whole = [spread(g, (n, f), size) for n, f in zip(operands, flags)]
+        many = [g.in_memory(g.reshape(n, (size * n.shape[1], n.shape[2]))) for n in whole]
+        found = g.extern(self, many, [((size * shape[0], *shape[1:]), type_) for shape, type_ in results])
+        return [g.reshape(f, (size, *shape)) for f, (shape, _) in zip(found, results)]
+
+    def launches(self, inputs: Sequence[Any], outputs: Sequence[Any], workers: int) -> list[Launch]:
+        rows, n = inputs[0].shape
+        isa = ISA.host()
+        spec = template.compress.CompressSpec(8 * coded(inputs[1].type).itemsize if len(inputs) > 1 else 0)
+        binding = template.compress.bind(rows, n, pool.address())
+        address = engine.load_many(template.compress.requests(spec, isa))[0].address(
+            template.compress.kernel_name(spec)
+        )
+        places = ((~0, 0), (~1, 0), *((k, 0) for k in range(len(inputs))))
+        return [Launch(address, tuple(binding.params), places, binding.scratch_bytes, (), rows * n > _SMALL // 8)]

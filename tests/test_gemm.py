@@ -15,9 +15,9 @@ from flambeau.graph.program import RETRY
 from flambeau.runtime import llvm, pool
 from flambeau.target.isa import ISA
 from flambeau.template import gemm
-from flambeau.template.contract import COMMON
 from flambeau.template.epilogue import number_word
 from flambeau.template.gemm import AddIn, GemmSpec
+from flambeau.template.words import COMMON
 
 HOST = ISA.host()
 NUMPY = {

@@ -28,7 +28,7 @@ from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE
 from . import conv_direct, depthwise, winograd
 from .blocking import cut_image
-from .contract import Contraction, Frame, Words, common_values, packing_words, scratch_bytes
+from .contract import Contraction, Frame
 from .conv_problem import (
     ConvSpec,
     Problem,
@@ -47,6 +47,7 @@ from .image import GEOMETRY, GRID, TAP_WORDS, image_kernel, image_request
 from .micro import SIZE, Blocking, Number, blocking, load_address, micro_kernel, micro_request
 from .pack import pack_kernel, pack_request
 from .weights import BY_CHANNEL, BY_TAP, FLAT, SPAN, write_weights
+from .words import Words, common_values, packing_words, scratch_bytes
 
 __all__ = [
     "AddIn", "ConvSpec", "Plain", "bind_forward", "bind_input_gradient", "choose", "kernel_name", "key", "make_ir",

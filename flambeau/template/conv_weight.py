@@ -22,7 +22,7 @@ from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE
 from . import conv_direct, winograd_weight
 from .blocking import cut_long, part_of
-from .contract import Contraction, Frame, Words, common_values, scratch_bytes
+from .contract import Contraction, Frame
 from .conv_problem import ConvSpec, forward_geometry, single_stride, three
 from .epilogue import Epilogue, Plain
 from .flow import Flow, function
@@ -30,6 +30,7 @@ from .gemm import Binding
 from .image import GEOMETRY, PIXELS, TAP_WORDS, patch_kernel, patch_request
 from .micro import SIZE, blocking, load_address, micro_kernel, micro_request
 from .pack import pack_kernel, pack_request
+from .words import Words, common_values, scratch_bytes
 
 __all__ = ["bind", "choose", "kernel_name", "key", "make_ir", "requests"]
 

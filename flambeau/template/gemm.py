@@ -32,13 +32,14 @@ from ..target.builder import Val
 from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE
 from .blocking import cut
-from .contract import Contraction, Frame, Words, common_values, scratch_bytes
+from .contract import Contraction, Frame
 from .epilogue import AddIn, Epilogue, Plain
 from .flow import Flow
 from .micro import SIZE, WAYS, Number, blocking, load_address, micro_kernel, micro_request, number
 from .pack import pack_kernel, pack_request, spread_kernel, spread_request
 from .slabs import SLAB_ROWS, SlabProduct, cut_slabs
 from .thin import FEW_ROWS, ROWS, THIN_WORDS, ThinProduct, cut_thin, thin_layout
+from .words import Words, common_values, scratch_bytes
 
 __all__ = [
     "AddIn",

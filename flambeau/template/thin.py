@@ -13,10 +13,11 @@ from ..target.builder import Val, vec_type
 from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE, cast
 from .blocking import FEW, Cut
-from .contract import BATCH, COMMON, SCRATCH, Contraction, Frame, Words
+from .contract import BATCH, SCRATCH, Contraction, Frame
 from .epilogue import Epilogue
 from .flow import Flow, function
 from .micro import SIZE, Blocking, Number, multiply_add, number
+from .words import COMMON, Words
 
 __all__ = ["FEW_ROWS", "ROWS", "THIN_WORDS", "ThinProduct", "cut_thin", "thin_layout"]
 

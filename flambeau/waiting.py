@@ -14,9 +14,15 @@ from .deferral import Deferral, NeedsMemory, threads
 from .operator import Operator
 from .overriding import ordinary
 from .planning import LIMIT, common_device, recipe_of, tensors_in
-from .record import CHAIN, Recipe
+from .record import CHAIN, WHOLE, Recipe
+from .tensor import Tensor
 
-__all__ = ["recall", "remember", "wait"]
+__all__ = ["recall", "remember", "wait", "wait_for_all"]
+
+_MUCH = 1 << 23
+"""Products of a sum and a factor in a matrix product behind which a whole call may wait."""
+_FEW = 8
+"""Rows of a matrix product that is bound by reading its weights: nothing that follows is worth waiting for."""
 
 
 def wait(op: Operator, tensors: Sequence[Any], rest: tuple[Any, ...]) -> Any:
@@ -38,6 +44,29 @@ def wait(op: Operator, tensors: Sequence[Any], rest: tuple[Any, ...]) -> Any:
         return recorder.apply(recipe, given, ())[0]
     except NeedsMemory:  # another thread's value
         return op.function(*tensors, *rest)
+
+
+def wait_for_all(op: Operator, x: Any, weight: Any, bias: Any) -> Any:
+    """The result of an operator that multiplies the rows of ``x`` by ``weight`` (out, in), recorded so that everything
+    behind it waits as well: if it is much work, and the whole call of the outermost module may wait
+    (`deferral.Habit`).  None if it is to be called as ever."""
+    recorder = threads.deferral
+    args = (x, weight, bias)
+    if recorder.depth or grad_state.grad or special or prim.tracing() or not ordinary(map(type, args)):
+        return None
+    if not isinstance(x, Tensor) or x._storage.pending is not None or weight.ndim != 2 or not weight.shape[1]:
+        return None
+    rows = x.numel() // weight.shape[1]
+    if rows < _FEW or rows * weight.numel() < _MUCH or weight.dtype is not x.dtype:
+        return None
+    if recorder.caller is not None:
+        recorder.choose()
+    given = tensors_in(args)
+    if recorder.waits != WHOLE or common_device(op, given) is not devices.cpu:
+        return None
+    _make_room(recorder)
+    found = recorder.put(recipe_of(op, args, signature(op, args)[0]), given, ())
+    return None if found is None else found[0]
 
 
 def _make_room(recorder: Deferral) -> None:

@@ -1,4 +1,4 @@
-"""Convolutions in modules called without grad mode, which take up what follows them: the same numbers, in the same
+"""Convolutions and large linear layers in modules called without grad mode, which take up what follows them: the same numbers, in the same
 order of reads and writes, and everything there when the outermost module's call returns."""
 
 from __future__ import annotations
@@ -337,3 +337,60 @@ def test_another_thread_reads_what_waits():
     with torch.no_grad():
         for _ in range(6):
             torch.testing.assert_close(m(x), m.conv(x))
+
+
+class Block(nn.Module):
+    """A block of a transformer that keeps its keys."""
+
+    def __init__(self, dim=256):
+        super().__init__()
+        self.up, self.down = nn.Linear(dim, 2 * dim), nn.Linear(2 * dim, dim)
+        self.norm = nn.LayerNorm(dim)
+        self.register_buffer("keys", torch.zeros(80, dim))
+        self.waited = []
+
+    def forward(self, x):
+        h = self.up(self.norm(x))
+        self.waited.append(pending(h))
+        self.keys[: x.shape[-2]].copy_(x.reshape(-1, x.shape[-2], x.shape[-1])[0])
+        y = x + self.down(F.gelu(h))
+        return F.scaled_dot_product_attention(y, self.keys[: x.shape[-2]].expand_as(y), y)
+
+
+@pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
+def test_a_call_waits_behind_a_large_linear_layer(off):
+    torch.manual_seed(5)
+    m, x = Block(), torch.randn(1, 2, 64, 256)
+    with off():
+        expected = m.forward(x).numpy().copy()  # not a call of the module: nothing waits
+        for _ in range(6):
+            y = m(x)
+            assert not pending(y) and not pending(m.keys) and not deferral().waits
+            torch.testing.assert_close(y, torch.tensor(expected), rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(m.keys[:64], x[0, 0])
+            m.keys.zero_()
+    assert m.waited == [False] * 4 + [True] * 3
+
+
+@pytest.mark.parametrize(("rows", "dim"), [(4, 256), (64, 64)])
+def test_nothing_waits_behind_a_small_linear_layer(rows, dim):
+    m, x = Block(dim), torch.randn(1, 1, rows, dim)
+    with torch.no_grad():
+        for _ in range(6):
+            m(x)
+    assert not any(m.waited)
+
+
+def test_a_linear_layer_that_waits_raises_at_the_call_and_knows_other_types():
+    m, x = Block(), torch.randn(1, 2, 64, 256)
+    with torch.no_grad():
+        for _ in range(6):
+            m(x)
+        with pytest.raises(RuntimeError, match="cannot be multiplied"):
+            m.up(torch.randn(64, 255))
+        with pytest.raises(RuntimeError, match="shape"):
+            m(torch.randn(1, 2, 64, 255))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            for _ in range(3):
+                assert m.up(x).dtype is torch.bfloat16
+                assert torch.isfinite(nn.Sequential(m.norm, m.up, m.down)(x)).all()

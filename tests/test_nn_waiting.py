@@ -1,5 +1,5 @@
-"""Convolutions and large linear layers in modules called without grad mode, which take up what follows them: the same numbers, in the same
-order of reads and writes, and everything there when the outermost module's call returns."""
+"""Convolutions and large linear layers in modules called without grad mode, which take up what follows them: the same
+numbers, in the same order of reads and writes, and everything there when the outermost module's call returns."""
 
 from __future__ import annotations
 

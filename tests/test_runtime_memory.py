@@ -279,3 +279,31 @@ def test_fork_while_another_thread_allocates() -> None:
     finally:
         stop.set()
         thread.join()
+
+
+def test_other_sizes_do_not_need_the_memory_of_both() -> None:
+    a = Allocator()
+    for size in (40 << 20, 48 << 20, 56 << 20, 64 << 20):
+        blocks = [a.allocate(size) for _ in range(2)]
+        for block in blocks:
+            a.free(block, size)
+        assert a.statistics().reserved <= a.statistics().peak + (16 << 20)
+    a.empty_cache()
+    assert a.statistics().reserved == 0
+
+
+def test_sizes_that_take_turns_fault_in_nothing_in_the_end() -> None:
+    a = Allocator()
+    sizes = [(32 + 4 * k) << 20 for k in range(6)]
+
+    def turn() -> int:
+        before = a.statistics().system_calls
+        for size in sizes:
+            a.free(a.allocate(size), size)
+        return a.statistics().system_calls - before
+
+    assert turn() == len(sizes)
+    for _ in range(8):
+        turn()
+    assert turn() == 0
+    a.empty_cache()

@@ -9,6 +9,9 @@ the system, so that a steady state never faults in fresh pages.
   on scattered small pages (an addition of 2 MB tensors is a fifth faster); from 8 MiB on each is mapped by itself, on
   huge pages too.  A request may take a waiting block of the next class as well.  What waits is bounded by a quarter of
   the machine's memory: beyond it the oldest goes back.
+* Before new pages are asked for, what would exceed the most that was ever in use at a time goes back, the oldest first:
+  a program that turns to other sizes does not need the memory of both.  A program whose sizes take turns gets that
+  leave back by and by, as sizes that went back are asked for again, so that its steady state faults in nothing either.
 
 ``allocate`` and ``free`` are closures over their tables because they are on the path of every operator.
 The caller remembers the size: ``free(address, nbytes)`` takes the ``nbytes`` that ``allocate`` was called with.
@@ -43,6 +46,7 @@ _CHUNK = 1 << 20
 _REGION = 32 << 20  # bytes of address space that blocks are cut from
 _OWN = 8 << 20  # bytes of the smallest blocks with a mapping of their own
 _BATCH = 1 << 14  # a class's list is refilled with about this many bytes at a time
+_LOOSE = 16 << 20  # bytes that may wait beyond the most that was in use
 _LIMIT = 1 << 47  # no request beyond the address space reaches the system
 
 
@@ -124,6 +128,8 @@ class Allocator:
         last: dict[int, list[int]] = {}
         most = 0  # bytes that ``last`` can hold at most
         used = peak = reserved = cached = allocations = frees = calls = 0
+        returned: dict[int, int] = {}  # size -> big blocks that went back before others were mapped
+        regret = 0  # bytes of such blocks that were mapped again
         bump = bump_end = 0  # what is left of the present chunk
         region = region_end = 0  # what is left of the present region
 
@@ -236,11 +242,33 @@ class Allocator:
                             big[address] = size
                             used += size
                             return address
+                if exact >= HUGE_PAGE:
+                    make_room(exact)
                 address = map_or_flush(exact, nbytes)
                 big[address] = exact
                 reserved += exact
                 used += exact
                 return address
+
+        def make_room(size: int) -> None:
+            """Gives old blocks back, before one of this size is mapped, that keep more from the system than the program
+            ever used at a time and has been seen to use in turn."""
+            nonlocal regret
+            count = returned.get(size, 0)
+            if count:
+                returned[size] = count - 1
+                regret += size
+            most_used = max(peak, used + size)
+            excess = reserved + size - most_used - max(_LOOSE, regret - 2 * most_used)
+            if excess <= 0:
+                return
+            for address in list(waiting):
+                old = waiting.get(address, 0)
+                if old >= HUGE_PAGE and release(address):
+                    returned[old] = returned.get(old, 0) + 1
+                    excess -= old
+                    if excess <= 0:
+                        return
 
         def free_big(address: int) -> None:
             nonlocal used, most
@@ -277,10 +305,18 @@ class Allocator:
 
         def release_oldest() -> bool:
             """Gives the big block that has waited longest back to the system; false when there is none."""
-            nonlocal cached, reserved
             try:
-                address, size = waiting.popitem(last=False)
-            except KeyError:
+                address = next(iter(waiting))
+            except StopIteration:
+                return False
+            release(address)
+            return True
+
+        def release(address: int) -> bool:
+            """Gives a big block that waits back to the system; false if it does not wait any more."""
+            nonlocal cached, reserved
+            size = waiting.pop(address, 0)
+            if not size:
                 return False
             cached -= size
             reserved -= size

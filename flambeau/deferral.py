@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from weakref import ref
 
 from . import graph, prepared
+from .families import Wanted, shared_plan
+from .graph.plan import uncollected
 from .layout import Layout, dense
 from .primitives import Recorder
 from .record import ARGUMENT, CHAIN, VIEW, WHOLE, WRITE, Recipe, flat_below, replay
@@ -524,7 +526,7 @@ class Deferral(Trace):
         homes = self.homes
         return [(s.pending.node, s.pending.layout, homes.get(id(s))) for s in storages]  # type: ignore[union-attr]
 
-    def planned(self, wanted: Sequence[tuple[int, Layout, int | None]]) -> Plan:
+    def planned(self, wanted: Sequence[Wanted]) -> Plan:
         """The plan of the program as it is now, for these values."""
         key = (tuple(self.text), tuple(wanted), self.constant, self.limit)
         plan = plans.get(key)
@@ -536,16 +538,21 @@ class Deferral(Trace):
                 plans.clear()
             if habit is not None:
                 habit.planned += 1
-            plan = plans[key] = self._plan(wanted)
+            with uncollected():
+                plan = plans[key] = self._plan(wanted)
         return plan
 
-    def _plan(self, wanted: Sequence[tuple[int, Layout, int | None]]) -> Plan:
+    def _plan(self, wanted: Sequence[Wanted]) -> Plan:
         owners = [self._owners[id(s)] for s, _, _ in self.arguments]
+        if self.limit is None:
+            found = shared_plan(self.text, wanted, owners, self.constant)
+            if found is not None:
+                return found
         return planned(self.text, wanted, owners, constant=self.constant, limit=self.limit)
 
 
 def planned(
-    text: Sequence[Any], wanted: Sequence[tuple[int, Layout, int | None]], owners: Sequence[int],
+    text: Sequence[Any], wanted: Sequence[Wanted], owners: Sequence[int],
     numbered: bool = False, constant: bool = False, limit: int | None = None,
 ) -> Plan:  # fmt: skip
     """The plan of a program: ``wanted`` are the values to compute, how each lies, and the argument that it goes into or

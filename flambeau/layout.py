@@ -121,7 +121,7 @@ def of(type_: dtype, device_: device, shape: Sequence[int], strides: Sequence[in
         found = Layout()
         found.dtype = type_
         found.device = device_
-        found.shape = shape if type(shape) is Size else Size(shape)
+        found.shape = shape if type(shape) is Size else tuple.__new__(Size, map(_whole, shape))
         found.strides = key[3]
         found.ndim = len(shape)
         found.numel = math.prod(shape)
@@ -136,6 +136,11 @@ def of(type_: dtype, device_: device, shape: Sequence[int], strides: Sequence[in
             _table.clear()
         _table[key] = found
     return found
+
+
+def _whole(n: SupportsIndex) -> int:
+    """``n`` as an int; those of a class of their own stay (``graph/varying.py``)."""
+    return n if isinstance(n, int) and n.__class__ is not bool else index(n)
 
 
 def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ from .tensor import Tensor, make
 __all__ = [
     "Recorder", "apply", "argreduce", "bitcast", "cast", "const", "current", "extern", "gather", "iota", "move", "read",
     "reduce", "require",
-    "scalar", "scan", "scatter", "undef", "update", "wrap", "write",
+    "scalar", "scan", "scatter", "share", "size", "undef", "update", "wrap", "write",
 ]  # fmt: skip
 
 _stack: list[Recorder] = []
@@ -263,6 +263,20 @@ def scalar(value: complex | float | int | bool) -> Tensor:
         if isinstance(value, bool) and (n := current().number(value))
         else current().number(value)
     )
+
+
+def size(n: int, type_: dtype) -> Tensor:
+    """A number that follows from shapes, shape (): given at run time, so that no code is made for it."""
+    return wrap(current().graph.size(n, type_.code))
+
+
+def share(x: Tensor, n: int) -> Tensor:
+    """``x / n`` for a number that follows from shapes: traced or not."""
+    if not _stack:
+        return x / n
+    divisor = size(n, x._layout.dtype.wide.to_real())
+    divisor._weak = True
+    return x / divisor
 
 
 def iota(shape: Sequence[int], dim: int) -> Tensor:

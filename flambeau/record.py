@@ -38,7 +38,7 @@ class Recipe:
     ``joins``: what it may join that waits for the end of a module's call (`WHOLE`, `CHAIN`, or 0 for nothing).
     """
 
-    __slots__ = ("_work", "inputs", "joins", "layouts", "name", "nodes", "numbers", "order", "several")
+    __slots__ = ("_work", "inputs", "joins", "layouts", "name", "nodes", "numbers", "order", "parts", "several")
 
     def __init__(
         self,
@@ -54,6 +54,7 @@ class Recipe:
         self.inputs, self.numbers, self.joins = inputs, numbers, joins
         self.order: list[Node] | None = None
         self._work = -1
+        self.parts: Any = None  # kept by ``families.py``
 
     def work(self) -> int:
         """How much there is to do, about: operations of products and the like, of which an operation on elements in

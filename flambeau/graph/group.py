@@ -369,6 +369,8 @@ class Group:
             return self.pool.const(value, node.type)
         if op == "scalar":
             return self.pool.make("scalar", node.type, (), node.attrs[0])
+        if op == "size":
+            return self.pool.make("size", "i64", (), node.attrs[0])
         if op == "iota":
             return self._index_expr(index[node.attrs[0]])
         if op == "undef":

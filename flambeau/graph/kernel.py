@@ -24,7 +24,7 @@ class KernelCall(NamedTuple):
     ``flat`` is the cost of an element where the kernel is one loop over consecutive elements and its words are those
     of ``flat_words``, so that another number of elements needs only other words; 0 elsewhere.  ``stream_from`` is the
     number of elements from which such a kernel streams its results.  ``origins`` names the operators whose work it
-    does, ``work`` counts the operations of their values.
+    does, ``work`` counts the operations of their values.  ``address`` is that of its code, once that is known.
     """
 
     kernel: Kernel
@@ -36,6 +36,7 @@ class KernelCall(NamedTuple):
     stream_from: int = 0
     origins: tuple[str, ...] = ()
     work: int = 0
+    address: int = 0
 
 
 class KernelBuilder:

@@ -5,6 +5,7 @@ Grammar (shapes are concrete; "..." stands for nodes)::
     input(slot, strides)            an argument: the strided elements of a buffer
     scalar(slot)                    a number given at run time: f64, i64 or c128, shape ()
     const(value)                    shape ()
+    size(n)                         a number that follows from shapes, i64, shape (): no part of the code
     iota(dim)                       the index along dim, i64
     undef                           elements nobody reads before they are written
     ELEMENTWISE(...)                operands of the result's shape
@@ -145,6 +146,10 @@ class Graph:
         else:
             value = int(value.real)
         return self.expand(self.make("const", (), (value,), (), type_), shape)
+
+    def size(self, n: int, type_: str) -> Node:
+        """``n``, which follows from shapes, converted to the type: code is not made for each."""
+        return self.const(n, type_) if n in (0, 1) else self.cast(self.make("size", (), (n,), (), "i64"), type_)
 
     def iota(self, shape: Sequence[int], dim: int) -> Node:
         return self.make("iota", (), (dim,), shape, "i64")

@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import os
+import gc
 import sys
-import threading
 import time
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
-from .. import settings, target
+from .. import settings
 from ..dtype import coded
 from ..loop.nodes import Kernel
-from ..loop.printer import kernel_text
-from ..loop.verify import verify
-from ..runtime import engine, memory, pool
+from ..runtime import memory, pool
 from ..runtime.native import make_caller
 from ..target.isa import ISA
 from .arena import Lifetime, assign
+from .code import entry_addresses, side_by_side
 from .group import Place
 from .kernel import KernelCall
 from .nest import flat_words
 from .node import graph_text
 from .program import RETRY, Entry, Launch, Program
-from .schedule import BufferSpec, ExternCall, Output, schedule
+from .schedule import BufferSpec, ExternCall, Output, Schedule, schedule
 
-__all__ = ["CODES", "Derived", "Extern", "KernelError", "Operand", "Plan", "StepInfo", "make_plan"]
+__all__ = ["CODES", "Derived", "Extern", "KernelError", "Operand", "Plan", "StepInfo", "make_plan", "uncollected"]
 
 
 class Operand(NamedTuple):
@@ -89,35 +87,6 @@ class KernelError(Exception):
 
 
 _MANY = 8  # steps from which on code is loaded and compiled by several threads
-_code: dict[tuple[str, str], int] = {}
-
-
-def entry_address(kernel: Kernel, isa: ISA) -> int:
-    """The address of a kernel's entry, compiled unless it is known; kernels are known by their text."""
-    return entry_addresses([kernel], isa)[0]
-
-
-def entry_addresses(kernels: Sequence[Kernel], isa: ISA) -> list[int]:
-    """The addresses of the entries of kernels; those that nobody has are compiled side by side."""
-    texts = [kernel_text(kernel) for kernel in kernels]
-    missing = {text: kernel for text, kernel in zip(texts, kernels) if (text, isa.key) not in _code}
-    names = {text: "k" + hashlib.sha256(text.encode()).hexdigest()[:16] for text in missing}
-    for text, kernel in missing.items():
-        if settings.verify:
-            verify(kernel)
-        if settings.debug >= 4:
-            print(text, file=sys.stderr)
-    requests = [
-        engine.Request(names[text], text, partial(_text_of, kernel, names[text], isa), isa)
-        for text, kernel in missing.items()
-    ]
-    for request, code in zip(requests, engine.load_many(requests) if requests else ()):
-        _code[request.key, isa.key] = code.address(request.name)
-    return [_code[text, isa.key] for text in texts]
-
-
-def _text_of(kernel: Kernel, name: str, isa: ISA) -> str:
-    return target.emit.kernel_ir(kernel._replace(name=name), isa)
 
 
 class _Step(NamedTuple):
@@ -176,18 +145,20 @@ class Plan:
     )
 
     def __init__(
-        self, outputs: Sequence[Output], input_count: int, owners: Sequence[int] = (), constant: bool = False
+        self,
+        plan: Schedule,
+        into: Sequence[int | None],
+        input_count: int,
+        owners: Sequence[int] = (),
+        constant: bool = False,
     ) -> None:
-        if settings.debug >= 3:
-            print(graph_text(o.node for o in outputs), file=sys.stderr)
-        plan = schedule(outputs, owners)
         self._isa = ISA.host()
         self._schedule = plan
-        self._results = len(outputs)
+        self._results = len(into)
         self.inputs = input_count
-        self.outputs = [k for k, o in enumerate(outputs) if o.into is None]
+        self.outputs = [k for k, slot in enumerate(into) if slot is None]
         self.sizes = {b.slot: b.size * coded(b.type).itemsize for b in plan.buffers if b.kind == "output"}
-        written = {owners[o.into] for o in outputs if o.into is not None} if constant else set()
+        written = {owners[slot] for slot in into if slot is not None} if constant else set()
         self._constant = frozenset(k for k, owner in enumerate(owners) if owner not in written) if constant else ()
         self._derived: list[Derived] = []
         self._parts: list[Program | _Host] | None = None
@@ -202,10 +173,12 @@ class Plan:
         if len(plan.steps) == 1 and isinstance(plan.steps[0], KernelCall):
             only = plan.steps[0]
             if only.buffers and not any(b.kind == "temp" for b in plan.buffers):
-                self._address = entry_address(only.kernel, self._isa)
+                self._address = only.address or entry_addresses([only.kernel], self._isa)[0]
+                only = only._replace(address=self._address)
+                self._schedule = plan._replace(steps=(only,))
                 self.single, self._keep = _bind(only, self._address)
                 self.scalar_order = only.scalars
-                count = len(outputs)
+                count = len(into)
                 self.order = tuple(
                     plan.buffers[b].slot + (count if plan.buffers[b].kind == "input" else 0) for b in only.buffers
                 )
@@ -219,19 +192,23 @@ class Plan:
     def _steps(self, buffers: Sequence[BufferSpec]) -> list[_Step]:
         """The calls, their code loaded or compiled: in several threads at once, for LLVM holds no lock."""
         todo = self._schedule.steps
-        kernels = [step.kernel for step in todo if isinstance(step, KernelCall)]
+        kernels = [step.kernel for step in todo if isinstance(step, KernelCall) and not step.address]
 
         def extern(step: ExternCall) -> list[_Step]:
             return _extern_steps(step, buffers, self._workers, self._constant)
 
         calls = [step for step in todo if not isinstance(step, KernelCall)]
         if len(todo) < _MANY:
-            entry_addresses(kernels, self._isa)
+            addresses = entry_addresses(kernels, self._isa)
             found = [extern(step) for step in calls]
         else:
             jobs: list[Callable[[], Any]] = [partial(entry_addresses, kernels, self._isa)]
-            found = _side_by_side(jobs + [partial(extern, step) for step in calls])[1:]
-        rest = iter(found)
+            addresses, *found = side_by_side(jobs + [partial(extern, step) for step in calls])
+        rest, codes = iter(found), iter(addresses)
+        todo = tuple(
+            s._replace(address=next(codes)) if isinstance(s, KernelCall) and not s.address else s for s in todo
+        )
+        self._schedule = self._schedule._replace(steps=todo)
         steps: list[_Step] = []
         for step in todo:
             if isinstance(step, KernelCall):
@@ -339,7 +316,7 @@ class Plan:
                 words = (call.chunks, pool.address() if call.chunks > 1 else 0, *call.words)
                 numbers = tuple(position[k] for k in call.scalars)
                 kinds = "".join(types[k] for k in call.scalars)
-                entries.append(Entry(entry_address(call.kernel, self._isa), words, where, numbers, kinds))
+                entries.append(Entry(call.address, words, where, numbers, kinds))
                 big |= call.chunks > 1
             elif isinstance(call, Launch):
                 if call.packed is not None:
@@ -443,6 +420,11 @@ class Plan:
         return seconds
 
     @property
+    def schedule(self) -> Schedule:
+        """The steps, with the addresses of their code."""
+        return self._schedule
+
+    @property
     def buffers(self) -> tuple[BufferSpec, ...]:
         """The results, arguments and temporary values that the steps read and write."""
         return self._schedule.buffers
@@ -497,32 +479,6 @@ class Plan:
                 memory.free(block, self.temporary)
         if status:
             raise KernelError(status)
-
-
-def _side_by_side(jobs: Sequence[Callable[[], Any]]) -> list[Any]:
-    """The results of the jobs, which several threads take one after the other; raises the first one's error.
-
-    ``concurrent.futures`` would do it, but takes 4 ms to import.
-    """
-    results: list[Any] = [None] * len(jobs)
-    errors: dict[int, BaseException] = {}
-    waiting = iter(range(len(jobs)))
-
-    def work() -> None:
-        for k in waiting:
-            try:
-                results[k] = jobs[k]()
-            except BaseException as error:
-                errors[k] = error
-
-    threads = [threading.Thread(target=work) for _ in range(max(2, min(len(jobs), os.cpu_count() or 1)))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[min(errors)]
-    return results
 
 
 class _Host(NamedTuple):
@@ -591,11 +547,26 @@ def _arrange(steps: Sequence[_Step], buffers: Sequence[BufferSpec]) -> tuple[dic
     return dict(zip(first, offsets)), dict(zip((n for n, _ in scratch), offsets[len(first) :])), total
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Planning makes a hundred thousand objects that all live until it ends: to look through them for garbage, again
+    and again, takes as long as planning itself."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def make_plan(outputs: Sequence[Output], input_count: int, owners: Sequence[int] = (), constant: bool = False) -> Plan:
     """The plan for these results of a graph with ``input_count`` arguments; ``owners`` numbers, for each, the memory it
     lies in, where several may lie in one.  ``constant``: what templates make of arguments alone is given to each run
     (``Plan.derived``)."""
-    return Plan(outputs, input_count, owners, constant)
+    if settings.debug >= 3:
+        print(graph_text(o.node for o in outputs), file=sys.stderr)
+    return Plan(schedule(outputs, owners), [o.into for o in outputs], input_count, owners, constant)
 
 
 def _bind(call: KernelCall, address: int) -> tuple[Callable[..., int], object]:

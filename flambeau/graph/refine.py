@@ -18,8 +18,11 @@ from .node import Map, Node
 __all__ = ["Refined", "refine"]
 
 _STOP = frozenset(
-    {"input", "scalar", "const", "iota", "undef", "reduce", "argreduce", "scan", "scatter", "update", "extern", "out"}
-)
+    {
+        "input", "scalar", "const", "size", "iota", "undef", "reduce", "argreduce", "scan", "scatter", "update",
+        "extern", "out",
+    }
+)  # fmt: skip
 
 
 class Refined(NamedTuple):

@@ -296,7 +296,7 @@ class _Attempt:
                     else self._reshape_base(n)
                 )
             n = n.inputs[0]
-        return n if n.op not in ("const", "scalar", "iota", "undef") else None
+        return n if n.op not in ("const", "scalar", "size", "iota", "undef") else None
 
     def _reshape_base(self, node: Node) -> Node | None:
         """The base under a reshape, when the base will be contiguous."""
@@ -335,7 +335,7 @@ class _Attempt:
                 if (
                     n.op == "reshape"
                     and id(n.inputs[0]) not in self.places
-                    and n.inputs[0].op not in ("const", "scalar")
+                    and n.inputs[0].op not in ("const", "scalar", "size")
                 ):
                     found.add(id(n.inputs[0]))
                 n = n.inputs[0]
@@ -347,7 +347,7 @@ class _Attempt:
                 if i.op == "reshape" and id(i.inputs[0]) not in self.places
             }
         if not found - self.forced:
-            found = {id(i) for i in node.inputs if i.op not in ("const", "scalar")}
+            found = {id(i) for i in node.inputs if i.op not in ("const", "scalar", "size")}
         return found
 
     def _join(self, node: Node, add: object, space: Sequence[int], reduction: bool = False) -> Group:
@@ -855,7 +855,7 @@ def _constant(node: Node) -> bool:
     """Whether a value is the same number everywhere, which is as well written anew wherever it is changed."""
     while node.op in ("move", "reshape"):
         node = node.inputs[0]
-    return node.op in ("undef", "const", "scalar")
+    return node.op in ("undef", "const", "scalar", "size")
 
 
 def _unexpanded(node: Node) -> Node:

@@ -13,7 +13,7 @@ __all__ = ["BARRIERS", "FREE", "operations", "shared"]
 
 BARRIERS = frozenset({"reduce", "argreduce", "scan", "scatter", "update", "extern", "out"})
 """Values that are not computed inside of others' expressions."""
-FREE = frozenset({"input", "scalar", "const", "iota", "undef", "move", "reshape"})
+FREE = frozenset({"input", "scalar", "const", "size", "iota", "undef", "move", "reshape"})
 """Values that take no operation."""
 _NEAR = 8  # steps apart within which a value that costs anything is kept rather than computed again
 _FAR_COST = 48  # operations for an element from which on it is kept for longer

@@ -41,7 +41,7 @@ def wrapped(index: Tensor, size: int) -> Tensor:
     index = prim.cast(index, dtypes.int64)
     zero = prim.const(0, dtypes.int64)
     return prim.apply(
-        "select", prim.apply("lt", index, zero), prim.apply("add", index, prim.const(size, dtypes.int64)), index
+        "select", prim.apply("lt", index, zero), prim.apply("add", index, prim.size(size, dtypes.int64)), index
     )
 
 

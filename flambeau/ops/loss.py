@@ -306,7 +306,7 @@ def _mixture_entropy(
     terms = (total - shifted) * p  # type: ignore[operator]
     loss = (terms if each is None else terms * each).sum(dim)
     if reduction == "mean":
-        return loss.sum() / max(math.prod(loss.shape), 1)  # type: ignore[no-any-return]
+        return prim.share(loss.sum(), max(math.prod(loss.shape), 1))  # type: ignore[no-any-return]
     return reduced(loss, reduction)
 
 

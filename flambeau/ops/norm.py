@@ -11,7 +11,7 @@ import ml_dtypes
 from .. import dtype as dtypes
 from .. import primitives as prim
 from ..autograd.mode import state as grad_state
-from ..operator import operator
+from ..operator import Scalar, operator
 from ..planning import LIMIT
 from ..tensor import Tensor
 
@@ -26,7 +26,7 @@ def _wide(x: Tensor) -> Tensor:
 
 def _standard(x: Tensor, dims: Sequence[int], eps: float) -> tuple[Tensor, Tensor, Tensor]:
     """((x - mean) * rstd, mean, rstd) over ``dims`` (kept with size 1)."""
-    count = prim.const(math.prod(x.shape[d] for d in dims), x.dtype)
+    count = prim.size(math.prod(x.shape[d] for d in dims), x.dtype)
     center = prim.apply("div", prim.reduce("add", x, dims), count)
     off = prim.apply("sub", x, center)
     spread = prim.apply("div", prim.reduce("add", prim.apply("mul", off, off), dims), count)
@@ -97,7 +97,7 @@ def layer_norm_backward(
     if weight is not None:
         g = g * weight.to(center.dtype)  # type: ignore[attr-defined]
     y = (x - center) * scale
-    first, second = g.sum(dims, True) / count, (g * y).sum(dims, True) / count
+    first, second = prim.share(g.sum(dims, True), count), prim.share((g * y).sum(dims, True), count)
     return (scale * (g - first - y * second)).to(input.dtype)  # type: ignore[no-any-return]
 
 
@@ -172,7 +172,7 @@ def layer_norm(
 def _stats(input: Tensor, dims: tuple[int, ...]) -> Tensor:
     """(mean, biased variance) over ``dims``, which stay with size 1, in float32 at least."""
     x = _wide(input)
-    count = prim.const(math.prod(x.shape[d] for d in dims), x.dtype)
+    count = prim.size(math.prod(x.shape[d] for d in dims), x.dtype)
     center = prim.apply("div", prim.reduce("add", x, dims), count)
     off = prim.apply("sub", x, center)
     return center, prim.apply("div", prim.reduce("add", prim.apply("mul", off, off), dims), count)  # type: ignore[return-value]
@@ -185,7 +185,7 @@ def normalize_kernel(
     """(result, mean, biased variance, 1/deviation): standardised over ``dims``, scaled and shifted along dimension
     ``channel``."""
     x = _wide(input)
-    count = prim.const(math.prod(x.shape[d] for d in dims), x.dtype)
+    count = prim.size(math.prod(x.shape[d] for d in dims), x.dtype)
     center = prim.apply("div", prim.reduce("add", x, dims), count)
     off = prim.apply("sub", x, center)
     spread = prim.apply("div", prim.reduce("add", prim.apply("mul", off, off), dims), count)
@@ -256,7 +256,7 @@ def normalize_backward(
     if weight is not None:
         g = g * weight.to(center.dtype).reshape([-1 if d == channel else 1 for d in range(input.ndim)])  # type: ignore[attr-defined]
     y = (x - center) * scale
-    first, second = g.sum(dims, True) / count, (g * y).sum(dims, True) / count
+    first, second = prim.share(g.sum(dims, True), count), prim.share((g * y).sum(dims, True), count)
     return (scale * (g - first - y * second)).to(input.dtype)  # type: ignore[no-any-return]
 
 
@@ -271,7 +271,7 @@ def channel_backward(
     y = (x - center) * scale
     shift, spread = g.sum(dims, True), (g * y).sum(dims, True)
     step = scale * weight.to(center.dtype).reshape([-1 if d == channel else 1 for d in range(input.ndim)])  # type: ignore[attr-defined]
-    dx = step * (g - (shift + y * spread) / count)
+    dx = step * (g - prim.share(shift + y * spread, count))
     return dx.to(input.dtype), spread.reshape(-1).to(weight.dtype), shift.reshape(-1).to(weight.dtype)  # type: ignore[return-value]
 
 
@@ -346,13 +346,13 @@ def batch_statistics(
 
 
 def _move_towards(running: Tensor, now: Tensor, momentum: float, scale: float) -> None:
-    moved.inplace(running, now, momentum, momentum * scale)  # type: ignore[misc]
+    moved.inplace(running, now, 1 - momentum, momentum * scale)  # type: ignore[misc]
 
 
 @operator(name="_moved", method=False, function=False, inplace=True, differentiable=False)
-def moved(input: Tensor, now: Tensor, momentum: float, gain: float) -> Tensor:
-    """``(1 - momentum) * input + gain * now``: a running statistic's step."""
-    return (1 - momentum) * input + gain * now.reshape(input.shape).to(input.dtype)  # type: ignore[attr-defined,operator,no-any-return]
+def moved(input: Tensor, now: Tensor, kept: Scalar, gain: Scalar) -> Tensor:
+    """``kept * input + gain * now``: a running statistic's step."""
+    return kept * input + gain * now.reshape(input.shape).to(input.dtype)  # type: ignore[attr-defined,operator,no-any-return]
 
 
 @operator(kind="composite", method=False, out=False)
@@ -445,7 +445,7 @@ def group_norm_backward(grad: Tensor, input: Tensor, center: Tensor, scale: Tens
     if weight is not None:
         g = g * _of_channels(weight, g)
     y = (x - center) * scale
-    first, second = g.sum((2, 3), True) / count, (g * y).sum((2, 3), True) / count
+    first, second = prim.share(g.sum((2, 3), True), count), prim.share((g * y).sum((2, 3), True), count)
     return (scale * (g - first - y * second)).to(input.dtype)  # type: ignore[no-any-return]
 
 

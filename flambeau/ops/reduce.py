@@ -60,7 +60,8 @@ def mean(
     dims = dims_of(dim, input.ndim, "mean")
     work = kind.wide
     total = prim.reduce("add", prim.cast(input, work), dims)
-    count = prim.const(_count(input.shape, dims), work)
+    count = prim.size(_count(input.shape, dims), work.to_real())
+    count = prim.cast(count, work)
     return drop_dims(prim.cast(prim.apply("div", total, count), kind), dims, keepdim)
 
 
@@ -68,7 +69,7 @@ def mean(
 def _(ctx, grad):  # type: ignore[no-untyped-def]
     shape = ctx.shape("input")
     count = _count(shape, dims_of(ctx.dim, len(shape)))
-    return unreduce(grad / count if count else grad, ctx.dim, ctx.keepdim, shape)
+    return unreduce(prim.share(grad, count) if count else grad, ctx.dim, ctx.keepdim, shape)
 
 
 def _extreme(name: str, kind: str) -> Operator:

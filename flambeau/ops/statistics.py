@@ -23,16 +23,16 @@ def _spread(input: Tensor, dims: Sequence[int], correction: float) -> tuple[Tens
     work = kind.wide
     x = prim.cast(input, work)
     count = math.prod(input.shape[d] for d in dims)
-    center = prim.apply("div", prim.reduce("add", x, dims), prim.const(count, work))
+    center = prim.apply("div", prim.reduce("add", x, dims), prim.cast(prim.size(count, work.to_real()), work))
     off = prim.apply("sub", x, center)
     if work.is_complex:
         re, im = prim.part("real", off), prim.part("imag", off)
         square = prim.apply("add", prim.apply("mul", re, re), prim.apply("mul", im, im))
     else:
         square = prim.apply("mul", off, off)
-    return prim.apply(
-        "div", prim.reduce("add", square, dims), prim.const(max(0, count - correction), work.to_real())
-    ), center
+    left = max(0, count - correction)
+    divisor = (prim.size if isinstance(left, int) else prim.const)(left, work.to_real())
+    return prim.apply("div", prim.reduce("add", square, dims), divisor), center
 
 
 @operator(name="_var_mean", method=False, function=False)
@@ -52,7 +52,7 @@ def _(ctx, grad_var, grad_mean):  # type: ignore[no-untyped-def]
     count = math.prod(shape[d] for d in dims_of(ctx.dim, len(shape)))
     total = None if grad_var is None else _spread_back(ctx, grad_var)
     if grad_mean is not None:
-        part = unreduce(grad_mean / count if count else grad_mean, ctx.dim, ctx.keepdim, shape)
+        part = unreduce(prim.share(grad_mean, count) if count else grad_mean, ctx.dim, ctx.keepdim, shape)
         total = part if total is None else total + part
     return total
 

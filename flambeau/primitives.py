@@ -273,10 +273,10 @@ def size(n: int, type_: dtype) -> Tensor:
 def share(x: Tensor, n: int) -> Tensor:
     """``x / n`` for a number that follows from shapes: traced or not."""
     if not _stack:
-        return x / n
+        return x / n  # type: ignore[operator, return-value]
     divisor = size(n, x._layout.dtype.wide.to_real())
     divisor._weak = True
-    return x / divisor
+    return x / divisor  # type: ignore[operator]
 
 
 def iota(shape: Sequence[int], dim: int) -> Tensor:

@@ -87,6 +87,14 @@ def test_strides() -> None:
         _near(fft.fft(flambeau.from_numpy(spaced), dim=dim), np.fft.fft(spaced, axis=dim), "complex64")
     row = flambeau.from_numpy(a[0, 0, 0]).expand(5, 12)
     _near(fft.ifft(row), np.fft.ifft(row.numpy()), "complex64")
+    for one in (
+        flambeau.ones(1, 1).expand(5, 12),
+        flambeau.ones(1, 1).expand(5, 9),
+        flambeau.ones(3, 1).expand(3, 512),
+    ):
+        _near(fft.rfft(one), np.fft.rfft(one.numpy()), "float32")
+        _near(fft.rfft(one, dim=0), np.fft.rfft(one.numpy(), axis=0), "float32")
+        _near(fft.irfft(one.to(flambeau.complex64)), np.fft.irfft(one.numpy()), "float32")
     frames = flambeau.from_numpy(a.real.copy().ravel()).unfold(0, 64, 16)
     _near(fft.rfft(frames), np.fft.rfft(frames.numpy()), "float32")
 
@@ -158,6 +166,25 @@ def test_gradients() -> None:
         assert flambeau.autograd.gradcheck(f, (z,))
     for f in (fft.rfft, fft.ihfft, fft.fft, fft.rfft2):
         assert flambeau.autograd.gradcheck(f, (r,))
+
+
+def test_gradients_that_are_spread_out() -> None:
+    x = flambeau.ones(4, 64, requires_grad=True)
+    (fft.irfft(fft.rfft(x * 2) * 3).sum(-1)).sum().backward()
+    assert x.grad is not None
+    np.testing.assert_allclose(x.grad.numpy(), 6, rtol=1e-5)
+
+
+def test_programs() -> None:
+    def step(x: flambeau.Tensor) -> flambeau.Tensor:
+        return fft.irfft(fft.rfft(x * 2) * 3).sum(-1)
+
+    deferred = flambeau.compile(step)
+    for _ in range(3):
+        x = flambeau.randn(4, 64, requires_grad=True)
+        deferred(x).sum().backward()
+        assert x.grad is not None
+        np.testing.assert_allclose(x.grad.numpy(), 6, rtol=1e-5)
 
 
 def test_batches() -> None:

@@ -19,6 +19,7 @@ from ..dtype import dtype as dtype_
 from ..graph.node import Map
 from ..layout import dense
 from ..operator import operator
+from ..storage import NotTraceable
 from ..target.isa import ISA
 from ..tensor import Tensor, empty, from_numpy, numpy_view
 from . import create
@@ -124,6 +125,8 @@ def _ready(input: Tensor, kind: str, dim: int, points: int, other: bool, scale: 
     """What ``_line`` takes besides the input; None where there is no kernel."""
     if input.device is devices.meta or input.ndim > template.fourier_access.MAX_RANK:
         return None
+    if prim.tracing():  # the table is no argument of what is being traced
+        raise NotTraceable("a Fourier transform cannot be part of another operator's kernel")
     lines = input.numel() // max(1, input.shape[dim])
     form = template.fourier_plan.form_of(kind, input.dtype.to_real().code, points, lines)
     return None if form is None else (_table(form, ISA.host().key), form, dim, other, scale)

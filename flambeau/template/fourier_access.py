@@ -12,10 +12,12 @@ from .butterfly import Pair
 from .flow import Flow, function
 
 __all__ = [
-    "COLUMNS", "FIXES", "HEAD", "I64", "MAX_PASSES", "MAX_RANK", "PART", "PLANES", "PTR", "ROWS", "SCATTERED", "Access",
+    "ALONE", "COLUMNS", "FIXES", "HEAD", "I64", "MAX_PASSES", "MAX_RANK", "PART", "PLANES", "PTR", "ROWS", "SCATTERED",
+    "Access",
 ]  # fmt: skip
 
 I64, PTR = "i64", "ptr"
+ALONE = -1 << 62
 MAX_RANK = 5  # dimensions over which lines lie
 MAX_PASSES = 20
 COLUMNS, ROWS, PLANES, SCATTERED = range(4)
@@ -50,7 +52,7 @@ PART = (
     *(f"size{d}" for d in range(MAX_RANK)),
     *(f"in{d}" for d in range(MAX_RANK)),
     *(f"out{d}" for d in range(MAX_RANK)),
-    "in_step",  # from point to point, and from the real to the imaginary part (0: there is none), in numbers
+    "in_step",  # from point to point, and from the real to the imaginary part (ALONE: there is none), in numbers
     "in_other",
     "out_step",
     "out_other",
@@ -142,7 +144,7 @@ class Access:
                     if planes:
                         real = read(p, 0)
                         imag = b.choose(
-                            b.icmp("eq", other, 0),
+                            b.icmp("eq", other, ALONE),
                             lambda: [b.const(self.vector, 0)],
                             lambda: [read(self.place(b, p, other), 0)],
                         )[0]
@@ -176,7 +178,7 @@ class Access:
                     real, imag = self.scaled(b, self.point(b, buffer, i.index), places, scales)
                     if planes:
                         keep(real, p, 0)
-                        with b.when(b.icmp("ne", other, 0)):
+                        with b.when(b.icmp("ne", other, ALONE)):
                             keep(imag, self.place(b, p, other), 0)
                     else:
                         order = [k + j * self.lanes for k in range(self.lanes) for j in range(2)]
@@ -268,13 +270,14 @@ class Access:
             with b.when(b.icmp("slt", width, self.lanes)), b.loop(0, have) as i:
                 zero = b.const(self.vector, 0)
                 self.put(b, (zero, zero), self.point(b, buffer, i.index))
-            single, zero = b.icmp("eq", other, 0), b.const(self.real, 0)
+            single, zero = b.icmp("eq", other, ALONE), b.const(self.real, 0)
+            second = b.select(single, b.i64(0), other)
             with b.loop(0, width) as lane:
                 line = self.place(b, source, b.load(I64, b.at(I64, offsets, lane.index), 8))
                 with b.loop(0, have) as i:
                     p = self.place(b, line, b.imul(i.index, step))
                     q = self.place(b, self.point(b, buffer, i.index), lane.index)
-                    imag = b.select(single, zero, b.load(self.real, self.place(b, p, other), self.size))
+                    imag = b.select(single, zero, b.load(self.real, self.place(b, p, second), self.size))
                     b.store(b.load(self.real, p, self.size), self.place(b, q, real_at), self.size)
                     b.store(imag, self.place(b, q, imag_at), self.size)
             b.ret()
@@ -297,7 +300,7 @@ class Access:
                         for at, scale in zip(places, scales)
                     )
                     b.store(real, p, self.size)
-                    with b.when(b.icmp("ne", other, 0)):
+                    with b.when(b.icmp("ne", other, ALONE)):
                         b.store(imag, self.place(b, p, other), self.size)
             b.ret()
 

@@ -19,7 +19,7 @@ from ..runtime import cpu, engine, pool
 from ..target.isa import ISA
 from . import fourier
 from .butterfly import RADICES
-from .fourier_access import COLUMNS, FIXES, HEAD, MAX_PASSES, MAX_RANK, PART, PLANES, ROWS, SCATTERED
+from .fourier_access import ALONE, COLUMNS, FIXES, HEAD, MAX_PASSES, MAX_RANK, PART, PLANES, ROWS, SCATTERED
 
 __all__ = ["LARGEST", "Form", "Transform", "factors_of", "form_of", "table_of"]
 
@@ -292,8 +292,8 @@ class Transform:
             else:
                 result = result._replace(step=2 * result.step, other=result.step)
         elif form.kind != "c2c":
-            given = given._replace(other=0) if wide[0] == 1 else given
-            result = result._replace(other=0) if wide[1] == 1 else result
+            given = given._replace(other=ALONE) if wide[0] == 1 else given
+            result = result._replace(other=ALONE) if wide[1] == 1 else result
         table = _table(form, lanes, fourier.tile(isa))
         more = {"scale": _bits(self.scale), "scale_other": _bits(self.scale)}
         have, made = x.shape[self.dim], out.shape[self.dim]

@@ -1,11 +1,12 @@
 """The default mode of ``compile``: how a call of a compiled function is done best, without a contract.
 
-The Python of a compiled function runs at every call, and its operators are recorded.  That pays where they are much
-work.  Where they are little, a call is repeated without its Python, as ``mode="reduce-overhead"`` does (``repeat.py``),
-but only once it is known that nobody can notice: the second call with a signature is seen by a ``Witness``, the third
-has to begin and end with the ``State`` that the second one left, and so has every later one.  A call of little work
-that cannot be repeated (it counts something, prints, draws random numbers) runs as if it were not compiled, since to
-record its operators would cost more than to run them.
+The Python of a compiled function runs at every call, and its operators are recorded.  To do without, a call is repeated
+as ``mode="reduce-overhead"`` does (``repeat.py``), but only once it is known that nobody can notice: the second call
+with a signature is seen by a ``Witness``, the third has to begin and end with the ``State`` that the second one left,
+and so has every later one.  As that plans the call again, and its backward pass, a signature of much work among many
+has to be seen more often first.  A call that cannot be repeated (it counts something, prints, draws random numbers) is
+recorded each time if it is much work, and runs as if it were not compiled if it is little, since to record its
+operators would cost more than to run them.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from .witness import State, Witness
 
 __all__ = ["Cautious"]
 
-_MUCH = 200_000_000  # work of a call whose operators are recorded whatever else it does
+_MUCH = 200_000_000  # work of a call from which on it has to be seen once for each signature of its function
 _LITTLE = 1_000_000  # work for every operator up to which recording it costs more than fusing it can save
 _CHANGES = 4  # times that a state may be another one before a signature is given up
 _LOOKS = 30  # parts of a state that are looked at in the time that an operator takes
@@ -34,11 +35,13 @@ _LONG = 4096  # words of a program
 
 
 class _Learning:
-    """What is known of a signature of little work that is not repeated yet: how many operators a call has, whether they
-    had better not be recorded, the state that the last one left, and how often that was another one."""
+    """What is known of a signature that is not repeated yet: how many operators a call has, whether they had better not
+    be recorded, whether it is much work, how many calls there were, the state that the last one left, and how often
+    that was another one."""
 
-    def __init__(self, operators: int, plain: bool) -> None:
-        self.operators, self.plain = operators, plain
+    def __init__(self, operators: int, plain: bool, much: bool) -> None:
+        self.operators, self.plain, self.much = operators, plain, much
+        self.calls = 1
         self.state: State | None = None
         self.changes = 0
         self.given_up = False
@@ -93,6 +96,9 @@ class Cautious(Repeater):
             return self._ordinary(recorder, args, kwargs)
         if found.given_up:
             return self._plainly(recorder, args, kwargs) if found.plain else self._ordinary(recorder, args, kwargs)
+        found.calls += 1
+        if found.much and found.calls <= len(self._learning):
+            return self._ordinary(recorder, args, kwargs)
         state = found.state
         if state is None or not state.hold():
             if state is not None:
@@ -107,8 +113,7 @@ class Cautious(Repeater):
         result = self._watch(recorder, signature, tensors, args, kwargs, state, witness)
         made = self.known[signature]
         same = witness.harmless and witness.codes <= state.codes
-        # A call that is differentiated twice runs its Python again, which is not to write twice.
-        if made.__class__ is not Recording or not same or (made.written and made.half is not None):
+        if made.__class__ is not Recording or not same or not made.again:
             found.given_up = True
         elif not state.hold():
             self._once_more(found)
@@ -128,8 +133,8 @@ class Cautious(Repeater):
             result = self.fn(*args, **kwargs)
             if recorder.runs == runs and len(recorder.text) <= _LONG:
                 operators, work = _work(recorder.text)
-                if work < _MUCH and all(map(_told, (*args, *kwargs.values()))):
-                    found = _Learning(operators, work < _LITTLE * operators)
+                if all(map(_told, (*args, *kwargs.values()))):
+                    found = _Learning(operators, work < _LITTLE * operators, work > _MUCH)
         finally:
             recorder.leave()
         if not grad_state.grad:

@@ -14,7 +14,7 @@ the same program, whatever numbers and addresses they run on.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -23,9 +23,10 @@ from .graph.share import operations
 from .layout import Layout, dense
 from .primitives import Recorder, look, region, row_major
 
-__all__ = ["ARGUMENT", "CHAIN", "VIEW", "WHOLE", "WRITE", "Recipe", "flat_below", "replay"]
+__all__ = ["ARGUMENT", "CHAIN", "VIEW", "WHOLE", "WRITE", "Recipe", "flat_below", "independent", "replay"]
 
 ARGUMENT, VIEW, WRITE = range(3)
+_WORDS = 3, 4, 5  # that each of these takes
 WHOLE, CHAIN = 1, 2
 """What waits for the end of a module's call: everything from the first convolution on, or one convolution with what is
 computed of it element by element.  An operator that may join a chain may join the whole."""
@@ -112,6 +113,35 @@ class _Shaped(NamedTuple):
 def flat_below(natural: Layout, layout: Layout, offset: int) -> bool:
     """Whether a write through this view of a value must see the value as one dimension."""
     return region(natural, layout.shape, layout.strides, offset) is None
+
+
+def independent(text: Sequence[Any], wanted: Sequence[tuple[int, Layout, int | None]]) -> bool:
+    """Whether no value of a program that is wanted for itself is computed from what the memory held that others of the
+    wanted ones (number, layout, slot of an argument or None) are written to: running it twice only writes twice."""
+    owners = [text[at + 2] for at in _starts(text) if text[at] is ARGUMENT]
+    written = {owners[into] for _, _, into in wanted if into is not None}
+    depends: list[bool] = []
+    for at in _starts(text):
+        what = text[at]
+        if what is ARGUMENT:
+            depends.append(text[at + 2] in written)
+        elif what is VIEW:
+            depends.append(depends[text[at + 1]])
+        elif what is WRITE:
+            depends.append(depends[text[at + 1]] or depends[text[at + 4]])
+        else:
+            found = any(depends[k] for k in text[at + 1 : at + 1 + what.inputs])
+            depends += [found] * len(what.layouts)
+    return not any(depends[number] for number, _, into in wanted if into is None)
+
+
+def _starts(text: Sequence[Any]) -> Iterator[int]:
+    """Where each entry of a program begins."""
+    at = 0
+    while at < len(text):
+        yield at
+        what = text[at]
+        at += _WORDS[what] if what.__class__ is int else 1 + what.inputs
 
 
 def replay(text: Sequence[Any], recorder: Recorder, numbered: bool = False) -> list[Node]:

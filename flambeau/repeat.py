@@ -13,11 +13,10 @@ arguments, closure, the globals it names, and functions found there): training a
 buffers that are replaced, ``requires_grad``, hooks, whether leaves begin with a gradient and which one is added to,
 other options of an optimizer than the values of its numbers, and a state that is replaced.  Then the call is watched
 anew.  A result that can be differentiated takes its backward pass along, as a program of its own (``halves.py``); where
-the work is so much that Python hardly counts, and where results are views or an ``autograd.Function`` of the program's
-own takes part, such a call goes on as any compiled one does.  Never repeated are calls that look at a value of theirs,
-draw random numbers, run hooks, keep a value elsewhere, give an optimizer a closure, or use an operator that works
-outside of generated code.  (A value that the tape keeps too could be kept by it alone: the call is repeated once such
-values of the watched call are gone.)
+an ``autograd.Function`` of the program's own takes part, such a call goes on as any compiled one does.  Never repeated
+are calls that look at a value of theirs, draw random numbers, run hooks, keep a value elsewhere, give an optimizer a
+closure, or use an operator that works outside of generated code.  (A value that the tape keeps too could be kept by it
+alone: the call is repeated once such values of the watched call are gone.)
 """
 
 from __future__ import annotations
@@ -35,7 +34,8 @@ from .dtype import get_default_dtype
 from .generator import default_generator
 from .guards import Grads, Guards, owners
 from .halves import halved, tape_of
-from .replay import VALUES, Live, Recording, leaves, repeatable, spent
+from .record import independent
+from .replay import VALUES, Live, Recording, base_of, derivable, leaves, repeatable, spent
 from .steps import Changed, Steps
 from .storage import Storage
 from .tensor import Tensor, address
@@ -45,7 +45,6 @@ __all__ = ["NEVER", "Repeater"]
 
 _LIMIT = 256  # signatures that are remembered of one function
 _LONG = 4096  # words of a program that is not repeated if its results can be differentiated
-_HEAVY = 200_000_000  # operations of such a program
 _PATIENCE = 4  # watched calls whose graphs somebody holds when the next one comes
 NEVER = object()
 """What is known of a signature whose calls cannot be repeated."""
@@ -191,6 +190,7 @@ class Repeater:
         steps = recorder.steps = Steps(recorder)
         live: Live | None = None
         places: list[int] = []
+        twice = True
         doubts: list[ref[Storage]] = []
         recorder.enter(self.limit)
         try:
@@ -224,10 +224,7 @@ class Repeater:
             results = {id(t._storage.memory) for t in leaves(result) if isinstance(t, Tensor)}
             saved = held
             held = [s for s in saved if id(s) in results or id(s) in recorder.homes]
-            found = _forward(recorder, held, live)
-            if found is None:
-                return result
-            ran, places = found
+            ran, places, twice = _forward(recorder, held, live)
             if state is None:
                 doubts = [ref(s) for s in saved if id(s) not in results and id(s) not in recorder.homes]
         else:
@@ -237,7 +234,7 @@ class Repeater:
             finally:
                 recorder.constant = False
         guards = state or Guards(modules, optimizers, others)
-        self.known[signature] = Recording(ran, tensors, result, held, guards, grads, steps, live, places, doubts)
+        self.known[signature] = Recording(ran, tensors, result, held, guards, grads, steps, live, places, doubts, twice)
         return result
 
 
@@ -246,9 +243,12 @@ def _live(recorder: Deferral, result: Any, tensors: list[Tensor], guards: Guards
     passes by leaves that are not known."""
     found = [t for t in leaves(result) if isinstance(t, Tensor) and t._node is not None and not spent(t)]
     inputs = list(dict.fromkeys(t for t in (*guards.tensors, *tensors) if t._requires_grad))
-    if not found or len(recorder.text) > _LONG or len({id(t) for t in found}) < len(found):
+    if not found or len(recorder.text) > _LONG or not all(map(derivable, found)):
         return None
-    if any(type(t) is not Tensor or t._view is not None or t._hooks is not None for t in found):
+    found = list({id(t): t for t in map(base_of, found)}.values())
+    if any(type(t) is not Tensor or t._node is None or t._hooks is not None for t in found):
+        return None
+    if any(id(t._storage.memory) in recorder.homes for t in found):
         return None
     tape = tape_of(found)
     if tape is None or any(t._node is not None for t in inputs) or not tape[0] <= {id(t) for t in inputs}:
@@ -257,16 +257,15 @@ def _live(recorder: Deferral, result: Any, tensors: list[Tensor], guards: Guards
     return None if half is None else Live(found, inputs, half, tape[1])
 
 
-def _forward(recorder: Deferral, held: list[Storage], live: Live) -> tuple[Ran, list[int]] | None:
+def _forward(recorder: Deferral, held: list[Storage], live: Live) -> tuple[Ran, list[int], bool]:
     """The watched call's program, which goes on being recorded, as one that also gives what the backward pass reads,
-    and where among its results that is; None where Python's share of its time is too small to care."""
+    where among its results that is, and whether it would give the same if it ran twice."""
     wanted = recorder.wanted(held)
     wanted += [value for value in live.half.asked() if value not in wanted]
     plan = recorder.planned(wanted)
-    if sum(step.work for step in plan.steps()) > _HEAVY:
-        return None
     ran = Ran(plan, list(recorder.arguments), list(recorder.numbers), [into for _, _, into in wanted])
-    return ran, [wanted.index(value) for value in live.half.asked()]
+    places = [wanted.index(value) for value in live.half.asked()]
+    return ran, places, independent(recorder.text, wanted)
 
 
 def _sets_rates(actor: Any) -> bool:
@@ -296,7 +295,7 @@ def _made_again(
     for leaf in leaves(result):
         if id(leaf) in given or leaf.__class__ in VALUES:
             continue
-        if not repeatable(leaf) and not (live is not None and any(leaf is t for t in live.results)):
+        if not repeatable(leaf) and not (live is not None and any(base_of(leaf) is t for t in live.results)):
             return False
         storage = id(leaf._storage.memory)
         if storage not in fresh and not (storage in homes and storage in known):

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 from weakref import ref
 
+from .autograd.view import DEFAULT, MULTIPLE, replay
 from .deferral import Ran
 from .guards import Grads, Guards
 from .halves import Backward, Half
 from .layout import Layout
+from .runtime import memory
 from .steps import Again, Steps
 from .storage import Storage
 from .tensor import Tensor, address, make
 from .witness import State
 
-__all__ = ["VALUES", "Live", "Recording", "leaves", "repeatable", "spent"]
+__all__ = ["VALUES", "Live", "Recording", "base_of", "derivable", "leaves", "repeatable", "spent"]
 
 VALUES = (int, float, bool, complex, str, bytes, type(None))
 """The classes of constants."""
+_LARGE_BLOCK = 1 << 20  # bytes of temporary memory that are worth giving back
 _Build = Callable[[list[Any], list[Tensor]], Any]
 
 
@@ -63,9 +68,26 @@ def spent(t: Tensor) -> bool:
     return False
 
 
+def base_of(t: Any) -> Any:
+    """The tensor that a view is one of, or the tensor."""
+    return t if t._view is None else t._view.base
+
+
+def derivable(t: Tensor) -> bool:
+    """Whether a result is a plain tensor, or one that its base gives by the same public views at every call."""
+    if type(t) is not Tensor or t._hooks is not None:
+        return False
+    view = t._view
+    while view is not None:
+        if view.creation not in (DEFAULT, MULTIPLE):
+            return False
+        view = view.parent
+    return True
+
+
 class Live(NamedTuple):
-    """The results of a call that can be differentiated, by what, the backward pass, and the storages (by identity) that
-    the tape holds for it."""
+    """The results of a call that can be differentiated (the bases of those that are views), by what, the backward pass,
+    and the storages (by identity) that the tape holds for it."""
 
     results: list[Tensor]
     inputs: list[Tensor]
@@ -88,9 +110,11 @@ class Recording:
         live: Live | None = None,
         places: Sequence[int] = (),
         doubts: Sequence[ref[Storage]] = (),
+        twice: bool = True,
     ) -> None:
         """``places`` are those of what the backward pass reads among the results of ``ran``; ``doubts`` are values that
-        the tape of the call keeps, and that the function may have kept elsewhere, too."""
+        the tape of the call keeps, and that the function may have kept elsewhere, too; ``twice``: whether the call
+        would give the same results behind its own writes."""
         self.guards, self.grads = guards, grads
         self.actors, self.updates = steps.actors, steps.updates
         into = ran.into if ran is not None else []
@@ -114,9 +138,11 @@ class Recording:
         self.twice = False
         """Whether a result was differentiated in a way that can be differentiated again, for which the call is made
         once more: such calls had better not be repeated."""
-        self.live: list[Layout] = []
+        self.first = ran is not None and ran.plan.temporary >= _LARGE_BLOCK
+        self.again = twice
+        self.live: list[tuple[int, Layout, int]] = []
         if live is not None:
-            self.live = [t._layout for t in live.results]
+            self.live = [(number[id(t._storage.memory)], t._layout, t._offset) for t in live.results]
             self.saved = places
             self.inputs = [(given.get(id(t), -1), t) for t in live.inputs]
         numbered = {id(t): k for k, t in enumerate(live.results)} if live is not None else {}
@@ -142,6 +168,9 @@ class Recording:
         ran = self.ran
         if ran is None:
             return self.build([], tensors)
+        if self.first:  # the blocks of the calls before are of other sizes
+            self.first = False
+            memory.empty_cache()
         numbers = ran.numbers
         stepped: Again | None = None
         if self.actors:
@@ -169,20 +198,32 @@ class Recording:
             else:
                 t._grad = make(storages[k] or Storage(0, 0), layout, offset)
         if self.half is not None:
-            storages.append(self._node(self.half, storages, tensors, again))
+            storages.append(self._differentiable(self.half, storages, tensors, again))
         return self.build(storages, tensors)
 
-    def _node(self, half: Half, storages: list[Any], tensors: list[Tensor], again: Callable[[], Any]) -> Backward:
-        """The node on the tape of the results that can be differentiated."""
+    def _differentiable(
+        self, half: Half, storages: list[Any], tensors: list[Tensor], again: Callable[[], Any]
+    ) -> list[Tensor]:
+        """The results that can be differentiated, with their node on the tape."""
         slots = [(tensors[k]._storage if storage is None else storage, start) for k, storage, start in self.sources]
         inputs = [t if k < 0 else tensors[k] for k, t in self.inputs]
         saved = [storages[k] or Storage(0, 0) for k in self.saved]
 
+        written = [tensors[k]._storage if storage is None else storage for k, storage, _ in self.written]
+
         def recorded() -> list[Tensor]:
             self.twice = True
-            return [t for t in leaves(again()) if _differentiable(t)]
+            with _unwritten(written):
+                return list({id(t): t for t in map(base_of, filter(_has_node, leaves(again())))}.values())
 
-        return Backward(half, inputs, slots, saved, tuple(self.live), None if self.written else recorded)
+        layouts = tuple(layout for _, layout, _ in self.live)
+        node = Backward(half, inputs, slots, saved, layouts, recorded if self.again else None)
+        found = []
+        for number, (k, layout, offset) in enumerate(self.live):
+            t = make(storages[k] or Storage(0, 0), layout, offset)
+            t._requires_grad, t._node, t._output_nr = True, node, number
+            found.append(t)
+        return found
 
     def _steps(self, numbers: list[float | int]) -> Again:
         """Has the optimizers step, as far as the numbers of their updates."""
@@ -236,13 +277,28 @@ def _sole() -> tuple[int, int]:
 _SOLE_TENSOR, _SOLE_STORAGE = _sole()
 
 
-def _differentiable(leaf: Any) -> bool:
+def _has_node(leaf: Any) -> bool:
     return isinstance(leaf, Tensor) and leaf._requires_grad and leaf._node is not None
+
+
+@contextmanager
+def _unwritten(storages: Sequence[Storage]) -> Iterator[None]:
+    """Leaves this memory as it was."""
+    distinct = {id(s): s for s in storages}.values()
+    before = [(s, s.version, ctypes.string_at(s.ptr, s.nbytes)) for s in distinct]
+    try:
+        yield
+    finally:
+        for s, version, content in before:
+            if s.pending is not None:
+                s.pending.trace.flush()
+            ctypes.memmove(s.ptr, content, len(content))
+            s.version = version
 
 
 def _builder(value: Any, number: dict[int, int], inputs: dict[int, int], live: dict[int, int]) -> _Build:
     """A function that makes a result like ``value`` from the storages of a run and the tensors of its call; what
-    ``live`` numbers can be differentiated, by the node that follows the storages."""
+    ``live`` numbers, or a view of it, can be differentiated, and follows the storages."""
     if isinstance(value, Tensor):
         at = inputs.get(id(value))
         if at is not None:
@@ -252,7 +308,11 @@ def _builder(value: Any, number: dict[int, int], inputs: dict[int, int], live: d
             return lambda storages, tensors: value
         layout, offset = value._layout, value._offset
         if id(value) in live:
-            return _live_builder(k, layout, offset, live[id(value)])
+            number_ = live[id(value)]
+            return lambda storages, tensors: storages[-1][number_]
+        if value._view is not None and id(value._view.base) in live:
+            number_, steps = live[id(value._view.base)], value._view.steps()
+            return lambda storages, tensors: replay(steps, storages[-1][number_])
         if value._node is not None:
             return _spent_builder(k, layout, offset, value._node, value._output_nr)
         return lambda storages, tensors: make(storages[k] or Storage(0, 0), layout, offset)
@@ -266,17 +326,6 @@ def _builder(value: Any, number: dict[int, int], inputs: dict[int, int], live: d
         table = {name: _builder(v, number, inputs, live) for name, v in value.items()}
         return lambda storages, tensors: {name: p(storages, tensors) for name, p in table.items()}
     return lambda storages, tensors: value
-
-
-def _live_builder(k: int, layout: Layout, offset: int, output_nr: int) -> _Build:
-    """Makes a result that can be differentiated."""
-
-    def build(storages: list[Any], tensors: list[Tensor]) -> Tensor:
-        t = make(storages[k] or Storage(0, 0), layout, offset)
-        t._requires_grad, t._node, t._output_nr = True, storages[-1], output_nr
-        return t
-
-    return build
 
 
 def _spent_builder(k: int, layout: Layout, offset: int, node: Any, output_nr: int) -> _Build:

@@ -14,6 +14,7 @@ __all__ = ["BLOCK", "WIDE", "Nest", "flat_words", "pieces"]
 
 _SERIAL_WORK = 32_768  # elements of light work below which a kernel stays on the caller
 _CHUNK_WORK = 32_768
+_CHUNKS = 128  # at most, if the units are small: where a chunk ends, the lines fetched beyond its end are of no use
 BLOCK = 4096
 WIDE = 128  # columns that are reduced side by side
 _LINE = 64  # bytes of a cache's line
@@ -31,7 +32,8 @@ def pieces(units: int, cost: int) -> tuple[int, int]:
     """(units of a chunk, number of chunks) for units of this cost; the work of a chunk is worth handing out."""
     if units * cost < _SERIAL_WORK * 2:
         return units, 1
-    grain = max(1, _CHUNK_WORK // max(cost, 1))
+    work = max(_CHUNK_WORK, -(-units * cost // _CHUNKS))
+    grain = max(1, work // max(cost, 1))
     return grain, -(-units // grain)
 
 

@@ -118,7 +118,13 @@ def test_swap_tensors():
 def test_dlpack_and_types():
     array = np.from_dlpack(fl.arange(3))
     assert array.tolist() == [0, 1, 2] and dlpack.DLDeviceType.kDLCPU == 1
-    assert dlpack.to_dlpack(fl.ones(1)) is not None
+    x = fl.arange(3)
+    capsule = dlpack.to_dlpack(x)
+    again = dlpack.from_dlpack(capsule)
+    again[0] = 7
+    assert x.tolist() == [7, 1, 2]
+    with pytest.raises(ValueError, match="PyCapsule"):
+        dlpack.from_dlpack(capsule)
     storage = fl.ones(1).untyped_storage()
     assert isinstance(storage, types.Storage) and isinstance(fl.ones(1).storage(), types.Storage)
     assert isinstance(storage, fl.storage.UntypedStorage)

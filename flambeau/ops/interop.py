@@ -599,12 +599,28 @@ def _dlpack_device(self: Tensor) -> tuple[int, int]:
     return (1, 0)
 
 
+class _Capsule:
+    """A DLPack capsule as an object that gives it once."""
+
+    def __init__(self, capsule: Any) -> None:
+        self.capsule = capsule
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.capsule
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (1, 0)
+
+
 def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None) -> Tensor:
-    """A tensor over the memory of an object with ``__dlpack__`` (an array of another library)."""
+    """A tensor over the memory of an object with ``__dlpack__`` (an array of another library), or of a DLPack capsule,
+    which can be taken once."""
     if isinstance(ext_tensor, Tensor):
         return ext_tensor.clone() if copy else ext_tensor.detach()  # type: ignore[attr-defined]
+    if type(ext_tensor).__name__ == "PyCapsule":
+        ext_tensor = _Capsule(ext_tensor)
     if not hasattr(ext_tensor, "__dlpack__"):
-        raise TypeError(f"from_dlpack: expected an object with __dlpack__, got {type(ext_tensor).__name__}")
+        raise TypeError(f"from_dlpack: expected an object with __dlpack__, or a DLPack capsule, got {type(ext_tensor).__name__}")
     array = np.from_dlpack(ext_tensor)
     return from_numpy(array.copy() if copy else array)
 

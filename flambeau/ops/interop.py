@@ -620,7 +620,8 @@ def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None
     if type(ext_tensor).__name__ == "PyCapsule":
         ext_tensor = _Capsule(ext_tensor)
     if not hasattr(ext_tensor, "__dlpack__"):
-        raise TypeError(f"from_dlpack: expected an object with __dlpack__, or a DLPack capsule, got {type(ext_tensor).__name__}")
+        kind = type(ext_tensor).__name__
+        raise TypeError(f"from_dlpack: expected an object with __dlpack__ or a DLPack capsule, got {kind}")
     array = np.from_dlpack(ext_tensor)
     return from_numpy(array.copy() if copy else array)
 

@@ -228,8 +228,8 @@ def _call(op: Operator, args: Sequence[Any]) -> Any:
                 op.plans.clear()
             plan = op.plans[k] = build(op, args, tensors)
         result = _execute(op, plan, tensors, numbers)
-        if op.warmable:
-            _keep_warm(op, args, plan)
+        if op.warmable and plan.plan is not None and all(layout.numel for layout in plan.layouts):
+            _keep(op.warm, op, args, _WarmPlan, plan)
     if wanted and op.derivative is not None:
         tape.record(op, args, result)
     return result
@@ -441,6 +441,8 @@ def _call_inplace(op: Operator, args: Sequence[Any]) -> Tensor:
             plan = op.plans[k] = build(op, args, tensors, layout)
         if plan.plan is not None:
             _run(op, plan.plan, [0], tensors, numbers)
+            if op.writes and layout.numel:
+                _keep(op.writing, op, args, _WarmWrite, plan.plan)
     target._storage.version += 1
     if node is not None:
         tape.after_inplace(node, target)
@@ -601,6 +603,15 @@ class _WarmPlan:
         self.make, self.run = maker(plan.nbytes), plan.plan.function()
 
 
+class _WarmWrite:
+    """A plan of a call in place as a function of 0, the addresses of the arguments, and the numbers."""
+
+    __slots__ = ("plan", "run")
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan, self.run = plan, plan.function()
+
+
 _new = object.__new__
 
 
@@ -649,10 +660,10 @@ def _keep_quick(op: Operator, args: Sequence[Any], recipe: Recipe) -> None:
         pass
 
 
-def _keep_warm(op: Operator, args: Sequence[Any], plan: OpPlan) -> None:
+def _keep(
+    table: dict[Any, Any], op: Operator, args: Sequence[Any], kind_of_plan: Callable[[Any], Any], plan: Any
+) -> None:
     """Makes the next call with these layouts and static arguments a short one."""
-    if plan.plan is None or not all(layout.numel for layout in plan.layouts):
-        return
     key: list[Any] = []
     for a, kind in zip(args, op.kinds):
         if kind in (records.TENSOR, records.OPTIONAL):
@@ -671,9 +682,9 @@ def _keep_warm(op: Operator, args: Sequence[Any], plan: OpPlan) -> None:
             return
     if any(t._key is None for t in tensors_in(args)):
         return
-    if len(op.warm) >= LIMIT:
-        op.warm.clear()
+    if len(table) >= LIMIT:
+        table.clear()
     try:
-        op.warm[tuple(key)] = _WarmPlan(plan)
+        table[tuple(key)] = kind_of_plan(plan)
     except TypeError:  # an argument is a list
         pass

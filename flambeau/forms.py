@@ -166,6 +166,7 @@ def {name}({signature}):
 """
 _INPLACE = """
 def {name}({signature}):
+{written}
     return dispatch_inplace(op, ({arguments}), {name})
 """
 _INPLACE_HOT = """
@@ -191,7 +192,23 @@ def {name}({signature}):
             if not status:
                 {first}._storage.version += 1
                 return {first}
+{written}
     return dispatch_inplace(op, ({arguments}), {name})
+"""
+_WRITTEN = """
+    if not special and not tracing and not reading:
+        try:
+            plan = writing[({warm_keys})]
+        except (KeyError, TypeError, AttributeError):
+            plan = None
+        if plan is not None and not (({writes}) and grad_state.grad){apart_from}:
+            try:
+                status = plan.run(0, {warm_addresses})
+            except OverflowError:
+                status = -1
+            if not status:
+                {target}._storage.version += 1
+                return {target}
 """
 _NUMBER = """
         number = {last}.__class__ in numbers"""
@@ -211,6 +228,7 @@ class _HotPlan:
         self.small, self.elementwise = plan.nbytes <= SMALLEST, plan.plan.elementwise
 
 
+_APART = "({0}._storage is not {1}._storage or {0}._layout is {1}._layout and {0}._offset == {1}._offset)"
 _WHERE = "{0}._storage.ptr + {0}._offset * {0}._layout.itemsize"
 
 
@@ -221,10 +239,7 @@ def _hot_parts(op: Operator, names: Sequence[str], count: int, out: bool) -> dic
     addresses = [_WHERE.format(n) for n in tensors]
     grads = [f"{n}._requires_grad" for n in tensors]
     first, last = tensors[0], tensors[-1]
-    apart = [
-        f"({n}._storage is not {first}._storage or {n}._layout is {first}._layout and {n}._offset == {first}._offset)"
-        for n in tensors[1:]
-    ]
+    apart = [_APART.format(n, first) for n in tensors[1:]]
     number = ""
     if count > 1 and op.kinds[count - 1] == OPERAND:
         number = _NUMBER.format(last=last)
@@ -297,6 +312,21 @@ def _warm_parts(op: Operator, names: Sequence[str], out: bool) -> dict[str, str]
         "warm_grads": " or ".join(grads) if op.differentiable and grads else "False",
         "unless": "out is None and " if out else "",
     }  # fmt: skip
+
+
+def _written(op: Operator, names: Sequence[str]) -> str:
+    """The text of the short path of a call in place with static arguments or several numbers; empty if it has none."""
+    tensors = (records.TENSOR, OPERAND)
+    parts = _warm_parts(op, names, False)
+    if parts is None or not op.kinds or op.kinds[0] != records.TENSOR or records.OPTIONAL in op.kinds or op.lists:
+        return ""
+    target, apart = names[0], ""
+    for n, kind in list(zip(names, op.kinds))[1:]:
+        if kind in tensors:
+            apart += f" and ({n}.__class__ is not Tensor or {_APART.format(n, target)})"
+    writes = parts["warm_grads"] if op.differentiable else f"{target}._requires_grad"
+    op.writes = True
+    return _WRITTEN.format(**parts, target=target, writes=writes, apart_from=apart)
 
 
 _NUMBERS = (bool, int, float, complex)
@@ -602,11 +632,12 @@ def _public(op: Operator, name: str, out: bool, template: str, method: bool = Fa
     parts = _warm_parts(op, names, out) if template in (_HOT, _COLD) else None
     op.warmable = op.warmable or parts is not None
     fill["warm"] = _WARM.format(**fill, **parts) if parts is not None else ""
+    fill["written"] = _written(op, names) if template is _INPLACE else ""
     results = "t[0] if not recipe.several else " + ("tuple(t)" if op.returns is None else "op.returns(*t)")
     fill["defer"] = _DEFER.format(**fill, **parts, results=results) if parts is not None else ""
     space: dict[str, Any] = {
         "op": op, "dispatch": dispatch, "dispatch_out": dispatch_out, "dispatch_inplace": dispatch_inplace,
-        "run_several": run_several, "hot": op.hot, "warm": op.warm, "numbers": _numbers,
+        "run_several": run_several, "hot": op.hot, "warm": op.warm, "writing": op.writing, "numbers": _numbers,
         "recording": Deferral.recording, "around": around, "threads": threads, "quick": op.quick,
         "special": special, "tracing": prim._stack, "reading": Deferral.reading, "grad_state": grad_state,
         "Tensor": Tensor, "new": object.__new__, "faults": FAULTS, "blamed": blamed,

@@ -77,6 +77,7 @@ class Operator:
     _automatic: Derivative | None = None
     differentiable = True
     warmable = False
+    writes = False
     preserve = False
     looks = False
     elementwise = False  # although nothing is promoted
@@ -118,6 +119,7 @@ class Operator:
         self.hot: dict[Any, Any] = {}
         self.hot_inplace: dict[Any, Any] = {}
         self.warm: dict[Any, Any] = {}
+        self.writing: dict[Any, Any] = {}
         self.flat: dict[Any, Any] = {}
         self.waiting: dict[Any, Any] = {}  # recipes by what ``waiting.wait`` has at hand; None for a call met once
 

@@ -138,7 +138,7 @@ def test_storages_that_are_big_and_cleared_are_made_in_python() -> None:
 
 @native
 @pytest.mark.parametrize("nbytes", [(1 << 16) + 1, 1 << 20, memory.MIDDLE])
-def test_few_big_blocks_are_kept_and_go_back_when_memory_is_needed(nbytes: int) -> None:
+def test_big_blocks_that_recur_are_kept_and_go_back_when_memory_is_needed(nbytes: int) -> None:
     make = storage.maker(nbytes)
     held = [make() for _ in range(20)]
     assert len({s.ptr for s in held}) == 20
@@ -146,7 +146,7 @@ def test_few_big_blocks_are_kept_and_go_back_when_memory_is_needed(nbytes: int) 
     del held
     assert memory.statistics().allocated <= before - 20 * nbytes
     shelf = blocks._shelves[memory.size_class(nbytes)]
-    assert shelf.words[1] == 4
+    assert 4 <= shelf.words[1] <= max(4, (1 << 24) // shelf.size)
     memory.empty_cache()
     assert shelf.words[1] == 0 and make().nbytes == nbytes
 

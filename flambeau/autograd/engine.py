@@ -212,7 +212,12 @@ def _run(
                         task.wide = True
                         expected = of(float32, expected.device, expected.shape, expected.strides)
                     grad = conform(grad, expected, node, index)
-            _send(edge, grad, waiting, heap, owned, create_graph)
+            sequence = target._sequence
+            if sequence in waiting or type(target._outputs) is tuple:
+                _send(edge, grad, waiting, heap, owned, create_graph)
+            else:  # the first gradient of a single output, which most are
+                waiting[sequence] = [grad, target]
+                heappush(heap, -sequence)
         found = grads = inputs = grad = edge = target = None  # type: ignore[assignment]
 
 
@@ -276,8 +281,13 @@ def _send(
 def _finish(node: AccumulateGrad, grads: list[Tensor | None], create_graph: bool) -> None:
     """Runs the end of the tape at a leaf: its hooks, and the sum into ``.grad``."""
     variable = node.variable
+    extras, watched = node._extras, variable._hooks
+    if extras is None and not create_graph and not (watched.hooks or watched.post_accumulate):
+        with _lock:
+            if variable._grad is None and variable._requires_grad and _may_keep(grads, variable._layout):
+                variable._grad = grads[0]
+                return
     _call_tensor_hooks(node, grads)
-    extras = node._extras
     inputs: tuple[Any, ...] | None = None
     if extras is not None:
         if extras.pre_hooks:
@@ -334,6 +344,23 @@ def _references(cell: list[Any]) -> tuple[int, int]:
 
 
 _SOLE = _references([_Probe()])
+
+
+def _may_keep(grads: list[Any], layout: Layout) -> bool:
+    """Whether the gradient in ``grads`` is a plain one with this layout that nobody else holds: the short answer to
+    what ``_accumulate`` asks, which may be False where that is True."""
+    if grads[0].__class__ is not Tensor or grads[0]._layout is not layout or _references(grads) != _SOLE:
+        return False
+    grad = grads[0]
+    storage = grad._storage
+    return (
+        (layout.contiguous or layout.dense)
+        and not grad._requires_grad
+        and grad._view is None
+        and grad._hooks is None
+        and storage.pending is None
+        and storage.nbytes == layout.nbytes
+    )
 
 
 def _fits(grad: Tensor, layout: Layout) -> bool:

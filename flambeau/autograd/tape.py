@@ -44,6 +44,7 @@ __all__ = [
 ]  # fmt: skip
 
 _new = object.__new__
+_NO_SHAPE = Size()
 ALWAYS = -1
 PACKED = -1  # in the place of a version: the value is a SavedTensor, which does its own checks
 
@@ -70,7 +71,11 @@ class Context:
 
     def shape(self, name: str) -> Size:
         """The shape of an argument; a number has none."""
-        return getattr(getattr(self, name), "shape", Size())
+        value = getattr(self, name)
+        if value.__class__ is Tensor:
+            shape: Size = value._layout.shape
+            return shape
+        return getattr(value, "shape", _NO_SHAPE)
 
     def dtype(self, name: str) -> Any:
         """The element type of a tensor argument."""
@@ -203,7 +208,8 @@ class OperatorNode(Node):
         return flat
 
     def _release(self) -> None:
-        if self._results is not None or any(version is not None for version in self._versions):
+        versions = self._versions
+        if self._results is not None or versions.count(None) != len(versions):
             self._values = None
             self._versions = ()
             self._results = None

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 from .. import settings
 from ..dtype import coded
 from ..loop.nodes import Kernel
-from ..runtime import memory, pool
+from ..runtime import blocks, memory, pool
 from ..runtime.native import make_caller
 from ..target.isa import ISA
 from .arena import Lifetime, assign
@@ -352,15 +352,14 @@ class Plan:
         if enter is None:
             return lambda *values: self._status(values[:count], values[count:])
 
+        make = blocks.block_maker(nbytes)
+
         # ``own`` keeps the program that ``enter`` points to when the plan is bound to more threads.
         def run(*values: Any, own: object = first) -> int:
             if threads() > workers:
                 return self._status(values[:count], ())
-            block = memory.allocate(nbytes)
-            try:
-                return enter(*values[:count], block)
-            finally:
-                memory.free(block, nbytes)
+            block = make()
+            return enter(*values[:count], block.ptr)
 
         def run_alone(*values: Any, own: object = first) -> int:
             return enter(*values[:count], 0)

@@ -186,7 +186,7 @@ class GroupOptimizer(Optimizer):
                 option, half = _PARTS[name]
                 arguments[name] = group[option][half]
             elif name == "has_sparse_grad":
-                arguments[name] = any(grad.is_sparse for grad in grads)
+                arguments[name] = has_sparse(grads)
             else:
                 arguments[name] = getattr(self, name, None)
         return arguments
@@ -203,11 +203,12 @@ class GroupOptimizer(Optimizer):
             with enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            params = [param for param in group["params"] if param.grad is not None]
+            found = [(param, param.grad) for param in group["params"]]
+            params = [param for param, grad in found if grad is not None]
             if not params:
                 continue
-            grads = [param.grad for param in params]
-            if not self._takes_sparse and any(grad.is_sparse for grad in grads):
+            grads = [grad for _, grad in found if grad is not None]
+            if not self._takes_sparse and has_sparse(grads):
                 raise RuntimeError(f"{type(self).__name__} does not support sparse gradients{self._sparse_remedy}")
             states = [self.state[param] for param in params]
             for param, state in zip(params, states):
@@ -270,9 +271,15 @@ def sqrt(x: Any) -> Any:
 # -- tensors ---------------------------------------------------------------------------------------
 def as_real(*lists: Sequence[Tensor]) -> list[Sequence[Tensor]]:
     """The lists with each complex tensor replaced by a real view of its parts."""
-    if "c" not in {t.dtype.kind for t in lists[0]}:
+    if "c" not in {t._layout.dtype.kind for t in lists[0]}:
         return list(lists)
     return [[ops.view_as_real(t) if t.dtype.is_complex else t for t in tensors] for tensors in lists]
+
+
+def has_sparse(grads: Sequence[Tensor]) -> bool:
+    """Whether some gradient is sparse; plain tensors, which nearly all are, are not asked."""
+    others = [grad for grad in grads if grad.__class__ is not Tensor]
+    return any(grad.is_sparse for grad in others)
 
 
 def common_kind(states: Sequence[dict[str, Any]], key: str) -> list[Any]:

@@ -28,8 +28,9 @@ from .native import METH_FASTCALL, MethodDef
 
 __all__ = ["maker"]
 
-_KEPT = 1 << 18  # bytes that one shelf holds at most ...
+_KEPT = 1 << 18  # bytes that one shelf holds at first ...
 _FEWEST = 4  # ... but for so many blocks, however big
+_MOST = 1 << 24  # bytes that it holds at most, after it was found empty again and again
 _METH_NOARGS = 4
 _WORD = 8
 
@@ -40,13 +41,18 @@ class _Shelf:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.words = (ctypes.c_int64 * 3)(0, 0, max(_FEWEST, min(_KEPT // size, 1024)))
+        first = max(_FEWEST, min(_KEPT // size, 1024))
+        self.words = (ctypes.c_int64 * 3)(0, 0, first)
+        self.batch = max(1, min(16, first // 4))
+        self.most = max(first, min(_MOST // size, 1024))
         self.address = ctypes.addressof(self.words)
 
     def fill(self) -> None:
-        """Puts some blocks of the allocator on the shelf."""
+        """Puts some blocks of the allocator on the shelf, and makes more room on it: a program that takes many blocks
+        before it gives any back, as the forward pass of a training step does, will do so again."""
         put = _functions().put
-        for _ in range(max(1, min(16, self.words[2] // 4))):
+        self.words[2] = min(self.words[2] + self.batch, self.most)
+        for _ in range(self.batch):
             put(self.address, memory.allocate(self.size))
 
     def clear(self) -> None:
@@ -300,3 +306,34 @@ def maker(cls: type, nbytes: int, zero: bool = False) -> Callable[[], Any] | Non
     new = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)
     made: Callable[[], Any] = new(("PyCFunction_NewEx", ctypes.pythonapi))(known[1], words, None)
     return made
+
+
+class Block:
+    """Memory for as long as the object lives."""
+
+    __slots__ = ("_home", "nbytes", "ptr")
+
+    ptr: int
+    nbytes: int
+
+    def _release(self) -> None:
+        if self.ptr:
+            memory.free(self.ptr, self.nbytes)
+
+    __del__ = _release  # until machine code takes its place
+
+
+def block_maker(nbytes: int) -> Callable[[], Block]:
+    """A function that makes objects with ``nbytes`` bytes of uninitialised memory; it raises MemoryError."""
+    if 0 < nbytes <= memory.MIDDLE and not settings.guard:
+        native: Callable[[], Block] | None = maker(Block, nbytes)
+        if native is not None:
+            return native
+
+    def make() -> Block:
+        ptr = memory.allocate(nbytes)
+        block = Block()
+        block.ptr, block.nbytes = ptr, nbytes
+        return block
+
+    return make

@@ -138,34 +138,34 @@ def test_plans_outlive_being_bound_to_more_threads():
 
 
 def test_calls_in_place_with_static_arguments_take_a_short_path() -> None:
-    start = torch.arange(12.0).reshape(3, 4)
-    step = torch.full((3, 4), 2.0)
+    start = fl.arange(12.0).reshape(3, 4)
+    step = fl.full((3, 4), 2.0)
     for _ in range(3):  # the second and third call take it
         x = start.clone()
         assert x.lerp_(step, 0.25) is x
-        assert torch.equal(x, start + (step - start) * 0.25)
+        assert fl.equal(x, start + (step - start) * 0.25)
         x.add_(step, alpha=3)
-        assert torch.equal(x, start + (step - start) * 0.25 + 6)
+        assert fl.equal(x, start + (step - start) * 0.25 + 6)
         assert x._version == 2
         part = start.clone()
         part[1:].addcmul_(part[1:], step[1:], value=0.5)  # an operand that is the target itself
-        assert torch.equal(part[1:], start[1:] * 2) and torch.equal(part[0], start[0])
+        assert fl.equal(part[1:], start[1:] * 2) and fl.equal(part[0], start[0])
         turned = start[:, :3].clone()
         turned.lerp_(turned.t(), 0.5)  # an operand that shares its memory otherwise
-        assert torch.equal(turned, (start[:, :3] + start[:, :3].t()) / 2)
+        assert fl.equal(turned, (start[:, :3] + start[:, :3].t()) / 2)
 
 
 def test_calls_in_place_on_the_short_path_are_recorded_and_refused_as_ever() -> None:
-    weight = torch.nn.Parameter(torch.ones(3))
+    weight = fl.nn.Parameter(fl.ones(3))
     for _ in range(3):
-        x = torch.full((3,), 2.0, requires_grad=True)
+        x = fl.full((3,), 2.0, requires_grad=True)
         y = x * 3
         y.lerp_(weight, 0.5)
         y.sum().backward()
         assert x.grad is not None and x.grad.tolist() == [1.5] * 3
         with pytest.raises(RuntimeError, match="leaf"):
             weight.lerp_(x.detach(), 0.5)
-        with torch.no_grad():
+        with fl.no_grad():
             before = weight.detach().clone()
             weight.lerp_(x.detach(), 0.5)
-        assert torch.equal(weight.detach(), (before + 2) / 2)
+        assert fl.equal(weight.detach(), (before + 2) / 2)

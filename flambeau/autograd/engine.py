@@ -415,7 +415,7 @@ def conform(grad: Any, expected: Any, node: Node, index: int) -> Tensor:
             )
         stretched = [lead + d for d, (want, got) in enumerate(zip(expected.shape, tail)) if want != got]
         grad = grad.sum([*range(lead), *stretched], True).reshape(expected.shape)
-    if layout.dtype is not expected.dtype:
+    if layout.dtype is not expected.dtype and expected.dtype is not None:
         if layout.dtype.is_complex and not expected.dtype.is_complex:
             if not node._takes_real_part:
                 raise RuntimeError(

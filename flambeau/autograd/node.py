@@ -11,13 +11,16 @@ import itertools
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from ..layout import of
 
 if TYPE_CHECKING:
+    from ..device import device
     from ..layout import Layout
     from ..tensor import Tensor
 
-__all__ = ["AccumulateGrad", "Edge", "Node", "RemovableHandle", "TensorExtras", "accumulator"]
+__all__ = ["OWN", "AccumulateGrad", "Edge", "Node", "RemovableHandle", "TensorExtras", "accumulator"]
 
 number: Callable[[], int] = itertools.count(1).__next__
 
@@ -197,17 +200,35 @@ class AccumulateGrad(Node):
         return "torch::autograd::AccumulateGrad"
 
 
+OWN = object()  # ``TensorExtras.grad_dtype`` of a tensor whose gradients have its element type
+
+
+class AnyType(NamedTuple):
+    """Stands for the layout of gradients that may have any element type."""
+
+    device: device
+    shape: tuple[int, ...]
+    dtype: None = None
+
+    @property
+    def ndim(self) -> int:
+        """The number of dimensions."""
+        return len(self.shape)
+
+
 class TensorExtras:
     """What few tensors have (``Tensor._hooks``): the leaf's node, hooks, and who views the tensor.
 
     ``views`` are views made while the tensor did not require grad; should it start to, so do they.
+    ``grad_dtype`` is the element type of the gradients that a leaf accumulates: a type, None for any, or `OWN`.
     """
 
-    __slots__ = ("accumulator", "hooks", "post_accumulate", "retains", "room", "views")
+    __slots__ = ("accumulator", "grad_dtype", "hooks", "post_accumulate", "retains", "room", "views")
 
     def __init__(self) -> None:
         # Weak: a node that keeps its leaf, kept by that leaf, would be a cycle.  Tapes hold the node.
         self.accumulator: weakref.ref[AccumulateGrad] | None = None
+        self.grad_dtype: Any = OWN
         self.hooks: OrderedDict[int, Any] | None = None
         self.post_accumulate: OrderedDict[int, Any] | None = None
         self.retains = False
@@ -232,5 +253,13 @@ def accumulator(tensor: Tensor) -> AccumulateGrad:
     node = None if reference is None else reference()
     if node is None:
         node = AccumulateGrad(tensor)
+        if extras.grad_dtype is not OWN:
+            node._outputs = gradient_layout(tensor, extras.grad_dtype)
         extras.accumulator = weakref.ref(node)
     return node
+
+
+def gradient_layout(tensor: Tensor, dtype: Any) -> Any:
+    """The layout of gradients of a leaf that are of element type ``dtype`` (None: any)."""
+    own = tensor._layout
+    return AnyType(own.device, own.shape) if dtype is None else of(dtype, own.device, own.shape, own.strides)

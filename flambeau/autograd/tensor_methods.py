@@ -8,10 +8,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..dtype import dtype
 from ..ops.common import overridable
 from ..tensor import Tensor
 from . import api
-from .node import Node, RemovableHandle, add_hook, extras_of
+from .node import OWN, Node, RemovableHandle, add_hook, extras_of, gradient_layout
 from .saved import scalar_name
 from .view import refresh, start_requiring_grad
 
@@ -77,10 +78,11 @@ def _set_grad(self: Tensor, value: Tensor | None) -> None:
     if value is self:
         raise RuntimeError("can't assign Variable as its own grad")
     own, new = self._layout, value._layout
-    if new.dtype is not own.dtype:
+    wanted = own.dtype if self._hooks is None or self._hooks.grad_dtype is OWN else self._hooks.grad_dtype
+    if new.dtype is not wanted and wanted is not None:
         raise RuntimeError(
             f"attempting to assign a gradient with dtype '{new.dtype.name}' to a tensor with grad_dtype "
-            f"'{scalar_name(own.dtype)}'. The gradient must match the tensor's grad_dtype (defaults to the tensor's "
+            f"'{scalar_name(wanted)}'. The gradient must match the tensor's grad_dtype (defaults to the tensor's "
             "dtype)."
         )
     if new.device is not own.device:
@@ -98,6 +100,38 @@ def _set_grad(self: Tensor, value: Tensor | None) -> None:
 
 def _del_grad(self: Tensor) -> None:
     self._grad = None
+
+
+def _grad_dtype(self: Tensor) -> dtype | None:
+    """The element type of the gradients that this leaf accumulates, its own by default; None stands for any.
+
+    Raises RuntimeError for tensors that were computed, and for a type that an existing gradient does not have.
+    """
+    if not _is_leaf(self):
+        raise RuntimeError("grad_dtype can only be accessed on leaf tensors.")
+    extras = self._hooks
+    if extras is None or extras.grad_dtype is OWN:
+        return self._layout.dtype
+    found: dtype | None = extras.grad_dtype
+    return found
+
+
+def _set_grad_dtype(self: Tensor, value: dtype | None) -> None:
+    if not _is_leaf(self):
+        raise RuntimeError("grad_dtype can only be set on leaf tensors.")
+    if value is not None and not isinstance(value, dtype):
+        raise RuntimeError(f"grad_dtype must be a torch.dtype or None, but got {type(value).__name__}")
+    if self._grad is not None and value is not None and self._grad._layout.dtype is not value:
+        raise RuntimeError(
+            f"Cannot set grad_dtype to '{scalar_name(value)}' because there is already a gradient with dtype "
+            f"'{self._grad._layout.dtype.name}'. Please clear the gradient (.grad = None) before changing grad_dtype, "
+            "or ensure the new grad_dtype matches the existing gradient's dtype."
+        )
+    extras = extras_of(self)
+    extras.grad_dtype = OWN if value is self._layout.dtype else value
+    node = None if extras.accumulator is None else extras.accumulator()
+    if node is not None:
+        node._outputs = gradient_layout(self, value)
 
 
 def _grad_fn(self: Tensor) -> Node | None:
@@ -248,6 +282,7 @@ def install(cls: type[Tensor]) -> None:
     properties: dict[str, property] = {
         "requires_grad": property(_requires_grad, _set_requires_grad),
         "grad": property(_grad, _set_grad, _del_grad),
+        "grad_dtype": property(_grad_dtype, _set_grad_dtype),
         "grad_fn": property(_grad_fn),
         "is_leaf": property(_is_leaf),
         "retains_grad": property(_retains_grad),

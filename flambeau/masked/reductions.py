@@ -187,7 +187,8 @@ def var(
     off = x - _kept(x, m, 0).sum(dims, True) / count
     total = _kept(off * off.conj() if x.dtype.is_complex else off.square(), m, 0).sum(dims, bool(keepdim))
     freedom = _count(x, m, dims, bool(keepdim)) - less
-    return total / (freedom.clamp(min=0) if isinstance(freedom, Tensor) else max(freedom, 0))  # type: ignore[attr-defined]
+    freedom = freedom.clamp(min=0).to(total.dtype) if isinstance(freedom, Tensor) else max(freedom, 0)  # type: ignore[attr-defined]
+    return total / freedom  # type: ignore[attr-defined]
 
 
 def std(

@@ -363,6 +363,9 @@ def arange(
         made = _arange.function(start, step, -((start - end) // step), dtype or dtypes.int64)
         return made.requires_grad_() if requires_grad else made  # type: ignore[no-any-return]
     start, end, step = (v.item() if isinstance(v, (Tensor, np.generic)) else v for v in (start, end, step))  # type: ignore[attr-defined]
+    for name, value in (("start", start), ("end", end), ("step", step)):
+        if not hasattr(value, "__float__") and not hasattr(value, "__index__"):
+            raise TypeError(f"arange(): argument '{name}' must be Number, not {type(value).__name__}")
     if step == 0:
         raise RuntimeError("step must be nonzero")
     if not (math.isfinite(start) and math.isfinite(end)):

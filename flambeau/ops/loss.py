@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import dtype as dtypes
 from .. import primitives as prim
+from ..graph.node import broadcast_shapes
 from ..operator import OPERATORS, operator
 from ..planning import LIMIT
 from ..tensor import Tensor
@@ -608,6 +609,11 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
 @operator(name="_cosine", promote=("x1", "x2"), method=False, function=False)
 def _cosine(x1: Tensor, x2: Tensor, dim: int, eps: float) -> Tensor:
     """The kernel of ``cosine_similarity``."""
+    shape = broadcast_shapes(x1.shape, x2.shape)
+    if shape and -len(shape) <= dim < len(shape):
+        # Norms are of the vectors as they are broadcast: numbers that are repeated along ``dim`` count repeatedly.
+        dim = dim - len(shape) if dim >= 0 else dim
+        x1, x2 = (t if t.ndim >= -dim and t.shape[dim] == shape[dim] else t.expand(shape) for t in (x1, x2))  # type: ignore[attr-defined]
     a = x1 / (x1 * x1).sum(dim, True).sqrt().clamp(min=eps)  # type: ignore[operator]
     b = x2 / (x2 * x2).sum(dim, True).sqrt().clamp(min=eps)  # type: ignore[operator]
     return (a * b).sum(dim)  # type: ignore[no-any-return]

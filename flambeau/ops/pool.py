@@ -291,8 +291,12 @@ def avg_pool_backward(
         if not count_include_pad:
             begin, end = g.apply("max", begin, zero), g.apply("min", end, g.const(size[lead + i], "i64"))
         count = g.apply("mul", count, g.apply("sub", end, begin))
-    if divisor_override is not None:
-        count = g.const(divisor_override, "i64", shape)
+    # Places without a window, whose share is not used, have no elements.
+    count = (
+        g.apply("max", count, g.const(1, "i64"))
+        if divisor_override is None
+        else g.const(divisor_override, "i64", shape)
+    )
     work = "f32" if grad.dtype.itemsize < 4 else grad.dtype.code
     value = g.gather(
         g.cast(prim.read(grad), work),
@@ -303,7 +307,7 @@ def avg_pool_backward(
     share = g.apply(
         "select",
         inside,
-        g.apply("div", value, g.cast(g.apply("max", count, g.const(1, "i64")), work)),
+        g.apply("div", value, g.cast(count, work)),
         g.const(0, work),
     )
     total = g.reduce("add", share, tuple(range(len(size), len(size) + ndim)))

@@ -28,6 +28,8 @@ def product(a: Tensor, b: Tensor, addend: Tensor | None = None, alpha: float = 1
     batch = broadcast_shapes(a.shape[:-2], b.shape[:-2])
     shape = (*batch, a.shape[-2], b.shape[-1])
     kind = a.dtype
+    if kind.kind in "ui" and not (math.isfinite(alpha) and math.isfinite(beta)):
+        raise RuntimeError(f"a product of {kind} takes finite alpha and beta, got {alpha} and {beta}")
     if kind.is_complex:
         ar, ai, br, bi = (prim.part(p, x) for x in (a, b) for p in ("real", "imag"))
         re = prim.apply("sub", product(ar, br), product(ai, bi))

@@ -253,12 +253,29 @@ def linalg_tensorinv(A: Tensor, ind: int = 2) -> Tensor:
 # -- determinants ----------------------------------------------------------------------------------
 
 
+def _signs_and_logs(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``numpy.linalg.slogdet``, which takes a matrix for singular as soon as a pivot is zero; where there are
+    infinities or NaN too, the product of the pivots is not zero but NaN."""
+    with np.errstate(all="ignore"):
+        sign, log = np.linalg.slogdet(a)
+        spoilt = (sign == 0) & ~np.isfinite(a).all((-2, -1))
+    return sign, np.where(spoilt, log.dtype.type(np.nan), log)
+
+
+def _determinants(a: np.ndarray) -> np.ndarray:
+    """``numpy.linalg.det``, with the same care."""
+    if not a.size:
+        return np.ones(a.shape[:-2], a.dtype)
+    with np.errstate(all="ignore"):
+        found = np.linalg.det(a)
+        spoilt = (found == 0) & ~np.isfinite(a).all((-2, -1))
+    return np.where(spoilt, found.dtype.type(np.nan), found)
+
+
 @matrix_kernel("_det")
 def det_kernel(A: Tensor) -> Tensor:
     """The determinant."""
-    return on_host(
-        [(A.shape[:-2], A.dtype)], [A], lambda a: np.linalg.det(a) if a.size else np.ones(a.shape[:-2], a.dtype)
-    )[0]
+    return on_host([(A.shape[:-2], A.dtype)], [A], _determinants)[0]
 
 
 @det_kernel.gradient("A", "result")
@@ -300,7 +317,7 @@ def slogdet_kernel(A: Tensor) -> Any:
     batch = A.shape[:-2]
 
     def compute(a: np.ndarray) -> Any:
-        return tuple(np.linalg.slogdet(a)) if a.size else (np.ones(batch), np.zeros(batch))
+        return _signs_and_logs(a) if a.size else (np.ones(batch), np.zeros(batch))
 
     return on_host([(batch, A.dtype), (batch, A.dtype.to_real())], [A], compute)
 

@@ -178,6 +178,9 @@ quantized_rnn_relu_cell = _plain_cell("quantized_rnn_relu_cell", "relu")
 # -- tables of vectors, and tensors without values ------------------------------------------------------
 
 
+_MOST_PARTS = 1 << 16  # of a range that ``choose_qparams_optimized`` searches
+
+
 @overridable
 def choose_qparams_optimized(
     input: Any, numel: int, n_bins: int, ratio: float, bit_width: int
@@ -192,6 +195,11 @@ def choose_qparams_optimized(
         raise RuntimeError(
             "choose_qparams_optimized: expected some elements, n_bins and bit_width of at least 1, "
             f"got {x.numel()}, {n_bins} and {bit_width}"
+        )
+    if n_bins > _MOST_PARTS or bit_width > 64:  # the search takes a step for each part
+        raise RuntimeError(
+            f"choose_qparams_optimized: expected n_bins up to {_MOST_PARTS} and bit_width up to 64, "
+            f"got {n_bins} and {bit_width}"
         )
     low, high = float(x.min()), float(x.max())
     levels = 2**bit_width - 1

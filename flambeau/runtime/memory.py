@@ -10,8 +10,8 @@ the system, so that a steady state never faults in fresh pages.
   huge pages too.  A request may take a waiting block of the next class as well.  What waits is bounded by a quarter of
   the machine's memory: beyond it the oldest goes back.
 * Before new pages are asked for, what would exceed the most that was ever in use at a time goes back, the oldest first:
-  a program that turns to other sizes does not need the memory of both.  A program whose sizes take turns gets that
-  leave back by and by, as sizes that went back are asked for again, so that its steady state faults in nothing either.
+  a program that turns to other sizes does not need the memory of both.  Where sizes that went back are asked for again,
+  for more than twice that memory, as much more may wait, so that a steady state of sizes by turns faults in nothing.
 
 ``allocate`` and ``free`` are closures over their tables because they are on the path of every operator.
 The caller remembers the size: ``free(address, nbytes)`` takes the ``nbytes`` that ``allocate`` was called with.
@@ -46,7 +46,8 @@ _CHUNK = 1 << 20
 _REGION = 32 << 20  # bytes of address space that blocks are cut from
 _OWN = 8 << 20  # bytes of the smallest blocks with a mapping of their own
 _BATCH = 1 << 14  # a class's list is refilled with about this many bytes at a time
-_LOOSE = 16 << 20  # bytes that may wait beyond the most that was in use
+_LOOSE = 8 << 20  # bytes that may wait beyond the most that was in use
+_WORTH = 1 << 18  # bytes of the smallest blocks that go back before others are mapped
 _LIMIT = 1 << 47  # no request beyond the address space reaches the system
 
 
@@ -252,19 +253,20 @@ class Allocator:
 
         def make_room(size: int) -> None:
             """Gives old blocks back, before one of this size is mapped, that keep more from the system than the program
-            ever used at a time and has been seen to use in turn."""
+            ever used at a time and has been seen to ask for again."""
             nonlocal regret
             count = returned.get(size, 0)
             if count:
                 returned[size] = count - 1
                 regret += size
+            collect()
             most_used = max(peak, used + size)
             excess = reserved + size - most_used - max(_LOOSE, regret - 2 * most_used)
             if excess <= 0:
                 return
             for address in list(waiting):
                 old = waiting.get(address, 0)
-                if old >= HUGE_PAGE and release(address):
+                if old >= _WORTH and release(address):
                     returned[old] = returned.get(old, 0) + 1
                     excess -= old
                     if excess <= 0:
@@ -325,13 +327,17 @@ class Allocator:
             unmap(address, size)
             return True
 
-        def empty_cache() -> None:
+        def collect() -> None:
+            """Lets the big blocks at hand wait like the others."""
             for give_back in holders:
                 give_back()
             for size, at_hand in tuple(last.items()):
                 with contextlib.suppress(IndexError):
                     while True:
                         keep(at_hand.pop(), size)
+
+        def empty_cache() -> None:
+            collect()
             with lock:
                 while release_oldest():
                     pass

@@ -2,7 +2,7 @@
 
 ``dispatch`` looks up the plan of a call by the layouts and static arguments; a miss traces the operator's body
 and plans it.  Calls with pending operands are recorded instead of run.  All public forms of an operator (function,
-method, in-place, ``out=``) are made here from its record.
+method, in-place, ``out=``) are made from its record (``forms``; ``given`` has what ``out=`` does).
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from . import primitives as prim
 from .autograd import tape
 from .autograd.mode import state as grad_state
 from .deferral import Deferral, NeedsMemory, deferral
-from .layout import Layout
 from .misuse import FAULTS, blamed
 from .operator import FACTOR, OPERAND, SCALAR, STATIC, TENSORS, Operator
 from .overriding import ordinary, overridden
@@ -62,20 +61,20 @@ _LITERAL = {type(None), int, float, bool, str}  # classes that are no tensors an
 def _execute(op: Operator, plan: OpPlan, tensors: Sequence[Tensor], numbers: list[Any]) -> Any:
     outs = [empty(layout) for layout in plan.layouts]
     if plan.plan is not None:
-        _run(op, plan.plan, [t._storage.ptr for t in outs], tensors, numbers)
+        run_plan(op, plan.plan, [t._storage.ptr for t in outs], tensors, numbers)
     if not plan.several:
         return outs[0]
     return tuple(outs) if op.returns is None else op.returns(*outs)
 
 
-def _run(op: Operator, plan: Plan, results: list[int], tensors: Sequence[Tensor], numbers: list[Any]) -> None:
+def run_plan(op: Operator, plan: Plan, results: list[int], tensors: Sequence[Tensor], numbers: list[Any]) -> None:
     try:
         plan.run(results, [address(t) for t in tensors], numbers)
     except graph.plan.KernelError as error:
-        raise _error(op, error.code, tensors) from None
+        raise kernel_error(op, error.code, tensors) from None
 
 
-def _error(op: Operator, code: int, tensors: Sequence[Tensor]) -> Exception:
+def kernel_error(op: Operator, code: int, tensors: Sequence[Tensor]) -> Exception:
     """The exception for a kernel's error code; looks at the arguments again to say what is wrong."""
     kind, text = graph.plan.CODES[code]
     if kind is not IndexError:
@@ -430,7 +429,7 @@ def _call_inplace(op: Operator, args: Sequence[Any]) -> Tensor:
     if prim.tracing() or recorder.depth or any(t._storage.pending is not None for t in tensors):
         _write_deferred(op, args, target)
     else:
-        _settle(target)
+        settle(target)
         args = [_apart(target, a) if i else a for i, a in enumerate(args)]
         key, tensors, numbers = signature(op, args)
         k = ("in place", *key)
@@ -440,7 +439,7 @@ def _call_inplace(op: Operator, args: Sequence[Any]) -> Tensor:
                 op.plans.clear()
             plan = op.plans[k] = build(op, args, tensors, layout)
         if plan.plan is not None:
-            _run(op, plan.plan, [0], tensors, numbers)
+            run_plan(op, plan.plan, [0], tensors, numbers)
             if op.writes and layout.numel:
                 _keep(op.writing, op, args, _WarmWrite, plan.plan)
     target._storage.version += 1
@@ -467,7 +466,7 @@ def _detached_write(op: Operator) -> Operator:
     raise RuntimeError(f"{op.name}_: the operator has no derivative; call it under no_grad() or on a detached tensor")
 
 
-def _settle(target: Tensor) -> None:
+def settle(target: Tensor) -> None:
     """Runs the deferred graph if it still has to read the memory that is about to be written."""
     recorder = deferral()
     if recorder.arguments and recorder.reads(target._storage.memory):
@@ -513,78 +512,6 @@ def _write_deferred(op: Operator, args: Sequence[Any], target: Tensor) -> None:
             recorder.write(target, recipe, tensors, numbers)
     if target._storage.pending is not None:
         target._key = None
-
-
-def dispatch_out(op: Operator, args: Sequence[Any], out: Any) -> Any:
-    """Calls an operator with its results written to ``out`` (resized if it has another shape)."""
-    outs = out if isinstance(out, (tuple, list)) else (out,)
-    for o in outs:
-        if not isinstance(o, Tensor):
-            raise TypeError(f"{op.name}(): argument 'out' must be Tensor, not {type(o).__name__}")
-    if grad_state.grad and any(t._requires_grad for t in [*tensors_in(args), *outs]):
-        raise RuntimeError(
-            f"{op.name}(): functions with out=... arguments don't support automatic "
-            "differentiation, but one of the arguments requires grad."
-        )
-    for o in outs:
-        _check_written(op, o, tensors_in(args))
-    result = dispatch(op, args)
-    results = (result,) if isinstance(result, Tensor) else result
-    if len(results) != len(outs):
-        raise TypeError(f"{op.name}(): expected {len(results)} tensors in out, got {len(outs)}")
-    for r, o in zip(results, outs):
-        check_cast(r._layout.dtype, o._layout.dtype)
-        if op.apart and not op.lists and o._layout.dtype is not r._layout.dtype:
-            raise RuntimeError(
-                f"{op.name}(): Expected out tensor to have dtype {r._layout.dtype}, but got {o._layout.dtype} instead"
-            )
-        if o._layout.device is not r._layout.device:
-            raise RuntimeError(
-                f"{op.name}(): Expected out tensor to have device {r._layout.device}, but got "
-                f"{o._layout.device} instead"
-            )
-    for r, o in zip(results, outs):
-        resize_output(o, r._layout)
-        o.copy_(r)
-    return (
-        out if isinstance(result, Tensor) or op.returns is None else getattr(op.returns, "out_form", op.returns)(*outs)
-    )
-
-
-def _check_written(op: Operator, out: Tensor, inputs: Sequence[Tensor]) -> None:
-    """Raises RuntimeError for an ``out`` with elements at one address, and for one that shares some memory with an
-    input (all of it, too, unless the operator takes every element to its own place)."""
-    layout = out._layout
-    if layout.overlapping and layout.numel > 1:
-        raise RuntimeError(
-            f"{op.name}: unsupported operation: more than one element of the written-to tensor "
-            "refers to a single memory location. "
-            "Please clone() the tensor before performing the operation."
-        )
-    for t in inputs:
-        if (
-            t._storage.memory is not out._storage.memory
-            or not layout.numel
-            or not t._layout.numel
-            or (t._layout is layout and t._offset == out._offset and not op.apart)
-        ):
-            continue
-        if (
-            t._offset < out._offset + layout.span
-            and out._offset < t._offset + t._layout.span
-            and (op.apart or (t._layout.dense and layout.dense))
-        ):
-            raise RuntimeError(
-                f"{op.name}: unsupported operation: some elements of the input tensor and the "
-                "written-to tensor refer to a single memory location. "
-                "Please clone() the tensor before performing the operation."
-            )
-
-
-def resize_output(out: Tensor, wanted: Layout) -> None:
-    """Gives ``out`` the shape of a result, as PyTorch does for ``out=``."""
-    if out._layout.shape != wanted.shape:
-        out.resize_(wanted.shape)  # type: ignore[attr-defined]
 
 
 # -- the short path --------------------------------------------------------------------------------

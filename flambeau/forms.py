@@ -19,9 +19,10 @@ from . import primitives as prim
 from .autograd import tape
 from .autograd.mode import state as grad_state
 from .autograd.view import How
-from .call import around, dispatch, dispatch_inplace, dispatch_out, run_several, signature, special
+from .call import around, dispatch, dispatch_inplace, run_several, signature, special
 from .callforms import call_forms
 from .deferral import Deferral, threads
+from .given import dispatch_out
 from .layout import Layout
 from .misuse import FAULTS, blamed
 from .operator import FACTOR, OPERAND, SCALAR, TENSORS, Operator

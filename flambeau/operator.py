@@ -121,6 +121,7 @@ class Operator:
         self.warm: dict[Any, Any] = {}
         self.writing: dict[Any, Any] = {}
         self.flat: dict[Any, Any] = {}
+        self.given: dict[Any, Any] = {}  # plans by layouts, that of ``out`` first
         self.waiting: dict[Any, Any] = {}  # recipes by what ``waiting.wait`` has at hand; None for a call met once
 
     def __repr__(self) -> str:

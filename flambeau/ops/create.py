@@ -462,6 +462,9 @@ def _numbers(data: Any, type_: dtype_ | None) -> Tensor | None:
     (kind,) = kinds
     if kind is float:
         type_ = type_ or dtypes.get_default_dtype()
+        if type_ is dtypes.bfloat16 or type_ is dtypes.float16:  # rounded by way of single precision, as in PyTorch
+            whole: Any = _numbers(data, dtypes.float32)
+            return None if whole is None else whole.to(type_)
         if type_ is not dtypes.float32 and type_ is not dtypes.float64:
             return None
     elif kind is int:

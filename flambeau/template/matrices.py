@@ -188,9 +188,10 @@ def permutations(pivots: Array, n: int) -> Array:
             f"pivots of shape {list(pivots.shape)} are no exchanges of {n} rows, which are counted from 1: pass the "
             "ones that lu_factor gave"
         )
-    order = np.tile(np.arange(n), (flat.shape[0], 1))
-    each = np.arange(flat.shape[0])
-    for i in range(flat.shape[1]):
-        j = flat[:, i] - 1
-        order[:, i], order[each, j] = order[each, j], order[:, i].copy()
-    return order.reshape((*pivots.shape[:-1], n))
+    flat = np.ascontiguousarray(flat, np.int32)
+    order = np.tile(np.arange(n, dtype=np.float64), (flat.shape[0], 1))  # LAPACK exchanges rows of numbers only
+    laswp = blas.routine("dlaswp", 7)
+    one, rows, many = _at(1), _at(max(n, 1)), _at(flat.shape[1])
+    for k in range(flat.shape[0] if flat.shape[1] else 0):
+        laswp(one, order.ctypes.data + 8 * n * k, rows, one, many, flat.ctypes.data + 4 * flat.shape[1] * k, one)
+    return order.astype(np.int64).reshape((*pivots.shape[:-1], n))

@@ -128,7 +128,8 @@ def _ready(input: Tensor, kind: str, dim: int, points: int, other: bool, scale: 
     if prim.tracing():  # the table is no argument of what is being traced
         raise NotTraceable("a Fourier transform cannot be part of another operator's kernel")
     lines = input.numel() // max(1, input.shape[dim])
-    form = template.fourier_plan.form_of(kind, input.dtype.to_real().code, points, lines)
+    last = dim == input.ndim - 1 and (kind == "r2c" or input._layout.strides[dim] == 1)
+    form = template.fourier_plan.form_of(kind, input.dtype.to_real().code, points, lines, last)
     return None if form is None else (_table(form, ISA.host().key), form, dim, other, scale)
 
 

@@ -11,6 +11,9 @@ Few or long lines are transformed in two *parts* (the four-step algorithm, Van L
 every b-th point, then, after a factor for each point, a lines of points that follow each other. Lines that fit in the
 cache are done one after the other, of others the strips of each part are shared out.
 
+Of the spectrum of long lines of real numbers the first part computes half of its transforms; those give half of the
+spectrum, in part as conjugates. The inverse reads them so.
+
 The inverse transform is the forward one with real and imaginary parts exchanged. Transforms of real numbers of even
 length are those of half as many complex ones, before or after which even and odd points are separated (Van Loan 4.3).
 
@@ -27,7 +30,7 @@ from ..target.emit import new_module
 from ..target.isa import ISA
 from .butterfly import RADICES, Pair, multiply, multiply_add, small
 from .flow import Flow, function, parallel_for
-from .fourier_access import COLUMNS, FIXES, HEAD, I64, PART, PLANES, PTR, ROWS, SCATTERED, Access
+from .fourier_access import COLUMNS, FIXES, FOLDED, HEAD, I64, PART, PLANES, PTR, ROWS, SCATTERED, Access
 
 __all__ = ["kernel_ir", "tile"]
 
@@ -312,7 +315,7 @@ class _Fourier(Access):
         load_rows, load_scattered = self.load_rows(), self.load_scattered()
         store_rows, store_scattered = self.store_rows(), self.store_scattered()
         spread, mirror, separate, twist = self.spread(), self.mirror(), self.separate(), self.twist()
-        conjugate = self.conjugate()
+        conjugate, load_folded, store_folded = self.conjugate(), self.load_folded(), self.store_folded()
 
         def write(
             b: Flow, part: Val, out: Val, given: Val, table: Val, temporary: Val, space: Val, room: Val, outer: Val,
@@ -345,6 +348,7 @@ class _Fourier(Access):
                 COLUMNS: lambda: b.call_void(loads[COLUMNS], part, begin(source, sources), one, width),
                 PLANES: lambda: b.call_void(loads[PLANES], part, begin(source, sources), one, width),
                 ROWS: lambda: b.call_void(load_rows, part, source, sources, one),
+                FOLDED: lambda: b.call_void(load_folded, part, begin(source, sources), one, width, first),
                 SCATTERED: lambda: b.call_void(load_scattered, part, source, sources, one, width),
             })  # fmt: skip
 
@@ -377,12 +381,14 @@ class _Fourier(Access):
             factors = word("twist")
             with b.when(b.icmp("sge", factors, 0)):
                 near = self.place(b, table, factors)
-                far = self.place(b, near, b.imul(b.imul(points, 2), b.iadd(number, self.lanes)))
-                b.call_void(twist, result, near, far, points)
+                rows = word("made")
+                far = self.place(b, near, b.imul(b.imul(rows, 2), b.iadd(number, self.lanes)))
+                b.call_void(twist, result, near, far, rows)
             self._switch(b, store, {
                 COLUMNS: lambda: b.call_void(stores[COLUMNS], part, result, begin(target, targets), width),
                 PLANES: lambda: b.call_void(stores[PLANES], part, result, begin(target, targets), width),
                 ROWS: lambda: b.call_void(store_rows, part, result, target, targets),
+                FOLDED: lambda: b.call_void(store_folded, part, result, begin(target, targets), width, first),
                 SCATTERED: lambda: b.call_void(store_scattered, part, result, target, targets, width),
             })  # fmt: skip
             b.ret()

@@ -12,17 +12,18 @@ from .butterfly import Pair
 from .flow import Flow, function
 
 __all__ = [
-    "ALONE", "COLUMNS", "FIXES", "HEAD", "I64", "MAX_PASSES", "MAX_RANK", "PART", "PLANES", "PTR", "ROWS", "SCATTERED",
-    "Access",
+    "ALONE", "COLUMNS", "FIXES", "FOLDED", "HEAD", "I64", "MAX_PASSES", "MAX_RANK", "PART", "PLANES", "PTR", "ROWS",
+    "SCATTERED", "Access",
 ]  # fmt: skip
 
 I64, PTR = "i64", "ptr"
 ALONE = -1 << 62
 MAX_RANK = 5  # dimensions over which lines lie
 MAX_PASSES = 20
-COLUMNS, ROWS, PLANES, SCATTERED = range(4)
+COLUMNS, ROWS, PLANES, SCATTERED, FOLDED = range(5)
 """How the points of a strip lie: complex numbers side by side across the lines; complex numbers (or pairs of real ones)
-side by side along them; real numbers side by side across the lines; anyhow."""
+side by side along them; real numbers side by side across the lines; anyhow; or as the first, but of the spectrum of
+real numbers, of which the second half is not there: it is the conjugate of the first, backwards."""
 FIXES = ("none", "spread", "mirror", "separate")
 """What is done besides the passes: even and odd points are joined from half of a spectrum, or the spectrum is
 completed, before them; or even and odd points are separated after them."""
@@ -201,6 +202,71 @@ class Access:
         """The real and the imaginary part of a result."""
         x, y = (b.load(self.vector, self.place(b, point, at), self.lanes * self.size) for at in places)
         return b.fmul(x, scales[0]), b.fmul(y, scales[1])
+
+    def _backwards(self, b: Flow, width: Val) -> tuple[Val, Val]:
+        """The masks of pairs of numbers in two vectors, of the last ``width`` lanes."""
+        least = b.splat(b.cast("trunc", b.imul(b.isub(self.lanes, width), 2), "i32"), self.lanes)
+        numbers = b.iota(vec_type("i32", self.lanes))
+        later = b.op("add", numbers, b.const(numbers.type, self.lanes))
+        return b.cmp("sge", numbers, least), b.cmp("sge", later, least)
+
+    def _folded(self, b: Flow, base: Val, i: Val, count: Val, step: Val, first: Val) -> Val:
+        """Where the conjugates of the i-th points of a strip are, that of its last lane first."""
+        back = b.iadd(b.imul(first, 4), 2 * (self.lanes - 1))
+        return self.place(b, base, b.isub(b.imul(b.isub(count, i), step), back))
+
+    def load_folded(self) -> str:
+        """``load_folded(part, source, buffer, width, first)``: the lines of a strip from ``first`` on."""
+
+        def write(b: Flow, part: Val, source: Val, buffer: Val, width: Val, first: Val) -> None:
+            have, step, swap = (self.word(b, part, n) for n in ("have", "in_step", "in_swap"))
+            places, half = self.swapped(b, swap), b.idiv(b.iadd(have, 1), 2)
+
+            def run(start: Val | int, stop: Val, masks: tuple[Val, Val], folded: bool) -> None:
+                order = [2 * self.lanes - 2 - k if folded else k for k in range(0, 2 * self.lanes, 2)]
+                with b.loop(start, stop) as i:
+                    if folded:
+                        p = self._folded(b, source, i.index, have, step, first)
+                    else:
+                        p = self.place(b, source, b.imul(i.index, step))
+                    x = b.masked_load(self.vector, p, masks[0], self.size)
+                    y = b.masked_load(self.vector, self.place(b, p, self.lanes), masks[1], self.size)
+                    real, imag = b.shuffle(x, y, order), b.shuffle(x, y, [k + 1 for k in order])
+                    for value, at in zip((real, b.fneg(imag) if folded else imag), places):
+                        b.store(value, self.place(b, self.point(b, buffer, i.index), at), self.lanes * self.size)
+
+            run(0, half, self._masks(b, width)[1:], False)
+            run(half, have, self._backwards(b, width), True)
+            b.ret()
+
+        return self.function("load_folded", ["PART", "SOURCE", "BUFFER", "width", "first"], write)
+
+    def store_folded(self) -> str:
+        """``store_folded(part, buffer, target, width, first)``: the opposite."""
+
+        def write(b: Flow, part: Val, buffer: Val, target: Val, width: Val, first: Val) -> None:
+            made, step, swap = (self.word(b, part, n) for n in ("made", "out_step", "out_swap"))
+            places, scales, half = self.swapped(b, swap), self.scales(b, part), b.idiv(b.iadd(made, 1), 2)
+
+            def run(start: Val | int, stop: Val, masks: tuple[Val, Val], folded: bool) -> None:
+                lanes = range(self.lanes)[:: -1 if folded else 1]
+                order = [k + j * self.lanes for k in lanes for j in range(2)]
+                with b.loop(start, stop) as i:
+                    if folded:
+                        p = self._folded(b, target, i.index, made, step, first)
+                    else:
+                        p = self.place(b, target, b.imul(i.index, step))
+                    real, imag = self.scaled(b, self.point(b, buffer, i.index), places, scales)
+                    imag = b.fneg(imag) if folded else imag
+                    b.masked_store(b.shuffle(real, imag, order[: self.lanes]), p, masks[0], self.size)
+                    later = self.place(b, p, self.lanes)
+                    b.masked_store(b.shuffle(real, imag, order[self.lanes :]), later, masks[1], self.size)
+
+            run(0, half, self._masks(b, width)[1:], False)
+            run(half, made, self._backwards(b, width), True)
+            b.ret()
+
+        return self.function("store_folded", ["PART", "BUFFER", "TARGET", "width", "first"], write)
 
     def starts(self, b: Flow, base: Val, offsets: Val) -> list[Val]:
         """The addresses of the lines."""

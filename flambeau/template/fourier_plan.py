@@ -19,7 +19,7 @@ from ..runtime import cpu, engine, pool
 from ..target.isa import ISA
 from . import fourier
 from .butterfly import RADICES
-from .fourier_access import ALONE, COLUMNS, FIXES, HEAD, MAX_PASSES, MAX_RANK, PART, PLANES, ROWS, SCATTERED
+from .fourier_access import ALONE, COLUMNS, FIXES, FOLDED, HEAD, MAX_PASSES, MAX_RANK, PART, PLANES, ROWS, SCATTERED
 
 __all__ = ["LARGEST", "Form", "Transform", "factors_of", "form_of", "table_of"]
 
@@ -92,8 +92,19 @@ class Form:
     @property
     def sizes(self) -> list[int]:
         """The points of each part."""
+        if self.split and self.halved:
+            both = [self.split // 2, self.points // self.split]
+            return both if self.kind == "r2c" else both[::-1]
         n = self.points // 2 if self.halved else self.points
         return [self.split, n // self.split] if self.split else [n]
+
+    @property
+    def between(self) -> tuple[int, int]:
+        """(rows, columns) of the temporary matrix: points of the first part, lines of the second."""
+        if self.split and self.halved:
+            both = self.split // 2 + 1, self.points // self.split
+            return both if self.kind == "r2c" else both[::-1]
+        return self.sizes[0], self.sizes[1]
 
 
 class _Table(NamedTuple):
@@ -116,16 +127,16 @@ def _table(form: Form, lanes: int, together: int) -> _Table:
         return start
 
     parts = []
-    whole = math.prod(form.sizes)
     for k, n in enumerate(form.sizes):
         separate = add(roots(np.arange(n // 2 + 1), 2 * n)) if form.halved else 0
         twist = -1
         if form.split and k == 0:
-            rows = np.arange(n)
-            near = roots(rows[:, None] * np.arange(lanes), whole)
+            points, lines = form.between
+            rows = np.arange(points)
+            near = roots(rows[:, None] * np.arange(lanes), form.points)
             twist = add(np.moveaxis(near, -1, 1))
-            starts = np.arange(ceil_div(whole // n, lanes)) * lanes
-            add(roots(starts[:, None] * rows, whole))
+            starts = np.arange(ceil_div(lines, lanes)) * lanes
+            add(roots(starts[:, None] * rows, form.points))
         words: list[int] = []
         near_, far = n, 1
         for radix in _radices(n):
@@ -168,8 +179,9 @@ def _divisors(n: int) -> list[int]:
 
 
 @functools.lru_cache(maxsize=4096)
-def form_of(kind: str, real: str, points: int, lines: int) -> Form | None:
-    """How ``lines`` transforms are computed; None for lengths with large prime factors, or real lines too long."""
+def form_of(kind: str, real: str, points: int, lines: int, last: bool = True) -> Form | None:
+    """How ``lines`` transforms are computed, whose points are neighbours if ``last``; None for lengths with large prime
+    factors, and for some lines of real numbers that are too long."""
     single = Form(kind, real, points, 0)
     n = single.sizes[0]
     primes = factors_of(n)
@@ -183,6 +195,9 @@ def form_of(kind: str, real: str, points: int, lines: int) -> Form | None:
         if n >= _SHORT and (lines < lanes or nbytes > 2 * caches.l1):
             return replace(single, split=_split(n, lanes))
         return single
+    if single.halved and kind != "r2w" and last and (nbytes > caches.l2 // 2 or (lines < lanes and n >= 2 * _SHORT)):
+        half = _split(n, lanes)
+        return replace(single, split=2 * half) if half else single if nbytes <= caches.l2 else None
     return single if nbytes <= caches.l2 else None
 
 
@@ -312,6 +327,8 @@ class Transform:
         if not form.split:
             n = form.sizes[0]
             parts = [_part(form, table.parts[0], n, have, made, sizes, given, result, **more)]
+        elif form.halved:
+            parts = self._two_of_real(sizes, given, result, table, more)
         else:
             parts = self._two(sizes, given, result, table, more)
         return [_launch(form, parts, lanes, itemsize, workers, isa, real)]
@@ -333,10 +350,39 @@ class Transform:
             _part(self.form, table.parts[1], b, b, b, [*sizes, a], back, last, **two),
         ]
 
+    def _two_of_real(
+        self, sizes: list[int], given: _Side, result: _Side, table: _Table, more: dict[str, int]
+    ) -> list[tuple[dict[str, int], int]]:
+        """The parts of the transform of a line of real numbers: of half of it, or from half of it."""
+        form, a = self.form, self.form.split
+        b, pitch, none = form.points // a, _pitch(form), [0] * len(sizes)
+        rows, columns = form.between
+        to = _Side((*none, 2), 2 * pitch, 1, 2 * pitch * rows)
+        back = _Side((*none, 2 * pitch), 2, 1, 2 * pitch * rows)
+        # of the real numbers every b-th is a point of a line
+        side, spectrum = (given, result) if form.kind == "r2c" else (result, given)
+        apart = _Side((*side.lines, side.other), b * side.step, b * side.other)
+        folded = _Side((*spectrum.lines, spectrum.step), a * spectrum.step, 1)
+        if spectrum.step != 2:
+            raise ValueError("half of a spectrum in two parts takes points that follow each other")
+        if form.kind == "r2c":
+            fix, last = more.pop("fix"), {**more, "store": FOLDED}
+            return [
+                _part(form, table.parts[0], a // 2, a // 2, rows, [*sizes, b], apart, to, fix=fix),
+                _part(form, table.parts[1], b, b, b, [*sizes, rows], back, folded, **last),
+            ]
+        swap = int(not self.inverse)
+        return [
+            _part(
+                form, table.parts[0], b, b, b, [*sizes, columns], folded, to, load=FOLDED, in_swap=swap, out_swap=swap
+            ),
+            _part(form, table.parts[1], a // 2, columns, a // 2, [*sizes, b], back, apart, **more),
+        ]
+
 
 def _pitch(form: Form) -> int:
     """Complex numbers from row to row between two parts: rows that do not compete for the same lines of a cache."""
-    return form.sizes[1] + 64 // (2 * coded(form.real).itemsize)
+    return form.between[1] + 64 // (2 * coded(form.real).itemsize)
 
 
 def _launch(

@@ -418,8 +418,8 @@ def _below(sizes: Sequence[int], first: int, steps: Sequence[int], shape: Sequen
     strides = contiguous_strides(sizes)
     offsets, terms = [0] * len(sizes), [[] for _ in sizes]  # type: tuple[list[int], list[list[tuple[int, int]]]]
     last = [0] * len(sizes)
-    for d, (n, stride) in enumerate(zip(sizes, strides)):
-        offsets[d] = last[d] = first // stride % n
+    for i, (n, stride) in enumerate(zip(sizes, strides)):
+        offsets[i] = last[i] = first // stride % n
     for k, (count, step) in enumerate(zip(shape, steps)):
         if count == 1 or step == 0:
             continue

@@ -423,11 +423,11 @@ def _below(sizes: Sequence[int], first: int, steps: Sequence[int], shape: Sequen
     for k, (count, step) in enumerate(zip(shape, steps)):
         if count == 1 or step == 0:
             continue
-        d = next((d for d, n in enumerate(sizes) if n > 1 and 0 < strides[d] <= step), None)
-        if d is None or step % strides[d]:
+        at = next((d for d, n in enumerate(sizes) if n > 1 and 0 < strides[d] <= step), None)
+        if at is None or step % strides[at]:
             return None
-        terms[d].append((k, step // strides[d]))
-        last[d] += step // strides[d] * (count - 1)
+        terms[at].append((k, step // strides[at]))
+        last[at] += step // strides[at] * (count - 1)
     if any(at >= n for at, n in zip(last, sizes)):
         return None
     return tuple((offset, tuple(t)) for offset, t in zip(offsets, terms))

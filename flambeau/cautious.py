@@ -73,6 +73,8 @@ class Cautious(Repeater):
             return None
         self._once_more(found)
         found.given_up |= given_up
+        # The derivatives of derivatives are many more operators than the call has, each as small: recording costs most.
+        found.plain |= self.known[signature].twice and not found.much
         return found
 
     @staticmethod

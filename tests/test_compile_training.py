@@ -175,3 +175,17 @@ def test_what_a_program_computes_from_what_it_writes():
         finally:
             recorder.leave()
             recorder.flush()
+
+
+def test_little_work_that_is_differentiated_twice_runs_as_if_not_compiled():
+    model = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1))
+    calls = Cautious(model)
+    for k in range(8):
+        x = torch.linspace(0, k + 1, 12).view(6, 2).requires_grad_()
+        y = calls(x)
+        assert k < 6 or y._storage.pending is None
+        (g,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+        g.square().sum().backward()
+        (wanted,) = torch.autograd.grad(model(x).sum(), x)
+        same([g], [wanted])
+    assert not repeated(calls)

@@ -1,10 +1,13 @@
-"""Values that are computed a second time rather than kept, so that a program's temporary memory stays below a limit.
+"""Values that are computed a second time rather than kept, so that a program takes less memory, or stays below a limit.
 
 A training step keeps what its forward pass computes until the backward pass reads it.  While the memory of the fullest
 moment is above the limit, a value that waits through this moment without being read is given up, and computed again
 before it is read next: the one that frees most bytes for the time that computing it takes, along with what it is
 computed from where that is gone too.  (Chen et al. 2016, "Training deep nets with sublinear memory cost"; chosen
 greedily as Kirisame et al. 2021, "Dynamic tensor rematerialization", do at run time.)
+
+Without a limit, elementwise values that templates of the backward pass read again (an activation, a normalised value)
+are given up where that costs next to nothing.
 """
 
 from __future__ import annotations
@@ -23,16 +26,22 @@ __all__ = ["recompute"]
 
 _DEEP = 6  # values in a row that are computed again for one
 _RATE, _BANDWIDTH = 100e9, 10e9  # operations and bytes a second, for weighing values against each other
+_FAR, _LARGE = (
+    16,
+    1 << 16,
+)  # actions between two reads, and bytes, from which on a value may be given up without a limit
+_SHARE = 50  # part of a program's time that computing such values again may take
 _KEPT = frozenset({"scan", "update", "scatter", "argreduce"})  # computed where they are, and never again
 
 
 def recompute(graph: Graph, outputs: Sequence[Node], into: Sequence[int | None]) -> list[Node]:
     """The outputs, with values computed again until the others need at most ``graph.limit`` bytes, or none is left that
-    could be."""
-    if graph.limit is None:
-        return list(outputs)
+    could be; without a limit, with those computed again that cost little."""
     found = _Recomputing(outputs, into)
-    found.reduce(graph.limit)
+    if graph.limit is None:
+        found.spare()
+    else:
+        found.reduce(graph.limit)
     return found.rebuilt(outputs)
 
 
@@ -99,6 +108,43 @@ class _Recomputing:
         return list(found.values())
 
     # -- choosing --------------------------------------------------------------------------------
+    def spare(self) -> None:
+        """Gives up elementwise values that wait long and are computed of others that are kept at least about as long,
+        up to a fiftieth of the program's time.
+
+        Times are whole numbers and nothing depends on which moment is the fullest, so that programs of other sizes
+        are treated alike (``varying.py``)."""
+        far = [v for v in self.values.values() if self._spared(v)]
+        if not far:
+            return
+        left = sum(map(self._time, range(len(self.actions)))) // _SHARE
+        for v in far:
+            left -= self._time(v.action)
+            if left < 0:
+                return
+            before, after = v.uses[-2] if len(v.uses) > 1 else v.action, v.uses[-1]
+            v.gap = before, after
+            for u in self.reads[v.action]:
+                if after not in u.uses:
+                    insort(u.uses, after)
+
+    def _spared(self, v: _Value) -> bool:
+        """Whether a value may be given up before its last read without a limit."""
+        action = self.actions[v.action]
+        if v.result or not v.uses or action.op in BARRIERS or v.nbytes < _LARGE:
+            return False
+        after = v.uses[-1]
+        before = v.uses[-2] if len(v.uses) > 1 else v.action
+        return after - before >= _FAR and all(
+            u.result or (u.gap is None and u.uses[-1] + _FAR >= after) for u in self.reads[v.action]
+        )
+
+    def _time(self, time: int) -> int:
+        """How long an action takes, in the time of an operation."""
+        action = self.actions[time]
+        nbytes = sum(v.nbytes for v in (*self.of_action[time], *self.reads[time]))
+        return self._work(action) + nbytes * int(_RATE / _BANDWIDTH)
+
     def reduce(self, limit: int) -> None:
         """Gives up values until the fullest moment is within the limit."""
         while True:
@@ -171,14 +217,16 @@ class _Recomputing:
         return total
 
     def _seconds(self, time: int) -> float:
-        action = self.actions[time]
         nbytes = sum(v.nbytes for v in (*self.of_action[time], *self.reads[time]))
-        if action.op == "extern":
-            spec, results = action.attrs
-            work = spec.operations(action.inputs, [_Shaped(shape) for shape, _ in results])
-        else:
-            work = operations(action)
-        return float(work) / _RATE + nbytes / _BANDWIDTH + 1e-9
+        return float(self._work(self.actions[time])) / _RATE + nbytes / _BANDWIDTH + 1e-9
+
+    def _work(self, action: Node) -> int:
+        """The operations of an action; 0 where nobody knows them."""
+        if action.op != "extern":
+            return operations(action)
+        spec, results = action.attrs
+        counted = getattr(spec, "operations", None)
+        return 0 if counted is None else counted(action.inputs, [_Shaped(shape) for shape, _ in results])
 
     def _give_up(self, v: _Value, gap: tuple[int, int]) -> None:
         """Has a value computed again at the end of the gap, and what it needs for that."""

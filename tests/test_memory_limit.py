@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import flambeau as torch
-from flambeau import nn
+from flambeau import cautious, families, nn
 from flambeau.deferral import plans
+from flambeau.graph import recompute
 from flambeau.nn import functional as F
 
 
@@ -44,7 +45,7 @@ def trained(make, limit, compiled=True):
     torch.manual_seed(0)
     model, shape = make()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)  # not one that makes noise large
-    run = torch.compile(model, options={"memory_limit": limit}) if compiled else model
+    run = torch.compile(model, options=limit and {"memory_limit": limit}) if compiled else model
     x = torch.randn(*shape)
     plans.clear()
     losses = []
@@ -93,3 +94,20 @@ def test_a_limit_is_that_of_one_function():
         torch.compile(lambda t: (t @ t).exp() @ t, fullgraph=True)(x).sum().backward()
         assert x.grad.sum().item() > 0
     assert len(told) == count
+
+
+def test_without_a_limit_cheap_values_are_computed_again(monkeypatch):
+    """The activations that the gradients of weights read do not wait for the backward pass."""
+
+    def make():
+        layers = [[nn.LayerNorm(64), nn.Linear(64, 256), nn.GELU(), nn.Linear(256, 64)] for _ in range(4)]
+        return nn.Sequential(*[m for group in layers for m in group]), (256, 64)
+
+    monkeypatch.setattr(cautious, "_MUCH", -1)  # so that it is recorded
+    found, temporary = trained(make, None)
+    monkeypatch.setattr(recompute, "_SHARE", 1 << 60)
+    families._families.clear()
+    kept, more = trained(make, None)
+    assert temporary < 0.9 * more
+    for a, b in zip(found, kept):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)

@@ -46,6 +46,7 @@ from .ops.convert import contiguous_format as legacy_contiguous_format
 from .ops.create import *  # noqa: F403
 from .ops.create import from_numpy
 from .ops.distance import norm
+from .ops.einsum import *  # noqa: F403
 from .ops.factors import *  # noqa: F403
 from .ops.foreach import *  # noqa: F403
 from .ops.interop import *  # noqa: F403

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 from .. import dtype as dtypes
 from .. import primitives as prim
 from .. import template
 from ..autograd.mode import state as grad_state
-from ..call import special
 from ..graph.node import Map, broadcast_shapes
 from ..operator import operator
-from ..overriding import ordinary, overridden
 from ..tensor import Tensor
 from .arithmetic import conj_of
 from .common import dim_of, drop_dims, need_tensor, overridable
 
-__all__ = ["chain_matmul", "einsum"]
+__all__ = ["chain_matmul"]
 
 
 def product(a: Tensor, b: Tensor, addend: Tensor | None = None, alpha: float = 1, beta: float = 1) -> Tensor:
@@ -516,183 +513,6 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     x = a.permute(rest_a + left).reshape(-1 if inside else math.prod(a.shape[d] for d in rest_a), inside)  # type: ignore[attr-defined]
     y = b.permute(right + rest_b).reshape(inside, -1 if inside else math.prod(b.shape[d] for d in rest_b))  # type: ignore[attr-defined]
     return (x @ y).reshape([*(a.shape[d] for d in rest_a), *(b.shape[d] for d in rest_b)])  # type: ignore[no-any-return]
-
-
-def einsum(*args: Any) -> Tensor:
-    """Sums of products in Einstein's notation: ``einsum("ij,jk->ik", a, b)``, or operands each followed by a list of
-    dimension numbers.
-
-    "..." stands for broadcast dimensions.  Operands are contracted from left to right, each pair by one batched
-    product.  Raises RuntimeError for a bad equation.
-    """
-    if len(args) == 2 and isinstance(args[1], (list, tuple)) and isinstance(args[0], str):
-        args = args[0], *args[1]
-    if special or not ordinary(map(type, args)):
-        result = overridden(einsum, args, {}, None, args)
-        if result is not NotImplemented:
-            return result  # type: ignore[no-any-return]
-    equation, operands = _einsum_arguments(args)
-    left, arrow, right = equation.replace(" ", "").partition("->")
-    terms = left.split(",")
-    if len(terms) != len(operands):
-        raise RuntimeError(
-            f"einsum(): {'more' if len(operands) > len(terms) else 'fewer'} operands were "
-            "provided than specified in the equation"
-        )
-    labelled = [_einsum_labels(term, x, k) for k, (term, x) in enumerate(zip(terms, operands))]
-    dots = max((sum(label[0] == "." for label in labels) for labels, _ in labelled), default=0)
-    if arrow:
-        if right.count("...") > 1 or right.replace("...", "").count("."):
-            raise RuntimeError(
-                "einsum(): found '.' for output but an ellipsis (...) was already found"
-                if right.count(".") > 3
-                else "einsum(): found '.' for output that is not part of any ellipsis (...)"
-            )
-        wanted = [
-            (f".{i}" if c == "." else c) for c in right.replace("...", ".") for i in (range(dots) if c == "." else (0,))
-        ]
-    else:
-        letters = [label for labels, _ in labelled for label in labels if label[0] != "."]
-        wanted = [f".{i}" for i in range(dots)] + sorted(
-            (c for c in set(letters) if letters.count(c) == 1), key=_letter_order
-        )
-    known = {label for labels, _ in labelled for label in labels}
-    for label in wanted:
-        if label not in known:
-            raise RuntimeError(
-                f"einsum(): output subscript {label} does not appear in the equation for any input operand"
-            )
-        if wanted.count(label) > 1:
-            raise RuntimeError(f"einsum(): output subscript {label} appears more than once in the output")
-    sizes: dict[str, int] = {}
-    for at, (labels, x) in enumerate(labelled):
-        for label, n in zip(labels, x.shape):
-            if sizes.get(label, 1) != 1 and n not in (1, sizes[label]):
-                raise RuntimeError(
-                    f"einsum(): subscript {label} has size {n} for operand {at} which does not broadcast "
-                    f"with previously seen size {sizes[label]}"
-                )
-            sizes[label] = max(sizes.get(label, 1), n) if n else 0
-    labels, value = labelled[0]
-    for k in range(1, len(labelled)):
-        later = {label for ls, _ in labelled[k + 1 :] for label in ls} | set(wanted)
-        labels, value = _contract(labels, value, *labelled[k], later)
-    gone = [d for d, label in enumerate(labels) if label not in wanted]
-    if gone:
-        value = value.sum(gone)  # type: ignore[attr-defined]
-        labels = [label for label in labels if label in wanted]
-    value = value.permute([labels.index(label) for label in wanted if label in labels])  # type: ignore[attr-defined]
-    return value  # type: ignore[no-any-return]
-
-
-def _letter_order(c: str) -> tuple[bool, str]:
-    return (c.islower(), c)
-
-
-def _einsum_arguments(args: Sequence[Any]) -> tuple[str, list[Tensor]]:
-    if not args:
-        raise ValueError(
-            "einsum(): must specify the equation string and at least one operand, or at least "
-            "one operand and its subscripts list"
-        )
-    if isinstance(args[0], str):
-        rest = args[1] if len(args) == 2 and isinstance(args[1], (list, tuple)) else args[1:]
-        return args[0], _only_tensors(rest)
-
-    def letters(numbers: Sequence[Any]) -> str:
-        return "".join(
-            "..." if n is Ellipsis else chr(ord("A") + n) if n < 26 else chr(ord("a") + n - 26) for n in numbers
-        )
-
-    pairs = len(args) // 2
-    equation = ",".join(letters(args[2 * k + 1]) for k in range(pairs))
-    if len(args) % 2:
-        equation += "->" + letters(args[-1])
-    return equation, _only_tensors([args[2 * k] for k in range(pairs)])
-
-
-def _only_tensors(operands: Sequence[Any]) -> list[Tensor]:
-    for i, t in enumerate(operands):
-        if not isinstance(t, Tensor):
-            raise TypeError(f"einsum(): operand {i} must be Tensor, not {type(t).__name__}")
-    return list(operands)
-
-
-def _einsum_labels(term: str, x: Tensor, number: int) -> tuple[list[str], Tensor]:
-    """The label of each dimension; a label that appears twice takes the diagonal."""
-    head, dots, tail = term.partition("...")
-    if "." in head + tail:
-        raise RuntimeError(f"einsum(): found '.' for operand {number} that is not part of any ellipsis (...)")
-    for c in head + tail:
-        if not c.isalpha():
-            raise RuntimeError(
-                "einsum(): invalid subscript given at index 0 in the equation string, subscripts "
-                f"must be in [a-zA-Z], got {c!r}"
-            )
-    count = x.ndim - len(head) - len(tail)
-    if count < 0 or (count > 0 and not dots):
-        raise RuntimeError(
-            f"einsum(): the number of subscripts in the equation ({len(head) + len(tail)}) does "
-            f"not match the number of dimensions ({x.ndim}) for operand {number}"
-        )
-    labels = [*head, *(f".{i}" for i in range(count)), *tail]
-    while len(set(labels)) < len(labels):
-        twice = next(c for c in labels if labels.count(c) > 1)
-        i = labels.index(twice)
-        j = labels.index(twice, i + 1)
-        if x.shape[i] != x.shape[j]:
-            raise RuntimeError(
-                f"einsum(): subscript {twice} is repeated for operand {number} but the sizes don't "
-                f"match, {x.shape[j]} != {x.shape[i]}"
-            )
-        x = x.diagonal(0, i, j)  # type: ignore[attr-defined]
-        labels = [c for k, c in enumerate(labels) if k not in (i, j)] + [twice]
-    return labels, x
-
-
-def _contract(la: list[str], a: Tensor, lb: list[str], b: Tensor, later: set[str]) -> tuple[list[str], Tensor]:
-    """One batched product of two operands; what nobody needs later is summed."""
-    alike = a.dtype is b.dtype
-    a, la = _summed(a, la, set(lb) | later)
-    b, lb = _summed(b, lb, set(la) | later)
-    if alike and a.dtype is not b.dtype:  # a sum of short integers is int64
-        kind = dtypes.promote_types(a.dtype, b.dtype)
-        a, b = a.to(kind), b.to(kind)  # type: ignore[attr-defined]
-    shared = [c for c in la if c in lb]
-    for c in shared:  # a size 1 against another is broadcast
-        i, j = la.index(c), lb.index(c)
-        n = max(a.shape[i], b.shape[j]) if a.shape[i] and b.shape[j] else 0
-        a = a.expand([n if d == i else -1 for d in range(a.ndim)])  # type: ignore[attr-defined]
-        b = b.expand([n if d == j else -1 for d in range(b.ndim)])  # type: ignore[attr-defined]
-    batch = [c for c in shared if c in later]
-    inside = [c for c in shared if c not in later]
-    rows, columns = [c for c in la if c not in shared], [c for c in lb if c not in shared]
-    size = {**dict(zip(la, a.shape)), **dict(zip(lb, b.shape))}
-
-    def folded(x: Tensor, labels: list[str], order: list[list[str]]) -> Tensor:
-        flat = x.permute([labels.index(c) for part in order for c in part])  # type: ignore[attr-defined]
-        return flat.reshape([math.prod(size[c] for c in part) for part in order])  # type: ignore[no-any-return]
-
-    found = bmm.function(folded(a, la, [batch, rows, inside]), folded(b, lb, [batch, inside, columns]))
-    labels = batch + rows + columns
-    return labels, found.reshape([size[c] for c in labels])
-
-
-def _summed(x: Tensor, labels: list[str], needed: set[str]) -> tuple[Tensor, list[str]]:
-    gone = [d for d, c in enumerate(labels) if c not in needed]
-    return (x.sum(gone), [c for c in labels if c in needed]) if gone else (x, labels)  # type: ignore[attr-defined]
-
-
-@operator(kind="composite", namespace="torch.nn.functional", method=False, out=False)
-def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``x1 @ weight[o] @ x2 + bias[o]`` for every output o: weight (out, in1, in2)."""
-    if input1.shape[:-1] != input2.shape[:-1]:
-        raise RuntimeError(
-            f"bilinear(): input batch dimensions do not match: got {list(input1.shape[:-1])} and "
-            f"{list(input2.shape[:-1])}"
-        )
-    value = einsum("...i,oij,...j->...o", input1, weight, input2)
-    return value if bias is None else value + bias  # type: ignore[no-any-return]
 
 
 @operator(kind="composite")

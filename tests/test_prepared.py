@@ -34,12 +34,12 @@ def compiled(x, w, **options):
 # Panels of rows, rows of pixels instead (few pixels), Winograd's algorithm, groups that run together and apart.
 SHAPES = [
     ((2, 8, 9, 11), (33, 8, 3, 3), {"stride": 2, "padding": 1}),
-    ((1, 70, 30, 30), (40, 70, 1, 1), {}),
+    ((1, 70, 12, 13), (40, 70, 1, 1), {}),
     ((1, 256, 7, 7), (512, 256, 1, 1), {}),
     ((1, 64, 28, 28), (64, 64, 3, 3), {"padding": 1}),
     ((2, 12, 10, 10), (18, 4, 3, 3), {"groups": 3}),
-    ((1, 96, 14, 14), (96, 4, 3, 3), {"groups": 24, "padding": 1}),
-    ((1, 3, 32, 32), (16, 3, 7, 7), {"stride": 2, "padding": 3}),
+    ((1, 96, 11, 11), (96, 4, 3, 3), {"groups": 24, "padding": 1}),
+    ((1, 3, 22, 22), (16, 3, 7, 7), {"stride": 2, "padding": 3}),
 ]
 
 
@@ -52,7 +52,13 @@ def test_results_are_bitwise_those_of_weights_packed_in_the_call(x_shape, w_shap
     plain = F.conv2d(x, w, **options)
     for k in range(2):  # kept in the first call, read in the second
         np.testing.assert_array_equal(compiled(x, w, **options).numpy(), plain.numpy())
-        assert table(w), k
+        assert table(w) or (last and plain[0, 0].numel() > 192), k  # channels last: no Winograd, but many pixels
+
+
+def test_weights_that_serve_many_pixels_are_not_kept():
+    x, w = torch.randn(1, 70, 30, 30), torch.randn(40, 70, 1, 1)
+    np.testing.assert_array_equal(compiled(x, w).numpy(), F.conv2d(x, w).numpy())
+    assert not table(w)
 
 
 @pytest.mark.parametrize("threads", [1, 3])

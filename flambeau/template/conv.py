@@ -95,8 +95,8 @@ _DEEP = 256
 """Products of a sum from which on the way its result is stored hardly matters."""
 
 _SERVED = 192
-"""Pixels for which weights are packed in every call, as measured: that takes 30 % of the time for 49 pixels, 1 to 8 % for
-196, while keeping them packed takes as much memory as the weights themselves."""
+"""Pixels for which weights are packed in every call, as measured: that takes 30 % of the time for 49 pixels, 1 to 8 %
+for 196, while keeping them packed takes as much memory as the weights themselves."""
 
 
 def choose(spec: ConvSpec, isa: ISA, problems: Sequence[Problem]) -> ConvSpec:

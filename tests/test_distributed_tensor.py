@@ -18,6 +18,7 @@ import flambeau.nn.functional as F
 from flambeau.distributed import tensor as dt
 from flambeau.distributed.fsdp import FullyShardedDataParallel, MixedPrecisionPolicy, fully_shard
 from flambeau.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
+from flambeau.distributed.tensor import parallel as tp
 from flambeau.distributed.tensor._utils import compute_local_shape_and_global_offset
 from flambeau.distributed.tensor.placement_types import _StridedShard
 
@@ -147,6 +148,61 @@ def training(rank: int, size: int, mesh: dist.DeviceMesh) -> None:
     assert out.dtype == torch.bfloat16 and half.weight.grad.dtype == torch.float32
 
 
+class Block(torch.nn.Module):
+    """An embedding, a normalization, and layers in parts of columns and of rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = torch.nn.Embedding(7, 4)
+        self.norm = torch.nn.LayerNorm(4)
+        self.up = torch.nn.Linear(4, 6)
+        self.down = torch.nn.Linear(6, 4, bias=True)
+        self.head = torch.nn.Linear(4, 3)
+
+    def forward(self, ids: torch.Tensor, scale: torch.Tensor | None = None) -> torch.Tensor:
+        x = self.down(torch.relu(self.up(self.norm(self.table(ids)))))
+        return self.head(x if scale is None else x * scale)
+
+
+def layers_in_parts(rank: int, size: int, mesh: dist.DeviceMesh) -> None:
+    torch.manual_seed(5)
+    plain = Block()
+    spread = copy.deepcopy(plain)
+    ids, scale = torch.tensor([[1, 5, 0, 2], [6, 2, 2, 3]]), torch.rand(2, 4, 4)
+    plan = {
+        "table": tp.RowwiseParallel(input_layouts=Replicate(), output_layouts=Shard(1), use_local_output=False),
+        "no*": tp.SequenceParallel(),
+        "up": tp.ColwiseParallel(input_layouts=Shard(1)),
+        "down": tp.RowwiseParallel(output_layouts=Replicate()),
+        "head": tp.ColwiseParallel(output_layouts=Replicate()),
+        "": tp.PrepareModuleInput(
+            input_kwarg_layouts={"scale": Shard(0)}, desired_input_kwarg_layouts={"scale": Replicate()},
+            use_local_output=True,
+        ),
+    }  # fmt: skip
+    tp.parallelize_module(spread, mesh, plan)
+    assert spread.up.weight.placements == (Shard(0),) and spread.down.weight.placements == (Shard(1),)
+    mine = scale.chunk(size, 0)[rank]
+    wanted = plain(ids, scale)
+    found = spread(ids, scale=mine)
+    assert not isinstance(found, DTensor)
+    torch.testing.assert_close(found, wanted)
+    wanted.sin().sum().backward()
+    found.sin().sum().backward()
+    for (name, p), q in zip(plain.named_parameters(), spread.parameters()):
+        torch.testing.assert_close(q.grad.full_tensor(), p.grad, msg=name)
+    part = tp.parallelize_module(copy.deepcopy(plain.up), mesh, tp.ColwiseParallel())(torch.ones(2, 4))
+    torch.testing.assert_close(part, plain.up(torch.ones(2, 4)).chunk(size, -1)[rank])
+    moved = tp.PrepareModuleOutput(output_layouts=Replicate(), desired_output_layouts=Shard(0))
+    assert tp.parallelize_module(torch.nn.ReLU(), mesh, moved)(torch.ones(4, 2)).shape == (4 // size, 2)
+    with pytest.raises(NotImplementedError, match="ReLU"):
+        tp.parallelize_module(torch.nn.ReLU(), mesh, tp.ColwiseParallel())
+    with pytest.warns(UserWarning, match="no module is called"):
+        tp.parallelize_module(plain, mesh, {"nothing": tp.ColwiseParallel()})
+    with pytest.raises(TypeError, match="ParallelStyle"):
+        tp.parallelize_module(plain, mesh, {"up": 3})
+
+
 def everything(rank: int, size: int, port: int) -> None:
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE=str(size))
     torch.set_num_threads(1)
@@ -157,6 +213,7 @@ def everything(rank: int, size: int, port: int) -> None:
     moves(rank, size, mesh)
     grids(rank, size)
     training(rank, size, mesh)
+    layers_in_parts(rank, size, mesh)
     table = torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
     ids = distribute_tensor(torch.tensor([[0, 5, 2], [2, 2, 1]]), mesh)
     for p in (Shard(0), Shard(1), Replicate()):

@@ -1,7 +1,8 @@
 """Tensors that are distributed over the processes of a mesh.
 
 placement_types.py: how they lie.  layouts.py: from one placement to another, with gradients.  dtensor.py: the tensor.
-rules.py: what operators do with it.  api.py: distributed tensors and modules out of ordinary ones.
+rules.py: what operators do with it.  api.py: distributed tensors and modules out of ordinary ones.  parallel/: layers
+whose parameters are shared out.
 """
 
 from __future__ import annotations
@@ -17,4 +18,4 @@ __all__ = [
     "DTensor", "Partial", "Placement", "Replicate", "Shard", "distribute_module", "distribute_tensor", "empty", "full",
     "ones", "rand", "randn", "zeros",
 ]  # fmt: skip
-__getattr__, __dir__ = _records.namespace(globals(), {}, {"_utils": ".", "experimental": "."})
+__getattr__, __dir__ = _records.namespace(globals(), {}, {"_utils": ".", "experimental": ".", "parallel": "."})

@@ -11,7 +11,7 @@ the system, so that a steady state never faults in fresh pages.
   the machine's memory: beyond it the oldest goes back.
 * Before new pages are asked for, what would exceed the most that was ever in use at a time goes back, the oldest first:
   a program that turns to other sizes does not need the memory of both.  Where sizes that went back are asked for again,
-  for more than twice that memory, as much more may wait, so that a steady state of sizes by turns faults in nothing.
+  as much more may wait, so that a steady state of sizes by turns faults in nothing from its second round on.
 
 ``allocate`` and ``free`` are closures over their tables because they are on the path of every operator.
 The caller remembers the size: ``free(address, nbytes)`` takes the ``nbytes`` that ``allocate`` was called with.
@@ -261,7 +261,7 @@ class Allocator:
                 regret += size
             collect()
             most_used = max(peak, used + size)
-            excess = reserved + size - most_used - max(_LOOSE, regret - 2 * most_used)
+            excess = reserved + size - most_used - max(_LOOSE, regret)
             if excess <= 0:
                 return
             for address in list(waiting):

@@ -16,7 +16,6 @@ from weakref import ref
 
 from . import graph, prepared
 from .families import Wanted, shared_plan
-from .graph.plan import uncollected
 from .layout import Layout, dense
 from .primitives import Recorder
 from .record import ARGUMENT, CHAIN, VIEW, WHOLE, WRITE, Recipe, flat_below, replay
@@ -538,7 +537,7 @@ class Deferral(Trace):
                 plans.clear()
             if habit is not None:
                 habit.planned += 1
-            with uncollected():
+            with graph.plan.uncollected():
                 plan = plans[key] = self._plan(wanted)
         return plan
 

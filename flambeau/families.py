@@ -9,17 +9,17 @@ only numbers are computed.  Where one did matter (a dimension of size 1, a cut o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import graph
-from .graph.kernel import KernelCall
 from .graph.node import Node, topological
-from .graph.plan import Plan
-from .graph.schedule import ExternCall, Schedule
-from .graph.varying import Scope, Varying
 from .layout import Layout, of
 from .primitives import Recorder
 from .record import ARGUMENT, VIEW, WRITE, Recipe, replay
+
+if TYPE_CHECKING:
+    from .graph.plan import Plan
+    from .graph.schedule import Schedule
 
 __all__ = ["Wanted", "shared_plan"]
 
@@ -187,7 +187,7 @@ class _Resizable:
         self._groups = list(groups.values())
         self._now = now
         self._owners, self._constant = owners, constant
-        self._scope = Scope([now[group[0]] for group in self._groups])
+        self._scope = graph.varying.Scope([now[group[0]] for group in self._groups])
         numbers = list(now)
         for size, group in zip(self._scope.sizes, self._groups):
             for k in group:
@@ -214,7 +214,9 @@ class _Resizable:
         values = self._scope.values(sizes)
         if values is None:
             return None
-        plan = Plan(_valued(self._schedule, values), self._into, len(self._owners), self._owners, self._constant)
+        plan = graph.plan.Plan(
+            _valued(self._schedule, values), self._into, len(self._owners), self._owners, self._constant
+        )
         self._schedule = _with_code(self._schedule, plan)
         return plan
 
@@ -222,16 +224,16 @@ class _Resizable:
 def _valued(x: Any, values: Sequence[int]) -> Any:
     """What a schedule is for the values of its terms."""
     kind = x.__class__
-    if kind is Varying:
+    if kind is graph.varying.Varying:
         return values[x.at]
     if kind is tuple:
         return tuple([_valued(y, values) if y.__class__ not in _PLAIN else y for y in x])
-    if kind is KernelCall:
+    if kind is graph.kernel.KernelCall:
         return x._replace(
             chunks=_valued(x.chunks, values), words=_valued(x.words, values), flat=_valued(x.flat, values),
             stream_from=_valued(x.stream_from, values), work=_valued(x.work, values),
         )  # fmt: skip
-    if kind is ExternCall:
+    if kind is graph.schedule.ExternCall:
         return x._replace(inputs=_valued(x.inputs, values), outputs=_valued(x.outputs, values))
     if isinstance(x, tuple):
         return kind(*[_valued(y, values) if y.__class__ not in _PLAIN else y for y in x])
@@ -244,7 +246,7 @@ _PLAIN = frozenset({int, str, type(None), bool})
 def _with_code(schedule: Schedule, plan: Plan) -> Schedule:
     """The schedule with the addresses of code that a plan of it has found or compiled."""
     steps = zip(schedule.steps, plan.schedule.steps)
-    found = [s._replace(address=t.address) if isinstance(t, KernelCall) else s for s, t in steps]  # type: ignore[call-arg]
+    found = [s._replace(address=t.address) if isinstance(t, graph.kernel.KernelCall) else s for s, t in steps]  # type: ignore[call-arg]
     return schedule._replace(steps=tuple(found))
 
 

@@ -7,18 +7,21 @@ kernel.  Otherwise the results are computed beside them and copied, which conver
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from . import graph
 from . import primitives as prim
 from .autograd.mode import state as grad_state
 from .call import dispatch, kernel_error, plain_arguments, run_plan, settle, signature, special
 from .deferral import deferral
-from .graph.plan import KernelError, Plan
 from .layout import Layout, Size
 from .operator import FACTOR, OPERAND, SCALAR, TENSORS, Operator
 from .planning import LIMIT, build, tensors_in
 from .promotion import check_cast
 from .tensor import Tensor, address
+
+if TYPE_CHECKING:
+    from .graph.plan import Plan
 
 __all__ = ["dispatch_out"]
 
@@ -107,7 +110,7 @@ def run_plan_at(op: Operator, plan: Plan, addresses: list[int], numbers: list[An
     """Runs a plan of one result on addresses, the result's first."""
     try:
         plan.run(addresses[:1], addresses[1:], numbers)
-    except KernelError as error:
+    except graph.plan.KernelError as error:
         raise kernel_error(op, error.code, tensors_in(args)) from None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -143,3 +144,10 @@ def test_no_cycles() -> None:
 def test_every_row_of_the_table_exists() -> None:
     missing = [path for path in layers() if not (PACKAGE / path).exists()]
     assert not missing, f"docs/architecture.md lists {missing}, which do not exist"
+
+
+def test_what_plans_and_compiles_is_imported_when_it_is_first_needed() -> None:
+    late = ("flambeau.graph.plan", "flambeau.graph.schedule", "flambeau.loop.verify", "llvmlite", "scipy")
+    code = f"import sys, flambeau; print(*(m for m in {late} if m in sys.modules))"
+    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert made.stdout.split() == []

@@ -11,7 +11,9 @@ from .. import names
 
 if TYPE_CHECKING:
     from . import batch as batch
+    from . import kernel as kernel
     from . import plan as plan
     from . import schedule as schedule
+    from . import varying as varying
 
 __getattr__ = names.submodules(__name__)

@@ -1,5 +1,6 @@
-"""Singular values and eigenvalues of batches of matrices by LAPACK, in the elements' own precision (numpy's functions
-compute in double): one call of the routine a matrix, laid out as in ``matrices``.
+"""Singular values and eigenvalues of batches of matrices by LAPACK: one call of the routine a matrix, laid out as in
+``matrices``.  Large matrices of single precision are computed in it, small ones in double (numpy's functions compute
+all in double).
 
 LAPACK's iterations need not end on infinities, so that matrices with elements that are not finite never reach it:
 their results are nan.
@@ -7,6 +8,7 @@ their results are nan.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -19,6 +21,8 @@ from . import matrices
 __all__ = ["eigen", "eigen_hermitian", "singular", "singular_values"]
 
 Array = np.ndarray
+_SMALL = 64
+_NARROW = {"d": np.float32, "D": np.complex64}
 _at = blas.address_of
 
 
@@ -49,6 +53,21 @@ def _for_finite(a: Array, call: Callable[[int], None], *results: Array) -> None:
         result[~finite] = math.nan
     for place in np.flatnonzero(finite):
         call(int(place))
+
+
+def _small_in_double(function: Callable[..., tuple[Array, ...]]) -> Any:
+    """Single-precision matrices of up to `_SMALL` rows and columns are computed in double and the results rounded:
+    there the calls cost more than the arithmetic, and derivatives divide by differences of the values, which makes
+    rounding errors many times larger."""
+
+    @functools.wraps(function)
+    def form(a: Array, *options: Any) -> tuple[Array, ...]:
+        if a.dtype.char not in "fF" or max(a.shape[-2:]) > _SMALL:
+            return function(a, *options)
+        found = function(a.astype(np.complex128 if a.dtype.kind == "c" else np.float64), *options)
+        return tuple(x.astype(_NARROW.get(x.dtype.char, x.dtype)) for x in found)
+
+    return form
 
 
 def _gesdd(a: Array, job: str) -> tuple[Array, Array, Array, Array]:
@@ -83,12 +102,14 @@ def _with_nan(a: Array, info: Array) -> Array:
     return info
 
 
+@_small_in_double
 def singular_values(a: Array) -> tuple[Array, Array]:
     """(S, info), S descending; info is -4 for matrices with nan, positive where the iteration did not converge."""
     _, values, _, info = _gesdd(a, "N")
     return values, _with_nan(a, info)
 
 
+@_small_in_double
 def singular(a: Array, full: bool) -> tuple[Array, Array, Array, Array]:
     """(U, S, Vh, info) of matrices, with the signs of PyTorch's; info is that of ``singular_values``.
 
@@ -111,6 +132,7 @@ def singular(a: Array, full: bool) -> tuple[Array, Array, Array, Array]:
     return u, s, vh, _with_nan(a, info)
 
 
+@_small_in_double
 def eigen_hermitian(a: Array, lower: bool, vectors: bool) -> tuple[Array, Array, Array]:
     """(values, vectors, info) of Hermitian matrices, of which one triangle is read; values ascend.
 
@@ -135,6 +157,7 @@ def eigen_hermitian(a: Array, lower: bool, vectors: bool) -> tuple[Array, Array,
     return values, found.swapaxes(-1, -2), info
 
 
+@_small_in_double
 def eigen(a: Array, vectors: bool) -> tuple[Array, Array, Array]:
     """(values, vectors, info) of square matrices, complex; the vectors have norm 1.
 

@@ -65,7 +65,8 @@ def _small_in_double(function: Callable[..., tuple[Array, ...]]) -> Any:
         if a.dtype.char not in "fF" or max(a.shape[-2:]) > _SMALL:
             return function(a, *options)
         found = function(a.astype(np.complex128 if a.dtype.kind == "c" else np.float64), *options)
-        return tuple(x.astype(_NARROW.get(x.dtype.char, x.dtype)) for x in found)
+        with np.errstate(over="ignore"):  # beyond the type's range lies infinity
+            return tuple(x.astype(_NARROW.get(x.dtype.char, x.dtype)) for x in found)
 
     return form
 

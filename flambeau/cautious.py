@@ -25,16 +25,16 @@ from .tensor import Tensor
 from .transform.level import levels
 from .witness import State, Witness
 
-__all__ = ["Cautious"]
+__all__ = ["Cautious", "Learning", "told", "work_of"]
 
 _MUCH = 200_000_000  # work of a call from which on it has to be seen once for each signature of its function
 _LITTLE = 1_000_000  # work for every operator up to which recording it costs more than fusing it can save
 _CHANGES = 4  # times that a state may be another one before a signature is given up
-_LOOKS = 30  # parts of a state that are looked at in the time that an operator takes
+_LOOKS = 75  # parts of a state that are looked at in the time that a recorded operator takes
 _LONG = 4096  # words of a program
 
 
-class _Learning:
+class Learning:
     """What is known of a signature that is not repeated yet: how many operators a call has, whether they had better not
     be recorded, whether it is much work, how many calls there were, the state that the last one left, and how often
     that was another one."""
@@ -52,7 +52,7 @@ class Cautious(Repeater):
 
     def __init__(self, fn: Callable[..., Any], module: Any = None) -> None:
         super().__init__(fn, module)
-        self._learning: dict[tuple[Any, ...], _Learning] = {}
+        self._learning: dict[tuple[Any, ...], Learning] = {}
 
     def _aside(self, recorder: Deferral) -> bool:
         return bool(
@@ -78,7 +78,7 @@ class Cautious(Repeater):
         return found
 
     @staticmethod
-    def _once_more(found: _Learning) -> None:
+    def _once_more(found: Learning) -> None:
         found.state = None
         found.changes += 1
         found.given_up |= found.changes > _CHANGES
@@ -134,20 +134,20 @@ class Cautious(Repeater):
         try:
             result = self.fn(*args, **kwargs)
             if recorder.runs == runs and len(recorder.text) <= _LONG:
-                operators, work = _work(recorder.text)
-                if all(map(_told, (*args, *kwargs.values()))):
-                    found = _Learning(operators, work < _LITTLE * operators, work > _MUCH)
+                operators, work = work_of(recorder.text)
+                if all(map(told, (*args, *kwargs.values()))):
+                    found = Learning(operators, work < _LITTLE * operators, work > _MUCH)
         finally:
             recorder.leave()
         if not grad_state.grad:
             recorder.conclude()
         if found is not NEVER:
             self._learning[signature] = self.known[signature] = found
-        elif all(map(_told, (*args, *kwargs.values()))):
+        elif all(map(told, (*args, *kwargs.values()))):
             self.known[signature] = NEVER
         return result
 
-    def _see(self, recorder: Deferral, found: _Learning, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _see(self, recorder: Deferral, found: Learning, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """An ordinary call that a witness sees."""
         witness = Witness()
         recorder.enter()
@@ -174,17 +174,17 @@ class Cautious(Repeater):
             recorder.plain -= 1
 
 
-def _told(value: Any) -> bool:
+def told(value: Any) -> bool:
     """Whether a signature says all about an argument but what is in its tensors."""
     cls = value.__class__
     if cls is tuple or cls is list or (isinstance(value, tuple) and hasattr(cls, "_fields")):
-        return all(map(_told, value))
+        return all(map(told, value))
     if cls is dict:
-        return all(map(_told, value)) and all(map(_told, value.values()))
+        return all(map(told, value)) and all(map(told, value.values()))
     return cls in VALUES or (isinstance(value, Tensor) and value._plain)
 
 
-def _work(text: Sequence[Any]) -> tuple[int, int]:
+def work_of(text: Sequence[Any]) -> tuple[int, int]:
     """The operators of a program, and their work."""
     at = operators = work = 0
     while at < len(text):

@@ -316,7 +316,7 @@ def disable(fn: Any = None, recursive: bool = True, *, reason: str | None = None
 def is_compiling() -> bool:
     """Whether operators are being deferred in this thread, or a program is being exported."""
     recorder = deferral()
-    return recorder.depth > 0 or recorder.plain > 0 or _state.exporting > 0
+    return (recorder.depth > 0 and not recorder.unasked) or recorder.plain > 0 or _state.exporting > 0
 
 
 def is_dynamo_compiling() -> bool:

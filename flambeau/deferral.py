@@ -52,6 +52,9 @@ class Habit:
     def __init__(self) -> None:
         self.calls: dict[tuple[Layout, ...], int] = {}
         self.runs = self.planned = 0
+        self.text: tuple[Any, ...] = ()  # of the last program
+        self.again: Any = None  # what repeats calls without their Python, set by who can
+        self.noted: list[tuple[Ran, list[Storage]]] | None = None  # the programs that ran and what they computed
 
     @classmethod
     def _forget(cls, identity: int, _: object) -> None:
@@ -60,11 +63,22 @@ class Habit:
     @classmethod
     def of(cls, module: Any) -> Habit:
         """That of this module."""
-        identity = id(module)
-        found = cls._of.get(identity)
-        if found is None or found[0]() is not module:
-            found = cls._of[identity] = ref(module, partial(cls._forget, identity)), cls()
-        return found[1]
+        found = cls.known(module)
+        if found is None:
+            found = cls()
+            cls._of[id(module)] = ref(module, partial(cls._forget, id(module))), found
+        return found
+
+    @classmethod
+    def known(cls, module: Any) -> Habit | None:
+        """That of this module, if it has one."""
+        found = cls._of.get(id(module))
+        return found[1] if found is not None and found[0]() is module else None
+
+    @property
+    def steady(self) -> bool:
+        """Whether a program came again."""
+        return self.runs > self.planned
 
     def settled(self, args: Sequence[Any]) -> bool:
         """Whether the whole of another call may wait: the same layouts came before, and what the module does with them
@@ -155,6 +169,7 @@ class Deferral(Trace):
         self.caller: tuple[Any, tuple[Any, ...]] | None = None  # the module that is called, and what with
         self.habit: Habit | None = None  # that of the module whose whole call waits
         self.plain = 0  # compiled functions being executed whose operators are not recorded, being little work
+        self.unasked = False  # whether what is recorded is no compiled function (``unasked.py``)
         self.constant = False  # whether what is made of arguments alone may be kept for later runs
         self.runs = 0  # how often values were computed
         self.outside = 0  # how many operators worked on memory instead of being recorded
@@ -518,6 +533,8 @@ class Deferral(Trace):
             if ran.into[k] is None:
                 s.ptr, s.nbytes = result, plan.sizes.get(k, 0)
             s.pending = None
+        if self.habit is not None and self.habit.noted is not None:
+            self.habit.noted.append((ran, storages))
         return ran
 
     def wanted(self, storages: Sequence[Storage]) -> list[tuple[int, Layout, int | None]]:
@@ -539,6 +556,8 @@ class Deferral(Trace):
                 habit.planned += 1
             with graph.plan.uncollected():
                 plan = plans[key] = self._plan(wanted)
+        if habit is not None:
+            habit.text = key[0]
         return plan
 
     def _plan(self, wanted: Sequence[Wanted]) -> Plan:

@@ -41,7 +41,7 @@ from .storage import Storage
 from .tensor import Tensor, address
 from .witness import State, Witness
 
-__all__ = ["NEVER", "Repeater"]
+__all__ = ["NEVER", "Repeater", "made_again"]
 
 _LIMIT = 256  # signatures that are remembered of one function
 _LONG = 4096  # words of a program that is not repeated if its results can be differentiated
@@ -113,7 +113,7 @@ class Repeater:
         if found.__class__ is Recording:
             if found.hold():
                 try:
-                    return found.run(tensors, partial(self.fn, *args, **kwargs))
+                    return self._repeat(found, tensors, args, kwargs)
                 except Changed:
                     pass
             elif found.doubts:
@@ -130,6 +130,12 @@ class Repeater:
 
     def _call_aside(self, recorder: Deferral, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return self.fn(*args, **kwargs)
+
+    def _repeat(
+        self, found: Recording, tensors: list[Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:  # fmt: skip
+        """A call that is known; raises Changed, with nothing done, if it is another one after all."""
+        return found.run(tensors, partial(self.fn, *args, **kwargs))
 
     def _changed(self, signature: tuple[Any, ...], given_up: bool) -> Any:
         """What is known of a signature after what its call depends on has changed, or repeating it was given up."""
@@ -215,7 +221,7 @@ class Repeater:
             or not all(any(actor is o for o in optimizers) or _sets_rates(actor) for actor in steps.actors)
             or (not any(map(_sets_rates, steps.actors)) and not _same(rates, guards.rates()))
             or not guards.watchable
-            or not _made_again(result, held, recorder, grads, known, {id(t) for t in tensors}, live)
+            or not made_again(result, held, recorder, grads, known, {id(t) for t in tensors}, live)
         ):
             if not grad_state.grad:
                 recorder.conclude()
@@ -278,14 +284,14 @@ def _same(before: list[Any], now: list[Any]) -> bool:
     return all(len(a) == len(b) and all(k == m and v is w for (k, v), (m, w) in zip(a, b)) for a, b in zip(before, now))
 
 
-def _made_again(
+def made_again(
     result: Any,
     held: list[Storage],
     recorder: Deferral,
     grads: Grads,
     known: set[int],
     given: set[int],
-    live: Live | None,
+    live: Live | None = None,
 ) -> bool:
     """Whether everything that a call left behind can be made again: its results, gradients of leaves that are known,
     and what is written to memory that was there before."""

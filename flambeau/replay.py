@@ -127,6 +127,7 @@ class Recording:
             start = offset * layout.itemsize
             self.sources.append((-1, storage, start) if at is None else (last - at, None, start))
         self.sizes = [ran.plan.sizes.get(k, 0) if ran and i is None else 0 for k, i in enumerate(into)]
+        self.kept = [storage for _, storage, _ in self.sources if storage is not None]
         self.written = [self.sources[i] for i in into if i is not None]
         self.ran = None if ran is None else ran._replace(arguments=[])  # which would keep the first call's memory
         number = {id(s): k for k, s in enumerate(results) if into[k] is None}

@@ -22,6 +22,7 @@ from itertools import chain
 from operator import attrgetter, contains, getitem, is_
 from pathlib import Path
 from typing import Any, NamedTuple
+from warnings import warn
 
 from .device import device
 from .dtype import dtype
@@ -99,9 +100,14 @@ def _standard(file: str) -> bool:
     return file.startswith("<frozen ") or (file.startswith(_STANDARD) and "site-packages" not in file)
 
 
+def _makes_tuple(frame: types.FrameType) -> bool:
+    """Whether this is what `collections.namedtuple` writes to make a tuple of names."""
+    return frame.f_code.co_filename == "<string>" and str(frame.f_globals.get("__name__")).startswith("namedtuple_")
+
+
 def _own(frame: types.FrameType | None) -> bool:
     """Whether this is code of the package, written out by it, or of the standard library on behalf of it."""
-    while frame is not None and _standard(frame.f_code.co_filename):
+    while frame is not None and (_standard(frame.f_code.co_filename) or _makes_tuple(frame)):
         frame = frame.f_back
     if frame is None:
         return True
@@ -152,7 +158,7 @@ class Witness:
                     frame.f_code.co_name in _ASKED and not part.startswith("autograd.")
                 ):
                     self._noticed()
-        elif event == "c_call" and not _own(frame) and not _computes(fn):
+        elif event == "c_call" and (fn is warn or (not _own(frame) and not _computes(fn))):
             self._noticed()
 
     def _noticed(self) -> None:
@@ -169,13 +175,14 @@ class State:
     """What the code that a witness saw may read, from a function on; ``tensors`` are the tensors in it, ``watchable``
     says that it could be taken in whole, ``codes`` is the code."""
 
-    def __init__(self, fn: Any, codes: Iterable[types.CodeType]) -> None:
+    def __init__(self, fn: Any, codes: Iterable[types.CodeType], space: dict[str, Any] | None = None) -> None:
+        """``space``: names of the package that are to mean what they mean."""
         self.codes = set(codes)
         self._names = frozenset(chain.from_iterable(_read(c).names for c in self.codes))
         self._seen: dict[int, Any] = {}
         self._found: set[types.CodeType] = set()
         self.tensors: list[Tensor] = []
-        self._dicts: list[dict[Any, Any]] = []
+        self._dicts: list[dict[Any, Any]] = [] if space is None else [space]
         self._lists: list[list[Any]] = []
         self._empty: list[Any] = []
         self._sets: list[tuple[Any, frozenset[Any]]] = []
@@ -233,6 +240,14 @@ class State:
 
     def _hooked(self) -> bool:
         return any(e.hooks or e.post_accumulate for e in filter(None, map(attrgetter("_hooks"), self.tensors)))
+
+    def let_go(self, root: Any) -> bool:
+        """Does not keep ``root`` alive any more, an object whose class somebody else looks at; False if what it leads
+        to keeps it."""
+        self._seen.clear()
+        self._objects = [o for o in self._objects if o is not root]
+        self._was = [*self._now()]
+        return not any(x is root for x in self._was)
 
     def rates(self) -> list[Any]:
         """The options of optimizers: there are none in a state."""

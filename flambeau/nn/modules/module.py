@@ -9,7 +9,9 @@ from typing import Any
 
 from ...autograd.mode import state as grad_state
 from ...compiler import compile as compile_
-from ...deferral import threads
+from ...deferral import Habit, threads
+from ...unasked import Unasked
+from .. import functional
 from .._base import Tensor
 from . import _hooks
 from ._backward_hook import BackwardHook
@@ -175,6 +177,15 @@ class Module(HookMethods, StateMethods, ConvertMethods, MemberMethods):
     __call__: Callable[..., Any] = _wrapped_call_impl
 
     def _together(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The call without gradients, of which the Python is left out where nobody can notice."""
+        habit = Habit.known(self)
+        if habit is None or not habit.steady:
+            return self._at_once(*args, **kwargs)
+        if habit.again is None:
+            habit.again = Unasked(self, self._at_once, vars(functional))
+        return habit.again(*args, **kwargs)
+
+    def _at_once(self, *args: Any, **kwargs: Any) -> Any:
         """The call without gradients: convolutions wait for what follows them, but not for longer than the call of the
         outermost module."""
         recorder = threads.deferral

@@ -1,0 +1,216 @@
+"""Calls of modules without grad mode, of programs that compile nothing, whose Python is left out.
+
+The Python of a net of many small layers takes as long as a good part of its kernels.  Once the whole call of an
+outermost module waits (`deferral.Habit`) and its programs come again, a call is repeated as one of a compiled function
+is (``cautious.py``), under the same condition, that nobody can notice, and some more, for nobody asked:
+
+- nothing traces, profiles or monitors Python, or stands around operators;
+- while a call is learnt, which makes the parameters look pending, there is no other thread;
+- what runs does not look at ``is_compiling``, and the functions that layers call are the package's own still;
+- what runs is the program of the call that is made as ever, so that results are the same bits: what such a call
+  computes beforehand (an embedding, say) must not be among the program's operands;
+- nothing is written.
+
+A call that fails is made as ever, so that the error names its operator.  What is remembered of a module does not keep
+it alive.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any
+from weakref import WeakMethod, ref
+
+from . import primitives as prim
+from .autograd.saved import watch
+from .call import special
+from .cautious import Cautious, Learning, told, work_of
+from .deferral import Deferral, Habit
+from .generator import default_generator
+from .guards import Grads
+from .repeat import NEVER, made_again
+from .replay import Recording, leaves
+from .steps import Steps
+from .tensor import Tensor, address
+from .transform.level import levels
+from .witness import State, Witness
+
+__all__ = ["Unasked"]
+
+_TOOLS = 6
+"""Tools that may monitor the interpreter; the last two numbers are what ``settrace`` and ``setprofile`` use."""
+
+
+class Unasked(Cautious):
+    """The calls of a module; ``call`` is its method that makes one, ``space`` has names that layers look up."""
+
+    def __init__(self, module: Any, call: Callable[..., Any], space: dict[str, Any]) -> None:
+        there = WeakMethod(call)
+
+        def make(*args: Any, **kwargs: Any) -> Any:
+            method = there()
+            assert method is not None
+            return method(*args, **kwargs)
+
+        super().__init__(make)
+        self._there, self._module, self._class = there, ref(module), type(module)
+        self._space = space
+
+    def _aside(self, recorder: Deferral) -> bool:
+        return bool(
+            special
+            or recorder.depth
+            or recorder.waits
+            or recorder.text
+            or watch.count
+            or levels.stack
+            or recorder.steps is not None
+            or recorder.__class__ is not Deferral
+            or prim.tracing()
+            or _followed()
+            or type(self._module()) is not self._class
+        )
+
+    def _call_aside(self, recorder: Deferral, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return self.fn(*args, **kwargs)
+
+    def _ordinary(self, recorder: Deferral, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return self.fn(*args, **kwargs)
+
+    def _repeat(
+        self, found: Recording, tensors: list[Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:  # fmt: skip
+        if any(map(_pending, found.kept)):  # what another thread is about to compute
+            return self.fn(*args, **kwargs)
+        try:
+            return found.run(tensors, self.fn)
+        except Exception:  # nothing was done: the call itself raises what it should
+            return self.fn(*args, **kwargs)
+
+    def _learn(
+        self,
+        recorder: Deferral,
+        found: Any,
+        signature: tuple[Any, ...],
+        tensors: list[Tensor],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        if found is not None and len(sys._current_frames()) > 1:
+            return self.fn(*args, **kwargs)
+        return super()._learn(recorder, found, signature, tensors, args, kwargs)
+
+    def _weigh(
+        self, recorder: Deferral, signature: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        runs = recorder.runs
+        result = self.fn(*args, **kwargs)
+        habit = Habit.known(self._module())
+        found: Any = NEVER
+        if recorder.runs == runs + 1 and habit is not None and all(map(told, (*args, *kwargs.values()))):
+            found = self._learning[signature] = Learning(work_of(habit.text)[0], False, True)
+        self.known[signature] = found
+        return result
+
+    def _see(self, recorder: Deferral, found: Learning, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        witness = Witness()
+        with witness:
+            result = self.fn(*args, **kwargs)
+        found.state = None
+        if witness.harmless:
+            state = State(self._there(), witness.codes, self._space)
+            if state.watchable and state.let_go(self._module()):
+                found.state = state
+        found.given_up = found.state is None
+        return result
+
+    def _watch(
+        self,
+        recorder: Deferral,
+        signature: tuple[Any, ...],
+        tensors: list[Tensor],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        state: State | None = None,
+        witness: Witness | None = None,
+    ) -> Any:
+        """Records the call to see that it computes its results and does nothing else, then makes it as ever to see what
+        program that is."""
+        assert state is not None and witness is not None
+        self.known[signature] = NEVER
+        pure, result = self._recorded(recorder, tensors, args, kwargs, state, witness)
+        habit = Habit.known(self._module())
+        if not pure or habit is None:
+            return result
+        before = recorder.outside
+        noted = habit.noted = []
+        try:
+            result = self.fn(*args, **kwargs)
+        finally:
+            habit.noted = None
+        if len(noted) != 1 or recorder.outside != before:
+            return result
+        ((ran, held),) = noted
+        grads = Grads([])
+        known = {id(t._storage.memory) for t in (*tensors, *state.tensors)}
+        if (
+            all(into is None for into in ran.into)
+            and all(id(s) in known for s, _, _ in ran.arguments)
+            and made_again(result, held, recorder, grads, known, {id(t) for t in tensors})
+        ):
+            self.known[signature] = Recording(ran, tensors, result, held, state, grads, Steps(recorder))
+        return result
+
+    def _recorded(
+        self,
+        recorder: Deferral,
+        tensors: list[Tensor],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        state: State,
+        witness: Witness,
+    ) -> tuple[bool, Any]:
+        """Makes a call by recording it.  Whether it looked at no value, drew no number, wrote nothing and left nothing
+        behind, in which case its results are not computed; and its result otherwise."""
+        for t in (*tensors, *state.tensors):
+            address(t)
+        before = recorder.runs, recorder.outside, default_generator.state_bytes()
+        recorder.unasked = True
+        recorder.enter()
+        try:
+            for t in (*tensors, *state.tensors):
+                if t._layout.numel:
+                    recorder.borrow(t)
+            with witness:
+                result = self.fn(*args, **kwargs)
+            pure = (
+                not recorder.homes
+                and before == (recorder.runs, recorder.outside, default_generator.state_bytes())
+                and witness.harmless
+                and witness.codes <= state.codes
+            )
+        finally:
+            recorder.leave()
+            recorder.unasked = False
+            recorder.give_back()
+        if pure and state.hold():
+            results = {id(t._storage.memory) for t in leaves(result) if isinstance(t, Tensor)}
+            if all(id(s) in results for s in recorder.held()):
+                del result
+                recorder.finish([])
+                return True, None
+        recorder.conclude()
+        return False, result
+
+
+_pending = attrgetter("pending")
+
+
+def _followed() -> bool:
+    """Whether somebody follows what Python does."""
+    if sys.gettrace() is not None or sys.getprofile() is not None:
+        return True
+    monitoring = getattr(sys, "monitoring", None)
+    return monitoring is not None and any(map(monitoring.get_tool, range(_TOOLS)))

@@ -19,7 +19,7 @@ kernel touched last is still in the nearest cache when the next begins, and of o
 found there where always the same order would find nothing.
 
 * A pool that is busy (another Python thread, a kernel within a kernel) makes the caller run all its chunks itself.
-* Idle workers spin for some tenths of a millisecond, then sleep on a futex; waiting callers spin, then yield, then
+* Idle workers spin for about a millisecond, then sleep on a futex; waiting callers spin for less, then yield, then
   sleep.
 * After ``fork`` the child's pool is as new: its first parallel kernel starts threads again.
 """

@@ -37,7 +37,10 @@ LAYOUT = {
 }
 CLOSED = 0xFFFFFFFF
 PARTS = (PAGE - LAYOUT["tickets"]) // 64  # at most
-_SPINS = 8000  # looks at the ticket before a worker sleeps, each followed by a pause: waking it is slow
+_SPINS = 8000  # looks, each followed by a pause, before a caller that waits for the others gives way
+# The same before a worker without a job sleeps.  Waking it costs the caller a call of the system, and the job its help
+# for the first tens of microseconds; between the kernels of a training step lies Python that was put out of the caches.
+_IDLE_SPINS = 40_000
 _PATIENCE = 400  # looks, with a pause after each, before another's last chunk is taken
 _YIELDS = 64  # times that a waiting caller offers its processor before it sleeps
 
@@ -247,7 +250,7 @@ finished:
   br label %ask
 idle:
   %spins.next = add i64 %spins, 1
-  %tired = icmp ugt i64 %spins.next, {_SPINS}
+  %tired = icmp ugt i64 %spins.next, {_IDLE_SPINS}
   br i1 %tired, label %sleep, label %spin
 spin:
   {system.pause}

@@ -19,7 +19,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from enum import Enum
 from itertools import chain
-from operator import attrgetter, contains, getitem, is_
+from operator import attrgetter, contains, getitem, is_, itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 from warnings import warn
@@ -28,6 +28,7 @@ from .device import device
 from .dtype import dtype
 from .layout import Size
 from .operator import Operator
+from .runtime.unchanged import Unchanged
 from .tensor import Tensor
 
 __all__ = ["State", "Witness"]
@@ -62,7 +63,14 @@ _PLAIN_SIZE = type("_", (), {}).__basicsize__  # of an object that has attribute
 _PARTS = frozenset(Tensor.__annotations__)  # the attributes of tensors that are not the program's
 _ASKED = frozenset({"_version", "data_ptr", "grad", "hash", "storage", "untyped_storage"})
 """What a tensor may be asked for that another call finds otherwise, with the same arguments."""
+_UNREAD = frozenset({
+    "_forward_hooks_always_called", "_forward_hooks_with_kwargs", "_forward_pre_hooks_with_kwargs",
+    "_is_full_backward_hook", "_load_state_dict_post_hooks", "_load_state_dict_pre_hooks",
+    "_non_persistent_buffers_set", "_state_dict_hooks", "_state_dict_pre_hooks",
+})  # fmt: skip
+"""Attributes of modules that a call does not read, or only where there are hooks."""
 _MOST = 20_000  # values of a state
+_PATIENCE = 8  # times that what did not change for certain is noted
 
 
 class _Code(NamedTuple):
@@ -186,6 +194,7 @@ class State:
         self._lists: list[list[Any]] = []
         self._empty: list[Any] = []
         self._sets: list[tuple[Any, frozenset[Any]]] = []
+        self._members: list[tuple[Any, dict[str, Any]]] = []  # what picks attributes of a module, and all of them
         self._keyed: list[dict[Any, Any]] = []  # dictionaries that are not the attributes of an object
         self._classes: list[Any] = []
         self._spaces: list[Any] = []  # where a name is to stay what it is
@@ -201,9 +210,16 @@ class State:
             self.watchable = False
             return
         known = {*self._found, *chain.from_iterable(map(_nested, self._found))}
-        self._sized = [*self._dicts, *self._lists, *self._classes]
+        self._sized = [*self._dicts, *self._lists, *self._classes, *[own for _, own in self._members]]
         self._sizes = [*map(len, self._sized)]
         self._was = [*self._now()]
+        self._ordered = [d for d in self._dicts if type(d) is not dict]
+        self._sets += [(e, frozenset()) for e in self._empty if isinstance(e, set)]
+        self._sized_others = [*self._ordered, *self._lists, *self._classes]
+        self._sizes_others = [*map(len, self._sized_others)]
+        self._others_were = [*self._others()]
+        self._unchanged: Unchanged | None = None
+        self._patience = _PATIENCE if not any(t._hooks is not None for t in self.tensors) else 0
         self.watchable = self.codes <= known and not self._hooked()
 
     def _now(self) -> Iterator[Any]:
@@ -211,6 +227,7 @@ class State:
         dicts = self._dicts
         return chain(
             chain.from_iterable(map(dict.values, dicts)),
+            chain.from_iterable([pick(own) for pick, own in self._members]),
             chain.from_iterable(self._keyed),
             chain.from_iterable(self._lists),
             map(getitem, self._spaces, self._names_there),
@@ -222,16 +239,52 @@ class State:
 
     def hold(self) -> bool:
         """Whether all is as it was."""
-        if any(self._empty) or [*map(len, self._sized)] != self._sizes:
+        if self._unchanged is not None and self._unchanged.holds():
+            return self._same(self._others(), self._others_were)
+        looked = Unchanged(*self._told()) if self._patience else None  # before looking, lest a change come between
+        if (
+            any(self._empty)
+            or [*map(len, self._sized)] != self._sizes
+            or not self._same(self._now(), self._was)
+            or self._hooked()
+        ):
             return False
+        if self._patience:
+            self._unchanged = looked
+            self._patience -= 1
+        return True
+
+    def _same(self, now: Iterator[Any], was: list[Any]) -> bool:
         try:
-            if not all(map(is_, self._now(), self._was)):
+            if not all(map(is_, now, was)):
                 return False
         except (KeyError, ValueError):  # a name or the content of a cell was deleted
             return False
-        if any(map(contains, self._absent, self._names_absent)) or self._hooked():
+        if [*map(len, self._sized_others)] != self._sizes_others or any(
+            map(contains, self._absent, self._names_absent)
+        ):
             return False
         return all(s == was for s, was in self._sets)
+
+    def _told(self) -> tuple[list[dict[Any, Any]], list[Any], list[Any]]:
+        """The dictionaries of which one word tells whether they changed, the lists and dictionaries that are to stay
+        empty, and the objects that are to stay of their class."""
+        dicts = [d for d in self._dicts if type(d) is dict]  # others may change their order alone
+        dicts += [own for _, own in self._members]
+        dicts += [vars(t) for t in self.tensors]
+        return dicts, [e for e in self._empty if not isinstance(e, (set, frozenset))], self._objects
+
+    def _others(self) -> Iterator[Any]:
+        """The parts of the state that no word tells of."""
+        ordered = self._ordered
+        return chain(
+            chain.from_iterable(map(dict.values, ordered)),
+            chain.from_iterable(ordered),
+            chain.from_iterable(self._lists),
+            map(getitem, self._spaces, self._names_there),
+            map(_content, self._cells),
+            chain.from_iterable(map(_function_state, self._functions)),
+        )
 
     @property
     def size(self) -> int:
@@ -398,9 +451,16 @@ class State:
         if type(own) is not dict or cls.__basicsize__ != _PLAIN_SIZE or (_given(cls) and not module):
             raise _Unknown
         self._objects.append(value)
-        self._dicts.append(own)
         self._seen[id(own)] = own
-        found: list[Any] = [*own.values(), *(cls._everywhere if module else ())]
+        found: list[Any] = []
+        if module:
+            names = [name for name in own if name not in _UNREAD or name in self._names]
+            pick = itemgetter(*names)
+            self._members.append((pick, own))
+            found += (*pick(own), *cls._everywhere)
+        else:
+            self._dicts.append(own)
+            found += own.values()
         if id(cls) not in self._seen:
             self._seen[id(cls)] = cls
             found += self._bodies(cls)

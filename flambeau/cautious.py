@@ -107,7 +107,7 @@ class Cautious(Repeater):
                 self._once_more(found)
             return self._see(recorder, found, args, kwargs)
         memory = {id(t._storage.memory) for t in state.tensors}
-        dear = not grad_state.grad and state.size > _LOOKS * found.operators
+        dear = not grad_state.grad and state.looks > _LOOKS * found.operators
         if dear or any(id(t._storage.memory) in memory for t in tensors):
             found.given_up = True
             return self._ordinary(recorder, args, kwargs)

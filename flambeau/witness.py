@@ -70,6 +70,7 @@ _UNREAD = frozenset({
 })  # fmt: skip
 """Attributes of modules that a call does not read, or only where there are hooks."""
 _MOST = 20_000  # values of a state
+_AT_ONCE = 8  # parts that words of memory tell of in the time that a look takes
 _PATIENCE = 8  # times that what did not change for certain is noted
 
 
@@ -287,9 +288,9 @@ class State:
         )
 
     @property
-    def size(self) -> int:
-        """How many parts there are to look at."""
-        return len(self._was)
+    def looks(self) -> int:
+        """How long `hold` takes, in looks at a part."""
+        return len(self._others_were) + len(self._was) // (_AT_ONCE if Unchanged.possible else 1)
 
     def _hooked(self) -> bool:
         return any(e.hooks or e.post_accumulate for e in filter(None, map(attrgetter("_hooks"), self.tensors)))

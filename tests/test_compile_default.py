@@ -106,7 +106,7 @@ def test_a_call_that_only_computes_is_repeated(name, grad):
 
 
 def test_a_call_is_not_repeated_if_looking_at_what_it_may_read_takes_longer():
-    fn = nn.Sequential(*[nn.Identity() for _ in range(20)], nn.Linear(4, 4))
+    fn = nn.Sequential(*[nn.Identity() for _ in range(100)], nn.Linear(4, 4))
     compiled = Cautious(fn)
     with torch.no_grad():
         many(fn, compiled, False)

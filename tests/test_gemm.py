@@ -15,7 +15,8 @@ from flambeau.graph.program import RETRY
 from flambeau.runtime import llvm, pool
 from flambeau.target.isa import ISA
 from flambeau.template import gemm
-from flambeau.template.epilogue import number_word
+from flambeau.template.epilogue import EXTRAS, Plain, near_words, number_word
+from flambeau.template.formula import Formula
 from flambeau.template.gemm import AddIn, GemmSpec
 from flambeau.template.words import COMMON
 
@@ -417,3 +418,13 @@ def test_products_of_int8_are_exact_in_int32(size):
         c = empty((m, n), np.int32)
         run(GemmSpec("i8", "i8", "i32", "i32"), a, b, c, threads=2)
         np.testing.assert_array_equal(c, a.astype(np.int64) @ b.astype(np.int64))
+
+
+def test_the_operand_that_is_fetched_ahead():
+    tail = Formula("f32", ("f32", "bf16", "f32"), (("add", "f32", "f32", (0, 1), None),))
+    assert near_words(tail, (0, 1, 0, 9, 64, 1, 0, 64, 1)) == {
+        "near": EXTRAS + 1, "near_batch": 18, "near_row": 128, "near_step": 2
+    }  # fmt: skip
+    assert near_words(tail, (0, 1, 0, 0, 0, 1, 9, 1, 64)) == {}
+    assert near_words(Plain("f32", "f32"), ()) == {}
+    assert near_words(AddIn("f32", "f32", "f32"), (0, 32, 1))["near"] == EXTRAS

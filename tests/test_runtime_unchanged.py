@@ -6,10 +6,9 @@ from collections import OrderedDict
 
 import pytest
 
-from flambeau.runtime import unchanged
 from flambeau.runtime.unchanged import Unchanged
 
-pytestmark = pytest.mark.skipif(not unchanged._versions, reason="dictionaries have no versions here")
+pytestmark = pytest.mark.skipif(not Unchanged.possible, reason="dictionaries have no versions here")
 
 
 class Thing:
@@ -54,5 +53,5 @@ def test_changes_are_told(change):
 
 
 def test_nothing_is_told_without_versions(monkeypatch):
-    monkeypatch.setattr(unchanged, "_versions", False)
+    monkeypatch.setattr(Unchanged, "possible", False)
     assert not Unchanged([{}], [], []).holds()

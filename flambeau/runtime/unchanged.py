@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Callable, Iterable, Sized
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -24,8 +24,11 @@ _CLASS, _SIZE, _VERSION = 8, 16, 24  # where objects have their class, lists and
 class Unchanged:
     """Dictionaries, the sizes of lists and dictionaries, and the classes of objects, as they are now.
 
-    It keeps the dictionaries alive; the others have to stay alive without it.
+    It keeps the dictionaries alive; the others have to stay alive without it.  ``possible``: whether anything can be
+    said.
     """
+
+    possible: ClassVar[bool]
 
     def __init__(self, dicts: Iterable[dict[Any, Any]], sizes: Iterable[Sized], classes: Iterable[object]) -> None:
         self._kept = [*dicts]
@@ -33,7 +36,7 @@ class Unchanged:
         at += [id(s) + _SIZE for s in sizes]
         at += [id(c) + _CLASS for c in classes]
         self._at = (np.array(at, np.int64) - _BASE) // _WORD
-        self._was = _memory.take(self._at) if _versions else None
+        self._was = _memory.take(self._at) if self.possible else None
 
     def holds(self) -> bool:
         """Whether all is certainly as it was; a dictionary that was changed and changed back is not."""
@@ -78,4 +81,4 @@ def _versions_work() -> bool:
     return True
 
 
-_versions = _versions_work()
+Unchanged.possible = _versions_work()

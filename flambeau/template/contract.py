@@ -17,7 +17,7 @@ from ..target.emit import new_module
 from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE
 from ..target.turn import transpose
-from .epilogue import Epilogue
+from .epilogue import EXTRAS, Epilogue
 from .flow import Flow, function, parallel_for
 from .micro import SIZE, Number, blocking
 from .tiles import turn_panel
@@ -116,6 +116,17 @@ class Contraction:
 
     def touch(self, b: Flow, f: Frame, c: Val, row0: Val, col0: Val, rows: Val) -> None:
         """Prefetches the tile of the result that is about to be stored; nothing by default."""
+
+    def _touch_near(self, b: Flow, f: Frame, batch: Val, row0: Val, col0: Val, rows: Val) -> None:
+        """Prefetches what the epilogue will read of its operand of the result's size."""
+        with b.when(b.icmp("ne", f.near, 0)):
+            start = b.load("ptr", b.at("i64", f.block, f.near), align=8)
+            start = b.bytes_at(start, b.iadd(b.imul(batch, f.near_batch), b.imul(col0, f.near_step)))
+            nbytes = b.imul(f.near_step, self.blk.columns)
+            with b.loop(0, rows) as i:
+                line = b.bytes_at(start, b.imul(b.iadd(row0, i.index), f.near_row))
+                with b.loop(0, nbytes, LINE) as at:
+                    b.prefetch(b.bytes_at(line, at.index))
 
     def fetch_ahead(self, b: Flow, f: Frame, a: Val, panel: Val, at: Val, units: Val, part: Val, parts: Val) -> None:
         """Prefetches part ``part`` of ``parts`` of panel ``panel`` of A, if it will be read where it is, by rows."""
@@ -397,6 +408,7 @@ class Contraction:
                         tile, step = b.select(stored, here[1], tile), b.select(stored, here[2], tile_pitch)
                     with b.when(b.op("or", done, stored)):
                         self.touch(b, f, c, row0, col0, rows)
+                        self._touch_near(b, f, batch, row0, col0, rows)
                     with b.when(b.op("and", inner_b, b.icmp("slt", b.iadd(x.index, 1), x1))):
                         part = b.isub(y.index, y0)
                         self.fetch_ahead(b, f, a, b.iadd(x.index, 1), at.index, units, part, count_y)
@@ -440,7 +452,7 @@ class Contraction:
         vector = vec_type(self.num.acc_type, lanes)
         assert self.tail is not None
         tail = self.tail
-        extras = [f.slot(4 + i) for i in range(tail.buffers)]
+        extras = [f.slot(EXTRAS + i) for i in range(tail.buffers)]
         extras += [b.word(f.words, len(self.words.names) + i) for i in range(tail.words)]
         # a vector that begins at any lane of a spilled one lies within
         self.spill = b.alloca(vec_type(LLVM_TYPE[self.type_c], 2 * lanes))

@@ -40,7 +40,7 @@ from .conv_problem import (
     prefer_direct,
     single_stride,
 )  # fmt: skip
-from .epilogue import AddIn, Epilogue, Plain
+from .epilogue import AddIn, Epilogue, Plain, near_words
 from .flow import Flow, function, parallel_for
 from .gemm import PAGE, Binding, Ready
 from .image import GEOMETRY, GRID, TAP_WORDS, image_kernel, image_request
@@ -200,7 +200,7 @@ def _bind(
     made: Ready | None = None
     for problem in problems:
         values = _values(spec, isa, problem, num, blk, swap, pool, workers, ready is not None)
-        values |= {"problems": len(problems), "length": length, "clear": clear}
+        values |= {"problems": len(problems), "length": length, "clear": clear, **near_words(tail, tail_words)}
         if ready is not None:
             order = tuple(values[n] for n in ("unit_c", "unit_t", "units", "outer_panels"))
             packing = packing_words(_WORDS, values, tail_words)

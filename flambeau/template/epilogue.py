@@ -7,15 +7,19 @@ once for whole vectors and once for masked tails.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from ..target.builder import Val, lanes_of, vec_type
 from ..target.scalar import LLVM_TYPE, cast
 from .flow import Flow
+from .micro import SIZE
 
-__all__ = ["AddIn", "Epilogue", "Plain", "number_word"]
+__all__ = ["EXTRAS", "AddIn", "Epilogue", "Plain", "near_words", "number_word"]
+
+EXTRAS = 4
+"""The slot of the first of an epilogue's buffers among the arguments of a launch."""
 
 
 class Epilogue(Protocol):
@@ -86,6 +90,11 @@ class AddIn:
     buffers: int = 1
 
     @property
+    def operands(self) -> tuple[str, ...]:
+        """The type of the addend."""
+        return (self.addend,)
+
+    @property
     def words(self) -> int:
         return 5 if self.scaled else 3
 
@@ -120,6 +129,18 @@ class AddIn:
     def transposed(self, words: tuple[int, ...]) -> tuple[int, ...]:
         """The bound words for the product of the transposed operands in exchanged order."""
         return (words[0], words[2], words[1], *words[3:])
+
+
+def near_words(tail: Epilogue, words: Sequence[int]) -> dict[str, int]:
+    """The words that say which operand of an epilogue is fetched while the accumulators are computed: its slot among a
+    launch's arguments (0: none), and bytes between its matrices, rows and columns.  It is the first one that is
+    contiguous along columns and has something else in every row, as a residual has; ``words`` are the bound ones."""
+    for k, type_ in enumerate(getattr(tail, "operands", ())):
+        batch, row, col = words[3 * k : 3 * k + 3]
+        if col == 1 and row > 1:
+            size = SIZE.get(type_, 1)
+            return {"near": EXTRAS + k, "near_batch": batch * size, "near_row": row * size, "near_step": size}
+    return {}
 
 
 def number_word(value: float, acc: str) -> int:

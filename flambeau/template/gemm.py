@@ -33,7 +33,7 @@ from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE
 from .blocking import cut
 from .contract import Contraction, Frame
-from .epilogue import AddIn, Epilogue, Plain
+from .epilogue import AddIn, Epilogue, Plain, near_words
 from .flow import Flow
 from .micro import SIZE, WAYS, Number, blocking, load_address, micro_kernel, micro_request, number
 from .pack import pack_kernel, pack_request, spread_kernel, spread_request
@@ -282,6 +282,7 @@ def bind(
         values |= thin_layout(plan, n, num, blk)
         return Binding(THIN_WORDS.pack(values, words), scratch_bytes(values, workers), swap)
     values |= {"c_plain": int(plain), "a_direct": int(direct_a), "b_direct": int(direct_b), "side_by_side": 1}
+    values |= near_words(tail, words)
     if spreads:
         blocks = -(-units // plan.kc)
         panels = max(1, min(SIDE_BY_SIDE, plan.inner_panels * blocks // (2 * max(workers, 1))))

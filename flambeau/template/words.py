@@ -28,7 +28,7 @@ COMMON = (
     "inner_b", "outer_shared", "inner_shared", "inner_blocks", "outer_blocks", "inner_panels", "outer_panels",
     "splits", "span", "kc", "sequential", "pack_chunks", "reduce_chunks",
     "inner_at", "partial_at", "worker_at", "worker_bytes", "tiles_at", "outer_at", "tile_step", "micro", "core",
-    "workers", "group", "together", "ready", "ready_step", "by_inner",
+    "workers", "group", "together", "ready", "ready_step", "by_inner", "near", "near_batch", "near_row", "near_step",
 )  # fmt: skip
 """Words of every problem; "problems" and "length" (words of a problem) count in the first one only."""
 

@@ -4,7 +4,7 @@ The Python of a compiled function runs at every call, and its operators are reco
 as ``mode="reduce-overhead"`` does (``repeat.py``), but only once it is known that nobody can notice: the second call
 with a signature is seen by a ``Witness``, the third has to begin and end with the ``State`` that the second one left,
 and so has every later one.  As that plans the call again, and its backward pass, a signature of much work among many
-has to be seen more often first.  A call that cannot be repeated (it counts something, prints, draws random numbers) is
+has to be seen more often first.  A call that cannot be repeated (it counts something, prints, looks at a value) is
 recorded each time if it is much work, and runs as if it were not compiled if it is little, since to record its
 operators would cost more than to run them.
 """

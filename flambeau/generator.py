@@ -164,6 +164,17 @@ class Generator:
             template.random.kernel("output")(self._address)
             self._pending = None
 
+    def snapshot(self) -> bytes:
+        """The memory of the state as it is, for ``restore``: faster than PyTorch's format."""
+        with self._lock:
+            return ctypes.string_at(self._seeded(), layout.STATE_BYTES)
+
+    def restore(self, snapshot: bytes) -> None:
+        """Continues from where ``snapshot`` was taken."""
+        with self._lock:
+            ctypes.memmove(self._address, snapshot, layout.STATE_BYTES)
+            self._pending = None
+
     def clone_state(self) -> Generator:
         """A new generator that continues from the same state on its own."""
         clone = type(self)(self._device)

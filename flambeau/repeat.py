@@ -14,9 +14,10 @@ buffers that are replaced, ``requires_grad``, hooks, whether leaves begin with a
 other options of an optimizer than the values of its numbers, and a state that is replaced.  Then the call is watched
 anew.  A result that can be differentiated takes its backward pass along, as a program of its own (``halves.py``); where
 an ``autograd.Function`` of the program's own takes part, such a call goes on as any compiled one does.  Never repeated
-are calls that look at a value of theirs, draw random numbers, run hooks, keep a value elsewhere, give an optimizer a
-closure, or use an operator that works outside of generated code.  (A value that the tape keeps too could be kept by it
-alone: the call is repeated once such values of the watched call are gone.)
+are calls that look at a value of theirs, run hooks, keep a value elsewhere, give an optimizer a closure, or use an
+operator that works outside of generated code.  Random numbers of fixed distributions are drawn anew, in the order in
+which the call draws them (``steps.py``).  (A value that the tape keeps too could be kept by it alone, and so could
+drawn numbers: the call is repeated once such values of the watched call are gone.)
 """
 
 from __future__ import annotations
@@ -31,7 +32,6 @@ from .autograd.mode import state as grad_state
 from .call import around
 from .deferral import Deferral, Ran, deferral
 from .dtype import get_default_dtype
-from .generator import default_generator
 from .guards import Grads, Guards, owners
 from .halves import halved, tape_of
 from .record import independent
@@ -189,7 +189,7 @@ class Repeater:
             if state is None
             else ([], [], [])
         )
-        before = recorder.runs, recorder.outside, default_generator.state_bytes()
+        before = recorder.runs, recorder.outside
         guards = state or Guards(modules, optimizers, others)
         rates = guards.rates()
         grads = Grads([*guards.tensors, *tensors])
@@ -215,9 +215,12 @@ class Repeater:
         held = recorder.held()
         grads.after(recorder.reads)
         known = {id(t._storage.memory) for t in (*tensors, *guards.tensors)}
+        drawn = [s for d in steps.draws if (s := d.storage()) is not None]
         if (
-            before != (recorder.runs, recorder.outside, default_generator.state_bytes())
+            before != (recorder.runs, recorder.outside)
             or steps.spoiled
+            or not steps.explains()
+            or any(id(s) in known for s in drawn)
             or not all(any(actor is o for o in optimizers) or _sets_rates(actor) for actor in steps.actors)
             or (not any(map(_sets_rates, steps.actors)) and not _same(rates, guards.rates()))
             or not guards.watchable
@@ -239,6 +242,8 @@ class Repeater:
                 ran = recorder.finish(held) if recorder.text else None
             finally:
                 recorder.constant = False
+        if state is None:
+            doubts += [d.storage for d in steps.draws]
         guards = state or Guards(modules, optimizers, others)
         self.known[signature] = Recording(ran, tensors, result, held, guards, grads, steps, live, places, doubts, twice)
         return result

@@ -11,6 +11,7 @@ from weakref import ref
 
 from .autograd.view import DEFAULT, MULTIPLE, replay
 from .deferral import Ran
+from .generator import default_generator
 from .guards import Grads, Guards
 from .halves import Backward, Half
 from .layout import Layout
@@ -118,17 +119,19 @@ class Recording:
         self.guards, self.grads = guards, grads
         self.actors, self.updates = steps.actors, steps.updates
         into = ran.into if ran is not None else []
-        position = {id(t._storage.memory): k for k, t in enumerate(reversed(tensors))}
-        last = len(tensors) - 1
-        # Where each argument comes from: a tensor of the call, or a storage that stays; and bytes from there on.
+        self.draws = steps.draws
+        drawn = [d.storage() for d in steps.draws]
+        own = [*(t._storage.memory for t in tensors), *drawn]
+        position = {id(s): k for k, s in reversed([*enumerate(own)])}
+        # Where each argument comes from: a tensor of the call, or what it drew, or a storage that stays; and bytes from
+        # there on.
         self.sources: list[tuple[int, Storage | None, int]] = []
         for storage, layout, offset in ran.arguments if ran is not None else ():
-            at = position.get(id(storage))
-            start = offset * layout.itemsize
-            self.sources.append((-1, storage, start) if at is None else (last - at, None, start))
+            at = position.get(id(storage), -1)
+            self.sources.append((at, storage if at < 0 else None, offset * layout.itemsize))
         self.sizes = [ran.plan.sizes.get(k, 0) if ran and i is None else 0 for k, i in enumerate(into)]
         self.kept = [storage for _, storage, _ in self.sources if storage is not None]
-        self.written = [self.sources[i] for i in into if i is not None]
+        self.written = [i for i in into if i is not None]
         self.ran = None if ran is None else ran._replace(arguments=[])  # which would keep the first call's memory
         number = {id(s): k for k, s in enumerate(results) if into[k] is None}
         self.fresh = [(t, number[id(g._storage.memory)], g._layout, g._offset) for t, g in grads.fresh]
@@ -168,6 +171,8 @@ class Recording:
                 address(t)
         ran = self.ran
         if ran is None:
+            for d in self.draws:
+                d.again()
             return self.build([], tensors)
         if self.first:  # the blocks of the calls before are of other sizes
             self.first = False
@@ -177,7 +182,12 @@ class Recording:
         if self.actors:
             numbers = list(numbers)
             stepped = self._steps(numbers)
-        memories = [tensors[k]._storage if storage is None else storage for k, storage, _ in self.sources]
+        places = [t._storage for t in tensors]
+        stream = b""
+        if self.draws:
+            stream = default_generator.snapshot()
+            places += [d.again() for d in self.draws]
+        memories = [places[k] if storage is None else storage for k, storage, _ in self.sources]
         addresses = [s.ptr + start for s, (_, _, start) in zip(memories, self.sources)]
         held = self._held_grads()
         try:
@@ -186,8 +196,8 @@ class Recording:
             if stepped is not None:
                 stepped.undo()
             raise
-        for k, storage, _ in self.written:
-            (tensors[k]._storage if storage is None else storage).version += 1
+        for i in self.written:
+            memories[i].version += 1
         storages: list[Any] = [
             None if not n else held[k][1] if k in held else Storage(made[k], n) for k, n in enumerate(self.sizes)
         ]
@@ -199,22 +209,28 @@ class Recording:
             else:
                 t._grad = make(storages[k] or Storage(0, 0), layout, offset)
         if self.half is not None:
-            storages.append(self._differentiable(self.half, storages, tensors, again))
+            storages.append(self._differentiable(self.half, storages, tensors, memories, stream, again))
         return self.build(storages, tensors)
 
     def _differentiable(
-        self, half: Half, storages: list[Any], tensors: list[Tensor], again: Callable[[], Any]
+        self,
+        half: Half,
+        storages: list[Any],
+        tensors: list[Tensor],
+        memories: list[Storage],
+        stream: bytes,
+        again: Callable[[], Any],
     ) -> list[Tensor]:
-        """The results that can be differentiated, with their node on the tape."""
-        slots = [(tensors[k]._storage if storage is None else storage, start) for k, storage, start in self.sources]
+        """The results that can be differentiated, with their node on the tape.  ``memories`` are the storages of the
+        arguments; ``stream`` is where the random numbers were before the call, if it drew some."""
+        slots = [(storage, start) for storage, (_, _, start) in zip(memories, self.sources)]
         inputs = [t if k < 0 else tensors[k] for k, t in self.inputs]
         saved = [storages[k] or Storage(0, 0) for k in self.saved]
-
-        written = [tensors[k]._storage if storage is None else storage for k, storage, _ in self.written]
+        written = [memories[i] for i in self.written]
 
         def recorded() -> list[Tensor]:
             self.twice = True
-            with _unwritten(written):
+            with _unwritten(written), _drawn_again(stream):
                 return list({id(t): t for t in map(base_of, filter(_has_node, leaves(again())))}.values())
 
         layouts = tuple(layout for _, layout, _ in self.live)
@@ -295,6 +311,19 @@ def _unwritten(storages: Sequence[Storage]) -> Iterator[None]:
                 s.pending.trace.flush()
             ctypes.memmove(s.ptr, content, len(content))
             s.version = version
+
+
+@contextmanager
+def _drawn_again(stream: bytes) -> Iterator[None]:
+    """Draws the random numbers that came from there on once more, and leaves the stream as it was."""
+    before = default_generator.snapshot() if stream else b""
+    try:
+        if stream:
+            default_generator.restore(stream)
+        yield
+    finally:
+        if stream:
+            default_generator.restore(before)
 
 
 def _builder(value: Any, number: dict[int, int], inputs: dict[int, int], live: dict[int, int]) -> _Build:

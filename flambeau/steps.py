@@ -1,22 +1,26 @@
-"""What a training step does besides the work on tensors: optimizers and schedules, which a repeated call runs again.
+"""What a call does besides the work on tensors: optimizers and schedules step, and random numbers are drawn; a repeated
+call does it again.
 
 An optimizer's step is Python that counts, asks its schedule for a rate, and ends in numbers for one update of all
 tensors.  When a call that will be repeated is watched (``Steps``), it notes which optimizers and schedules stepped, in
 which order, and where their numbers stand in the program.  When it is repeated (``Again``), they step again, as far as
-the numbers.
+the numbers.  Of random numbers it is noted which memory was filled how (``Draw``); a repeated call fills memory of its
+own in the same order, so that the stream of numbers goes on as it would.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
+from weakref import ref
 
 from .deferral import Deferral, deferral
-from .storage import Storage
-from .tensor import Tensor, numpy_view
+from .generator import default_generator
+from .storage import Storage, allocate
+from .tensor import Tensor, address, numpy_view
 
-__all__ = ["Again", "Changed", "Steps", "Update", "acting"]
+__all__ = ["Again", "Changed", "Draw", "Steps", "Update", "acting", "draw"]
 
 
 class Changed(Exception):
@@ -32,11 +36,27 @@ class Update(NamedTuple):
     count: int
 
 
-class Steps:
-    """Notes what steps while a call is watched.
+class Draw:
+    """Memory that a call filled with random numbers, all of it: its storage (while that lives), bytes, elements, and
+    what fills so many elements at an address."""
 
-    ``actors`` are what is to ``step()`` again, in order; ``spoiled``: one of them also did what a repeated call could
-    not do.
+    __slots__ = ("fill", "nbytes", "numel", "storage")
+
+    def __init__(self, storage: Storage, numel: int, fill: Callable[[int, int], object]) -> None:
+        self.storage, self.nbytes, self.numel, self.fill = ref(storage), storage.nbytes, numel, fill
+
+    def again(self) -> Storage:
+        """New memory, filled with the next numbers."""
+        storage = allocate(self.nbytes)
+        self.fill(storage.ptr, self.numel)
+        return storage
+
+
+class Steps:
+    """Notes what steps, and what is drawn, while a call is watched.
+
+    ``actors`` are what is to ``step()`` again, in order; ``draws`` the memory to be filled again; ``spoiled``:
+    something was done that a repeated call could not do.
     """
 
     again = False
@@ -45,7 +65,9 @@ class Steps:
         self.recorder = recorder
         self.actors: list[Any] = []
         self.updates: list[Update] = []
+        self.draws: list[Draw] = []
         self.spoiled = False
+        self._stream = default_generator.snapshot()
         self._depth = 0
         self._own = 0  # words of the program that belong to updates
 
@@ -77,6 +99,26 @@ class Steps:
 
     def advanced(self, counters: Sequence[Tensor]) -> None:
         """These counters were advanced by one."""
+
+    def draw(self, target: Tensor, fill: Callable[[int, int], object]) -> None:
+        """Fills a tensor, which is to be all of its memory, with numbers of the generator that everybody shares; they
+        are to depend on nothing else."""
+        storage, layout = target._storage, target._layout
+        self.spoiled |= (
+            self._depth > 0
+            or not self.explains()
+            or storage.owner is not None
+            or storage.nbytes != layout.nbytes
+            or any(isinstance(c.cell_contents, Tensor) for c in getattr(fill, "__closure__", None) or ())
+        )
+        fill(address(target), layout.numel)
+        self.spoiled |= self.explains()
+        self._stream = default_generator.snapshot()
+        self.draws.append(Draw(storage, layout.numel, fill))
+
+    def explains(self) -> bool:
+        """Whether that generator gave no numbers but those that are noted."""
+        return self._stream == default_generator.snapshot()
 
 
 class Again:
@@ -141,6 +183,16 @@ class _Nothing:
 
 
 _NOTHING = _Nothing()
+
+
+def draw(target: Tensor, fill: Callable[[int, int], object]) -> None:
+    """Fills a tensor with random numbers by a function of an address and a number of elements: a watched call notes
+    it."""
+    steps = deferral().steps
+    if steps is None or steps.again:
+        fill(address(target), target._layout.numel)
+    else:
+        steps.draw(target, fill)
 
 
 def acting(owner: Any, repeatable: bool = True) -> Any:

@@ -128,7 +128,7 @@ def test_outside_operators_are_never_repeated():
     check(lambda x: torch.fft.fft(x).real, rows(1.0, -1.0, 2.0, -2.0), 4)
 
 
-def test_random_numbers_are_never_repeated():
+def test_random_numbers_are_drawn_anew():
     compiled = torch.compile(lambda x: torch.dropout(x, 0.5, True), **REPEATED)
     torch.manual_seed(3)
     found = [compiled(torch.ones(64)).tolist() for _ in range(4)]

@@ -45,7 +45,8 @@ def _noise(input: Tensor, p: float, value: float, feature: bool) -> Tensor:
         noise = like_members(input)
     else:
         noise = empty_like(input)
-    fill_in_order(noise, lambda at, n: draw.fill_bernoulli(None, at, n, input.dtype.code, 1 - p, value))
+    code = input.dtype.code
+    fill_in_order(noise, lambda at, n: draw.fill_bernoulli(None, at, n, code, 1 - p, value))
     return noise
 
 

@@ -12,6 +12,7 @@ from .. import device as devices
 from .. import generator as draw
 from ..autograd.mode import no_grad
 from ..callforms import call_forms
+from ..deferral import Deferral
 from ..dtype import dtype as dtype_
 from ..dtype import int64
 from ..generator import Generator
@@ -82,7 +83,7 @@ def _floats(
 ) -> Tensor:  # fmt: skip
     """A factory's numbers: ``fill`` makes them in fresh memory at once where nothing speaks against it, otherwise
     ``slow`` does, a fill of tensors with the parameters 0 and 1."""
-    if out is None and generator is None and not pin_memory and not levels.stack:
+    if out is None and generator is None and not (pin_memory or levels.stack or Deferral.reading):
         found = fresh_layout(name, size, dtype, device)
         if found is not None and found.device is devices.cpu and found.numel and found.dtype.code in FLOATS:
             t = allocate(found)

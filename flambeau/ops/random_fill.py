@@ -18,6 +18,7 @@ import numpy as np
 from .. import device as devices
 from .. import generator as draw
 from .. import primitives as prim
+from .. import steps
 from ..autograd import tape
 from ..autograd.mode import no_grad
 from ..autograd.mode import state as grad_state
@@ -122,8 +123,11 @@ def fill_in_order(target: Tensor, fill: _Fill, *parameters: Tensor) -> None:
     recorder = deferral()
     if recorder.arguments and recorder.reads(target._storage):
         recorder.flush()
-    if layout.contiguous and layout.numel and layout.device is devices.cpu:
-        fill(address(target), layout.numel)
+    if layout.dense and layout.numel and layout.device is devices.cpu:
+        if parameters:
+            fill(address(target), layout.numel)
+        else:
+            steps.draw(target, fill)
         return
     if layout.overlapping and layout.numel > 1:
         raise RuntimeError(
@@ -131,9 +135,6 @@ def fill_in_order(target: Tensor, fill: _Fill, *parameters: Tensor) -> None:
             "Please clone() the tensor before performing the operation."
         )
     if layout.device is devices.meta or not layout.numel:
-        return
-    if layout.dense:
-        fill(address(target), layout.numel)
         return
     order = _memory_order(layout.strides)
     shape, strides = [layout.shape[d] for d in order], [layout.strides[d] for d in order]

@@ -7,12 +7,12 @@ is (``cautious.py``), under the same condition, that nobody can notice, and some
 - nothing traces, profiles or monitors Python, or stands around operators;
 - while a call is learnt, which makes the parameters look pending, there is no other thread;
 - what runs does not look at ``is_compiling``, and the functions that layers call are the package's own still;
-- what runs is the program of the call that is made as ever, so that results are the same bits: what such a call
-  computes beforehand (an embedding, say) must not be among the program's operands;
 - nothing is written.
 
-A call that fails is made as ever, so that the error names its operator.  What is remembered of a module does not keep
-it alive.
+What runs is the program of the call that is made as ever, with results of the same bits, where that computes
+everything.  Where a part is computed beforehand because it may fail (an embedding), it is the program of the whole
+call, which may round otherwise.  A call that fails is made as ever, so that the error names its operator.  What is
+remembered of a module does not keep it alive.
 """
 
 from __future__ import annotations
@@ -150,17 +150,43 @@ class Unasked(Cautious):
             result = self.fn(*args, **kwargs)
         finally:
             habit.noted = None
-        if len(noted) != 1 or recorder.outside != before:
-            return result
-        ((ran, held),) = noted
         grads = Grads([])
         known = {id(t._storage.memory) for t in (*tensors, *state.tensors)}
-        if (
-            all(into is None for into in ran.into)
-            and all(id(s) in known for s, _, _ in ran.arguments)
-            and made_again(result, held, recorder, grads, known, {id(t) for t in tensors})
-        ):
-            self.known[signature] = Recording(ran, tensors, result, held, state, grads, Steps(recorder))
+        if len(noted) == 1 and recorder.outside == before:
+            ((ran, held),) = noted
+            if (
+                all(into is None for into in ran.into)
+                and all(id(s) in known for s, _, _ in ran.arguments)
+                and made_again(result, held, recorder, grads, known, {id(t) for t in tensors})
+            ):
+                self.known[signature] = Recording(ran, tensors, result, held, state, grads, Steps(recorder))
+                return result
+        return self._watch_whole(recorder, signature, tensors, args, kwargs, state, result)
+
+    def _watch_whole(
+        self,
+        recorder: Deferral,
+        signature: tuple[Any, ...],
+        tensors: list[Tensor],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        state: State,
+        result: Any,
+    ) -> Any:
+        """A call of which a part is computed at once where it is made as ever, with ``result``: remembers the program
+        of the whole."""
+        recorder.unasked = True
+        try:
+            result = super()._watch(recorder, signature, tensors, args, kwargs, state, Witness())
+        except Exception:  # what it computes fails, and nothing else can
+            self.known[signature] = NEVER
+            recorder.unasked = False
+            return self.fn(*args, **kwargs)
+        finally:
+            recorder.unasked = False
+        made = self.known[signature]
+        if made.__class__ is Recording and made.written:
+            self.known[signature] = NEVER
         return result
 
     def _recorded(

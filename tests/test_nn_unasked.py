@@ -362,18 +362,44 @@ def test_weights_that_an_array_changes(x):
         np.testing.assert_allclose(m(x).numpy(), expected(m, x).numpy(), rtol=1e-5, atol=1e-5)
 
 
-def test_what_is_computed_beforehand_keeps_a_call_as_it_is():
-    class Words(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.table = nn.Embedding(10, 3)
-            self.conv = nn.Conv1d(3, 4, 3)
+class Words(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(2)
+        self.table = nn.Embedding(10, 3)
+        self.conv = nn.Conv1d(3, 4, 3)
 
-        def forward(self, i):
-            return self.conv(self.table(i).transpose(1, 2))
+    def forward(self, i):
+        return self.conv(self.table(i).transpose(1, 2)).relu()
 
-    m = Words().eval()
+
+def test_what_is_computed_beforehand_is_part_of_the_program():
+    m, i = Words().eval(), torch.randint(0, 10, (2, 9))
+    results = learned(m, i)
+    assert repeated(m)
+    for y in results[1:]:
+        np.testing.assert_allclose(y.numpy(), results[0].numpy(), rtol=1e-5, atol=1e-6)
+    with torch.no_grad():
+        other = torch.randint(0, 10, (2, 9))
+        np.testing.assert_allclose(
+            m(other).numpy(), m.conv(m.table(other).transpose(1, 2)).relu().numpy(), rtol=1e-5, atol=1e-6
+        )
+
+
+def test_a_call_that_fails_fails_as_ever():
+    bad = torch.full((2, 9), 11)
+    fresh, m = Words().eval(), Words().eval()
     learned(m, torch.randint(0, 10, (2, 9)))
-    assert not repeated(m)
-    with torch.no_grad(), pytest.raises(IndexError):
-        m(torch.full((2, 9), 11))
+    assert repeated(m)
+    said = []
+    for module in (fresh, m, m):
+        with torch.no_grad(), pytest.raises(IndexError) as error:
+            module(bad)
+        said.append(str(error.value))
+    assert said[0] == said[1] == said[2]
+    learned(m, torch.randint(0, 10, (2, 9)))
+    late = Words().eval()
+    for _ in range(MANY):
+        with torch.no_grad(), pytest.raises(IndexError) as error:
+            late(bad)
+        assert str(error.value) == said[0]

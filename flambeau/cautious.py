@@ -127,17 +127,23 @@ class Cautious(Repeater):
     def _weigh(
         self, recorder: Deferral, signature: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """The first call with a signature: looks how much work it is."""
+        """The first call with a signature: looks how much work it is.  A call that runs in parts cannot be repeated."""
         found: Any = NEVER
-        runs = recorder.runs
+        before, recorder.parts = recorder.parts, []
         recorder.enter()
         try:
             result = self.fn(*args, **kwargs)
-            if recorder.runs == runs and len(recorder.text) <= _LONG:
-                operators, work = work_of(recorder.text)
-                if all(map(told, (*args, *kwargs.values()))):
-                    found = Learning(operators, work < _LITTLE * operators, work > _MUCH)
+            parts = [*recorder.parts, recorder.text]
+            if all(map(told, (*args, *kwargs.values()))):
+                operators, work = map(sum, zip(*map(work_of, parts)))
+                plain = work < _LITTLE * operators
+                if len(parts) == 1 and len(parts[0]) <= _LONG:
+                    found = Learning(operators, plain, work > _MUCH)
+                elif plain:
+                    found = Learning(operators, plain, work > _MUCH)
+                    found.given_up = True
         finally:
+            recorder.parts = before
             recorder.leave()
         if not grad_state.grad:
             recorder.conclude()

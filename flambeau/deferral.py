@@ -172,6 +172,7 @@ class Deferral(Trace):
         self.unasked = False  # whether what is recorded is no compiled function (``unasked.py``)
         self.constant = False  # whether what is made of arguments alone may be kept for later runs
         self.runs = 0  # how often values were computed
+        self.parts: list[list[Any]] | None = None  # while a call is weighed: the texts of its programs that have run
         self.outside = 0  # how many operators worked on memory instead of being recorded
         self.refuse: Callable[[], None] | None = (
             None  # raises for what would run a compiled function's program in parts
@@ -503,6 +504,8 @@ class Deferral(Trace):
         """Computes the values of these storages and begins a new program."""
         with self.lock:
             self.runs += 1
+            if self.parts is not None:
+                self.parts.append(self.text)
             homes = self.homes
             self.give_back()
             try:

@@ -62,11 +62,11 @@ def fork_rng(
         return
     for device in devices or ():
         _usable(device)
-    state = default_generator.state_bytes()
+    state = default_generator.snapshot()
     try:
         yield
     finally:
-        default_generator.set_state_bytes(state)
+        default_generator.restore(state)
 
 
 def thread_safe_generator() -> Generator | None:

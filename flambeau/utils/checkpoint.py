@@ -16,7 +16,8 @@ from .. import autograd
 from ..autograd import Function
 from ..autograd.graph import saved_tensors_hooks
 from ..autograd.mode import enable_grad, is_grad_enabled, no_grad
-from ..random import fork_rng, get_rng_state, set_rng_state
+from ..generator import default_generator
+from ..random import fork_rng
 from ..tensor import Tensor
 from .selective import (
     SAC_IGNORED_OPS,
@@ -131,7 +132,7 @@ class _Replay:
     """What a second pass needs to go like the first: the state of the random generator."""
 
     def __init__(self, preserve: bool) -> None:
-        self._state = get_rng_state() if preserve else None
+        self._state = default_generator.snapshot() if preserve else None
 
     @contextmanager
     def again(self) -> Iterator[None]:
@@ -140,7 +141,7 @@ class _Replay:
             yield
             return
         with fork_rng(devices=[]):
-            set_rng_state(self._state)
+            default_generator.restore(self._state)
             yield
 
 

@@ -85,7 +85,9 @@ class _Window:
         self.lanes = isa.lanes(self.elem)
         self.vector = vec_type(self.elem, self.lanes)
         self.module = new_module(isa)
-        self.block = max(2, min(_ROWS, _REGISTERS - self.window.high * self.window.wide))
+        taps = self.window.high * self.window.wide
+        # factors that have no registers are read for every row anyway, and more rows share what is loaded of the image
+        self.block = min(_ROWS, _REGISTERS - taps) if taps + 2 <= _REGISTERS else _ROWS
 
     def text(self) -> str:
         arguments = ["params", "c", "a", "b", *(f"e{i}" for i in range(self.tail.buffers)), "scratch"]

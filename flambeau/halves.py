@@ -339,7 +339,7 @@ class Backward(Node):
 
     def _release(self) -> None:
         self._saved = None
-        self._read = []
+        self._read, self._slots = [], []
 
 
 def _as(grad: Tensor | None, layout: Layout) -> Tensor:

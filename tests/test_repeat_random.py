@@ -11,6 +11,7 @@ from flambeau.cautious import Cautious
 from flambeau.nn import functional as F
 from flambeau.repeat import Repeater
 from flambeau.replay import Recording
+from flambeau.runtime import memory
 
 MODES = {"default": Cautious, "reduce-overhead": Repeater}
 
@@ -206,3 +207,16 @@ def test_a_whole_training_step_with_dropout_is_repeated():
     found, expected = losses(True), losses(False)
     assert found[1] == expected[1]
     assert found[0] == pytest.approx(expected[0], rel=1e-5)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_masks_go_with_the_graph_that_needs_them(mode):
+    model = torch.compile(nn.Sequential(nn.Linear(256, 256), nn.Dropout(0.5), nn.Linear(256, 1)), mode=mode)
+    x = torch.ones(512, 256)
+    losses = []
+    for k in range(10):
+        if k == 5:
+            before = memory.statistics().allocated
+        losses.append(model(x).sum())
+        losses[-1].backward()
+    assert memory.statistics().allocated - before < x.nbytes

@@ -349,7 +349,20 @@ class Deferral(Trace):
         if numbers:
             self.numbers += numbers
         text += operands
-        return self._results(recipe.layouts)
+        if recipe.several:
+            return self._results(recipe.layouts)
+        # As ``_results``, of one: a fifth of the time of recording an operator.
+        (layout,) = recipe.layouts
+        storage = _new(Storage)
+        storage.ptr = storage.nbytes = 0
+        pending = storage.pending = _new(Pending)
+        number = self.count
+        pending.node, pending.layout, pending.trace = number, layout, self
+        self.count = number + 1
+        self.live.append(ref(storage))
+        t = _new(Tensor)
+        t._layout, t._key, t._storage, t._offset = layout, None, storage, 0
+        return [t]
 
     def write(self, target: Tensor, recipe: Recipe, tensors: Sequence[Tensor], numbers: Sequence[float | int]) -> None:
         """Records that the result of an operator replaces what ``target`` sees of its storage."""

@@ -92,16 +92,16 @@ _WARM = """
 _DEFER = """
     if recording and {unless}not tracing and not around.wrappers:
         recorder = threads.deferral
-        if recorder.active:
+        if recorder.active:{whole}
             try:
-                recipe = quick[({quick_keys})]
+                recipe = quick[{quick_keys}]
             except (KeyError, TypeError, AttributeError):
                 recipe = None
             if recipe is not None:
-                t = recorder.record(recipe, ({operands}), ({run_numbers}))
+                t = (recorder.put if recorder.depth else recorder.record)(recipe, {operands}, {run_numbers})
                 if t is not None:
                     t = {results}
-                    if ({warm_grads}) and grad_state.grad and op.derivative is not None:
+                    if ({quick_grads}) and grad_state.grad and (op._derivative or op.derivative) is not None:
                         record(op, ({arguments}), t)
                     return t
 """
@@ -306,11 +306,23 @@ def _warm_parts(op: Operator, names: Sequence[str], out: bool) -> dict[str, str]
         else:
             keys.append(f"{n}, {n}.__class__")
             quick.append(f"{n}, {n}.__class__")
+    recorded = [f"({', '.join(p)}{',' * bool(p)})" for p in (quick, operands, numbers)]
+    warm_grads = " or ".join(grads) if op.differentiable and grads else "False"
+    quick_grads, whole = warm_grads, ""
+    loose = [n for n, kind in zip(names, op.kinds) if kind == OPERAND]
+    if loose and all(kind in (records.TENSOR, OPERAND) for kind in op.kinds):
+        # Mostly all operands are tensors: told by one question, the rest is short.
+        whole = " and ".join(f"{n}.__class__ not in numbers and {n} is not None" for n in loose)
+        whole = f"\n            whole = {whole}"
+        plain = [f"{', '.join(n + field for n in names)}," for field in ("._layout", "")]
+        recorded = [f"({p}) if whole else {r}" for p, r in zip((*plain, ""), recorded)]
+        if warm_grads != "False":
+            quick_grads = f"({' or '.join(n + '._requires_grad' for n in names)}) if whole else ({warm_grads})"
     return {
-        "quick_keys": ", ".join(quick) + ",", "operands": ", ".join(operands) + "," * bool(operands),
-        "run_numbers": ", ".join(numbers) + "," * bool(numbers),
+        "quick_keys": recorded[0], "operands": recorded[1], "run_numbers": recorded[2], "whole": whole,
+        "quick_grads": quick_grads,
         "warm_keys": ", ".join(keys) + ",", "warm_addresses": ", ".join(addresses + numbers),
-        "warm_grads": " or ".join(grads) if op.differentiable and grads else "False",
+        "warm_grads": warm_grads,
         "unless": "out is None and " if out else "",
     }  # fmt: skip
 

@@ -8,9 +8,10 @@ largest difference of a loss from that of eager execution, relative to it, and t
 
 Once a loss is a thousandth of what it was, its relative difference tells how far training magnified the rounding errors
 of all steps before, not whether a step is right.  ``--double`` separates the two: the same steps are run eagerly in
-double precision, and once more in single precision from weights of which each was moved by half a unit in the last
-place at most ("moved").  A mode is right if it stays about as far from double precision as eager execution and the moved
-run do.  Those columns give two numbers: over the steps while the loss is above a hundredth of the first one, and over all.
+double precision, and once more in single precision from weights that were moved by at most a unit in the last place
+("moved").  A mode is right if it stays about as far from double precision as eager execution and the moved run do.
+
+Each comparison has two numbers: over the steps while the loss is above a hundredth of the first one, and over all.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ MODES: dict[str, Any] = {
     "compiled": torch.compile,
     "reduce-overhead": lambda f: torch.compile(f, mode="reduce-overhead"),
 }
-_ULP = 2.0**-24
+_ULP = 2.0**-23
 
 
 def _losses(case: dict[str, Any], modules: tuple[ModuleType, ModuleType], how: str, steps: int) -> np.ndarray:
@@ -44,7 +45,7 @@ def _losses(case: dict[str, Any], modules: tuple[ModuleType, ModuleType], how: s
 
     def moved(name: str, shape: Any, dtype: Any = np.float32) -> np.ndarray:
         w = weight(name, shape, dtype)
-        return (w * (1 + _ULP * moves.uniform(-2, 2, w.shape))).astype(dtype)
+        return (w * (1 + _ULP * moves.uniform(-1, 1, w.shape))).astype(dtype)
 
     torch.manual_seed(0)
     try:

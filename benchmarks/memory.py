@@ -6,7 +6,7 @@ WORKLOADS is the folder of the comparison's workloads (``catalog.py``, ``w_train
 process of its own, one after the other, with kernels on disk (the first run of all compiles them, and is not counted).
 For each are printed, in MB, the most that tensors and temporary memory took at one time by the allocator's count, the
 most that it held from the system, and the process's peak resident memory from before the model is built, by which
-import and planning count too.  The last lines are geometric means of the compiled modes' figures by those of eager mode.
+import and planning count too.  The last lines are geometric means of the compiled modes' figures by eager mode's.
 """
 
 from __future__ import annotations

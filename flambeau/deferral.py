@@ -602,7 +602,7 @@ def planned(
                 recorder.graph, [nodes[k] for k, _, _ in wanted], [into for _, _, into in wanted]
             )
         outputs = [graph.schedule.Output(n, layout.strides, into) for n, (_, layout, into) in zip(found, wanted)]
-        plan = graph.plan.make_plan(outputs, len(owners), owners, constant)
+        plan = graph.plan.make_plan(outputs, len(owners), owners, constant, True)
         if best is None or plan.temporary < best.temporary:
             best = plan
         if limit is None or aim is None or best.temporary <= limit:

@@ -215,7 +215,7 @@ class _Resizable:
         if values is None:
             return None
         plan = graph.plan.Plan(
-            _valued(self._schedule, values), self._into, len(self._owners), self._owners, self._constant
+            _valued(self._schedule, values), self._into, len(self._owners), self._owners, self._constant, True
         )
         self._schedule = _with_code(self._schedule, plan)
         return plan

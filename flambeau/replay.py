@@ -18,7 +18,7 @@ from .layout import Layout
 from .runtime import memory
 from .steps import Again, Steps
 from .storage import Storage
-from .tensor import Tensor, address, make
+from .tensor import Tensor, address, make, materialize
 from .witness import State
 
 __all__ = ["VALUES", "Live", "Recording", "base_of", "derivable", "leaves", "repeatable", "spent"]
@@ -261,6 +261,8 @@ class Recording:
         count = sys.getrefcount
         for t, k, layout, _ in self.fresh:
             g = t._grad
+            if g.__class__ is Tensor and g._key is None:
+                materialize(g)  # it was pending in the call before
             if (
                 g is not None
                 and g._key is layout

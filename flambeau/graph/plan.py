@@ -17,7 +17,7 @@ from ..loop.nodes import Kernel
 from ..runtime import blocks, memory, pool
 from ..runtime.native import make_caller
 from ..target.isa import ISA
-from .arena import Lifetime, assign
+from .arena import Lifetime, Room, assign
 from .code import entry_addresses, side_by_side
 from .group import Place
 from .kernel import KernelCall
@@ -87,6 +87,7 @@ class KernelError(Exception):
 
 
 _MANY = 8  # steps from which on code is loaded and compiled by several threads
+_ROOM = 1 << 14  # bytes of a result in which temporary values may lie before
 
 
 class _Step(NamedTuple):
@@ -125,6 +126,7 @@ class Plan:
 
     __slots__ = (
         "_address",
+        "_apart",
         "_constant",
         "_derived",
         "_flat",
@@ -151,7 +153,9 @@ class Plan:
         input_count: int,
         owners: Sequence[int] = (),
         constant: bool = False,
+        apart: bool = False,
     ) -> None:
+        self._apart = apart
         self._isa = ISA.host()
         self._schedule = plan
         self._results = len(into)
@@ -264,7 +268,7 @@ class Plan:
         other.sizes = {k: size // had * n for k, size in self.sizes.items()}
         other._address, other._isa, other._results, other.temporary = self._address, self._isa, self._results, 0
         other._schedule, other._parts, other._workers, other._used = self._schedule, None, 0, []
-        other._constant, other._derived = (), []
+        other._constant, other._derived, other._apart = (), [], False
         other.single, other._keep = _bind(other._flat, self._address)
         return other
 
@@ -274,7 +278,7 @@ class Plan:
         buffers = self._schedule.buffers
         self._workers = pool.get_num_threads()
         steps = self._steps(buffers)
-        temps, scratch, self.temporary = _arrange(steps, buffers)
+        temps, scratch, self.temporary = _arrange(steps, buffers, self._apart)
         self._derived = [
             _derived(call, touched, buffers) for call, touched in steps if isinstance(call, Launch) and call.packed
         ]
@@ -289,7 +293,11 @@ class Plan:
             if b.kind == "input":
                 return self._results + b.slot, offset
             # an unused buffer is that of a value which its only reader computes itself: any address does
-            return last, temps.get(buffer, 0) + offset
+            return within(temps.get(buffer, (None, 0)), offset)
+
+        def within(where: _Where, offset: int = 0) -> tuple[int, int]:
+            result, at = where
+            return (last if result is None else buffers[result].slot), at + offset
 
         types = {
             k: "d" if s == "f64" else "i"
@@ -323,7 +331,7 @@ class Plan:
                     at = call.packed.position
                     where = (*where[:at], (next(constants), 0), *where[at + 1 :])
                 if call.scratch is not None:
-                    where = (*where, (last, scratch[number]))
+                    where = (*where, within(scratch[number]))
                 indices = tuple(range(len(given) + len(fixed), len(given) + len(fixed) + len(call.numbers)))
                 fixed += call.numbers
                 kinds = "".join("d" if isinstance(x, float) else "i" for x in call.numbers)
@@ -526,24 +534,39 @@ def _extern_steps(
     return found
 
 
-def _arrange(steps: Sequence[_Step], buffers: Sequence[BufferSpec]) -> tuple[dict[int, int], dict[int, int], int]:
-    """(offset of each temporary buffer, offset of the scratch memory of each step, bytes in all)."""
+_Where = tuple[int | None, int]  # a result's buffer, or None for the plan's own memory, and bytes from there on
+
+
+def _arrange(
+    steps: Sequence[_Step], buffers: Sequence[BufferSpec], apart: bool
+) -> tuple[dict[int, _Where], dict[int, _Where], int]:
+    """(where each temporary buffer lies, where the scratch memory of each step does, bytes of the plan's own memory).
+
+    ``apart``: temporary values may lie where a result will, until that is begun.
+    """
     first: dict[int, int] = {}
     last: dict[int, int] = {}
+    begun: dict[int, int] = {}
     for number, step in enumerate(steps):
         for b, _ in step.buffers:
-            if buffers[b].kind == "temp":
+            kind = buffers[b].kind
+            if kind == "temp":
                 first.setdefault(b, number)
                 last[b] = number
-    blocks = [Lifetime(buffers[b].size * coded(buffers[b].type).itemsize, first[b], last[b]) for b in first]
+            elif kind == "output":
+                begun.setdefault(b, number)
+    nbytes = {b: buffers[b].size * coded(buffers[b].type).itemsize for b in (*first, *begun)}
+    blocks = [Lifetime(nbytes[b], first[b], last[b]) for b in first]
     scratch = [
         (number, step.call.scratch)
         for number, step in enumerate(steps)
         if isinstance(step.call, Launch) and step.call.scratch is not None
     ]
-    blocks += [Lifetime(nbytes, number, number) for number, nbytes in scratch]
-    offsets, total = assign(blocks)
-    return dict(zip(first, offsets)), dict(zip((n for n, _ in scratch), offsets[len(first) :])), total
+    blocks += [Lifetime(size, number, number) for number, size in scratch]
+    hosts = [b for b in begun if apart and nbytes[b] >= _ROOM]
+    found, total = assign(blocks, [Room(nbytes[b], begun[b]) for b in hosts])
+    where: list[_Where] = [(None if room < 0 else hosts[room], at) for room, at in found]
+    return dict(zip(first, where)), dict(zip((n for n, _ in scratch), where[len(first) :])), total
 
 
 @contextmanager
@@ -559,13 +582,20 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def make_plan(outputs: Sequence[Output], input_count: int, owners: Sequence[int] = (), constant: bool = False) -> Plan:
+def make_plan(
+    outputs: Sequence[Output],
+    input_count: int,
+    owners: Sequence[int] = (),
+    constant: bool = False,
+    apart: bool = False,
+) -> Plan:
     """The plan for these results of a graph with ``input_count`` arguments; ``owners`` numbers, for each, the memory it
     lies in, where several may lie in one.  ``constant``: what templates make of arguments alone is given to each run
-    (``Plan.derived``)."""
+    (``Plan.derived``).  ``apart``: every result is given memory of its own, of which nothing is read before it is
+    written, so that temporary values may lie there until then."""
     if settings.debug >= 3:
         print(graph_text(o.node for o in outputs), file=sys.stderr)
-    return Plan(schedule(outputs, owners), [o.into for o in outputs], input_count, owners, constant)
+    return Plan(schedule(outputs, owners), [o.into for o in outputs], input_count, owners, constant, apart)
 
 
 def _bind(call: KernelCall, address: int) -> tuple[Callable[..., int], object]:

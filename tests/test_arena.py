@@ -1,0 +1,100 @@
+"""Where temporary values lie: blocks in use at one time are apart, and results make room for them until they begin."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import flambeau as torch
+from flambeau import nn
+from flambeau.deferral import plans
+from flambeau.graph.arena import Lifetime, Room, assign
+from flambeau.runtime import memory
+
+BLOCK = st.tuples(st.integers(1, 5000), st.integers(0, 20), st.integers(0, 8))
+ROOM = st.tuples(st.integers(0, 6000), st.integers(0, 25))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(BLOCK, max_size=30), st.lists(ROOM, max_size=6))
+def test_blocks_are_apart(blocks, rooms):
+    blocks = [Lifetime(n, first, first + length) for n, first, length in blocks]
+    rooms = [Room(*r) for r in rooms]
+    found, total = assign(blocks, rooms)
+    for k, (room, at) in enumerate(found):
+        nbytes, first, last = blocks[k]
+        assert at % 64 == 0
+        assert at + nbytes <= (total if room < 0 else rooms[room].nbytes)
+        assert room < 0 or last < rooms[room].until
+        for other in range(k):
+            n, other_first, other_last = blocks[other]
+            if found[other][0] == room and first <= other_last and other_first <= last:
+                assert at + nbytes <= found[other][1] or found[other][1] + n <= at
+    assert total <= assign(blocks)[1]
+
+
+def test_rooms_are_used():
+    blocks = [Lifetime(1000, 0, 1), Lifetime(1000, 2, 3), Lifetime(1000, 3, 4)]
+    assert assign(blocks, [Room(1024, 4)]) == ([(0, 0), (0, 0), (-1, 0)], 1024)
+
+
+def _model():
+    torch.manual_seed(0)
+    return nn.Sequential(*[m for _ in range(6) for m in (nn.Linear(128, 128), nn.GELU())], nn.Linear(128, 4))
+
+
+def _train(steps, whole):
+    model = _model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    x, y = torch.randn(256, 128), torch.randint(0, 4, (256,))
+
+    def step():
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    run = torch.compile(step, mode="reduce-overhead") if whole else step
+    losses, peaks = [], []
+    for _ in range(steps):
+        memory.reset_peak()
+        before = memory.statistics().allocated
+        losses.append(float(run()))
+        peaks.append(memory.statistics().peak - before)
+    grads = [p.grad.numpy().copy() for p in model.parameters()]
+    return losses, grads, peaks
+
+
+def test_gradients_make_room_for_activations():
+    losses, grads, peaks = _train(6, True)
+    expected, expected_grads, _ = _train(6, False)
+    np.testing.assert_allclose(losses, expected, rtol=1e-4)
+    for a, b in zip(grads, expected_grads):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+    # No call computes gradients beside those of the call before, and the activations are partly where they will be.
+    nbytes = sum(g.nbytes for g in grads)
+    assert max(peaks[1:]) < max(plan.temporary for plan in plans.values()) + nbytes // 2
+
+
+def test_a_gradient_that_somebody_keeps_is_not_written_to():
+    model = _model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    x = torch.randn(64, 128)
+
+    @torch.compile(mode="reduce-overhead")
+    def step(x):
+        optimizer.zero_grad()
+        loss = model(x).square().mean()
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    kept = []
+    for _ in range(6):
+        step(x)
+        grad = model[0].weight.grad
+        kept.append((grad, grad.clone()))
+    for grad, copy in kept:
+        assert torch.equal(grad, copy)

@@ -11,7 +11,7 @@ from .dtype import dtype
 from .generator import Generator
 from .jit import Future, ScriptFunction, ScriptModule
 from .nn.modules._convert import parse_to
-from .overriding import Disabled, disabled_torch_function, modes
+from .overriding import Disabled, disabled_torch_function, dispatchers, modes
 from .tensor import Tensor
 
 __all__ = [
@@ -72,6 +72,17 @@ class DisableTorchFunction(DisableTorchFunctionSubclass):
     def __exit__(self, *exc: object) -> None:
         modes.stack = self._modes
         super().__exit__()
+
+
+class _DisableTorchDispatch:
+    """``with`` this, neither modes nor classes with ``__torch_dispatch__`` are asked: tensors are what lies below."""
+
+    def __enter__(self) -> None:
+        self._before = dispatchers.modes, dispatchers.classes
+        dispatchers.modes, dispatchers.classes = [], False
+
+    def __exit__(self, *exc: object) -> None:
+        dispatchers.modes, dispatchers.classes = self._before
 
 
 def _log_api_usage_once(event: str) -> None:

@@ -153,6 +153,13 @@ transformed_inplace: Callable[[Operator, Sequence[Any]], Tensor] | None = None
 """What operators do with tensors of a function transform; set by ``transform``, which stands above this file."""
 
 
+below: Callable[[Operator, Sequence[Any], bool], Any] | None = None
+"""Asks those who have their say below the tape (``__torch_dispatch__``) about a call, in place or not; NotImplemented
+if nobody has.  Set by ``dispatching`` once a program uses it, which stands above this file."""
+below_function: Callable[[str, str, tuple[Any, ...], dict[str, Any]], Any] | None = None
+"""The same for a function that is no operator, by its name, overload and arguments."""
+
+
 def dispatch(op: Operator, args: Sequence[Any], public: Any = None) -> Any:
     """Calls an operator: ``args`` are all its arguments, in order."""
     if (
@@ -178,6 +185,10 @@ def _call_any(op: Operator, args: Sequence[Any]) -> Any:
         if wrappers_in(args):
             assert transformed is not None
             return transformed(op, args)
+        if below is not None and not prim.tracing():
+            result = below(op, args, False)
+            if result is not NotImplemented:
+                return result
         return _call(op, args)
     except FAULTS as error:
         raise blamed(op, args, error)  # noqa: B904
@@ -393,6 +404,10 @@ def _call_any_inplace(op: Operator, args: Sequence[Any]) -> Tensor:
         if wrappers_in(args):
             assert transformed_inplace is not None
             return transformed_inplace(op, plain_arguments(op, args))
+        if below is not None and not prim.tracing():
+            result: Any = below(op, args, True)
+            if result is not NotImplemented:
+                return result
         return _call_inplace(op, args)
     except FAULTS as error:
         if not isinstance(args[0], Tensor):

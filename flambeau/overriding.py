@@ -26,6 +26,7 @@ __all__ = [
     "Disabled",
     "default_torch_function",
     "disabled_torch_function",
+    "dispatchers",
     "modes",
     "ordinary",
     "overridden",
@@ -56,6 +57,18 @@ class _Modes(threading.local):
 
 
 modes = _Modes()
+
+
+class _Dispatchers(threading.local):
+    """Who is asked below the tape (``__torch_dispatch__``): the modes that a thread has entered, the innermost last,
+    and whether classes of tensors are."""
+
+    def __init__(self) -> None:
+        self.modes: list[Any] = []
+        self.classes = True
+
+
+dispatchers = _Dispatchers()
 
 
 def disabled_torch_function(*args: Any, **kwargs: Any) -> Any:
@@ -92,12 +105,15 @@ def own_members(cls: type) -> None:
     """Prepares a subclass of Tensor: one that overrides ``__torch_function__`` gets its say about properties and
     methods that are no operators (operators ask in ``dispatch``)."""
     found = getattr(cls, "__torch_function__", None)
-    cls._plain = found is disabled_torch_function  # type: ignore[attr-defined]
+    below = hasattr(cls, "__torch_dispatch__")
+    if below and getattr(found, "__func__", None) is default_torch_function:  # one say is enough, unless it wants both
+        found = cls.__torch_function__ = disabled_torch_function  # type: ignore[attr-defined]
+    cls._plain = found is disabled_torch_function and not below  # type: ignore[attr-defined]
     if cls._plain:  # type: ignore[attr-defined]
         _ordinary_types.add(cls)
         return
     _ordinary_types.discard(cls)
-    if found is None or getattr(found, "__func__", found) is default_torch_function:
+    if found in (None, disabled_torch_function) or getattr(found, "__func__", found) is default_torch_function:
         return
     for name, member in list(vars(Tensor).items()):
         if name in _INTERNAL or (name.startswith("_") and not name.startswith("__")):

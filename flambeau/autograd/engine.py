@@ -387,7 +387,7 @@ def _strides_of_grad(layout: Layout) -> tuple[int, ...]:
 
 
 def _copy_like(grad: Any, layout: Layout) -> Tensor:
-    if isinstance(grad, Wrapper):
+    if isinstance(grad, Wrapper) or hasattr(grad, "__torch_dispatch__"):
         return grad.clone()  # type: ignore[attr-defined,no-any-return]
     strides = _strides_of_grad(layout)
     if grad._storage.pending is not None and strides == contiguous_strides(layout.shape):

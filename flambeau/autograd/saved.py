@@ -99,18 +99,28 @@ def modified(tensor: Tensor, node: Node | None, output_nr: int, version: int) ->
 
 
 class _KeptWrapper:
-    """A wrapper (``transform/level.py``) without its place on the tape."""
+    """A wrapper (``transform/level.py``), or a tensor that handles operators itself, without its place on the tape."""
 
     __slots__ = ("twin", "version")
 
-    def __init__(self, wrapper: Wrapper) -> None:
-        self.twin, self.version = wrapper._twin(), wrapper._storage.version
+    def __init__(self, wrapper: Tensor) -> None:
+        self.twin, self.version = _twin(wrapper), wrapper._storage.version
+
+
+def _twin(wrapper: Tensor) -> Tensor:
+    """The same tensor off the tape."""
+    if isinstance(wrapper, Wrapper):
+        return wrapper._twin()
+    made: Tensor = object.__new__(type(wrapper))
+    made.__dict__.update(wrapper.__dict__)
+    made._node, made._requires_grad, made._view = None, False, None
+    return made
 
 
 def keep_output(tensor: Tensor) -> Any:
     """What a node may keep of one of its own outputs."""
     storage = tensor._storage
-    if isinstance(tensor, Wrapper):
+    if isinstance(tensor, Wrapper) or hasattr(tensor, "__torch_dispatch__"):
         return _KeptWrapper(tensor)
     return (tensor._layout, storage, tensor._offset, storage.version)
 
@@ -121,7 +131,7 @@ def restore_output(kept: Any, owner: Node | None, output_nr: int) -> Tensor:
     Raises RuntimeError when its storage was written to in between.
     """
     if kept.__class__ is _KeptWrapper:
-        tensor: Tensor = kept.twin._twin()
+        tensor = _twin(kept.twin)
         layout, storage, version = tensor._layout, tensor._storage, kept.version
     else:
         layout, storage, offset, version = kept

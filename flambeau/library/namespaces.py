@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from ..dtype import float32
 from ..operator import OPERATORS as _OWN
 from ..ops.convert import memory_format, preserve_format
 from ..tensor import Tensor
@@ -46,6 +47,9 @@ class OpOverload:
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         return self._packet.op(*args, **kwargs)
 
+    def __str__(self) -> str:
+        return f"{self._packet._qualname.replace('::', '.')}.{self._overload}"
+
     def __repr__(self) -> str:
         return f"<OpOverload(op='{self._packet._qualname.replace('::', '.')}', overload='{self._overload}')>"
 
@@ -77,6 +81,9 @@ class OpOverloadPacket:
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         return self.op(*args, **kwargs)
+
+    def __str__(self) -> str:
+        return self._qualname.replace("::", ".")
 
     def __repr__(self) -> str:
         return f"<OpOverloadPacket(op='{self._qualname.replace('::', '.')}')>"
@@ -132,12 +139,28 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 
 
+_REDUCTIONS = ("none", "mean", "sum")
+
+# Those whose signature is another one than that of our operator.
+_SPELLED: dict[str, Callable[..., Any]] = {
+    "_log_softmax": lambda input, dim, half_to_float=False: input.log_softmax(dim, float32 if half_to_float else None),
+    "_softmax": lambda input, dim, half_to_float=False: input.softmax(dim, float32 if half_to_float else None),
+    "clone": lambda input, *, memory_format=preserve_format: input.clone(memory_format=memory_format),
+    "index": lambda input, indices: input[tuple(slice(None) if i is None else i for i in indices)],
+    "mse_loss": lambda input, target, reduction=1: _OWN["mse_loss"].function(
+        input, target, reduction=_REDUCTIONS[reduction] if isinstance(reduction, int) else reduction
+    ),
+}
+
+
 def _find(space: str, name: str) -> Any:
     return _own(name) if space == "aten" else OPERATORS.get(f"{space}::{name}")
 
 
 def _own(name: str) -> Callable[..., Any] | None:
     """What ``torch.ops.aten.NAME`` calls: an operator, in place if the name ends in "_", else a function or method."""
+    if name in _SPELLED:
+        return _SPELLED[name]
     op = _OWN.get(_NAMES.get(name, name))
     if op is not None:
         return op.function

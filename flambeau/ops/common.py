@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from .. import call
 from .. import primitives as prim
 from ..call import special
 from ..device import device
@@ -148,15 +149,20 @@ def give(made: Tensor, out: Tensor) -> Tensor:
 
 
 def factory(function: F) -> F:
-    """Makes a function that makes a tensor from nothing ask the modes that are entered (`overriding.modes`): of its
-    arguments none has a say."""
+    """Makes a function that makes a tensor from nothing ask the modes that are entered (`overriding.modes`, and those
+    below the tape): of its arguments none has a say."""
 
     @functools.wraps(function)
     def form(*args: Any, **kwargs: Any) -> Any:
-        if special and modes.stack:
-            result = overridden(form, (), kwargs, None, args)
-            if result is not NotImplemented:
-                return result
+        if special:
+            if modes.stack:
+                result = overridden(form, (), kwargs, None, args)
+                if result is not NotImplemented:
+                    return result
+            if call.below_function is not None:
+                result = call.below_function(function.__name__, "default", args, kwargs)
+                if result is not NotImplemented:
+                    return result
         return function(*args, **kwargs)
 
     return form  # type: ignore[return-value]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import copyreg
 import ctypes
+import importlib
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,18 @@ __all__ = ["TypedStorage", "UntypedStorage", "from_dlpack", "frombuffer", "is_st
 def _init_subclass(cls: type, **kwargs: Any) -> None:
     object.__init_subclass__(**kwargs)
     own_members(cls)
+    if hasattr(cls, "__torch_dispatch__"):
+        _dispatching().prepare(cls)
+
+
+def _dispatching() -> Any:
+    """What asks classes with ``__torch_dispatch__``: few programs have one."""
+    return importlib.import_module("..dispatching", __package__)
+
+
+def _make_wrapper_subclass(cls: type, size: Sequence[int], *args: Any, **kwargs: Any) -> Tensor:
+    """A tensor of a class with ``__torch_dispatch__`` that has a shape and no memory; see `dispatching`."""
+    return _dispatching().make_wrapper_subclass(cls, size, *args, **kwargs)  # type: ignore[no-any-return]
 
 
 def _over(cls: type, data: Tensor) -> Tensor:
@@ -667,7 +681,8 @@ def install(cls: type[Tensor]) -> None:
     members: dict[str, Any] = {
         "__init_subclass__": classmethod(_init_subclass), "__torch_function__": classmethod(default_torch_function),
         "__new__": staticmethod(_new_instance),
-        "as_subclass": _as_subclass, "_make_subclass": staticmethod(_make_subclass), "__deepcopy__": _deepcopy,
+        "as_subclass": _as_subclass, "_make_subclass": staticmethod(_make_subclass),
+        "_make_wrapper_subclass": staticmethod(_make_wrapper_subclass), "__deepcopy__": _deepcopy,
         "__reduce_ex__": _reduce_ex,
         "untyped_storage": _untyped_storage, "storage": _typed_storage, "_typed_storage": _typed_storage, "set_": _set,
         "share_memory_": _share_memory, "is_shared": _is_shared, "__dlpack__": _dlpack, "__setstate__": _set_state,

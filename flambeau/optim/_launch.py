@@ -126,9 +126,12 @@ def launch(
     kinds: dict[tuple[str, ...], list[int]] = {}
     seen: set[int] = set()
     for i, row in enumerate(zip(*arrays)):
-        place = row[0]._storage.ptr + row[0]._offset * row[0]._layout.itemsize
+        if not alike([t._key for t in row]):
+            left.append(i)
+            continue
         # A parameter given twice must be updated twice, one after the other.
-        if not alike([t._key for t in row]) or (place in seen and row[0]._layout.numel):
+        place = row[0]._storage.ptr + row[0]._offset * row[0]._layout.itemsize
+        if place in seen and row[0]._layout.numel:
             left.append(i)
             continue
         seen.add(place)

@@ -14,7 +14,8 @@ __getattr__, __dir__ = _namespace(
     {},
     {
         **_modules(
-            "benchmark deterministic dlpack flop_counter model_zoo module_tracker tensorboard throughput_benchmark weak"
+            "_python_dispatch benchmark deterministic dlpack flop_counter model_zoo module_tracker tensorboard "
+            "throughput_benchmark weak"
         ),
         "ThroughputBenchmark": ".throughput_benchmark",
         "swap_tensors": "._swap",

@@ -7,32 +7,53 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..library.namespaces import OpOverload, OpOverloadPacket, namespace_of
 from ..nn import Module
-from ..operator import OPERATORS
-from ..overrides import TorchFunctionMode
 from ..tensor import Tensor
+from ._python_dispatch import TorchDispatchMode
 from .module_tracker import ModuleTracker
 
 __all__ = ["FlopCounterMode", "register_flop_formula"]
 
-flop_registry: dict[str, Callable[..., int]] = {}
+aten = namespace_of("aten")
+
+flop_registry: dict[OpOverloadPacket, Callable[..., int]] = {}
+
+
+def _packet(target: Any) -> OpOverloadPacket:
+    """The entry of ``torch.ops`` that is meant by one, by one of its overloads, or by a name of ``torch.ops.aten``."""
+    if isinstance(target, str):
+        target = getattr(aten, target)
+    found = target.overloadpacket if isinstance(target, OpOverload) else target
+    if not isinstance(found, OpOverloadPacket):
+        raise ValueError(
+            f"register_flop_formula(targets): expected each target to be OpOverloadPacket (i.e. torch.ops.mylib.foo), "
+            f"got {target} which is of type {type(target)}"
+        )
+    return found
 
 
 def register_flop_formula(targets: Any, get_raw: bool = False) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Decorator: ``formula(*args, out_shape=..., **kwargs)`` counts the operations of the operators ``targets``
-    (functions, or names of operators) from the shapes of their arguments and result; with ``get_raw`` from the tensors
-    themselves, and ``out``."""
+    (``torch.ops.aten.mm``, or a list) from the shapes of their arguments and result; with ``get_raw`` from the tensors
+    themselves, and ``out_val``.  Raises ValueError for other than entries of ``torch.ops``."""
 
     def register(formula: Callable[..., int]) -> Callable[..., int]:
-        def on_shapes(*args: Any, out: Any = None, **kwargs: Any) -> int:
-            return formula(*map(_shapes, args), out_shape=_shapes(out), **{k: _shapes(v) for k, v in kwargs.items()})
-
         for target in targets if isinstance(targets, (list, tuple)) else (targets,):
-            name = target if isinstance(target, str) else getattr(target, "operator", target).__name__
-            flop_registry[name] = formula if get_raw else on_shapes
+            flop_registry[_packet(target)] = formula if get_raw else shape_wrapper(formula)
         return formula
 
     return register
+
+
+def shape_wrapper(formula: Callable[..., int]) -> Callable[..., int]:
+    """A formula of shapes as one of tensors."""
+
+    def on_shapes(*args: Any, out_val: Any = None, **kwargs: Any) -> int:
+        shapes = {k: _shapes(v) for k, v in kwargs.items()}
+        return formula(*map(_shapes, args), out_shape=_shapes(out_val), **shapes)
+
+    return on_shapes
 
 
 def _shapes(value: Any) -> Any:
@@ -41,44 +62,56 @@ def _shapes(value: Any) -> Any:
     return value.shape if isinstance(value, Tensor) else value
 
 
-@register_flop_formula(["mm", "matmul", "bmm"])
+@register_flop_formula([aten.mm, aten.matmul, aten.bmm, aten.dot])
 def _product(a: Sequence[int], b: Sequence[int], *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
     return 2 * math.prod(out_shape) * a[-1]
 
 
-@register_flop_formula(["addmm", "baddbmm"])
+@register_flop_formula([aten.addmm, aten.baddbmm])
 def _added_product(
     input: Any, a: Sequence[int], b: Sequence[int], *args: Any, out_shape: Any = None, **kwargs: Any
 ) -> int:
     return 2 * math.prod(out_shape) * a[-1]
 
 
-@register_flop_formula("linear")
-def _linear(input: Sequence[int], weight: Sequence[int], *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
-    return 2 * math.prod(out_shape) * input[-1]
+@register_flop_formula(aten.convolution)
+def _convolution(
+    input: Sequence[int], weight: Sequence[int], bias: Any, stride: Any, padding: Any, dilation: Any, transposed: bool,
+    *args: Any, out_shape: Any = None, **kwargs: Any,
+) -> int:  # fmt: skip
+    return 2 * math.prod(input if transposed else out_shape) * math.prod(weight[1:])
 
 
-@register_flop_formula(["conv1d", "conv2d", "conv3d"])
-def _convolution(input: Any, weight: Sequence[int], *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
-    return 2 * math.prod(out_shape) * math.prod(weight[1:])
+@register_flop_formula(aten._convolution_weight)
+def _convolution_weight(
+    input: Any, weight_size: Sequence[int], grad: Sequence[int], *args: Any, out_shape: Any = None, **kwargs: Any
+) -> int:
+    return 2 * math.prod(grad) * math.prod(weight_size[1:])
 
 
-@register_flop_formula(["conv_transpose1d", "conv_transpose2d", "conv_transpose3d"])
-def _transposed(input: Sequence[int], weight: Sequence[int], *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
-    return 2 * math.prod(input) * math.prod(weight[1:])
+def _scores(query: Sequence[int], key: Sequence[int]) -> int:
+    return 2 * math.prod(query) * key[-2]
 
 
-@register_flop_formula("scaled_dot_product_attention")
+@register_flop_formula(aten._flash_attention)
 def _attention(query: Any, key: Any, value: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
-    return 2 * math.prod(query) * key[-2] + 2 * math.prod(query[:-1]) * key[-2] * value[-1]
+    return _scores(query, key) + 2 * math.prod(query[:-1]) * key[-2] * value[-1]
 
 
-class FlopCounterMode(TorchFunctionMode):
-    """``with`` this, the operations of products, convolutions and attention that the block calls are counted, by
-    module.
+@register_flop_formula(aten._flash_attention_gradient)
+def _attention_gradient(
+    grad: Any, query: Any, key: Any, value: Any, *args: Any, out_shape: Any = None, **kwargs: Any
+) -> int:
+    # The scores and their gradients by query and key; the gradients of the weights and by the values.
+    return 3 * _scores(query, key) + 2 * 2 * math.prod(query[:-1]) * key[-2] * value[-1]
 
-    The backward pass is not counted: count it as twice the forward pass.  ``custom_mapping`` gives formulas for further
-    operators, as ``register_flop_formula`` takes them.  ``display`` prints the table of ``depth`` levels at the end.
+
+class FlopCounterMode(TorchDispatchMode):
+    """``with`` this, the operations of products, convolutions and attention are counted, by module, those of backward
+    passes included.
+
+    ``custom_mapping`` gives formulas for further operators, as ``register_flop_formula`` takes them; one with
+    ``_get_raw`` gets tensors.  ``display`` prints the table of ``depth`` levels at the end.
     """
 
     def __init__(
@@ -87,35 +120,32 @@ class FlopCounterMode(TorchFunctionMode):
     ) -> None:  # fmt: skip
         super().__init__()
         self.depth, self.display = depth, display
-        self.flop_counts: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-        self.tracker = ModuleTracker()
-        self.formulas = dict(flop_registry)
+        self.flop_counts: dict[str, dict[OpOverloadPacket, int]] = defaultdict(lambda: defaultdict(int))
+        self.mod_tracker = ModuleTracker()
+        self.flop_registry = dict(flop_registry)
         for target, formula in (custom_mapping or {}).items():
-            name = target if isinstance(target, str) else getattr(target, "operator", target).__name__
-            self.formulas[name] = formula
+            raw = getattr(formula, "_get_raw", False)
+            self.flop_registry[_packet(target)] = formula if raw else shape_wrapper(formula)
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        name = getattr(getattr(func, "operator", None), "name", getattr(func, "__name__", ""))
-        self._count_flops(name, out, args, kwargs or {})
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        formula = self.flop_registry.get(func.overloadpacket)
+        if formula is not None:
+            count = formula(*args, **kwargs, out_val=out)
+            for parent in self.mod_tracker.parents:
+                self.flop_counts[parent][func.overloadpacket] += count
         return out
-
-    def _count_flops(self, name: str, out: Any, args: Any, kwargs: Any) -> None:
-        formula = self.formulas.get(name)
-        if formula is not None and name in OPERATORS:
-            count = formula(*args, **kwargs, out=out)
-            for parent in self.tracker.parents:
-                self.flop_counts[parent][name] += count
 
     def __enter__(self) -> FlopCounterMode:
         self.flop_counts.clear()
-        self.tracker.__enter__()
+        self.mod_tracker.__enter__()
         super().__enter__()
         return self
 
     def __exit__(self, *exc: object) -> None:
         super().__exit__(*exc)
-        self.tracker.__exit__(*exc)
+        self.mod_tracker.__exit__(*exc)
         if self.display:
             print(self.get_table(self.depth))
 
@@ -123,7 +153,7 @@ class FlopCounterMode(TorchFunctionMode):
         """All operations counted."""
         return sum(self.flop_counts["Global"].values())
 
-    def get_flop_counts(self) -> dict[str, dict[str, int]]:
+    def get_flop_counts(self) -> dict[str, dict[OpOverloadPacket, int]]:
         """The operations by module and operator."""
         return {k: dict(v) for k, v in self.flop_counts.items()}
 

@@ -164,11 +164,11 @@ class Module(HookMethods, StateMethods, ConvertMethods, MemberMethods):
             or _global_backward_pre_hooks
         ):
             if not grad_state.grad and self._modules and not threads.deferral.waits:
-                return self._together(args, kwargs)
+                return self._call_together(args, kwargs)
             return self.forward(*args, **kwargs)
         call = _Call(args, kwargs)
         try:
-            self._run(call)
+            self._call_hooked(call)
         except Exception:
             self._call_remaining_hooks(call)
             raise
@@ -176,16 +176,16 @@ class Module(HookMethods, StateMethods, ConvertMethods, MemberMethods):
 
     __call__: Callable[..., Any] = _wrapped_call_impl
 
-    def _together(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _call_together(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The call without gradients, of which the Python is left out where nobody can notice."""
         habit = Habit.known(self)
         if habit is None or not habit.steady:
-            return self._at_once(*args, **kwargs)
+            return self._call_at_once(*args, **kwargs)
         if habit.again is None:
-            habit.again = Unasked(self, self._at_once, vars(functional))
+            habit.again = Unasked(self, self._call_at_once, vars(functional))
         return habit.again(*args, **kwargs)
 
-    def _at_once(self, *args: Any, **kwargs: Any) -> Any:
+    def _call_at_once(self, *args: Any, **kwargs: Any) -> Any:
         """The call without gradients: convolutions wait for what follows them, but not for longer than the call of the
         outermost module."""
         recorder = threads.deferral
@@ -195,7 +195,7 @@ class Module(HookMethods, StateMethods, ConvertMethods, MemberMethods):
         finally:
             recorder.resume()
 
-    def _run(self, call: _Call) -> None:
+    def _call_hooked(self, call: _Call) -> None:
         """The call with all hooks."""
         for hook_id, hook in (*_global_forward_pre_hooks.items(), *self._forward_pre_hooks.items()):
             if hook_id in self._forward_pre_hooks_with_kwargs:

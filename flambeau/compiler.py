@@ -304,11 +304,12 @@ def disable(fn: Any = None, recursive: bool = True, *, reason: str | None = None
     def disabled(*args: Any, **kwargs: Any) -> Any:
         recorder = deferral()
         recorder.flush()
-        depth, recorder.depth = recorder.depth, 0
+        before = recorder.depth, recorder.plain
+        recorder.depth = recorder.plain = 0
         try:
             return fn(*args, **kwargs)
         finally:
-            recorder.depth = depth
+            recorder.depth, recorder.plain = before
 
     return disabled
 

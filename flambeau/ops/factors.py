@@ -26,13 +26,12 @@ from .lapack import (
     check_square,
     diagonal_of,
     for_each_matrix,
-    identity_like,
     matrix_kernel,
     on_host,
     pad_rows,
     scipy_module,
 )
-from .systems import triangular_kernel
+from .systems import SINGULAR, triangular_kernel
 
 __all__ = ["lu"]
 
@@ -126,12 +125,32 @@ def cholesky_solve(input: Tensor, input2: Tensor, upper: bool = False) -> Tensor
     return _cholesky_solve.function(B, L, bool(upper))  # type: ignore[no-any-return]
 
 
+@matrix_kernel("_cholesky_inverse")
+def cholesky_inverse_kernel(L: Tensor) -> Any:
+    """(``(L L^H)^-1``, info) for lower triangles; info is the place (from 1) of the first 0 on the diagonal, or 0."""
+    batch = L.shape[:-2]
+
+    def compute(a: np.ndarray) -> Any:
+        return template.matrices.invert_product(a) if a.size else (a, np.zeros(batch, np.int32))
+
+    half, info = on_host([(L.shape, L.dtype), (batch, dtypes.int32)], [L], compute)
+    return half if half.device is devices.meta else half.tril() + adjoint(half.tril(-1)), info  # type: ignore[attr-defined]
+
+
+@cholesky_inverse_kernel.gradient("L", "result0")
+def _(ctx, grad, grad_info):  # type: ignore[no-untyped-def]
+    inverse = ctx.results[0]
+    return inverse.matmul(grad + adjoint(grad)).matmul(inverse).matmul(ctx.L).neg()
+
+
 @operator(kind="composite", synonyms={"input": ("L",)})
 def cholesky_inverse(input: Tensor, upper: bool = False) -> Tensor:
     """The inverse of A, from its Cholesky factor."""
     check_floating("cholesky_inverse", input)
     check_square("cholesky_inverse", input)
-    return _cholesky_solve.function(identity_like(input), input, bool(upper))  # type: ignore[no-any-return]
+    found, info = cholesky_inverse_kernel.function(adjoint(input) if upper else input)
+    check_info("cholesky_inverse", info, SINGULAR)
+    return found  # type: ignore[no-any-return]
 
 
 # -- LU --------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ the parts of complex matrices after C. Hubig et al. and the rank-deficient ones 
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,10 +22,14 @@ from ..dtype import dtype as dtype_
 from ..graph.node import broadcast_shapes
 from ..layout import dense
 from ..operator import Operator, operator
+from ..runtime import blas
 from ..tensor import Tensor, empty, from_numpy, numpy_view
 from .shape import view_as_real
 
 __all__ = ["LinAlgError", "adjoint", "check_floating", "check_square"]
+
+_LARGE = 4096
+"""Elements from which on a kernel turns a matrix faster than numpy does."""
 
 
 class LinAlgError(RuntimeError):
@@ -135,14 +140,29 @@ def on_host(
     """The results of ``compute`` on numpy arrays; on the meta device tensors of the shapes and types in ``specs``."""
     if any(t.device is devices.meta for t in inputs):
         return tuple(empty(dense(kind, tuple(shape), devices.meta)) for shape, kind in specs)
-    found = compute(*[numpy_view(t) for t in inputs])
+    arrays = [_by_columns(t) for t in inputs]
+    with blas.limited(max((math.prod(a.shape[-2:]) for a in arrays), default=0)):
+        found = compute(*arrays)
     found = found if isinstance(found, tuple) else (found,)
-    return tuple(
-        from_numpy(np.array(a, dtype=kind.numpy, order="C", copy=True).reshape(shape))
-        if np.size(a)
-        else empty(dense(kind, tuple(shape)))  # numpy's strides of nothing may be 0
-        for a, (shape, kind) in zip(found, specs)
-    )
+    return tuple(_tensor_of(np.asarray(a, kind.numpy), shape, kind, arrays) for a, (shape, kind) in zip(found, specs))
+
+
+def _by_columns(x: Tensor) -> np.ndarray:
+    """The array of x, with the columns of larger matrices in one piece each, as LAPACK wants them: numpy takes ten
+    times as long to turn a matrix."""
+    if x.ndim < 2 or x.numel() < _LARGE or x.stride()[-2] == 1:
+        return numpy_view(x)
+    return numpy_view(x.transpose(-2, -1).contiguous()).swapaxes(-1, -2)  # type: ignore[attr-defined]
+
+
+def _tensor_of(a: np.ndarray, shape: Sequence[int], kind: dtype_, others: Sequence[np.ndarray]) -> Tensor:
+    """A contiguous tensor of what was computed, over the array's memory if nobody else has it."""
+    if not a.size:
+        return empty(dense(kind, tuple(shape)))  # numpy's strides of nothing may be 0
+    mine = a.flags.writeable and a.dtype.isnative and not any(np.may_share_memory(a, other) for other in others)
+    if a.ndim >= 2 and a.size >= _LARGE and a.swapaxes(-1, -2).flags.c_contiguous:
+        return from_numpy(a.swapaxes(-1, -2)).transpose(-2, -1).contiguous().reshape(shape)  # type: ignore[attr-defined,no-any-return]
+    return from_numpy(a if mine and a.flags.c_contiguous else np.array(a, order="C", copy=True)).reshape(shape)  # type: ignore[attr-defined,no-any-return]
 
 
 def for_each_matrix(count: int, function: Callable[..., Any], *arrays: np.ndarray) -> list[np.ndarray]:

@@ -10,11 +10,13 @@ import numpy as np
 
 from .. import dtype as dtypes
 from .. import template
+from ..autograd.mode import no_grad
 from ..operator import operator
 from ..tensor import Tensor
 from ..transform.level import recorded
-from . import return_types
+from . import blocked, return_types
 from .compare import where
+from .convert import contiguous_format
 from .lapack import (
     adjoint,
     batches,
@@ -33,11 +35,12 @@ from .shape import view_as_real
 
 __all__: list[str] = []
 
+_FEW = 64  # rows up to which numpy's loop over a batch is as fast as a call for each matrix
 _SMALL = 16  # unknowns up to which twice the precision costs next to nothing
 _WIDE = {np.dtype(np.float32): np.float64, np.dtype(np.complex64): np.complex128}
 
 _L = "torch.linalg"
-_SINGULAR = (
+SINGULAR = (
     "The diagonal element {0} is zero, the inversion could not be completed because the input matrix is singular."
 )
 _UNSOLVABLE = "The solver failed because the input matrix is singular."
@@ -54,7 +57,19 @@ def triangular_kernel(A: Tensor, B: Tensor, upper: bool, left: bool, unit: bool)
             return np.zeros(b.shape, b.dtype)
         return template.matrices.substitute(a, b, upper, left, unit)
 
+    if blocked.blocked(A, B.shape[-1 if left else -2]):
+        return _by_blocks(A, B, upper, left, unit)
     return on_host([(B.shape, B.dtype)], [A, B], compute)[0]
+
+
+@no_grad()
+def _by_blocks(A: Tensor, B: Tensor, upper: bool, left: bool, unit: bool) -> Tensor:
+    X = B.clone(memory_format=contiguous_format)  # type: ignore[attr-defined]
+    if left:
+        blocked.substitute(A, X, upper, unit)
+    else:  # the transpose of X A = B
+        blocked.substitute(A.transpose(-2, -1), X.transpose(-2, -1), not upper, unit)  # type: ignore[attr-defined]
+    return X  # type: ignore[no-any-return]
 
 
 @triangular_kernel.gradient("A", "result")
@@ -111,6 +126,8 @@ def solve_kernel(A: Tensor, B: Tensor) -> Any:
     """(X, info) with ``A X = B``; info is the place (from 1) of the first pivot that is zero, or 0.  Batches are
     equal."""
     batch = A.shape[:-2]
+    if blocked.blocked(A, B.shape[-1]):
+        return blocked.solve(A, B)
 
     def compute(a: np.ndarray, b: np.ndarray) -> Any:
         info = np.zeros(batch, np.int32)
@@ -188,6 +205,8 @@ def linalg_tensorsolve(A: Tensor, B: Tensor, dims: Sequence[int] | None = None) 
 def inverse_kernel(A: Tensor) -> Any:
     """(inverse, info); info is the place (from 1) of the first pivot that is zero, or 0."""
     batch = A.shape[:-2]
+    if blocked.blocked(A, A.shape[-1]):
+        return blocked.invert(A)
 
     def compute(a: np.ndarray) -> Any:
         info = np.zeros(batch, np.int32)
@@ -220,7 +239,7 @@ def linalg_inv_ex(A: Tensor, *, check_errors: bool = False) -> Any:
     check_square("linalg.inv", A)
     found, info = inverse_kernel.function(A)
     if check_errors:
-        check_info("linalg.inv", info, _SINGULAR)
+        check_info("linalg.inv", info, SINGULAR)
     return return_types.linalg_inv_ex(found, info)
 
 
@@ -263,11 +282,16 @@ def _signs_and_logs(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _determinants(a: np.ndarray) -> np.ndarray:
-    """``numpy.linalg.det``, with the same care."""
+    """The products of the pivots of Gaussian elimination, with the same care."""
     if not a.size:
         return np.ones(a.shape[:-2], a.dtype)
     with np.errstate(all="ignore"):
-        found = np.linalg.det(a)
+        if a.shape[-1] > _FEW:
+            factors, pivots, _ = template.matrices.lu(a)
+            odd = (pivots != np.arange(1, a.shape[-1] + 1)).sum(-1) % 2
+            found = np.diagonal(factors, 0, -2, -1).prod(-1) * (1 - 2 * odd).astype(a.dtype)
+        else:
+            found = np.linalg.det(a)
         spoilt = (found == 0) & ~np.isfinite(a).all((-2, -1))
     return np.where(spoilt, found.dtype.type(np.nan), found)
 

@@ -7,15 +7,24 @@ convention: every argument is an address.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import importlib
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-__all__ = ["address_of", "letter", "routine", "whole"]
+from .pool import get_num_threads
+
+__all__ = ["address_of", "letter", "limited", "routine", "whole"]
+
+_SERIAL = 1 << 20
+"""Elements of a matrix below which one thread is faster: threads of OpenBLAS wait for each other in busy loops, which
+takes up to three times as long as the work they share (measured with matrices of 128 to 900 rows)."""
 
 
 @functools.lru_cache(maxsize=64)
@@ -53,3 +62,33 @@ def address_of(value: str | int) -> int:
 @functools.lru_cache(maxsize=16)
 def _characters(text: str) -> ctypes.c_char:
     return ctypes.c_char(text.encode())
+
+
+@contextlib.contextmanager
+def limited(elements: int) -> Iterator[None]:
+    """While this lasts, the OpenBLAS of numpy and that of scipy take no more threads than ``set_num_threads`` allows,
+    and one for matrices of few elements.  Other builds of BLAS are left as they are."""
+    threads = 1 if elements < _SERIAL else get_num_threads()
+    found = [_threads_of(name) for name in ("numpy", "scipy") if name in sys.modules]
+    before = [(set_, get()) for get, set_ in filter(None, found)]
+    try:
+        for set_, count in before:
+            set_(min(threads, count))
+        yield
+    finally:
+        for set_, count in before:
+            set_(count)
+
+
+@functools.lru_cache(maxsize=2)
+def _threads_of(package: str) -> tuple[Callable[[], int], Callable[[int], None]] | None:
+    """The functions that tell and set the number of threads of the OpenBLAS that comes with a package, if one does."""
+    root = Path(str(sys.modules[package].__file__)).parent
+    for file in (*root.parent.glob(f"{package}.libs/*openblas*"), *root.glob(".dylibs/*openblas*")):
+        with contextlib.suppress(OSError, AttributeError):
+            library = ctypes.CDLL(str(file))
+            for end in ("64_", ""):
+                if hasattr(library, f"scipy_openblas_set_num_threads{end}"):
+                    get = getattr(library, f"scipy_openblas_get_num_threads{end}")
+                    return get, getattr(library, f"scipy_openblas_set_num_threads{end}")
+    return None

@@ -15,8 +15,8 @@ import numpy as np
 from ..runtime import blas
 
 __all__ = [
-    "bunch_kaufman", "cholesky", "dominant_basis", "lu", "orthogonalize", "permutations", "reflections", "solve",
-    "substitute", "triangulate",
+    "bunch_kaufman", "cholesky", "dominant_basis", "invert_product", "lu", "orthogonalize", "permutations",
+    "reflections", "solve", "substitute", "triangulate",
 ]  # fmt: skip
 
 Array = np.ndarray
@@ -40,6 +40,20 @@ def cholesky(a: Array, upper: bool) -> tuple[Array, Array]:
     side, size, data, step = _at("L" if upper else "U"), _at(n), factor.ctypes.data, n * n * a.itemsize
     _run(math.prod(batch), info, lambda k, where: potrf(side, size, data + k * step, size, where))
     return (np.triu if upper else np.tril)(factor), info
+
+
+def invert_product(a: Array) -> tuple[Array, Array]:
+    """(``(L L^H)^-1``, info) for lower triangles L; info is the place of the first zero on the diagonal, or 0.
+
+    Only the lower triangle is of use.
+    """
+    n = a.shape[-1]
+    found, info = np.array(a, order="C"), np.zeros(a.shape[:-2], np.int32)
+    # in LAPACK's eyes it is an upper triangle, of which it inverts U^T U: the conjugate of the product that is wanted
+    potri = blas.routine(blas.letter(a.dtype) + "potri", 5)
+    side, size, data, step = _at("U"), _at(n), found.ctypes.data, n * n * a.itemsize
+    _run(math.prod(a.shape[:-2]), info, lambda k, where: potri(side, size, data + k * step, size, where))
+    return found, info
 
 
 def lu(a: Array) -> tuple[Array, Array, Array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import pickle
 import warnings
@@ -520,3 +521,9 @@ def test_maps_to_regions(registry: str) -> None:
             to.register(int, lambda region: None)
     for mine, theirs in zip(*images):
         close(mine, theirs)
+
+
+def test_files_of_distributions_name_their_base():
+    for name in ("binomial", "laplace", "multivariate_normal", "relaxed_categorical"):
+        module = importlib.import_module(f"flambeau.distributions.{name}")
+        assert module.Distribution is flambeau.distributions.Distribution

@@ -12,6 +12,7 @@ from ..operator import Operand
 from ..tensor import Tensor
 from . import constraints
 from ._parameters import ProbsOrLogits
+from .distribution import Distribution as Distribution
 from .utils import broadcast_all, fused, softplus
 
 __all__ = ["Binomial"]

@@ -13,6 +13,7 @@ from ..layout import Size
 from ..tensor import Tensor
 from . import constraints
 from ._parameters import ProbsOrLogits
+from .distribution import Distribution as Distribution
 
 __all__ = ["Categorical"]
 

@@ -12,6 +12,7 @@ from ..operator import Operand
 from ..tensor import Tensor
 from . import constraints
 from .bernoulli import Odds, _bernoulli_log_prob
+from .distribution import Distribution as Distribution
 from .utils import drawn_like, fused
 
 __all__ = ["Geometric"]

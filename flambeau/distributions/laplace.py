@@ -10,6 +10,7 @@ from ..layout import Size
 from ..operator import Operand
 from ..tensor import Tensor
 from ._parameters import LocScale
+from .distribution import Distribution as Distribution
 from .utils import drawn_like, fused
 
 __all__ = ["Laplace"]

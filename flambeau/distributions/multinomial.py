@@ -12,6 +12,7 @@ from ..tensor import Tensor
 from . import constraints
 from .binomial import Binomial
 from .categorical import Categorical
+from .distribution import Distribution as Distribution
 from .one_hot_categorical import OfCategorical
 
 __all__ = ["Multinomial"]

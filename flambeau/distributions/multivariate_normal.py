@@ -9,6 +9,7 @@ from ..layout import Size
 from ..tensor import Tensor
 from . import constraints
 from ._parameters import Matrices, batch_mahalanobis, batch_mv
+from .distribution import Distribution as Distribution
 from .utils import HALF_LOG_2PI, _standard_normal
 
 __all__ = ["MultivariateNormal"]

@@ -12,6 +12,7 @@ from ..operator import Operand
 from ..tensor import Tensor
 from . import constraints
 from .binomial import CountedOdds
+from .distribution import Distribution as Distribution
 from .gamma import Gamma
 from .utils import fused, lazy_property, softplus
 

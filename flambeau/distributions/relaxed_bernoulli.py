@@ -10,6 +10,7 @@ from ..operator import Operand
 from ..tensor import Tensor
 from . import constraints
 from .bernoulli import Odds
+from .distribution import Distribution as Distribution
 from .transformed_distribution import TransformedDistribution
 from .transforms import SigmoidTransform
 from .utils import clamp_probs, fused, softplus, uniform_like

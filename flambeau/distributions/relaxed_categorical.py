@@ -11,6 +11,7 @@ from ..layout import Size
 from ..tensor import Tensor
 from . import constraints
 from .categorical import Categorical
+from .distribution import Distribution as Distribution
 from .one_hot_categorical import OfCategorical
 from .relaxed_bernoulli import Relaxed
 from .transforms import ExpTransform

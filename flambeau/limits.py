@@ -13,8 +13,9 @@ from .runtime import cpu, pool
 
 __all__ = ["Limits", "Roof", "limits"]
 
-_SIDE = 1024  # of the product of matrices that shows the speed of arithmetic
-_SHORTEST = 0.02  # seconds that a measurement takes at least
+_SIDE = 512  # of the product of matrices that shows the speed of arithmetic
+_SHORTEST, _LONGEST = 0.02, 0.4  # seconds that a measurement takes
+_SETTLED = 8  # calls in a row that are no quicker than the best, after which that is believed
 
 
 class Roof(NamedTuple):
@@ -43,7 +44,7 @@ class Limits(NamedTuple):
 
 
 def limits() -> Limits:
-    """The machine's limits with the present number of threads, measured at the first call (a tenth of a second)."""
+    """The machine's limits with the present number of threads, measured at the first call (a few tenths of a second)."""
     return _measured(pool.get_num_threads())
 
 
@@ -62,11 +63,17 @@ def _measured(threads: int) -> Limits:
 
 
 def _best(call: Callable[[], object]) -> float:
-    """The seconds of the quickest of several calls after the first."""
+    """The seconds of the quickest of several calls after the first.
+
+    Others may have the processor meanwhile: it goes on until quicker calls have stopped coming.
+    """
     call()  # compiles
-    best, began = float("inf"), time.perf_counter()
-    while time.perf_counter() - began < _SHORTEST:
+    best, began, since = float("inf"), time.perf_counter(), 0
+    while True:
         start = time.perf_counter()
+        if start - began > _LONGEST or (start - began > _SHORTEST and since >= _SETTLED):
+            return best
         call()
-        best = min(best, time.perf_counter() - start)
-    return best
+        seconds = time.perf_counter() - start
+        since = 0 if seconds < 0.98 * best else since + 1
+        best = min(best, seconds)

@@ -44,7 +44,7 @@ class Limits(NamedTuple):
 
 
 def limits() -> Limits:
-    """The machine's limits with the present number of threads, measured at the first call (a few tenths of a second)."""
+    """The machine's limits with the present number of threads, measured at the first call (under a second)."""
     return _measured(pool.get_num_threads())
 
 

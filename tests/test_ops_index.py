@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import flambeau as fl
 import flambeau.nn.functional as F
+from flambeau.operator import OPERATORS
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch = pytest.importorskip("torch")
@@ -334,3 +335,15 @@ def test_one_hot() -> None:
         F.one_hot(fl.tensor([4]), 3)
     with pytest.raises(RuntimeError, match="non-negative"):
         F.one_hot(fl.tensor([-1]))
+
+
+@pytest.mark.parametrize("dims", [(-1,), (0,), (0, 2), (1, 0), (0, 0), ()])
+def test_dimensions_of_the_operator_are_checked(dims: tuple[int, ...]) -> None:
+    at = fl.tensor([0, 1])
+    with pytest.raises(IndexError, match="one index for each dimension"):
+        OPERATORS["index"].function(fl.ones(2, 3), [at, at], dims)
+
+
+def test_the_operator_refuses_indices_that_are_no_integers() -> None:
+    with pytest.raises(IndexError, match="must be long, int, byte or bool"):
+        OPERATORS["index"].function(fl.ones(2, 3), [fl.ones(2)], (0,))

@@ -110,3 +110,9 @@ def test_few_singular_values_of_a_matrix_of_low_rank(kind: str, shape: tuple[int
         U, S, V = (t.numpy() for t in flambeau.svd_lowrank(x, q, M=off))
         assert U.shape == (*batch, m, q) and S.shape == (*batch, q) and V.shape == (*batch, n, q)
         np.testing.assert_allclose((U * S[..., None, :]) @ V.conj().swapaxes(-1, -2), less, atol=50 * _slack(kind))
+
+
+@pytest.mark.parametrize("shape", [(3, 33), (33, 3), (2, 4, 3)])
+def test_rank_of_hermitian_matrices_demands_square_ones(shape: tuple[int, ...]) -> None:
+    with pytest.raises(RuntimeError, match="must be batches of square matrices"):
+        linalg.matrix_rank(flambeau.ones(shape), hermitian=True)

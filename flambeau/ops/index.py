@@ -52,6 +52,14 @@ def _arranged(
 
     The dimensions of the indices stand where the indexed dimensions stood if these are neighbours, otherwise first.
     """
+    if len(indices) != len(dims) or not dims or list(dims) != sorted({d for d in dims if 0 <= d < len(shape)}):
+        raise IndexError(
+            f"index(): {len(indices)} indices for the dimensions {list(dims)} of a tensor of shape {list(shape)}: give "
+            "one index for each dimension, and dimensions from 0 that ascend"
+        )
+    for i in indices:
+        if i.dtype.is_floating_point or i.dtype.is_complex:
+            raise IndexError(f"tensors used as indices must be long, int, byte or bool tensors, not {i.dtype}")
     try:
         common = broadcast_shapes(*(i.shape for i in indices))
     except RuntimeError:

@@ -208,6 +208,7 @@ def _(ctx, gL, gV):  # type: ignore[no-untyped-def]
 @matrix_kernel("_eigvalsh")
 def eigvalsh_kernel(A: Tensor, lower: bool) -> Tensor:
     """The eigenvalues of Hermitian matrices, ascending; one triangle is read."""
+    check_square("linalg.eigvalsh", A)  # ranks and others come here without their callers' check
     n, batch = A.shape[-1], A.shape[:-2]
 
     def compute(a: np.ndarray) -> Any:
@@ -410,6 +411,8 @@ def linalg_matrix_rank(
         tol, hermitian = None, tol
     if tol is not None:
         atol, rtol = tol, 0.0
+    if hermitian:
+        check_square("linalg.matrix_rank", A)
     A = A.detach()  # type: ignore[attr-defined]
     if not A.numel():
         return A.new_zeros(A.shape[:-2], dtype=dtypes.int64)  # type: ignore[attr-defined,no-any-return]

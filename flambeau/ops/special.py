@@ -332,12 +332,17 @@ _polygamma_method.__name__, _polygamma_inplace.__name__ = "polygamma", "polygamm
 Tensor.polygamma, Tensor.polygamma_ = _polygamma_method, _polygamma_inplace  # type: ignore[attr-defined]
 
 
+_MOST_FACTORS = 256  # each is part of the kernel
+
+
 @operator(promote=("input",), to="float", inplace=True)
 def mvlgamma(input: Tensor, p: int) -> Tensor:
     """The logarithm of the multivariate gamma function of dimension ``p`` >= 1 (RuntimeError otherwise)."""
     _real("mvlgamma", input)
     if p < 1:
         raise RuntimeError(f"p has to be greater than or equal to 1, got {p}")
+    if p > _MOST_FACTORS:
+        raise RuntimeError(f"mvlgamma: p = {p} makes as many factors, more than the {_MOST_FACTORS} that are supported")
     total = prim.const(p * (p - 1) / 4 * math.log(math.pi), input.dtype)
     for j in range(p):
         total = prim.apply("add", total, prim.apply("lgamma", prim.apply("sub", input, prim.const(j / 2, input.dtype))))

@@ -42,6 +42,13 @@ def _room(query: Callable[..., None], *types: Any) -> _Room:
     return _Room(arrays, tuple(address for a in arrays for address in (a.ctypes.data, _at(a.size))))
 
 
+def _side(a: Array) -> int:
+    """The rows of square matrices: LAPACK does not ask how large what it is given is."""
+    if a.shape[-1] != a.shape[-2]:
+        raise ValueError(f"eigenvalues are those of square matrices, got {a.shape[-2]} by {a.shape[-1]}")
+    return a.shape[-1]
+
+
 def _for_finite(a: Array, call: Callable[[int], None], *results: Array) -> None:
     """``call(k)`` for the matrices whose elements are all finite; the ``results`` for others are nan."""
     finite = np.isfinite(a).all((-2, -1))
@@ -139,7 +146,7 @@ def eigen_hermitian(a: Array, lower: bool, vectors: bool) -> tuple[Array, Array,
 
     Without ``vectors`` those returned are of no use; info is positive where the iteration did not converge.
     """
-    n, batch = a.shape[-1], a.shape[:-2]
+    n, batch = _side(a), a.shape[:-2]
     found = np.array(a.swapaxes(-1, -2), order="C")
     values, info = np.empty((*batch, n), a.real.dtype), np.zeros(batch, np.int32)
     real = a.dtype.kind != "c"
@@ -164,7 +171,7 @@ def eigen(a: Array, vectors: bool) -> tuple[Array, Array, Array]:
 
     Without ``vectors`` those returned are of no use; info is positive where the iteration did not converge.
     """
-    n, batch = a.shape[-1], a.shape[:-2]
+    n, batch = _side(a), a.shape[:-2]
     data = np.array(a.swapaxes(-1, -2), order="C")
     columns = np.empty((*batch, n, n) if vectors else (*batch, 1, 1), a.dtype)
     info = np.zeros(batch, np.int32)

@@ -31,3 +31,13 @@ def test_writes_without_memory_in_a_compiled_function():
 def test_dimensions_of_the_gamma_function_have_an_end():
     with pytest.raises(RuntimeError, match="mvlgamma"):
         torch.mvlgamma(torch.full((2,), 1e3), 2**64)
+
+
+def test_scattering_beside_the_elements_of_an_input_with_gaps():
+    memory = torch.arange(40.0)
+    x = memory[16:30:2]
+    found = torch.as_strided_scatter(x, -torch.ones(7), (7,), (2,))
+    assert found.tolist() == [-1.0] * 7 and found.stride() == (2,) and found.storage_offset() == 16
+    assert torch.as_strided_scatter(x, -torch.ones(3), (3,), (1,), 18).tolist() == [16, -1, -1, 22, 24, 26, 28]
+    assert torch.as_strided_scatter(x, -torch.ones(3), (3,), (1,), 0).tolist() == x.tolist()
+    assert memory.tolist() == list(range(40))

@@ -549,9 +549,11 @@ def as_strided_scatter(
     """
     part = as_strided.function(input, size, stride, storage_offset)
     _checked("as_strided_scatter", src, part.shape)
-    result = input.clone()  # type: ignore[attr-defined]
-    strided_view.function(result, tuple(size), tuple(stride), part._offset - input._offset).copy_(src)
-    return result
+    # All that either of them may see is copied: elements of the view may lie before, behind or between the input's.
+    end = max(t._offset + t._layout.span for t in (input, part))
+    whole = strided_view.function(input, (end,), (1,), -input._offset).clone()
+    strided_view.function(whole, tuple(size), tuple(stride), part._offset).copy_(src)
+    return strided_view.function(whole, tuple(input.shape), input.stride(), input._offset)  # type: ignore[no-any-return]
 
 
 @as_strided_scatter.gradient()

@@ -441,7 +441,8 @@ def _call_inplace(op: Operator, args: Sequence[Any]) -> Tensor:
     if recorder.waits and not recorder.depth and (target._storage.pending is None or not op.follows):
         for t in tensors:
             materialize(t)
-    if prim.tracing() or recorder.depth or any(t._storage.pending is not None for t in tensors):
+    waits = recorder.depth and layout.device is not devices.meta  # without data there is nothing to wait for
+    if prim.tracing() or waits or any(t._storage.pending is not None for t in tensors):
         _write_deferred(op, args, target)
     else:
         settle(target)

@@ -285,6 +285,11 @@ def recipe_of(op: Operator, args: Sequence[Any], key: list[Any], target: Layout 
     if found is None:
         if len(op.recipes) >= LIMIT:
             op.recipes.clear()
+        if common_device(op, tensors_in(args)) is devices.meta:  # only calls with memory wait
+            raise RuntimeError(
+                f"{op.name}: Expected all tensors to be on the same device, but found at least two devices, cpu and "
+                "meta! Tensors without data cannot be written to memory."
+            )
         found = op.recipes[k] = _trace(op, args, tensors_in(args), devices.cpu, target)
     return found
 

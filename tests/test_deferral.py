@@ -255,3 +255,19 @@ def test_elements_picked_from_what_was_flipped(name):
     }[name]
     x, i = torch.arange(15.0).reshape(5, 3), torch.tensor([0, 1, 2])
     np.testing.assert_allclose(torch.compile(picked)(x, i).numpy(), picked(x, i).numpy(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(), (3,)])
+def test_memory_takes_nothing_from_tensors_without_data(shape):
+    without = torch.ones(shape, device="meta")
+
+    def program():
+        with pytest.raises(RuntimeError, match="on the same device"):
+            torch.ones(shape).copy_(without)
+        with pytest.raises(RuntimeError, match="on the same device"):
+            torch.fft.rfftfreq(4, device="meta", out=torch.ones(3))
+        return without.clone().add_(1), torch.ones(3) + 1
+
+    found, after = torch.compile(program)()
+    assert found.device.type == "meta" and found.shape == shape
+    assert after.tolist() == [2.0, 2.0, 2.0]

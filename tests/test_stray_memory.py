@@ -41,3 +41,8 @@ def test_scattering_beside_the_elements_of_an_input_with_gaps():
     assert torch.as_strided_scatter(x, -torch.ones(3), (3,), (1,), 18).tolist() == [16, -1, -1, 22, 24, 26, 28]
     assert torch.as_strided_scatter(x, -torch.ones(3), (3,), (1,), 0).tolist() == x.tolist()
     assert memory.tolist() == list(range(40))
+
+
+def test_averages_of_truth_values_are_refused():
+    with pytest.raises(NotImplementedError, match=r"avg_pool2d.*torch\.bool"):
+        torch.nn.functional.avg_pool2d(torch.ones(1, 4, 4, dtype=torch.bool), 2)

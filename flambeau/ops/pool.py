@@ -348,6 +348,8 @@ def _define(ndim: int) -> None:
         ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: int | None = None,
     ) -> Tensor:  # fmt: skip
         name = f"avg_pool{ndim}d"
+        if input.dtype.kind == "b":
+            raise NotImplementedError(f'"{name}" not implemented for {input.dtype}: convert the input to float first')
         kernel = per_dim(kernel_size, ndim, "kernel_size", name)
         steps = kernel if stride is None or stride == [] or stride == () else per_dim(stride, ndim, "stride", name)
         return avg_pool_kernel.function(  # type: ignore[no-any-return]

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from .device import device
+from .dispatch.overriding import Disabled, disabled_torch_function, dispatchers, modes
 from .dtype import dtype
 from .generator import Generator
 from .jit import Future, ScriptFunction, ScriptModule
 from .nn.modules._convert import parse_to
-from .overriding import Disabled, disabled_torch_function, dispatchers, modes
 from .tensor import Tensor
 
 __all__ = [

@@ -13,6 +13,7 @@ from . import dtype as _dtypes
 from . import names as _names
 from . import ops as _ops
 from .device import device, get_default_device, set_default_device
+from .dispatch.operator import OPERATORS as _OPERATORS
 from .dtype import (
     bfloat16,
     complex32,
@@ -38,7 +39,6 @@ from .dtype import (
 )  # fmt: skip
 from .dtype_info import finfo, iinfo
 from .layout import Size
-from .operator import OPERATORS as _OPERATORS
 from .ops import return_types as return_types
 from .ops.convert import channels_last, channels_last_3d, contiguous_format, memory_format, preserve_format
 from .ops.convert import clone_function as clone
@@ -66,8 +66,8 @@ from .promotion import result_type as _result_type
 from .tensor import Tensor
 
 from . import autograd as autograd  # isort: skip
-from . import call as _calls  # isort: skip
-from . import operator as _records  # isort: skip
+from .dispatch import call as _calls  # isort: skip
+from .dispatch import operator as _records  # isort: skip
 from .autograd.derive import automatic as _automatic  # isort: skip
 from .autograd import forward_ad as _forward_ad  # isort: skip
 from .autograd import function as _function  # isort: skip

@@ -12,9 +12,9 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from .dispatch.operator import OPERATORS, Operator
 from .graph.node import broadcast_shapes
 from .library.namespaces import OpOverload, OpOverloadPacket, namespace_of
-from .operator import OPERATORS, Operator
 from .ops.convert import contiguous_format
 from .tensor import Tensor
 

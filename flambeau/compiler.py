@@ -20,13 +20,13 @@ import numpy as np
 
 from . import prepared
 from .autograd.mode import state as grad_state
-from .cautious import Cautious
-from .deferral import deferral, plans
+from .compiled.cautious import Cautious
+from .compiled.explain import Explanation, explain, explained
+from .compiled.places import who_called
+from .compiled.repeat import Repeater
+from .deferred.deferral import deferral, plans
+from .dispatch.operator import OPERATORS
 from .errors import InvalidBackend, Unsupported
-from .explain import Explanation, explain, explained
-from .operator import OPERATORS
-from .places import who_called
-from .repeat import Repeater
 from .tensor import Tensor, from_numpy, numpy_view
 
 __all__ = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, ClassVar
 
-from .callforms import call_forms
+from .dispatch.callforms import call_forms
 
 __all__ = ["cpu", "device", "get_default_device", "meta", "of", "set_default_device"]
 

@@ -12,17 +12,18 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from . import aten, call
+from . import aten
 from .autograd import tape
 from .autograd.mode import state as grad_state
-from .call import around, special
 from .device import device as device_
+from .dispatch import call
+from .dispatch.call import around, special
+from .dispatch.operator import Operator
+from .dispatch.overriding import Disabled, modes
+from .dispatch.overriding import dispatchers as stack
+from .dispatch.planning import tensors_in
 from .dtype import dtype, get_default_dtype
 from .layout import contiguous_strides, of
-from .operator import Operator
-from .overriding import Disabled, modes
-from .overriding import dispatchers as stack
-from .planning import tensors_in
 from .storage import Storage
 from .tensor import Tensor
 

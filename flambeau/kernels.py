@@ -10,8 +10,8 @@ from functools import partial
 from typing import Any
 
 from . import ops, settings
+from .dispatch.operator import OPERATORS
 from .dtype import float32, float64
-from .operator import OPERATORS
 from .runtime import cache, cpu, engine
 
 __all__ = ["main"]

@@ -12,7 +12,7 @@ from typing import Any
 
 from . import ops
 from .autograd.anomaly_mode import is_anomaly_check_nan_enabled, is_anomaly_enabled, set_detect_anomaly
-from .callforms import call_forms
+from .dispatch.callforms import call_forms
 from .dtype import dtype as dtype_
 from .dtype import get_default_dtype, named, set_default_dtype
 from .generator import Generator

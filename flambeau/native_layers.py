@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from . import ops
-from .callforms import call_forms
+from .dispatch.callforms import call_forms
 from .nn import functional as F
 from .nn._recurrent import run_layers
 from .ops.common import dim_of, overridable

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from . import nn as _nn
-from .call import around, special
-from .operator import OPERATORS
-from .overriding import Disabled, disabled_torch_function, modes, overridden
+from .dispatch.call import around, special
+from .dispatch.operator import OPERATORS
+from .dispatch.overriding import Disabled, disabled_torch_function, modes, overridden
 from .tensor import Tensor
 
 __all__ = [

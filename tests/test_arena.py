@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import flambeau as torch
 from flambeau import nn
-from flambeau.deferral import plans
+from flambeau.deferred.deferral import plans
 from flambeau.graph.arena import Lifetime, Room, assign
 from flambeau.runtime import memory
 

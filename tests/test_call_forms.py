@@ -53,7 +53,7 @@ def test_call(call):
 
 def test_factors_among_tensors_warn_once_and_keep_gradients():
     x, y = flambeau.ones(2, requires_grad=True), flambeau.ones(2, requires_grad=True)
-    from flambeau import forms
+    from flambeau.dispatch import forms
 
     forms._warned.clear()
     with pytest.warns(UserWarning, match="add is deprecated: give alpha"):

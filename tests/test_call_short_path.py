@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import flambeau as fl
-from flambeau.operator import OPERATORS
+from flambeau.dispatch.operator import OPERATORS
 
 
 def twice(call):  # type: ignore[no-untyped-def]

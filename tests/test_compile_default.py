@@ -12,9 +12,9 @@ import pytest
 
 import flambeau as torch
 from flambeau import nn
-from flambeau.cautious import Cautious
+from flambeau.compiled.cautious import Cautious
+from flambeau.compiled.replay import Recording
 from flambeau.nn import functional as F
-from flambeau.replay import Recording
 
 X = np.linspace(-1, 1, 24, dtype=np.float32).reshape(6, 4)
 SCALE = 2.0

@@ -10,8 +10,8 @@ import pytest
 
 import flambeau as torch
 from flambeau import nn
-from flambeau.deferral import deferral
-from flambeau.watch import watching
+from flambeau.compiled.watch import watching
+from flambeau.deferred.deferral import deferral
 
 X = torch.linspace(-1, 1, 12).reshape(3, 4)
 

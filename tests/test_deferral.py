@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import flambeau as torch
 from flambeau import nn
-from flambeau.deferral import deferral
+from flambeau.deferred.deferral import deferral
 
 
 def pending(t):

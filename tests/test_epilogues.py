@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import flambeau as torch
-from flambeau.deferral import deferral
+from flambeau.compiled.watch import watching
+from flambeau.deferred.deferral import deferral
 from flambeau.nn import functional as F
-from flambeau.watch import watching
 
 RNG = np.random.default_rng(0)
 

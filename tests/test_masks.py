@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import flambeau as torch
-from flambeau.operator import OPERATORS
+from flambeau.dispatch.operator import OPERATORS
 
 _SIZES = (1, 7, 16, 65, 1000, 16383, 16385, 40000)
 

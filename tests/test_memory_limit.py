@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 import flambeau as torch
-from flambeau import cautious, families, nn
-from flambeau.deferral import plans
+from flambeau import nn
+from flambeau.compiled import cautious
+from flambeau.deferred import families
+from flambeau.deferred.deferral import plans
 from flambeau.graph import recompute
 from flambeau.nn import functional as F
 

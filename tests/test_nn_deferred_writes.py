@@ -45,7 +45,7 @@ def test_a_gradient_through_a_selected_row_of_a_compiled_result():
 
 
 def test_the_short_path_is_open_again_afterwards():
-    from flambeau.call import special
+    from flambeau.dispatch.call import special
 
     z = flambeau.zeros(2)
     z[:1] = flambeau.compile(lambda x: x * 2)(flambeau.ones(1))

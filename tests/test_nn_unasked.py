@@ -14,9 +14,9 @@ import pytest
 
 import flambeau as torch
 from flambeau import nn
-from flambeau.deferral import Habit
+from flambeau.compiled.replay import Recording
+from flambeau.deferred.deferral import Habit
 from flambeau.nn import functional as F
-from flambeau.replay import Recording
 
 MANY = 10
 

@@ -11,7 +11,7 @@ import pytest
 
 import flambeau as torch
 from flambeau import nn
-from flambeau.deferral import Habit, deferral
+from flambeau.deferred.deferral import Habit, deferral
 from flambeau.nn import functional as F
 
 

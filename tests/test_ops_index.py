@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import flambeau as fl
 import flambeau.nn.functional as F
-from flambeau.operator import OPERATORS
+from flambeau.dispatch.operator import OPERATORS
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch = pytest.importorskip("torch")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import flambeau as torch
-from flambeau.call import around, special
+from flambeau.dispatch.call import around, special
 from flambeau.profiler import ProfilerAction, ProfilerActivity, profile, record_function, schedule
 
 

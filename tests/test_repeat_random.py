@@ -7,10 +7,10 @@ import pytest
 import flambeau as torch
 from flambeau import nn, optim
 from flambeau.autograd import grad
-from flambeau.cautious import Cautious
+from flambeau.compiled.cautious import Cautious
+from flambeau.compiled.repeat import Repeater
+from flambeau.compiled.replay import Recording
 from flambeau.nn import functional as F
-from flambeau.repeat import Repeater
-from flambeau.replay import Recording
 from flambeau.runtime import memory
 
 MODES = {"default": Cautious, "reduce-overhead": Repeater}

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import flambeau
-from flambeau import reuse, settings
+from flambeau import settings
+from flambeau.dispatch import reuse
 
 torch: Any = flambeau
 

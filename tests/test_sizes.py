@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import flambeau as torch
-from flambeau import cautious, deferral, families, nn
+from flambeau import nn
+from flambeau.compiled import cautious
+from flambeau.deferred import deferral, families
 from flambeau.graph.kernel import KernelCall
 from flambeau.graph.varying import Scope, Varying
 from flambeau.nn import functional as F

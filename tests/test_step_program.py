@@ -7,9 +7,9 @@ import pytest
 
 import flambeau as torch
 from flambeau import nn
-from flambeau.deferral import deferral
+from flambeau.compiled.watch import watching
+from flambeau.deferred.deferral import deferral
 from flambeau.nn import functional as F
-from flambeau.watch import watching
 
 OPTIMIZERS = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.05),

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 import flambeau as torch
-from flambeau.call import around, special
-from flambeau.limits import limits
+from flambeau.compiled.limits import limits
+from flambeau.dispatch.call import around, special
 from flambeau.runtime import engine
 from flambeau.viz import page
 from flambeau.viz.collect import Collection, collecting

@@ -50,7 +50,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 import fuzz_cases as cases  # noqa: E402
 
 import flambeau  # noqa: E402
-from flambeau.operator import OPERATORS  # noqa: E402
+from flambeau.dispatch.operator import OPERATORS  # noqa: E402
 
 EXPECTED = (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError, MemoryError, BufferError)
 # What Python says where a program gave a wrong argument; PyTorch's binding of arguments says the same or nearly.

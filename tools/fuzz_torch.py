@@ -95,7 +95,7 @@ def _function(name: str) -> Any:
     elif name.startswith("torch."):
         path = name.removeprefix("torch.")
     else:
-        from flambeau.operator import OPERATORS
+        from flambeau.dispatch.operator import OPERATORS
 
         op = OPERATORS[name]
         spaces = {op.namespace, "torch", "torch.nn.functional", "torch.Tensor", "torch.special", "torch.linalg"}

@@ -21,8 +21,8 @@ from ..compiler import (
     set_stance,
     substitute_in_graph,
 )
-from ..deferral import deferral
-from ..operator import namespace as _namespace
+from ..deferred.deferral import deferral
+from ..dispatch.operator import namespace as _namespace
 from . import config as config
 from . import exc as exc
 from . import utils as utils

@@ -6,9 +6,9 @@ import importlib
 from types import ModuleType
 from typing import Any, NoReturn
 
-from .. import operator as _records
 from ..absent import define as _define
 from ..device import device as _device
+from ..dispatch import operator as _records
 
 
 def _need(name: str) -> NoReturn:

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from ..autograd.mode import state as grad_state
-from ..call import around, special
-from ..callforms import call_forms
+from ..dispatch.call import around, special
+from ..dispatch.callforms import call_forms
+from ..dispatch.operator import Operator
 from ..dtype import bfloat16, dtype, float16, float32, float64
-from ..operator import Operator
 from ..tensor import Tensor
 from .policy import POLICIES, policy_of
 

@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..autograd.mode import no_grad
+from ..dispatch.operator import OPERATORS
 from ..dtype import float16, float32
-from ..operator import OPERATORS
 from ..ops import create
 from ..tensor import Tensor
 

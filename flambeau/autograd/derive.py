@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import primitives as prim
-from ..forms import finish
-from ..operator import OPERATORS, Derivative, Operator
-from ..planning import LIMIT, trace_body
+from ..dispatch.forms import finish
+from ..dispatch.operator import OPERATORS, Derivative, Operator
+from ..dispatch.planning import LIMIT, trace_body
 from ..tensor import Tensor
 from .api import grad as gradient_of
 from .mode import state

@@ -9,7 +9,7 @@ import threading
 from types import TracebackType
 from typing import NamedTuple
 
-from ..operator import OPERATORS
+from ..dispatch.operator import OPERATORS
 from ..tensor import Tensor
 from ..transform.forward import check_tangent
 from ..transform.level import Dual, Level, levels

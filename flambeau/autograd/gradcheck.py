@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..operator import OPERATORS
+from ..dispatch.operator import OPERATORS
 from ..tensor import Tensor, from_numpy
 from ..transform.level import Batched, Dual, levels, vmap_level
 from .api import grad

@@ -17,8 +17,8 @@ import traceback
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ..call import around, special
-from ..operator import Operator
+from ..dispatch.call import around, special
+from ..dispatch.operator import Operator
 from ..runtime import memory
 from ..tensor import Tensor
 

@@ -6,7 +6,7 @@ set them.
 
 from __future__ import annotations
 
-from ..operator import namespace as _namespace
+from ..dispatch.operator import namespace as _namespace
 
 fp32_precision = "none"
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from .. import operator as _records
+from ..dispatch import operator as _records
 from ..runtime import cpu as _cpu
 
 __all__ = [

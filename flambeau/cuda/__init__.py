@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import operator as _records
 from ..absent import define as _define
+from ..dispatch import operator as _records
 from ..errors import AcceleratorError as AcceleratorError
 from ..errors import OutOfMemoryError as OutOfMemoryError
 from ._absent import device as device

@@ -6,7 +6,7 @@ collectives.py: what they do together.  A group of one process needs none of it:
 
 from __future__ import annotations
 
-from .. import operator as _records
+from ..dispatch import operator as _records
 from . import distributed_c10d as distributed_c10d
 from .distributed_c10d import *  # noqa: F403
 

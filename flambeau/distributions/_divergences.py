@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
-from ..operator import Operand
+from ..dispatch.operator import Operand
 from ..tensor import Tensor
 from ._parameters import batch_mahalanobis
 from .bernoulli import Bernoulli

@@ -7,8 +7,8 @@ from typing import Any
 
 from .. import ops
 from ..autograd.mode import no_grad
+from ..dispatch.operator import Operand
 from ..layout import Size
-from ..operator import Operand
 from ..tensor import Tensor
 from . import constraints
 from ._parameters import ProbsOrLogits

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 
 from .. import ops
+from ..dispatch.operator import Operand
 from ..layout import Size
-from ..operator import Operand
 from ..tensor import Tensor
 from ._parameters import LocScale
 from .distribution import Distribution as Distribution

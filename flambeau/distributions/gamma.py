@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import ops
+from ..dispatch.operator import Operand
 from ..dtype_info import finfo
 from ..layout import Size
-from ..operator import Operand
 from ..tensor import Tensor
 from . import constraints
 from .exp_family import ExponentialFamily

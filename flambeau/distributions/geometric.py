@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..autograd.mode import no_grad
+from ..dispatch.operator import Operand
 from ..dtype_info import finfo
 from ..layout import Size
-from ..operator import Operand
 from ..tensor import Tensor
 from . import constraints
 from .bernoulli import Odds, _bernoulli_log_prob

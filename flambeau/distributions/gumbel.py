@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 from .. import ops
+from ..dispatch.operator import Operand
 from ..dtype_info import finfo
-from ..operator import Operand
 from ..tensor import Tensor
 from . import constraints
 from .transformed_distribution import TransformedDistribution

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from ..dispatch.operator import Operand
 from ..dtype_info import finfo
 from ..layout import Size
-from ..operator import Operand
 from ..tensor import Tensor
 from ._parameters import LocScale
 from .distribution import Distribution as Distribution

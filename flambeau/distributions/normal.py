@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from .. import ops
 from ..autograd.mode import no_grad
+from ..dispatch.operator import Operand
 from ..layout import Size
-from ..operator import Operand
 from ..tensor import Tensor
 from ._parameters import LocScale
 from .exp_family import ExponentialFamily

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..dispatch.operator import Operand
 from ..layout import Size
-from ..operator import Operand
 from ..tensor import Tensor
 from . import constraints
 from .bernoulli import Odds

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import ops
+from ..dispatch.operator import Operand
 from ..layout import Size
-from ..operator import Operand
 from ..tensor import Tensor
 from . import constraints
 from .chi2 import Chi2

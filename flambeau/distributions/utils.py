@@ -10,10 +10,10 @@ from typing import Any
 
 from .. import ops
 from ..autograd.mode import enable_grad
+from ..dispatch.operator import operator
 from ..dtype import dtype as dtype_
 from ..dtype import get_default_dtype
 from ..dtype_info import finfo
-from ..operator import operator
 from ..tensor import Tensor
 
 __all__ = [

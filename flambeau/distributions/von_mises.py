@@ -8,9 +8,9 @@ from typing import Any
 
 from .. import ops
 from ..autograd.mode import no_grad
+from ..dispatch.operator import Operand
 from ..dtype import bool_, float64
 from ..layout import Size
-from ..operator import Operand
 from ..tensor import Tensor
 from . import constraints
 from .distribution import Distribution

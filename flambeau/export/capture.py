@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .. import compiler
-from ..deferral import deferral
+from ..deferred.deferral import deferral
+from ..dispatch.operator import Operator
 from ..errors import Unsupported
 from ..fx.graph_module import GraphModule
 from ..fx.interpreter import Interpreter
 from ..fx.node import Node
 from ..nn.modules.module import Module
-from ..operator import Operator
 from ..tensor import Tensor
 from ..utils._pytree import tree_flatten, tree_unflatten
 from . import exported_program

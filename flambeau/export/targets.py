@@ -11,8 +11,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from ..dispatch.operator import OPERATORS, Operator
 from ..library.namespaces import OpOverload, namespace_of
-from ..operator import OPERATORS, Operator
 from ..ops import create, random
 from ..ops import members as _members
 from ..tensor import Tensor

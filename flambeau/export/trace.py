@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ..autograd.mode import state as grad_state
+from ..compiled.places import who_called
 from ..compiler import exporting
 from ..device import cpu, device, meta
+from ..dispatch.operator import Operator
 from ..errors import Unsupported
 from ..fx.graph import Graph
 from ..fx.node import Node, map_aggregate
-from ..operator import Operator
-from ..places import who_called
 from ..tensor import Tensor
 from ..utils._pytree import tree_flatten, tree_unflatten
 from .symbol import Symbolic, SymBool, symbolic

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..operator import OPERATORS, namespace
+from ..dispatch.operator import OPERATORS, namespace
 from ..ops.fft import fftfreq, rfftfreq
 
 __all__ = ["fftfreq", "rfftfreq"]

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from .. import operator as _records
+from ..dispatch import operator as _records
 from . import graph as graph
 from . import graph_module as graph_module
 from . import immutable_collections as immutable_collections

@@ -13,9 +13,9 @@ from builtins import isinstance as _isa
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
+from ..dispatch.operator import namespace as _namespace
 from ..futures import Future
 from ..nn.modules.module import Module
-from ..operator import namespace as _namespace
 from ..tensor import Tensor
 from . import annotations as annotations
 from .annotations import isinstance_of

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from ..dispatch.operator import OPERATORS as _OWN
 from ..dtype import float32
-from ..operator import OPERATORS as _OWN
 from ..ops.convert import memory_format, preserve_format
 from ..tensor import Tensor
 from .registry import OPERATORS, CustomOperator

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from .. import operator as _records
 from ..absent import define as _define
+from ..dispatch import operator as _records
 
 
 def _need(name: str) -> NoReturn:

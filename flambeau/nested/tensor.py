@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from ..composed import ComposedTensor, operator_name
+from ..dispatch.operator import OPERATORS
 from ..layout import Size, dense
-from ..operator import OPERATORS
 from ..ops import members
 from ..ops.convert import contiguous_format
 from ..printing import tensor_repr

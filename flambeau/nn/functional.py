@@ -3,7 +3,7 @@
 # ruff: noqa: F401, F403
 from __future__ import annotations
 
-from ..operator import OPERATORS, namespace
+from ..dispatch.operator import OPERATORS, namespace
 from .functions.activation import *
 from .functions.attention import canonical_mask as _canonical_mask
 from .functions.attention import dtype_or_none as _none_or_dtype

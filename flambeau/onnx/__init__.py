@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .. import operator as _records
+from ..dispatch import operator as _records
 from .export import ONNXProgram, export
 from .registration import is_in_onnx_export, register_custom_op_symbolic, unregister_custom_op_symbolic
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from ..dispatch.operator import OPERATORS as RECORDS
 from ..export import Dim, ExportedProgram
 from ..export import export as capture
 from ..export.graph_signature import ConstantArgument, InputKind
 from ..export.targets import assert_scalar, name_of, sym_size
 from ..fx.node import Node
-from ..operator import OPERATORS as RECORDS
 from ..tensor import Tensor, from_numpy, numpy_view
 from ..utils._pytree import tree_flatten, tree_leaves
 from .emit import Emitter, onnx_package, scalar_type

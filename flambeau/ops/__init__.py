@@ -7,8 +7,8 @@ import pkgutil
 from collections.abc import Callable
 from typing import Any
 
-from .. import forms as _forms
-from ..operator import OPERATORS
+from ..dispatch import forms as _forms
+from ..dispatch.operator import OPERATORS
 from ..tensor import Tensor as _Tensor
 
 assert _forms.LazyMethod is not None

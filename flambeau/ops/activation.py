@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import dtype as dtypes
 from .. import primitives as prim
-from ..operator import OPERATORS, operator
+from ..dispatch.operator import OPERATORS, operator
 from ..tensor import Tensor
 from .arithmetic import conj_of
 from .common import dim_of

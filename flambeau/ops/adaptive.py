@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import dtype as dtypes
-from ..operator import operator
+from ..dispatch.operator import operator
 from ..tensor import Tensor
 from .create import tensor
 from .pool import avg_pool_kernel, max_pool_kernel

@@ -6,7 +6,7 @@ import math
 
 from .. import dtype as dtypes
 from .. import primitives as prim
-from ..operator import Factor, Operand, operator
+from ..dispatch.operator import Factor, Operand, operator
 from ..tensor import Tensor
 from .common import need_tensor, times, zeros_of
 

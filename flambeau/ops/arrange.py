@@ -7,8 +7,8 @@ from typing import Any
 
 from .. import dtype as dtypes
 from .. import primitives as prim
+from ..dispatch.operator import operator
 from ..layout import Size
-from ..operator import operator
 from ..tensor import Tensor
 from . import create
 from .common import dim_of, shape_of

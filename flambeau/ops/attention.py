@@ -14,8 +14,8 @@ from .. import generator as draw
 from .. import primitives as prim
 from .. import template
 from ..autograd.mode import is_grad_enabled
+from ..dispatch.operator import OPERATORS, operator
 from ..layout import contiguous_strides
-from ..operator import OPERATORS, operator
 from ..tensor import Tensor, contiguous
 from .random_fill import fill_in_order
 

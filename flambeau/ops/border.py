@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from .. import primitives as prim
-from ..operator import operator
+from ..dispatch.operator import operator
 from ..tensor import Tensor
 
 __all__ = ["border"]

@@ -7,15 +7,15 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from .. import call
 from .. import primitives as prim
-from ..call import special
 from ..device import device
+from ..dispatch import call
+from ..dispatch.call import special
+from ..dispatch.misuse import FAULTS, blamed_function
+from ..dispatch.operator import OPERATORS
+from ..dispatch.overriding import modes, ordinary, overridden
 from ..dtype import dtype
 from ..layout import Size
-from ..misuse import FAULTS, blamed_function
-from ..operator import OPERATORS
-from ..overriding import modes, ordinary, overridden
 from ..tensor import Tensor
 
 __all__ = [

@@ -6,7 +6,7 @@ from typing import Any
 
 from .. import dtype as dtypes
 from .. import primitives as prim
-from ..operator import Operand, operator
+from ..dispatch.operator import Operand, operator
 from ..promotion import result_type
 from ..tensor import Tensor
 from .common import need_tensor

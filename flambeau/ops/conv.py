@@ -9,11 +9,11 @@ from typing import Any
 from .. import primitives as prim
 from .. import template
 from ..autograd.mode import state as grad_state
-from ..deferral import threads
-from ..operator import operator
-from ..record import Recipe
+from ..deferred.deferral import threads
+from ..deferred.record import Recipe
+from ..dispatch.operator import operator
+from ..dispatch.waiting import recall, remember, wait
 from ..tensor import Tensor
-from ..waiting import recall, remember, wait
 from .arithmetic import conj_of
 from .convert import as_image
 from .products import same_type

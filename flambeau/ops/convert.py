@@ -8,10 +8,10 @@ from typing import Any
 from .. import device as devices
 from .. import dtype as dtypes
 from .. import primitives as prim
-from ..callforms import call_forms
+from ..dispatch.callforms import call_forms
+from ..dispatch.operator import Operand, operator
 from ..dtype import dtype as dtype_
 from ..layout import contiguous_strides, of
-from ..operator import Operand, operator
 from ..tensor import Tensor, empty
 from .common import overridable, zeros_of
 from .shape import clone

@@ -15,15 +15,15 @@ import numpy as np
 from .. import device as devices
 from .. import dtype as dtypes
 from .. import primitives as prim
-from ..call import around, special
-from ..callforms import call_forms
-from ..deferral import deferral
+from ..deferred.deferral import deferral
+from ..deferred.record import Recipe
+from ..dispatch.call import around, special
+from ..dispatch.callforms import call_forms
+from ..dispatch.operator import Scalar, operator
 from ..dtype import Default
 from ..dtype import dtype as dtype_
 from ..errors import NoDataError
 from ..layout import Layout, Size, dense, of
-from ..operator import Scalar, operator
-from ..record import Recipe
 from ..storage import maker, zeroers
 from ..tensor import Tensor, from_numpy, host_values, make, materialize, numpy_view
 from ..tensor import empty as empty_memory

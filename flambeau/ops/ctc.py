@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import dtype as dtypes
 from .. import primitives as prim
-from ..operator import operator
+from ..dispatch.operator import operator
 from ..tensor import Tensor
 from ..transform.level import recorded
 from .create import arange, full, tensor, zeros

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import primitives as prim
+from ..dispatch.operator import OPERATORS, Scalar, operator
 from ..dtype import dtype as dtype_
-from ..operator import OPERATORS, Scalar, operator
 from ..tensor import Tensor
 from ..transform.level import recorded
 from .common import dims_of, drop_dims, give, overridable, unreduce

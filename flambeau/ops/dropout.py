@@ -13,9 +13,9 @@ import numpy as np
 
 from .. import generator as draw
 from ..autograd.mode import no_grad
+from ..dispatch.operator import OPERATORS, operator
 from ..dtype import bool_
 from ..generator import Generator
-from ..operator import OPERATORS, operator
 from ..tensor import Tensor, address, contiguous
 from ..transform.level import levels
 from .create import empty_like, full

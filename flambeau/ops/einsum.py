@@ -16,9 +16,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from .. import dtype as dtypes
-from ..call import special
-from ..operator import operator
-from ..overriding import ordinary, overridden
+from ..dispatch.call import special
+from ..dispatch.operator import operator
+from ..dispatch.overriding import ordinary, overridden
 from ..tensor import Tensor
 from .products import bmm
 

@@ -12,7 +12,7 @@ import ml_dtypes
 
 from .. import dtype as dtypes
 from .. import primitives as prim
-from ..operator import OPERATORS, Factor, Operand, Operator, operator
+from ..dispatch.operator import OPERATORS, Factor, Operand, Operator, operator
 from ..tensor import Tensor
 from .arithmetic import conj_of
 from .common import need_tensor, times, zeros_of

@@ -10,8 +10,8 @@ import numpy as np
 from .. import device as devices
 from .. import dtype as dtypes
 from .. import template
+from ..dispatch.operator import operator
 from ..dtype import dtype as dtype_
-from ..operator import operator
 from ..tensor import Tensor
 from . import return_types
 from .common import overridable

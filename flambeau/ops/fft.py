@@ -15,10 +15,10 @@ from .. import device as devices
 from .. import dtype as dtypes
 from .. import primitives as prim
 from .. import runtime, settings, template
+from ..dispatch.operator import operator
 from ..dtype import dtype as dtype_
 from ..graph.node import Map
 from ..layout import dense
-from ..operator import operator
 from ..storage import NotTraceable
 from ..target.isa import ISA
 from ..tensor import Tensor, empty, from_numpy, numpy_view

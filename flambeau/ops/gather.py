@@ -11,9 +11,9 @@ from typing import Any
 
 from .. import dtype as dtypes
 from .. import primitives as prim
-from ..callforms import call_forms
+from ..dispatch.callforms import call_forms
+from ..dispatch.operator import Factor, Operand, operator
 from ..graph.node import broadcast_shapes
-from ..operator import Factor, Operand, operator
 from ..tensor import Tensor
 from . import create
 from .common import dim_of, times

@@ -15,10 +15,10 @@ import numpy as np
 from .. import dtype as dtypes
 from .. import primitives as prim
 from ..autograd import tape
-from ..call import special
+from ..dispatch.call import special
+from ..dispatch.operator import Tensors, operator
+from ..dispatch.overriding import ordinary, overridden
 from ..graph.node import broadcast_shapes
-from ..operator import Tensors, operator
-from ..overriding import ordinary, overridden
 from ..tensor import Tensor
 from . import create
 from .masks import masked_select, nonzero, positions

@@ -15,9 +15,9 @@ import numpy as np
 from .. import device as devices
 from .. import dtype as dtypes
 from ..device import device as device_
+from ..dispatch.overriding import default_torch_function, own_members
 from ..dtype import dtype as dtype_
 from ..layout import dense, of
-from ..overriding import default_torch_function, own_members
 from ..runtime import memory, shared
 from ..storage import Alias, Storage, allocate
 from ..tensor import Tensor, from_numpy, make, materialize, numpy_view

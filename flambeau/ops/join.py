@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import primitives as prim
+from ..dispatch.operator import Tensors, operator
 from ..dtype import get_default_dtype
 from ..graph.node import broadcast_shapes as broadcast_shape
 from ..layout import Size, dense, of
-from ..operator import Tensors, operator
 from ..promotion import result_type
 from ..tensor import Tensor, empty
 from .common import dim_of, overridable

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from .. import device as devices
+from ..dispatch.operator import Operator, operator
 from ..dtype import dtype as dtype_
 from ..graph.node import broadcast_shapes
 from ..layout import dense
-from ..operator import Operator, operator
 from ..runtime import blas
 from ..tensor import Tensor, empty, from_numpy, numpy_view
 from .shape import view_as_real

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from .. import dtype as dtypes
+from ..dispatch.operator import Tensors, operator
 from ..dtype import dtype as dtype_
-from ..operator import Tensors, operator
 from ..tensor import Tensor
 from .common import dim_of, dims_of
 from .distance import linalg_vector_norm

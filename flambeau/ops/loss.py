@@ -8,9 +8,9 @@ from typing import Any
 
 from .. import dtype as dtypes
 from .. import primitives as prim
+from ..dispatch.operator import OPERATORS, operator
+from ..dispatch.planning import LIMIT
 from ..graph.node import broadcast_shapes
-from ..operator import OPERATORS, operator
-from ..planning import LIMIT
 from ..tensor import Tensor
 from ..transform.level import recorded
 from .distance import pairwise_norm

@@ -12,8 +12,8 @@ from typing import Any
 from .. import dtype as dtypes
 from .. import primitives as prim
 from .. import template
+from ..dispatch.operator import operator
 from ..graph.node import broadcast_shapes
-from ..operator import operator
 from ..tensor import Tensor
 from . import create
 from .pad import constant_pad_nd

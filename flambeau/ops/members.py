@@ -10,8 +10,8 @@ from typing import Any
 
 from .. import device as devices
 from .. import dtype as dtypes
+from ..dispatch.forms import LazyMethod
 from ..dtype import dtype as dtype_
-from ..forms import LazyMethod
 from ..layout import Size, of
 from ..storage import Alias
 from ..tensor import Tensor, materialize

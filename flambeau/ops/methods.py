@@ -10,8 +10,8 @@ import numpy as np
 from .. import device as devices
 from .. import dtype as dtypes
 from ..autograd.mode import state as grad_state
-from ..forms import LazyMethod, sized_view
-from ..operator import OPERATORS
+from ..dispatch.forms import LazyMethod, sized_view
+from ..dispatch.operator import OPERATORS
 from ..printing import tensor_repr
 from ..tensor import Tensor, host_values, materialize, numpy_view
 from . import convert, create, reduce, shape

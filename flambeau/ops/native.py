@@ -9,8 +9,8 @@ from typing import Any
 
 from .. import dtype as dtypes
 from .. import primitives as prim
+from ..dispatch.operator import OPERATORS, Operand, Tensors, operator
 from ..dtype import dtype as dtype_
-from ..operator import OPERATORS, Operand, Tensors, operator
 from ..tensor import Tensor
 from . import create
 from .common import dim_of, dims_of, drop_dims

@@ -11,8 +11,8 @@ import ml_dtypes
 from .. import dtype as dtypes
 from .. import primitives as prim
 from ..autograd.mode import state as grad_state
-from ..operator import Scalar, operator
-from ..planning import LIMIT
+from ..dispatch.operator import Scalar, operator
+from ..dispatch.planning import LIMIT
 from ..tensor import Tensor
 
 __all__: list[str] = []

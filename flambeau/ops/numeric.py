@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import dtype as dtypes
 from .. import primitives as prim
-from ..operator import OPERATORS, Operand, operator
+from ..dispatch.operator import OPERATORS, Operand, operator
 from ..tensor import Tensor
 from . import return_types
 from .common import need_tensor

@@ -8,8 +8,8 @@ from typing import Any
 from .. import dtype as dtypes
 from .. import primitives as prim
 from .. import template
+from ..dispatch.operator import operator
 from ..graph.node import identity_map
-from ..operator import operator
 from ..tensor import Tensor
 from ..transform.level import Wrapper
 from . import return_types

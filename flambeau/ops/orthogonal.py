@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import template
-from ..operator import operator
+from ..dispatch.operator import operator
 from ..tensor import Tensor
 from . import return_types
 from .join import cat

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import primitives as prim
-from ..operator import operator
+from ..dispatch.operator import operator
 from ..tensor import Tensor
 from .border import border
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from .. import primitives as prim
+from ..dispatch.operator import OPERATORS, operator
 from ..layout import of
-from ..operator import OPERATORS, operator
 from ..tensor import Tensor, make, materialize
 
 __all__: list[str] = []

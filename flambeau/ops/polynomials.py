@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import dtype as dtypes
 from .. import primitives as prim
-from ..operator import Operand, operator
+from ..dispatch.operator import Operand, operator
 from ..tensor import Tensor
 from .special import host
 

@@ -9,7 +9,7 @@ from typing import Any
 from .. import dtype as dtypes
 from .. import primitives as prim
 from .. import template
-from ..operator import operator
+from ..dispatch.operator import operator
 from ..tensor import Tensor
 from .conv import per_dim
 from .convert import as_image

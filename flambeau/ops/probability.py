@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from .. import dtype as dtypes
 from .. import primitives as prim
+from ..dispatch.operator import operator
 from ..dtype import dtype as dtype_
-from ..operator import operator
 from ..tensor import Tensor
 from .common import dim_of
 

@@ -9,8 +9,8 @@ from .. import dtype as dtypes
 from .. import primitives as prim
 from .. import template
 from ..autograd.mode import state as grad_state
+from ..dispatch.operator import operator
 from ..graph.node import Map, broadcast_shapes
-from ..operator import operator
 from ..tensor import Tensor
 from .arithmetic import conj_of
 from .common import dim_of, drop_dims, need_tensor, overridable

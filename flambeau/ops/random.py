@@ -11,13 +11,13 @@ import numpy as np
 from .. import device as devices
 from .. import generator as draw
 from ..autograd.mode import no_grad
-from ..callforms import call_forms
-from ..deferral import Deferral
+from ..deferred.deferral import Deferral
+from ..dispatch.callforms import call_forms
+from ..dispatch.operator import Operand, operator
 from ..dtype import dtype as dtype_
 from ..dtype import int64
 from ..generator import Generator
 from ..graph.node import broadcast_shapes
-from ..operator import Operand, operator
 from ..tensor import Tensor, contiguous
 from ..tensor import empty as allocate
 from ..transform.level import levels

@@ -18,16 +18,16 @@ import numpy as np
 from .. import device as devices
 from .. import generator as draw
 from .. import primitives as prim
-from .. import steps
 from ..autograd import tape
 from ..autograd.mode import no_grad
 from ..autograd.mode import state as grad_state
-from ..call import special
-from ..deferral import Deferral, deferral
+from ..deferred import steps
+from ..deferred.deferral import Deferral, deferral
+from ..dispatch.call import special
+from ..dispatch.operator import Operand, Operator, operator
 from ..dtype import dtype as dtype_
 from ..generator import Generator
 from ..layout import Layout, dense, of
-from ..operator import Operand, Operator, operator
 from ..promotion import TITLES
 from ..tensor import Tensor, address, contiguous, view, zero
 from ..tensor import empty as allocate

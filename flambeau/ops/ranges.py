@@ -9,9 +9,9 @@ from .. import device as devices
 from .. import dtype as dtypes
 from .. import primitives as prim
 from .. import promotion
-from ..callforms import call_forms
+from ..dispatch.callforms import call_forms
+from ..dispatch.operator import Operand, operator
 from ..dtype import dtype as dtype_
-from ..operator import Operand, operator
 from ..tensor import Tensor
 from ..transform.level import Wrapper
 from . import create

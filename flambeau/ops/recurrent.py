@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..call import signature
+from ..dispatch.call import signature
+from ..dispatch.operator import operator
+from ..dispatch.planning import build
 from ..layout import contiguous_strides, of
-from ..operator import operator
-from ..planning import build
 from ..storage import Storage
 from ..tensor import Tensor, address, empty, make
 from .join import cat

@@ -11,9 +11,9 @@ from typing import Any
 
 from .. import primitives as prim
 from ..device import cpu
+from ..dispatch.operator import operator
 from ..graph.node import Map
 from ..layout import Size, of
-from ..operator import operator
 from ..tensor import Tensor
 from ..tensor import view as make_view
 from ..transform.level import Batched, Dual, Wrapper, blank_like

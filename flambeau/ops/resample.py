@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import dtype as dtypes
 from .. import primitives as prim
-from ..operator import operator
+from ..dispatch.operator import operator
 from ..tensor import Tensor
 from .create import tensor
 

@@ -9,10 +9,10 @@ from typing import Any
 from .. import device as devices
 from .. import generator as draw
 from ..autograd.mode import no_grad
+from ..dispatch.operator import operator
 from ..dtype import int64
 from ..generator import Generator
 from ..graph.node import broadcast_shapes
-from ..operator import operator
 from ..tensor import Tensor, address, contiguous
 from ..transform.level import Wrapper
 from .create import empty_like

@@ -8,8 +8,8 @@ from typing import Any
 
 from .. import dtype as dtypes
 from .. import primitives as prim
+from ..dispatch.operator import Operator, operator
 from ..dtype import dtype as dtype_
-from ..operator import Operator, operator
 from ..tensor import Tensor
 from ..transform.level import recorded
 from . import return_types

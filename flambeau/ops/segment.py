@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..operator import OPERATORS, operator
+from ..dispatch.operator import OPERATORS, operator
 from ..tensor import Tensor
 from . import create
 from .common import dim_of

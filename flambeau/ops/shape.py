@@ -9,9 +9,9 @@ from typing import Any
 from .. import dtype as dtypes
 from .. import primitives as prim
 from ..autograd.mode import state as grad_state
+from ..dispatch.operator import operator
 from ..dtype import dtype as dtype_
 from ..layout import Size, contiguous_strides, of
-from ..operator import operator
 from ..tensor import Tensor, make, materialize
 from ..tensor import view as make_view
 from ..transform.level import Wrapper

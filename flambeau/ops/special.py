@@ -14,7 +14,7 @@ from typing import Any
 from .. import dtype as dtypes
 from .. import primitives as prim
 from .. import template
-from ..operator import OPERATORS, Operand, Operator, operator
+from ..dispatch.operator import OPERATORS, Operand, Operator, operator
 from ..tensor import Tensor
 from .fitted import FITTED, fitted
 from .incomplete import incomplete_gamma

@@ -10,7 +10,7 @@ import numpy as np
 from .. import dtype as dtypes
 from .. import template
 from ..autograd.mode import state as grad_state
-from ..operator import operator
+from ..dispatch.operator import operator
 from ..tensor import Tensor
 from ..transform.level import levels
 from . import return_types

@@ -9,7 +9,7 @@ from typing import Any
 
 from .. import dtype as dtypes
 from .. import primitives as prim
-from ..operator import operator
+from ..dispatch.operator import operator
 from ..tensor import Tensor
 from .common import dims_of, drop_dims, unreduce
 from .elementwise import complex_of

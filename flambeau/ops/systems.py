@@ -11,7 +11,7 @@ import numpy as np
 from .. import dtype as dtypes
 from .. import template
 from ..autograd.mode import no_grad
-from ..operator import operator
+from ..dispatch.operator import operator
 from ..tensor import Tensor
 from ..transform.level import recorded
 from . import blocked, return_types

@@ -6,8 +6,8 @@ from typing import Any
 
 from .. import dtype as dtypes
 from .. import primitives as prim
+from ..dispatch.operator import Scalar, operator
 from ..dtype import dtype as dtype_
-from ..operator import Scalar, operator
 from ..tensor import Tensor
 from .common import overridable
 from .convert import convert

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .. import dtype as dtypes
-from ..operator import OPERATORS, operator
+from ..dispatch.operator import OPERATORS, operator
 from ..tensor import Tensor
 from .resample import Table, resample, tables
 

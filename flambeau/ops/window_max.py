@@ -11,8 +11,8 @@ from typing import Any
 
 from .. import dtype as dtypes
 from .. import primitives as prim
+from ..dispatch.operator import operator
 from ..graph.node import Graph, Node
-from ..operator import operator
 from ..tensor import Tensor
 from .pool import spread_at
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from .. import dtype as dtypes
 from .. import primitives as prim
+from ..dispatch.operator import Scalar, operator
 from ..dtype import dtype as dtype_
-from ..operator import Scalar, operator
 from ..tensor import Tensor
 from . import create
 from .common import factory

@@ -6,7 +6,7 @@ import functools
 import inspect
 from typing import Any
 
-from ..forms import inplace_function
+from ..dispatch.forms import inplace_function
 from ..tensor import Tensor
 
 __all__: list[str] = []

@@ -6,9 +6,9 @@ from array import array
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..call import special
-from ..deferral import Deferral, deferral
+from ..deferred.deferral import Deferral, deferral
 from ..device import cpu
+from ..dispatch.call import special
 from ..layout import Layout
 from ..runtime import pool
 from ..template import optimizer as template

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import primitives as prim
-from ..call import around
-from ..deferral import NeedsMemory, deferral
+from ..deferred.deferral import NeedsMemory, deferral
+from ..deferred.record import Recipe
+from ..deferred.steps import Changed
+from ..dispatch.call import around
 from ..dtype import float32, float64
 from ..layout import Layout
 from ..primitives import Recorder
-from ..record import Recipe
-from ..steps import Changed
 from ..tensor import Tensor
 from ._launch import alike, others_watch, pending
 

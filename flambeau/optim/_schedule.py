@@ -8,7 +8,7 @@ import warnings
 import weakref
 from typing import Any
 
-from ..steps import acting
+from ..deferred.steps import acting
 from ..tensor import Tensor
 from .optimizer import Optimizer, _to_scalar
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
-from ..steps import acting
+from ..deferred.steps import acting
 from ._cycles import CyclicLR, OneCycleLR
 from ._schedule import (
     EPOCH_DEPRECATION_WARNING,

@@ -11,8 +11,8 @@ from itertools import chain
 from typing import Any, TypeAlias, TypeVar
 
 from ..autograd.mode import is_grad_enabled, set_grad_enabled
+from ..deferred.steps import acting
 from ..dtype import dtype, float32, float64, get_default_dtype
-from ..steps import acting
 from ..tensor import Tensor
 from ..utils.hooks import RemovableHandle
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..callforms import call_forms
 from ..composed import member_of
+from ..dispatch.callforms import call_forms
 from ..dtype import dtype as dtype_
 from ..dtype import float32, float64, int8, int32, int64, qint8, qint32, quint8, uint8
 from ..ops.common import dim_of, overridable

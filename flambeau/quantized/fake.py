@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..operator import Operand, operator
+from ..dispatch.operator import Operand, operator
 from ..ops.common import dim_of, overridable
 from ..tensor import Tensor
 from .tensor import channel_shape

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import ops
-from ..callforms import call_forms
+from ..dispatch.callforms import call_forms
 from ..dtype import float16, float32, int8, int32
 from ..nn import functional as F
 from ..ops.common import overridable

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 from .. import ops
 from ..composed import ComposedTensor
+from ..dispatch.operator import Operand, operator
 from ..dtype import dtype, float32, int8, int32, int64, qint8, qint32, quint2x4, quint4x2, quint8, uint8
-from ..operator import Operand, operator
 from ..tensor import Tensor
 
 __all__ = ["INTEGERS", "QuantizedTensor", "channel_shape", "qscheme"]

@@ -9,9 +9,9 @@ from typing import Any
 
 from .. import ops
 from .. import primitives as prim
-from ..callforms import call_forms
+from ..dispatch.callforms import call_forms
+from ..dispatch.operator import operator
 from ..dtype import bool_, int64
-from ..operator import operator
 from ..ops import members
 from ..tensor import Tensor
 from .base import BLOCKS, COLUMNS, ROWS, SparseTensor, make_sparse

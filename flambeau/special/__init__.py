@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..operator import OPERATORS as _OPERATORS
-from ..operator import namespace as _namespace
+from ..dispatch.operator import OPERATORS as _OPERATORS
+from ..dispatch.operator import namespace as _namespace
 
 _SAME = (
     "digamma erf erfc erfinv exp2 expm1 i0 log1p log_softmax logit logsumexp polygamma round sinc softmax xlogy"

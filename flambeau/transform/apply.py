@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from .. import call as calls
 from ..autograd import tape
 from ..autograd.mode import state as grad_state
 from ..autograd.view import replay
-from ..operator import STATIC, Operator
-from ..planning import tensors_in
+from ..dispatch import call as calls
+from ..dispatch.operator import STATIC, Operator
+from ..dispatch.planning import tensors_in
 from ..promotion import check_cast
 from ..tensor import Tensor, make
 from . import forward

@@ -19,11 +19,11 @@ from typing import Any
 from .. import primitives as prim
 from ..autograd.engine import conform
 from ..autograd.tape import node_class
-from ..call import dispatch
+from ..dispatch.call import dispatch
+from ..dispatch.operator import OPERATORS, Derivative, Operator
+from ..dispatch.planning import trace_body
 from ..graph.batch import NotBatchable, batch
 from ..layout import Layout, dense, of
-from ..operator import OPERATORS, Derivative, Operator
-from ..planning import trace_body
 from ..tensor import Tensor, make
 from .derived import derived, fields_of, split
 from .level import Batched, Level, vmap_level

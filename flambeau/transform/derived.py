@@ -8,9 +8,9 @@ from functools import partial
 from typing import Any
 
 from ..autograd.tape import Context
-from ..call import dispatch
+from ..dispatch.call import dispatch
+from ..dispatch.operator import FACTOR, Operator
 from ..layout import Layout
-from ..operator import FACTOR, Operator
 from ..tensor import Tensor
 
 __all__ = ["Split", "derived", "fields_of", "split"]

@@ -16,9 +16,9 @@ from .. import primitives as prim
 from ..autograd.api import grad as gradient_of
 from ..autograd.mode import enable_grad
 from ..autograd.mode import state as grad_state
-from ..call import dispatch, run_traced
+from ..dispatch.call import dispatch, run_traced
+from ..dispatch.operator import OPERATORS, Operator
 from ..layout import Layout
-from ..operator import OPERATORS, Operator
 from ..storage import NotTraceable
 from ..tensor import Tensor
 from .derived import derived, split

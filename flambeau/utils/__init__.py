@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ..dispatch.operator import namespace as _namespace
 from ..names import modules as _modules
-from ..operator import namespace as _namespace
 from . import _pytree as _pytree
 from . import checkpoint as checkpoint
 from . import data as data

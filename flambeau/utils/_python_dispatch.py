@@ -6,9 +6,9 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+from ..dispatch.operator import OPERATORS
+from ..dispatch.overriding import dispatchers as stack
 from ..dispatching import enter, has_say, leave
-from ..operator import OPERATORS
-from ..overriding import dispatchers as stack
 from ..tensor import Tensor
 from ._pytree import tree_leaves
 

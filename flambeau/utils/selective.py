@@ -12,10 +12,10 @@ from typing import Any
 
 from ..autograd import tape
 from ..autograd.mode import state as grad_state
-from ..call import around, special
+from ..dispatch.call import around, special
+from ..dispatch.operator import Operator
+from ..dispatch.planning import tensors_in
 from ..library.namespaces import namespace_of
-from ..operator import Operator
-from ..planning import tensors_in
 from ..tensor import Tensor
 
 __all__ = [

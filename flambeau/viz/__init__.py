@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from importlib import resources
 from typing import Any
 
-from ..limits import limits
+from ..compiled.limits import limits
 from .collect import Collection, collecting
 from .describe import describe
 

@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from ..call import around, plain_arguments, signature, special
-from ..deferral import Ran, deferral
+from ..compiled.places import Caller, who_called
+from ..compiled.watch import Program, Work, measured, timed, watching
+from ..deferred.deferral import Ran, deferral
+from ..dispatch.call import around, plain_arguments, signature, special
+from ..dispatch.operator import Operator
 from ..graph.plan import Plan
 from ..graph.schedule import BufferSpec
-from ..operator import Operator
-from ..places import Caller, who_called
 from ..runtime import engine
 from ..tensor import Tensor
-from ..watch import Program, Work, measured, timed, watching
 
 __all__ = ["Collection", "Event", "Run", "collecting"]
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import target
+from ..compiled.limits import Limits
 from ..dtype import coded
 from ..graph.plan import StepInfo
 from ..graph.schedule import BufferSpec
-from ..limits import Limits
 from ..loop.printer import kernel_text
 from ..runtime import llvm
 from ..target.isa import ISA

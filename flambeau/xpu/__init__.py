@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import operator as _records
 from ..absent import define as _define
 from ..absent import dummy as _dummy
 from ..absent import unusable as _unusable
+from ..dispatch import operator as _records
 from ._absent import device as device
 from ._absent import device_of as device_of
 from ._absent import need as _need

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ... import operator as _records
 from ...autograd.mode import no_grad
+from ...dispatch import operator as _records
 from ...tensor import Tensor
 from .. import distributed_c10d as c10d
 from ..tensor import DTensor, Shard

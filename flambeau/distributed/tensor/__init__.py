@@ -7,7 +7,7 @@ whose parameters are shared out.
 
 from __future__ import annotations
 
-from ... import operator as _records
+from ...dispatch import operator as _records
 from . import placement_types as placement_types
 from . import rules as _rules
 from .api import distribute_module, distribute_tensor, empty, full, ones, rand, randn, zeros

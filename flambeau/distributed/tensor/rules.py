@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...composed import operator_name
-from ...operator import OPERATORS
+from ...dispatch.operator import OPERATORS
 from ...tensor import Tensor
 from ...utils._pytree import tree_flatten, tree_map, tree_unflatten
 from ..device_mesh import DeviceMesh

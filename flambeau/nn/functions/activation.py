@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from ...operator import OPERATORS
+from ...dispatch.operator import OPERATORS
 from .._base import Tensor, dtype, ops, overridable
 
 __all__ = [

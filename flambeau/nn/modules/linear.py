@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ...deferral import threads
+from ...deferred.deferral import threads
+from ...dispatch.waiting import wait_for_all
 from ...ops.products import linear
-from ...waiting import wait_for_all
 from .. import functional as F
 from .. import init
 from .._base import Tensor, ops

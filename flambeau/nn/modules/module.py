@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ...autograd.mode import state as grad_state
+from ...compiled.unasked import Unasked
 from ...compiler import compile as compile_
-from ...deferral import Habit, threads
-from ...unasked import Unasked
+from ...deferred.deferral import Habit, threads
 from .. import functional
 from .._base import Tensor
 from . import _hooks

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ... import operator as _records
+from ...dispatch import operator as _records
 from .data_parallel import DataParallel, data_parallel
 
 __all__ = ["DataParallel", "DistributedDataParallel", "data_parallel", "gather", "scatter"]

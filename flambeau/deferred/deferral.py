@@ -14,17 +14,17 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from weakref import ref
 
-from . import graph, prepared
+from .. import graph, prepared
+from ..layout import Layout, dense
+from ..primitives import Recorder
+from ..runtime import memory
+from ..storage import Alias, Pending, Storage, Trace
+from ..tensor import Tensor, materialize
 from .families import Wanted, shared_plan
-from .layout import Layout, dense
-from .primitives import Recorder
 from .record import ARGUMENT, CHAIN, VIEW, WHOLE, WRITE, Recipe, flat_below, replay
-from .runtime import memory
-from .storage import Alias, Pending, Storage, Trace
-from .tensor import Tensor, materialize
 
 if TYPE_CHECKING:
-    from .graph.plan import Plan
+    from ..graph.plan import Plan
 
 __all__ = ["Deferral", "NeedsMemory", "Ran", "deferral", "deferring", "planned", "plans", "threads"]
 

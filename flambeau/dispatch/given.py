@@ -9,19 +9,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import graph
-from . import primitives as prim
-from .autograd.mode import state as grad_state
+from .. import graph
+from .. import primitives as prim
+from ..autograd.mode import state as grad_state
+from ..deferred.deferral import deferral
+from ..layout import Layout, Size
+from ..promotion import check_cast
+from ..tensor import Tensor, address
 from .call import dispatch, kernel_error, plain_arguments, run_plan, settle, signature, special
-from .deferral import deferral
-from .layout import Layout, Size
 from .operator import FACTOR, OPERAND, SCALAR, TENSORS, Operator
 from .planning import LIMIT, build, tensors_in
-from .promotion import check_cast
-from .tensor import Tensor, address
 
 if TYPE_CHECKING:
-    from .graph.plan import Plan
+    from ..graph.plan import Plan
 
 __all__ = ["dispatch_out"]
 

@@ -6,16 +6,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from . import device as devices
-from . import primitives as prim
-from .autograd.mode import state as grad_state
+from .. import device as devices
+from .. import primitives as prim
+from ..autograd.mode import state as grad_state
+from ..deferred.deferral import Deferral, NeedsMemory, threads
+from ..deferred.record import CHAIN, WHOLE, Recipe
+from ..tensor import Tensor
 from .call import around, signature, special
-from .deferral import Deferral, NeedsMemory, threads
 from .operator import Operator
 from .overriding import ordinary
 from .planning import LIMIT, common_device, recipe_of, tensors_in
-from .record import CHAIN, WHOLE, Recipe
-from .tensor import Tensor
 
 __all__ = ["recall", "remember", "wait", "wait_for_all"]
 

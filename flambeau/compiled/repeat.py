@@ -28,17 +28,17 @@ from functools import partial
 from typing import Any
 from weakref import ref
 
-from .autograd.mode import state as grad_state
-from .call import around
-from .deferral import Deferral, Ran, deferral
-from .dtype import get_default_dtype
+from ..autograd.mode import state as grad_state
+from ..deferred.deferral import Deferral, Ran, deferral
+from ..deferred.record import independent
+from ..deferred.steps import Changed, Steps
+from ..dispatch.call import around
+from ..dtype import get_default_dtype
+from ..storage import Storage
+from ..tensor import Tensor, address
 from .guards import Grads, Guards, owners
 from .halves import halved, tape_of
-from .record import independent
 from .replay import VALUES, Live, Recording, base_of, derivable, leaves, repeatable, spent
-from .steps import Changed, Steps
-from .storage import Storage
-from .tensor import Tensor, address
 from .witness import State, Witness
 
 __all__ = ["NEVER", "Repeater", "made_again"]

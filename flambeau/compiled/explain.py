@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from .deferral import deferral
-from .graph.plan import StepInfo
+from ..deferred.deferral import deferral
+from ..graph.plan import StepInfo
 from .limits import Limits, limits
 from .places import Caller
 from .watch import Program, Work, measured, watching

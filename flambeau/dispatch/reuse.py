@@ -22,8 +22,8 @@ import sys
 from types import CodeType, FrameType
 from typing import Any
 
-from .storage import Storage
-from .tensor import Tensor
+from ..storage import Storage
+from ..tensor import Tensor
 
 __all__ = ["SMALLEST", "getframe", "getrefcount", "make_over"]
 

@@ -6,8 +6,8 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
-from .storage import Storage
-from .tensor import Tensor
+from ..storage import Storage
+from ..tensor import Tensor
 
 __all__ = ["Grads", "Guards", "owners"]
 

@@ -8,23 +8,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import device as devices
-from . import dtype as dtypes
-from . import graph
-from . import primitives as prim
-from .autograd.mode import state as grad_state
-from .device import device
-from .dtype import dtype
-from .graph.node import Node, topological
-from .layout import Layout, contiguous_strides, dense, of
+from .. import device as devices
+from .. import dtype as dtypes
+from .. import graph
+from .. import primitives as prim
+from ..autograd.mode import state as grad_state
+from ..deferred.record import CHAIN, WHOLE, Recipe
+from ..device import device
+from ..dtype import dtype
+from ..graph.node import Node, topological
+from ..layout import Layout, contiguous_strides, dense, of
+from ..primitives import Recorder
+from ..promotion import check_cast, result_type
+from ..tensor import Tensor
 from .operator import FACTOR, OPERAND, SCALAR, Operator
-from .primitives import Recorder
-from .promotion import check_cast, result_type
-from .record import CHAIN, WHOLE, Recipe
-from .tensor import Tensor
 
 if TYPE_CHECKING:
-    from .graph.plan import Plan
+    from ..graph.plan import Plan
 
 __all__ = [
     "LIMIT",

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any, NamedTuple
 
-from .autograd import engine
+from ..autograd import engine
 
 __all__ = ["Caller", "who_called"]
 
@@ -17,7 +17,7 @@ _PUBLIC = {
     "_wrapped_call_impl": "__call__",
 }  # fmt: skip
 """Public names of functions whose code has another."""
-_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _ENGINE = engine.__file__
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import NamedTuple
 
-from . import ops
-from .operator import OPERATORS
-from .runtime import cpu, pool
+from .. import ops
+from ..dispatch.operator import OPERATORS
+from ..runtime import cpu, pool
 
 __all__ = ["Limits", "Roof", "limits"]
 

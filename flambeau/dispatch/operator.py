@@ -29,7 +29,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from .tensor import Tensor
+from ..tensor import Tensor
 
 __all__ = ["OPERATORS", "Derivative", "Factor", "Operand", "Operator", "Scalar", "Tensors", "namespace", "operator"]
 

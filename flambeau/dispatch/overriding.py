@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from . import primitives as prim
-from .device import device
-from .dtype import dtype
-from .layout import Size
+from .. import primitives as prim
+from ..device import device
+from ..dtype import dtype
+from ..layout import Size
+from ..tensor import Tensor
+from ..transform.level import Wrapper
 from .operator import Operator
 from .spelling import keywords_of_call
-from .tensor import Tensor
-from .transform.level import Wrapper
 
 __all__ = [
     "Disabled",

@@ -18,10 +18,10 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from .graph.node import Graph, Node, topological
-from .graph.share import operations
-from .layout import Layout, dense
-from .primitives import Recorder, look, region, row_major
+from ..graph.node import Graph, Node, topological
+from ..graph.share import operations
+from ..layout import Layout, dense
+from ..primitives import Recorder, look, region, row_major
 
 __all__ = ["ARGUMENT", "CHAIN", "VIEW", "WHOLE", "WRITE", "Recipe", "flat_below", "independent", "replay"]
 

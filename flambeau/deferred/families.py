@@ -11,15 +11,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import graph
-from .graph.node import Node, topological
-from .layout import Layout, of
-from .primitives import Recorder
+from .. import graph
+from ..graph.node import Node, topological
+from ..layout import Layout, of
+from ..primitives import Recorder
 from .record import ARGUMENT, VIEW, WRITE, Recipe, replay
 
 if TYPE_CHECKING:
-    from .graph.plan import Plan
-    from .graph.schedule import Schedule
+    from ..graph.plan import Plan
+    from ..graph.schedule import Schedule
 
 __all__ = ["Wanted", "shared_plan"]
 

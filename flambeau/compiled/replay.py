@@ -9,16 +9,16 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 from weakref import ref
 
-from .autograd.view import DEFAULT, MULTIPLE, replay
-from .deferral import Ran
-from .generator import default_generator
+from ..autograd.view import DEFAULT, MULTIPLE, replay
+from ..deferred.deferral import Ran
+from ..deferred.steps import Again, Steps
+from ..generator import default_generator
+from ..layout import Layout
+from ..runtime import memory
+from ..storage import Storage
+from ..tensor import Tensor, address, make, materialize
 from .guards import Grads, Guards
 from .halves import Backward, Half
-from .layout import Layout
-from .runtime import memory
-from .steps import Again, Steps
-from .storage import Storage
-from .tensor import Tensor, address, make, materialize
 from .witness import State
 
 __all__ = ["VALUES", "Live", "Recording", "base_of", "derivable", "leaves", "repeatable", "spent"]

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from .dtype import dtype
+from ..dtype import dtype
+from ..tensor import Tensor
 from .operator import FACTOR, OPERAND, SCALAR, STATIC, TENSORS, Operator, parameters
-from .tensor import Tensor
 
 __all__ = ["FAULTS", "blamed", "blamed_function"]
 

@@ -13,24 +13,24 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from . import device as devices
+from .. import device as devices
+from .. import primitives as prim
+from ..autograd import tape
+from ..autograd.mode import state as grad_state
+from ..autograd.view import How
+from ..deferred.deferral import Deferral, threads
+from ..layout import Layout
+from ..storage import Storage, maker
+from ..tensor import Tensor, make
 from . import operator as records
-from . import primitives as prim
-from .autograd import tape
-from .autograd.mode import state as grad_state
-from .autograd.view import How
 from .call import around, dispatch, dispatch_inplace, run_several, signature, special
 from .callforms import call_forms
-from .deferral import Deferral, threads
 from .given import dispatch_out
-from .layout import Layout
 from .misuse import FAULTS, blamed
 from .operator import FACTOR, OPERAND, SCALAR, TENSORS, Operator
 from .overriding import ordinary
 from .planning import LIMIT, OpPlan, build
 from .reuse import SMALLEST, getframe, getrefcount, make_over
-from .storage import Storage, maker
-from .tensor import Tensor, make
 
 __all__ = ["LazyMethod", "inplace_function", "sized_view"]
 

@@ -24,21 +24,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from warnings import warn
 
-from .device import device
-from .dtype import dtype
-from .layout import Size
-from .operator import Operator
-from .runtime.unchanged import Unchanged
-from .tensor import Tensor
+from ..device import device
+from ..dispatch.operator import Operator
+from ..dtype import dtype
+from ..layout import Size
+from ..runtime.unchanged import Unchanged
+from ..tensor import Tensor
 
 __all__ = ["State", "Witness"]
 
 _PACKAGE = __name__.partition(".")[0]
-_FOLDER = str(Path(__file__).parent)
+_FOLDER = str(Path(__file__).parent.parent)
 _STANDARD = str(Path(dis.__file__).parent)
 _ONLY_COMPUTE = (
-    "autograd.", "call", "composed", "device", "dtype", "fft", "forms", "functional", "layout", "linalg", "names",
-    "nn.", "ops.", "special", "storage", "tensor",
+    "autograd.", "composed", "device", "dispatch.call", "dispatch.forms", "dtype", "fft", "functional", "layout",
+    "linalg", "names", "nn.", "ops.", "special", "storage", "tensor",
 )  # fmt: skip
 """The parts of the package that the program's own code may call."""
 _LEFT_ALONE = frozenset({

@@ -10,18 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from .autograd.api import grad as derivative
-from .autograd.mode import enable_grad, state
-from .autograd.node import AccumulateGrad, Node
-from .autograd.node import number as _number
-from .autograd.saved import FREED, modified
-from .autograd.tape import OperatorNode
-from .autograd.view import CopySlices, edge_of
-from .deferral import Deferral, Ran, planned
-from .layout import Layout, dense
-from .record import ARGUMENT, VIEW, WRITE, flat_below
-from .storage import Storage
-from .tensor import Tensor, address, empty, make
+from ..autograd.api import grad as derivative
+from ..autograd.mode import enable_grad, state
+from ..autograd.node import AccumulateGrad, Node
+from ..autograd.node import number as _number
+from ..autograd.saved import FREED, modified
+from ..autograd.tape import OperatorNode
+from ..autograd.view import CopySlices, edge_of
+from ..deferred.deferral import Deferral, Ran, planned
+from ..deferred.record import ARGUMENT, VIEW, WRITE, flat_below
+from ..layout import Layout, dense
+from ..storage import Storage
+from ..tensor import Tensor, address, empty, make
 
 __all__ = ["Backward", "Half", "halved", "tape_of"]
 

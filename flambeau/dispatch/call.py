@@ -14,13 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import device as devices
-from . import graph
+from .. import device as devices
+from .. import graph
+from .. import primitives as prim
+from ..autograd import tape
+from ..autograd.mode import state as grad_state
+from ..deferred.deferral import Deferral, NeedsMemory, deferral
+from ..deferred.record import Recipe
+from ..promotion import check_cast
+from ..storage import maker
+from ..tensor import Tensor, address, empty, materialize, numpy_view
+from ..transform.level import wrappers_in
 from . import operator as records
-from . import primitives as prim
-from .autograd import tape
-from .autograd.mode import state as grad_state
-from .deferral import Deferral, NeedsMemory, deferral
 from .misuse import FAULTS, blamed
 from .operator import FACTOR, OPERAND, SCALAR, STATIC, TENSORS, Operator
 from .overriding import ordinary, overridden
@@ -37,14 +42,9 @@ from .planning import (
     tensors_in,
     trace_body,
 )
-from .promotion import check_cast
-from .record import Recipe
-from .storage import maker
-from .tensor import Tensor, address, empty, materialize, numpy_view
-from .transform.level import wrappers_in
 
 if TYPE_CHECKING:
-    from .graph.plan import Plan
+    from ..graph.plan import Plan
 
 __all__ = ["around", "dispatch", "special"]
 

@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from .autograd.node import number
-from .deferral import Deferral, Ran, deferral, planned
-from .generator import default_generator
-from .graph.plan import Plan, StepInfo
-from .layout import Layout
+from ..autograd.node import number
+from ..deferred.deferral import Deferral, Ran, deferral, planned
+from ..deferred.record import Recipe
+from ..generator import default_generator
+from ..graph.plan import Plan, StepInfo
+from ..layout import Layout
+from ..runtime import memory
+from ..storage import Storage
+from ..tensor import Tensor
 from .places import Caller, who_called
-from .record import Recipe
-from .runtime import memory
-from .storage import Storage
-from .tensor import Tensor
 
 __all__ = ["Program", "Work", "measured", "timed", "watching"]
 

@@ -23,18 +23,18 @@ from operator import attrgetter
 from typing import Any
 from weakref import WeakMethod, ref
 
-from . import primitives as prim
-from .autograd.saved import watch
-from .call import special
+from .. import primitives as prim
+from ..autograd.saved import watch
+from ..deferred.deferral import Deferral, Habit
+from ..deferred.steps import Steps
+from ..dispatch.call import special
+from ..generator import default_generator
+from ..tensor import Tensor, address
+from ..transform.level import levels
 from .cautious import Cautious, Learning, told, work_of
-from .deferral import Deferral, Habit
-from .generator import default_generator
 from .guards import Grads
 from .repeat import NEVER, made_again
 from .replay import Recording, leaves
-from .steps import Steps
-from .tensor import Tensor, address
-from .transform.level import levels
 from .witness import State, Witness
 
 __all__ = ["Unasked"]

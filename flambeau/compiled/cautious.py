@@ -14,15 +14,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .autograd.mode import state as grad_state
-from .autograd.saved import watch
-from .call import around
-from .deferral import Deferral
-from .record import ARGUMENT, VIEW, WRITE
+from ..autograd.mode import state as grad_state
+from ..autograd.saved import watch
+from ..deferred.deferral import Deferral
+from ..deferred.record import ARGUMENT, VIEW, WRITE
+from ..dispatch.call import around
+from ..tensor import Tensor
+from ..transform.level import levels
 from .repeat import NEVER, Repeater
 from .replay import VALUES, Recording
-from .tensor import Tensor
-from .transform.level import levels
 from .witness import State, Witness
 
 __all__ = ["Cautious", "Learning", "told", "work_of"]

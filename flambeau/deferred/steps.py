@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 from weakref import ref
 
+from ..generator import default_generator
+from ..storage import Storage, allocate
+from ..tensor import Tensor, address, numpy_view
 from .deferral import Deferral, deferral
-from .generator import default_generator
-from .storage import Storage, allocate
-from .tensor import Tensor, address, numpy_view
 
 __all__ = ["Again", "Changed", "Draw", "Steps", "Update", "acting", "draw"]
 

@@ -1,0 +1,1 @@
+"""Calls of operators: the operator record, its public forms, and the way from a call to a kernel."""

@@ -4,6 +4,8 @@ are those of the call, bit for bit, and whoever could notice does not."""
 from __future__ import annotations
 
 import gc
+import os
+import subprocess
 import sys
 import threading
 import warnings
@@ -69,10 +71,21 @@ def x():
 
 
 @pytest.fixture(autouse=True)
-def alone():
-    """Nothing is learnt beside other threads, or while a debugger or a measure of coverage looks on."""
-    if len(sys._current_frames()) > 1 or sys.gettrace() is not None:
-        pytest.skip("somebody looks on")
+def alone(request):
+    """Nothing is learnt beside other threads, which a parallel run has, or while others look on."""
+    if "ALONE" not in os.environ and request.function is not test_in_a_process_of_its_own:
+        pytest.skip("runs in a process of its own")
+
+
+def test_in_a_process_of_its_own():
+    if "ALONE" in os.environ:
+        pytest.skip("this is that process")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", __file__],
+        env={**{k: v for k, v in os.environ.items() if "XDIST" not in k}, "ALONE": "1"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0 and " passed" in done.stdout, done.stdout + done.stderr
 
 
 def test_the_python_of_a_call_is_left_out_and_the_bits_are_the_same(x):

@@ -46,3 +46,12 @@ def test_scattering_beside_the_elements_of_an_input_with_gaps():
 def test_averages_of_truth_values_are_refused():
     with pytest.raises(NotImplementedError, match=r"avg_pool2d.*torch\.bool"):
         torch.nn.functional.avg_pool2d(torch.ones(1, 4, 4, dtype=torch.bool), 2)
+
+
+def test_adaptive_pooling_to_sizes_beyond_any_memory():
+    x = torch.ones(3, 3, 3)
+    for pool in (torch.nn.functional.adaptive_max_pool2d, torch.nn.functional.adaptive_avg_pool2d):
+        with pytest.raises(RuntimeError, match=r"overflowed with sizes=\[3, 9223372036854775807"):
+            pool(x, 2**63 - 1)
+        with pytest.raises(MemoryError):
+            pool(x, (2**40, 1))

@@ -515,7 +515,7 @@ def _write_deferred(op: Operator, args: Sequence[Any], target: Tensor) -> None:
                 prim.write(target, prim.read(result))
         finally:
             grad_state.grad = before
-    elif common_device(op, tensors_in(args)) is devices.cpu:  # elsewhere there is nothing to write
+    else:
         recorder = deferral()
         if recorder.full():
             recorder.flush()

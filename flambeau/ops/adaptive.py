@@ -6,6 +6,7 @@ Window i of o over n elements covers ``floor(i * n / o)`` up to ``ceil((i + 1) *
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from operator import index
 from typing import Any
@@ -27,7 +28,9 @@ _F = "torch.nn.functional"
 
 def _reach(n: int, o: int) -> int:
     """The greatest number of elements of a window."""
-    return max(-(-(i + 1) * n // o) - i * n // o for i in range(o)) if o else 0
+    # Window i begins at i n / o, and what is lost by rounding down takes every multiple of gcd / o below 1.
+    step = math.gcd(n, o)
+    return -(-(o - step + n) // o) if o else 0
 
 
 def _checked(name: str, input: Tensor, size: Sequence[int]) -> None:
@@ -41,6 +44,9 @@ def _checked(name: str, input: Tensor, size: Sequence[int]) -> None:
         )
     if any(o < 0 for o in size):
         raise RuntimeError(f"{name}: elements of output_size must be greater than or equal to 0")
+    shape = (*input.shape[:-ndim], *size)
+    if math.prod(shape) * input.itemsize >= 2**63:
+        raise RuntimeError(f"{name}: Storage size calculation overflowed with sizes={list(shape)}")
 
 
 def _ends(n: int, o: int) -> tuple[np.ndarray, np.ndarray]:

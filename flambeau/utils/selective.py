@@ -15,7 +15,7 @@ from ..autograd.mode import state as grad_state
 from ..dispatch.call import around, special
 from ..dispatch.operator import Operator
 from ..dispatch.planning import tensors_in
-from ..library.namespaces import namespace_of
+from ..library.namespaces import OpOverload, namespace_of
 from ..tensor import Tensor
 
 __all__ = [
@@ -87,7 +87,7 @@ def _public(op: Operator, args: Sequence[Any]) -> Any:
 
 def _listed(ops: Sequence[Any]) -> Callable[..., CheckpointPolicy]:
     for op in ops:
-        if not str(op).startswith(("<OpOverload", "<operator")):
+        if not isinstance(op, OpOverload) and not str(op).startswith("<operator"):
             raise ValueError(
                 f"create_selective_checkpoint_contexts: expected operators of torch.ops in the list, got {op!r}"
             )

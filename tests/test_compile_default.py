@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import random
 import time
@@ -434,3 +435,23 @@ def test_small_calls_that_run_in_parts_are_not_recorded(fn):
     result = compiled(x)
     assert (result[0] if isinstance(result, tuple) else result)._storage.pending is None
     assert not repeated(compiled)
+
+
+def test_collections_of_garbage_are_not_taken_for_what_a_call_does():
+    seen = []
+
+    def collected(phase, info):
+        seen.append(SETTINGS["power"])
+
+    calls = Cautious(lambda x: helper(x).relu() + 1)
+    thresholds = gc.get_threshold()
+    gc.callbacks.append(collected)
+    gc.set_threshold(1)
+    try:
+        for _ in range(8):
+            calls(torch.from_numpy(X))
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.callbacks.remove(collected)
+    assert seen and gc.isenabled()
+    assert repeated(calls)

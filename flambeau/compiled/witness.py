@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dis
 import functools
+import gc
 import math
 import sys
 import types
@@ -137,20 +138,28 @@ def _computes(fn: Any) -> bool:
 
 class Witness:
     """A context in which a call is seen: ``codes`` is the program's own code that ran, ``harmless`` says that nothing
-    happened but computing."""
+    happened but computing.
+
+    Cyclic garbage is not collected meanwhile: finalizers and callbacks of collections would be taken for the call's.
+    """
 
     def __init__(self) -> None:
         self.codes: set[types.CodeType] = set()
         self.harmless = sys.getprofile() is None
+        self._collects = False
 
     def __enter__(self) -> Witness:
         if self.harmless:
+            self._collects = gc.isenabled()
+            gc.disable()
             sys.setprofile(self._saw)
         return self
 
     def __exit__(self, *exception: object) -> None:
         if self.harmless or self.codes:
             sys.setprofile(None)
+        if self._collects:
+            gc.enable()
         self.harmless = self.harmless and exception[0] is None and all(_read(c).harmless for c in self.codes)
 
     def _saw(self, frame: types.FrameType, event: str, fn: Any) -> None:

@@ -7,6 +7,7 @@ dimensions of the part that step through it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 from .. import primitives as prim
@@ -403,8 +404,7 @@ def _bounds(input: Tensor, spec: Any, dim: int, name: str) -> list[tuple[int, in
             raise RuntimeError(f"number of sections must be larger than 0, got {spec}")
         small, more = divmod(n, spec)
         lengths = [small + (i < more) for i in range(spec)]
-        starts = [sum(lengths[:i]) for i in range(spec)]
-        return list(zip(starts, lengths))
+        return list(zip(accumulate(lengths, initial=0), lengths))
     edges = [integer(e, name, "indices") for e in spec]
     starts_, ends = [0, *edges], [*edges, n]
     found = []

@@ -116,3 +116,13 @@ def test_few_singular_values_of_a_matrix_of_low_rank(kind: str, shape: tuple[int
 def test_rank_of_hermitian_matrices_demands_square_ones(shape: tuple[int, ...]) -> None:
     with pytest.raises(RuntimeError, match="must be batches of square matrices"):
         linalg.matrix_rank(flambeau.ones(shape), hermitian=True)
+
+
+@pytest.mark.parametrize("shape", [(40, 40), (33, 70), (70, 33), (3, 200)])
+@pytest.mark.parametrize("full", [False, True])
+def test_complex_singular_vectors_have_the_room_that_lapack_asks_for(shape, full):
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal((4, *shape)) + 1j * rng.standard_normal((4, *shape))
+    u, s, vh = flambeau.linalg.svd(flambeau.from_numpy(a), full_matrices=full)
+    k = min(shape)
+    np.testing.assert_allclose((u.numpy()[..., :k] * s.numpy()[:, None]) @ vh.numpy()[:, :k], a, atol=1e-12)

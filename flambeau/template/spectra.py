@@ -89,7 +89,9 @@ def _gesdd(a: Array, job: str) -> tuple[Array, Array, Array, Array]:
     info, places = np.zeros(batch, np.int32), np.empty(8 * least, np.int32)
     more: tuple[int, ...] = (places.ctypes.data,)
     if a.dtype.kind == "c":
-        reals = np.empty(7 * least + max(5, 2 * most + 2 * least) * least * (job != "N"), values.dtype)
+        # LAPACK's documentation of zgesdd, "LRWORK"
+        vectors = max(5 * least + 5, 2 * most + 2 * least + 1) if job != "N" else 7
+        reals = np.empty(vectors * least, values.dtype)
         more = (reals.ctypes.data, *more)
     gesdd = blas.routine(blas.letter(a.dtype) + "gesdd", 13 + len(more))
     sizes, rows, others = (_at(job), _at(m), _at(n)), _at(m), _at(width)

@@ -12,6 +12,7 @@ import llvmlite.binding as llvm
 import mpmath
 import numpy as np
 import pytest
+import scipy.special
 
 from flambeau.runtime import cpu
 from flambeau.target import vecmath
@@ -487,17 +488,27 @@ def test_lanes_do_not_matter(name: str, elem: str) -> None:
         np.testing.assert_array_equal(run(x[order], *(r[order] for r in rest)), whole[order])
 
 
+@pytest.mark.skipif(not supported("avx512"), reason="looks tables up in AVX-512 registers")
+def test_tables_in_registers_serve_any_number_of_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.linspace(-4.2, 4.2, 9973).astype(np.float32)
+    want = compiled("erf", "float", "avx512")(x)
+    for lanes in (1, 2, 4, 8, 32, 64):
+        monkeypatch.setitem(TARGETS, f"avx512 {lanes}", (*TARGETS["avx512"][:3], {"float": lanes}))
+        np.testing.assert_array_equal(compiled("erf", "float", f"avx512 {lanes}")(x), want, err_msg=f"{lanes} lanes")
+
+
 def test_float_sweep_of_all_exponents() -> None:
     """Half a million bit patterns, evenly spread, against double precision (good to 1e-8 units here)."""
     x = np.arange(0, 2**32, 2**13 + 1, dtype=np.uint64).astype(np.uint32).view(np.float32)
     with np.errstate(all="ignore"):
         wide = x.astype(np.float64)
         exact = {"exp": np.exp(wide), "log": np.log(wide), "tanh": np.tanh(wide), "log1p": np.log1p(wide),
-                 "expm1": np.expm1(wide), "sin": np.sin(wide), "cos": np.cos(wide), "log2": np.log2(wide)}  # fmt: skip
+                 "expm1": np.expm1(wide), "sin": np.sin(wide), "cos": np.cos(wide), "log2": np.log2(wide),
+                 "erf": scipy.special.erf(wide)}  # fmt: skip
         for name, want in exact.items():
             fits = np.isfinite(want) & (np.abs(want) < LARGEST["float"])
             unit = np.exp2(np.maximum(np.floor(np.log2(np.abs(want) + 1e-300)) - 23, -149))
-            for target in filter(supported, ("avx2", "avx512")):
+            for target in filter(supported, ("avx2", "avx512", "wide", "scalar")):
                 got = compiled(name, "float", target)(x).astype(np.float64)
                 assert (np.abs(got - want) / unit)[fits].max() <= 2.0, name
                 np.testing.assert_array_equal(np.isnan(got), np.isnan(want), err_msg=name)

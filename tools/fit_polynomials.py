@@ -140,6 +140,20 @@ TWO_OVER_SQRT_PI_F32 = round_to(2 / mp.sqrt(mp.pi), 24)
 TWO_OVER_SQRT_PI_F64 = round_to(2 / mp.sqrt(mp.pi), 53)
 
 
+ERF_SCALE = 15.49 / 3.94  # pieces of erf per unit
+
+
+def erf_piece(k: int) -> Fit:
+    """erf around k/4 where ``k`` is ``ERF_SCALE`` times the argument rounded to an integer; exactly 0 at 0."""
+    centre = mp.mpf(k) / 4
+    low = (k - mp.mpf("0.501")) / mp.mpf(ERF_SCALE) - centre if k else mp.mpf("1e-9")
+    high = (k + mp.mpf("0.501")) / mp.mpf(ERF_SCALE) - centre
+    fixed = () if k else (0.0, float(TWO_OVER_SQRT_PI_F64))  # the program adds what rounding takes from the slope
+    return Fit(
+        lambda r: mp.erf(centre + r), float(low), float(high), 6, 24, lambda r: 1 / mp.erf(centre + r), "", fixed
+    )
+
+
 def neg_log_erfc(a: mp.mpf) -> mp.mpf:
     return -mp.log(mp.erfc(a))
 
@@ -308,6 +322,20 @@ FITS: dict[str, Fit] = {
 }
 
 
+PIECEWISE = {
+    "ERF_F32_PIECES": ([erf_piece(k) for k in range(16)], "erf(k/4 + r) in r, for k = 0 ... 15: each power's 16"),
+}
+
+
+def render_pieces(name: str, jobs: Sequence[Fit], comment: str) -> str:
+    """The assignment of the coefficients of several polynomials, those of each power together."""
+    fits = [fit(job) for job in jobs]
+    rows = zip(*(values for values, _ in fits), strict=True)
+    text = "\n".join("    (\n" + "\n".join(f"        {v!r}," for v in row) + "\n    )," for row in rows)
+    error = max(error for _, error in fits)
+    return f"# {comment}; weighted error 2^{float(mp.log(error, 2)):.1f}\n{name} = (\n{text}\n)\n"
+
+
 def render(name: str, job: Fit, values: Sequence[float], error: float) -> str:
     """The assignment of one tuple of coefficients, with what it approximates and how well."""
     text = "\n".join(f"    {value!r}," for value in values)
@@ -323,6 +351,11 @@ def main() -> None:
             continue
         values, error = fit(job)
         parts.append(render(name, job, values, error))
+        print(parts[-1], flush=True)
+    for name, (jobs, comment) in PIECEWISE.items():
+        if names and name not in names:
+            continue
+        parts.append(render_pieces(name, jobs, comment))
         print(parts[-1], flush=True)
     if not names:
         header = '"""Polynomial coefficients, lowest power first.  Written by ``tools/fit_polynomials.py``."""\n\n'

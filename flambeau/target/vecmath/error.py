@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import coefficients as table
 from .exponential import FORMATS, exp_parts, exp_reduced, power_of_two, scaled
-from .lanes import Lanes, fast_two_sum, horner, horner_pair, mad, two_prod, where
+from .lanes import Lanes, fast_two_sum, horner, horner_pair, mad, of_sixteen, two_prod, where
 from .logarithm import log, log_low
 
 __all__ = ["erf", "erfc", "erfc_low", "erfinv", "erfinv_low"]
@@ -14,20 +14,40 @@ _LOG2E = 1.4426950408889634
 _TWO_OVER_SQRT_PI = {"float": 1.128379225730896, "double": 1.1283791670955126}
 _ERFC_HEAD = 1.25  # most of the constant term of ERFC's polynomial
 _ERF_HIGH = {"float": 3.94, "double": 5.93}
+_PIECES_PER_UNIT = 15.49 / 3.94
+_SLOPE_LOW = _TWO_OVER_SQRT_PI["double"] - _TWO_OVER_SQRT_PI["float"]
 _ERF_TERMS = {"float": table.ERF_F32, "double": table.ERF_F64}
 
 
 def erf(x: Lanes) -> Lanes:
-    """The error function, as ``-expm1(-g(|x|))`` with ``g(a) = -log(erfc(a))``.
+    """The error function.
+
+    With AVX-512, in float: sixteen polynomials, each around a quarter; their coefficients lie in registers.
+    Elsewhere ``-expm1(-g(|x|))`` with ``g(a) = -log(erfc(a))``.
 
     g is ``a`` times a smooth function, well approximated by one polynomial; its relative error counts
     less and less as ``exp(-g)`` falls, so that the polynomial may be loose where its condition is bad.
     """
     a = x.abs().at_most(_ERF_HIGH[x.elem])
+    if x.single and x.builder.module.avx512:
+        return _piecewise(a).copysign(x)
     g = mad(a, _TWO_OVER_SQRT_PI[x.elem], a * horner(a, _ERF_TERMS[x.elem]))
     t, p = exp_reduced(g, FORMATS[x.elem].bias, negate=True)
     power = power_of_two(t)
     return mad(power, -p, 1.0 - power).copysign(x)
+
+
+def _piecewise(a: Lanes) -> Lanes:
+    """erf of floats from 0 to where it rounds to 1, by the polynomial around the nearest of sixteen quarters."""
+    magic = FORMATS["float"].magic
+    t = mad(a, _PIECES_PER_UNIT, magic)
+    r = mad(t - magic, -0.25, a)
+    first, *rest = (of_sixteen(t.bits(), values) for values in table.ERF_F32_PIECES)
+    result = rest.pop()
+    for coefficient in reversed(rest):
+        result = mad(result, r, coefficient)
+    # What rounding took from erf's derivative at 0; the constant terms of the other pieces are too large to change.
+    return mad(result, r, mad(r, _SLOPE_LOW, first))
 
 
 def _folded(a: Lanes) -> Lanes:

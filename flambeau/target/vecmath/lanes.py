@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..builder import Builder, Val, elem_type, lanes_of, vec_type
+from ..builder import Builder, Val, elem_type, float_const, lanes_of, vec_type
 
 __all__ = [
     "Lanes",
@@ -24,6 +24,7 @@ __all__ = [
     "has_avx512",
     "horner",
     "mad",
+    "of_sixteen",
     "two_prod",
     "two_sum",
     "where",
@@ -255,6 +256,34 @@ def horner_pair(x: Lanes, coefficients: Sequence[float], exact: int) -> tuple[La
         value, more = two_sum(product, x.like(coefficient))
         low = mad(low, x, lost + more)
     return value, low
+
+
+def of_sixteen(index: Lanes, values: Sequence[float]) -> Lanes:
+    """The one of sixteen float ``values`` that the low four bits of each 32-bit ``index`` name.
+
+    Only where ``Module.avx512`` is set: a register holds the table and one instruction looks up sixteen lanes.
+    Any number of lanes, a scalar too, gets the same values.
+    """
+    builder, width = index.builder, 16
+    table = "<" + ", ".join(f"float {float_const(value, 'float')}" for value in values) + ">"
+    type_, index_type = vec_type("float", width), vec_type("i32", width)
+    symbol = builder.module.declare("llvm.x86.avx512.permvar.sf.512", type_, [type_, index_type])
+    if index.count == 1:
+        spread = builder.new(index_type, f"insertelement {index_type} poison, {index.value}, i32 0")
+        found = builder.call(type_, symbol, Val(table, type_), spread)
+        return Lanes(builder, builder.new("float", f"extractelement {found}, i32 0"))
+    if index.count < width:
+        mask = ", ".join(f"i32 {min(i, index.count - 1)}" for i in range(width))
+        text = f"shufflevector {index.value}, {index.type} poison, <{width} x i32> <{mask}>"
+        found = builder.call(type_, symbol, Val(table, type_), builder.new(index_type, text))
+        return Lanes(builder, _piece(Lanes(builder, found), 0, index.count))
+    results = [
+        Lanes(builder, builder.call(type_, symbol, Val(table, type_), _piece(index, start, width)))
+        for start in range(0, index.count, width)
+    ]
+    while len(results) > 1:
+        results = [_join(a, b) for a, b in zip(results[::2], results[1::2], strict=True)]
+    return results[0]
 
 
 def has_avx512(x: Lanes) -> bool:

@@ -55,3 +55,10 @@ def test_adaptive_pooling_to_sizes_beyond_any_memory():
             pool(x, 2**63 - 1)
         with pytest.raises(MemoryError):
             pool(x, (2**40, 1))
+
+
+def test_more_pieces_than_memory_holds():
+    for split in (torch.tensor_split, torch.hsplit, torch.chunk):
+        with pytest.raises(RuntimeError, match="not enough memory for 9223372036854775807 tensors"):
+            split(torch.empty(0), 2**63 - 1)
+    assert len(torch.tensor_split(torch.ones(3), 1000)) == 1000

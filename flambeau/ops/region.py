@@ -15,6 +15,7 @@ from ..device import cpu
 from ..dispatch.operator import operator
 from ..graph.node import Map
 from ..layout import Size, of
+from ..runtime.cpu import total_memory
 from ..tensor import Tensor
 from ..tensor import view as make_view
 from ..transform.level import Batched, Dual, Wrapper, blank_like
@@ -23,6 +24,8 @@ from .join import cat
 from .unfold import unfold
 
 __all__: list[str] = []
+
+_PIECE_BYTES = 600  # about what a view and the list that holds it take
 
 
 def integer(value: Any, name: str, what: str) -> int:
@@ -380,8 +383,15 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     n = input.shape[d]
     size = -(-n // chunks)
     if size == 0:
+        _refuse_more_than_fit(chunks, "chunk")
         return pieces.function(input, (0,) * chunks, d)
     return split.function(input, size, d)
+
+
+def _refuse_more_than_fit(count: int, name: str) -> None:
+    """Raises ``RuntimeError`` where ``count`` tensors without elements would take more memory than the machine has."""
+    if count * _PIECE_BYTES > total_memory():
+        raise RuntimeError(f"{name}: not enough memory for {count} tensors; ask for fewer pieces")
 
 
 def _bounds(input: Tensor, spec: Any, dim: int, name: str) -> list[tuple[int, int]]:
@@ -402,6 +412,7 @@ def _bounds(input: Tensor, spec: Any, dim: int, name: str) -> list[tuple[int, in
     if isinstance(spec, int):
         if spec <= 0:
             raise RuntimeError(f"number of sections must be larger than 0, got {spec}")
+        _refuse_more_than_fit(spec, name)
         small, more = divmod(n, spec)
         lengths = [small + (i < more) for i in range(spec)]
         return list(zip(accumulate(lengths, initial=0), lengths))

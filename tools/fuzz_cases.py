@@ -26,6 +26,9 @@ ODD_NUMBERS = (
 )  # fmt: skip
 SPECIAL = (float("nan"), float("inf"), -float("inf"), 0.0, -0.0, 5e-324, 1e-40, 1e-310, 3e38, -3e38, 1e308, 0.5, -1.0)
 ODD_INDICES = (-1, -2, 2**31, -(2**31), 2**62, 2**63 - 1, -(2**63), 10**6, -(10**6), 64, 100)
+# How often a whole computation is repeated: as many times as asked for, here as in PyTorch, so that huge numbers would
+# only take their time.
+REPETITIONS = {"niter": (0, 1, 2, 3, 10, -1, None, 0.5, "x")}
 MODES = "eager eager eager eager eager grad grad grad compile inplace out vmap jvp meta".split()
 
 # What changes the process, talks to the world, runs for ever by design, or takes code rather than data.
@@ -204,6 +207,8 @@ class Maker:
     def of(self, name: str, annotation: str, words: tuple[str, ...]) -> Any:
         """A value for a parameter; ``words`` are texts that the function knows."""
         rng, text = self.rng, annotation
+        if name in REPETITIONS:
+            return rng.choice(REPETITIONS[name])
         if rng.random() < 0.01:
             return rng.choice(ODD_NUMBERS)
         if text == "Tensors" or "Sequence[Tensor" in text or name in ("tensors", "operands"):

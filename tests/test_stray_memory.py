@@ -62,3 +62,18 @@ def test_more_pieces_than_memory_holds():
         with pytest.raises(RuntimeError, match="not enough memory for 9223372036854775807 tensors"):
             split(torch.empty(0), 2**63 - 1)
     assert len(torch.tensor_split(torch.ones(3), 1000)) == 1000
+
+
+@pytest.mark.parametrize("call", [
+    lambda x: x.new_empty_strided((2, 3), (1, -1)),
+    lambda x: x.new_empty_strided((2, 3), (1,)),
+    lambda x: x.new_zeros(-2),
+    lambda x: x.new_full((-2, 3), 1.0),
+    lambda x: x.new_empty(2, -1),
+])  # fmt: skip
+def test_tensors_made_like_members_have_places_for_their_elements(call):
+    x = torch.ones(4)
+    for run in (call, torch.vmap(call), lambda x: torch.func.jvp(call, (x,), (x,))):
+        with pytest.raises(RuntimeError, match=r"negative|dimensionality"):
+            run(x)
+    assert torch.vmap(lambda x: x.new_empty_strided((2, 3), (1, 2)))(x).stride() == (6, 1, 2)

@@ -23,7 +23,7 @@ from ..dispatch.operator import Scalar, operator
 from ..dtype import Default
 from ..dtype import dtype as dtype_
 from ..errors import NoDataError
-from ..layout import Layout, Size, dense, of
+from ..layout import Layout, Size, contiguous_strides, dense, of
 from ..storage import maker, zeroers
 from ..tensor import Tensor, from_numpy, host_values, make, materialize, numpy_view
 from ..tensor import empty as empty_memory
@@ -300,19 +300,32 @@ def full_like(
     return _finish(_like(input, dtype, device, memory_format).fill_(fill_value), requires_grad)  # type: ignore[attr-defined]
 
 
+def wanted_layout(
+    name: str, dtype: dtype_, device: devices.device, size: Sequence[int], stride: Sequence[int] | None = None
+) -> Layout:
+    """The layout that a caller asks for, contiguous unless strides are given; raises RuntimeError for negative numbers
+    and for another number of strides than of sizes."""
+    if any(n < 0 for n in size):
+        raise RuntimeError(f"{name}: Trying to create tensor with negative dimension {min(size)}: {list(size)}")
+    if stride is None:
+        return of(dtype, device, size, contiguous_strides(size))
+    if len(size) != len(stride):
+        raise RuntimeError(
+            f"{name}: dimensionality of sizes ({len(size)}) must match dimensionality of strides ({len(stride)})"
+        )
+    if any(n < 0 for n in stride):
+        raise RuntimeError(f"{name}: strides must not be negative, got {list(stride)} for the shape {list(size)}")
+    return of(dtype, device, size, stride)
+
+
 @factory
 def empty_strided(
     size: Sequence[int], stride: Sequence[int], *, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
     requires_grad: bool = False, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """An uninitialised tensor with these strides (in elements); raises RuntimeError for negative numbers."""
-    if len(size) != len(stride):
-        raise RuntimeError(
-            f"empty_strided: dimensionality of sizes ({len(size)}) must match dimensionality of strides ({len(stride)})"
-        )
-    if any(n < 0 for n in (*size, *stride)):
-        raise RuntimeError(f"empty_strided: sizes and strides must not be negative, got {list(size)}, {list(stride)}")
-    return _finish(allocate(of(dtype or dtypes.get_default_dtype(), devices.of(device), size, stride)), requires_grad)
+    layout = wanted_layout("empty_strided", dtype or dtypes.get_default_dtype(), devices.of(device), size, stride)
+    return _finish(allocate(layout), requires_grad)
 
 
 @factory

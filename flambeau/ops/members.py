@@ -15,7 +15,7 @@ from ..dtype import dtype as dtype_
 from ..layout import Size, of
 from ..storage import Alias
 from ..tensor import Tensor, materialize
-from ..transform.level import Wrapper, blank_like
+from ..transform.level import Wrapper
 from . import create
 from .common import dim_of, factory, overridable, shape_of
 from .convert import contiguous_format, convert, format_strides, memory_format, preserve_format
@@ -309,7 +309,7 @@ def _maker(
             size = (more.pop("size"),)
         if isinstance(self, Wrapper):
             shape = shape_of(size, name)
-            made = blank_like(self, dtype or self._layout.dtype, shape, self._layout.device)
+            made = self._blank(create.wanted_layout(name, dtype or self._layout.dtype, self._layout.device, shape))
             filled = fill(made)
             return filled.requires_grad_() if requires_grad else filled  # type: ignore[attr-defined,no-any-return]
         return factory(
@@ -331,7 +331,8 @@ def _new_full(
 ) -> Tensor:  # fmt: skip
     """A tensor of one number, with this tensor's element type and device unless given."""
     if isinstance(self, Wrapper):
-        made = blank_like(self, dtype or self.dtype, shape_of((size,), "new_full"), self.device)
+        shape = shape_of((size,), "new_full")
+        made = self._blank(create.wanted_layout("new_full", dtype or self.dtype, self.device, shape))
         return made.fill_(fill_value)  # type: ignore[attr-defined,no-any-return]
     return create.full(
         size,
@@ -348,7 +349,7 @@ def _new_empty_strided(
 ) -> Tensor:  # fmt: skip
     """An uninitialised tensor with these strides, with this tensor's element type and device unless given."""
     if isinstance(self, Wrapper):
-        return self._blank(of(dtype or self.dtype, self.device, size, stride))
+        return self._blank(create.wanted_layout("new_empty_strided", dtype or self.dtype, self.device, size, stride))
     return create.empty_strided(
         size,
         stride,

@@ -20,36 +20,18 @@ from .kernel import KernelCall
 from .lower import kernel_of
 from .node import Map, Node, topological
 from .order import in_order
+from .places import WRITES, BufferSpec, Output, Places, span
 from .refine import refine
+from .roots import roots_of, unexpanded
 from .share import BARRIERS, FREE, operations, shared
 from .traffic import ExternCall, Traffic
 
 __all__ = ["BufferSpec", "ExternCall", "Output", "Schedule", "schedule"]
 
-_WRITES = frozenset({"update", "scatter"})
-_DEEP = 48  # operations on the longest path of one expression
 _SPLIT_UNITS = 8
 _SPLIT_WORK = 131_072
 _WIDE_WORK, _WIDE_ROWS = 1 << 19, 512
 _REGIONS = 8  # of one memory that a group writes at most
-
-
-class BufferSpec(NamedTuple):
-    """A buffer of a plan: "input" (``slot`` of the arguments), "output" (``slot`` of the results) or "temp"."""
-
-    kind: str
-    slot: int
-    type: str
-    size: int
-
-
-class Output(NamedTuple):
-    """A result: the value, and the strides of a fresh buffer, or the slot of the argument to write into (with that
-    argument's strides)."""
-
-    node: Node
-    strides: tuple[int, ...]
-    into: int | None = None
 
 
 class Schedule(NamedTuple):
@@ -105,93 +87,27 @@ class _Apart(_Materialize):
     """These values, written into an argument, have to be computed elsewhere: their argument is still read."""
 
 
-class _Attempt:
+class _Attempt(Places):
+    """A schedule in the making, which gives ``forced`` values memory; the values ``apart`` are not written into their
+    argument early."""
+
     def __init__(
         self, outputs: Sequence[Output], order: list[Node], forced: set[int], owners: Sequence[int], apart: set[int]
     ) -> None:
-        self.outputs, self.order, self.forced, self.owners = outputs, order, forced, owners
-        self.apart = apart  # values that are not written into their argument early
-        self.homes: dict[int, int] = {}  # buffer of a value that lies in an argument -> the argument's own buffer
+        super().__init__(outputs, order, owners)
+        self.forced, self.apart = forced, apart
         self.changed: list[tuple[Node, int, int]] = []  # written in place: the last value, its buffer, the first step
-        self.input_nodes = [n for n in order if n.op == "input"]
-        self.inputs_in: dict[int, list[Node]] = {}  # memory of arguments -> the values there
-        for n in self.input_nodes:
-            self.inputs_in.setdefault(self._memory(n.attrs[0]), []).append(n)
-        self.users: dict[int, list[Node]] = {}
-        for n in self.order:
-            for i in n.inputs:
-                self.users.setdefault(id(i), []).append(n)
-        self.buffers: list[BufferSpec] = []
-        self.argument_buffers: dict[int, int] = {}  # slot of an argument -> its own buffer
-        self.made: set[int] = set()  # the results that have a buffer
         self.traffic = Traffic(self._memory_of)
-        self.places: dict[int, Place] = {}
         self.entries: list[Group | ExternCall] = []
-        self.results: dict[int, list[int]] = {}
-        for k, o in enumerate(outputs):
-            self.results.setdefault(id(o.node), []).append(k)
-        self.squeezed: dict[int, tuple[int, Place]] = {}
-        for k, o in enumerate(outputs):
-            self._squeeze(k, o)
         self.reshape_memo: dict[int, bool] = {}
         self.pieces: list[Node] = []
         self.regions: list[Region] = []  # that the last group of an update writes
         self.split_groups: list[tuple[Group, Group]] = []  # of reductions in pieces: of the elements, of the pieces
 
-    def _squeeze(self, k: int, o: Output) -> None:
-        """A result that only lacks dimensions of size 1 of a computed value (``keepdim=False``), or has those of one
-        that needs memory split or joined, needs no copy: the value is computed in the memory of result ``k``."""
-        node = o.node
-        if node.op not in ("move", "reshape") or o.into is not None or len(self.results[id(node)]) > 1:
-            return
-        base = node.inputs[0]
-        if base.op in FREE or id(base) in self.results or id(base) in self.squeezed:
-            return
-        if node.op == "reshape":
-            if base.op in BARRIERS and o.strides == contiguous_strides(node.shape):
-                self.squeezed[id(base)] = (k, Place(-1, base.shape, contiguous_strides(base.shape), 0, 0))
-            return
-        strides, dims = [], []
-        for size, (offset, terms) in zip(base.shape, node.attrs[0]):
-            if offset or len(terms) > 1 or (not terms and size != 1) or (terms and terms[0][1] != 1):
-                return
-            dims += [d for d, _ in terms]
-            strides.append(o.strides[terms[0][0]] if terms else 0)
-        if o.strides == contiguous_strides(node.shape):
-            strides = list(contiguous_strides(base.shape))
-        if dims == list(range(len(node.shape))) and math.prod(base.shape) == math.prod(node.shape):
-            self.squeezed[id(base)] = (k, Place(-1, base.shape, tuple(strides), 0, 0))
-
-    def type_of(self, buffer: int) -> str:
-        return self.buffers[buffer].type
-
-    def place_of(self, node: Node) -> Place | None:
-        return self.places.get(id(node))
-
-    def _new_buffer(self, kind: str, slot: int, type_: str, size: int) -> int:
-        self.buffers.append(BufferSpec(kind, slot, type_, size))
-        number = len(self.buffers) - 1
-        if kind == "input":
-            self.argument_buffers.setdefault(slot, number)
-        elif kind == "output":
-            self.made.add(slot)
-        return number
-
-    def _is_argument(self, buffer: int) -> bool:
-        return self.buffers[buffer].kind == "input"
-
-    def _home(self, buffer: int) -> int:
-        return self.homes.get(buffer, buffer)
-
-    def _rank(self, buffer: int) -> tuple[int, int, int]:
-        """Results first, then arguments, each by slot."""
-        b = self.buffers[buffer]
-        return ({"output": 0, "input": 1, "temp": 2}[b.kind], b.slot, buffer)
-
     # -- the order of work -----------------------------------------------------------------------
     def run(self) -> Schedule:
         self._inputs()
-        self.roots = self._find_roots()
+        self.roots = roots_of(self.order, [o.node for o in self.outputs], self.forced) | self.squeezed.keys()
         for node in self.order:
             if node.op == "reduce":
                 self._reduce(node)
@@ -237,73 +153,6 @@ class _Attempt:
         inside = sorted({number[i] for i in ({i for i, _ in g.memo} | g.inside.keys()) if i in number})
         found = [n for n in (self.order[k] for k in inside) if n.op not in FREE]
         return tuple(dict.fromkeys(n.origin for n in found if n.origin)), sum(map(operations, found))
-
-    def _inputs(self) -> None:
-        for n in self.input_nodes:
-            slot, strides = n.attrs
-            span = 1 + sum((k - 1) * s for k, s in zip(n.shape, strides)) if math.prod(n.shape) else 0
-            b = self._new_buffer("input", slot, n.type, span)
-            self.places[id(n)] = Place(b, n.shape, strides, 0, -1)
-
-    def _find_roots(self) -> set[int]:
-        """Values that need memory, besides those that always have it."""
-        roots = set(self.forced)
-        depth: dict[int, int] = {}
-        for n in self.order:
-            if n.op == "extern":
-                for i in n.inputs:
-                    base = self._base(i)
-                    if base is None:
-                        roots.add(id(i))
-                    else:
-                        roots.add(id(base))
-            elif n.op in ("gather", "scatter"):
-                if n.op == "gather":
-                    base = n.inputs[0]
-                    while base.op in ("move", "reshape", "cast"):
-                        base = base.inputs[0]
-                    roots.add(id(base))
-                elif not _constant(n.inputs[0]):
-                    roots.add(id(n.inputs[0]))
-                for i in n.inputs[2:] if n.op == "scatter" else ():
-                    i = _unexpanded(i)
-                    while i.op == "cast":  # cheap enough to be done twice, by the check and by the scatter
-                        i = i.inputs[0]
-                    roots.add(id(i))
-            elif n.op == "update" and not _constant(n.inputs[0]):
-                roots.add(id(n.inputs[0]))
-            d = (
-                0
-                if n.op in BARRIERS or id(n) in roots
-                else (n.op not in FREE) + max((depth[id(i)] for i in n.inputs), default=0)
-            )
-            if d > _DEEP:
-                roots.add(id(n))
-                d = 0
-            depth[id(n)] = d
-        for o in self.outputs:
-            roots.add(id(o.node))
-        return roots | self.squeezed.keys()
-
-    def _base(self, node: Node) -> Node | None:
-        """The value in memory of which ``node`` is a strided view, or None."""
-        n = node
-        while n.op in ("move", "reshape"):
-            if n.op == "reshape":
-                return (
-                    None
-                    if not (n.inputs[0].op in BARRIERS or n.inputs[0].op == "input" or n.inputs[0].op not in FREE)
-                    else self._reshape_base(n)
-                )
-            n = n.inputs[0]
-        return n if n.op not in ("const", "scalar", "size", "iota", "undef") else None
-
-    def _reshape_base(self, node: Node) -> Node | None:
-        """The base under a reshape, when the base will be contiguous."""
-        inner = node.inputs[0]
-        if inner.op == "input":
-            return inner if inner.attrs[1] == contiguous_strides(inner.shape) else None
-        return inner
 
     # -- joining groups --------------------------------------------------------------------------
     def _new_group(
@@ -390,71 +239,6 @@ class _Attempt:
                 return True
         return not inputs
 
-    def _set_place(self, node: Node, place: Place) -> None:
-        self.places[id(node)] = place
-        if id(node) in self.squeezed:
-            k, _ = self.squeezed[id(node)]
-            if self.buffers[place.buffer][:2] == ("output", k):
-                o = self.outputs[k]
-                self.places[id(o.node)] = Place(place.buffer, o.node.shape, o.strides, 0, place.group)
-
-    def _target(self, node: Node, group: int) -> Place:
-        """Fresh memory for a value: a result's own if it has just that, otherwise temporary."""
-        for k in self.results.get(id(node), ()):
-            o = self.outputs[k]
-            if o.into is None and k not in self.made:
-                size = 1 + sum((n - 1) * s for n, s in zip(node.shape, o.strides)) if math.prod(node.shape) else 0
-                b = self._new_buffer("output", k, node.type, size)
-                return Place(b, node.shape, o.strides, 0, group)
-            if o.into is not None and self._may_write_early(node, o):
-                return self._argument_place(o, group)
-        if id(node) in self.squeezed:
-            k, place = self.squeezed[id(node)]
-            if k not in self.made:
-                size = 1 + sum((n - 1) * s for n, s in zip(node.shape, place.strides)) if math.prod(node.shape) else 0
-                return place._replace(buffer=self._new_buffer("output", k, node.type, size), group=group)
-        b = self._new_buffer("temp", 0, node.type, math.prod(node.shape))
-        return Place(b, node.shape, contiguous_strides(node.shape), 0, group)
-
-    def _argument_place(self, o: Output, group: int) -> Place:
-        assert o.into is not None
-        buffer = self.argument_buffers.get(o.into)
-        if buffer is None:
-            buffer = self._new_buffer("input", o.into, o.node.type, _span(o))
-        return Place(buffer, o.node.shape, o.strides, 0, group)
-
-    def _may_write_early(self, node: Node, o: Output) -> bool:
-        """Whether a result may be written over an argument when it is computed, not only at the end: nothing else
-        reads that argument, and ``node`` reads it only at the element it writes."""
-        assert o.into is not None
-        readers = self.inputs_in.get(self._memory(o.into), ())
-        if not readers:
-            return True
-        if node.op in BARRIERS or any(id(p.node) != id(node) for p in self.outputs):
-            return False
-        if any(n.op in BARRIERS or n.op == "gather" for n in self.order):
-            return False
-        return all(r.attrs == (o.into, o.strides) and r.shape == node.shape for r in readers) and all(
-            map(self._only_elementwise, readers)
-        )
-
-    def _same_memory(self, slot: int, other: int | None) -> bool:
-        """Whether two arguments lie in one storage."""
-        return other is not None and self._memory(slot) == self._memory(other)
-
-    def _only_elementwise(self, node: Node) -> bool:
-        stack, seen = [node], set()
-        while stack:
-            n = stack.pop()
-            if id(n) in seen:
-                continue
-            seen.add(id(n))
-            for u in self.users.get(id(n), ()):
-                if u.op in ("move", "reshape", "gather"):
-                    return False
-                stack.append(u)
-        return True
-
     # -- the kinds of roots ----------------------------------------------------------------------
     def _reduce(self, node: Node) -> None:
         dims = node.attrs[1]
@@ -534,7 +318,7 @@ class _Attempt:
             return
         users = self.users.get(id(node), ())
         kept = id(node) in self.results or id(node) in self.squeezed
-        if len(users) == 1 and users[0].op in _WRITES and users[0].inputs[0] is node and not kept:
+        if len(users) == 1 and users[0].op in WRITES and users[0].inputs[0] is node and not kept:
             # what is written over right away lies where the last write will be
             target = self._target(self._last_write(users[0]), 0)
         else:
@@ -585,22 +369,6 @@ class _Attempt:
         g = self._new_group(base.shape)
         self._need(lambda: g.add_store(base, target, base), base)
         return target
-
-    def _last_write(self, node: Node) -> Node:
-        """The last of a chain of writes to one memory, each of which is read by the next alone."""
-        while id(node) not in self.results:
-            users = self.users.get(id(node), ())
-            if (
-                len(users) != 1
-                or users[0].op not in _WRITES
-                or users[0].inputs[0] is not node
-                or users[0].shape != node.shape
-            ):
-                break
-            if any(i is node for i in users[0].inputs[1:]):
-                break
-            node = users[0]
-        return node
 
     def _written_back(self, base: Node, node: Node) -> int | None:
         """A buffer for the writes that begin with ``node`` on the argument ``base`` and end as the result that goes
@@ -664,7 +432,7 @@ class _Attempt:
         if math.prod(x.shape):
             for k, i in enumerate(node.inputs[2:]):  # nothing is written unless every index is inside
                 dim = next(d for d, (what, j) in enumerate(map_) if what == "i" and j == k)
-                i = _unexpanded(i)
+                i = unexpanded(i)
                 check = self._new_group(i.shape)
                 self._need(lambda c=check, n=i, size=target.shape[dim]: c.add_check(n, size), node)
             g = self._new_group(x.shape, reduced)
@@ -728,7 +496,7 @@ class _Attempt:
             place = self.places.get(id(o.node))
             if o.into is None:
                 if place is None or self.buffers[place.buffer][:2] != ("output", k):
-                    self._copy(o.node, self._result(k))
+                    self._copy(o.node, self._result(k, len(self.entries)))
                 continue
             if place is not None and self._lies_in(place, o):
                 continue
@@ -740,7 +508,10 @@ class _Attempt:
                 size = math.prod(o.node.shape)
                 buffer = self._new_buffer("temp", 0, o.node.type, size)
                 place = Place(buffer, o.node.shape, o.strides, 0, len(self.entries))
-                if any(n > 1 and s == 0 for n, s in zip(o.node.shape, o.strides)) or _span(o) != size:
+                if (
+                    any(n > 1 and s == 0 for n, s in zip(o.node.shape, o.strides))
+                    or span(o.node.shape, o.strides) != size
+                ):
                     place = place._replace(strides=contiguous_strides(o.node.shape))
                 self._copy(o.node, place)
             into.append((o, place))
@@ -762,18 +533,6 @@ class _Attempt:
     def _copy(self, node: Node, target: Place) -> None:
         g = self._new_group(node.shape)
         self._need(lambda: g.add_store(node, target, node), node)
-
-    def _result(self, k: int) -> Place:
-        """Fresh memory for result ``k``."""
-        o = self.outputs[k]
-        buffer = self._new_buffer("output", k, o.node.type, _span(o))
-        return Place(buffer, o.node.shape, o.strides, 0, len(self.entries))
-
-    def _lies_in(self, place: Place, o: Output) -> bool:
-        """Whether a value lies where a result that goes into an argument belongs."""
-        if o.node.op == "input":
-            return o.node.attrs == (o.into, o.strides)
-        return self.buffers[place.buffer][:2] == ("input", o.into)
 
     def _donate(self, o: Output, place: Place) -> bool:
         """Has a temporary value that goes into an argument computed right there, if nobody reads the argument later."""
@@ -814,15 +573,6 @@ class _Attempt:
         value in ``buffer`` was written there."""
         return self.traffic.read_from(first, self._memory(self.buffers[buffer].slot if slot is None else slot), buffer)
 
-    def _memory(self, slot: int) -> int:
-        """The number of the memory that an argument lies in."""
-        return self.owners[slot] if self.owners else slot
-
-    def _memory_of(self, buffer: int) -> int | None:
-        """The number of the memory that a buffer lies in if that is an argument's."""
-        spec = self.buffers[buffer]
-        return self._memory(spec.slot) if spec.kind == "input" else None
-
     def _share(self) -> None:
         """A value that several groups compute again, at some cost, gets memory instead."""
         groups = [e for e in self.entries if isinstance(e, Group)]
@@ -844,28 +594,3 @@ class _Attempt:
                 e.forget_writes(unread)
         for i in unread:
             self.buffers[i] = self.buffers[i]._replace(kind="unused")
-
-
-def _span(o: Output) -> int:
-    """The elements from the first of a result to one past its last."""
-    return 1 + sum((n - 1) * s for n, s in zip(o.node.shape, o.strides)) if math.prod(o.node.shape) else 0
-
-
-def _constant(node: Node) -> bool:
-    """Whether a value is the same number everywhere, which is as well written anew wherever it is changed."""
-    while node.op in ("move", "reshape"):
-        node = node.inputs[0]
-    return node.op in ("undef", "const", "scalar", "size")
-
-
-def _unexpanded(node: Node) -> Node:
-    """The value that ``node`` repeats along some dimensions, or ``node``."""
-    while node.op == "move":
-        base = node.inputs[0]
-        for n, (offset, terms) in zip(base.shape, node.attrs[0]):
-            if offset or len(terms) > 1 or (terms and (terms[0][1] != 1 or node.shape[terms[0][0]] != n)):
-                return node
-            if not terms and n != 1:
-                return node
-        node = base
-    return node

@@ -44,6 +44,9 @@ LOW_UNITS = 64
 """Units of such a block."""
 LOW_PANELS = 8
 """Columns of such a chunk, in panels."""
+LARGER = 3
+"""Times that the outer operand of a contraction of images has the panels of the inner one, from which on it is the
+one that each chunk should read its own part of: the inner one is packed once, for everyone."""
 FEW = 16
 """Chunks under which the inner dimension is split; matrices from which on each one is a chunk."""
 
@@ -213,6 +216,12 @@ def cut_image(
     outer_blocks = 1
     if units > kc:
         outer_blocks = _ceil(outer, _tiles_room(per_inner, num, blk))
+    if batch == 1 and work > MIDDLE and inner * LARGER <= outer and inner <= _inner_room(inner_b, kc, num, blk, 2):
+        each = max(1, min(_ceil(outer, _tiles_room(inner, num, blk)), outer))
+        chunks = min(_ceil(max(each, PER_WORKER * workers), workers) * workers, outer)
+        return Cut(
+            inner_b, False, True, 1, chunks, inner, outer, 1, _ceil(max(units, 1), kc) * kc, kc, 1, 1, work > STAY
+        )
     splits, span = _split(batch * inner_blocks * outer_blocks, units, kc, work)
     if workers < inner_blocks < PER_WORKER * workers:  # as many for everyone
         inner_blocks = min(inner, _ceil(inner_blocks, workers) * workers)

@@ -291,7 +291,7 @@ class Contraction:
             to = b.bytes_at(scratch, b.iadd(f.inner_at, offset) if of_inner else offset)
             matrix = self.matrix(b, f, "b" if is_b else "a", batch)
             if group is None:
-                self._pack(b, f, is_b, to, matrix, panel, at, units)
+                self._pack_missing(b, f, is_b, to, matrix, panel, at, units)
             else:
                 self.spread(b, f, to, matrix, panel, at, units)
 
@@ -309,6 +309,17 @@ class Contraction:
                 self.module, self.isa, f"{self.name}.turn", [("ptr", "panel"), ("i64", "units")], turn_panel
             )
             b.call_void(turn, to, units)
+
+    def _pack_missing(
+        self, b: Flow, f: Frame, is_b: bool, to: Val, matrix: Val, panel: Val, at: Val, units: Val
+    ) -> None:
+        """Packs units of one panel unless it is read where it is."""
+        there = (self.direct if is_b else self.direct_a)(b, f, matrix, panel, at)
+        if there is None:
+            self._pack(b, f, is_b, to, matrix, panel, at, units)
+            return
+        with b.when(b.op("xor", there[0], b.const("i1", 1))):
+            self._pack(b, f, is_b, to, matrix, panel, at, units)
 
     def _write_body(self, b: Flow, block: Val, chunk: Val, worker: Val) -> None:
         f = Frame(b, block, self)
@@ -350,19 +361,12 @@ class Contraction:
         tile_pitch = b.i64(self.blk.columns * self.num.acc_bytes)
         k_end = b.imax(k1, b.iadd(k0, 1))  # an empty sum still makes one pass
 
-        def pack_one(is_b: bool, to: Val, panel: Val, at: Val, units: Val) -> None:
-            """Packs a panel that is not read where it is."""
-            matrix = bb if is_b else a
-            there = (self.direct if is_b else self.direct_a)(b, f, matrix, panel, at)
-            if there is None:
-                self._pack(b, f, is_b, to, matrix, panel, at, units)
-                return
-            with b.when(b.op("xor", there[0], b.const("i1", 1))):
-                self._pack(b, f, is_b, to, matrix, panel, at, units)
+        def part(is_b: bool, to: Val, panel: Val, at: Val, units: Val) -> None:
+            self._pack_missing(b, f, is_b, to, bb if is_b else a, panel, at, units)
 
         def pack(inner: bool, *args: Val) -> None:
             """Packs a panel of the inner or outer operand."""
-            b.either(inner_b, lambda: pack_one(inner, *args), lambda: pack_one(not inner, *args))
+            b.either(inner_b, lambda: part(inner, *args), lambda: part(not inner, *args))
 
         with b.loop(k0, k_end, f.kc) as at:
             units = b.imin(b.isub(k1, at.index), f.kc)

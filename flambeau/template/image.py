@@ -373,6 +373,9 @@ class _ImagePacker(_Packer):
         """Packs pixels run by run."""
         w, lanes = self.w, self.lanes
         sparse = b.op("xor", b.op("or", self.dense(b), self.even(b)), b.const("i1", 1))
+        self.groups = w["channels"] if self.num.depth == 1 else b.idiv(b.iadd(w["channels"], 1), 2)
+        every = b.icmp("sge", self.units, b.imul(self.groups, w["taps"]))
+        self.whole = b.op("and", b.icmp("eq", self.at, 0), every)
         with b.loop(0, count, carry=self.place(b, first)) as group:
             lane = b.op("and", group.index, b.i64(lanes - 1))
             room = b.imin(b.isub(lanes, lane), b.isub(count, group.index))
@@ -400,13 +403,32 @@ class _ImagePacker(_Packer):
     def tap(self, b: Flow, runs: list[_Run], tap: Val, shift: list[Val], target: Val, stored: Val) -> None:
         """Packs all channels of one tap for a vector of pixels."""
         w = self.w
-        channels = channel_range(b, tap, w["channels"], w["unit_c"], w["unit_t"], self.at, self.units, self.num)
-        target = b.at(self.num.unit, target, b.imul(channels[2], self.pitch))
+        first, end, place = b.choose(
+            self.whole,
+            lambda: [b.i64(0), self.groups, b.imul(tap, w["unit_t"])],
+            lambda: list(
+                channel_range(b, tap, w["channels"], w["unit_c"], w["unit_t"], self.at, self.units, self.num)
+            ),
+        )
+        channels = first, end, place
+        target = b.at(self.num.unit, target, b.imul(place, self.pitch))
         several = b.icmp("sgt", runs[1].length, 0)
         many = b.icmp("sgt", runs[2].length, 0)
 
         def some(kind: str, count: int) -> None:
-            self.channels(b, kind, runs[:count], shift, channels, target, stored)
+            if count > 1 or kind == "sparse" or self.num.depth > 1:
+                self.channels(b, kind, runs[:count], shift, channels, target, stored)
+                return
+            z, y, x = (b.iadd(v, s) for v, s in zip(runs[0].corner, shift, strict=True))
+            inside, line = self.line(b, runs[0].image, z, y, x, first)
+            last = b.iadd(x, b.imul(w["step_w"], self.lanes))
+            fits = b.op("and", b.icmp("sge", x, 0), b.icmp("sle", last, w["in_w"]))
+            fits = b.op("and", b.op("and", fits, inside), b.icmp("eq", runs[0].length, self.lanes))
+            b.either(
+                fits,
+                lambda: self.inner_channels(b, kind, line, channels, target),
+                lambda: self.channels(b, kind, runs[:1], shift, channels, target, stored),
+            )
 
         def by_count(kind: str) -> None:
             if kind == "sparse":
@@ -419,6 +441,14 @@ class _ImagePacker(_Packer):
             )
 
         self.each_kind(b, by_count)
+
+    def inner_channels(self, b: Flow, kind: str, line: Val, channels: tuple[Val, Val, Val], target: Val) -> None:
+        """The loop over channels for a vector of pixels that read nothing but one row of the image."""
+        step = b.imul(b.imul(self.w["unit_c"], self.pitch), self.num.unit_bytes)
+        with b.loop(channels[0], channels[1], carry=[line, target]) as c:
+            at, put = c.values
+            b.store(cast(b, self.load_whole(b, kind, at), self.source, self.num.packed), put, self.num.unit_bytes)
+            c.next = [b.at(self.memory, at, self.w["x_c"]), b.bytes_at(put, step)]
 
     def channels(
         self, b: Flow, kind: str, runs: list[_Run], shift: list[Val],

@@ -406,9 +406,7 @@ class _ImagePacker(_Packer):
         first, end, place = b.choose(
             self.whole,
             lambda: [b.i64(0), self.groups, b.imul(tap, w["unit_t"])],
-            lambda: list(
-                channel_range(b, tap, w["channels"], w["unit_c"], w["unit_t"], self.at, self.units, self.num)
-            ),
+            lambda: list(channel_range(b, tap, w["channels"], w["unit_c"], w["unit_t"], self.at, self.units, self.num)),
         )
         channels = first, end, place
         target = b.at(self.num.unit, target, b.imul(place, self.pitch))

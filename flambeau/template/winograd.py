@@ -5,8 +5,9 @@ than ten times as much).
     V = B^T d B  for every 4x4 tile d of every channel of the image,  U = G w G^T  for every kernel w
     M[p] = U[p] V[p]  summed over channels, for each of the 16 places p;  2x2 pixels are A^T M A
 
-U is made first, for everyone.  A chunk then takes a block of tiles and some rows of weights: its V stays in the second
-level cache while the micro-kernel of the matrix product runs over it, and a panel of M goes to its pixels right away.
+U is made first, for everyone, and so is V where several chunks need a part of it.  A chunk then takes a block of tiles
+and some rows of weights: its V stays in the second level cache while the micro-kernel of the matrix product runs over
+it, and a panel of M goes to its pixels right away.
 Tiles are numbered through all images; a *run* of tiles lies in one row of tiles.
 
 S. Winograd, "Arithmetic complexity of computations", 1980; A. Lavin and S. Gray, "Fast algorithms for convolutional
@@ -40,6 +41,8 @@ _LEAST_ROWS = 8
 """Panels of weights that a chunk has at least: it transforms its part of the image for itself."""
 _GROUP = 16
 """Channels of weights that are transformed at a time."""
+_SLICE = 64
+"""Channels of the image that are transformed by a chunk, where they are for everyone."""
 _RUN_WORDS = 5
 
 _WORDS = (
@@ -47,7 +50,8 @@ _WORDS = (
     "panels", "part", "parts", "tiles", "across", "high", "block", "w_row", "w_c", "w_at", "close",
     *(f"w_{i}" for i in range(9)),
     "c_n", "c_row", "c_h", "c_at", "out_h", "out_w", "worker_at", "worker_bytes", "place_bytes", "m_at", "lines_at",
-    "runs_at", "zeros_at", "depth", "pack", "micro", "ready", "blocks", "by_tiles",
+    "runs_at", "zeros_at", "depth", "pack", "micro", "ready", "blocks", "by_tiles", "image_chunks", "image_parts",
+    "image_at", "image_bytes",
 )  # fmt: skip
 
 
@@ -99,13 +103,18 @@ def bind_winograd(
     part = -(-panels // parts)
     parts = -(-panels // part)
     place_bytes = block * g.channels * size
-    m_at = PLACES * place_bytes
+    image_bytes = PLACES * place_bytes
+    shared = parts > 1
+    m_at = 0 if shared else image_bytes
     depth = part if deep else 1
     lines_at = m_at + PLACES * depth * blk.rows * block * size
     zeros_at = lines_at + (4 * block + 2 * blk.lanes) * size
     runs_at = zeros_at + 64 * size
     worker_bytes = runs_at + -(-block * _RUN_WORDS * 8 // 64) * 64
-    worker_at = PLACES * panels * g.channels * blk.pitch * size
+    ready_bytes = PLACES * panels * g.channels * blk.pitch * size
+    image_at = ready_bytes if ready is None else 0
+    worker_at = image_at + blocks * image_bytes * shared
+    image_parts = -(-g.channels // _SLICE)
     low = [min(tap[a] for tap in g.taps) + g.base[a] for a in range(3)]
     work = 2 * PLACES * tiles * (problem.rows * g.channels + 4 * problem.rows + 6 * g.channels)  # and transforms
     c_n, c_row, _, c_h, _ = problem.c_strides
@@ -121,14 +130,15 @@ def bind_winograd(
         "lines_at": lines_at, "runs_at": runs_at, "zeros_at": zeros_at, "depth": depth,
         "pack": pack_kernel(spec.source, num, isa), "micro": micro_kernel(num, isa), "ready": 0, "blocks": blocks,
         "by_tiles": int(by_pixels(problem, PLACES // 9 + 1)),
+        "image_chunks": blocks * image_parts * shared, "image_parts": image_parts, "image_at": image_at,
+        "image_bytes": image_bytes,
     }  # fmt: skip
     made = None
     if ready is not None:
-        packing = values | {"chunks": 0, "ready": 0}
+        packing = values | {"chunks": 0, "image_chunks": 0}
         packing_words = (*(packing[name] for name in _WORDS), *tail_words)
-        made = Ready(0, ("winograd", blk, *ready), worker_at, packing_words)
-        values |= {"pack_chunks": 0, "ready": 1, "worker_at": 0}
-        worker_at = 0
+        made = Ready(0, ("winograd", blk, *ready), ready_bytes, packing_words)
+        values |= {"pack_chunks": 0, "ready": 1}
     words = [values[name] for name in _WORDS] + list(tail_words)
     return Binding(words, worker_at + max(workers, 1) * worker_bytes, False, made)
 
@@ -156,9 +166,12 @@ class _Winograd:
         self.module = new_module(isa)
 
     def text(self) -> str:
-        """The module: the entry, what makes U, and what makes blocks of the result."""
+        """The module: the entry, what makes U and V, and what makes blocks of the result."""
         arguments = ["params", "c", "a", "b", *(f"e{i}" for i in range(self.tail.buffers)), "scratch"]
-        phases = [("pack", self._write_pack, "pack_chunks"), ("body", self._write_body, "chunks")]
+        phases = [
+            ("pack", self._write_pack, "pack_chunks"), ("image", self._write_image, "image_chunks"),
+            ("body", self._write_body, "chunks"),
+        ]  # fmt: skip
         phased_entry(self.module, self.isa, self.name, arguments, _WORDS, phases)
         return self.module.text()
 
@@ -230,23 +243,42 @@ class _Winograd:
         by_tiles = b.icmp("ne", w["by_tiles"], 0)
         several = b.select(by_tiles, w["parts"], w["blocks"])
         slow, fast = b.idiv(chunk, several), b.imod(chunk, several)
-        tile0 = b.imul(b.select(by_tiles, slow, fast), w["block"])
+        number = b.select(by_tiles, slow, fast)
+        tile0 = b.imul(number, w["block"])
         count = b.imin(w["block"], b.isub(w["tiles"], tile0))
-        runs = self._runs(b, mine, image, tile0, count)
+        shared = b.icmp("ne", w["image_chunks"], 0)
+        made = b.select(shared, self._image(b, scratch, number), mine)
+        runs = self._runs(b, mine, made, image, tile0, count, b.i64(0), b.select(shared, b.i64(0), w["channels"]))
         first = b.imul(b.select(by_tiles, fast, slow), w["part"])
         end = b.imin(b.iadd(first, w["part"]), w["panels"])
         with b.loop(first, end, w["depth"]) as panel:
             row0 = b.imul(panel.index, self.blk.rows)
             rows = b.imin(b.isub(w["rows"], row0), b.imul(w["depth"], self.blk.rows))
-            self._products(b, turned, mine, panel.index, b.imin(w["depth"], b.isub(end, panel.index)), count)
+            self._products(b, turned, made, mine, panel.index, b.imin(w["depth"], b.isub(end, panel.index)), count)
             with b.loop(0, rows) as row:
                 self._pixels(b, mine, row.index, count)
                 self._save(b, c, mine, runs, b.iadd(row0, row.index), extras)
         b.ret()
 
     # -- the image ---------------------------------------------------------------------------------------
-    def _runs(self, b: Flow, mine: Val, image: Val, tile0: Val, count: Val) -> Val:
-        """Transforms a block of tiles run by run, and notes where the runs' pixels go; returns how many there are."""
+    def _image(self, b: Flow, scratch: Val, number: Val) -> Val:
+        """Where V of a block of tiles lies that several chunks read."""
+        return b.bytes_at(scratch, b.iadd(self.w["image_at"], b.imul(number, self.w["image_bytes"])))
+
+    def _write_image(self, b: Flow, block: Val, chunk: Val, worker: Val) -> None:
+        """Transforms some channels of a block of tiles for everyone."""
+        _, _, image, scratch = self._open(b, block)
+        w = self.w
+        mine = b.bytes_at(scratch, b.iadd(w["worker_at"], b.imul(worker, w["worker_bytes"])))
+        number, part = b.idiv(chunk, w["image_parts"]), b.imod(chunk, w["image_parts"])
+        tile0, first = b.imul(number, w["block"]), b.imul(part, _SLICE)
+        count, end = b.imin(w["block"], b.isub(w["tiles"], tile0)), b.imin(b.iadd(first, _SLICE), w["channels"])
+        self._runs(b, mine, self._image(b, scratch, number), image, tile0, count, first, end)
+        b.ret()
+
+    def _runs(self, b: Flow, mine: Val, made: Val, image: Val, tile0: Val, count: Val, first: Val, end: Val) -> Val:
+        """Transforms some channels of a block of tiles run by run, and notes where the runs' pixels go; returns how
+        many there are."""
         w, lanes = self.w, self.lanes
         zeros, table = b.bytes_at(mine, w["zeros_at"]), b.bytes_at(mine, w["runs_at"])
         for i in range(0, 64, lanes):
@@ -266,7 +298,9 @@ class _Winograd:
             some = b.imin(b.isub(w["out_h"], y), 2)
             for i, word in enumerate((b.imul(run.index, 2), width, target, some, pixel)):
                 b.store(word, b.at("i64", entry, i), 8)
-            self._tiles(b, mine, b.at(self.elem, image, b.imul(n, w["x_n"])), zeros, y, x, run.index, length)
+            with b.when(b.icmp("slt", first, end)):
+                own = b.at(self.elem, image, b.iadd(b.imul(n, w["x_n"]), b.imul(first, w["x_c"])))
+                self._tiles(b, made, own, zeros, y, x, run.index, length, first, end)
             run.step = length
             ended = b.icmp("eq", b.iadd(across, length), w["across"])
             down = b.iadd(high, b.cast("zext", ended, "i64"))
@@ -277,8 +311,10 @@ class _Winograd:
             ]  # fmt: skip
         return run.values[3]
 
-    def _tiles(self, b: Flow, mine: Val, image: Val, zeros: Val, y: Val, x: Val, tile: Val, length: Val) -> None:
-        """Transforms a run of tiles of all channels."""
+    def _tiles(
+        self, b: Flow, made: Val, image: Val, zeros: Val, y: Val, x: Val, tile: Val, length: Val, first: Val, end: Val
+    ) -> None:  # fmt: skip
+        """Transforms a run of tiles of some channels, the first of which ``image`` is."""
         w, lanes = self.w, self.lanes
         x0, y0 = b.iadd(x, w["base_w"]), b.iadd(y, w["base_h"])
         places, limit = vec_type("i32", lanes), b.splat(b.cast("trunc", w["in_w"], "i32"), lanes)
@@ -295,10 +331,10 @@ class _Winograd:
             lines.append(b.select(inside, line, zeros))
             steps.append(b.select(inside, w["x_c"], b.i64(0)))
         panel, lane = b.idiv(tile, self.blk.columns), b.imod(tile, self.blk.columns)
-        at = b.iadd(b.imul(b.imul(panel, w["channels"]), self.blk.columns), lane)
+        at = b.iadd(b.imul(b.iadd(b.imul(panel, w["channels"]), first), self.blk.columns), lane)
 
         def channels(mask: Val | None) -> None:
-            with b.loop(0, w["channels"], carry=[*lines, b.at(self.elem, mine, at)]) as c:
+            with b.loop(first, end, carry=[*lines, b.at(self.elem, made, at)]) as c:
                 *rows, target = c.values
                 turned = []
                 for line in rows:
@@ -325,7 +361,7 @@ class _Winograd:
         )  # fmt: skip
 
     # -- products ----------------------------------------------------------------------------------------
-    def _products(self, b: Flow, turned: Val, mine: Val, first: Val, panels: Val, count: Val) -> None:
+    def _products(self, b: Flow, turned: Val, made: Val, mine: Val, first: Val, panels: Val, count: Val) -> None:
         """M of some panels of weights and all tiles of the block."""
         w, width = self.w, self.blk.columns
         u_bytes = b.imul(w["channels"], self.blk.pitch * self.size)
@@ -335,7 +371,7 @@ class _Winograd:
             panel = b.iadd(first, own.index)
             rows = b.imin(b.isub(w["rows"], b.imul(panel, self.blk.rows)), self.blk.rows)
             left = b.bytes_at(turned, b.imul(b.iadd(b.imul(place.index, w["panels"]), panel), u_bytes))
-            right = b.bytes_at(mine, b.imul(place.index, w["place_bytes"]))
+            right = b.bytes_at(made, b.imul(place.index, w["place_bytes"]))
             number = b.iadd(b.imul(place.index, w["depth"]), own.index)
             m = b.bytes_at(mine, b.iadd(w["m_at"], b.imul(number, b.imul(line, self.blk.rows))))
             with b.loop(0, count, width, carry=[right]) as j:

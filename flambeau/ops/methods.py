@@ -10,7 +10,8 @@ import numpy as np
 from .. import device as devices
 from .. import dtype as dtypes
 from ..autograd.mode import state as grad_state
-from ..dispatch.forms import LazyMethod, sized_view
+from ..dispatch.forms import LazyMethod
+from ..dispatch.looks import sized_view
 from ..dispatch.operator import OPERATORS
 from ..printing import tensor_repr
 from ..tensor import Tensor, host_values, materialize, numpy_view

@@ -22,8 +22,9 @@ from ..runtime import memory, shared
 from ..storage import Alias, Storage, allocate
 from ..tensor import Tensor, from_numpy, make, materialize, numpy_view
 from . import create
+from .alike import legacy
 from .common import factory
-from .members import _TITLES, legacy
+from .members import _TITLES
 
 __all__ = ["TypedStorage", "UntypedStorage", "from_dlpack", "frombuffer", "is_storage", "typename"]
 

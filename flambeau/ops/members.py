@@ -1,10 +1,9 @@
-"""Tensor's members that tell what it is, and that make others like it."""
+"""Tensor's members that tell what it is; with those of ``alike.py`` and ``rework.py`` they are attached here."""
 
 from __future__ import annotations
 
 import importlib
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -12,20 +11,17 @@ from .. import device as devices
 from .. import dtype as dtypes
 from ..dispatch.forms import LazyMethod
 from ..dtype import dtype as dtype_
-from ..layout import Size, of
-from ..storage import Alias
-from ..tensor import Tensor, materialize
-from ..transform.level import Wrapper
-from . import create
-from .common import dim_of, factory, overridable, shape_of
-from .convert import contiguous_format, convert, format_strides, memory_format, preserve_format
-from .region import as_strided, strided_view
+from ..tensor import Tensor
+from . import alike, create, rework
+from .common import dim_of, overridable, shape_of
+from .convert import convert, memory_format, preserve_format
+from .region import as_strided
 from .shape import in_place, reversed_dims, squeeze, swapaxes, swapdims, t, transpose, unflatten, unsqueeze
 
 __all__ = [
-    "adjoint", "can_cast", "empty_permuted", "get_device", "is_complex", "is_conj", "is_distributed",
+    "adjoint", "can_cast", "get_device", "is_complex", "is_conj", "is_distributed",
     "is_floating_point", "is_inference", "is_neg", "is_nonzero",
-    "is_same_size", "is_signed", "is_tensor", "jagged", "layout", "numel", "resize_as_", "resolve_conj", "resolve_neg",
+    "is_same_size", "is_signed", "is_tensor", "jagged", "layout", "numel", "resolve_conj", "resolve_neg",
     "sparse_bsc", "sparse_bsr",
     "sparse_coo", "sparse_csc", "sparse_csr", "strided",
 ]  # fmt: skip
@@ -278,223 +274,7 @@ def _dim_order(self: Tensor, *, ambiguity_check: Any = False) -> tuple[int, ...]
     return tuple(sorted(range(self.ndim), key=lambda d: (-strides[d], d)))
 
 
-# -- others like it ----------------------------------------------------------------------------------
-
-
-def _new_tensor(
-    self: Tensor,
-    data: Any,
-    *,
-    dtype: dtype_ | None = None,
-    device: Any = None,
-    requires_grad: bool = False,
-    layout: Any = None,
-    pin_memory: bool = False,
-) -> Tensor:
-    """A copy of ``data`` with this tensor's element type and device."""
-    where: Any = self.device if device is None else device
-    if where is devices.cpu and devices.get_default_device() is devices.cpu:
-        where = None  # the short way
-    return create.tensor(data, dtype=dtype or self.dtype, device=where, requires_grad=requires_grad)
-
-
-def _maker(
-    name: str, factory: Callable[..., Tensor], fill: Callable[[Any], Tensor], text: str
-) -> Callable[..., Tensor]:
-    def method(
-        self: Tensor, *size: Any, dtype: dtype_ | None = None, device: Any = None, requires_grad: bool = False,
-        layout: Any = None, pin_memory: bool = False, **more: Any
-    ) -> Tensor:  # fmt: skip
-        if "size" in more:
-            size = (more.pop("size"),)
-        if isinstance(self, Wrapper):
-            shape = shape_of(size, name)
-            made = self._blank(create.wanted_layout(name, dtype or self._layout.dtype, self._layout.device, shape))
-            filled = fill(made)
-            return filled.requires_grad_() if requires_grad else filled  # type: ignore[attr-defined,no-any-return]
-        return factory(
-            *size,
-            dtype=dtype or self._layout.dtype,
-            device=self._layout.device if device is None else device,
-            requires_grad=requires_grad,
-            **more,
-        )
-
-    method.__name__ = method.__qualname__ = name
-    method.__doc__ = f"{text}, with this tensor's element type and device unless given."
-    return method
-
-
-def _new_full(
-    self: Tensor, size: Sequence[int], fill_value: Any, *, dtype: dtype_ | None = None, device: Any = None,
-    requires_grad: bool = False, layout: Any = None, pin_memory: bool = False
-) -> Tensor:  # fmt: skip
-    """A tensor of one number, with this tensor's element type and device unless given."""
-    if isinstance(self, Wrapper):
-        shape = shape_of((size,), "new_full")
-        made = self._blank(create.wanted_layout("new_full", dtype or self.dtype, self.device, shape))
-        return made.fill_(fill_value)  # type: ignore[attr-defined,no-any-return]
-    return create.full(
-        size,
-        fill_value,
-        dtype=dtype or self.dtype,
-        device=self.device if device is None else device,
-        requires_grad=requires_grad,
-    )
-
-
-def _new_empty_strided(
-    self: Tensor, size: Sequence[int], stride: Sequence[int], dtype: dtype_ | None = None, device: Any = None,
-    requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
-) -> Tensor:  # fmt: skip
-    """An uninitialised tensor with these strides, with this tensor's element type and device unless given."""
-    if isinstance(self, Wrapper):
-        return self._blank(create.wanted_layout("new_empty_strided", dtype or self.dtype, self.device, size, stride))
-    return create.empty_strided(
-        size,
-        stride,
-        dtype=dtype or self.dtype,
-        device=self.device if device is None else device,
-        requires_grad=requires_grad,
-    )
-
-
-@factory
-def empty_permuted(
-    size: Sequence[int], physical_layout: Sequence[int], *, dtype: dtype_ | None = None, layout: Any = None,
-    device: Any = None, requires_grad: bool = False,
-    pin_memory: bool = False,
-) -> Tensor:  # fmt: skip
-    """An uninitialised tensor without gaps whose dimensions lie in memory in the order ``physical_layout``, slowest
-    first."""
-    if sorted(physical_layout) != list(range(len(size))):
-        raise RuntimeError(
-            f"empty_permuted: physical_layout {list(physical_layout)} must be a permutation of "
-            f"the dimensions of size {list(size)}"
-        )
-    strides, below = [0] * len(size), 1
-    for d in reversed(physical_layout):
-        strides[d] = below
-        below *= max(size[d], 1)
-    return create.empty_strided(size, strides, dtype=dtype, device=device, requires_grad=requires_grad)
-
-
-def _new(self: Tensor, *args: Any, device: Any = None) -> Tensor:
-    """A tensor of this element type: of a shape (uninitialised), or with a copy of data."""
-    return legacy(self.dtype, args, self.device if device is None else device)
-
-
-def legacy(kind: dtype_, args: tuple[Any, ...], device: Any = None) -> Tensor:
-    """What ``torch.FloatTensor(...)`` makes: a tensor of a shape given as ints, or with a copy of a sequence."""
-    if not args:
-        return create.empty((0,), dtype=kind, device=device)
-    if all(isinstance(a, int) and not isinstance(a, bool) for a in args):
-        return create.empty(args, dtype=kind, device=device)
-    if len(args) == 1 and isinstance(args[0], Size):
-        return create.empty(args[0], dtype=kind, device=device)
-    if len(args) == 1 and isinstance(args[0], Tensor):
-        if args[0].dtype is not kind:
-            raise TypeError(f"expected {kind} (got {args[0].dtype})")
-        return args[0].detach()  # type: ignore[attr-defined]
-    if len(args) == 1 and hasattr(args[0], "__len__"):
-        return create.tensor(args[0], dtype=kind, device=device)
-    raise TypeError(f"new(): invalid combination of arguments {args}")
-
-
-# -- shape and memory in place -----------------------------------------------------------------------
-
-
-def _resize(self: Tensor, *sizes: Any, memory_format: memory_format = contiguous_format) -> Tensor:
-    """Another shape for the tensor itself, over the same storage, which grows if it must (new elements are undefined).
-
-    Raises RuntimeError for tensors that require grad and for memory that belongs to another object.
-    """
-    wanted = shape_of(sizes, "resize_")
-    if self._requires_grad:
-        raise RuntimeError("cannot resize variables that require grad")
-    if any(n < 0 for n in wanted):
-        raise RuntimeError(f"Trying to create tensor with negative dimension {min(wanted)}: {list(wanted)}")
-    if wanted == self.shape and memory_format is contiguous_format:
-        return self
-    materialize(self)
-    layout_ = of(
-        self.dtype,
-        self.device,
-        wanted,
-        format_strides(wanted, memory_format if memory_format is not preserve_format else contiguous_format),
-    )
-    needed = (self._offset + layout_.span) * layout_.itemsize if layout_.numel else 0
-    if needed > self._storage.nbytes:
-        self._storage.resize(needed)
-    _set_layout(self, layout_, self._offset)
-    return self
-
-
-def _set_layout(self: Tensor, layout_: Any, offset: int) -> None:
-    self._layout, self._offset = layout_, offset
-    if self._key is not None:
-        self._key = layout_
-
-
-def _resize_as(self: Tensor, tensor: Tensor, memory_format: memory_format = contiguous_format) -> Tensor:
-    """``resize_`` to the shape of another tensor; raises TypeError for what is none."""
-    if not isinstance(tensor, Tensor):
-        raise TypeError(
-            f"resize_as_(): argument 'the_template' (position 1) must be Tensor, not {type(tensor).__name__}"
-        )
-    return _resize(self, tensor.shape)
-
-
-@overridable
-def resize_as_(input: Tensor, the_template: Tensor, *, memory_format: memory_format = contiguous_format) -> Tensor:
-    """``resize_`` to the shape of another tensor."""
-    return _resize(input, the_template.shape)
-
-
-def _data(self: Tensor) -> Tensor:
-    """The same memory without a history.  Writing to it is not seen by autograd."""
-    data: Tensor = self.detach()  # type: ignore[attr-defined]
-    if data._key is not None:
-        data._storage = Alias(data._storage.memory)
-    return data
-
-
-def _set_data(self: Tensor, value: Tensor) -> None:
-    if not isinstance(value, Tensor):
-        raise TypeError(f"Variable data has to be a tensor, but got {type(value).__name__}")
-    if self._requires_grad and value.dtype.kind not in "fc":
-        raise RuntimeError("data set to a tensor that requires gradients must be floating point or complex dtype")
-    if value._storage.memory is not self._storage.memory:
-        self._storage = value._storage.memory
-    self._layout, self._offset = value._layout, value._offset
-    plain = type(self)._plain if type(self) is not Tensor else True
-    self._key = value._layout if plain and value._storage.pending is None else None
-
-
-def _apply(self: Tensor, callable: Callable[[Any], Any]) -> Tensor:
-    """Replaces every element by ``callable`` of it (a Python function: slow)."""
-    if self._requires_grad:
-        raise TypeError("apply_ is only implemented on Tensors that do not require grad")
-    flat = [callable(x) for x in self.reshape(-1).tolist()]  # type: ignore[attr-defined]
-    return self.copy_(create.tensor(flat, dtype=self.dtype).reshape(self.shape))  # type: ignore[attr-defined]
-
-
-def _map(self: Tensor, tensor: Tensor, callable: Callable[[Any, Any], Any]) -> Tensor:
-    """Replaces every element by ``callable`` of it and the element of another tensor (broadcast)."""
-    if self._requires_grad or tensor._requires_grad:
-        raise TypeError("map_ is only implemented on Tensors that do not require grad")
-    other = tensor.expand(self.shape).reshape(-1).tolist()  # type: ignore[attr-defined]
-    flat = [callable(x, y) for x, y in zip(self.reshape(-1).tolist(), other)]  # type: ignore[attr-defined]
-    return self.copy_(create.tensor(flat, dtype=self.dtype).reshape(self.shape))  # type: ignore[attr-defined]
-
-
-def _map2(self: Tensor, x: Tensor, y: Tensor, callable: Callable[[Any, Any, Any], Any]) -> Tensor:
-    """Replaces every element by ``callable`` of it and the elements of two other tensors (broadcast)."""
-    if self._requires_grad or x._requires_grad or y._requires_grad:
-        raise TypeError("map2_ is only implemented on Tensors that do not require grad")
-    columns = [t.expand(self.shape).reshape(-1).tolist() for t in (self, x, y)]  # type: ignore[attr-defined]
-    flat = [callable(*values) for values in zip(*columns)]
-    return self.copy_(create.tensor(flat, dtype=self.dtype).reshape(self.shape))  # type: ignore[attr-defined]
+# -- what else a tensor does -------------------------------------------------------------------------
 
 
 def _index_dims(self: Tensor, positions: Any, dims: Any) -> Tensor:
@@ -522,24 +302,6 @@ def _cuda_array_interface(self: Tensor) -> Any:
 def _array_wrap(self: Tensor, array: Any) -> Tensor:
     """A tensor over an array that numpy computed from this one."""
     return create.from_numpy(array)
-
-
-def _resized_as(self: Tensor, tensor: Tensor) -> Tensor:
-    """``_resized_to`` the shape of another tensor; deprecated."""
-    return _resized_to(self, *tensor.shape)
-
-
-def _resized_to(self: Tensor, *sizes: Any) -> Tensor:
-    """The same elements in another shape with as many; deprecated: see ``reshape`` and ``resize_``."""
-    warnings.warn("non-inplace resize is deprecated", stacklevel=2)
-    wanted = shape_of(sizes, "resize")
-    if wanted.numel() != self.numel():
-        raise RuntimeError(
-            f"requested resize to {'x'.join(map(str, wanted))} ({wanted.numel()} elements in total), but the given "
-            f"tensor has a size of {'x'.join(map(str, self.shape))} ({self.numel()} elements). autograd's resize can "
-            "only change the shape of a given tensor, while preserving the number of elements."
-        )
-    return self.contiguous().view(wanted)  # type: ignore[attr-defined,no-any-return]
 
 
 def _module_load(self: Tensor, other: Any, assign: bool = False) -> Any:
@@ -588,8 +350,8 @@ def _has_names(self: Tensor) -> bool:
 def install(cls: type[Tensor]) -> None:
     """Attaches the members of this file."""
     properties: dict[str, Any] = {
-        "T": property(_T), "mT": property(_mT), "H": property(_H), "mH": property(_mH), "data": property(_data,
-        _set_data),
+        "T": property(_T), "mT": property(_mT), "H": property(_H), "mH": property(_mH),
+        "data": property(rework.data, rework.set_data),
         "layout": property(lambda self: strided), "is_cpu": property(lambda self: self._layout.device.type == "cpu"),
         "is_meta": property(lambda self: self._layout.device.type == "meta"),
         "is_cuda": property(lambda self: self._layout.device.type == "cuda"),
@@ -617,21 +379,17 @@ def install(cls: type[Tensor]) -> None:
     for name, member in properties.items():
         setattr(cls, name, member)
     methods: dict[str, Any] = {
+        **alike.METHODS, **rework.METHODS,
         "adjoint": adjoint, "is_floating_point": is_floating_point, "is_complex": is_complex, "is_signed": is_signed,
         "is_conj": is_conj,
         "is_neg": is_neg, "resolve_conj": resolve_conj, "resolve_neg": resolve_neg, "is_inference": is_inference,
         "is_distributed": is_distributed,
         "is_nonzero": is_nonzero, "is_same_size": is_same_size, "get_device": get_device, "is_set_to": _is_set_to,
         "type": _type, "type_as": _type_as,
-        "dim_order": _dim_order, "new_tensor": _new_tensor, "new_full": _new_full,
-        "new_empty_strided": _new_empty_strided, "new": _new,
-        "new_zeros": _maker("new_zeros", create.zeros, lambda t: t.zero_(), "A tensor of zeros"),
-        "new_ones": _maker("new_ones", create.ones, lambda t: t.fill_(1), "A tensor of ones"),
-        "new_empty": _maker("new_empty", create.empty, lambda t: t, "An uninitialised tensor"), "resize_": _resize,
-        "resize_as_": _resize_as, "resize_as": _resized_as, "resize": _resized_to, "module_load": _module_load,
-        "__nonzero__": lambda self: bool(self), "__long__": lambda self: int(self), "apply_": _apply, "map_": _map,
-        "map2_": _map2, "index": _index_dims, "__array_wrap__": _array_wrap,
-        "fill_diagonal_": _fill_diagonal, "__reversed__": _reversed, "__delitem__": _delitem,
+        "dim_order": _dim_order, "module_load": _module_load,
+        "__nonzero__": lambda self: bool(self), "__long__": lambda self: int(self),
+        "index": _index_dims, "__array_wrap__": _array_wrap,
+        "__reversed__": _reversed, "__delitem__": _delitem,
         "const_data_ptr": lambda self: self.data_ptr(),
         "to_dense": _to_dense, "storage_type": lambda self: type(self.storage()), "cpu": _cpu,
         "cuda": _no_device("cuda"), "xpu": _no_device("xpu"), "ipu": _no_device("ipu"), "hpu": _no_device("hpu"),
@@ -671,21 +429,6 @@ _ELSEWHERE = {
 
 def _from(file: str, name: str) -> Callable[..., Any]:
     return importlib.import_module(f"{__package__.rpartition('.')[0]}.{file}").METHODS[name]
-
-
-def _fill_diagonal(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
-    """Replaces the elements whose indices are all equal; with ``wrap`` the diagonal of a tall matrix begins anew
-    below."""
-    if self.ndim < 2:
-        raise RuntimeError(f"dimensions must larger than 1, got {self.ndim}")
-    if self.ndim > 2 and len(set(self.shape)) != 1:
-        raise RuntimeError("all dimensions of input must be of equal length")
-    n, step = min(self.shape), sum(self._layout.strides)
-    strided_view.function(self, (n,), (step,), 0).fill_(fill_value)
-    if wrap and self.ndim == 2 and self.shape[0] > self.shape[1] + 1:
-        rest: Any = self[self.shape[1] + 1 :]  # type: ignore[index]
-        _fill_diagonal(rest, fill_value, True)
-    return self
 
 
 def _to_dense(self: Tensor, dtype: dtype_ | None = None, *, masked_grad: bool | None = None) -> Tensor:

@@ -13,7 +13,7 @@ from .. import template
 from ..dispatch.operator import operator
 from ..dtype import dtype as dtype_
 from ..tensor import Tensor
-from . import return_types
+from . import return_types, small
 from .common import overridable
 from .join import cat
 from .lapack import (
@@ -60,6 +60,7 @@ def cholesky_kernel(A: Tensor, upper: bool) -> Any:
 
 
 @cholesky_kernel.gradient("result0")
+@small.cholesky_small.gradient("result0")
 def _(ctx, grad, grad_info):  # type: ignore[no-untyped-def]
     lower = adjoint(ctx.results[0]) if ctx.upper else ctx.results[0]
     g = adjoint(grad) if ctx.upper else grad
@@ -78,7 +79,8 @@ def linalg_cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = F
     first leading minor that is not positive, or 0."""
     check_floating("linalg.cholesky", A)
     check_square("linalg.cholesky", A)
-    factor, info = cholesky_kernel.function(A, bool(upper))
+    kernel = small.cholesky_small if small.suits(A) else cholesky_kernel
+    factor, info = kernel.function(A, bool(upper))
     if check_errors:
         check_info("linalg.cholesky", info, _INDEFINITE)
     return return_types.linalg_cholesky_ex(factor, info)

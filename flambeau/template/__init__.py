@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from . import matrices as matrices
     from . import pool as pool
     from . import random as random
+    from . import small_matrices as small_matrices
     from . import sort as sort
     from . import spectra as spectra
     from . import unpool as unpool

@@ -1,0 +1,200 @@
+"""Factorizations and systems of batches of small matrices, as nodes of a graph: `lanes` computes as many at once as a
+vector has lanes.
+
+A chunk is one such group, whose cells lie in the scratch memory of the worker that computes it.  Lanes of the last
+group that no matrix is left for repeat its last matrix, and write the same numbers to the same place.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..dtype import coded
+from ..graph.batch import spread
+from ..graph.node import Graph, Node
+from ..graph.program import Launch
+from ..runtime import engine, pool
+from ..target.builder import Val
+from ..target.emit import new_module
+from ..target.isa import ISA
+from ..target.scalar import LLVM_TYPE
+from .flow import Flow, phased_entry
+from .lanes import Lanes, Matrix
+
+__all__ = ["Cholesky"]
+
+_SIDE = ("lines", "length", "pitch", "batch", "along", "across")
+"""Words that say how cells and matrices in memory correspond."""
+_WORDS = (
+    "chunks", "pool", "matrices", "space", "rows", "n", "columns", "x_at", "i_at", "a_row", "a_column", "x_row",
+    "x_column", *(f"{side}_{word}" for side in "axof" for word in _SIDE),
+)  # fmt: skip
+_BUSY = 40_000
+"""Multiply-adds of all matrices from which on threads share them."""
+
+
+def _side(shape: Sequence[int], strides: Sequence[int], row: int, column: int, parts: int) -> list[int]:
+    """The words for matrices (count, rows, columns) whose cells step by ``row`` and ``column``."""
+    (_, m, n), (far, down, right) = shape, strides
+    if right == 1 or n == 1:
+        lines, length, pitch, along, across = m, n, down, column, row
+    else:
+        lines, length, pitch, along, across = n, m, right, row, column
+    if lines == 1 or (pitch == length and across == length * along):
+        lines, length, pitch, across = 1, lines * length, 0, 0
+    return [lines, length, pitch, far * parts, along, across]
+
+
+def _in_lines(strides: Sequence[int], shape: Sequence[int]) -> bool:
+    """Whether rows or columns are contiguous."""
+    return strides[-1] == 1 or strides[-2] == 1 or shape[-1] == 1 or shape[-2] == 1
+
+
+class _Kernel:
+    """Writes the kernel of a task."""
+
+    def __init__(self, task: _Task, isa: ISA, type_: str, results: int, inputs: int) -> None:
+        self.task, self.isa = task, isa
+        kind = coded(type_)
+        self.elem = LLVM_TYPE[kind.to_real().code]
+        self.module = new_module(isa)
+        self.lanes = Lanes(self.module, isa, task.computed_in(type_), 2 if kind.is_complex else 1)
+        self.results = [f"r{k}" for k in range(results)]
+        self.inputs = [f"x{k}" for k in range(inputs)]
+
+    def text(self, name: str) -> str:
+        """The module."""
+        arguments = ("params", *self.results, *self.inputs, "scratch")
+        phased_entry(self.module, self.isa, name, arguments, _WORDS, [("group", self._write, "chunks")])
+        return self.module.text()
+
+    def _write(self, b: Flow, block: Val, chunk: Val, worker: Val) -> None:
+        count = 2 + len(self.results) + len(self.inputs)
+        params, *operands, scratch = (b.load("ptr", b.at("i64", block, k), 8) for k in range(count))
+        self.words = {name: b.word(params, k) for k, name in enumerate(_WORDS)}
+        w, lanes = self.words, self.lanes
+        self.first = b.imul(chunk, lanes.lanes)
+        self.last = b.imin(b.isub(b.isub(w["matrices"], self.first), 1), lanes.lanes - 1)
+        room = b.bytes_at(scratch, b.imul(worker, w["space"]))
+        self.a = Matrix(room, w["a_row"], w["a_column"])
+        self.x = Matrix(b.bytes_at(room, w["x_at"]), w["x_row"], w["x_column"])
+        self.info = b.bytes_at(room, w["i_at"])
+        b.store(b.const(lanes.ints, 0), self.info, 4)
+        self.task.write(self, b, operands)
+        b.ret()
+
+    def _there(self, b: Flow, side: str, operand: Val) -> tuple[dict[str, Val], Val]:
+        """The words of a side, and where its first matrix of this group begins."""
+        w = {word: self.words[f"{side}_{word}"] for word in _SIDE}
+        return w, b.at(self.elem, operand, b.imul(self.first, w["batch"]))
+
+    def read(self, b: Flow, side: str, operand: Val, to: Matrix) -> None:
+        """Copies this group's matrices into cells."""
+        w, source = self._there(b, side, operand)
+        self.lanes.read(b, w, to.base, source, self.last, self.elem)
+
+    def write(self, b: Flow, side: str, source: Matrix, operand: Val) -> None:
+        """Copies cells into this group's matrices."""
+        w, target = self._there(b, side, operand)
+        self.lanes.write(b, w, source.base, target, self.last, self.elem)
+
+    def write_ints(self, b: Flow, operand: Val, source: Val, count: Val | int) -> None:
+        """Copies vectors of integers into this group's rows of ``count``."""
+        count = b.i64(count) if isinstance(count, int) else count
+        self.lanes.write_ints(b, source, b.at("i32", operand, b.imul(self.first, count)), count, self.last)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is common to the tasks: all operands are (count, rows, columns) or, integers, (count, k)."""
+
+    @property
+    def label(self) -> str:
+        """What tells tasks apart."""
+        return "_".join([type(self).__name__, *map(str, self.__dict__.values())]).lower()
+
+    def computed_in(self, type_: str) -> str:
+        """The type of real numbers that is computed in."""
+        return coded(type_).to_real().code
+
+    def write(self, k: _Kernel, b: Flow, operands: Sequence[Val]) -> None:
+        """What is done to a group."""
+        raise NotImplementedError
+
+    def bound(
+        self, inputs: Sequence[Any], outputs: Sequence[Any], parts: int
+    ) -> tuple[dict[str, list[int]], list[int]]:
+        """(the sides by letter, the seven words "rows", "n", "columns" and the steps of A and X)."""
+        raise NotImplementedError
+
+    def operations(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
+        """Multiplications and additions."""
+        return math.prod(inputs[0].shape) * inputs[0].shape[-1]
+
+    def batched(
+        self, g: Graph, operands: Sequence[Node], flags: Sequence[bool], results: Sequence[Any], size: int
+    ) -> list[Node]:
+        """See ``graph.batch``: more matrices."""
+        whole = [spread(g, (n, f), size) for n, f in zip(operands, flags)]
+        many = [g.in_memory(g.reshape(n, (size * n.shape[1], *n.shape[2:]))) for n in whole]
+        found = g.extern(self, many, [((size * shape[0], *shape[1:]), type_) for shape, type_ in results])
+        return [g.reshape(f, (size, *shape)) for f, (shape, _) in zip(found, results)]
+
+    def launches(self, inputs: Sequence[Any], outputs: Sequence[Any], workers: int) -> list[Launch]:
+        type_, count = inputs[0].type, inputs[0].shape[0]
+        isa = ISA.host()
+        parts = 2 if coded(type_).is_complex else 1
+        real = coded(self.computed_in(type_))
+        lanes = isa.lanes(LLVM_TYPE[real.code])
+        cell = parts * lanes * real.itemsize
+        sides, (rows, n, columns, *steps) = self.bound(inputs, outputs, parts)
+        x_at = rows * n * cell
+        i_at = x_at + n * columns * cell
+        space = -(-(i_at + 4 * lanes * (1 + max(rows, n))) // 64) * 64
+        chunks = -(-count // lanes)
+        busy = self.operations(inputs, outputs)
+        shared = chunks > 1 and busy > _BUSY
+        words = [chunks, pool.address() if shared else 0, count, space, rows, n, columns, x_at, i_at, *steps]
+        for side in "axof":
+            words += sides.get(side, [0] * len(_SIDE))
+        name = f"{self.label}_{type_}"
+        address = engine.load(
+            name, f"{name}|{isa.key}", lambda: _Kernel(self, isa, type_, len(outputs), len(inputs)).text(name), isa
+        ).address(name)
+        places = [(~k, 0) for k in range(len(outputs))] + [(k, 0) for k in range(len(inputs))]
+        return [Launch(address, tuple(words), tuple(places), space * (workers if shared else 1), (), busy > _BUSY)]
+
+
+@dataclass(frozen=True)
+class Cholesky(_Task):
+    """(L, info) with ``A = L L^H`` (``upper``: U with ``A = U^H U``) of Hermitian matrices, of which one triangle is
+    read; info is the order of the first minor that is not positive, or 0."""
+
+    upper: bool
+
+    def bound(
+        self, inputs: Sequence[Any], outputs: Sequence[Any], parts: int
+    ) -> tuple[dict[str, list[int]], list[int]]:
+        a, out = inputs[0], outputs[0]
+        n = a.shape[-1]
+        by_row = a.strides[-1] == 1
+        row, column = (n, 1) if by_row else (1, n)
+        sides = {
+            "a": _side(a.shape, a.strides, row, column, parts),
+            "o": _side(out.shape, out.strides, row, column, parts),
+        }
+        # the transpose of U^H U is L L^H of the conjugate
+        return sides, [n, n, 0, *((column, row) if self.upper else (row, column)), 0, 0]
+
+    def write(self, k: _Kernel, b: Flow, operands: Sequence[Val]) -> None:
+        """See ``_Task.write``."""
+        factor, info, a = operands
+        n = k.words["n"]
+        k.read(b, "a", a, k.a)
+        k.lanes.cholesky(b, k.a, n, k.info)
+        k.lanes.clear_above(b, k.a, n)
+        k.write(b, "o", k.a, factor)
+        k.write_ints(b, info, k.info, 1)

@@ -26,7 +26,7 @@ from ..runtime import engine
 from ..target.builder import Val, vec_type
 from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE
-from . import conv_direct, depthwise, winograd
+from . import conv_direct, conv_planes, depthwise, winograd
 from .blocking import cut_image
 from .contract import Contraction, Frame
 from .conv_problem import (
@@ -57,7 +57,7 @@ __all__ = [
 
 def kernel_name(spec: ConvSpec) -> str:
     """The symbol of the entry."""
-    kind = "winograd" if spec.winograd else f"conv{'d' * spec.direct}"
+    kind = "winograd" if spec.winograd else f"conv{'d' * spec.direct}{'p' * spec.planes}"
     if spec.window is not None:
         kind += "_".join(map(str, spec.window))
     return f"{kind}_{spec.source}_{spec.acc}_{spec.out}"
@@ -74,6 +74,8 @@ def requests(spec: ConvSpec, isa: ISA) -> list[engine.Request]:
     entry = engine.Request(kernel_name(spec), key(spec, isa), partial(make_ir, spec, isa), isa)
     if spec.direct:
         return [entry]
+    if spec.planes:
+        return [entry, micro_request(num, isa, in_place=True, listed=True)]
     if spec.winograd:
         return [entry, micro_request(num, isa), pack_request(spec.source, num, isa)]
     packs = [pack_request(spec.source, num, isa), image_request(spec.source, num, isa, _WORDS.names)]
@@ -101,10 +103,12 @@ for 196, while keeping them packed takes as much memory as the weights themselve
 
 def choose(spec: ConvSpec, isa: ISA, problems: Sequence[Problem]) -> ConvSpec:
     """The kernel for these problems: that for windows of single channels where it is possible, Winograd's algorithm
-    where it wins."""
+    where it wins, that which packs no pixels where packing would cost more."""
     if spec.direct:
         return replace(spec, window=depthwise.suits(spec, isa, problems))
-    return replace(spec, winograd=True) if winograd.suits(spec, isa, problems) else spec
+    if winograd.suits(spec, isa, problems):
+        return replace(spec, winograd=True)
+    return replace(spec, planes=True) if conv_planes.suits(spec, isa, problems) else spec
 
 
 def bind_forward(
@@ -179,6 +183,8 @@ def _bind(
         return depthwise.bind_window(spec, isa, problems[0], pool, workers, tail_words)
     if spec.direct:
         return conv_direct.bind_sum(spec, isa, problems, pool, workers, tail_words)
+    if spec.planes:
+        return conv_planes.bind_planes(spec, isa, problems[0], pool, workers, tail_words)
     if spec.winograd:
         return winograd.bind_winograd(spec, isa, problems[0], pool, workers, tail_words, ready)
     num = spec.number(isa)
@@ -296,6 +302,8 @@ def make_ir(spec: ConvSpec, isa: ISA) -> str:
         return depthwise.window_ir(kernel_name(spec), spec, isa)
     if spec.direct:
         return conv_direct.sum_ir(kernel_name(spec), spec, isa)
+    if spec.planes:
+        return conv_planes.planes_ir(kernel_name(spec), spec, isa)
     if spec.winograd:
         return winograd.winograd_ir(kernel_name(spec), spec, isa)
     return _Convolution(kernel_name(spec), spec, isa, spec.tail).text()

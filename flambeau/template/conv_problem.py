@@ -32,7 +32,7 @@ class Window(NamedTuple):
 class ConvSpec:
     """What determines the code: the type of image and weights, of accumulators and output, the epilogue, and whether
     it is the direct kernel for few channels a group (see `prefer_direct`; with ``window`` that for single channels and
-    this window) or Winograd's algorithm (`conv.choose`)."""
+    this window), Winograd's algorithm, or the kernel that reads spread planes (`conv.choose`)."""
 
     source: str
     acc: str
@@ -40,6 +40,7 @@ class ConvSpec:
     epilogue: Epilogue | None = None
     direct: bool = False
     winograd: bool = False
+    planes: bool = False
     window: Window | None = None
 
     @property

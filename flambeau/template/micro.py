@@ -20,9 +20,9 @@ from ..target.scalar import LLVM_TYPE
 from .flow import Flow, function
 from .tiles import COLUMNS, ROWS, tile_module
 
-__all__ = ["Blocking", "Number", "blocking", "load_address", "micro_kernel", "micro_request", "number"]
+__all__ = ["AHEAD", "Blocking", "Number", "blocking", "load_address", "micro_kernel", "micro_request", "number"]
 
-_AHEAD = 16
+AHEAD = 16
 """Units that micro-kernels prefetch ahead."""
 
 WAYS = 8
@@ -162,7 +162,7 @@ _addresses: dict[tuple[str, str], int] = {}
 
 
 @cache
-def micro_kernel(num: Number, isa: ISA, in_place: bool = False, crowded: bool = False) -> int:
+def micro_kernel(num: Number, isa: ISA, in_place: bool = False, crowded: bool = False, listed: bool = False) -> int:
     """The address of the micro-kernels' dispatcher, compiled when first needed:
 
     ``micro(ptr a, i64 a_pitch, i64 a_row, ptr b, i64 b_pitch, i64 units, ptr tile, i64 tile_pitch, i64 fresh,
@@ -174,24 +174,29 @@ def micro_kernel(num: Number, isa: ISA, in_place: bool = False, crowded: bool = 
 
     The panel of A is packed, or with ``in_place`` one whose rows are ``a_row`` bytes apart; then neither it nor the
     tile is touched beyond its last row.  ``crowded`` says that such rows compete for one set of the first-level cache:
-    at most `WAYS` of them are read side by side.
+    at most `WAYS` of them are read side by side.  ``listed``: in the place of ``b_pitch`` comes the address of a list
+    of the units' distances in bytes from ``b`` (and `AHEAD` more, of anything that may be read).
     """
-    return load_address(micro_request(num, isa, in_place, crowded))
+    return load_address(micro_request(num, isa, in_place, crowded, listed))
 
 
-def micro_request(num: Number, isa: ISA, in_place: bool = False, crowded: bool = False) -> engine.Request:
+def micro_request(
+    num: Number, isa: ISA, in_place: bool = False, crowded: bool = False, listed: bool = False
+) -> engine.Request:
     """What `micro_kernel` asks the engine for."""
-    name = f"micro{'_rows' * in_place}{'_crowded' * crowded}_{num.code}"
+    name = f"micro{'_rows' * in_place}{'_crowded' * crowded}{'_listed' * listed}_{num.code}"
     most = WAYS if crowded else blocking(num, isa).rows
-    return engine.Request(name, f"{name}|{isa.key}", partial(_micro_module, name, num, isa, in_place, most), isa)
+    write = partial(_micro_module, name, num, isa, in_place, most, listed)
+    return engine.Request(name, f"{name}|{isa.key}", write, isa)
 
 
-def _micro_module(name: str, num: Number, isa: ISA, in_place: bool, most: int) -> str:
+def _micro_module(name: str, num: Number, isa: ISA, in_place: bool, most: int, listed: bool) -> str:
     module = new_module(isa)
     if num.tiles:
         return tile_module(module, name, num.packed, isa, in_place)
     blk = blocking(num, isa)
-    args = [("ptr noalias", "a"), ("i64", "apitch"), ("i64", "arow"), ("ptr noalias", "b"), ("i64", "pitch")]
+    pitch = ("ptr" if listed else "i64", "pitch")
+    args = [("ptr noalias", "a"), ("i64", "apitch"), ("i64", "arow"), ("ptr noalias", "b"), pitch]
     args += [("i64", "units"), ("ptr noalias", "tile"), ("i64", "tilepitch"), ("i64", "fresh")]
 
     def define(h: int, w: int) -> str:
@@ -263,21 +268,23 @@ def _write_micro(
         lambda: [zero for _ in spots],
         lambda: [b.load(vector, where(i, j), align=num.acc_bytes) for i, j in spots],
     )
-    ahead = b.imul(pitch, _AHEAD)
+    listed = pitch.type == "ptr"
+    ahead = b.i64(0) if listed else b.imul(pitch, AHEAD)
     excess = [zero] * w if num.depth == 4 else []  # 128 times the sums of B's columns
     # rows in place are addressed as one of several bases plus 0, 1 or 2 times their distance
     bases = [b.bytes_at(a, b.imul(a_row, i)) for i in range(0, h, 3)] if in_place else [a]
     twice = b.imul(a_row, 2)
-    with b.loop(0, units, carry=[*start, *excess, bp, *bases]) as k:
-        acc, (b_now, *now) = k.values[: h * w], k.values[h * w + len(excess) :]
+    with b.loop(0, units, carry=[*start, *excess, pitch if listed else bp, *bases]) as k:
+        acc, (here, *now) = k.values[: h * w], k.values[h * w + len(excess) :]
+        b_now = b.bytes_at(bp, b.load("i64", here, align=8)) if listed else here
         over = k.values[h * w : h * w + len(excess)]
         right = [b.load(unit_vector, b.bytes_at(b_now, j * blk.lanes * num.unit_bytes), align=4) for j in range(w)]
         # panels are read in one direction, but processors' own prefetching stops at every page
-        b_ahead = b.bytes_at(b_now, ahead)
+        b_ahead = b.bytes_at(bp, b.word(here, AHEAD)) if listed else b.bytes_at(b_now, ahead)
         for j in range(w):
             b.prefetch(b.bytes_at(b_ahead, j * blk.lanes * num.unit_bytes))
         if not in_place:
-            b.prefetch(b.bytes_at(now[0], _AHEAD * blk.pitch * num.unit_bytes))
+            b.prefetch(b.bytes_at(now[0], AHEAD * blk.pitch * num.unit_bytes))
         for i in range(h):
             if in_place:
                 spot = now[i // 3] if i % 3 == 0 else b.bytes_at(now[i // 3], a_row if i % 3 == 1 else twice)
@@ -289,7 +296,7 @@ def _write_micro(
         none = b.const(unit_vector, 0)
         over = [multiply_add(b, num, isa, none, y, x) for x, y in zip(over, right, strict=False)]
         step: Val | int = a_pitch if in_place else blk.pitch * num.unit_bytes
-        k.next = [*acc, *over, b.bytes_at(b_now, pitch), *(b.bytes_at(p, step) for p in now)]
+        k.next = [*acc, *over, b.bytes_at(here, 8 if listed else pitch), *(b.bytes_at(p, step) for p in now)]
     over = k.values[h * w : h * w + len(excess)]
     for (i, j), value in zip(spots, k.values, strict=False):
         value = b.op("sub", value, over[j]) if over else value

@@ -59,12 +59,13 @@ def spread(
     lanes: int,
     size: int,
     block: int,
+    high: int = 1 << 30,
 ) -> Spread:
     """The layout for windows at ``grid`` places, ``steps`` apart, on planes of size ``bounds``.
 
     ``taps`` are lists of places (depth, height, width) in the image that the first window reads.  ``planes_out``
     results of the grid's size lie beside ``channels`` planes of elements of ``size`` bytes; places are computed in
-    blocks of ``block`` vectors.
+    blocks of ``block`` vectors.  Bands have at most ``high`` rows of windows.
     """
     every = [tap for some in taps for tap in some] or [(0, 0, 0)]
     pads = [max(0, -min(t[a] for t in every)) for a in range(3)]
@@ -75,7 +76,7 @@ def spread(
         pitch -= max(0, min(pads[2], cells[2] - pads[2] - bounds[2]))
     phases = steps[0] * steps[1] * steps[2]
     row = (channels * phases + planes_out) * cells[0] * pitch * size
-    bands = -(-grid[1] // max(4, _ROOM // row - reach[1]))
+    bands = -(-grid[1] // min(high, max(4, _ROOM // row - reach[1])))
     band = -(-grid[1] // bands)
     high = band + reach[1]
     phase = cells[0] * high * pitch + lanes  # whole vectors are stored, also at the end

@@ -1,0 +1,198 @@
+"""Convolutions by few rows of weights that read their image in place: a chunk copies the planes it needs into scratch
+memory, spread out so that every tap sees a run of pixels (see `plane`), and the micro-kernel of the matrix product
+finds every unit of the image by a list of distances.
+
+Nothing is packed, where packing would write every pixel once for each tap.  Pixels are counted along the spread rows;
+those between the rows of the result are computed and dropped.  A chunk is a band of rows of one group of one image,
+with all rows of weights, which are read where they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..target.builder import Val
+from ..target.emit import new_module
+from ..target.isa import ISA
+from ..target.scalar import LLVM_TYPE
+from .blocking import STAY
+from .conv_problem import ConvSpec, Problem
+from .flow import Flow, phased_entry
+from .gemm import PAGE, Binding
+from .micro import AHEAD, SIZE, blocking, micro_kernel
+from .plane import PLANE, PlaneCopy, Spread, spread
+
+__all__ = ["bind_planes", "planes_ir", "suits"]
+
+_MOST_UNITS = 1000
+"""Units that are summed in one pass over a tile."""
+_PACKING = 17
+"""What packing a vector of pixels takes, in rows of weights that are multiplied by it meanwhile."""
+_CHUNKS = 16
+"""Chunks aimed at."""
+
+_WORDS = (
+    "chunks", "pool", "worker_bytes", "tile_at", "bands", *PLANE, "x_n", "x_group", "groups", "rows", "units", "list",
+    "w_group", "w_row", "c_at", "c_n", "c_row", "c_h", "out_h", "out_w", "micro",
+)  # fmt: skip
+
+
+def suits(spec: ConvSpec, isa: ISA, problems: Sequence[Problem]) -> bool:
+    """Whether the kernel is for these problems, and faster than packing pixels."""
+    p = problems[0]
+    g = p.geometry
+    taps, units = len(g.taps), len(g.taps) * g.channels
+    if len(problems) != 1 or p.jump != (1, 1, 1) or spec.source != spec.acc or spec.source not in ("f32", "f64"):
+        return False
+    if g.strides[4] != 1 or p.c_strides[4] != 1 or max(g.steps) > 2 or not 1 < taps <= units <= _MOST_UNITS:
+        return False
+    if g.grid[0] != 1 or g.bounds[0] != 1 or any(tap[0] + g.base[0] for tap in g.taps) or 0 in g.grid[1:]:
+        return False
+    natural = [tap[3] for tap in g.taps] == list(range(taps)) and p.w_c == taps
+    if not natural or p.w_row * SIZE[spec.source] % PAGE == 0:
+        return False
+    blk = blocking(spec.number(isa), isa)
+    layout = _layout(spec, isa, p)
+    run, last = (_run(layout, rows) for rows in (layout.values["band"], g.grid[1] % layout.values["band"]))
+    vectors = (g.grid[1] // layout.values["band"]) * -(-run // blk.lanes) + -(-last // blk.lanes)
+    height = blk.height(p.rows)
+    return vectors * height < -(-g.pixels // blk.lanes) * (height + _PACKING)
+
+
+def _layout(spec: ConvSpec, isa: ISA, p: Problem) -> Spread:
+    g = p.geometry
+    taps = [[x + t for x, t in zip(g.base, tap)] for tap in g.taps]
+    lanes = isa.lanes(LLVM_TYPE[spec.acc])
+    high = max(4, -(-g.grid[1] // -(-_CHUNKS // (p.batch * p.groups))))
+    return spread(g.bounds, g.grid, g.steps, [taps], g.channels, 0, lanes, SIZE[spec.acc], 1, high)
+
+
+def _run(layout: Spread, rows: int) -> int:
+    """Pixels that are computed for so many rows of a band."""
+    return (rows - 1) * layout.values["pitch"] + layout.values["grid_w"] if rows else 0
+
+
+def bind_planes(
+    spec: ConvSpec, isa: ISA, p: Problem, pool: int, workers: int, tail_words: Sequence[int]
+) -> Binding:  # fmt: skip
+    """The words for a problem that `suits`."""
+    g, size, num = p.geometry, SIZE[spec.acc], spec.number(isa)
+    blk = blocking(num, isa)
+    layout = _layout(spec, isa, p)
+    units = g.channels * len(g.taps)
+    # the last pixels are read, and those of a tile stored, in whole vectors
+    tile_at = -(-(layout.values["filled"] + 2 * blk.columns) * size // 64) * 64
+    worker_bytes = tile_at + (blk.rows * blk.columns + blk.lanes) * size
+    names = ("x_n", "x_c", "x_d", "x_h", "x_w")
+    c_n, c_row, _, c_h, _ = p.c_strides
+    residues = len(_WORDS) + len(tail_words)
+    work = 2 * p.batch * p.groups * p.rows * g.pixels * units
+    values = {
+        **layout.values, **dict(zip(names, g.strides, strict=True)),
+        "chunks": p.batch * p.groups * layout.bands, "pool": pool if work > STAY else 0,
+        "worker_bytes": -(-worker_bytes // 64) * 64, "tile_at": tile_at, "bands": layout.bands,
+        "residues": 8 * residues, "list": 8 * (residues + len(layout.residues)), "x_group": p.x_group,
+        "groups": p.groups, "rows": p.rows, "units": units, "w_group": p.w_group, "w_row": p.w_row,
+        "c_at": p.c_at, "c_n": c_n, "c_row": c_row, "c_h": c_h, "out_h": g.grid[1], "out_w": g.grid[2],
+        "micro": micro_kernel(num, isa, in_place=True, listed=True),
+    }  # fmt: skip
+    distances = [size * (c * values["channel"] + at) for c in range(g.channels) for at in layout.offsets[0]]
+    words = [values[name] for name in _WORDS] + list(tail_words) + layout.residues + distances
+    return Binding(words + distances[-1:] * AHEAD, values["worker_bytes"] * max(workers, 1))
+
+
+def planes_ir(name: str, spec: ConvSpec, isa: ISA) -> str:
+    """The module of the kernel."""
+    return _Planes(name, spec, isa).text()
+
+
+class _Planes(PlaneCopy):
+    """Writes the functions of the kernel."""
+
+    def __init__(self, name: str, spec: ConvSpec, isa: ISA) -> None:
+        super().__init__(spec.source, spec.acc, isa.lanes(LLVM_TYPE[spec.acc]))
+        self.name, self.isa, self.tail = name, isa, spec.tail
+        self.blk = blocking(spec.number(isa), isa)
+        self.module = new_module(isa)
+        self.out, self.out_size = LLVM_TYPE[spec.out], SIZE[spec.out]
+
+    def text(self) -> str:
+        """The module."""
+        arguments = ["params", "c", "a", "b", *(f"e{i}" for i in range(self.tail.buffers)), "scratch"]
+        phases = [("body", self._write_body, "chunks")]
+        phased_entry(self.module, self.isa, self.name, arguments, _WORDS, phases)
+        return self.module.text()
+
+    def _write_body(self, b: Flow, block: Val, chunk: Val, worker: Val) -> None:
+        def slot(index: int) -> Val:
+            return b.load("ptr", b.at("i64", block, index), align=8)
+
+        params = slot(0)
+        self.w = w = {name: b.word(params, i) for i, name in enumerate(_WORDS)}
+        self.extras = [slot(4 + i) for i in range(self.tail.buffers)]
+        self.extras += [b.word(params, len(_WORDS) + i) for i in range(self.tail.words)]
+        buffer = b.bytes_at(slot(4 + self.tail.buffers), b.imul(worker, w["worker_bytes"]))
+        tile, distances = b.bytes_at(buffer, w["tile_at"]), b.bytes_at(params, w["list"])
+        band, rest = b.imod(chunk, w["bands"]), b.idiv(chunk, w["bands"])
+        group, n = b.imod(rest, w["groups"]), b.idiv(rest, w["groups"])
+        h0 = b.imul(band, w["band"])
+        source = b.iadd(b.imul(n, w["x_n"]), b.imul(group, w["x_group"]))
+        self.clear(b, buffer, w["filled"], 0)
+        self.copy(b, w, params, buffer, b.at(self.memory, slot(3), source), h0)
+        high = b.imin(w["band"], b.isub(w["out_h"], h0))
+        run = b.iadd(b.imul(b.isub(high, 1), w["pitch"]), w["grid_w"])
+        size, columns = self.acc_size, self.blk.columns
+        weights = b.at(self.memory, slot(2), b.imul(group, w["w_group"]))
+        channel = b.imul(group, w["rows"])
+        with b.loop(0, w["rows"], self.blk.rows) as row:
+            rows = b.imin(b.isub(w["rows"], row.index), self.blk.rows)
+            own = b.at(self.memory, weights, b.imul(row.index, w["w_row"]))
+            with b.loop(0, run, columns) as at:
+                cols = b.imin(b.isub(run, at.index), columns)
+                b.call_address(
+                    w["micro"], own, b.i64(size), b.imul(w["w_row"], size), b.at(self.acc, buffer, at.index),
+                    distances, w["units"], tile, b.i64(columns * size), b.i64(1), rows, cols,
+                )  # fmt: skip
+                first = b.iadd(b.iadd(w["c_at"], b.imul(n, w["c_n"])), b.imul(b.iadd(channel, row.index), w["c_row"]))
+                to = b.at(self.out, slot(1), first)
+                self._save(b, tile, to, at.index, cols, row.index, rows, h0, n, group)
+        b.ret()
+
+    def _save(
+        self, b: Flow, tile: Val, to: Val, start: Val, cols: Val, row0: Val, rows: Val, h0: Val, n: Val, group: Val
+    ) -> None:  # fmt: skip
+        """Stores the pixels of a tile, in runs that end with a row of the result."""
+        w, lanes = self.w, self.lanes
+        y, x = b.iadd(h0, b.idiv(start, w["pitch"])), b.imod(start, w["pitch"])
+        with b.loop(0, cols, carry=[y, x]) as piece:
+            y, x = piece.values
+            width = b.imin(b.imin(b.isub(w["out_w"], x), b.isub(cols, piece.index)), lanes)
+            line = b.at(self.out, to, b.iadd(b.imul(y, w["c_h"]), x))
+            col = b.iadd(b.imul(b.iadd(b.imul(n, w["out_h"]), y), w["out_w"]), x)
+            spot = b.at(self.acc, tile, piece.index)
+
+            def put(
+                mask: Val | None, line: Val = line, col: Val = col, spot: Val = spot
+            ) -> None:  # fmt: skip
+                with b.loop(0, rows, carry=[spot, line]) as i:
+                    acc = b.load(self.vector, i.values[0], self.acc_size)
+                    row = b.iadd(row0, i.index)
+                    value = self.tail.emit(b, acc, row, col, group, mask, self.extras.__getitem__)
+                    if mask is None:
+                        b.store(value, i.values[1], self.out_size)
+                    else:
+                        b.masked_store(value, i.values[1], mask, self.out_size)
+                    i.next = [
+                        b.at(self.acc, i.values[0], self.blk.columns), b.at(self.out, i.values[1], w["c_row"])
+                    ]  # fmt: skip
+
+            def some(width: Val = width, put=put) -> None:  # type: ignore[no-untyped-def]
+                b.either(b.icmp("eq", width, lanes), lambda: put(None), lambda: put(b.lane_mask(width, lanes)))
+
+            with b.when(b.icmp("sgt", width, 0)):
+                some()
+            # what lies behind the result's row is passed over
+            after = b.select(b.icmp("sgt", width, 0), b.iadd(x, width), w["pitch"])
+            ended = b.icmp("sge", after, w["pitch"])
+            piece.step = b.isub(after, x)
+            piece.next = [b.iadd(y, b.cast("zext", ended, "i64")), b.select(ended, b.i64(0), after)]

@@ -1,0 +1,107 @@
+"""Convolutions by few rows of weights, which read planes of their image in place, against PyTorch's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import flambeau as torch
+from flambeau import settings
+from flambeau.nn import functional as F
+from flambeau.target.isa import ISA
+from flambeau.template import conv_planes
+from flambeau.template.conv_problem import ConvSpec, forward_problem
+
+# batch, channels, size, results, window, stride, padding, dilation, groups
+CASES = [
+    (1, 3, (224, 224), 64, (7, 7), 2, 3, 1, 1),
+    (2, 3, (33, 47), 20, (3, 3), 2, 1, 1, 1),
+    (1, 3, (40, 19), 7, (5, 3), (1, 2), (2, 0), 1, 1),
+    (1, 4, (30, 30), 8, (3, 3), 1, 2, 2, 1),
+    (2, 24, (14, 14), 48, (3, 3), 1, 1, 1, 6),
+    (1, 64, (28, 28), 64, (3, 3), 2, 1, 1, 8),
+    (3, 2, (70,), 30, (4,), 1, 2, 1, 1),
+    (1, 3, (9, 130), 5, (1, 6), 1, 0, 1, 1),
+]
+
+
+def _problem(case, strides=None):
+    n, ci, size, co, window, stride, padding, dilation, groups = case
+
+    def each(value):
+        return (value,) * len(size) if isinstance(value, int) else value
+
+    stride, padding, dilation = each(stride), each(padding), each(dilation)
+    w = torch.empty(co, ci // groups, *window)
+    y = F.conv2d if len(size) == 2 else F.conv1d
+    y = y(torch.zeros(n, ci, *size), w, None, stride, padding, dilation, groups)
+    x = torch.empty(n, ci, *size)
+    return forward_problem(
+        x.shape, strides or x.stride(), w.shape, w.stride(), y.stride(), stride, padding, dilation, groups
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_cases_are_for_this_kernel(case):
+    assert conv_planes.suits(ConvSpec("f32", "f32", "f32"), ISA.host(), [_problem(case)])
+
+
+def test_not_for_images_with_channels_last_nor_for_single_pixels():
+    spec, isa = ConvSpec("f32", "f32", "f32"), ISA.host()
+    case = (1, 3, (32, 32), 16, (3, 3), 1, 1, 1, 1)
+    assert not conv_planes.suits(spec, isa, [_problem(case, (3072, 1, 96, 3))])
+    assert not conv_planes.suits(spec, isa, [_problem((1, 30, (32, 32), 16, (1, 1), 1, 0, 1, 1))])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("isa", ["native", "avx2", "x86-64"])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_values(case, isa, dtype):
+    reference = pytest.importorskip("torch")
+    n, ci, size, co, window, stride, padding, dilation, groups = case
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((n, ci, *size)).astype(dtype)
+    w = rng.standard_normal((co, ci // groups, *window)).astype(dtype)
+    bias = rng.standard_normal(co).astype(dtype)
+    name = f"conv{len(size)}d"
+    with settings.override(isa=isa):
+        y = getattr(F, name)(
+            torch.tensor(x), torch.tensor(w), torch.tensor(bias), stride, padding, dilation, groups
+        )  # fmt: skip
+    exact = getattr(reference.nn.functional, name)(
+        *(reference.from_numpy(v).double() for v in (x, w, bias)), stride, padding, dilation, groups
+    )
+    limit = 2e-5 if dtype is np.float32 else 1e-12
+    np.testing.assert_allclose(y.numpy(), exact.numpy(), rtol=limit, atol=limit * 5)
+
+
+def test_pixels_outside_are_zeros_also_beside_nan():
+    x = torch.full((2, 3, 20, 20), float("nan"))
+    x[:, :, 1:-1, 1:-1] = 1
+    y = F.conv2d(x[:, :, 1:-1, 1:-1], torch.ones(5, 3, 3, 3), padding=1, stride=2)
+    line = np.array([2.0] + [3.0] * 8)
+    np.testing.assert_array_equal(y.numpy(), np.broadcast_to(3 * np.outer(line, line), (2, 5, 9, 9)))
+
+
+def test_the_number_of_threads_does_not_matter():
+    x, w = torch.randn(2, 3, 90, 75), torch.randn(32, 3, 5, 5)
+    had = torch.get_num_threads()
+    found = []
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        found.append(F.conv2d(x, w, padding=2, stride=2).numpy().copy())
+    torch.set_num_threads(had)
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize(
+    "tail", [lambda y, r: F.relu6(y), lambda y, r: F.hardswish(y + r), lambda y, r: (y * r).sum(1)]
+)
+def test_what_follows_joins_it(tail):
+    x, w, r = torch.randn(2, 8, 15, 21), torch.randn(12, 4, 3, 3), torch.randn(2, 12, 15, 21)
+
+    def program(x):
+        return tail(F.conv2d(x, w, padding=1, groups=2) * 0.5, r)
+
+    with torch.no_grad():
+        np.testing.assert_allclose(torch.compile(program)(x).numpy(), program(x).numpy(), rtol=1e-5, atol=1e-5)

@@ -185,3 +185,32 @@ def test_results_without_grad_mode_are_there_when_the_call_returns():
             y = program(x)
             assert y._storage.pending is None
             torch.testing.assert_close(y, x.exp() + 1)
+
+
+@pytest.mark.parametrize("mode", ["default", "reduce-overhead", None])
+@pytest.mark.parametrize("grad", [False, True])
+def test_batches_that_are_parts_of_one_tensor(mode: str | None, grad: bool) -> None:
+    """Every part lies elsewhere; ``None``: not compiled, where calls without grad mode are repeated, too."""
+    net = torch.nn.Sequential(torch.nn.Linear(512, 1024), torch.nn.ReLU(), torch.nn.Linear(1024, 8))
+    data = torch.randn(96, 512)
+    wanted = net[2](net[1](net[0](data))).detach().numpy()
+    run = net if mode is None else torch.compile(net, mode=mode)
+    with torch.set_grad_enabled(grad):
+        for k in range(24):
+            at = k * 16 % 96
+            found = run(data[at : at + 16])
+            np.testing.assert_allclose(found.detach().numpy(), wanted[at : at + 16], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["default", "reduce-overhead"])
+def test_writes_into_parts_of_one_tensor(mode: str) -> None:
+    @torch.compile(mode=mode)
+    def double(x: torch.Tensor) -> torch.Tensor:
+        x.mul_(2)
+        return x[:2]
+
+    data = torch.ones(40, 8)
+    for k in range(12):
+        at = k % 4 * 10
+        found = double(data[at : at + 10])
+        assert found.tolist() == data[at : at + 2].tolist() == [[2.0 ** (k // 4 + 1)] * 8] * 2

@@ -7,9 +7,10 @@ parameters.  Of its Python only the ``step`` of optimizers and of schedules of t
 the numbers (``steps.py``), so that rates, counters and their hooks are what they would be.
 
 The contract, as with ``jax.jit``: the function's Python must do the same for the same signature.  A signature is the
-types, shapes and strides of the tensors among the arguments, the values of all other arguments, grad mode and the
-default type.  What is noticed besides, in modules and optimizers found in the function (itself, its ``self``,
-arguments, closure, the globals it names, and functions found there): training and evaluation, modules, parameters and
+types, shapes and strides of the tensors among the arguments, where those lie that are parts of other tensors, the
+values of all other arguments, grad mode and the default type.  What is noticed besides, in modules and optimizers found
+in the function (itself, its ``self``, arguments, closure, the globals it names, and functions found there): training
+and evaluation, modules, parameters and
 buffers that are replaced, ``requires_grad``, hooks, whether leaves begin with a gradient and which one is added to,
 other options of an optimizer than the values of its numbers, and a state that is replaced.  Then the call is watched
 anew.  A result that can be differentiated takes its backward pass along, as a program of its own (``halves.py``); where
@@ -55,7 +56,11 @@ def _flatten(value: Any, key: list[Any], tensors: list[Tensor]) -> None:
     cls = value.__class__
     key.append(cls)
     if isinstance(value, Tensor):
-        key += (value._layout, value._requires_grad)
+        layout, storage = value._layout, value._storage
+        key += (layout, value._requires_grad)
+        if value._offset or layout.nbytes != storage.nbytes or not layout.dense:
+            # A program that sees a part of some memory knows where that lies in the whole.
+            key += (value._offset, storage.nbytes)
         tensors.append(value)
     elif cls in VALUES:
         key.append(value if value or cls is not float else repr(value))

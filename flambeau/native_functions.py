@@ -255,6 +255,7 @@ def conv_tbc(input: Any, weight: Any, bias: Any, pad: int = 0) -> Any:
     return F.conv1d(input.permute(1, 2, 0), weight.permute(2, 1, 0), bias, padding=pad).permute(2, 0, 1)
 
 
+@overridable
 def detach_copy(input: Any, *, out: Tensor | None = None) -> Tensor:
     """A copy that is off the tape."""
     made = input.detach().clone()

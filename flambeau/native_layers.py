@@ -76,6 +76,7 @@ rnn_tanh = _form("rnn_tanh", "RNN_TANH", "(output, last h)")
 rnn_relu = _form("rnn_relu", "RNN_RELU", "(output, last h)")
 
 
+@overridable
 def mkldnn_rnn_layer(
     input: Tensor, weight0: Tensor, weight1: Tensor, weight2: Tensor, weight3: Tensor, hx_: Tensor, cx_: Tensor,
     reverse: bool, batch_sizes: Sequence[int], mode: int, hidden_size: int, num_layers: int, has_biases: bool,
@@ -98,6 +99,7 @@ def mkldnn_rnn_layer(
     return output, last[0].reshape(hx_.shape), last[1].reshape(cx_.shape), ops.empty((0,))  # type: ignore[attr-defined]
 
 
+@overridable
 def mkldnn_convolution(
     input: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequence[int], stride: Sequence[int],
     dilation: Sequence[int], groups: int,
@@ -132,21 +134,25 @@ def batch_norm_update_stats(
 # -- sparse products by their old names -------------------------------------------------------------------
 
 
+@overridable
 def spmm(input: Any, mat2: Any) -> Any:
     """``input @ mat2``, of which the first is sparse."""
     return input @ mat2
 
 
+@overridable
 def dsmm(input: Any, mat2: Any) -> Any:
     """``input @ mat2``, of which the second is sparse."""
     return input @ mat2
 
 
+@overridable
 def hsmm(input: Any, mat2: Any) -> Any:
     """``input @ mat2`` of sparse matrices; the result is sparse."""
     return hspmm(input, mat2)
 
 
+@overridable
 def saddmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1, out: Any = None) -> Any:
     """``beta * input + alpha * (mat1 @ mat2)`` with a sparse ``mat1``."""
     found = input * beta + (mat1 @ mat2) * alpha
@@ -171,6 +177,8 @@ def slice_inverse(
     A view of the same storage; raises RuntimeError if that does not reach so far.
     """
     d = dim_of(dim, src.ndim, "slice_inverse")
+    if step <= 0:
+        raise RuntimeError(f"slice step must be positive, got {step}")
     first = slice(start, end, step).indices(src.shape[d])[0]
     strides = src.stride()  # type: ignore[attr-defined]
     return input.as_strided(src.shape, strides, input.storage_offset() - first * strides[d])  # type: ignore[no-any-return]

@@ -306,7 +306,11 @@ def plain_arguments(op: Operator, args: Sequence[Any]) -> Sequence[Any]:
     """Checks the kinds of arguments, and makes numpy's numbers Python's."""
     result = None
     for i, (a, kind) in enumerate(zip(args, op.kinds)):
-        if kind == STATIC or (a is None and kind != records.TENSOR) or (kind != TENSORS and isinstance(a, Tensor)):
+        if (
+            kind == STATIC
+            or (a is None and kind != records.TENSOR and i not in op.numbers)
+            or (kind != TENSORS and isinstance(a, Tensor))
+        ):
             continue
         if kind == TENSORS:
             if not isinstance(a, (list, tuple)) or not all(isinstance(t, Tensor) for t in a):

@@ -2,15 +2,20 @@
 
 Bodies take their arguments' classes on trust, which costs a good call nothing.  When one fails with an exception that
 may come of that trust, its arguments are held against the annotations of the operator's record, and the first that does
-not fit is named in PyTorch's words.
+not fit is named in PyTorch's words.  If all seem to fit and yet it was Python that could not go on (no such key, no
+such attribute, a division by zero), the exception is one of PyTorch's, names the call, and has Python's as its
+cause.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
+import opcode
+import os
+import re
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -80,8 +85,14 @@ def _accepted(annotation: str) -> tuple[tuple[Callable[[Any], bool], str], ...]:
     return () if None in atoms else tuple(a for a in atoms if a is not None)
 
 
-def _expected(kind: int, annotation: str, value: Any) -> str | None:
-    """What a parameter wants where it is not ``value``."""
+def _wants_rows(error: Exception) -> bool:
+    """Whether a body took a number for a row of them."""
+    text = str(error)
+    return isinstance(error, TypeError) and any(words in text for words in ("no len()", "iterable", "subscriptable"))
+
+
+def _expected(kind: int, annotation: str, value: Any, strictly: bool = False) -> str | None:
+    """What a parameter wants where it is not ``value``; ``strictly``, no number stands for a row of them."""
     if kind == TENSORS:
         fits = isinstance(value, (list, tuple)) and all(isinstance(t, Tensor) for t in value)
         return None if fits else "tuple of Tensors"
@@ -93,7 +104,10 @@ def _expected(kind: int, annotation: str, value: Any) -> str | None:
         )
         return None if fits else "Number" if kind != OPERAND else "Tensor"
     accepted = _accepted(annotation)
-    if not accepted or any(fits(value) for fits, _ in accepted):
+    if not accepted or any(
+        fits(value) and not (strictly and what.startswith("tuple") and isinstance(value, (int, float)))
+        for fits, what in accepted
+    ):
         return None
     return accepted[0][1]
 
@@ -117,12 +131,53 @@ def _asked(value: Any, error: Exception) -> bool:
     )
 
 
-def _named(function: str, args: Iterable[Any], error: Exception) -> Exception:
-    """The error, in words that say more where a body took an element of a shape that is too short."""
-    if not isinstance(error, IndexError) or str(error) != "tuple index out of range":
+_HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_RAISES = (opcode.opmap["RAISE_VARARGS"], opcode.opmap["RERAISE"])
+_TOO_LARGE = re.compile("too big|size exceeded")
+_NO_NUMBER = ("invalid literal", "could not convert", "not enough values", "too many values")
+
+
+def _of_python(error: Exception) -> bool:
+    """Whether Python raised an exception while it ran code of this package, and no ``raise`` statement did."""
+    tb = error.__traceback__
+    while tb is not None and tb.tb_next is not None:
+        tb = tb.tb_next
+    code = None if tb is None else tb.tb_frame.f_code
+    return tb is not None and code.co_filename.startswith(_HOME) and code.co_code[tb.tb_lasti] not in _RAISES
+
+
+def _kind(error: Exception) -> type[Exception]:
+    """The class of exceptions in which PyTorch says what Python says with this one."""
+    if isinstance(error, ValueError):
+        text = str(error)
+        return TypeError if text.startswith(_NO_NUMBER) else RuntimeError if _TOO_LARGE.search(text) else ValueError
+    if isinstance(error, (AttributeError, TypeError, struct.error, StopIteration)):
+        return TypeError
+    return IndexError if isinstance(error, IndexError) else RuntimeError
+
+
+def _described(value: Any) -> str:
+    """An argument in an error's words."""
+    if isinstance(value, Tensor):
+        return f"{value._layout.dtype} tensor of shape {list(value._layout.shape)}"
+    text = repr(value) if isinstance(value, (int, float, complex, str, type(None), dtype)) else type(value).__name__
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _named(function: str, args: Sequence[Any], error: Exception) -> Exception:
+    """The error, in words that say more where Python raised it in a body."""
+    if not _of_python(error):
         return error
-    given = (t for a in args for t in (a if isinstance(a, (list, tuple)) else (a,)))
-    shapes = [list(t._layout.shape) for t in given if isinstance(t, Tensor)]
+    if not isinstance(error, IndexError) or str(error) != "tuple index out of range":
+        given = ", ".join(_described(a) for a in args)
+        why = {ZeroDivisionError: "division by zero", KeyError: f"there is nothing for {error}"}.get(
+            type(error), str(error)
+        )
+        made = _kind(error)(f"{function}(): cannot be computed of these arguments ({given}): {why}")
+        made.__cause__ = error
+        return made
+    flat = (t for a in args for t in (a if isinstance(a, (list, tuple)) else (a,)))
+    shapes = [list(t._layout.shape) for t in flat if isinstance(t, Tensor)]
     return IndexError(f"{function}(): Dimension out of range: too few dimensions among the tensors of shapes {shapes}")
 
 
@@ -131,10 +186,11 @@ def blamed(op: Operator, args: Sequence[Any], error: Exception) -> Exception:
     parameter's annotation says, an IndexError in the operator's name where a tensor has too few dimensions, or the
     error itself."""
     annotations = parameters(op.body)[1]
-    for i, (name, kind, value) in enumerate(zip(op.params, op.kinds, args)):
-        wanted = _expected(kind, str(annotations.get(name, "")), value)
-        if wanted is not None:
-            return _wrong(op.name, name, i, wanted, value)
+    for strictly in (False, _wants_rows(error)):
+        for i, (name, kind, value) in enumerate(zip(op.params, op.kinds, args)):
+            wanted = _expected(kind, str(annotations.get(name, "")), value, strictly)
+            if wanted is not None:
+                return _wrong(op.name, name, i, wanted, value)
     return _named(op.name, args, error)
 
 
@@ -144,12 +200,14 @@ def blamed_function(function: Callable[..., Any], args: Any, kwargs: Any, error:
         given = inspect.signature(function).bind(*args, **kwargs)
     except TypeError:
         return error
-    for i, (name, value) in enumerate(given.arguments.items()):
-        parameter = given.signature.parameters[name]
-        if parameter.kind is parameter.VAR_KEYWORD or value is parameter.default:
-            continue
-        for one in value if parameter.kind is parameter.VAR_POSITIONAL else (value,):
-            wanted = "Tensor" if _asked(one, error) else _expected(STATIC, str(parameter.annotation), one)
-            if wanted is not None:
-                return _wrong(function.__name__, name, i, wanted, one)
+    for strictly in (False, _wants_rows(error)):
+        for i, (name, value) in enumerate(given.arguments.items()):
+            parameter = given.signature.parameters[name]
+            if parameter.kind is parameter.VAR_KEYWORD or value is parameter.default:
+                continue
+            for one in value if parameter.kind is parameter.VAR_POSITIONAL else (value,):
+                annotation = str(parameter.annotation)
+                wanted = "Tensor" if _asked(one, error) else _expected(STATIC, annotation, one, strictly)
+                if wanted is not None:
+                    return _wrong(function.__name__, name, i, wanted, one)
     return _named(function.__name__, (*args, *kwargs.values()), error)

@@ -141,6 +141,14 @@ class Operator:
         return self.kind == "kernel" and self.preserve and not self.lists and not self.random
 
     @functools.cached_property
+    def numbers(self) -> frozenset[int]:
+        """Where the parameters are that take a tensor or a number, and not None."""
+        annotations = parameters(self.body)[1]
+        return frozenset(
+            i for i, name in enumerate(self.params) if annotations.get(name) in ("Operand", "Scalar", "Factor")
+        )
+
+    @functools.cached_property
     def signature(self) -> inspect.Signature:
         return inspect.signature(self.body)
 

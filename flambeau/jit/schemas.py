@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..library.schema import parse
+from ..ops.common import blaming
 from .types import IntType, ListType, OptionalType, SymIntType, Type, from_schema_text
 
 __all__ = ["Argument", "FunctionSchema", "merge_type_from_type_comment", "parse_schema", "parse_type_comment"]
@@ -172,6 +173,7 @@ def parse_schema(schema: str, allow_typevars: bool = True) -> FunctionSchema:
     return FunctionSchema(read.name, read.overload_name, arguments, results)
 
 
+@blaming
 def parse_type_comment(arg0: str) -> FunctionSchema:
     """The signature in a comment ``# type: (int, Tensor) -> Tensor``: a schema without a name.
 

@@ -148,6 +148,19 @@ def give(made: Tensor, out: Tensor) -> Tensor:
     return out.copy_(made)  # type: ignore[attr-defined,no-any-return]
 
 
+def blaming(function: F) -> F:
+    """Makes a plain function say which of its arguments was wrong where Python cannot go on (`misuse`)."""
+
+    @functools.wraps(function)
+    def form(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except FAULTS as error:
+            raise blamed_function(function, args, kwargs, error)  # noqa: B904
+
+    return form  # type: ignore[return-value]
+
+
 def factory(function: F) -> F:
     """Makes a function that makes a tensor from nothing ask the modes that are entered (`overriding.modes`, and those
     below the tape): of its arguments none has a say."""
@@ -163,7 +176,10 @@ def factory(function: F) -> F:
                 result = call.below_function(function.__name__, "default", args, kwargs)
                 if result is not NotImplemented:
                     return result
-        return function(*args, **kwargs)
+        try:
+            return function(*args, **kwargs)
+        except FAULTS as error:
+            raise blamed_function(function, args, kwargs, error)  # noqa: B904
 
     return form  # type: ignore[return-value]
 

@@ -127,7 +127,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 
 @operator(kind="composite", method=False)
-def where(condition: Tensor, input: Operand = None, other: Operand = None) -> Any:
+def where(condition: Tensor, input: Operand | None = None, other: Operand | None = None) -> Any:
     """``input`` where ``condition`` holds, ``other`` elsewhere, broadcast and promoted; the condition alone gives the
     indices of its true elements."""
     if input is None:

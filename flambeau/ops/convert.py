@@ -200,6 +200,8 @@ def convert(
             )
         layout = t._layout
         strides = layout.strides if layout.dense else contiguous_strides(layout.shape)
+        if memory_format is not preserve_format:
+            strides = format_strides(layout.shape, memory_format)
         moved = empty(of(kind, where, layout.shape, strides))
         moved._requires_grad = t._requires_grad and kind.kind in "fc"
         return moved

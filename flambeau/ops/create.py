@@ -548,7 +548,10 @@ def tensor(
         raise TypeError(f"tensor(): argument 'dtype' must be torch.dtype, not {type(kind).__name__}")
     stored, kind = kind, kind.wide if kind.is_complex else kind  # numpy has no complex numbers of 32 bits
     if kind.kind in "bui":
-        flat = [bool(x) if kind is dtypes.bool_ else int(x) for x in flat]
+        try:
+            flat = [bool(x) if kind is dtypes.bool_ else int(x) for x in flat]
+        except (ValueError, OverflowError, TypeError):  # what is not finite, or complex
+            raise RuntimeError(f"value cannot be converted to type {kind.name} without overflow") from None
         if kind.kind in "ui":
             info = np.iinfo(kind.numpy)
             for x in flat:

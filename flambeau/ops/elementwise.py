@@ -233,7 +233,7 @@ def round(input: Tensor, *, decimals: int = 0) -> Tensor:
         return prim.wrap(prim.read(input))
     x = prim.cast(input, dtypes.float32) if kind.itemsize < 4 else input
     if decimals:
-        scale = prim.const(10.0 ** builtin_abs(decimals), x.dtype)
+        scale = prim.const(10.0 ** builtin_abs(decimals) if builtin_abs(decimals) < 309 else float("inf"), x.dtype)
         there, back = ("mul", "div") if decimals > 0 else ("div", "mul")
         x = prim.apply(back, prim.apply("rint", prim.apply(there, x, scale)), scale)
     else:
@@ -413,7 +413,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 @operator(method=False)
 def polar(abs: Tensor, angle: Tensor) -> Tensor:
     """``abs * (cos(angle) + i sin(angle))`` of floating-point tensors of one type; raises RuntimeError for others."""
-    if abs.dtype.kind != "f" or angle.dtype.kind != "f":
+    if any(t.dtype not in (dtypes.float16, dtypes.float32, dtypes.float64) for t in (abs, angle)):
         raise RuntimeError(
             f"Expected both inputs to be Half, Float or Double tensors but got {abs.dtype} and {angle.dtype}"
         )

@@ -16,7 +16,7 @@ from ..dispatch.operator import Factor, Operand, operator
 from ..graph.node import broadcast_shapes
 from ..tensor import Tensor
 from . import create
-from .common import dim_of, times
+from .common import dim_of, overridable, times
 from .index import index as index_op
 from .index import index_grad, wrapped
 
@@ -620,6 +620,7 @@ def renorm_rows(input: Tensor, indices: Tensor, max_norm: float, norm_type: floa
     return prim.cast(prim.apply("select", over, work * (max_norm / (norm + 1e-7)), work), input.dtype)
 
 
+@overridable
 def embedding_renorm_(input: Tensor, indices: Tensor, max_norm: float, norm_type: float) -> Tensor:
     """Scales rows of ``input`` down to a norm of ``max_norm`` in place."""
     return renorm_rows.inplace(input, indices.reshape(-1), float(max_norm), float(norm_type))  # type: ignore[misc,attr-defined]

@@ -21,6 +21,7 @@ from ..dispatch.overriding import ordinary, overridden
 from ..graph.node import broadcast_shapes
 from ..tensor import Tensor
 from . import create
+from .common import blaming
 from .masks import masked_select, nonzero, positions
 from .region import region, select
 
@@ -534,6 +535,7 @@ def _same_type(input: Tensor, values: Tensor) -> None:
         )
 
 
+@blaming
 def index_put_(self: Tensor, indices: Any, values: Tensor, accumulate: bool = False) -> Tensor:
     """``index_put`` in place."""
     _, _, advanced = _put_parts(self, indices, "index_put_")

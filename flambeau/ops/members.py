@@ -13,7 +13,7 @@ from ..dispatch.forms import LazyMethod
 from ..dtype import dtype as dtype_
 from ..tensor import Tensor
 from . import alike, create, rework
-from .common import dim_of, overridable, shape_of
+from .common import blaming, dim_of, overridable, shape_of
 from .convert import convert, memory_format, preserve_format
 from .region import as_strided
 from .shape import in_place, reversed_dims, squeeze, swapaxes, swapdims, t, transpose, unflatten, unsqueeze
@@ -402,7 +402,8 @@ def install(cls: type[Tensor]) -> None:
     for name, method in methods.items():
         if method.__name__.startswith(("_", "<")):
             method.__name__ = method.__qualname__ = name
-        setattr(cls, name, method)
+        code = getattr(method, "__code__", None)
+        setattr(cls, name, blaming(method) if code is not None and code.co_argcount > 1 else method)
     for op in (unsqueeze, squeeze, transpose, t, swapaxes, swapdims, as_strided):
         setattr(cls, f"{op.name}_", LazyMethod(f"{op.name}_", partial(in_place, op)))
     for file, names in _ELSEWHERE.items():
@@ -428,7 +429,7 @@ _ELSEWHERE = {
 
 
 def _from(file: str, name: str) -> Callable[..., Any]:
-    return importlib.import_module(f"{__package__.rpartition('.')[0]}.{file}").METHODS[name]
+    return blaming(importlib.import_module(f"{__package__.rpartition('.')[0]}.{file}").METHODS[name])
 
 
 def _to_dense(self: Tensor, dtype: dtype_ | None = None, *, masked_grad: bool | None = None) -> Tensor:

@@ -465,6 +465,8 @@ def rms_norm(
     """``x / sqrt(mean(x**2) + eps) * weight`` over the last dimensions, which ``normalized_shape`` names.  Zhang &
     Sennrich 2019."""
     check_normalized("rms_norm", input, normalized_shape, weight)
+    if input.dtype.kind in "bui":
+        raise NotImplementedError(f'"rms_norm" not implemented for {input.dtype}')
     if eps is None:
         eps = float(ml_dtypes.finfo(input.dtype.to_real().numpy).eps)
     return rms_norm_kernel.function(input, weight, len(normalized_shape), eps)  # type: ignore[no-any-return]

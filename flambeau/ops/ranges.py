@@ -218,6 +218,7 @@ def asarray(
     return made
 
 
+@overridable
 def detach(input: Tensor) -> Tensor:
     """The same memory without a history."""
     return input.detach()  # type: ignore[attr-defined]

@@ -530,6 +530,8 @@ def in_place(op: Any) -> Any:
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if "out" in kwargs:  # the view's function has it, but what lies there is no view of the tensor
             raise TypeError(f"{name}() got an unexpected keyword argument 'out'")
+        if not isinstance(self, Tensor):
+            raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(self).__name__}")
         if self._requires_grad and grad_state.grad and (self._node is None or self._view is not None):
             raise RuntimeError(
                 f"{name}: a leaf or a view that requires grad cannot be given another shape in "

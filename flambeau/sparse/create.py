@@ -7,7 +7,7 @@ from typing import Any
 from .. import ops
 from ..dtype import int32, int64
 from ..ops import members
-from ..ops.common import shape_of
+from ..ops.common import blaming, shape_of
 from ..tensor import Tensor
 from .base import BLOCKS, COLUMNS, ROWS, SparseTensor, make_sparse
 from .coo import make_coo
@@ -76,6 +76,7 @@ def _values(values: Any, dtype: Any, device: Any, requires_grad: bool) -> Any:
     return found.detach().requires_grad_() if requires_grad else found
 
 
+@blaming
 def sparse_coo_tensor(
     indices: Any, values: Any = None, size: Any = None, *, dtype: Any = None, device: Any = None,
     pin_memory: bool = False, requires_grad: bool = False, check_invariants: bool | None = None,
@@ -171,6 +172,7 @@ def _check_compressed(kind: Any, pointers: Any, plain: Any, data: Any, shape: tu
             raise RuntimeError(f"`{names[1]}` must be sorted and distinct along each compressed row or column")
 
 
+@blaming
 def sparse_compressed_tensor(
     compressed_indices: Any, plain_indices: Any, values: Any, size: Any = None, *, dtype: Any = None,
     layout: Any = None, device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
@@ -206,6 +208,7 @@ def sparse_compressed_tensor(
     return make_sparse(layout, (pointers, plain), data, shape)
 
 
+@blaming
 def sparse_csr_tensor(
     crow_indices: Any, col_indices: Any, values: Any, size: Any = None, *, dtype: Any = None, device: Any = None,
     pin_memory: bool = False, requires_grad: bool = False, check_invariants: bool | None = None, layout: Any = None,
@@ -217,6 +220,7 @@ def sparse_csr_tensor(
     )  # fmt: skip
 
 
+@blaming
 def sparse_csc_tensor(
     ccol_indices: Any, row_indices: Any, values: Any, size: Any = None, *, dtype: Any = None, device: Any = None,
     pin_memory: bool = False, requires_grad: bool = False, check_invariants: bool | None = None, layout: Any = None,
@@ -228,6 +232,7 @@ def sparse_csc_tensor(
     )  # fmt: skip
 
 
+@blaming
 def sparse_bsr_tensor(
     crow_indices: Any, col_indices: Any, values: Any, size: Any = None, *, dtype: Any = None, device: Any = None,
     pin_memory: bool = False, requires_grad: bool = False, check_invariants: bool | None = None, layout: Any = None,
@@ -239,6 +244,7 @@ def sparse_bsr_tensor(
     )  # fmt: skip
 
 
+@blaming
 def sparse_bsc_tensor(
     ccol_indices: Any, row_indices: Any, values: Any, size: Any = None, *, dtype: Any = None, device: Any = None,
     pin_memory: bool = False, requires_grad: bool = False, check_invariants: bool | None = None, layout: Any = None,

@@ -10,6 +10,7 @@ from ..dispatch.callforms import call_forms
 from ..dispatch.operator import operator
 from ..dtype import dtype, int64, promote_types
 from ..ops import members
+from ..ops.common import blaming
 from ..tensor import Tensor
 from .base import SparseTensor
 from .compressed import compress
@@ -212,11 +213,13 @@ def addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) ->
     return scaled + product
 
 
+@blaming
 def smm(input: Any, mat: Any) -> SparseTensor:
     """Sparse times dense, as a sparse tensor of the rows that are not empty."""
     return from_dense(mm(input, mat), 2)
 
 
+@blaming
 def sspaddmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1, out: Any = None) -> SparseTensor:
     """``beta * input + alpha * mat1 @ mat2`` of sparse ``input`` and ``mat1``, as a sparse tensor."""
     found = add(input * beta, smm(mat1, mat2) * alpha)
@@ -225,6 +228,8 @@ def sspaddmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1,
 
 def hspmm(mat1: Any, mat2: Any, *, out: Any = None) -> SparseTensor:
     """Sparse times dense, as a tensor with one sparse dimension."""
+    if not isinstance(mat1, SparseTensor) or isinstance(mat2, SparseTensor):
+        raise NotImplementedError("hspmm: expected a sparse and a dense matrix; dense ones are multiplied by mm")
     found = from_dense(mm(mat1, mat2), 1)
     return found if out is None else out._replace(found)
 

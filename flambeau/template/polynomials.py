@@ -42,7 +42,7 @@ def _recurrence(x: Array, n: Array, first: Array, step: _Step) -> Array:
 
 
 def _degrees(n: Array) -> Array:
-    whole = np.trunc(np.nan_to_num(n, nan=-1.0, posinf=-1.0, neginf=-1.0))
+    whole = np.trunc(np.nan_to_num(np.asarray(n, np.float64), nan=-1.0, posinf=-1.0, neginf=-1.0))
     return whole.astype(np.int64)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from typing import Any
 
+from ..ops.common import blaming
 from ..ops.interop import from_dlpack
 from ..tensor import Tensor
 
@@ -19,6 +20,7 @@ class DLDeviceType(enum.IntEnum):
     kDLCUDAManaged, kDLOneAPI, kDLWebGPU, kDLHexagon, kDLMAIA = 13, 14, 15, 16, 17
 
 
+@blaming
 def to_dlpack(tensor: Tensor) -> Any:
     """A DLPack capsule over the tensor's memory, to be taken once by another library."""
     return tensor.__dlpack__()  # type: ignore[attr-defined]

@@ -195,19 +195,21 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
     return ops.glu(input, dim)
 
 
-def _chosen_dim(name: str, ndim: int, stacklevel: int) -> int:
+def _chosen_dim(name: str, input: Tensor, stacklevel: int) -> int:
     """The dimension that PyTorch takes where none is given, with its warning."""
+    if not isinstance(input, Tensor):
+        raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
     warnings.warn(
         f"Implicit dimension choice for {name} has been deprecated. Change the call to include dim=X as an argument.",
         stacklevel=stacklevel,
     )
-    return 0 if ndim in (0, 1, 3) else 1
+    return 0 if input.dim() in (0, 1, 3) else 1
 
 
 def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: dtype | None = None) -> Tensor:
     """exp(x_i) / sum_j exp(x_j) along ``dim``; ``dtype`` is the type to compute in and to give."""
     if dim is None:
-        dim = _chosen_dim("softmax", input.dim(), _stacklevel)
+        dim = _chosen_dim("softmax", input, _stacklevel)
     return ops.softmax(input, dim, dtype)
 
 
@@ -215,14 +217,14 @@ def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: 
 def softmin(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: dtype | None = None) -> Tensor:
     """``softmax`` of -x."""
     if dim is None:
-        dim = _chosen_dim("softmin", input.dim(), _stacklevel)
+        dim = _chosen_dim("softmin", input, _stacklevel)
     return ops.softmax(-input, dim, dtype)
 
 
 def log_softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: dtype | None = None) -> Tensor:
     """The logarithm of ``softmax``, without loss of accuracy."""
     if dim is None:
-        dim = _chosen_dim("log_softmax", input.dim(), _stacklevel)
+        dim = _chosen_dim("log_softmax", input, _stacklevel)
     return ops.log_softmax(input, dim, dtype)
 
 

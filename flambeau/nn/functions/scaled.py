@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from typing import Any
 
+from ...ops.common import overridable
 from ...quantized.products import _scaled_mm
 from .._base import Tensor, bfloat16, float32, ops
 
@@ -30,6 +31,7 @@ def _only(value: Any) -> Any:
 _PAIRS = {ScalingType.TensorWise: "a single number", ScalingType.RowWise: "a number for each row"}
 
 
+@overridable
 def scaled_mm(
     mat_a: Tensor, mat_b: Tensor, scale_a: Any, scale_recipe_a: Any, scale_b: Any, scale_recipe_b: Any,
     swizzle_a: Any = None, swizzle_b: Any = None, bias: Tensor | None = None, output_dtype: Any = None,
@@ -59,6 +61,7 @@ def _ends(offs: Any, count: int) -> list[tuple[int, int]]:
     return list(zip([0, *ends], ends))
 
 
+@overridable
 def grouped_mm(
     mat_a: Tensor, mat_b: Tensor, *, offs: Tensor | None = None, bias: Tensor | None = None, out_dtype: Any = None
 ) -> Tensor:
@@ -91,6 +94,7 @@ def grouped_mm(
     return found if out_dtype is None else found.to(out_dtype)
 
 
+@overridable
 def scaled_grouped_mm(
     mat_a: Tensor, mat_b: Tensor, scale_a: Any, scale_recipe_a: Any, scale_b: Any, scale_recipe_b: Any,
     swizzle_a: Any = None, swizzle_b: Any = None, bias: Tensor | None = None, offs: Tensor | None = None,

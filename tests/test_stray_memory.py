@@ -77,3 +77,14 @@ def test_tensors_made_like_members_have_places_for_their_elements(call):
         with pytest.raises(RuntimeError, match=r"negative|dimensionality"):
             run(x)
     assert torch.vmap(lambda x: x.new_empty_strided((2, 3), (1, 2)))(x).stride() == (6, 1, 2)
+
+
+def test_there_are_no_gamma_numbers_of_negative_shapes():
+    """Nor of Dirichlet's; series that do not end were looked for."""
+    nan = float("nan")
+    a = torch.tensor([-2.5, 2.0, -1.0, nan, 0.0, 2.0, -1e9], dtype=torch.float64).repeat(20_000)
+    x = torch.tensor([-3.5, -1.0, 2.0, 1.0, 1.0, nan, 1.0], dtype=torch.float64).repeat(20_000)
+    assert torch.ops.aten._standard_gamma_grad(a, x).isnan().all()
+    x, a, total = torch.tensor([[-0.5, 1.5, 0.5, 0.5, nan], [1, 1, -1, 2, 1.0], [2, 2, 2, 1, 2.0]], dtype=torch.float64)
+    grad = torch.ops.aten._dirichlet_grad
+    assert grad(x.repeat(20_000), a.repeat(20_000), total.repeat(20_000)).isnan().all()

@@ -10,6 +10,8 @@ function), evaluated by the modified Lentz method (W. H. Press et al., "Numerica
 
 from __future__ import annotations
 
+import math
+
 from ..target import vecmath
 from ..target.builder import Module, Val
 from ..target.isa import ISA
@@ -94,7 +96,10 @@ def _done(b: Flow, counter: Val, change: Val) -> Val:
 
 
 def gamma_gradient(module: Module, isa: ISA, code: str) -> None:
-    """``gamma_gradient(out, shapes, samples, count)``: d sample / d shape of gamma numbers of scale 1."""
+    """``gamma_gradient(out, shapes, samples, count)``: d sample / d shape of gamma numbers of scale 1.
+
+    NaN where there is no such number: beside a shape above 0 and a sample not below.
+    """
 
     def write(b: Flow, out: Val, shapes: Val, samples: Val, count: Val) -> None:
         m = Maths(b)
@@ -148,8 +153,12 @@ def gamma_gradient(module: Module, isa: ISA, code: str) -> None:
 
         with b.loop(0, count) as loop:
             a, x = (get(b, code, "f64", p, loop.index) for p in (shapes, samples))
-            big = m.is_("oge", a, _BIG)
-            [value] = b.choose(big, lambda a=a, x=x: cube(a, x), lambda a=a, x=x: expanded(a, x))  # type: ignore[misc]
+            big, lawful = m.is_("oge", a, _BIG), b.op("and", m.is_("ogt", a, 0.0), m.is_("oge", x, 0.0))
+
+            def usual(a: Val = a, x: Val = x, lawful: Val = lawful) -> list[Val]:
+                return b.choose(lawful, lambda: expanded(a, x), lambda: [b.const(F64, math.nan)])
+
+            [value] = b.choose(big, lambda a=a, x=x: cube(a, x), usual)  # type: ignore[misc]
             put(b, value, "f64", code, out, loop.index)
 
     args = [(PTR, "out"), (PTR, "shapes"), (PTR, "samples"), (I64, "count")]
@@ -159,7 +168,8 @@ def gamma_gradient(module: Module, isa: ISA, code: str) -> None:
 def dirichlet_gradient(module: Module, isa: ISA, code: str) -> None:
     """``dirichlet_gradient(out, samples, shapes, totals, count)``: (d sample / d shape) / (1 - sample).
 
-    A sample is of Beta(shape, total - shape), the law of one share of a Dirichlet number.
+    A sample is of Beta(shape, total - shape), the law of one share of a Dirichlet number.  NaN where there is none:
+    beside 0 <= sample <= 1 and 0 < shape <= total.
     """
 
     def write(b: Flow, out: Val, samples: Val, shapes: Val, totals: Val, count: Val) -> None:
@@ -212,7 +222,13 @@ def dirichlet_gradient(module: Module, isa: ISA, code: str) -> None:
                 return [m.mul(m.mul(m.div(x, rest), value), m.add(logarithm, slope))]
 
             near = m.is_("olt", x, m.div(m.add(a, 1), m.add(total, 2)))
-            [value] = b.choose(near, lower, upper)
+            lawful = b.op("and", m.is_("oge", x, 0.0), m.is_("ole", x, 1.0))
+            lawful = b.op("and", lawful, b.op("and", m.is_("ogt", a, 0.0), m.is_("oge", rest, 0.0)))
+
+            def usual(near: Val = near, lower: Flow = lower, upper: Flow = upper) -> list[Val]:
+                return b.choose(near, lower, upper)
+
+            [value] = b.choose(lawful, usual, lambda: [b.const(F64, math.nan)])
             put(b, value, "f64", code, out, loop.index)
 
     args = [(PTR, "out"), (PTR, "samples"), (PTR, "shapes"), (PTR, "totals"), (I64, "count")]

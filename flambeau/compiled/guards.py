@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterator
+from operator import is_
 from typing import Any
 
 from ..storage import Storage
@@ -92,7 +93,10 @@ class Guards:
         self.tensors += [t for o in optimizers for group in o.param_groups for t in group["params"]]
         self.tensors += tensors
         self._groups = [(group, len(group["params"]), _values(group)) for o in optimizers for group in o.param_groups]
-        self.watchable = not any(any(hooks) for hooks in self._hooks) and not any(map(_hooked, self.tensors))
+        self._optimizers = [(o, o.param_groups, [*o.param_groups]) for o in optimizers]
+        self.watchable = not any(
+            (*map(any, self._hooks), *map(_hooked, self.tensors), *map(_stepped_otherwise, optimizers))
+        )
 
     def hold(self) -> bool:
         """Whether all is as it was."""
@@ -117,12 +121,18 @@ class Guards:
                 extras = t._hooks
                 if extras is not None and (extras.hooks or extras.post_accumulate):
                     return False
+        for optimizer, groups, were in self._optimizers:
+            now = optimizer.param_groups
+            if now is not groups or len(now) != len(were) or not all(map(is_, now, were)):
+                return False
+            if _stepped_otherwise(optimizer):
+                return False
         for group, count, values in self._groups:
             if len(group["params"]) != count:
                 return False
             for key, value in values:
-                now = group.get(key)
-                if now is not value and not _alike(now, value):
+                option = group.get(key)
+                if option is not value and not _alike(option, value):
                     return False
         return True
 
@@ -134,6 +144,12 @@ class Guards:
 def _hooked(t: Tensor) -> bool:
     extras = t._hooks
     return extras is not None and bool(extras.hooks or extras.post_accumulate)
+
+
+def _stepped_otherwise(optimizer: Any) -> bool:
+    """Whether an optimizer's step is more than its class says (an optimizer of the program's own says nothing)."""
+    asked = getattr(optimizer, "_steps_otherwise", None)
+    return asked is not None and asked()
 
 
 def _values(group: dict[str, Any]) -> list[tuple[str, Any]]:

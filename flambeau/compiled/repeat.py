@@ -192,7 +192,7 @@ class Repeater:
         modules, optimizers, others = (
             owners(self.module if self.module is not None else self.fn, (*args, *kwargs.values()))
             if state is None
-            else ([], [], [])
+            else ([], state.optimizers, [])
         )
         before = recorder.runs, recorder.outside
         guards = state or Guards(modules, optimizers, others)

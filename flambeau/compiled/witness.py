@@ -31,6 +31,7 @@ from ..dtype import dtype
 from ..layout import Size
 from ..runtime.unchanged import Unchanged
 from ..tensor import Tensor
+from .guards import Guards
 
 __all__ = ["State", "Witness"]
 
@@ -62,6 +63,11 @@ _VALUES = frozenset({
 _HOLDERS = frozenset({list, tuple, dict, set, frozenset, OrderedDict, Size})
 _PLAIN_SIZE = type("_", (), {}).__basicsize__  # of an object that has attributes and nothing else
 _PARTS = frozenset(Tensor.__annotations__)  # the attributes of tensors that are not the program's
+_STEPPING = frozenset({"hooked_step", "step", "watched", "zero_grad"})
+"""The functions of optimizers that it may call, too: a repeated call steps again, or finds that it cannot.  A schedule
+has its optimizer's step ``watched``."""
+_OPTIONS = frozenset({"defaults", "param_groups", "state"})
+"""What optimizers count in, and are told by."""
 _ASKED = frozenset({"_version", "data_ptr", "grad", "hash", "storage", "untyped_storage"})
 """What a tensor may be asked for that another call finds otherwise, with the same arguments."""
 _UNREAD = frozenset({
@@ -172,8 +178,10 @@ class Witness:
             name = frame.f_globals.get("__name__")
             if name is not None:
                 part = name.partition(".")[2]
-                if not part.startswith(_ONLY_COMPUTE) or (
-                    frame.f_code.co_name in _ASKED and not part.startswith("autograd.")
+                known = part.startswith(_ONLY_COMPUTE)
+                name = frame.f_code.co_name
+                if not (known or (name in _STEPPING and part.startswith("optim."))) or (
+                    name in _ASKED and not part.startswith("autograd.")
                 ):
                     self._noticed()
         elif event == "c_call" and (fn is warn or (not _own(frame) and not _computes(fn))):
@@ -190,8 +198,8 @@ class _Unknown(Exception):
 
 
 class State:
-    """What the code that a witness saw may read, from a function on; ``tensors`` are the tensors in it, ``watchable``
-    says that it could be taken in whole, ``codes`` is the code."""
+    """What the code that a witness saw may read, from a function on; ``tensors`` are the tensors in it, ``optimizers``
+    the optimizers, ``watchable`` says that it could be taken in whole, ``codes`` is the code."""
 
     def __init__(self, fn: Any, codes: Iterable[types.CodeType], space: dict[str, Any] | None = None) -> None:
         """``space``: names of the package that are to mean what they mean."""
@@ -200,6 +208,7 @@ class State:
         self._seen: dict[int, Any] = {}
         self._found: set[types.CodeType] = set()
         self.tensors: list[Tensor] = []
+        self.optimizers: list[Any] = []
         self._dicts: list[dict[Any, Any]] = [] if space is None else [space]
         self._lists: list[list[Any]] = []
         self._empty: list[Any] = []
@@ -219,6 +228,7 @@ class State:
         except _Unknown:
             self.watchable = False
             return
+        self._options = Guards([], self.optimizers, []) if self.optimizers else None
         known = {*self._found, *chain.from_iterable(map(_nested, self._found))}
         self._sized = [*self._dicts, *self._lists, *self._classes, *[own for _, own in self._members]]
         self._sizes = [*map(len, self._sized)]
@@ -230,7 +240,7 @@ class State:
         self._others_were = [*self._others()]
         self._unchanged: Unchanged | None = None
         self._patience = _PATIENCE if not any(t._hooks is not None for t in self.tensors) else 0
-        self.watchable = self.codes <= known and not self._hooked()
+        self.watchable = self.codes <= known and not self._hooked() and (not self._options or self._options.watchable)
 
     def _now(self) -> Iterator[Any]:
         """The parts of the state, of which each must stay the same object."""
@@ -249,6 +259,8 @@ class State:
 
     def hold(self) -> bool:
         """Whether all is as it was."""
+        if self._options is not None and not self._options.hold():
+            return False
         if self._unchanged is not None and self._unchanged.holds():
             return self._same(self._others(), self._others_were)
         looked = Unchanged(*self._told()) if self._patience else None  # before looking, lest a change come between
@@ -313,8 +325,8 @@ class State:
         return not any(x is root for x in self._was)
 
     def rates(self) -> list[Any]:
-        """The options of optimizers: there are none in a state."""
-        return []
+        """The options of the optimizers."""
+        return self._options.rates() if self._options is not None else []
 
     # -- taking it in ----------------------------------------------------------------------------
     def _take(self, value: Any) -> None:
@@ -456,6 +468,8 @@ class State:
     def _object(self, value: Any) -> Iterable[Any]:
         """A module of a net, or an object of a class of the program's own, with its attributes."""
         cls = type(value)
+        if _given(cls) and isinstance(getattr(value, "param_groups", None), list):
+            return self._optimizer(value)
         module = callable(getattr(cls, "_as_compiled", None))
         own = getattr(value, "__dict__", None)
         if type(own) is not dict or cls.__basicsize__ != _PLAIN_SIZE or (_given(cls) and not module):
@@ -475,6 +489,18 @@ class State:
             self._seen[id(cls)] = cls
             found += self._bodies(cls)
         return found
+
+    def _optimizer(self, value: Any) -> Iterable[Any]:
+        """One of the package's optimizers: its step is taken again at every call, with the options and counters that it
+        has then, and tells whether it is the same update (``deferred/steps.py``).  Code that reads those itself could
+        do anything with them."""
+        if not self._names.isdisjoint(_OPTIONS):
+            raise _Unknown
+        self.optimizers.append(value)
+        self._objects.append(value)
+        for base in type(value).__mro__:
+            self._expect(vars(base), [name for name in _STEPPING if name in vars(base)])
+        return [t for group in value.param_groups for t in group["params"]]
 
 
 _tensor_state = attrgetter("_layout", "_storage", "_requires_grad")

@@ -189,6 +189,17 @@ class Optimizer:
         hooked_step.hooked = True  # type: ignore[attr-defined]
         return hooked_step  # type: ignore[return-value]
 
+    def _steps_otherwise(self) -> bool:
+        """Whether each step is more than its class says: hooks run around it, or this object has a method of its own
+        (not one that a schedule gave it, which only notes that there was a step)."""
+        own = self.__dict__
+        return (
+            ("step" in own and not hasattr(own["step"], "_wrapped_by_lr_sched"))
+            or "zero_grad" in own
+            or bool(_global_optimizer_pre_hooks or _global_optimizer_post_hooks)
+            or bool(self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks)
+        )
+
     def _optimizer_step_code(self) -> None:
         """A place that tools may patch to see every finished step."""
 

@@ -361,12 +361,12 @@ class Contraction:
         tile_pitch = b.i64(self.blk.columns * self.num.acc_bytes)
         k_end = b.imax(k1, b.iadd(k0, 1))  # an empty sum still makes one pass
 
-        def part(is_b: bool, to: Val, panel: Val, at: Val, units: Val) -> None:
+        def missing(is_b: bool, to: Val, panel: Val, at: Val, units: Val) -> None:
             self._pack_missing(b, f, is_b, to, bb if is_b else a, panel, at, units)
 
         def pack(inner: bool, *args: Val) -> None:
             """Packs a panel of the inner or outer operand."""
-            b.either(inner_b, lambda: part(inner, *args), lambda: part(not inner, *args))
+            b.either(inner_b, lambda: missing(inner, *args), lambda: missing(not inner, *args))
 
         with b.loop(k0, k_end, f.kc) as at:
             units = b.imin(b.isub(k1, at.index), f.kc)

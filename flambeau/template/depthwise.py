@@ -4,7 +4,8 @@ they lie, without a copy.
 A piece is a plane of the result (a channel of one image).  It is computed in strips of one vector of places by a few
 rows: each row of the image under them is loaded once for every column of the window, with masks that are off outside of
 the image (what they do not load is zero, as the border is), and added to all rows of the result that it reaches.  For a
-step of 2 across the image the loaded elements are taken apart into even and odd ones.
+step of 2 across the image the loaded elements are taken apart into even and odd ones.  A window of step 1 that has more
+factors than there are registers is gone through column by column, so that each factor is read once for all rows.
 """
 
 from __future__ import annotations
@@ -86,7 +87,8 @@ class _Window:
         self.vector = vec_type(self.elem, self.lanes)
         self.module = new_module(isa)
         taps = self.window.high * self.window.wide
-        # factors that have no registers are read for every row anyway, and more rows share what is loaded of the image
+        self.registers = taps + 2 <= _REGISTERS or (self.window.step_h, self.window.step_w) != (1, 1)
+        # where they have none, more rows share what is loaded of the image
         self.block = min(_ROWS, _REGISTERS - taps) if taps + 2 <= _REGISTERS else _ROWS
 
     def text(self) -> str:
@@ -102,7 +104,11 @@ class _Window:
         c, weights, image = (b.load("ptr", b.at("i64", block, i), align=8) for i in (1, 2, 3))
         self.extras = [b.load("ptr", b.at("i64", block, 4 + i), align=8) for i in range(self.tail.buffers)]
         self.extras += [b.word(params, len(_WORDS) + i) for i in range(self.tail.words)]
-        taps = b.bytes_at(params, w["taps"])
+        self.taps = b.bytes_at(params, w["taps"])
+        if not self.registers:
+            self.zeros = b.alloca(f"[2 x {self.vector}]", align=64)
+            for i in range(2):
+                b.store(b.const(self.vector, 0), b.at(self.vector, self.zeros, i), 64)
         start = b.imul(chunk, w["share"])
         pixels = b.imul(w["out_h"], w["out_w"])
         with b.loop(start, b.imin(b.iadd(start, w["share"]), w["pieces"])) as piece:
@@ -112,14 +118,14 @@ class _Window:
             source = b.at(self.elem, image, b.iadd(b.imul(n, w["x_n"]), b.imul(group, w["x_group"])))
             own = b.at(self.elem, weights, b.iadd(b.imul(group, w["w_group"]), b.imul(row, w["w_row"])))
             at = b.iadd(b.iadd(w["c_at"], b.imul(n, w["c_n"])), b.imul(channel, w["c_row"]))
-            factors = [
-                b.splat(b.load(self.elem, b.at(self.elem, own, b.word(taps, t)), self.size), self.lanes)
-                for t in range(self.window.high * self.window.wide)
-            ]
-            self._plane(b, source, factors, b.at(self.elem, c, at), b.imul(n, pixels), row, group)
+            taps = range(self.window.high * self.window.wide) if self.registers else ()
+            factors = [self._factor(b, own, tap) for tap in taps]
+            self._plane(b, source, own, factors, b.at(self.elem, c, at), b.imul(n, pixels), row, group)
         b.ret()
 
-    def _plane(self, b: Flow, source: Val, factors: list[Val], target: Val, first: Val, row: Val, group: Val) -> None:
+    def _plane(
+        self, b: Flow, source: Val, own: Val, factors: list[Val], target: Val, first: Val, row: Val, group: Val
+    ) -> None:  # fmt: skip
         w, lanes = self.w, self.lanes
         with b.loop(0, w["out_w"], lanes) as v:
             left = b.isub(w["out_w"], v.index)
@@ -128,7 +134,10 @@ class _Window:
 
             def strip(mask: Val | None, v: Val = v.index, x0: Val = x0, masks: list[Val] = masks) -> None:
                 with b.loop(0, w["out_h"], self.block) as y:
-                    accs = self._sums(b, source, factors, y.index, x0, masks)
+                    if self.registers:
+                        accs = self._sums(b, source, factors, y.index, x0, masks)
+                    else:
+                        accs = self._sums_by_column(b, source, own, y.index, x0)
                     for i, acc in enumerate(accs):
                         place = b.iadd(y.index, i)
 
@@ -159,13 +168,13 @@ class _Window:
 
     def _masks(self, b: Flow, x0: Val) -> list[Val]:
         """For each of these vectors, which elements lie in the image."""
+        return [self._within(b, b.iadd(x0, start)) for start in self._starts()]
+
+    def _within(self, b: Flow, x: Val) -> Val:
+        """Which elements of a vector from place ``x`` of a row on lie in the image."""
         places = vec_type("i32", self.lanes)
-        limit = b.splat(b.cast("trunc", self.w["in_w"], "i32"), self.lanes)
-        found = []
-        for start in self._starts():
-            at = b.splat(b.cast("trunc", b.iadd(x0, start), "i32"), self.lanes)
-            found.append(b.cmp("ult", b.add(b.iota(places), at), limit))
-        return found
+        at, limit = (b.splat(b.cast("trunc", v, "i32"), self.lanes) for v in (x, self.w["in_w"]))
+        return b.cmp("ult", b.add(b.iota(places), at), limit)
 
     def _sums(self, b: Flow, source: Val, factors: list[Val], y: Val, x0: Val, masks: list[Val]) -> list[Val]:
         """The sums of a strip's rows from ``y`` on."""
@@ -182,6 +191,31 @@ class _Window:
                         x, acc, factor = values[j], accs[i], factors[tap * wide + j]
                         accs[i] = b.fmul(factor, x) if acc is None else multiply_add(b, self.isa, factor, x, acc)
         return [acc for acc in accs if acc is not None]
+
+    def _sums_by_column(self, b: Flow, source: Val, own: Val, y: Val, x0: Val) -> list[Val]:
+        """The same for a step of 1 where factors have no registers: column by column of the window, whose factors are
+        read once for all rows."""
+        high, wide = self.window.high, self.window.wide
+        y0 = b.iadd(y, self.w["base_h"])
+        lines = [self._line(b, source, b.iadd(y0, r), x0) for r in range(self.block - 1 + high)]
+        with b.loop(0, wide, carry=[b.const(self.vector, 0)] * self.block) as j:
+            accs, mask = j.values, self._within(b, b.iadd(x0, j.index))
+            column = [b.masked_load(self.vector, b.at(self.elem, line, j.index), mask, self.size) for line in lines]
+            for tap in range(high):
+                factor = self._factor(b, own, b.iadd(j.index, tap * wide))
+                accs = [multiply_add(b, self.isa, factor, column[i + tap], acc) for i, acc in enumerate(accs)]
+            j.next = accs
+        return j.values
+
+    def _line(self, b: Flow, source: Val, line: Val, x0: Val) -> Val:
+        """Where a strip begins in a row of the image; rows outside of it are read from zeros."""
+        there = b.at(self.elem, source, b.iadd(b.imul(line, self.w["x_h"]), x0))
+        return b.select(b.icmp("ult", line, self.w["in_h"]), there, self.zeros)
+
+    def _factor(self, b: Flow, own: Val, tap: Val | int) -> Val:
+        """A factor of the window in all lanes."""
+        at = b.load("i64", b.at("i64", self.taps, tap), align=8)
+        return b.splat(b.load(self.elem, b.at(self.elem, own, at), self.size), self.lanes)
 
     def _row(self, b: Flow, source: Val, line: Val, x0: Val, masks: list[Val]) -> list[Val]:
         """What the columns of the window see of a row of the image."""

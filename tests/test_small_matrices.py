@@ -52,6 +52,104 @@ def test_cholesky_tells_of_the_first_matrix_that_is_not_positive() -> None:
         fb.linalg.cholesky(a)
 
 
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize(("batch", "n"), SHAPES)
+def test_elimination(kind: type, batch: tuple[int, ...], n: int) -> None:
+    a, x = numbers((*batch, n, n), kind), numbers((*batch, n, 3), kind)
+    a += 3 * np.eye(n, dtype=kind)
+    A, X = fb.from_numpy(a), fb.from_numpy(a @ x)
+    P, L, U = fb.linalg.lu(A)
+    close(P @ L @ U, a)
+    assert float(L.abs().max()) <= (1.001 if np.dtype(kind).kind == "f" else 1.5)
+    close(fb.linalg.solve(A, X), x, 20_000)
+    close(fb.linalg.solve(A.mT, X.mT.contiguous().mT), np.linalg.solve(a.swapaxes(-1, -2), a @ x), 20_000)
+    close(fb.linalg.inv(A), np.linalg.inv(a), 20_000)
+    if n < 64:  # beyond the range of single precision
+        close(fb.linalg.det(A), np.linalg.det(a), 20_000)
+    sign, log = np.linalg.slogdet(a)
+    close(fb.linalg.slogdet(A)[0], sign, 2_000)
+    close(fb.linalg.slogdet(A)[1], log, 2_000)
+    factors, pivots = fb.linalg.lu_factor(A)
+    close(fb.linalg.lu_solve(factors, pivots, X), x, 20_000)
+    close(A.mH @ fb.linalg.lu_solve(factors, pivots, X, adjoint=True), a @ x, 20_000)
+
+
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("upper", [False, True])
+@pytest.mark.parametrize("unit", [False, True])
+def test_triangles(kind: type, upper: bool, unit: bool) -> None:
+    for n in (1, 4, 11):
+        a, x = 0.3 * numbers((5, n, n), kind) + 2 * np.eye(n, dtype=kind), numbers((5, n, 6), kind)
+        t = np.triu(a) if upper else np.tril(a)
+        t = t - t * np.eye(n, dtype=kind) + np.eye(n, dtype=kind) if unit else t
+        solve = fb.linalg.solve_triangular
+        options = {"upper": upper, "unitriangular": unit}
+        close(solve(fb.from_numpy(a), fb.from_numpy(t @ x), **options), x, 2_000)
+        rows = x.swapaxes(-1, -2)
+        close(solve(fb.from_numpy(a), fb.from_numpy(rows @ t), left=False, **options), rows, 2_000)
+        if not unit:
+            whole = np.triu(t) + np.eye(n) if upper else np.tril(t) + np.eye(n)
+            whole = whole.real.astype(kind)
+            product = whole.swapaxes(-1, -2) @ whole if upper else whole @ whole.swapaxes(-1, -2)
+            factor = fb.from_numpy(whole)
+            close(fb.cholesky_solve(fb.from_numpy(product @ x), factor, upper), x, 20_000)
+            close(fb.cholesky_inverse(factor, upper), np.linalg.inv(product), 20_000)
+
+
+def test_singular_matrices_are_told_apart() -> None:
+    a = fb.eye(5, dtype=fb.float64).repeat(3, 1, 1)
+    a[1, 3] = a[1, 2]
+    assert fb.linalg.solve_ex(a, a)[1].tolist() == [0, 4, 0]
+    assert fb.linalg.lu_factor_ex(a)[2].tolist() == [0, 4, 0]
+    assert fb.linalg.det(a).tolist() == [1, 0, 1]
+    assert fb.linalg.slogdet(a)[1].tolist() == [0, -np.inf, 0]
+    for function in (fb.linalg.inv, lambda x: fb.linalg.solve(x, x)):
+        with pytest.raises(fb.linalg.LinAlgError, match=r"\(Batch element 1\)"):
+            function(a)
+    with pytest.raises(fb.linalg.LinAlgError, match=r"\(Batch element 2\).*element 5 is zero"):
+        fb.cholesky_inverse(fb.stack([a[0], a[0], a[0] * fb.tensor([1.0, 1, 1, 1, 0], dtype=fb.float64)]))
+    with pytest.raises(RuntimeError, match="pivots"):
+        fb.linalg.lu_solve(a[0], fb.full((5,), 9, dtype=fb.int32), a[0])
+
+
+def test_a_pivot_is_the_largest_element_and_the_first_of_equals() -> None:
+    a = fb.tensor([[[1.0, 2], [-3, 4]], [[2, 1], [-2, 5]], [[0, 1], [0, 1]]])
+    factors, pivots, info = fb.linalg.lu_factor_ex(a)
+    assert pivots.tolist() == [[2, 2], [1, 2], [1, 2]] and info.tolist() == [0, 0, 1]
+    assert factors[2].tolist() == [[0, 1], [0, 1]]
+
+
+@pytest.mark.parametrize(("m", "n"), [(3, 8), (8, 3), (1, 5), (5, 1), (13, 9)])
+def test_factors_of_matrices_that_are_not_square(m: int, n: int) -> None:
+    a = numbers((20, m, n), np.float64)
+    P, L, U = fb.linalg.lu(fb.from_numpy(a))
+    close(P @ L @ U, a)
+    assert float(L.abs().max()) <= 1
+
+
+@pytest.mark.parametrize("kind", [fb.float64, fb.complex128])
+def test_systems_are_differentiated(kind: fb.dtype) -> None:
+    g = fb.Generator().manual_seed(5)
+    A = (fb.randn(2, 3, 3, dtype=kind, generator=g) + 3 * fb.eye(3, dtype=kind)).requires_grad_()
+    B = fb.randn(2, 3, 2, dtype=kind, generator=g).requires_grad_()
+    factors, pivots = (x.detach() for x in fb.linalg.lu_factor(A))
+    factors.requires_grad_()
+    for function, inputs in (
+        (fb.linalg.solve, (A, B)),
+        (fb.linalg.inv, (A,)),
+        (lambda a: fb.linalg.lu_factor(a)[0], (A,)),
+        (fb.linalg.det, (A,)),
+        (lambda a: fb.linalg.slogdet(a.real)[1], (A,)),
+        (lambda a, b: fb.linalg.solve_triangular(a, b, upper=True), (A, B)),
+        (lambda f, b: fb.linalg.lu_solve(f, pivots, b), (factors, B)),
+        (lambda f, b: fb.linalg.lu_solve(f, pivots, b, adjoint=True), (factors, B)),
+        (lambda f, b: fb.linalg.lu_solve(f, pivots, b.mT, left=False), (factors, B)),
+        (lambda a, b: fb.cholesky_solve(b, a.tril() + a.tril().conj()), (A, B)),
+        (lambda a: fb.cholesky_inverse(a.tril() + a.tril().conj()), (A,)),
+    ):
+        assert fb.autograd.gradcheck(function, inputs) and fb.autograd.gradgradcheck(function, inputs)
+
+
 @pytest.mark.parametrize("shape", [(0, 3, 3), (2, 0, 0), (0, 0)])
 def test_cholesky_of_nothing(shape: tuple[int, ...]) -> None:
     factor, info = fb.linalg.cholesky_ex(fb.empty(shape))

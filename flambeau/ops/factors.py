@@ -12,7 +12,7 @@ from .. import dtype as dtypes
 from .. import template
 from ..dispatch.operator import operator
 from ..dtype import dtype as dtype_
-from ..tensor import Tensor
+from ..tensor import Tensor, numpy_view
 from . import return_types, small
 from .common import overridable
 from .join import cat
@@ -31,7 +31,7 @@ from .lapack import (
     pad_rows,
     scipy_module,
 )
-from .systems import SINGULAR, triangular_kernel
+from .systems import SINGULAR, triangular
 
 __all__ = ["lu"]
 
@@ -67,8 +67,8 @@ def _(ctx, grad, grad_info):  # type: ignore[no-untyped-def]
     inner = adjoint(lower).matmul(g)
     low = inner.tril(-1)
     inner = (low + adjoint(low) + diagonal_of(inner).diag_embed()) * 0.5
-    half = triangular_kernel.function(lower, inner, False, False, False)  # inner L^-1
-    return triangular_kernel.function(adjoint(lower), half, True, True, False)
+    half = triangular(lower, inner, False, False, False)  # inner L^-1
+    return triangular(adjoint(lower), half, True, True, False)
 
 
 @operator(
@@ -102,8 +102,10 @@ def cholesky(input: Tensor, upper: bool = False) -> Tensor:
 def _cholesky_solve(B: Tensor, L: Tensor, upper: bool) -> Tensor:
     """X with ``A X = B``, from the factor of A; batches are equal."""
     low = adjoint(L) if upper else L
-    half = triangular_kernel.function(low, B, False, True, False)
-    return triangular_kernel.function(adjoint(low), half, True, True, False)  # type: ignore[no-any-return]
+    if small.suits(L, B):
+        return small.cholesky_solve_small.function(low, B)  # type: ignore[no-any-return]
+    half = triangular(low, B, False, True, False)
+    return triangular(adjoint(low), half, True, True, False)  # type: ignore[no-any-return]
 
 
 @_cholesky_solve.gradient("L", "result")
@@ -140,6 +142,7 @@ def cholesky_inverse_kernel(L: Tensor) -> Any:
 
 
 @cholesky_inverse_kernel.gradient("L", "result0")
+@small.cholesky_inverse_small.gradient("L", "result0")
 def _(ctx, grad, grad_info):  # type: ignore[no-untyped-def]
     inverse = ctx.results[0]
     return inverse.matmul(grad + adjoint(grad)).matmul(inverse).matmul(ctx.L).neg()
@@ -150,7 +153,8 @@ def cholesky_inverse(input: Tensor, upper: bool = False) -> Tensor:
     """The inverse of A, from its Cholesky factor."""
     check_floating("cholesky_inverse", input)
     check_square("cholesky_inverse", input)
-    found, info = cholesky_inverse_kernel.function(adjoint(input) if upper else input)
+    kernel = small.cholesky_inverse_small if small.suits(input) else cholesky_inverse_kernel
+    found, info = kernel.function(adjoint(input) if upper else input)
     check_info("cholesky_inverse", info, SINGULAR)
     return found  # type: ignore[no-any-return]
 
@@ -189,7 +193,13 @@ def _without_pivots(a: np.ndarray) -> Any:
     return a, np.arange(1, k + 1), failed
 
 
+def factored(A: Tensor, pivot: bool) -> Any:
+    """What ``lu_kernel`` says, by whichever kernel suits the sizes."""
+    return small.lu_small.function(A) if pivot and small.suits(A) else lu_kernel.function(A, pivot)
+
+
 @lu_kernel.gradient("result0", "result1")
+@small.lu_small.gradient("result0", "result1")
 def _(ctx, grad, grad_pivots, grad_info):  # type: ignore[no-untyped-def]
     LU, pivots = ctx.results[0], ctx.results[1]
     m, n = LU.shape[-2:]
@@ -201,10 +211,10 @@ def _(ctx, grad, grad_pivots, grad_info):  # type: ignore[no-untyped-def]
     gL1, gU1 = gL.narrow(-2, 0, k), gU.narrow(-1, 0, k)
 
     def by_lower(x: Tensor) -> Tensor:  # L1^-H x
-        return triangular_kernel.function(adjoint(L1), x, True, True, True)  # type: ignore[no-any-return]
+        return triangular(adjoint(L1), x, True, True, True)  # type: ignore[no-any-return]
 
     def by_upper(x: Tensor) -> Tensor:  # x U1^-H
-        return triangular_kernel.function(adjoint(U1), x, False, False, False)  # type: ignore[no-any-return]
+        return triangular(adjoint(U1), x, False, False, False)  # type: ignore[no-any-return]
 
     inner_low, inner_up = adjoint(L1).matmul(gL1), gU1.matmul(adjoint(U1))
     right = below = None
@@ -262,7 +272,7 @@ def linalg_lu_factor_ex(A: Tensor, *, pivot: bool = True, check_errors: bool = F
     """(LU, pivots, info): both triangular factors in one matrix, row exchanges counted from 1."""
     check_floating("torch.linalg.lu_factor", A)
     check_matrix("torch.linalg.lu_factor", A)
-    factors, pivots, info = lu_kernel.function(A, bool(pivot))
+    factors, pivots, info = factored(A, bool(pivot))
     if check_errors:
         check_info(
             "torch.linalg.lu_factor_ex",
@@ -283,7 +293,7 @@ def linalg_lu(A: Tensor, *, pivot: bool = True) -> Any:
     """(P, L, U) with ``A = P L U``; P is empty without pivoting."""
     check_floating("linalg.lu", A)
     check_matrix("linalg.lu", A)
-    factors, pivots, _ = lu_kernel.function(A, bool(pivot))
+    factors, pivots, _ = factored(A, bool(pivot))
     P = permutation_matrix(pivots, A.shape[-2], A.dtype) if pivot else A.new_empty((0,))  # type: ignore[attr-defined]
     return return_types.linalg_lu(P, *unpack_factors(factors))
 
@@ -341,19 +351,42 @@ def linalg_lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True,
     factors, b = batches(LU, B)
     pivots = pivots.expand((*factors.shape[:-2], pivots.shape[-1]))  # type: ignore[attr-defined]
     if not left:  # X A = B is A^H X^H = B^H
-        return _dual(_lu_solve(factors, pivots, _dual(b), not adjoint))
-    return _lu_solve(factors, pivots, b, adjoint)
+        return _dual(_lu_solve.function(factors, pivots, _dual(b), not adjoint))
+    return _lu_solve.function(factors, pivots, b, bool(adjoint))  # type: ignore[no-any-return]
 
 
+@operator(name="_lu_solve", kind="composite", method=False, function=False)
 def _lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, transposed: bool) -> Tensor:
     """X with ``A X = B``, or for the conjugate transpose of A; batches are equal."""
-    order = permutation_kernel.function(pivots, LU.shape[-1])
+    if small.suits(LU, B):
+        found, info = small.lu_solve_small.function(LU, pivots, B, transposed)
+        if info._key is not None and numpy_view(info).any():
+            permutation_kernel.function(pivots, LU.shape[-1])  # which says what is wrong with them
+        return found  # type: ignore[no-any-return]
     if transposed:
-        half = triangular_kernel.function(adjoint(LU), B, False, True, False)
-        rows = order.argsort(-1).unsqueeze(-1).expand(B.shape)
-        return triangular_kernel.function(adjoint(LU), half, True, True, True).gather(-2, rows)  # type: ignore[no-any-return]
-    half = triangular_kernel.function(LU, B.gather(-2, order.unsqueeze(-1).expand(B.shape)), False, True, True)  # type: ignore[attr-defined]
-    return triangular_kernel.function(LU, half, True, True, False)  # type: ignore[no-any-return]
+        half = triangular(adjoint(LU), B, False, True, False)
+        order = permutation_kernel.function(pivots, LU.shape[-1]).argsort(-1)
+        return _rows(triangular(adjoint(LU), half, True, True, True), order)
+    order = permutation_kernel.function(pivots, LU.shape[-1])
+    return triangular(LU, triangular(LU, _rows(B, order), False, True, True), True, True, False)
+
+
+def _rows(x: Tensor, order: Tensor) -> Tensor:
+    """The rows of matrices in another order."""
+    return x.gather(-2, order.unsqueeze(-1).expand(x.shape))  # type: ignore[attr-defined,no-any-return]
+
+
+@_lu_solve.gradient("LU", "pivots", "result")
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    gb = _lu_solve.function(ctx.LU, ctx.pivots, grad, not ctx.transposed)
+    if not ctx.needs("LU"):
+        return None, None, gb
+    # the gradient of A = P L U is - left right^H; those of L and U follow from it
+    left, right = (ctx.result, gb) if ctx.transposed else (gb, ctx.result)
+    L, U = unpack_factors(ctx.LU)
+    left = _rows(left, permutation_kernel.function(ctx.pivots, ctx.LU.shape[-1]))
+    low, up = left.matmul(adjoint(U.matmul(right))), adjoint(L).matmul(left).matmul(adjoint(right))
+    return -(low.tril(-1) + up.triu()), None, gb
 
 
 @operator(kind="composite", synonyms={"input": ("b",)})

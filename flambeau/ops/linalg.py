@@ -27,7 +27,7 @@ from .lapack import (
 )
 from .products import cross
 from .spectra import linalg_svdvals
-from .systems import inverse_kernel, linalg_inv
+from .systems import inverted, linalg_inv
 
 __all__: list[str] = []
 
@@ -115,9 +115,9 @@ def linalg_cond(A: Tensor, p: Any = None) -> Tensor:
     check_square(f"linalg.cond(ord={p})", A)
     if not A.numel():
         return A.new_zeros(A.shape[:-2], dtype=A.dtype.to_real())  # type: ignore[attr-defined,no-any-return]
-    inverted, info = inverse_kernel.function(A)
-    inverted = inverted.masked_fill((info != 0).unsqueeze(-1).unsqueeze(-1), math.inf)
-    product = linalg_matrix_norm.function(A, p) * linalg_matrix_norm.function(inverted, p) if p != "nuc" else None
+    inverse, info = inverted(A)
+    inverse = inverse.masked_fill((info != 0).unsqueeze(-1).unsqueeze(-1), math.inf)
+    product = linalg_matrix_norm.function(A, p) * linalg_matrix_norm.function(inverse, p) if p != "nuc" else None
     if product is None:
         S = linalg_svdvals.function(A)
         product = S.sum(-1) * S.reciprocal().sum(-1)

@@ -12,7 +12,7 @@ from ..tensor import Tensor
 from . import return_types
 from .join import cat
 from .lapack import adjoint, check_floating, check_matrix, diagonal_of, matrix_kernel, on_host, real_part
-from .systems import triangular_kernel
+from .systems import triangular
 
 __all__: list[str] = []
 
@@ -79,7 +79,7 @@ def _square_qr(Q: Tensor, R: Tensor, gq: Tensor, gr: Tensor) -> Tensor:
     diagonal = diagonal_of(inner)
     diagonal = real_part(diagonal).to(inner.dtype) if inner.dtype.is_complex else diagonal
     mirrored = low + adjoint(low) + diagonal.diag_embed()  # type: ignore[attr-defined]
-    return triangular_kernel.function(adjoint(R), gq + Q.matmul(mirrored), False, False, False)  # type: ignore[attr-defined,no-any-return]
+    return triangular(adjoint(R), gq + Q.matmul(mirrored), False, False, False)  # type: ignore[attr-defined,no-any-return]
 
 
 @operator(name="linalg_qr", kind="composite", method=False, namespace=_L, returns=return_types.linalg_qr)
@@ -180,10 +180,10 @@ def _reflect(A: Tensor, tau: Tensor, x: Tensor, transposed: bool) -> Tensor:
     system = factors * turned.matmul(vectors).triu(1)  # the ones on the diagonal are understood
     inner = turned.matmul(x)
     if transposed:
-        inner = triangular_kernel.function(adjoint(system), inner, False, True, True)
+        inner = triangular(adjoint(system), inner, False, True, True)
         inner = (factors.conj() if factors.dtype.is_complex else factors) * inner
     else:
-        inner = triangular_kernel.function(system, factors * inner, True, True, True)
+        inner = triangular(system, factors * inner, True, True, True)
     return x - vectors.matmul(inner)  # type: ignore[no-any-return]
 
 

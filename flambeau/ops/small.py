@@ -24,6 +24,8 @@ ALWAYS = 32
 MOST = 64
 """Rows and columns up to which many matrices are."""
 _MANY = 8
+WIDE = 16
+"""Unknowns up to which twice the precision costs next to nothing."""
 
 
 def suits(*operands: Tensor) -> bool:
@@ -34,8 +36,10 @@ def suits(*operands: Tensor) -> bool:
 
 def _matrices(x: Tensor) -> Tensor:
     """Batch dimensions joined."""
-    g = prim.current().graph
-    return prim.wrap(g.in_memory(g.reshape(prim.read(x), (math.prod(x.shape[:-2]), *x.shape[-2:]))))
+    g, node = prim.current().graph, prim.read(x)
+    if x.ndim == 3 and 1 in x._layout.strides[-2:]:
+        return x  # rows or columns are contiguous
+    return prim.wrap(g.in_memory(g.reshape(node, (math.prod(x.shape[:-2]), *x.shape[-2:]))))
 
 
 def _computed(task: object, inputs: Sequence[Tensor], batch: Sequence[int], results: Sequence[Any]) -> tuple[Any, ...]:
@@ -56,3 +60,75 @@ def cholesky_small(A: Tensor, upper: bool) -> Any:
     """See ``factors.cholesky_kernel``."""
     task = template.small_matrices.Cholesky(upper)
     return _computed(task, [A], A.shape[:-2], [(A.shape[-2:], A.dtype), ((), dtypes.int32)])
+
+
+@operator(name="_lu_small", method=False, function=False)
+def lu_small(A: Tensor) -> Any:
+    """See ``factors.lu_kernel``."""
+    m, n = A.shape[-2:]
+    results = [((m, n), A.dtype), ((min(m, n),), dtypes.int32), ((), dtypes.int32)]
+    return _computed(template.small_matrices.Lu(), [A], A.shape[:-2], results)
+
+
+def _pivots(A: Tensor) -> Tensor:
+    """The pivots of elimination, whose product is the determinant."""
+    n = A.shape[-1]
+    found = _computed(template.small_matrices.Pivots(), [A], A.shape[:-2], [((1, n), A.dtype)])[0]
+    return found.squeeze(-2)  # type: ignore[no-any-return]
+
+
+@operator(name="_det_small", method=False, function=False)
+def det_small(A: Tensor) -> Tensor:
+    """See ``systems.det_kernel``."""
+    return _pivots(A).prod(-1)  # type: ignore[attr-defined,no-any-return]
+
+
+@operator(name="_slogdet_small", method=False, function=False)
+def slogdet_small(A: Tensor) -> Any:
+    """See ``systems.slogdet_kernel``."""
+    pivots = _pivots(A)
+    return pivots.sgn().prod(-1), pivots.abs().log().sum(-1)  # type: ignore[attr-defined]
+
+
+@operator(name="_solve_small", method=False, function=False)
+def solve_small(A: Tensor, B: Tensor) -> Any:
+    """See ``systems.solve_kernel``."""
+    wide = A.shape[-1] <= WIDE and A.dtype.to_real() is dtypes.float32
+    task = template.small_matrices.Solve(wide)
+    return _computed(task, [A, B], A.shape[:-2], [(B.shape[-2:], B.dtype), ((), dtypes.int32)])
+
+
+@operator(name="_inverse_small", method=False, function=False)
+def inverse_small(A: Tensor) -> Any:
+    """See ``systems.inverse_kernel``."""
+    task = template.small_matrices.Solve(False)
+    return _computed(task, [A], A.shape[:-2], [(A.shape[-2:], A.dtype), ((), dtypes.int32)])
+
+
+@operator(name="_triangular_small", method=False, function=False)
+def triangular_small(A: Tensor, B: Tensor, upper: bool, left: bool, unit: bool) -> Tensor:
+    """See ``systems.triangular_kernel``."""
+    task = template.small_matrices.Triangular(upper, left, unit)
+    return _computed(task, [A, B], A.shape[:-2], [(B.shape[-2:], B.dtype)])[0]  # type: ignore[no-any-return]
+
+
+@operator(name="_cholesky_solve_small", method=False, function=False, differentiable=False)
+def cholesky_solve_small(L: Tensor, B: Tensor) -> Tensor:
+    """X with ``L L^H X = B``."""
+    task = template.small_matrices.CholeskySolve()
+    return _computed(task, [L, B], L.shape[:-2], [(B.shape[-2:], B.dtype), ((), dtypes.int32)])[0]  # type: ignore[no-any-return]
+
+
+@operator(name="_cholesky_inverse_small", method=False, function=False)
+def cholesky_inverse_small(L: Tensor) -> Any:
+    """See ``factors.cholesky_inverse_kernel``."""
+    task = template.small_matrices.CholeskySolve()
+    return _computed(task, [L], L.shape[:-2], [(L.shape[-2:], L.dtype), ((), dtypes.int32)])
+
+
+@operator(name="_lu_solve_small", method=False, function=False, differentiable=False)
+def lu_solve_small(LU: Tensor, pivots: Tensor, B: Tensor, transposed: bool) -> Any:
+    """(X, info) with ``A X = B``, or for the conjugate transpose of A; info is not 0 where pivots are none."""
+    rows = pivots.unsqueeze(-2)  # type: ignore[attr-defined]
+    task = template.small_matrices.LuSolve(transposed)
+    return _computed(task, [LU, rows, B], LU.shape[:-2], [(B.shape[-2:], B.dtype), ((), dtypes.int32)])

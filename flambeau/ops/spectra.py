@@ -30,7 +30,7 @@ from .lapack import (
     real_part,
     scipy_module,
 )
-from .systems import solve_kernel
+from .systems import solved
 
 __all__: list[str] = []
 
@@ -257,7 +257,7 @@ def _(ctx, gL, gV):  # type: ignore[no-untyped-def]
         gaps = gaps + gaps.new_ones((values.shape[-1],)).diag_embed()
         part = _without_diagonal(part / gaps)
         inner = part if inner is None else inner + part
-    found = solve_kernel.function(Vh, inner.matmul(Vh))[0]
+    found = solved(Vh, inner.matmul(Vh))[0]
     return found if ctx.dtype("A").is_complex else real_part(found)
 
 
@@ -279,7 +279,7 @@ def eigvals_kernel(A: Tensor) -> Tensor:
 def _(ctx, grad):  # type: ignore[no-untyped-def]
     V = eig_kernel.function(ctx.A)[1]
     Vh = adjoint(V)
-    found = solve_kernel.function(Vh, grad.diag_embed().matmul(Vh))[0]
+    found = solved(Vh, grad.diag_embed().matmul(Vh))[0]
     return found if ctx.dtype("A").is_complex else real_part(found)
 
 

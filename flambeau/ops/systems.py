@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from .. import device as devices
 from .. import dtype as dtypes
 from .. import template
 from ..autograd.mode import no_grad
 from ..dispatch.operator import operator
-from ..tensor import Tensor
+from ..tensor import Tensor, numpy_view
 from ..transform.level import recorded
-from . import blocked, return_types
+from . import blocked, return_types, small
 from .compare import where
 from .convert import contiguous_format
 from .lapack import (
@@ -36,7 +37,6 @@ from .shape import view_as_real
 __all__: list[str] = []
 
 _FEW = 64  # rows up to which numpy's loop over a batch is as fast as a call for each matrix
-_SMALL = 16  # unknowns up to which twice the precision costs next to nothing
 _WIDE = {np.dtype(np.float32): np.float64, np.dtype(np.complex64): np.complex128}
 
 _L = "torch.linalg"
@@ -72,9 +72,16 @@ def _by_blocks(A: Tensor, B: Tensor, upper: bool, left: bool, unit: bool) -> Ten
     return X  # type: ignore[no-any-return]
 
 
+def triangular(A: Tensor, B: Tensor, upper: bool, left: bool, unit: bool) -> Tensor:
+    """What ``triangular_kernel`` says, by whichever kernel suits the sizes."""
+    kernel = small.triangular_small if small.suits(A, B) else triangular_kernel
+    return kernel.function(A, B, upper, left, unit)  # type: ignore[no-any-return]
+
+
 @triangular_kernel.gradient("A", "result")
+@small.triangular_small.gradient("A", "result")
 def _(ctx, grad):  # type: ignore[no-untyped-def]
-    gb = triangular_kernel.function(adjoint(ctx.A), grad, not ctx.upper, ctx.left, ctx.unit)
+    gb = triangular(adjoint(ctx.A), grad, not ctx.upper, ctx.left, ctx.unit)
     ga = None
     if ctx.needs("A"):
         ga = -gb.matmul(adjoint(ctx.result)) if ctx.left else -adjoint(ctx.result).matmul(gb)
@@ -92,7 +99,7 @@ def linalg_solve_triangular(
     check_matrix("linalg.solve_triangular", B)
     check_fits("linalg.solve_triangular", A, B, left)
     a, b = batches(A, B)
-    return triangular_kernel.function(a, b, bool(upper), bool(left), bool(unitriangular))  # type: ignore[no-any-return]
+    return triangular(a, b, bool(upper), bool(left), bool(unitriangular))  # type: ignore[no-any-return]
 
 
 @operator(kind="composite", returns=return_types.triangular_solve, synonyms={"input": ("b",)})
@@ -113,9 +120,7 @@ def triangular_solve(
     check_fits("triangular_solve", A, input)
     a, b = batches(A, input)
     matrix, high = (a.transpose(-1, -2), not upper) if transpose else (a, upper)  # type: ignore[attr-defined]
-    return return_types.triangular_solve(
-        triangular_kernel.function(matrix, b, bool(high), True, bool(unitriangular)), a.clone()
-    )  # type: ignore[attr-defined]
+    return return_types.triangular_solve(triangular(matrix, b, bool(high), True, bool(unitriangular)), a.clone())  # type: ignore[attr-defined]
 
 
 # -- square systems --------------------------------------------------------------------------------
@@ -133,7 +138,7 @@ def solve_kernel(A: Tensor, B: Tensor) -> Any:
         info = np.zeros(batch, np.int32)
         if b.size == 0 or a.size == 0:
             return np.zeros(b.shape, b.dtype), info
-        wide = _WIDE.get(a.dtype) if a.shape[-1] <= _SMALL else None
+        wide = _WIDE.get(a.dtype) if a.shape[-1] <= small.WIDE else None
         if wide is None:
             return template.matrices.solve(a, b)
         x, info = template.matrices.solve(a.astype(wide), b.astype(wide))
@@ -143,9 +148,15 @@ def solve_kernel(A: Tensor, B: Tensor) -> Any:
     return on_host([(B.shape, B.dtype), (batch, dtypes.int32)], [A, B], compute)
 
 
+def solved(A: Tensor, B: Tensor) -> Any:
+    """What ``solve_kernel`` says, by whichever kernel suits the sizes."""
+    return (small.solve_small if small.suits(A, B) else solve_kernel).function(A, B)
+
+
 @solve_kernel.gradient("A", "result0")
+@small.solve_small.gradient("A", "result0")
 def _(ctx, grad, grad_info):  # type: ignore[no-untyped-def]
-    gb = solve_kernel.function(adjoint(ctx.A), grad)[0]
+    gb = solved(adjoint(ctx.A), grad)[0]
     return -gb.matmul(adjoint(ctx.results[0])) if ctx.needs("A") else None, gb
 
 
@@ -166,9 +177,9 @@ def linalg_solve_ex(A: Tensor, B: Tensor, *, left: bool = True, check_errors: bo
     check_fits("linalg.solve", A, b, left)
     a, b = batches(A, b)
     if left:
-        x, info = solve_kernel.function(a, b)
+        x, info = solved(a, b)
     else:
-        x, info = solve_kernel.function(a.transpose(-1, -2), b.transpose(-1, -2))  # type: ignore[attr-defined]
+        x, info = solved(a.transpose(-1, -2), b.transpose(-1, -2))  # type: ignore[attr-defined]
         x = x.transpose(-1, -2)
     if check_errors:
         check_info("torch.linalg.solve", info, _UNSOLVABLE)
@@ -226,7 +237,13 @@ def inverse_kernel(A: Tensor) -> Any:
     return on_host([(A.shape, A.dtype), (batch, dtypes.int32)], [A], compute)
 
 
+def inverted(A: Tensor) -> Any:
+    """What ``inverse_kernel`` says, by whichever kernel suits the size."""
+    return (small.inverse_small if small.suits(A) else inverse_kernel).function(A)
+
+
 @inverse_kernel.gradient("result0")
+@small.inverse_small.gradient("result0")
 def _(ctx, grad, grad_info):  # type: ignore[no-untyped-def]
     back = adjoint(ctx.results[0])
     return -back.matmul(grad).matmul(back)
@@ -237,7 +254,7 @@ def linalg_inv_ex(A: Tensor, *, check_errors: bool = False) -> Any:
     """(inverse, info); info is the place from 1 of the first zero pivot, or 0."""
     check_floating("linalg.inv", A)
     check_square("linalg.inv", A)
-    found, info = inverse_kernel.function(A)
+    found, info = inverted(A)
     if check_errors:
         check_info("linalg.inv", info, SINGULAR)
     return return_types.linalg_inv_ex(found, info)
@@ -303,13 +320,21 @@ def det_kernel(A: Tensor) -> Tensor:
 
 
 @det_kernel.gradient("A", "result")
+@small.det_small.gradient("A", "result")
 def _(ctx, grad):  # type: ignore[no-untyped-def]
     if ctx.A.shape[-1] == 1:
         return grad.unsqueeze(-1).unsqueeze(-1)
     if recorded():  # a form that has derivatives itself
         scale = (grad * (ctx.result.conj() if ctx.result.dtype.is_complex else ctx.result)).unsqueeze(-1).unsqueeze(-1)
-        return scale * adjoint(inverse_kernel.function(ctx.A)[0])
+        return scale * adjoint(inverted(ctx.A)[0])
     return grad.unsqueeze(-1).unsqueeze(-1) * cofactors.function(ctx.A)
+
+
+@no_grad()
+def _first_try(A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(inverse, info, determinant), all plain."""
+    kernel = small.det_small if small.suits(A) else det_kernel
+    return (*inverted(A), kernel.function(A))
 
 
 @matrix_kernel("_cofactors", differentiable=False)
@@ -317,12 +342,14 @@ def cofactors(A: Tensor) -> Tensor:
     """``conj(det(A)) A^-H``; through singular values where that is not safe, so that it is right for singular matrices
     as well."""
 
+    known = [numpy_view(t) for t in _first_try(A)] if A.numel() and A.device is not devices.meta else []
+
     def compute(a: np.ndarray) -> np.ndarray:
         if not a.size:
             return a
         with np.errstate(all="ignore"):
-            inverse, failed = template.matrices.solve(a, np.broadcast_to(np.eye(a.shape[-1], dtype=a.dtype), a.shape))
-            found = np.linalg.det(a).conj()[..., None, None] * inverse.conj().swapaxes(-1, -2)
+            inverse, failed, det = known
+            found = det.conj()[..., None, None] * inverse.conj().swapaxes(-1, -2)
             size = np.abs(a).sum(-1).max(-1) * np.abs(inverse).sum(-1).max(-1)  # the condition in the norm of rows
         if not failed.any() and np.isfinite(found).all() and (size < 1 / np.sqrt(np.finfo(a.dtype).eps)).all():
             return found
@@ -347,6 +374,7 @@ def slogdet_kernel(A: Tensor) -> Any:
 
 
 @slogdet_kernel.gradient("A", "result0")
+@small.slogdet_small.gradient("A", "result0")
 def _(ctx, grad_sign, grad_log):  # type: ignore[no-untyped-def]
     if grad_log is None and (grad_sign is None or not ctx.A.dtype.is_complex):
         return None
@@ -356,7 +384,11 @@ def _(ctx, grad_sign, grad_log):  # type: ignore[no-untyped-def]
         scale = scale - view_as_real.function(grad_sign.conj() * sign).select(-1, 1) * 1j
     if not ctx.A.shape[-1]:
         return ctx.A * 0
-    return (scale.unsqueeze(-1).unsqueeze(-1)).to(ctx.A.dtype) * adjoint(inverse_kernel.function(ctx.A)[0])
+    return (scale.unsqueeze(-1).unsqueeze(-1)).to(ctx.A.dtype) * adjoint(inverted(ctx.A)[0])
+
+
+def _signs(A: Tensor) -> Any:
+    return (small.slogdet_small if small.suits(A) else slogdet_kernel).function(A)
 
 
 @operator(name="linalg_det", kind="composite", method=False, namespace=_L)
@@ -364,7 +396,7 @@ def linalg_det(A: Tensor) -> Tensor:
     """The determinant of square matrices."""
     check_floating("linalg.det", A)
     check_square("linalg.det", A)
-    return det_kernel.function(A)  # type: ignore[no-any-return]
+    return (small.det_small if small.suits(A) else det_kernel).function(A)  # type: ignore[no-any-return]
 
 
 @operator(kind="composite", out=False)
@@ -378,7 +410,7 @@ def linalg_slogdet(A: Tensor) -> Any:
     """(sign, logarithm of the absolute value) of the determinant; (0, -inf) for singular matrices."""
     check_floating("linalg.slogdet", A)
     check_square("linalg.slogdet", A)
-    return return_types.linalg_slogdet(*slogdet_kernel.function(A))
+    return return_types.linalg_slogdet(*_signs(A))
 
 
 @operator(kind="composite", returns=return_types.slogdet)
@@ -392,7 +424,7 @@ def logdet(input: Tensor) -> Tensor:
     """The logarithm of the determinant; NaN where it is negative."""
     check_floating("logdet", input)
     check_square("logdet", input)
-    sign, size = slogdet_kernel.function(input)
+    sign, size = _signs(input)
     if input.dtype.is_complex:
         return sign.log() + size  # type: ignore[no-any-return]
     return where.function(sign == -1, math.nan, size)  # type: ignore[no-any-return]

@@ -24,7 +24,7 @@ from ..target.scalar import LLVM_TYPE
 from .flow import Flow, phased_entry
 from .lanes import Lanes, Matrix
 
-__all__ = ["Cholesky"]
+__all__ = ["Cholesky", "CholeskySolve", "Lu", "LuSolve", "Pivots", "Solve", "Triangular"]
 
 _SIDE = ("lines", "length", "pitch", "batch", "along", "across")
 """Words that say how cells and matrices in memory correspond."""
@@ -82,6 +82,7 @@ class _Kernel:
         self.a = Matrix(room, w["a_row"], w["a_column"])
         self.x = Matrix(b.bytes_at(room, w["x_at"]), w["x_row"], w["x_column"])
         self.info = b.bytes_at(room, w["i_at"])
+        self.pivots = b.at(lanes.ints, self.info, 1)
         b.store(b.const(lanes.ints, 0), self.info, 4)
         self.task.write(self, b, operands)
         b.ret()
@@ -100,6 +101,10 @@ class _Kernel:
         """Copies cells into this group's matrices."""
         w, target = self._there(b, side, operand)
         self.lanes.write(b, w, source.base, target, self.last, self.elem)
+
+    def read_ints(self, b: Flow, operand: Val, to: Val, count: Val) -> None:
+        """Copies this group's rows of ``count`` integers into vectors."""
+        self.lanes.read_ints(b, b.at("i32", operand, b.imul(self.first, count)), to, count, self.last)
 
     def write_ints(self, b: Flow, operand: Val, source: Val, count: Val | int) -> None:
         """Copies vectors of integers into this group's rows of ``count``."""
@@ -160,12 +165,18 @@ class _Task:
         words = [chunks, pool.address() if shared else 0, count, space, rows, n, columns, x_at, i_at, *steps]
         for side in "axof":
             words += sides.get(side, [0] * len(_SIDE))
-        name = f"{self.label}_{type_}"
+        name = f"{self.label}_{len(inputs)}_{type_}"
         address = engine.load(
             name, f"{name}|{isa.key}", lambda: _Kernel(self, isa, type_, len(outputs), len(inputs)).text(name), isa
         ).address(name)
         places = [(~k, 0) for k in range(len(outputs))] + [(k, 0) for k in range(len(inputs))]
         return [Launch(address, tuple(words), tuple(places), space * (workers if shared else 1), (), busy > _BUSY)]
+
+
+def _layout(x: Any) -> tuple[int, int]:
+    """The steps of cells that lie as a matrix does in memory."""
+    _, m, n = x.shape
+    return (n, 1) if x.strides[-1] == 1 else (1, m)
 
 
 @dataclass(frozen=True)
@@ -179,9 +190,7 @@ class Cholesky(_Task):
         self, inputs: Sequence[Any], outputs: Sequence[Any], parts: int
     ) -> tuple[dict[str, list[int]], list[int]]:
         a, out = inputs[0], outputs[0]
-        n = a.shape[-1]
-        by_row = a.strides[-1] == 1
-        row, column = (n, 1) if by_row else (1, n)
+        n, (row, column) = a.shape[-1], _layout(a)
         sides = {
             "a": _side(a.shape, a.strides, row, column, parts),
             "o": _side(out.shape, out.strides, row, column, parts),
@@ -197,4 +206,193 @@ class Cholesky(_Task):
         k.lanes.cholesky(b, k.a, n, k.info)
         k.lanes.clear_above(b, k.a, n)
         k.write(b, "o", k.a, factor)
+        k.write_ints(b, info, k.info, 1)
+
+
+@dataclass(frozen=True)
+class _Factored(_Task):
+    """Elimination of A, and of what else."""
+
+    def bound(
+        self, inputs: Sequence[Any], outputs: Sequence[Any], parts: int
+    ) -> tuple[dict[str, list[int]], list[int]]:
+        a, out = inputs[0], outputs[0]
+        steps = _layout(a)
+        sides = {"a": _side(a.shape, a.strides, *steps, parts), "o": _side(out.shape, out.strides, *steps, parts)}
+        return sides, [a.shape[1], a.shape[2], 0, *steps, 0, 0]
+
+    def _factors(self, k: _Kernel, b: Flow, a: Val) -> None:
+        w = k.words
+        k.read(b, "a", a, k.a)
+        k.lanes.eliminate(b, k.a, k.x, w["rows"], w["n"], w["columns"], k.pivots, k.info)
+
+
+@dataclass(frozen=True)
+class Lu(_Factored):
+    """(L and U in one matrix, row exchanges from 1, info) of any matrices, by elimination with partial pivoting; info
+    is the place of the first pivot that is 0, or 0."""
+
+    def write(self, k: _Kernel, b: Flow, operands: Sequence[Val]) -> None:
+        """See ``_Task.write``."""
+        factors, pivots, info, a = operands
+        self._factors(k, b, a)
+        k.write(b, "o", k.a, factors)
+        k.write_ints(b, pivots, k.pivots, b.imin(k.words["rows"], k.words["n"]))
+        k.write_ints(b, info, k.info, 1)
+
+
+@dataclass(frozen=True)
+class Pivots(_Factored):
+    """The pivots of square matrices (count, 1, n), the last one with the sign of the exchanges: their product is the
+    determinant."""
+
+    def bound(
+        self, inputs: Sequence[Any], outputs: Sequence[Any], parts: int
+    ) -> tuple[dict[str, list[int]], list[int]]:
+        sides, words = super().bound(inputs, outputs, parts)
+        n, out = words[1], outputs[0]
+        return {**sides, "o": _side(out.shape, out.strides, 0, n + 1, parts)}, words
+
+    def write(self, k: _Kernel, b: Flow, operands: Sequence[Val]) -> None:
+        """See ``_Task.write``."""
+        self._factors(k, b, operands[1])
+        lanes, n = k.lanes, k.words["n"]
+        with b.loop(0, n, carry=[b.const(lanes.ints, 0)]) as p:
+            made = b.load(lanes.ints, b.at(lanes.ints, k.pivots, p.index), 4)
+            moved = b.cmp("ne", made, lanes.splat(b, b.iadd(p.index, 1)))
+            p.next = [b.op("xor", p.values[0], b.cast("zext", moved, lanes.ints))]
+        odd = b.cmp("ne", p.values[0], b.const(lanes.ints, 0))
+        place = lanes.at(b, k.a, b.isub(n, 1), b.isub(n, 1))
+        lanes.put(b, tuple(b.select(odd, b.fneg(v), v) for v in lanes.get(b, place)), place)
+        k.write(b, "o", k.a, operands[0])
+
+
+@dataclass(frozen=True)
+class _System(_Task):
+    """Equations for X: the inputs are A, what else belongs to it, and the right sides unless they are the identity."""
+
+    def bound(
+        self, inputs: Sequence[Any], outputs: Sequence[Any], parts: int
+    ) -> tuple[dict[str, list[int]], list[int]]:
+        a, x, out = inputs[0], inputs[-1] if self._sides(inputs) else outputs[0], outputs[0]
+        steps, more = _layout(a), _layout(x)
+        sides = {
+            "a": _side(a.shape, a.strides, *steps, parts),
+            "x": _side(x.shape, x.strides, *more, parts),
+            "o": _side(out.shape, out.strides, *more, parts),
+        }
+        return sides, [a.shape[1], a.shape[2], x.shape[2], *steps, *more]
+
+    def _sides(self, inputs: Sequence[Any]) -> bool:
+        """Whether right sides are given."""
+        return len(inputs) > 1
+
+    def operations(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
+        """Multiplications and additions."""
+        return math.prod(inputs[0].shape) * (inputs[0].shape[-1] + outputs[0].shape[-1])
+
+    def _read(self, k: _Kernel, b: Flow, a: Val, sides: Sequence[Val]) -> None:
+        k.read(b, "a", a, k.a)
+        if sides:
+            k.read(b, "x", sides[0], k.x)
+        else:
+            k.lanes.fill_identity(b, k.x, k.words["n"])
+
+
+@dataclass(frozen=True)
+class Solve(_System):
+    """(X, info) with ``A X = B``, by elimination with partial pivoting; info is that of `Lu`.  ``wide``: single
+    precision is computed in double."""
+
+    wide: bool
+
+    def computed_in(self, type_: str) -> str:
+        """See ``_Task.computed_in``."""
+        return "f64" if self.wide else super().computed_in(type_)
+
+    def write(self, k: _Kernel, b: Flow, operands: Sequence[Val]) -> None:
+        """See ``_Task.write``."""
+        x, info, a, *sides = operands
+        self._read(k, b, a, sides)
+        n, columns = k.words["n"], k.words["columns"]
+        k.lanes.eliminate(b, k.a, k.x, n, n, columns, k.pivots, k.info)
+        k.lanes.forward(b, k.a, k.x, n, columns, unit=True)
+        k.lanes.backward(b, k.a, k.x, n, columns)
+        k.write(b, "o", k.x, x)
+        k.write_ints(b, info, k.info, 1)
+
+
+@dataclass(frozen=True)
+class Triangular(_System):
+    """X with ``A X = B`` (not ``left``: ``X A = B``) for triangular A; a diagonal of ``unit`` ones is not read."""
+
+    upper: bool
+    left: bool
+    unit: bool
+
+    def bound(
+        self, inputs: Sequence[Any], outputs: Sequence[Any], parts: int
+    ) -> tuple[dict[str, list[int]], list[int]]:
+        sides, words = super().bound(inputs, outputs, parts)
+        if self.left:
+            return sides, words
+        rows, n, _, row, column, x_row, x_column = words  # the transpose of X A = B
+        return sides, [rows, n, outputs[0].shape[1], column, row, x_column, x_row]
+
+    def write(self, k: _Kernel, b: Flow, operands: Sequence[Val]) -> None:
+        """See ``_Task.write``."""
+        x, a, *sides = operands
+        self._read(k, b, a, sides)
+        run = k.lanes.backward if self.upper == self.left else k.lanes.forward
+        run(b, k.a, k.x, k.words["n"], k.words["columns"], self.unit)
+        k.write(b, "o", k.x, x)
+
+
+@dataclass(frozen=True)
+class CholeskySolve(_System):
+    """(X, info) with ``L L^H X = B`` for lower triangles L; info is the place of the first 0 on the diagonal, or 0."""
+
+    def write(self, k: _Kernel, b: Flow, operands: Sequence[Val]) -> None:
+        """See ``_Task.write``."""
+        x, info, a, *sides = operands
+        self._read(k, b, a, sides)
+        n, columns, lanes = k.words["n"], k.words["columns"], k.lanes
+        with b.loop(0, n) as p:
+            lanes.note(b, k.info, lanes.is_zero(b, lanes.get(b, lanes.at(b, k.a, p.index, p.index))), p.index)
+        lanes.forward(b, k.a, k.x, n, columns)
+        lanes.backward(b, k.a.turned, k.x, n, columns, conj=True)
+        k.write(b, "o", k.x, x)
+        k.write_ints(b, info, k.info, 1)
+
+
+@dataclass(frozen=True)
+class LuSolve(_System):
+    """(X, info) with ``A X = B``, or for ``A^H``, from A's factors and row exchanges by `Lu`; info is not 0 where an
+    exchange is none of A's rows."""
+
+    adjoint: bool
+
+    def _sides(self, inputs: Sequence[Any]) -> bool:
+        return len(inputs) > 2
+
+    def write(self, k: _Kernel, b: Flow, operands: Sequence[Val]) -> None:
+        """See ``_Task.write``."""
+        x, info, a, pivots, *sides = operands
+        self._read(k, b, a, sides)
+        n, columns, lanes = k.words["n"], k.words["columns"], k.lanes
+        k.read_ints(b, pivots, k.pivots, n)
+        with b.loop(0, n) as p:
+            other = b.load(lanes.ints, b.at(lanes.ints, k.pivots, p.index), 4)
+            lanes.note(
+                b, k.info, b.cmp("ugt", b.sub(other, b.const(lanes.ints, 1)), lanes.splat(b, b.isub(n, 1))), p.index
+            )
+        if self.adjoint:
+            lanes.forward(b, k.a.turned, k.x, n, columns, conj=True)
+            lanes.backward(b, k.a.turned, k.x, n, columns, unit=True, conj=True)
+            lanes.exchange(b, k.x, n, n, columns, k.pivots, back=True)
+        else:
+            lanes.exchange(b, k.x, n, n, columns, k.pivots)
+            lanes.forward(b, k.a, k.x, n, columns, unit=True)
+            lanes.backward(b, k.a, k.x, n, columns)
+        k.write(b, "o", k.x, x)
         k.write_ints(b, info, k.info, 1)

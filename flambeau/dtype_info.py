@@ -73,26 +73,32 @@ class finfo(_Limits):
 
     @property
     def eps(self) -> float:
+        """The distance from 1 to the next larger number."""
         return float(self._info.eps)
 
     @property
     def max(self) -> float:
+        """The largest finite number."""
         return float(self._info.max)
 
     @property
     def min(self) -> float:
+        """The smallest finite number: ``-max``."""
         return float(self._info.min)
 
     @property
     def smallest_normal(self) -> float:
+        """The smallest positive number with all digits of the significand."""
         return float(self._info.smallest_normal)
 
     @property
     def tiny(self) -> float:
+        """Another name of ``smallest_normal``."""
         return self.smallest_normal
 
     @property
     def resolution(self) -> float:
+        """``10**-n`` for the decimal digits n that a number keeps."""
         # digits10 of C++'s numeric_limits: decimal digits that survive a round trip through the type.
         significand_bits = 1 - round(math.log2(self.eps))
         return float(f"1e-{math.floor((significand_bits - 1) * math.log10(2))}")
@@ -119,10 +125,12 @@ class iinfo(_Limits):
 
     @property
     def min(self) -> int:
+        """The smallest number."""
         return -(1 << (self.bits - 1)) if self._type.is_signed else 0
 
     @property
     def max(self) -> int:
+        """The largest number."""
         return (1 << (self.bits - self._type.is_signed)) - 1
 
     def __repr__(self) -> str:

@@ -37,6 +37,7 @@ class Trace:
     """Something that records a graph; ``flush`` computes everything pending in it."""
 
     def flush(self) -> None:
+        """Computes the values of this program that somebody holds; here it raises NotTraceable."""
         raise NotTraceable("a value was needed while an operator was being traced")
 
 
@@ -121,6 +122,7 @@ class Alias(Storage):
 
     @property
     def version(self) -> int:
+        """The own count of writes: those by other names of the memory do not count."""
         return self._version
 
     @version.setter
@@ -130,6 +132,7 @@ class Alias(Storage):
 
     @property
     def pending(self) -> Pending | None:
+        """That of the shared memory."""
         return self._memory.pending
 
     @pending.setter
@@ -137,6 +140,7 @@ class Alias(Storage):
         self._memory.pending = value
 
     def resize(self, nbytes: int) -> None:
+        """Resizes the shared memory."""
         self._memory.resize(nbytes)
 
 

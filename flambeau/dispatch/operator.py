@@ -150,6 +150,7 @@ class Operator:
 
     @functools.cached_property
     def signature(self) -> inspect.Signature:
+        """The parameters of the body."""
         return inspect.signature(self.body)
 
     @functools.cached_property

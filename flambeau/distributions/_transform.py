@@ -246,6 +246,7 @@ class ComposeTransform(Transform):
         return found
 
     def with_cache(self, cache_size: int = 1) -> Transform:
+        """The same map that remembers its last ``cache_size`` (0 or 1) results."""
         return self if self._cache_size == cache_size else ComposeTransform(self.parts, cache_size=cache_size)
 
     def __call__(self, x: Any) -> Any:
@@ -254,6 +255,7 @@ class ComposeTransform(Transform):
         return x
 
     def log_abs_det_jacobian(self, x: Any, y: Any) -> Any:
+        """The sum over the parts."""
         if not self.parts:
             return ops.zeros_like(x)
         values = [x]
@@ -268,11 +270,13 @@ class ComposeTransform(Transform):
         return total
 
     def forward_shape(self, shape: Sequence[int]) -> Sequence[int]:
+        """Through one part after the other."""
         for part in self.parts:
             shape = part.forward_shape(shape)
         return shape
 
     def inverse_shape(self, shape: Sequence[int]) -> Sequence[int]:
+        """Back through one part after the other."""
         for part in reversed(self.parts):
             shape = part.inverse_shape(shape)
         return shape
@@ -293,6 +297,7 @@ class IndependentTransform(Transform):
         self.reinterpreted_batch_ndims = reinterpreted_batch_ndims
 
     def with_cache(self, cache_size: int = 1) -> Transform:
+        """The same map that remembers its last ``cache_size`` (0 or 1) results."""
         if self._cache_size == cache_size:
             return self
         return IndependentTransform(self.base_transform, self.reinterpreted_batch_ndims, cache_size=cache_size)
@@ -329,12 +334,15 @@ class IndependentTransform(Transform):
         return self.base_transform.inv(self._grouped_value(y, self.codomain))
 
     def log_abs_det_jacobian(self, x: Any, y: Any) -> Any:
+        """The base's, summed over the dimensions that are one event."""
         return _sum_rightmost(self.base_transform.log_abs_det_jacobian(x, y), self.reinterpreted_batch_ndims)
 
     def forward_shape(self, shape: Sequence[int]) -> Sequence[int]:
+        """The base's."""
         return self.base_transform.forward_shape(shape)
 
     def inverse_shape(self, shape: Sequence[int]) -> Sequence[int]:
+        """The base's."""
         return self.base_transform.inverse_shape(shape)
 
     def __repr__(self) -> str:
@@ -365,6 +373,7 @@ class ReshapeTransform(Transform):
         return constraints.independent(constraints.real, len(self.out_shape))
 
     def with_cache(self, cache_size: int = 1) -> Transform:
+        """The same map that remembers its last ``cache_size`` (0 or 1) results."""
         return self if self._cache_size == cache_size else ReshapeTransform(self.in_shape, self.out_shape, cache_size)
 
     def _call(self, x: Any) -> Any:
@@ -374,12 +383,15 @@ class ReshapeTransform(Transform):
         return y.reshape((*y.shape[: y.dim() - len(self.out_shape)], *self.in_shape))
 
     def log_abs_det_jacobian(self, x: Any, y: Any) -> Any:
+        """Zeros: no volume changes."""
         return x.new_zeros(x.shape[: x.dim() - len(self.in_shape)])
 
     def forward_shape(self, shape: Sequence[int]) -> Sequence[int]:
+        """The last dimensions exchanged; raises ValueError if they are others."""
         return _exchanged(shape, self.in_shape, self.out_shape)
 
     def inverse_shape(self, shape: Sequence[int]) -> Sequence[int]:
+        """The last dimensions exchanged back; raises ValueError if they are others."""
         return _exchanged(shape, self.out_shape, self.in_shape)
 
 

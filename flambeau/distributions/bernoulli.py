@@ -63,18 +63,22 @@ class Bernoulli(Odds, ExponentialFamily):
         return self.probs * (1 - self.probs)
 
     def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
+        """0 or 1, in ``sample_shape`` and the batch's."""
         with no_grad():
             return ops.bernoulli(self.probs.expand(self._extended_shape(sample_shape)))
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """``x log p + (1 - x) log(1 - p)``."""
         if self._validate_args:
             self._validate_sample(value)
         return _bernoulli_log_prob(value, self.logits)
 
     def entropy(self) -> Tensor:
+        """``-p log p - (1 - p) log(1 - p)``."""
         return -_bernoulli_log_prob(self.probs, self.logits)
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
+        """0 and 1, along a new first dimension."""
         return self._enumerated(ops.arange(2, dtype=self._param.dtype, device=self._param.device), expand)
 
     @property

@@ -72,14 +72,17 @@ class Beta(ExponentialFamily):
         return self.concentration1 * self.concentration0 / (total.square() * (total + 1))
 
     def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
+        """A ratio of gamma variates, differentiable by both concentrations."""
         return self._dirichlet.rsample(sample_shape).select(-1, 0)
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """``(a - 1) log x + (b - 1) log(1 - x) - log B(a, b)``."""
         if self._validate_args:
             self._validate_sample(value)
         return _beta_log_prob(value, self.concentration1, self.concentration0)
 
     def entropy(self) -> Tensor:
+        """That of the Dirichlet distribution of (x, 1 - x)."""
         return self._dirichlet.entropy()
 
     @property

@@ -74,11 +74,13 @@ class Binomial(CountedOdds):
         return self.total_count * self.probs * (1 - self.probs)
 
     def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
+        """Numbers of successes, in ``sample_shape`` and the batch's."""
         shape = self._extended_shape(sample_shape)
         with no_grad():
             return ops.binomial(self.total_count.expand(shape), self.probs.expand(shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """``log C(n, x) + x log p + (n - x) log(1 - p)``."""
         if self._validate_args:
             self._validate_sample(value)
         return _binomial_log_prob(value, self.total_count, self.logits)
@@ -91,10 +93,12 @@ class Binomial(CountedOdds):
         return most
 
     def entropy(self) -> Tensor:
+        """The sum over the support; raises NotImplementedError if the numbers of trials differ."""
         self._trials("entropy")
         log_prob = self.log_prob(self.enumerate_support(False))
         return -(log_prob.exp() * log_prob).sum(0)
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
+        """0 ... n, along a new first dimension; raises NotImplementedError if the numbers of trials differ."""
         values = ops.arange(self._trials("enumerate_support") + 1, dtype=self._param.dtype, device=self._param.device)
         return self._enumerated(values, expand)

@@ -55,6 +55,7 @@ class Categorical(ProbsOrLogits):
         return self.mean
 
     def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
+        """Numbers of categories, int64."""
         sample_shape = Size(sample_shape)
         with no_grad():
             rows = self.probs.reshape((-1, self._num_events))
@@ -62,15 +63,18 @@ class Categorical(ProbsOrLogits):
             return drawn.reshape(self._extended_shape(sample_shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """The logarithm of the probability of category x."""
         if self._validate_args:
             self._validate_sample(value)
         value, logits = ops.broadcast_tensors(value.to(int64).unsqueeze(-1), self.logits)
         return logits.gather(-1, value[..., :1]).squeeze(-1)
 
     def entropy(self) -> Tensor:
+        """``-sum p log p``; a category of probability 0 adds nothing."""
         # a category of probability 0 adds nothing, though its logit may be -inf
         logits = self.logits.clamp(min=finfo(self.logits.dtype).min)
         return -(logits * self.probs).sum(-1)
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
+        """All categories, along a new first dimension."""
         return self._enumerated(ops.arange(self._num_events, dtype=int64, device=self._param.device), expand)

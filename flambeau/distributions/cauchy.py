@@ -45,20 +45,25 @@ class Cauchy(LocScale):
         return ops.full_like(self.loc, float("inf"))
 
     def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
+        """``loc + scale * c`` of standard variates c."""
         return self.loc + drawn_like(self.loc, self._extended_shape(sample_shape)).cauchy_() * self.scale
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """``-log(pi scale (1 + z**2))`` with ``z = (x - loc) / scale``."""
         if self._validate_args:
             self._validate_sample(value)
         return _cauchy_log_prob(value, self.loc, self.scale)
 
     def cdf(self, value: Tensor) -> Tensor:
+        """``atan(z) / pi + 1/2``."""
         if self._validate_args:
             self._validate_sample(value)
         return _cauchy_cdf(value, self.loc, self.scale)
 
     def icdf(self, value: Tensor) -> Tensor:
+        """``loc + scale tan(pi (p - 1/2))``."""
         return _cauchy_icdf(value, self.loc, self.scale)
 
     def entropy(self) -> Tensor:
+        """``log(4 pi scale)``."""
         return math.log(4 * math.pi) + self.scale.log()

@@ -79,18 +79,22 @@ class ContinuousBernoulli(Odds, ExponentialFamily):
         return ops.where(self._apart(), formula, 1.0 / 12.0 - (1.0 / 15.0 - 128.0 / 945.0 * off) * off)
 
     def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
+        """Numbers in [0, 1], without a gradient."""
         with no_grad():
             return self.rsample(sample_shape)
 
     def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
+        """The quantiles of uniform numbers."""
         return self.icdf(uniform_like(self.probs, self._extended_shape(sample_shape)))
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """``x log p + (1 - x) log(1 - p)`` and the logarithm of the normalizer."""
         if self._validate_args:
             self._validate_sample(value)
         return _bernoulli_log_prob(value, self.logits) + self._log_norm()
 
     def cdf(self, value: Tensor) -> Tensor:
+        """``(p**x (1 - p)**(1 - x) + p - 1) / (2 p - 1)``; x where p is about 1/2."""
         if self._validate_args:
             self._validate_sample(value)
         p = self._safe()
@@ -98,11 +102,13 @@ class ContinuousBernoulli(Odds, ExponentialFamily):
         return ops.where(value <= 0, 0.0, ops.where(value >= 1, 1.0, ops.where(self._apart(), formula, value)))
 
     def icdf(self, value: Tensor) -> Tensor:
+        """The x with that ``cdf``."""
         p = self._safe()
         formula = ((-p + value * (2.0 * p - 1.0)).log1p() - (-p).log1p()) / (p.log() - (-p).log1p())
         return ops.where(self._apart(), formula, value)
 
     def entropy(self) -> Tensor:
+        """``-E[log_prob]``, from the mean."""
         failing = (-self.probs).log1p()
         return self.mean * (failing - self.probs.log()) - self._log_norm() - failing
 

@@ -75,15 +75,18 @@ class Dirichlet(ExponentialFamily):
         return self.concentration * (total - self.concentration) / (total.square() * (total + 1))
 
     def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
+        """Gamma variates over their sum, differentiable by the concentration."""
         return _Drawn.apply(self.concentration.expand(self._extended_shape(sample_shape)))
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """``sum (a - 1) log x - log B(a)``."""
         if self._validate_args:
             self._validate_sample(value)
         shape = self.concentration
         return (shape - 1).xlogy(value).sum(-1) + shape.sum(-1).lgamma() - shape.lgamma().sum(-1)
 
     def entropy(self) -> Tensor:
+        """``log B(a) - (n - A) psi(A) - sum (a - 1) psi(a)`` with ``A = sum a``."""
         shape, n = self.concentration, self._event_shape[0]
         total = shape.sum(-1)
         normalizer = shape.lgamma().sum(-1) - total.lgamma()

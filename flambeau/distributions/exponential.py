@@ -65,22 +65,27 @@ class Exponential(ExponentialFamily):
         return self.rate.pow(-2)
 
     def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
+        """Standard variates over the rate."""
         return drawn_like(self.rate, self._extended_shape(sample_shape)).exponential_() / self.rate
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """``log(rate) - rate x``."""
         if self._validate_args:
             self._validate_sample(value)
         return _exponential_log_prob(value, self.rate)
 
     def cdf(self, value: Tensor) -> Tensor:
+        """``1 - exp(-rate x)``."""
         if self._validate_args:
             self._validate_sample(value)
         return _exponential_cdf(value, self.rate)
 
     def icdf(self, value: Tensor) -> Tensor:
+        """``-log(1 - p) / rate``."""
         return _exponential_icdf(value, self.rate)
 
     def entropy(self) -> Tensor:
+        """``1 - log(rate)``."""
         return 1.0 - self.rate.log()
 
     @property

@@ -58,11 +58,13 @@ class FisherSnedecor(Distribution):
         return 2 * df2.square() * (self.df1 + df2 - 2) / (self.df1 * (df2 - 2).square() * (df2 - 4))
 
     def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
+        """The ratio of two gamma variates."""
         tiny = finfo(self.df2.dtype).tiny
         above, below = self._gamma1.rsample(sample_shape), self._gamma2.rsample(sample_shape)
         return (above / below.clamp(min=tiny)).clamp(min=tiny)
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """The logarithm of the density of F(df1, df2)."""
         if self._validate_args:
             self._validate_sample(value)
         return _fisher_snedecor_log_prob(value, self.df1, self.df2)

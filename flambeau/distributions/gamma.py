@@ -52,23 +52,27 @@ class Gamma(ExponentialFamily):
         return self.concentration / self.rate.square()
 
     def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
+        """Standard variates over the rate; never 0, whose logarithm has no gradient."""
         shape = self._extended_shape(sample_shape)
         value = ops._standard_gamma(self.concentration.expand(shape)) / self.rate.expand(shape)
         value.detach().clamp_(min=finfo(value.dtype).tiny)  # not 0, whose logarithm has no gradient
         return value
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """``a log b + (a - 1) log x - b x - log Gamma(a)``."""
         value = ops.as_tensor(value, dtype=self.rate.dtype, device=self.rate.device)
         if self._validate_args:
             self._validate_sample(value)
         return _gamma_log_prob(value, self.concentration, self.rate)
 
     def cdf(self, value: Tensor) -> Tensor:
+        """``P(a, b x)``, the regularized incomplete gamma function."""
         if self._validate_args:
             self._validate_sample(value)
         return ops.igamma(self.concentration, self.rate * value)
 
     def entropy(self) -> Tensor:
+        """``a - log b + log Gamma(a) + (1 - a) psi(a)``."""
         shape = self.concentration
         return shape - self.rate.log() + shape.lgamma() + (1.0 - shape) * shape.digamma()
 

@@ -43,6 +43,7 @@ class GeneralizedPareto(Distribution):
         return constraints.interval(self.loc, end.masked_fill(self.concentration >= 0, float("inf")))
 
     def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
+        """The quantiles of uniform numbers."""
         return self.icdf(uniform_like(self.loc, self._extended_shape(sample_shape)))
 
     def log_survival_function(self, value: Tensor) -> Tensor:
@@ -52,6 +53,7 @@ class GeneralizedPareto(Distribution):
         return _generalized_pareto_log_survival(value, self.loc, self.scale, self.concentration)
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """``(1 + k) log S(x) - log(scale)`` with the survival function S."""
         # the density is the survival function to the power 1 + concentration, over the scale
         return (1 + self.concentration) * self.log_survival_function(value) - self.scale.log()
 
@@ -60,9 +62,11 @@ class GeneralizedPareto(Distribution):
         return (-self.log_survival_function(value).exp()).log1p()
 
     def cdf(self, value: Tensor) -> Tensor:
+        """``1 - (1 + k z)**(-1/k)`` with ``z = (x - loc) / scale``."""
         return self.log_cdf(value).exp()
 
     def icdf(self, value: Tensor) -> Tensor:
+        """``loc + scale ((1 - p)**-k - 1) / k``, with its limit for k = 0."""
         flat = self.concentration == 0
         k = self.concentration.masked_fill(flat, 1.0)
         left = (-value).log1p()
@@ -84,6 +88,7 @@ class GeneralizedPareto(Distribution):
         return self._where(0.5, self.scale.square() / ((1 - k).square() * (1 - 2 * k)))
 
     def entropy(self) -> Tensor:
+        """``log(scale) + k + 1``."""
         return (self.scale.log() + self.concentration + 1).expand(self._batch_shape)
 
     @property

@@ -55,15 +55,18 @@ class Geometric(Odds):
         return (1.0 / self.probs - 1.0) / self.probs
 
     def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
+        """Numbers of failures before the first success."""
         with no_grad():
             drawn = drawn_like(self.probs, self._extended_shape(sample_shape))
             drawn.uniform_(finfo(self.probs.dtype).tiny, 1)
             return (drawn.log() / (-self.probs).log1p()).floor()
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """``x log(1 - p) + log p``."""
         if self._validate_args:
             self._validate_sample(value)
         return _geometric_log_prob(value, self.probs)
 
     def entropy(self) -> Tensor:
+        """That of one trial, over p."""
         return -_bernoulli_log_prob(self.probs, self.logits) / self.probs

@@ -45,6 +45,7 @@ class Gumbel(TransformedDistribution):
         super().__init__(base, maps, validate_args=validate_args)
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """``y - exp(y) - log(scale)`` with ``y = (loc - x) / scale``."""
         if self._validate_args:
             self._validate_sample(value)
         return _gumbel_log_prob(value, self.loc, self.scale)
@@ -70,4 +71,5 @@ class Gumbel(TransformedDistribution):
         return self.stddev.square()
 
     def entropy(self) -> Tensor:
+        """``log(scale) + 1 + gamma`` with Euler's constant."""
         return self.scale.log() + (1 + euler_constant)

@@ -37,20 +37,24 @@ class Folded(TransformedDistribution):
         return ops.zeros_like(self.scale)
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """That of the whole distribution, and log 2; -inf for negative x."""
         if self._validate_args:
             self._validate_sample(value)
         found = self.base_dist.log_prob(value) + math.log(2)
         return ops.where(value >= 0, found, float("-inf"))
 
     def cdf(self, value: Tensor) -> Tensor:
+        """``2 F(x) - 1``."""
         if self._validate_args:
             self._validate_sample(value)
         return 2 * self.base_dist.cdf(value) - 1
 
     def icdf(self, prob: Tensor) -> Tensor:
+        """``F^-1((p + 1) / 2)``."""
         return self.base_dist.icdf((prob + 1) / 2)
 
     def entropy(self) -> Tensor:
+        """That of the whole distribution, less log 2."""
         return self.base_dist.entropy() - math.log(2)
 
 

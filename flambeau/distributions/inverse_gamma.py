@@ -56,5 +56,6 @@ class InverseGamma(TransformedDistribution):
         return found.masked_fill(a <= 2, float("inf"))
 
     def entropy(self) -> Tensor:
+        """``a + log(rate) + log Gamma(a) - (1 + a) psi(a)``."""
         a = self.concentration
         return a + self.rate.log() + a.lgamma() - (1 + a) * a.digamma()

@@ -66,6 +66,7 @@ class Kumaraswamy(TransformedDistribution):
         return self._moment(2) - self._moment(1).square()
 
     def entropy(self) -> Tensor:
+        """``1 - 1/b + (1 - 1/a) H_b - log(a b)`` with the harmonic number H_b."""
         a, b = self.concentration1, self.concentration0
         harmonic = (b + 1).digamma() + euler_constant
         return (1 - b.reciprocal()) + (1 - a.reciprocal()) * harmonic - a.log() - b.log()

@@ -56,6 +56,8 @@ class LKJCholesky(Distribution):
             return below + rest.sqrt().diag_embed()
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """The density of the Cholesky factor of a correlation matrix, by its diagonal.  Lewandowski, Kurowicka & Joe
+        2009."""
         if self._validate_args:
             self._validate_sample(value)
         n, eta = self.dim, self.concentration

@@ -51,4 +51,5 @@ class LogNormal(TransformedDistribution):
         return square.expm1() * (2 * self.loc + square).exp()
 
     def entropy(self) -> Tensor:
+        """That of the logarithm, and loc."""
         return self.base_dist.entropy() + self.loc

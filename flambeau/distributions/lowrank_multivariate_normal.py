@@ -116,6 +116,7 @@ class LowRankMultivariateNormal(Distribution):
         return matrix.expand((*self._batch_shape, *self._event_shape, *self._event_shape))
 
     def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
+        """``loc + W n + sqrt(D) e`` of standard variates n and e."""
         shape = self._extended_shape(sample_shape)
         low = _standard_normal((*shape[:-1], self.cov_factor.shape[-1]), self.loc.dtype, self.loc.device)
         own = _standard_normal(shape, self.loc.dtype, self.loc.device)
@@ -126,6 +127,7 @@ class LowRankMultivariateNormal(Distribution):
         return log_det(self._unbroadcasted_cov_factor, self._unbroadcasted_cov_diag, self._capacitance_tril)
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """As ``MultivariateNormal``'s, with Woodbury's identity instead of the whole covariance."""
         if self._validate_args:
             self._validate_sample(value)
         parts = self._unbroadcasted_cov_factor, self._unbroadcasted_cov_diag
@@ -133,5 +135,6 @@ class LowRankMultivariateNormal(Distribution):
         return -0.5 * (square + self._log_det()) - self._event_shape[0] * HALF_LOG_2PI
 
     def entropy(self) -> Tensor:
+        """``(k (1 + log(2 pi)) + log det) / 2``."""
         found = self._event_shape[0] * (0.5 + HALF_LOG_2PI) + 0.5 * self._log_det()
         return found.expand(self._batch_shape)

@@ -96,16 +96,19 @@ class MixtureSameFamily(Distribution):
         return (weights * parts.variance).sum(dim) + (weights * apart).sum(dim)
 
     def cdf(self, x: Tensor) -> Tensor:
+        """The components', weighted."""
         below = self._component_distribution.cdf(x.unsqueeze(self._dim()))
         return (below * self._mixture_distribution.probs).sum(-1)
 
     def log_prob(self, x: Tensor) -> Tensor:
+        """The logarithm of the components' densities, weighted."""
         if self._validate_args:
             self._validate_sample(x)
         each = self._component_distribution.log_prob(x.unsqueeze(self._dim()))
         return (each + self._mixture_distribution.logits.log_softmax(-1)).logsumexp(-1)
 
     def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
+        """Of each draw the value of the component that it chose."""
         with no_grad():
             chosen = self._mixture_distribution.sample(sample_shape)
             drawn = self._component_distribution.sample(sample_shape)

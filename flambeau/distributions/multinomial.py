@@ -53,12 +53,14 @@ class Multinomial(OfCategorical):
         return self.total_count * self.probs * (1 - self.probs)
 
     def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
+        """Counts of each category among the trials."""
         with no_grad():
             drawn = self._categorical.sample((self.total_count, *sample_shape)).movedim(0, -1)
             counts = self._param.new_zeros(self._extended_shape(sample_shape))
             return counts.scatter_add_(-1, drawn, ops.ones_like(drawn, dtype=counts.dtype))
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """``log(n! / prod x!) + sum x log p``."""
         if self._validate_args:
             self._validate_sample(value)
         logits, value = ops.broadcast_tensors(self.logits, value)
@@ -67,6 +69,7 @@ class Multinomial(OfCategorical):
         return ways + (logits.masked_fill((value == 0) & (logits == float("-inf")), 0.0) * value).sum(-1)
 
     def entropy(self) -> Tensor:
+        """``n H(p) - log n! + sum E[log x!]``."""
         n = ops.tensor(float(self.total_count), dtype=self._param.dtype, device=self._param.device)
         counts = self._binomial.enumerate_support(False)[1:]
         weights = self._binomial.log_prob(counts).exp() * (counts + 1).lgamma()

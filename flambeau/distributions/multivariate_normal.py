@@ -62,15 +62,18 @@ class MultivariateNormal(Matrices):
         return found.expand((*self._batch_shape, *self._event_shape))
 
     def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
+        """``loc + L n`` of standard variates n, L the Cholesky factor."""
         drawn = _standard_normal(self._extended_shape(sample_shape), self.loc.dtype, self.loc.device)
         return self.loc + batch_mv(self._unbroadcasted_scale_tril, drawn)
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """``-(m + k log(2 pi) + log det) / 2`` with the squared Mahalanobis distance m."""
         if self._validate_args:
             self._validate_sample(value)
         square = batch_mahalanobis(self._unbroadcasted_scale_tril, value - self.loc)
         return -0.5 * square - self._event_shape[0] * HALF_LOG_2PI - self._half_log_det()
 
     def entropy(self) -> Tensor:
+        """``(k (1 + log(2 pi)) + log det) / 2``."""
         found = self._event_shape[0] * (0.5 + HALF_LOG_2PI) + self._half_log_det()
         return found.expand(self._batch_shape)

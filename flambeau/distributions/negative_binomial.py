@@ -62,10 +62,12 @@ class NegativeBinomial(CountedOdds):
         return Gamma(self.total_count, (-self.logits).exp(), validate_args=False)
 
     def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
+        """Poisson variates with gamma variates as their rates."""
         with no_grad():
             return ops.poisson(self._gamma.sample(sample_shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """The logarithm of the probability of x successes before the last of total_count failures."""
         if self._validate_args:
             self._validate_sample(value)
         return _negative_binomial_log_prob(value, self.total_count, self.logits)

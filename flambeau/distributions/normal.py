@@ -50,28 +50,34 @@ class Normal(LocScale, ExponentialFamily):
         return self.scale.square()
 
     def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
+        """``loc + scale n``, without a gradient."""
         shape = self._extended_shape(sample_shape)
         with no_grad():
             return ops.normal(self.loc.expand(shape), self.scale.expand(shape))
 
     def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
+        """``loc + scale n`` of standard variates n."""
         drawn = _standard_normal(self._extended_shape(sample_shape), self.loc.dtype, self.loc.device)
         return self.loc + drawn * self.scale
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """``-(x - loc)**2 / (2 scale**2) - log(scale sqrt(2 pi))``."""
         if self._validate_args:
             self._validate_sample(value)
         return _normal_log_prob(value, self.loc, self.scale)
 
     def cdf(self, value: Tensor) -> Tensor:
+        """``(1 + erf(z / sqrt 2)) / 2`` with ``z = (x - loc) / scale``."""
         if self._validate_args:
             self._validate_sample(value)
         return _normal_cdf(value, self.loc, self.scale)
 
     def icdf(self, value: Tensor) -> Tensor:
+        """``loc + scale sqrt(2) erfinv(2 p - 1)``."""
         return _normal_icdf(value, self.loc, self.scale)
 
     def entropy(self) -> Tensor:
+        """``1/2 + log(scale sqrt(2 pi))``."""
         return 0.5 + HALF_LOG_2PI + self.scale.log()
 
     @property

@@ -74,17 +74,21 @@ class OneHotCategorical(OfCategorical):
         return ops.one_hot(category, self._event_shape[0]).to(self._param.dtype)
 
     def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
+        """One 1 among zeros."""
         return self._hot(self._categorical.sample(Size(sample_shape)))
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """The logarithm of the probability of the category with the 1."""
         if self._validate_args:
             self._validate_sample(value)
         return self._categorical.log_prob(value.max(-1)[1])
 
     def entropy(self) -> Tensor:
+        """``-sum p log p``."""
         return self._categorical.entropy()
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
+        """All categories, along a new first dimension."""
         n = self._event_shape[0]
         return self._enumerated(ops.eye(n, dtype=self._param.dtype, device=self._param.device), expand)
 
@@ -95,5 +99,6 @@ class OneHotCategoricalStraightThrough(OneHotCategorical):
     has_rsample = True
 
     def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
+        """A sample whose gradient is that of the probabilities.  Bengio et al. 2013."""
         samples = self.sample(sample_shape)
         return samples + (self.probs - self.probs.detach())

@@ -55,4 +55,5 @@ class Pareto(TransformedDistribution):
         return self.scale.square() * a / ((a - 1).square() * (a - 2))
 
     def entropy(self) -> Tensor:
+        """``log(scale / alpha) + 1 + 1/alpha``."""
         return (self.scale / self.alpha).log() + (1 + self.alpha.reciprocal())

@@ -49,10 +49,12 @@ class Poisson(ExponentialFamily):
         return self.rate
 
     def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
+        """Counts, in the type of the rate."""
         with no_grad():
             return ops.poisson(self.rate.expand(self._extended_shape(sample_shape)))
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """``x log(rate) - rate - log x!``."""
         if self._validate_args:
             self._validate_sample(value)
         return _poisson_log_prob(value, self.rate)

@@ -40,12 +40,14 @@ class LogitRelaxedBernoulli(Odds):
         new.temperature = self.temperature
 
     def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
+        """``(logit(u) + logit(p)) / temperature`` of uniform u."""
         shape = self._extended_shape(sample_shape)
         p = clamp_probs(self.probs.expand(shape))
         u = clamp_probs(uniform_like(p, shape))
         return (u.log() - (-u).log1p() + p.log() - (-p).log1p()) / self.temperature
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """``log t + d - 2 log(1 + exp(d))`` with ``d = logits - t x``."""
         if self._validate_args:
             self._validate_sample(value)
         return _logit_relaxed_log_prob(value, self.temperature, self.logits)

@@ -38,12 +38,14 @@ class ExpRelaxedCategorical(OfCategorical):
         new.temperature = self.temperature
 
     def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
+        """The log-softmax of ``(logits + Gumbel variates) / temperature``."""
         uniform = clamp_probs(uniform_like(self.logits, self._extended_shape(sample_shape)))
         gumbel = -((-(uniform.log())).log())
         scores = (self.logits + gumbel) / self.temperature
         return scores - scores.logsumexp(-1, keepdim=True)
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """The logarithm of the density at x, a logarithm of probabilities.  Maddison et al. 2017."""
         if self._validate_args:
             self._validate_sample(value)
         n = self._event_shape[0]

@@ -58,15 +58,18 @@ class StudentT(Distribution):
         return found.masked_fill(self.df <= 2, float("inf")).masked_fill(self.df <= 1, float("nan"))
 
     def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
+        """``loc + scale n / sqrt(c / df)`` of a normal n and a chi-squared c."""
         drawn = _standard_normal(self._extended_shape(sample_shape), self.df.dtype, self.df.device)
         return self.loc + self.scale * (drawn * ops.rsqrt(self._chi2.rsample(sample_shape) / self.df))
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """The logarithm of the density at ``(x - loc) / scale``, less log(scale)."""
         if self._validate_args:
             self._validate_sample(value)
         return _student_t_log_prob(value, self.df, self.loc, self.scale)
 
     def entropy(self) -> Tensor:
+        """``log(scale) + (df+1)/2 (psi((df+1)/2) - psi(df/2)) + log(df)/2 + log B(df/2, 1/2)``."""
         half, more = 0.5 * self.df, 0.5 * (self.df + 1)
         log_beta = half.lgamma() + math.lgamma(0.5) - more.lgamma()
         return self.scale.log() + more * (more.digamma() - half.digamma()) + 0.5 * self.df.log() + log_beta

@@ -77,10 +77,12 @@ class TransformedDistribution(Distribution):
         return constraints.independent(found, more) if more > 0 else found
 
     def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
+        """The base distribution's, mapped; without a gradient."""
         with no_grad():
             return self._mapped(self.base_dist.sample(sample_shape))
 
     def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
+        """The base distribution's, mapped."""
         return self._mapped(self.base_dist.rsample(sample_shape))
 
     def _mapped(self, x: Tensor) -> Tensor:
@@ -89,6 +91,7 @@ class TransformedDistribution(Distribution):
         return x
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """That of what is mapped to x, less the logarithm of the volume's change."""
         if self._validate_args:
             self._validate_sample(value)
         event_dim = len(self._event_shape)
@@ -107,6 +110,7 @@ class TransformedDistribution(Distribution):
         return value if isinstance(sign, int) and sign == 1 else sign * (value - 0.5) + 0.5
 
     def cdf(self, value: Tensor) -> Tensor:
+        """That of what is mapped to x; one minus it where the maps fall."""
         for transform in reversed(self.transforms):
             value = transform.inv(value)
         if self._validate_args:
@@ -114,4 +118,5 @@ class TransformedDistribution(Distribution):
         return self._monotonize_cdf(self.base_dist.cdf(value))
 
     def icdf(self, value: Tensor) -> Tensor:
+        """The base distribution's, mapped."""
         return self._mapped(self.base_dist.icdf(self._monotonize_cdf(value)))

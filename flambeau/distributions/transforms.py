@@ -69,6 +69,7 @@ class ExpTransform(Elementary):
         return y.log()
 
     def log_abs_det_jacobian(self, x: Any, y: Any) -> Any:
+        """x: the slope is exp(x)."""
         return x
 
 
@@ -84,6 +85,7 @@ class PowerTransform(Transform):
         (self.exponent,) = broadcast_all(exponent)
 
     def with_cache(self, cache_size: int = 1) -> Transform:
+        """The same map that remembers its last ``cache_size`` (0 or 1) results."""
         return self if self._cache_size == cache_size else PowerTransform(self.exponent, cache_size=cache_size)
 
     @property
@@ -103,9 +105,11 @@ class PowerTransform(Transform):
         return y.pow(1 / self.exponent)
 
     def log_abs_det_jacobian(self, x: Any, y: Any) -> Any:
+        """``log |exponent * y / x|``."""
         return (self.exponent * y / x).abs().log()
 
     def forward_shape(self, shape: Sequence[int]) -> Sequence[int]:
+        """Broadcast with the exponent."""
         return ops.broadcast_shapes(shape, getattr(self.exponent, "shape", ()))
 
     inverse_shape = forward_shape
@@ -144,6 +148,7 @@ class SigmoidTransform(Elementary):
         return y.log() - (-y).log1p()
 
     def log_abs_det_jacobian(self, x: Any, y: Any) -> Any:
+        """``log(y (1 - y))``, computed from x."""
         return _sigmoid_log_slope(x)
 
 
@@ -162,6 +167,7 @@ class SoftplusTransform(Elementary):
         return (-y).expm1().neg().log() + y
 
     def log_abs_det_jacobian(self, x: Any, y: Any) -> Any:
+        """``log sigmoid(x)``."""
         return ops.logsigmoid(x)
 
 
@@ -186,6 +192,7 @@ class TanhTransform(Elementary):
         return y.atanh()
 
     def log_abs_det_jacobian(self, x: Any, y: Any) -> Any:
+        """``log(1 - y**2)``, computed from x."""
         return _tanh_log_slope(x)
 
 
@@ -228,6 +235,7 @@ class AffineTransform(Transform):
         return grouped(constraints.real, self.event_dim)
 
     def with_cache(self, cache_size: int = 1) -> Transform:
+        """The same map that remembers its last ``cache_size`` (0 or 1) results."""
         if self._cache_size == cache_size:
             return self
         return AffineTransform(self.loc, self.scale, self.event_dim, cache_size=cache_size)
@@ -256,11 +264,13 @@ class AffineTransform(Transform):
         return (y - self.loc) / self.scale
 
     def log_abs_det_jacobian(self, x: Any, y: Any) -> Any:
+        """``log |scale|``, summed over the dimensions of an event."""
         scale = self.scale
         slope = scale.abs().log() if isinstance(scale, Tensor) else ops.full_like(x, math.log(abs(scale)))
         return _sum_rightmost(slope.expand(x.shape), self.event_dim)
 
     def forward_shape(self, shape: Sequence[int]) -> Sequence[int]:
+        """Broadcast with loc and scale."""
         return ops.broadcast_shapes(shape, getattr(self.loc, "shape", ()), getattr(self.scale, "shape", ()))
 
     inverse_shape = forward_shape
@@ -289,9 +299,11 @@ class CumulativeDistributionTransform(Transform):
         return self.distribution.icdf(y)
 
     def log_abs_det_jacobian(self, x: Any, y: Any) -> Any:
+        """The distribution's ``log_prob``."""
         return self.distribution.log_prob(x)
 
     def with_cache(self, cache_size: int = 1) -> Transform:
+        """The same map that remembers its last ``cache_size`` (0 or 1) results."""
         if self._cache_size == cache_size:
             return self
         return CumulativeDistributionTransform(self.distribution, cache_size=cache_size)
@@ -320,6 +332,7 @@ class SoftmaxTransform(Elementary):
         return y.log()
 
     def forward_shape(self, shape: Sequence[int]) -> Sequence[int]:
+        """The same; raises ValueError without a dimension."""
         return _longer(shape, 0)
 
     inverse_shape = forward_shape
@@ -354,13 +367,16 @@ class StickBreakingTransform(Elementary):
         return head.log() - left.log() + self._offset(head)
 
     def log_abs_det_jacobian(self, x: Any, y: Any) -> Any:
+        """The sum of the logarithms of the derivatives of what is broken off."""
         moved = x - self._offset(x)
         return (-moved + ops.logsigmoid(moved) + y[..., :-1].log()).sum(-1)
 
     def forward_shape(self, shape: Sequence[int]) -> Sequence[int]:
+        """One more element."""
         return _longer(shape, 1)
 
     def inverse_shape(self, shape: Sequence[int]) -> Sequence[int]:
+        """One element less."""
         return _longer(shape, -1)
 
 
@@ -391,10 +407,12 @@ class CorrCholeskyTransform(Transform):
         return 1 - (y * y).cumsum(-1)
 
     def log_abs_det_jacobian(self, x: Any, y: Any, intermediates: Any = None) -> Any:
+        """That of tanh, and of the rescaling of each row."""
         stretch = tril_matrix_to_vec(self._left(y), diag=-2).log().sum(-1) / 2
         return stretch + _tanh_log_slope(x).sum(-1)
 
     def forward_shape(self, shape: Sequence[int]) -> Sequence[int]:
+        """(..., n (n - 1) / 2) -> (..., n, n); raises ValueError for a number that is not of this form."""
         count = _longer(shape, 0)[-1]
         n = round((0.25 + 2 * count) ** 0.5 + 0.5)
         if n * (n - 1) // 2 != count:
@@ -402,6 +420,7 @@ class CorrCholeskyTransform(Transform):
         return Size((*shape[:-1], n, n))
 
     def inverse_shape(self, shape: Sequence[int]) -> Sequence[int]:
+        """(..., n, n) -> (..., n (n - 1) / 2); raises ValueError for what is not square."""
         if len(shape) < 2:
             raise ValueError("Too few dimensions on input: a matrix has two")
         if shape[-2] != shape[-1]:
@@ -479,6 +498,7 @@ class CatTransform(_SeveralTransforms):
         return sum(self.lengths)
 
     def with_cache(self, cache_size: int = 1) -> Transform:
+        """The same map that remembers its last ``cache_size`` (0 or 1) results."""
         if self._cache_size == cache_size:
             return self
         return CatTransform(self.transforms, self.dim, self.lengths, cache_size)
@@ -494,6 +514,7 @@ class CatTransform(_SeveralTransforms):
         return ops.cat([t.inv(part) for t, part in zip(self.transforms, self._parts(y))], self.dim)
 
     def log_abs_det_jacobian(self, x: Any, y: Any) -> Any:
+        """Those of the parts, side by side; their sum if ``dim`` belongs to an event."""
         found = []
         for t, a, b in zip(self.transforms, self._parts(x), self._parts(y)):
             found.append(_sum_rightmost(t.log_abs_det_jacobian(a, b), self.event_dim - t.event_dim))
@@ -522,6 +543,7 @@ class StackTransform(_SeveralTransforms):
         self.dim = dim
 
     def with_cache(self, cache_size: int = 1) -> Transform:
+        """The same map that remembers its last ``cache_size`` (0 or 1) results."""
         return self if self._cache_size == cache_size else StackTransform(self.transforms, self.dim, cache_size)
 
     def _parts(self, x: Tensor) -> Sequence[Tensor]:
@@ -535,6 +557,7 @@ class StackTransform(_SeveralTransforms):
         return ops.stack([t.inv(part) for t, part in zip(self.transforms, self._parts(y))], self.dim)
 
     def log_abs_det_jacobian(self, x: Any, y: Any) -> Any:
+        """Those of the parts, stacked."""
         parts = zip(self.transforms, self._parts(x), self._parts(y))
         return ops.stack([t.log_abs_det_jacobian(a, b) for t, a, b in parts], self.dim)
 

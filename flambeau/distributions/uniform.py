@@ -66,20 +66,25 @@ class Uniform(Distribution):
         return (self.high - self.low).square() / 12
 
     def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
+        """``low + u (high - low)``."""
         return self.low + uniform_like(self.low, self._extended_shape(sample_shape)) * (self.high - self.low)
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """``-log(high - low)`` in [low, high), -inf elsewhere."""
         if self._validate_args:
             self._validate_sample(value)
         return _uniform_log_prob(value, self.low, self.high)
 
     def cdf(self, value: Tensor) -> Tensor:
+        """``(x - low) / (high - low)``, clamped to [0, 1]."""
         if self._validate_args:
             self._validate_sample(value)
         return _uniform_cdf(value, self.low, self.high)
 
     def icdf(self, value: Tensor) -> Tensor:
+        """``low + p (high - low)``."""
         return value * (self.high - self.low) + self.low
 
     def entropy(self) -> Tensor:
+        """``log(high - low)``."""
         return (self.high - self.low).log()

@@ -80,6 +80,7 @@ class VonMises(Distribution):
             return ((found + math.pi + loc) % (2 * math.pi) - math.pi).to(self.loc.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """``k cos(x - loc) - log(2 pi I0(k))``."""
         if self._validate_args:
             self._validate_sample(value)
         return _von_mises_log_prob(value, self.loc, self.concentration)

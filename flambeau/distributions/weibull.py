@@ -53,6 +53,7 @@ class Weibull(TransformedDistribution):
         return self.scale.square() * ((1 + 2 * self.concentration_reciprocal).lgamma().exp() - first)
 
     def entropy(self) -> Tensor:
+        """``gamma (1 - 1/k) + log(scale / k) + 1`` with Euler's constant."""
         return euler_constant * (1 - self.concentration_reciprocal) + (
             self.scale * self.concentration_reciprocal
         ).log() + 1  # fmt: skip

@@ -123,6 +123,7 @@ class Wishart(Matrices, ExponentialFamily):
         return found
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """The logarithm of the density of positive definite matrices."""
         if self._validate_args:
             self._validate_sample(value)
         n, df = self._event_shape[-1], self.df
@@ -135,6 +136,7 @@ class Wishart(Matrices, ExponentialFamily):
         )
 
     def entropy(self) -> Tensor:
+        """``-E[log_prob]``, with the multivariate gamma and digamma functions."""
         n, half = self._event_shape[-1], self.df / 2
         return (
             (n + 1) * (n * math.log(2) / 2 + self._half_log_det())

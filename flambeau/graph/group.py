@@ -98,14 +98,17 @@ class Group:
 
     # -- what may join ---------------------------------------------------------------------------
     def full_index(self) -> tuple[Index, ...]:
+        """The index of the element at hand."""
         return tuple(Affine(0, ((d, 1),)) if n != 1 else Affine(0, ()) for d, n in enumerate(self.space))
 
     def row_index(self) -> tuple[Index, ...]:
+        """The index of the row at hand: 0 along reduced dimensions."""
         return tuple(
             Affine(0, ()) if d in self.reduced or n == 1 else Affine(0, ((d, 1),)) for d, n in enumerate(self.space)
         )
 
     def row_shape(self) -> tuple[int, ...]:
+        """The shape of the rows: 1 along reduced dimensions."""
         return tuple(1 if d in self.reduced else n for d, n in enumerate(self.space))
 
     def add_reduction(self, node: Node) -> None:

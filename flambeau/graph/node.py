@@ -130,9 +130,11 @@ class Graph:
 
     # -- leaves ----------------------------------------------------------------------------------
     def input(self, slot: int, shape: Sequence[int], strides: Sequence[int], type_: str) -> Node:
+        """The elements at ``strides`` of the argument in ``slot``."""
         return self.make("input", (), (slot, tuple(strides)), shape, type_)
 
     def scalar(self, slot: int, type_: str) -> Node:
+        """The number in ``slot`` of the call's numbers."""
         return self.make("scalar", (), (slot,), (), type_)
 
     def const(self, value: complex, type_: str, shape: Sequence[int] = ()) -> Node:
@@ -152,9 +154,11 @@ class Graph:
         return self.const(n, type_) if n in (0, 1) else self.cast(self.make("size", (), (n,), (), "i64"), type_)
 
     def iota(self, shape: Sequence[int], dim: int) -> Node:
+        """Every element's index along ``dim``, i64."""
         return self.make("iota", (), (dim,), shape, "i64")
 
     def undef(self, shape: Sequence[int], type_: str) -> Node:
+        """Values that nobody has written yet."""
         return self.make("undef", (), (), shape, type_)
 
     # -- elementwise -----------------------------------------------------------------------------
@@ -178,6 +182,7 @@ class Graph:
         return self.make(op, args, (), shape, result)
 
     def cast(self, x: Node, type_: str) -> Node:
+        """x as elements of another type, with the value of each."""
         if x.type == type_:
             return x
         if x.op == "const":
@@ -189,6 +194,7 @@ class Graph:
         return self.cast(x, _WORK.get(x.type, x.type))
 
     def bitcast(self, x: Node, type_: str) -> Node:
+        """x as elements of another type of the same size, with the bits of each."""
         return x if x.type == type_ else self.make("bitcast", (x,), (), x.shape, type_)
 
     def part(self, which: str, z: Node) -> Node:
@@ -196,6 +202,7 @@ class Graph:
         return self.make(which, (z,), (), z.shape, PART[z.type])
 
     def complex(self, re: Node, im: Node) -> Node:
+        """Complex numbers of their parts, which are broadcast."""
         shape = broadcast_shapes(re.shape, im.shape)
         return self.make(
             "complex",
@@ -243,10 +250,12 @@ class Graph:
         return self.move(x, map_, shape)
 
     def permute(self, x: Node, dims: Sequence[int]) -> Node:
+        """x with its dimensions in the order ``dims``."""
         position = {d: i for i, d in enumerate(dims)}
         return self.move(x, tuple((0, ((position[d], 1),)) for d in range(len(dims))), [x.shape[d] for d in dims])
 
     def reshape(self, x: Node, shape: Sequence[int]) -> Node:
+        """The elements of x, in order, in another shape.  Raises ValueError if it has not as many."""
         shape = tuple(shape)
         if math.prod(shape) != math.prod(x.shape):
             raise ValueError(f"reshape: {x.shape} has not as many elements as {shape}")
@@ -313,14 +322,18 @@ class Graph:
         return self.apply("select", inside, self.gather(x, [safe], map_, shape), self.const(fill, x.type))
 
     def argreduce(self, kind: str, x: Node, dims: Iterable[int]) -> Node:
+        """The position, counted over ``dims`` together, of the element that a reduction of this kind chooses; these
+        dimensions stay, with size 1."""
         dims = tuple(sorted(set(dims)))
         shape = tuple(1 if d in dims else n for d, n in enumerate(x.shape))
         return self.make("argreduce", (self._widened(x),), (kind, dims), shape, "i64")
 
     def require(self, x: Node, holds: Node, code: int) -> Node:
+        """x, if every element of ``holds`` is true; otherwise the kernel fails with ``code``."""
         return self.make("require", (x, self.expand(holds, x.shape)), (code,), x.shape, x.type)
 
     def scan(self, kind: str, x: Node, dim: int) -> Node:
+        """The running combination of x along ``dim``, or for an "arg" kind the position that it chose."""
         if kind == "mul" and x.type in PART:
             type_, apart = x.type, 1
             x = self._widened(x)
@@ -337,14 +350,19 @@ class Graph:
         return self.make("scan", (x,), (kind, dim), x.shape, type_)
 
     def gather(self, x: Node, indices: Sequence[Node], map_: Sequence[tuple[str, int]], shape: Sequence[int]) -> Node:
+        """A value of ``shape`` read from x at computed indices; the grammar above tells what ``map_`` says of each
+        dimension of x."""
         indices = [self.expand(self.cast(i, "i64"), shape) for i in indices]
         return self.make("gather", (x, *indices), (tuple(map_),), shape, x.type)
 
     def scatter(self, kind: str, base: Node, x: Node, indices: Sequence[Node], map_: Sequence[tuple[str, int]]) -> Node:
+        """``base`` combined with x at computed indices; the grammar above tells what ``map_`` says of each dimension of
+        ``base``."""
         indices = [self.expand(self.cast(i, "i64"), x.shape) for i in indices]
         return self.make("scatter", (base, x, *indices), (kind, tuple(map_)), base.shape, base.type)
 
     def update(self, base: Node, x: Node, map_: Map) -> Node:
+        """``base`` with the region of it at ``map_`` replaced by x; x itself if that is all of it."""
         if x.shape == base.shape and map_ == identity_map(len(x.shape)):
             return x
         return self.make("update", (base, x), (map_,), base.shape, base.type)

@@ -222,6 +222,7 @@ class UntypedStorage:
 
     @property
     def is_cuda(self) -> bool:
+        """Whether the bytes are in a CUDA device's memory: never."""
         return False
 
     def nbytes(self) -> int:

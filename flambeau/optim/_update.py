@@ -66,30 +66,37 @@ class TensorMaths:
 
     @staticmethod
     def sqrt(x: Tensor) -> Tensor:
+        """The square root."""
         return x.sqrt()
 
     @staticmethod
     def abs(x: Tensor) -> Tensor:
+        """The magnitude."""
         return x.abs()
 
     @staticmethod
     def maximum(x: Tensor, y: Tensor) -> Tensor:
+        """The greater of two, NaN if one is."""
         return x.maximum(y)
 
     @staticmethod
     def lerp(start: Tensor, end: Tensor, weight: Any) -> Tensor:
+        """``start + weight * (end - start)``."""
         return start.lerp(end, weight)
 
     @staticmethod
     def sign(x: Tensor) -> Tensor:
+        """-1, 0 or 1."""
         return x.sign()
 
     @staticmethod
     def select(mask: Tensor, yes: Any, no: Tensor) -> Tensor:
+        """``yes`` where the mask is set, ``no`` elsewhere."""
         return ops.where(mask, yes, no) if isinstance(yes, Tensor) else no.masked_fill(mask, yes)
 
     @staticmethod
     def clamp(x: Tensor, least: Any, most: Any) -> Tensor:
+        """The nearest number from ``least`` to ``most``."""
         return x.clamp(least, most)
 
 
@@ -299,6 +306,7 @@ def unscale(grads: Sequence[Tensor], scale: Tensor | None, found_inf: Tensor | N
 
 # -- checks ----------------------------------------------------------------------------------------
 def check_nonnegative(what: str, value: Any) -> None:
+    """Raises ValueError if an option is negative or NaN."""
     if not 0.0 <= value:
         raise ValueError(f"Invalid {what}: {value}; it must not be negative")
 
@@ -316,6 +324,7 @@ def check_lr(lr: Any, foreach: bool | None = None, capturable: bool = False, whe
 
 
 def check_beta(index: int, beta: Any) -> None:
+    """Raises ValueError if a rate of decay is not in [0, 1)."""
     if not 0.0 <= beta < 1.0:
         raise ValueError(f"Invalid beta parameter at index {index}: {beta}; it must lie in [0, 1)")
 

@@ -101,6 +101,7 @@ class Pickler(pickle._Pickler):  # type: ignore[name-defined,misc]
 
     # -- names -----------------------------------------------------------------------------------
     def save_global(self, obj: Any, name: str | None = None) -> None:
+        """Writes a function or class by its public name, a dtype by PyTorch's."""
         if isinstance(obj, _Name):
             self._write_name(obj, obj.module, obj.name)
             return
@@ -131,6 +132,7 @@ class Pickler(pickle._Pickler):  # type: ignore[name-defined,misc]
 
     # -- objects ---------------------------------------------------------------------------------
     def persistent_id(self, obj: Any) -> Any:
+        """What stands for a storage in the file, whose bytes are a record of their own; None for any other object."""
         if isinstance(obj, UntypedStorage):
             obj = _Contents(obj._storage, None)
         elif isinstance(obj, TypedStorage):
@@ -143,6 +145,8 @@ class Pickler(pickle._Pickler):  # type: ignore[name-defined,misc]
         return ("storage", kind, self._table.key(storage), str(storage.device), count, *self._view)
 
     def reducer_override(self, obj: Any) -> Any:
+        """How tensors, sizes, layouts and devices are made again (the functions that PyTorch's files name);
+        NotImplemented for other objects."""
         kind = type(obj)
         if kind is Tensor:
             own = attributes(obj)

@@ -478,6 +478,7 @@ class CheckpointGlobals(Globals):
 
     # -- names -----------------------------------------------------------------------------------
     def resolve(self, module: str, name: str) -> Any:
+        """The object that a file names; raises UnpicklingError for a name that is not allowed."""
         module, name = _PYTHON_3.get(module, module), _PYTHON_3.get(name, name)
         full = f"{module}.{name}"
         if module.split(".")[0] in _FORBIDDEN:
@@ -542,6 +543,7 @@ class CheckpointGlobals(Globals):
 
     # -- objects ---------------------------------------------------------------------------------
     def call(self, function: Any, args: tuple[Any, ...]) -> Any:
+        """The result of a call that a file asks for; raises UnpicklingError unless the function is an allowed one."""
         allowed = self._allowed_by_user(function)
         if not allowed and id(function) not in self._callable:
             if isinstance(function, type):
@@ -558,6 +560,7 @@ class CheckpointGlobals(Globals):
         return any(value is allowed for allowed in _user_globals.values())
 
     def new(self, cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A new instance of a class; raises UnpicklingError unless no code of the file's choosing runs."""
         if not isinstance(cls, type):
             raise UnpicklingError(f"pickle: {short(cls)} is no class")
         if self._allowed_by_user(cls):
@@ -586,6 +589,7 @@ class CheckpointGlobals(Globals):
         raise UnpicklingError(f"pickle: a {cls.__name__} may not be made from a file")
 
     def build(self, instance: Any, state: Any) -> None:
+        """Gives an instance its state; raises UnpicklingError where that would run code."""
         cls = type(instance)
         if isinstance(instance, np.ndarray):
             _set_array_state(instance, state)
@@ -629,6 +633,7 @@ class NameCollector(Globals):
         self._policy = CheckpointGlobals(weights_only=True)
 
     def resolve(self, module: str, name: str) -> Any:
+        """Notes a name that would be refused; something that stands for the object."""
         try:
             self._policy.resolve(module, name)
         except UnpicklingError:
@@ -636,13 +641,15 @@ class NameCollector(Globals):
         return self._Nothing()
 
     def call(self, function: Any, args: tuple[Any, ...]) -> Any:
+        """Something that stands for the result."""
         return self._Nothing()
 
     def new(self, cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Something that stands for the instance."""
         return self._Nothing()
 
     def build(self, instance: Any, state: Any) -> None:
-        pass
+        """Nothing is built."""
 
 
 def storage_type(value: Any) -> StorageType:

@@ -148,12 +148,15 @@ class Builder:
         self.current = label
 
     def br(self, label: str) -> None:
+        """Jumps to a label."""
         self.emit(f"br label %{label}")
 
     def cond_br(self, cond: Val, yes: str, no: str) -> None:
+        """Jumps to one of two labels."""
         self.emit(f"br i1 {cond.name}, label %{yes}, label %{no}")
 
     def ret(self, value: Val | None = None) -> None:
+        """Returns, with a value or none."""
         self.emit("ret void" if value is None else f"ret {value}")
 
     def body(self) -> str:
@@ -191,27 +194,35 @@ class Builder:
         return self.new(a.type, f"{name} {a.type} {a.name}, {b.name}")
 
     def fadd(self, a: Val, b: Val) -> Val:
+        """a + b of floats."""
         return self.op("fadd", a, b)
 
     def fsub(self, a: Val, b: Val) -> Val:
+        """a - b of floats."""
         return self.op("fsub", a, b)
 
     def fmul(self, a: Val, b: Val) -> Val:
+        """a * b of floats."""
         return self.op("fmul", a, b)
 
     def fdiv(self, a: Val, b: Val) -> Val:
+        """a / b of floats."""
         return self.op("fdiv", a, b)
 
     def fneg(self, a: Val) -> Val:
+        """-a of floats, the sign of zero and NaN included."""
         return self.new(a.type, f"fneg {a.type} {a.name}")
 
     def add(self, a: Val, b: Val) -> Val:
+        """a + b of integers, which wraps."""
         return self.op("add", a, b)
 
     def sub(self, a: Val, b: Val) -> Val:
+        """a - b of integers, which wraps."""
         return self.op("sub", a, b)
 
     def mul(self, a: Val, b: Val) -> Val:
+        """a * b of integers, which wraps."""
         return self.op("mul", a, b)
 
     def fma(self, a: Val, b: Val, c: Val) -> Val:
@@ -236,6 +247,7 @@ class Builder:
         return self.new(vec_type("i1", lanes_of(a.type)), f"{word} {predicate} {a.type} {a.name}, {b.name}")
 
     def select(self, cond: Val, yes: Val, no: Val) -> Val:
+        """``yes`` where ``cond`` is 1, otherwise ``no``; raises TypeError for operands of two types."""
         if yes.type != no.type:
             raise TypeError(f"select: operand types differ: {yes.type} and {no.type}")
         return self.new(yes.type, f"select {cond}, {yes}, {no}")
@@ -255,6 +267,7 @@ class Builder:
         return self.new(type_, f"shufflevector {first}, {type_} poison, <{lanes} x i32> zeroinitializer")
 
     def extract(self, value: Val, lane: int) -> Val:
+        """One lane of a vector; a scalar is its own only lane."""
         if lanes_of(value.type) == 1:
             return value
         return self.new(elem_type(value.type), f"extractelement {value}, i64 {lane}")
@@ -266,6 +279,7 @@ class Builder:
         return self.new(type_, f"shufflevector {a}, {b}, <{len(order)} x i32> <{picks}>")
 
     def insert(self, vector: Val, value: Val, lane: int) -> Val:
+        """The vector with one lane replaced."""
         return self.new(vector.type, f"insertelement {vector}, {value}, i64 {lane}")
 
     # -- memory ----------------------------------------------------------------------------------
@@ -274,12 +288,15 @@ class Builder:
         return self.new("ptr", f"getelementptr {elem}, {pointer}, {index}")
 
     def load(self, type_: str, pointer: Val, align: int = 1) -> Val:
+        """The value at an address that is a multiple of ``align`` bytes."""
         return self.new(type_, f"load {type_}, {pointer}, align {align}")
 
     def store(self, value: Val, pointer: Val, align: int = 1) -> None:
+        """Writes a value to an address that is a multiple of ``align`` bytes."""
         self.emit(f"store {value}, {pointer}, align {align}")
 
     def alloca(self, type_: str, align: int = 64) -> Val:
+        """The address of memory on the stack, until the function returns."""
         return self.new("ptr", f"alloca {type_}, align {align}")
 
     def phi(self, type_: str, *incoming: tuple[Val, str]) -> Val:

@@ -49,6 +49,7 @@ class Attention:
         return 2 * pairs * int(q.shape[3] + v.shape[3])
 
     def launches(self, inputs: Sequence[Any], outputs: Sequence[Any], workers: int) -> list[Launch]:
+        """The kernel for operands and results at these places."""
         q, k, v = inputs[:3]
         isa = ISA.host()
         shapes = _shapes(q, k, v)
@@ -79,6 +80,7 @@ class AttentionGradient:
         return 2 * pairs * int(3 * q.shape[3] + 2 * v.shape[3])
 
     def launches(self, inputs: Sequence[Any], outputs: Sequence[Any], workers: int) -> list[Launch]:
+        """The kernels for operands and results at these places."""
         grad, q, k, v, out = inputs[:5]
         isa = ISA.host()
         shapes = _shapes(q, k, v)

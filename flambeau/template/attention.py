@@ -67,6 +67,7 @@ class Spec:
 
     @property
     def number(self) -> Number:
+        """How numbers are multiplied."""
         return Number(self.acc, self.acc)
 
     @property
@@ -183,6 +184,7 @@ class Writer:
         return {name: self.matrix(b, w, name, code, batch, head) for name, code in codes.items() if code is not None}
 
     def panels(self, b: Flow, extent: Val, width: int) -> Val:
+        """How many panels of ``width`` hold ``extent``."""
         return b.idiv(b.iadd(extent, width - 1), width)
 
     def pack_rows(
@@ -250,6 +252,7 @@ class Writer:
         b.call_address(packer, to, start, step, along, queries, keys, b.i64(self.width))
 
     def exp2(self, b: Flow, x: Val) -> Val:
+        """Two to the power of x."""
         return vecmath.apply(b, "exp2", x)
 
     # -- results ---------------------------------------------------------------------------------

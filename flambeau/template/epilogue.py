@@ -33,11 +33,19 @@ class Epilogue(Protocol):
     """
 
     @property
-    def key(self) -> str: ...
+    def key(self) -> str:
+        """What determines the code."""
+        ...
+
     @property
-    def buffers(self) -> int: ...
+    def buffers(self) -> int:
+        """How many data pointers a launch passes."""
+        ...
+
     @property
-    def words(self) -> int: ...
+    def words(self) -> int:
+        """How many words are bound with the sizes."""
+        ...
 
     def emit(
         self, b: Flow, acc: Val, row: Val, col: Val, batch: Val, mask: Val | None, slots: Callable[[int], Val]
@@ -59,11 +67,13 @@ class Plain:
 
     @property
     def key(self) -> str:
+        """See ``Epilogue``."""
         return "plain"
 
     def emit(
         self, b: Flow, acc: Val, row: Val, col: Val, batch: Val, mask: Val | None, slots: Callable[[int], Val]
     ) -> Val:
+        """See ``Epilogue``."""
         return convert(b, acc, self.acc, self.out)
 
     def exchanged(self, slots: Callable[[int], Val]) -> tuple[Plain, Callable[[int], Val]]:
@@ -96,15 +106,18 @@ class AddIn:
 
     @property
     def words(self) -> int:
+        """The addend's strides and, if scaled, alpha and beta."""
         return 5 if self.scaled else 3
 
     @property
     def key(self) -> str:
+        """See ``Epilogue``."""
         return f"addin.{self.addend}.{'scaled' if self.scaled else 'unit'}"
 
     def emit(
         self, b: Flow, acc: Val, row: Val, col: Val, batch: Val, mask: Val | None, slots: Callable[[int], Val]
     ) -> Val:
+        """See ``Epilogue``."""
         lanes = lanes_of(acc.type)
         elem = LLVM_TYPE[self.addend]
         per_batch, per_row, per_col = (slots(1 + i) for i in range(3))

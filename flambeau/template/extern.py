@@ -115,6 +115,7 @@ class MatMul:
         return 2 * math.prod(outputs[0].shape) * int(inputs[0].shape[-1])
 
     def launches(self, inputs: Sequence[Any], outputs: Sequence[Any], workers: int) -> list[Launch]:
+        """The kernels for operands and results at these places, with ``workers`` threads."""
         a, b = inputs[:2]
         out = outputs[0]
         isa = ISA.host()
@@ -252,6 +253,7 @@ class Conv(_Convolution):
         return 2 * math.prod(outputs[0].shape) * math.prod(inputs[1].shape[1:])
 
     def launches(self, inputs: Sequence[Any], outputs: Sequence[Any], workers: int) -> list[Launch]:
+        """The kernels for operands and results at these places, with ``workers`` threads."""
         x, w = inputs[:2]
         out = outputs[0]
         isa = ISA.host()
@@ -286,6 +288,7 @@ class ConvTranspose(_Convolution):
         return 2 * math.prod(inputs[0].shape) * math.prod(inputs[1].shape[1:])
 
     def launches(self, inputs: Sequence[Any], outputs: Sequence[Any], workers: int) -> list[Launch]:
+        """The kernels for operands and results at these places, with ``workers`` threads."""
         y, w = inputs[:2]
         out = outputs[0]
         isa = ISA.host()
@@ -360,6 +363,7 @@ class ConvWeight:
         return 2 * math.prod(inputs[1].shape) * math.prod(outputs[0].shape[1:])
 
     def launches(self, inputs: Sequence[Any], outputs: Sequence[Any], workers: int) -> list[Launch]:
+        """The kernels for operands and results at these places, with ``workers`` threads."""
         x, dy = inputs
         out = outputs[0]
         isa = ISA.host()
@@ -446,6 +450,7 @@ class Pool:
         return [g.reshape(f, (size, *shape)) for f, (shape, _) in zip(found, results)]
 
     def launches(self, inputs: Sequence[Any], outputs: Sequence[Any], workers: int) -> list[Launch]:
+        """The kernels for operands and results at these places, with ``workers`` threads."""
         x, isa = inputs[0], ISA.host()
         last = all(o.strides[1] == 1 for o in (x, *outputs)) and x.shape[1] > 1
         spec = template.pool.PoolSpec(x.type, self.kind, last)
@@ -473,6 +478,7 @@ class Unpool:
         return [g.reshape(found, (size, *shape))]
 
     def launches(self, inputs: Sequence[Any], outputs: Sequence[Any], workers: int) -> list[Launch]:
+        """The kernels for operands and results at these places, with ``workers`` threads."""
         (x, at), out = inputs, outputs[0]
         isa, spec = ISA.host(), template.unpool.UnpoolSpec(x.type)
         binding = template.unpool.bind(out.shape, out.strides, x.shape, x.strides, at.strides, pool.address())
@@ -498,6 +504,7 @@ class Sort:
         return [g.reshape(f, (size, *shape)) for f, (shape, _) in zip(found, results)]
 
     def launches(self, inputs: Sequence[Any], outputs: Sequence[Any], workers: int) -> list[Launch]:
+        """The kernels for operands and results at these places, with ``workers`` threads."""
         x = inputs[0]
         rows, n = x.shape
         isa = ISA.host()
@@ -525,6 +532,7 @@ class Compress:
         return [g.reshape(f, (size, *shape)) for f, (shape, _) in zip(found, results)]
 
     def launches(self, inputs: Sequence[Any], outputs: Sequence[Any], workers: int) -> list[Launch]:
+        """The kernels for operands and results at these places, with ``workers`` threads."""
         rows, n = inputs[0].shape
         isa = ISA.host()
         spec = template.compress.CompressSpec(8 * coded(inputs[1].type).itemsize if len(inputs) > 1 else 0)

@@ -37,21 +37,25 @@ class Flow(Builder):
 
     # -- i64 arithmetic ----------------------------------------------------------------------------
     def i64(self, value: int) -> Val:
+        """A constant."""
         return Val(str(value), I64)
 
     def _pair(self, a: Val | int, b: Val | int) -> tuple[Val, Val]:
         return (self.i64(a) if isinstance(a, int) else a), (self.i64(b) if isinstance(b, int) else b)
 
     def iadd(self, a: Val | int, b: Val | int) -> Val:
+        """a + b, which must not overflow."""
         a, b = self._pair(a, b)
         if b.name == "0":
             return a
         return b if a.name == "0" else self.op("add nsw", a, b)
 
     def isub(self, a: Val | int, b: Val | int) -> Val:
+        """a - b, which must not overflow."""
         return self.op("sub nsw", *self._pair(a, b))
 
     def imul(self, a: Val | int, b: Val | int) -> Val:
+        """a * b, which must not overflow."""
         a, b = self._pair(a, b)
         return a if b.name == "1" else self.op("mul nsw", a, b)
 
@@ -61,17 +65,21 @@ class Flow(Builder):
         return a if b.name == "1" else self.op("udiv", a, b)
 
     def imod(self, a: Val | int, b: Val | int) -> Val:
+        """The remainder of a by b, neither negative."""
         return self.op("urem", *self._pair(a, b))
 
     def imin(self, a: Val | int, b: Val | int) -> Val:
+        """The smaller of two signed integers."""
         a, b = self._pair(a, b)
         return self.select(self.cmp("slt", a, b), a, b)
 
     def imax(self, a: Val | int, b: Val | int) -> Val:
+        """The greater of two signed integers."""
         a, b = self._pair(a, b)
         return self.select(self.cmp("sgt", a, b), a, b)
 
     def icmp(self, predicate: str, a: Val | int, b: Val | int) -> Val:
+        """Whether a and b compare so (LLVM's predicate)."""
         return self.cmp(predicate, *self._pair(a, b))
 
     # -- memory ------------------------------------------------------------------------------------
@@ -97,6 +105,7 @@ class Flow(Builder):
         )
 
     def masked_store(self, value: Val, pointer: Val, mask: Val, align: int = 1) -> None:
+        """Writes the lanes of a vector that the mask marks."""
         symbol = f"llvm.masked.store.{_suffix(value.type)}.p0"
         self.module.declare(symbol, "void", [value.type, PTR, mask.type])
         self.emit(f"call void @{symbol}({value}, ptr align {align} {pointer.name}, {mask})")
@@ -197,6 +206,7 @@ class Flow(Builder):
         self.emit(f"call void {pointer.name}({', '.join(map(str, args))})")
 
     def call_void(self, symbol: str, *args: Val) -> None:
+        """Calls a function that returns nothing."""
         self.emit(f"call void {symbol}({', '.join(map(str, args))})")
 
 

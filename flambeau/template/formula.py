@@ -42,14 +42,17 @@ class Formula:
 
     @property
     def buffers(self) -> int:
+        """The operands' and that of the kept product, if it is stored too."""
         return len(self.operands) + (self.kept is not None)
 
     @property
     def words(self) -> int:
+        """Three strides for each buffer."""
         return 3 * self.buffers
 
     @property
     def key(self) -> str:
+        """See ``Epilogue``."""
         return f"formula.{','.join(self.operands)}.{self.code!r}.{self.kept}.{self.known}"
 
     @property

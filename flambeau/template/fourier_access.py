@@ -89,6 +89,7 @@ class Access:
         return function(self.module, self.isa, f"{self.name}.{name}", typed, write, attributes="noinline")
 
     def word(self, b: Flow, part: Val, name: str) -> Val:
+        """One word of a part's table, by its name."""
         return b.word(part, PART.index(name))
 
     # -- numbers in memory -------------------------------------------------------------------------
@@ -101,15 +102,18 @@ class Access:
         return self.place(b, buffer, b.imul(index, 2 * self.lanes))
 
     def get(self, b: Flow, point: Val) -> Pair:
+        """The point at an address: real parts, imaginary parts."""
         full = self.lanes * self.size
         return b.load(self.vector, point, full), b.load(self.vector, self.place(b, point, self.lanes), full)
 
     def put(self, b: Flow, value: Pair, point: Val) -> None:
+        """Writes a point to an address."""
         full = self.lanes * self.size
         b.store(value[0], point, full)
         b.store(value[1], self.place(b, point, self.lanes), full)
 
     def broadcast(self, b: Flow, place: Val) -> Val:
+        """One number of memory in every lane."""
         return b.splat(b.load(self.real, place, self.size), self.lanes)
 
     def factor(self, b: Flow, place: Val) -> Pair:
@@ -192,6 +196,7 @@ class Access:
         return self.function(f"store_{'planes' if planes else 'columns'}", ["PART", "BUFFER", "TARGET", "width"], write)
 
     def scales(self, b: Flow, part: Val) -> Pair:
+        """The two factors of the result, each in every lane."""
         found = []
         for name in ("scale", "scale_other"):
             number = b.cast("bitcast", self.word(b, part, name), "double")

@@ -290,6 +290,7 @@ class Transform:
         return int(5 * total * max(1.0, math.log2(max(2, self.form.points))))
 
     def launches(self, inputs: Sequence[Any], outputs: Sequence[Any], workers: int) -> list[Launch]:
+        """The kernels for operands and results at these places, with ``workers`` threads."""
         x, out = inputs[0], outputs[0]
         isa, form = ISA.host(), self.form
         real = _REALS[form.real]

@@ -91,6 +91,7 @@ class GemmSpec:
 
     @property
     def tail(self) -> Epilogue:
+        """The epilogue; by default one that stores the product."""
         return Plain(self.acc, self.out) if self.epilogue is None else self.epilogue
 
 

@@ -50,6 +50,7 @@ class Ufunc:
         return list(g.extern(self, whole, [((size, *shape), type_) for shape, type_ in results]))
 
     def bind(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Run:
+        """The call of the function on arrays at these places."""
         function: Any = getattr(importlib.import_module(self.module), self.name)
         given, made = tuple(inputs), tuple(outputs)
 

@@ -62,14 +62,17 @@ class Number:
 
     @property
     def unit_bytes(self) -> int:
+        """The size of one unit of a panel."""
         return 4 if self.pair else SIZE[self.packed]
 
     @property
     def acc_type(self) -> str:
+        """The LLVM type of an accumulator."""
         return LLVM_TYPE[self.acc]
 
     @property
     def acc_bytes(self) -> int:
+        """The size of an accumulator."""
         return SIZE[self.acc]
 
 
@@ -100,6 +103,7 @@ class Blocking:
 
     @property
     def columns(self) -> int:
+        """The columns of the block."""
         return self.vectors * self.lanes
 
     def height(self, rows: int) -> int:
@@ -109,6 +113,7 @@ class Blocking:
 
     @property
     def widths(self) -> tuple[int, ...]:
+        """The widths of kernels, in vectors, widest first."""
         return tuple(range(self.vectors, 0, -1))
 
 

@@ -50,10 +50,12 @@ class LaneMaths:
 
     @staticmethod
     def sqrt(x: Lanes) -> Lanes:
+        """The square root."""
         return x.sqrt()
 
     @staticmethod
     def abs(x: Lanes) -> Lanes:
+        """The magnitude."""
         return x.abs()
 
     @staticmethod

@@ -68,30 +68,39 @@ class Maths:
         return self.b.op(op, x, y)
 
     def add(self, x: Val | float, y: Val | float) -> Val:
+        """x + y."""
         return self._two("fadd", x, y)
 
     def sub(self, x: Val | float, y: Val | float) -> Val:
+        """x - y."""
         return self._two("fsub", x, y)
 
     def mul(self, x: Val | float, y: Val | float) -> Val:
+        """x * y."""
         return self._two("fmul", x, y)
 
     def div(self, x: Val | float, y: Val | float) -> Val:
+        """x / y."""
         return self._two("fdiv", x, y)
 
     def is_(self, predicate: str, x: Val, y: Val | float) -> Val:
+        """Whether x and y compare so (LLVM's predicate)."""
         return self.b.cmp(predicate, x, y if isinstance(y, Val) else _number(y))
 
     def sqrt(self, x: Val) -> Val:
+        """The square root."""
         return self.b.intrinsic("llvm.sqrt", F64, x)
 
     def floor(self, x: Val) -> Val:
+        """The greatest integer that is not above x."""
         return self.b.intrinsic("llvm.floor", F64, x)
 
     def abs(self, x: Val) -> Val:
+        """The magnitude."""
         return self.b.intrinsic("llvm.fabs", F64, x)
 
     def log(self, x: Val) -> Val:
+        """The logarithm, as the C library computes it: draws are PyTorch's bit for bit."""
         return libm(self.b, "log", x)
 
     def rounded(self, x: Val, code: str) -> Val:

@@ -292,6 +292,7 @@ class SyncBatchNorm(_BatchNorm):
             raise ValueError("SyncBatchNorm number of input channels should be non-zero")
 
     def forward(self, input: Tensor) -> Tensor:
+        """(n, c, ...) in the same shape, by the statistics of all processes' batches in training."""
         self._check_input_dim(input)
         self._check_non_zero_input_channels(input)
         return super().forward(input)

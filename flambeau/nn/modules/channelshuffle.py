@@ -20,6 +20,7 @@ class ChannelShuffle(Module):
         self.groups = groups
 
     def forward(self, input: Tensor) -> Tensor:
+        """The same shape; channel i of group g becomes channel i * groups + g."""
         return F.channel_shuffle(input, self.groups)
 
     def extra_repr(self) -> str:

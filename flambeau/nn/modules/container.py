@@ -104,6 +104,7 @@ class Sequential(_ModuleSequence):
                 self.add_module(str(i), module)
 
     def forward(self, input: Any) -> Any:
+        """The input through one module after the other."""
         for module in self:
             input = module(input)
         return input

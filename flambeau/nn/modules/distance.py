@@ -24,6 +24,7 @@ class PairwiseDistance(Module):
         self.keepdim = keepdim
 
     def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
+        """Distances of pairs of vectors: (..., d), (..., d) -> (...)."""
         return F.pairwise_distance(x1, x2, self.norm, self.eps, self.keepdim)
 
 
@@ -40,4 +41,5 @@ class CosineSimilarity(Module):
         self.eps = eps
 
     def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
+        """Cosines of pairs of vectors along ``dim``, which goes."""
         return F.cosine_similarity(x1, x2, self.dim, self.eps)

@@ -31,6 +31,7 @@ class Dropout(_DropoutNd):
     """Zeroes elements and divides the others by 1 - p: Hinton et al., 2012."""
 
     def forward(self, input: Tensor) -> Tensor:
+        """The input with elements dropped in training, itself otherwise."""
         return F.dropout(input, self.p, self.training, self.inplace)
 
 
@@ -38,6 +39,7 @@ class Dropout1d(_DropoutNd):
     """Zeroes whole channels of (N, C, L) or (C, L)."""
 
     def forward(self, input: Tensor) -> Tensor:
+        """The input (n, c, l) with channels dropped in training, itself otherwise."""
         return F.dropout1d(input, self.p, self.training, self.inplace)
 
 
@@ -45,6 +47,7 @@ class Dropout2d(_DropoutNd):
     """Zeroes whole channels of (N, C, H, W) or (N, C, L): Tompson et al., 2014."""
 
     def forward(self, input: Tensor) -> Tensor:
+        """The input (n, c, h, w) with channels dropped in training, itself otherwise."""
         return F.dropout2d(input, self.p, self.training, self.inplace)
 
 
@@ -52,6 +55,7 @@ class Dropout3d(_DropoutNd):
     """Zeroes whole channels of (N, C, D, H, W) or (C, D, H, W)."""
 
     def forward(self, input: Tensor) -> Tensor:
+        """The input (n, c, d, h, w) with channels dropped in training, itself otherwise."""
         return F.dropout3d(input, self.p, self.training, self.inplace)
 
 
@@ -59,6 +63,7 @@ class AlphaDropout(_DropoutNd):
     """Sets elements to the negative saturation of SELU and keeps mean and variance: Klambauer et al., 2017."""
 
     def forward(self, input: Tensor) -> Tensor:
+        """The input with elements at SELU's negative limit in training, itself otherwise."""
         return F.alpha_dropout(input, self.p, self.training)
 
 
@@ -66,4 +71,5 @@ class FeatureAlphaDropout(_DropoutNd):
     """``AlphaDropout`` of whole channels."""
 
     def forward(self, input: Tensor) -> Tensor:
+        """The input with channels at SELU's negative limit in training, itself otherwise."""
         return F.feature_alpha_dropout(input, self.p, self.training)

@@ -23,6 +23,7 @@ class Flatten(Module):
         self.end_dim = end_dim
 
     def forward(self, input: Tensor) -> Tensor:
+        """The input with the dimensions from start_dim to end_dim as one."""
         return input.flatten(self.start_dim, self.end_dim)
 
     def extra_repr(self) -> str:
@@ -56,6 +57,7 @@ class Unflatten(Module):
                 )
 
     def forward(self, input: Tensor) -> Tensor:
+        """The input with one dimension as several."""
         return input.unflatten(self.dim, self.unflattened_size)
 
     def extra_repr(self) -> str:

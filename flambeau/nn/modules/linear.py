@@ -25,6 +25,7 @@ class Identity(Module):
         super().__init__()
 
     def forward(self, input: Tensor) -> Tensor:
+        """The input itself."""
         return input
 
 
@@ -70,6 +71,7 @@ class Linear(Module):
             init.uniform_(self.bias, -bound, bound)
 
     def forward(self, input: Tensor) -> Tensor:
+        """``input @ weight.T + bias``: (..., in_features) -> (..., out_features)."""
         found = None
         if threads.deferral.waits:
             found = wait_for_all(linear, input, self.weight, self.bias)
@@ -132,6 +134,7 @@ class Bilinear(Module):
             init.uniform_(self.bias, -bound, bound)
 
     def forward(self, input1: Tensor, input2: Tensor) -> Tensor:
+        """``input1 . weight[k] . input2 + bias[k]`` for every k: (..., in1), (..., in2) -> (..., out)."""
         return F.bilinear(input1, input2, self.weight, self.bias)
 
     def extra_repr(self) -> str:

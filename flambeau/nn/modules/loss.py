@@ -73,6 +73,7 @@ class L1Loss(_Loss):
     __constants__ = ("reduction",)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """A number, or with reduction "none" the loss of each element, of input and target in one shape."""
         return F.l1_loss(input, target, reduction=self.reduction)
 
 
@@ -102,6 +103,7 @@ class NLLLoss(_WeightedLoss):
         self.ignore_index = ignore_index
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """A number, or with reduction "none" (n, ...), of log-probabilities (n, c, ...) and classes (n, ...)."""
         return F.nll_loss(input, target, weight=self.weight, ignore_index=self.ignore_index, reduction=self.reduction)
 
 
@@ -147,6 +149,7 @@ class PoissonNLLLoss(_Loss):
         self.eps = eps
 
     def forward(self, log_input: Tensor, target: Tensor) -> Tensor:
+        """A number, or with reduction "none" the loss of each element."""
         return F.poisson_nll_loss(
             log_input, target, log_input=self.log_input, full=self.full, eps=self.eps, reduction=self.reduction
         )
@@ -165,6 +168,8 @@ class GaussianNLLLoss(_Loss):
         self.eps = eps
 
     def forward(self, input: Tensor, target: Tensor, var: Tensor | float) -> Tensor:
+        """A number, or with reduction "none" the loss of each element; ``var`` has the shape of input, lacks its last
+        dimension, or has size 1 there."""
         return F.gaussian_nll_loss(input, target, var, full=self.full, eps=self.eps, reduction=self.reduction)
 
 
@@ -183,6 +188,7 @@ class KLDivLoss(_Loss):
         self.log_target = log_target
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """A number, or with reduction "none" the loss of each element, of input and target in one shape."""
         return F.kl_div(input, target, reduction=self.reduction, log_target=self.log_target)
 
 
@@ -192,6 +198,7 @@ class MSELoss(_Loss):
     __constants__ = ("reduction",)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """A number, or with reduction "none" the loss of each element, of input and target in one shape."""
         return F.mse_loss(input, target, reduction=self.reduction)
 
 
@@ -201,6 +208,7 @@ class BCELoss(_WeightedLoss):
     __constants__ = ("reduction",)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """A number, or with reduction "none" the loss of each element, of input and target in one shape."""
         return F.binary_cross_entropy(input, target, weight=self.weight, reduction=self.reduction)
 
 
@@ -231,6 +239,7 @@ class BCEWithLogitsLoss(_Loss):
         self.register_buffer("pos_weight", pos_weight)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """A number, or with reduction "none" the loss of each element, of input and target in one shape."""
         return F.binary_cross_entropy_with_logits(
             input, target, self.weight, pos_weight=self.pos_weight, reduction=self.reduction
         )
@@ -249,6 +258,7 @@ class HingeEmbeddingLoss(_Loss):
         self.margin = margin
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """A number, or with reduction "none" the loss of each element, of input and target in one shape."""
         return F.hinge_embedding_loss(input, target, margin=self.margin, reduction=self.reduction)
 
 
@@ -258,6 +268,7 @@ class MultiLabelMarginLoss(_Loss):
     __constants__ = ("reduction",)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """A number, or with reduction "none" (n,), of scores (n, c) and lists of classes (n, c), ended by -1."""
         return F.multilabel_margin_loss(input, target, reduction=self.reduction)
 
 
@@ -273,6 +284,7 @@ class SmoothL1Loss(_Loss):
         self.beta = beta
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """A number, or with reduction "none" the loss of each element, of input and target in one shape."""
         return F.smooth_l1_loss(input, target, reduction=self.reduction, beta=self.beta)
 
 
@@ -286,6 +298,7 @@ class HuberLoss(_Loss):
         self.delta = delta
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """A number, or with reduction "none" the loss of each element, of input and target in one shape."""
         return F.huber_loss(input, target, reduction=self.reduction, delta=self.delta)
 
 
@@ -295,6 +308,7 @@ class SoftMarginLoss(_Loss):
     __constants__ = ("reduction",)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """A number, or with reduction "none" the loss of each element, of input and target in one shape."""
         return F.soft_margin_loss(input, target, reduction=self.reduction)
 
 
@@ -328,6 +342,8 @@ class CrossEntropyLoss(_WeightedLoss):
         self.label_smoothing = label_smoothing
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """A number, or with reduction "none" (n, ...), of scores (n, c, ...) and classes (n, ...) or probabilities (n,
+        c, ...)."""
         return F.cross_entropy(
             input,
             target,
@@ -386,6 +402,7 @@ class LinearCrossEntropyLoss(_WeightedLoss):
         self.linear = Linear(in_features, num_classes * math.prod(out_features), bias=bias, device=device, dtype=dtype)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """A number, or with reduction "none" the loss of each sample, of features and classes."""
         shape = (self.num_classes, *self.out_features)
         bias = self.linear.bias
         return F.linear_cross_entropy(
@@ -414,6 +431,7 @@ class MultiLabelSoftMarginLoss(_WeightedLoss):
     __constants__ = ("reduction",)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """A number, or with reduction "none" (n,), of scores (n, c) and 0 or 1 for each."""
         return F.multilabel_soft_margin_loss(input, target, weight=self.weight, reduction=self.reduction)
 
 
@@ -430,6 +448,7 @@ class CosineEmbeddingLoss(_Loss):
         self.margin = margin
 
     def forward(self, input1: Tensor, input2: Tensor, target: Tensor) -> Tensor:
+        """A number, or with reduction "none" (n,), of vectors (n, d) and 1 or -1 for each pair."""
         return F.cosine_embedding_loss(input1, input2, target, margin=self.margin, reduction=self.reduction)
 
 
@@ -446,6 +465,8 @@ class MarginRankingLoss(_Loss):
         self.margin = margin
 
     def forward(self, input1: Tensor, input2: Tensor, target: Tensor) -> Tensor:
+        """A number, or with reduction "none" the loss of each pair, with 1 where the first is to be greater, -1 where
+        the second."""
         return F.margin_ranking_loss(input1, input2, target, margin=self.margin, reduction=self.reduction)
 
 
@@ -477,6 +498,7 @@ class MultiMarginLoss(_WeightedLoss):
         self.margin = margin
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """A number, or with reduction "none" (n,), of scores (n, c) and classes (n,)."""
         return F.multi_margin_loss(
             input, target, p=self.p, margin=self.margin, weight=self.weight, reduction=self.reduction
         )
@@ -514,6 +536,7 @@ class TripletMarginLoss(_Loss):
         self.swap = swap
 
     def forward(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        """A number, or with reduction "none" (n,), of three times vectors (n, d)."""
         return F.triplet_margin_loss(
             anchor,
             positive,
@@ -551,6 +574,7 @@ class TripletMarginWithDistanceLoss(_Loss):
         self.swap = swap
 
     def forward(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        """A number, or with reduction "none" the loss of each triplet."""
         return F.triplet_margin_with_distance_loss(
             anchor,
             positive,
@@ -581,6 +605,7 @@ class CTCLoss(_Loss):
         self.zero_infinity = zero_infinity
 
     def forward(self, log_probs: Tensor, targets: Tensor, input_lengths: Tensor, target_lengths: Tensor) -> Tensor:
+        """A number, or with reduction "none" (n,), of log-probabilities (t, n, c) and labels (n, s) or all in a row."""
         return F.ctc_loss(
             log_probs,
             targets,

@@ -39,6 +39,7 @@ class LocalResponseNorm(_OverChannels):
     __constants__ = ("size", "alpha", "beta", "k")
 
     def forward(self, input: Tensor) -> Tensor:
+        """(n, c, ...) in the same shape, each element by its neighbouring channels."""
         return F.local_response_norm(input, self.size, self.alpha, self.beta, self.k)
 
 
@@ -50,6 +51,7 @@ class CrossMapLRN2d(_OverChannels):
     """
 
     def forward(self, input: Tensor) -> Tensor:
+        """(n, c, h, w) in the same shape, each element by its neighbouring channels."""
         if input.dim() != 4:
             raise ValueError(f"CrossMapLRN2d: Expected input to be 4D, got {input.dim()}D instead.")
         channels = input.size(1)
@@ -114,6 +116,7 @@ class LayerNorm(Module):
                 init.zeros_(self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
+        """The input (..., *normalized_shape) in the same shape."""
         return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
@@ -178,6 +181,7 @@ class GroupNorm(Module):
                 init.zeros_(self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
+        """The input (n, c, ...) in the same shape.  Raises RuntimeError if the groups do not divide the channels."""
         return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
@@ -229,6 +233,7 @@ class RMSNorm(Module):
             init.ones_(self.weight)
 
     def forward(self, x: Tensor) -> Tensor:
+        """The input (..., *normalized_shape) in the same shape."""
         return F.rms_norm(x, self.normalized_shape, self.weight, self.eps)
 
     def extra_repr(self) -> str:

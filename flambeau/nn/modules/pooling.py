@@ -95,6 +95,7 @@ class MaxPool1d(_MaxPoolNd):
     """Maxima over (N, C, L) or (C, L)."""
 
     def forward(self, input: Tensor) -> Any:
+        """(n, c, l) -> (n, c, l'); the batch may be missing.  With ``return_indices`` also the places of the maxima."""
         return F.max_pool1d(input, self.kernel_size, self.stride, self.padding, self.dilation, **self._options())
 
 
@@ -102,6 +103,8 @@ class MaxPool2d(_MaxPoolNd):
     """Maxima over (N, C, H, W) or (C, H, W)."""
 
     def forward(self, input: Tensor) -> Any:
+        """(n, c, h, w) -> (n, c, h', w'); the batch may be missing.  With ``return_indices`` also the places of the
+        maxima."""
         return F.max_pool2d(input, self.kernel_size, self.stride, self.padding, self.dilation, **self._options())
 
 
@@ -109,6 +112,8 @@ class MaxPool3d(_MaxPoolNd):
     """Maxima over (N, C, D, H, W) or (C, D, H, W)."""
 
     def forward(self, input: Tensor) -> Any:
+        """(n, c, d, h, w) -> (n, c, d', h', w'); the batch may be missing.  With ``return_indices`` also the places of
+        the maxima."""
         return F.max_pool3d(input, self.kernel_size, self.stride, self.padding, self.dilation, **self._options())
 
 
@@ -134,6 +139,7 @@ class MaxUnpool1d(_MaxUnpoolNd):
         self.padding = _single(padding)
 
     def forward(self, input: Tensor, indices: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
+        """Zeros but for the maxima at ``indices``: (n, c, l') -> (n, c, l); the batch may be missing."""
         return F.max_unpool1d(input, indices, self.kernel_size, self.stride, self.padding, output_size)
 
 
@@ -147,6 +153,7 @@ class MaxUnpool2d(_MaxUnpoolNd):
         self.padding = _pair(padding)
 
     def forward(self, input: Tensor, indices: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
+        """Zeros but for the maxima at ``indices``: (n, c, h', w') -> (n, c, h, w); the batch may be missing."""
         return F.max_unpool2d(input, indices, self.kernel_size, self.stride, self.padding, output_size)
 
 
@@ -160,6 +167,7 @@ class MaxUnpool3d(_MaxUnpoolNd):
         self.padding = _triple(padding)
 
     def forward(self, input: Tensor, indices: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
+        """Zeros but for the maxima at ``indices``: (n, c, d', h', w') -> (n, c, d, h, w); the batch may be missing."""
         return F.max_unpool3d(input, indices, self.kernel_size, self.stride, self.padding, output_size)
 
 
@@ -207,6 +215,7 @@ class AvgPool1d(_AvgPoolNd):
         self.count_include_pad = count_include_pad
 
     def forward(self, input: Tensor) -> Tensor:
+        """(n, c, l) -> (n, c, l'); the batch may be missing."""
         return F.avg_pool1d(input, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
 
 
@@ -316,6 +325,8 @@ class FractionalMaxPool2d(_FractionalMaxPoolNd):
         super().__init__(kernel_size, output_size, output_ratio, return_indices, _random_samples)
 
     def forward(self, input: Tensor) -> Any:
+        """(n, c, h, w) -> (n, c, *output_size); the batch may be missing.  With ``return_indices`` also the places of
+        the maxima."""
         return F.fractional_max_pool2d(
             input,
             self.kernel_size,
@@ -342,6 +353,8 @@ class FractionalMaxPool3d(_FractionalMaxPoolNd):
         super().__init__(kernel_size, output_size, output_ratio, return_indices, _random_samples)
 
     def forward(self, input: Tensor) -> Any:
+        """(n, c, d, h, w) -> (n, c, *output_size); the batch may be missing.  With ``return_indices`` also the places
+        of the maxima."""
         return F.fractional_max_pool3d(
             input,
             self.kernel_size,
@@ -390,6 +403,7 @@ class LPPool1d(_LPPoolNd):
     """Norms over (N, C, L) or (C, L)."""
 
     def forward(self, input: Tensor) -> Tensor:
+        """(n, c, l) -> (n, c, l'); the batch may be missing."""
         return F.lp_pool1d(input, float(self.norm_type), self.kernel_size, self.stride, self.ceil_mode)
 
 
@@ -397,6 +411,7 @@ class LPPool2d(_LPPoolNd):
     """Norms over (N, C, H, W) or (C, H, W)."""
 
     def forward(self, input: Tensor) -> Tensor:
+        """(n, c, h, w) -> (n, c, h', w'); the batch may be missing."""
         return F.lp_pool2d(input, float(self.norm_type), self.kernel_size, self.stride, self.ceil_mode)
 
 
@@ -404,6 +419,7 @@ class LPPool3d(_LPPoolNd):
     """Norms over (N, C, D, H, W) or (C, D, H, W)."""
 
     def forward(self, input: Tensor) -> Tensor:
+        """(n, c, d, h, w) -> (n, c, d', h', w'); the batch may be missing."""
         return F.lp_pool3d(input, float(self.norm_type), self.kernel_size, self.stride, self.ceil_mode)
 
 
@@ -433,6 +449,8 @@ class AdaptiveMaxPool1d(_AdaptiveMaxPoolNd):
     output_size: _size_1_t
 
     def forward(self, input: Tensor) -> Any:
+        """(n, c, l) -> (n, c, *output_size); the batch may be missing.  With ``return_indices`` also the places of the
+        maxima."""
         return F.adaptive_max_pool1d(input, self.output_size, self.return_indices)
 
 
@@ -442,6 +460,8 @@ class AdaptiveMaxPool2d(_AdaptiveMaxPoolNd):
     output_size: _size_2_opt_t
 
     def forward(self, input: Tensor) -> Any:
+        """(n, c, h, w) -> (n, c, *output_size); the batch may be missing.  With ``return_indices`` also the places of
+        the maxima."""
         return F.adaptive_max_pool2d(input, self.output_size, self.return_indices)
 
 
@@ -451,6 +471,8 @@ class AdaptiveMaxPool3d(_AdaptiveMaxPoolNd):
     output_size: _size_3_opt_t
 
     def forward(self, input: Tensor) -> Any:
+        """(n, c, d, h, w) -> (n, c, *output_size); the batch may be missing.  With ``return_indices`` also the places
+        of the maxima."""
         return F.adaptive_max_pool3d(input, self.output_size, self.return_indices)
 
 
@@ -477,6 +499,7 @@ class AdaptiveAvgPool1d(_AdaptiveAvgPoolNd):
     output_size: _size_1_t
 
     def forward(self, input: Tensor) -> Tensor:
+        """(n, c, l) -> (n, c, *output_size); the batch may be missing."""
         return F.adaptive_avg_pool1d(input, self.output_size)
 
 
@@ -486,6 +509,7 @@ class AdaptiveAvgPool2d(_AdaptiveAvgPoolNd):
     output_size: _size_2_opt_t
 
     def forward(self, input: Tensor) -> Tensor:
+        """(n, c, h, w) -> (n, c, *output_size); the batch may be missing."""
         return F.adaptive_avg_pool2d(input, self.output_size)
 
 
@@ -495,4 +519,5 @@ class AdaptiveAvgPool3d(_AdaptiveAvgPoolNd):
     output_size: _size_3_opt_t
 
     def forward(self, input: Tensor) -> Tensor:
+        """(n, c, d, h, w) -> (n, c, *output_size); the batch may be missing."""
         return F.adaptive_avg_pool3d(input, self.output_size)

@@ -355,6 +355,7 @@ class LSTM(RNNBase):
         return self._state_size(input, batch_sizes, self.hidden_size)
 
     def check_forward_args(self, input: Tensor, hidden: Any, batch_sizes: Tensor | None) -> None:
+        """Raises RuntimeError if input, hidden state or cell state have other sizes than this layer's."""
         self.check_input(input, batch_sizes)
         self.check_hidden_size(
             hidden[0], self.get_expected_hidden_size(input, batch_sizes), "Expected hidden[0] size {}, got {}"
@@ -364,6 +365,7 @@ class LSTM(RNNBase):
         )
 
     def permute_hidden(self, hx: Any, permutation: Tensor | None) -> Any:
+        """Hidden and cell state with the batch in another order; as they are for None."""
         if permutation is None:
             return hx
         return _apply_permutation(hx[0], permutation), _apply_permutation(hx[1], permutation)
@@ -502,6 +504,8 @@ class RNNCell(RNNCellBase):
         self.nonlinearity = nonlinearity
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
+        """The next hidden state (n, hidden) or (hidden,) of input (n, input) or (input,); ``hx`` is zeros by default.
+        Raises RuntimeError for sizes that do not fit."""
         cells = {"tanh": _recurrent.rnn_tanh_cell, "relu": _recurrent.rnn_relu_cell}
         self._check(input, None if hx is None else (hx,), ("hidden",))
         if self.nonlinearity not in cells:
@@ -525,6 +529,8 @@ class LSTMCell(RNNCellBase):
         super().__init__(input_size, hidden_size, bias, num_chunks=4, device=device, dtype=dtype)
 
     def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """The next (hidden, cell) state, each (n, hidden) or (hidden,), of input (n, input) or (input,); ``hx`` is
+        zeros by default.  Raises RuntimeError for sizes that do not fit."""
         self._check(input, hx, ("hx[0]", "hx[1]"))
         batched = input.dim() == 2
         input = input if batched else input.unsqueeze(0)
@@ -546,6 +552,8 @@ class GRUCell(RNNCellBase):
         super().__init__(input_size, hidden_size, bias, num_chunks=3, device=device, dtype=dtype)
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
+        """The next hidden state (n, hidden) or (hidden,) of input (n, input) or (input,); ``hx`` is zeros by default.
+        Raises RuntimeError for sizes that do not fit."""
         self._check(input, None if hx is None else (hx,), ("hidden",))
         batched = input.dim() == 2
         input = input if batched else input.unsqueeze(0)

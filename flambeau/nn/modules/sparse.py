@@ -108,6 +108,8 @@ class Embedding(_Table):
         self.sparse = sparse
 
     def forward(self, input: Tensor) -> Tensor:
+        """The rows of the table that integers name: (...) -> (..., embedding_dim).  Raises IndexError for a row that
+        there is not."""
         return F.embedding(
             input,
             self.weight,
@@ -218,6 +220,8 @@ class EmbeddingBag(_Table):
         self.include_last_offset = include_last_offset
 
     def forward(self, input: Tensor, offsets: Tensor | None = None, per_sample_weights: Tensor | None = None) -> Tensor:
+        """Bags of rows, combined: a matrix holds a bag in each row; a vector those that begin at ``offsets``.  (bags,
+        embedding_dim)."""
         return F.embedding_bag(
             input,
             self.weight,

@@ -51,6 +51,7 @@ class Upsample(Module):
         self.recompute_scale_factor = recompute_scale_factor
 
     def forward(self, input: Tensor) -> Tensor:
+        """(n, c, *spatial) in the size asked for, or that times the factors."""
         return F.interpolate(
             input,
             self.size,

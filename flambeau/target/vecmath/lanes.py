@@ -48,18 +48,22 @@ class Lanes:
     # -- description -----------------------------------------------------------------------------
     @property
     def type(self) -> str:
+        """The LLVM type."""
         return self.value.type
 
     @property
     def elem(self) -> str:
+        """The LLVM type of one lane."""
         return elem_type(self.value.type)
 
     @property
     def count(self) -> int:
+        """The number of lanes."""
         return lanes_of(self.value.type)
 
     @property
     def is_float(self) -> bool:
+        """Whether lanes are floats."""
         return self.elem in _FLOATS
 
     @property
@@ -154,6 +158,7 @@ class Lanes:
         return Lanes(self.builder, self.builder.cmp("ult", self.value, self._operand(other)))
 
     def is_nan(self) -> Lanes:
+        """Where lanes are NaN."""
         return Lanes(self.builder, self.builder.cmp("uno", self.value, self.value))
 
     # -- conversions -----------------------------------------------------------------------------
@@ -170,9 +175,11 @@ class Lanes:
         return Lanes(self.builder, self.builder.cast(how, self.value, vec_type(elem, self.count)))
 
     def widen(self) -> Lanes:
+        """float as double, exactly."""
         return self.cast("fpext", "double")
 
     def narrow(self) -> Lanes:
+        """double as float, rounded."""
         return self.cast("fptrunc", "float")
 
     # -- instructions of their own -----------------------------------------------------------------
@@ -180,9 +187,11 @@ class Lanes:
         return Lanes(self.builder, self.builder.intrinsic(name, self.type, self.value, *(o.value for o in others)))
 
     def abs(self) -> Lanes:
+        """The magnitude of each lane."""
         return self._intrinsic("llvm.fabs")
 
     def sqrt(self) -> Lanes:
+        """The square root of each lane, correctly rounded."""
         return self._intrinsic("llvm.sqrt")
 
     def rounded(self, how: str) -> Lanes:

@@ -40,6 +40,8 @@ SHAPES = [
     ((2, 12, 10, 10), (18, 4, 3, 3), {"groups": 3}),
     ((1, 96, 11, 11), (96, 4, 3, 3), {"groups": 24, "padding": 1}),
     ((1, 3, 22, 22), (16, 3, 7, 7), {"stride": 2, "padding": 3}),
+    ((2, 128, 8, 8), (320, 128, 3, 3), {"stride": 2, "padding": 1}),  # few pixels, packed once for all weights
+    ((2, 320, 4, 4), (512, 320, 3, 3), {"stride": 2, "padding": 1}),
 ]
 
 

@@ -280,8 +280,10 @@ class Contraction:
         blocks = b.idiv(b.iadd(f.units, b.isub(f.kc, 1)), f.kc)
         number, at = b.idiv(chunk, blocks), b.imul(b.imod(chunk, blocks), f.kc)
         units = b.imin(b.isub(f.units, at), f.kc)
-        outer_count = b.imul(f.outer_panels, f.outer_shared)
-        scratch = b.bytes_at(f.slot(SCRATCH), b.imul(batch, f.ready_step))
+        # An outer operand that is given packed was packed by a launch of its own (`packing_words`), matrix by matrix.
+        given = b.icmp("ne", f.ready, 0)
+        outer_count = b.select(given, b.i64(0), b.imul(f.outer_panels, f.outer_shared))
+        scratch = b.bytes_at(f.slot(SCRATCH), b.select(given, b.i64(0), b.imul(batch, f.ready_step)))
 
         def pack(is_b: bool, of_inner: bool) -> None:
             panel = b.isub(number, outer_count) if of_inner else number

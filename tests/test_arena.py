@@ -58,6 +58,7 @@ def _train(steps, whole):
 
     run = torch.compile(step, mode="reduce-overhead") if whole else step
     losses, peaks = [], []
+    memory.empty_cache()  # what waits at hand counts in the peak
     for _ in range(steps):
         memory.reset_peak()
         before = memory.statistics().allocated

@@ -8,6 +8,7 @@ the other one reads, and backwards.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from ..autograd.api import grad as derivative
@@ -17,11 +18,13 @@ from ..autograd.node import number as _number
 from ..autograd.saved import FREED, modified
 from ..autograd.tape import OperatorNode
 from ..autograd.view import CopySlices, edge_of
-from ..deferred.deferral import Deferral, Ran, planned
+from ..deferred.deferral import Deferral, planned
+from ..deferred.ran import Ran
 from ..deferred.record import ARGUMENT, VIEW, WRITE, flat_below
 from ..layout import Layout, dense
 from ..storage import Storage
 from ..tensor import Tensor, address, empty, make
+from .again import Again, computed_again
 
 __all__ = ["Backward", "Half", "halved", "tape_of"]
 
@@ -98,7 +101,10 @@ def halved(recorder: Deferral, results: Sequence[Tensor], inputs: Sequence[Tenso
         if before != (recorder.runs, recorder.outside):
             return None
         ends = [None if t is None else _end(recorder, t) for t in found]
-        return _Halving(recorder, mark, seeds).make(ends)
+        first = _Halving(recorder, mark, seeds, {})
+        first.make(ends)
+        again = first.again()
+        return _Halving(recorder, mark, seeds, again).make(ends)
     except _Entangled:
         return None
     finally:
@@ -121,10 +127,10 @@ def _end(recorder: Deferral, t: Any) -> tuple[int, Layout]:
 
 
 class _Halving:
-    """Writes the text of the backward pass."""
+    """Writes the text of the backward pass, which computes some values ``again``."""
 
-    def __init__(self, recorder: Deferral, mark: _Mark, seeds: list[Tensor]) -> None:
-        self._text, self._mark, self._seeds = recorder.text, mark, seeds
+    def __init__(self, recorder: Deferral, mark: _Mark, seeds: list[Tensor], again: Again) -> None:
+        self._text, self._mark, self._seeds, self._again = recorder.text, mark, seeds, again
         self._homes = {home for home, slot in recorder.homes.items() if slot < mark.arguments}
         self._arguments = recorder.arguments
         self._numbers = recorder.numbers[mark.numbers :]
@@ -205,14 +211,22 @@ class _Halving:
             wanted.append((layout, distinct.setdefault((self._known[value], layout), len(distinct))))
         results = [(value, layout, None) for value, layout in distinct]
         new, owners, numbers = self._new, self._owners, self._numbers
+        leaving = [k for k, (what, _, _) in enumerate(self._sources) if what in (_SAVED, _GRADIENT)]
         made: list[Ran] = []
 
         def plan() -> Ran:
             if not made:
-                made.append(Ran(planned(new, results, owners), [], numbers, [None] * len(results)))
+                plan = planned(new, results, owners, leaving=leaving)
+                made.append(Ran(plan, [], numbers, [None] * len(results)))
             return made[0]
 
         return Half(self._saved, self._sources, self._constants, [t._layout for t in self._seeds], wanted, plan)
+
+    def again(self) -> Again:
+        """What the backward pass that was made had better compute again."""
+        there = [number for number, slot in self._slots.items() if id(self._arguments[slot][0]) not in self._homes]
+        saved = sorted({number for number, _ in self._saved})
+        return computed_again(self._text, self._starts, self._layouts, saved, there)
 
     def _operand(self, number: int) -> int:
         found = self._known.get(number)
@@ -225,6 +239,9 @@ class _Halving:
         if what is VIEW:
             base = self._operand(self._text[at + 1])
             return self._emit(number, (VIEW, base, self._text[at + 2], self._text[at + 3]))
+        if number in self._again:
+            recipe, operands = self._again[number]
+            return self._emit(number, (recipe, *map(self._operand, operands)))
         if what is ARGUMENT:
             slot = self._slots[number]
             storage, _, offset = self._arguments[slot]
@@ -303,7 +320,8 @@ class Backward(Node):
         if state.grad:
             return self._recorded(grads)
         given = [_as(g, layout) for g, layout in zip(grads, half.given)]
-        memories, addresses = [], []
+        memories: list[Any] = []
+        addresses = []
         for what, k, start in half.sources:
             if what == _ARGUMENT:
                 storage, offset = self._slots[k]
@@ -318,7 +336,13 @@ class Backward(Node):
             memories.append(storage)
             addresses.append(storage.ptr + start)
         ran = half.plan()
-        made = ran.run(addresses, memories)
+        if state.task is None or state.task.keep_graph:
+            made = ran.run(addresses, memories)
+        else:  # nobody but ``memories`` holds on to what was saved for this, and to the gradients
+            self._release()
+            grads.clear()
+            del given, saved, storage
+            made = ran.run(addresses, memories, done=partial(_let_go, memories))
         sizes = ran.plan.sizes
         storages = [Storage(p, sizes.get(k, 0)) if p else Storage(0, 0) for k, p in enumerate(made)]
         return [None if want is None else make(storages[want[1]], want[0]) for want in half.wanted]
@@ -340,6 +364,10 @@ class Backward(Node):
     def _release(self) -> None:
         self._saved = None
         self._read, self._slots = [], []
+
+
+def _let_go(storages: list[Any], slot: int) -> None:
+    storages[slot] = None
 
 
 def _as(grad: Tensor | None, layout: Layout) -> Tensor:

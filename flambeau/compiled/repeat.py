@@ -30,7 +30,8 @@ from typing import Any
 from weakref import ref
 
 from ..autograd.mode import state as grad_state
-from ..deferred.deferral import Deferral, Ran, deferral
+from ..deferred.deferral import Deferral, deferral
+from ..deferred.ran import Ran
 from ..deferred.record import independent
 from ..deferred.steps import Changed, Steps
 from ..dispatch.call import around

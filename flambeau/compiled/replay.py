@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from weakref import ref
 
 from ..autograd.view import DEFAULT, MULTIPLE, replay
-from ..deferred.deferral import Ran
+from ..deferred.ran import Ran
 from ..deferred.steps import Again, Steps
 from ..generator import default_generator
 from ..layout import Layout
@@ -25,7 +25,7 @@ __all__ = ["VALUES", "Live", "Recording", "base_of", "derivable", "leaves", "rep
 
 VALUES = (int, float, bool, complex, str, bytes, type(None))
 """The classes of constants."""
-_LARGE_BLOCK = 1 << 20  # bytes of temporary memory that are worth giving back
+_LARGE_BLOCK = 1 << 20  # bytes of memory that are worth giving back
 _Build = Callable[[list[Any], list[Tensor]], Any]
 
 
@@ -142,7 +142,7 @@ class Recording:
         self.twice = False
         """Whether a result was differentiated in a way that can be differentiated again, for which the call is made
         once more: such calls had better not be repeated."""
-        self.first = ran is not None and ran.plan.temporary >= _LARGE_BLOCK
+        self.first = ran is not None and ran.plan.temporary + sum(self.sizes) >= _LARGE_BLOCK
         self.again = twice
         self.live: list[tuple[int, Layout, int]] = []
         if live is not None:

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from ..autograd.node import number
-from ..deferred.deferral import Deferral, Ran, deferral, planned
+from ..deferred.deferral import Deferral, deferral, planned
+from ..deferred.ran import Ran
 from ..deferred.record import Recipe
 from ..generator import default_generator
 from ..graph.plan import Plan, StepInfo

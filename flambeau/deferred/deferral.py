@@ -8,25 +8,24 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import ref
 
-from .. import graph, prepared
+from .. import graph
 from ..layout import Layout, dense
 from ..primitives import Recorder
-from ..runtime import memory
 from ..storage import Alias, Pending, Storage, Trace
 from ..tensor import Tensor, materialize
 from .families import Wanted, shared_plan
+from .ran import Ran
 from .record import ARGUMENT, CHAIN, VIEW, WHOLE, WRITE, Recipe, flat_below, replay
 
 if TYPE_CHECKING:
     from ..graph.plan import Plan
 
-__all__ = ["Deferral", "NeedsMemory", "Ran", "deferral", "deferring", "planned", "plans", "threads"]
+__all__ = ["Deferral", "NeedsMemory", "deferral", "deferring", "planned", "plans", "threads"]
 
 _BOUND = 40_000  # words of a program after which it runs even though nobody looked
 _ATTEMPTS = 4  # to plan a program within a limit of memory
@@ -101,50 +100,6 @@ class _Failed(Trace):
 
     def flush(self) -> None:
         raise self.error
-
-
-class Ran(NamedTuple):
-    """A program that has run, and can run again: its plan, what it read, and for each result None or the argument that
-    it was written to."""
-
-    plan: Plan
-    arguments: list[tuple[Storage, Layout, int]]
-    numbers: list[float | int]
-    into: list[int | None]
-
-    def run(
-        self,
-        addresses: Sequence[int],
-        storages: Sequence[Storage],
-        numbers: Sequence[float | int] | None = None,
-        places: Mapping[int, tuple[int, Storage]] = MappingProxyType({}),
-    ) -> list[int]:
-        """Runs on arguments at these addresses in these storages, with these numbers or those of the first time.
-
-        Returns the addresses of the results, memory of the caller's now but for those that have ``places`` (an address,
-        and what owns it).
-        """
-        derived = self.plan.derived()
-        constants = prepared.Run(derived, storages, addresses) if derived else None
-        sizes = self.plan.sizes
-        results = [0] * len(self.into)
-        try:
-            for k, into in enumerate(self.into):
-                if into is None and k in sizes and sizes[k]:
-                    results[k] = places[k][0] if k in places else memory.allocate(sizes[k])
-            given = self.numbers if numbers is None else numbers
-            self.plan.run(results, addresses, given, constants.addresses if constants is not None else ())
-        except BaseException as error:
-            for k, address in enumerate(results):
-                if address and k not in places:
-                    memory.free(address, sizes[k])
-            if isinstance(error, graph.plan.KernelError):
-                kind, text = graph.plan.CODES[error.code]
-                raise kind(
-                    f"{text} (in an operator of a compiled function, which ran when a value was needed)"
-                ) from None
-            raise
-        return results
 
 
 class Deferral(Trace):
@@ -587,12 +542,12 @@ class Deferral(Trace):
 
 def planned(
     text: Sequence[Any], wanted: Sequence[Wanted], owners: Sequence[int],
-    numbered: bool = False, constant: bool = False, limit: int | None = None,
+    numbered: bool = False, constant: bool = False, limit: int | None = None, leaving: Sequence[int] | None = None,
 ) -> Plan:  # fmt: skip
     """The plan of a program: ``wanted`` are the values to compute, how each lies, and the argument that it goes into or
     None; ``owners`` numbers the memory of the arguments.  ``numbered``: steps name operators by their place too;
-    ``constant`` as in ``make_plan``; ``limit``: bytes of temporary memory to do with, which a warning tells if that is
-    not possible."""
+    ``constant`` and ``leaving`` as in ``make_plan``; ``limit``: bytes of temporary memory to do with, which a warning
+    tells if that is not possible."""
     aim, best = limit, None
     for _ in range(_ATTEMPTS):
         with Recorder() as recorder:
@@ -602,7 +557,7 @@ def planned(
                 recorder.graph, [nodes[k] for k, _, _ in wanted], [into for _, _, into in wanted]
             )
         outputs = [graph.schedule.Output(n, layout.strides, into) for n, (_, layout, into) in zip(found, wanted)]
-        plan = graph.plan.make_plan(outputs, len(owners), owners, constant, True)
+        plan = graph.plan.make_plan(outputs, len(owners), owners, constant, True, leaving)
         if best is None or plan.temporary < best.temporary:
             best = plan
         if limit is None or aim is None or best.temporary <= limit:

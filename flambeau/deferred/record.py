@@ -19,13 +19,15 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from ..graph.node import Graph, Node, topological
-from ..graph.share import operations
-from ..layout import Layout, dense
+from ..graph.share import FREE, operations
+from ..layout import Layout, contiguous_strides, dense
+from ..loop.nodes import ELEMENTWISE
 from ..primitives import Recorder, look, region, row_major
 
 __all__ = ["ARGUMENT", "CHAIN", "VIEW", "WHOLE", "WRITE", "Recipe", "flat_below", "independent", "replay"]
 
 ARGUMENT, VIEW, WRITE = range(3)
+_ELEMENT_BY_ELEMENT = frozenset((*ELEMENTWISE, *FREE, "cast")) - {"scalar", "undef"}
 _WORDS = 3, 4, 5  # that each of these takes
 WHOLE, CHAIN = 1, 2
 """What waits for the end of a module's call: everything from the first convolution on, or one convolution with what is
@@ -66,6 +68,43 @@ class Recipe:
 
     def __repr__(self) -> str:
         return f"<{self.name}>"
+
+    def part(self, result: int, given: Sequence[int]) -> tuple[Recipe, list[int], list[int]] | None:
+        """What gives one result alone, element by element, of arguments and of other results ``given``; and which
+        arguments and results it takes.  None if there is more to it, or if it takes run-time numbers."""
+        ends = {id(self.nodes[k]): k for k in given if k != result}
+        slots: dict[tuple[bool, int], int] = {}
+        made: dict[int, Node] = {}
+        stack = [self.nodes[result]]
+        while stack:
+            n = stack[-1]
+            if id(n) in made:
+                stack.pop()
+                continue
+            end = ends.get(id(n))
+            new = Node()
+            new.op, new.inputs, new.attrs, new.shape, new.type = n.op, n.inputs, n.attrs, n.shape, n.type
+            new.origin, new.number = n.origin, n.number
+            if end is not None or n.op == "input":
+                key = (end is None, n.attrs[0] if end is None else end)
+                new.op, new.inputs = "input", ()
+                new.attrs = (slots.setdefault(key, len(slots)), contiguous_strides(n.shape))
+            elif n.op not in _ELEMENT_BY_ELEMENT:
+                return None
+            else:
+                waiting = [i for i in n.inputs if id(i) not in made]
+                if waiting:
+                    stack += waiting
+                    continue
+                new.inputs = tuple([made[id(i)] for i in n.inputs])
+            made[id(n)] = new
+        order = sorted(slots, key=lambda key: (not key[0], slots[key]))  # arguments first
+        place = {slots[key]: k for k, key in enumerate(order)}
+        for new in made.values():
+            if new.op == "input":
+                new.attrs = (place[new.attrs[0]], new.attrs[1])
+        recipe = Recipe(self.name, (made[id(self.nodes[result])],), (self.layouts[result],), False, len(order), 0)
+        return recipe, [k for argument, k in order if argument], [k for argument, k in order if not argument]
 
     def into(self, graph: Graph, operands: Sequence[Node], first: int) -> list[Node]:
         """The results in another graph, of these operands and of the run-time numbers from ``first`` on."""

@@ -6,7 +6,7 @@ import ctypes
 import gc
 import sys
 import time
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -17,47 +17,28 @@ from ..loop.nodes import Kernel
 from ..runtime import blocks, memory, pool
 from ..runtime.native import make_caller
 from ..target.isa import ISA
-from .arena import Lifetime, Room, assign
 from .code import entry_addresses, side_by_side
-from .group import Place
 from .kernel import KernelCall
 from .nest import flat_words
 from .node import graph_text
 from .program import RETRY, Entry, Launch, Program
 from .schedule import BufferSpec, ExternCall, Output, Schedule, schedule
+from .steps import (
+    CODES,
+    Comings,
+    Derived,
+    KernelError,
+    Operand,
+    Step,
+    Where,
+    arranged,
+    derived,
+    extern_steps,
+    most,
+    staged,
+)  # fmt: skip
 
 __all__ = ["CODES", "Derived", "Extern", "KernelError", "Operand", "Plan", "StepInfo", "make_plan", "uncollected"]
-
-
-class Operand(NamedTuple):
-    """What an extern call sees of a buffer: element type, shape and strides (the address comes at the call), and
-    whether it stays the same from call to call, so that what is made of it may be kept (``Launch.packed``)."""
-
-    type: str
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-    constant: bool = False
-
-
-class Derived(NamedTuple):
-    """A constant that a plan reads besides its arguments: made of the memory ``offset`` bytes into argument number
-    ``argument``; see ``program.Packed``, of whose keys ``key`` is the number."""
-
-    argument: int
-    offset: int
-    key: int
-    nbytes: int
-    address: int
-    words: tuple[int, ...]
-    buffers: int
-
-    def make(self, source: int, target: int) -> None:
-        """Makes it of what is at one address, in memory at another one."""
-        params = (ctypes.c_int64 * len(self.words))(*self.words)
-        call = make_caller(self.address, "p" * (self.buffers + 1), bound=(ctypes.addressof(params),), release_gil=True)
-        status = call(*[source] * self.buffers, target)
-        if status:
-            raise KernelError(status)
 
 
 class Extern(Protocol):
@@ -70,31 +51,7 @@ class Extern(Protocol):
     """
 
 
-CODES: dict[int, tuple[type[Exception], str]] = {
-    1: (IndexError, "index out of range in self"),
-    2: (RuntimeError, "ZeroDivisionError"),
-    3: (RuntimeError, "all elements of input should be between 0 and 1"),
-}
-"""What a kernel's error code means."""
-
-
-class KernelError(Exception):
-    """A kernel reported an error by its code; the operator layer words it."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(f"kernel error {code}")
-        self.code = code
-
-
 _MANY = 8  # steps from which on code is loaded and compiled by several threads
-_ROOM = 1 << 14  # bytes of a result in which temporary values may lie before
-
-
-class _Step(NamedTuple):
-    """What a plan does at one point: a call of a kernel or of a host computation, and the buffers it touches."""
-
-    call: KernelCall | Launch | Callable[..., int]
-    buffers: tuple[tuple[int, int], ...]  # (buffer, byte offset)
 
 
 class StepInfo(NamedTuple):
@@ -117,7 +74,7 @@ class StepInfo(NamedTuple):
 
 
 class Plan:
-    """Kernels bound to sizes, in order, over one block of memory for everything temporary.
+    """Kernels bound to sizes, in order, over a block of memory for what is temporary, or what of it is short-lived.
 
     ``sizes`` are the bytes of the results; ``single`` is, for a plan of one kernel on the arguments alone, the
     function of (buffers in ``order``, scalars), for the hot path; ``order`` numbers the results 0, 1, ... and then the
@@ -127,14 +84,18 @@ class Plan:
     __slots__ = (
         "_address",
         "_apart",
+        "_block",
         "_constant",
         "_derived",
         "_flat",
         "_isa",
         "_keep",
+        "_leaving",
+        "_own",
         "_parts",
         "_results",
         "_schedule",
+        "_stages",
         "_used",
         "_workers",
         "inputs",
@@ -154,8 +115,12 @@ class Plan:
         owners: Sequence[int] = (),
         constant: bool = False,
         apart: bool = False,
+        leaving: Sequence[int] | None = None,
     ) -> None:
-        self._apart = apart
+        self._apart, self._leaving = apart, leaving
+        # How many parts each stage takes, and what comes and goes with it.
+        self._stages: list[Comings] = []
+        self._own: list[tuple[int, int]] = []  # (slot, bytes) of temporary values that come and go
         self._isa = ISA.host()
         self._schedule = plan
         self._results = len(into)
@@ -168,7 +133,7 @@ class Plan:
         self._parts: list[Program | _Host] | None = None
         self._workers = 0
         self._used: list[int] = []
-        self.temporary = 0
+        self.temporary = self._block = 0
         self._keep: object = None
         self._flat: KernelCall | None = None
         self.single: Callable[..., int] | None = None
@@ -193,13 +158,13 @@ class Plan:
         if self.single is None:
             self._bind_all()
 
-    def _steps(self, buffers: Sequence[BufferSpec]) -> list[_Step]:
+    def _steps(self, buffers: Sequence[BufferSpec]) -> list[Step]:
         """The calls, their code loaded or compiled: in several threads at once, for LLVM holds no lock."""
         todo = self._schedule.steps
         kernels = [step.kernel for step in todo if isinstance(step, KernelCall) and not step.address]
 
-        def extern(step: ExternCall) -> list[_Step]:
-            return _extern_steps(step, buffers, self._workers, self._constant)
+        def extern(step: ExternCall) -> list[Step]:
+            return extern_steps(step, buffers, self._workers, self._constant)
 
         calls = [step for step in todo if not isinstance(step, KernelCall)]
         if len(todo) < _MANY:
@@ -213,10 +178,10 @@ class Plan:
             s._replace(address=next(codes)) if isinstance(s, KernelCall) and not s.address else s for s in todo
         )
         self._schedule = self._schedule._replace(steps=todo)
-        steps: list[_Step] = []
+        steps: list[Step] = []
         for step in todo:
             if isinstance(step, KernelCall):
-                steps.append(_Step(step, tuple((b, 0) for b in step.buffers)))
+                steps.append(Step(step, tuple((b, 0) for b in step.buffers)))
             else:
                 steps += next(rest)
         return steps
@@ -226,7 +191,7 @@ class Plan:
         buffers, (only,) = self._schedule.buffers, self._schedule.steps
         if isinstance(only, KernelCall):
             return
-        steps = _extern_steps(only, buffers, pool.get_num_threads())
+        steps = extern_steps(only, buffers, pool.get_num_threads())
         call, touched = steps[0]
         kinds = {buffers[b].kind for b, _ in touched}
         if len(steps) > 1 or not isinstance(call, Launch) or not call.stack or not kinds <= {"input", "output"}:
@@ -266,9 +231,11 @@ class Plan:
         )
         other._flat = step._replace(chunks=chunks, words=words)
         other.sizes = {k: size // had * n for k, size in self.sizes.items()}
-        other._address, other._isa, other._results, other.temporary = self._address, self._isa, self._results, 0
+        other._address, other._isa, other._results = self._address, self._isa, self._results
+        other.temporary = other._block = 0
         other._schedule, other._parts, other._workers, other._used = self._schedule, None, 0, []
         other._constant, other._derived, other._apart = (), [], False
+        other._leaving, other._stages, other._own = None, [], []
         other.single, other._keep = _bind(other._flat, self._address)
         return other
 
@@ -278,13 +245,19 @@ class Plan:
         buffers = self._schedule.buffers
         self._workers = pool.get_num_threads()
         steps = self._steps(buffers)
-        temps, scratch, self.temporary = _arrange(steps, buffers, self._apart)
+        stages = [] if self._leaving is None else staged(steps, buffers, self._leaving)
+        own = [b for stage in stages for b in stage.begun]
+        temps, scratch, self._block = arranged(steps, buffers, self._apart and not stages, own)
         self._derived = [
-            _derived(call, touched, buffers) for call, touched in steps if isinstance(call, Launch) and call.packed
+            derived(call, touched, buffers) for call, touched in steps if isinstance(call, Launch) and call.packed
         ]
         first = self._results + self.inputs  # the slot of the first constant
         last = first + len(self._derived)  # and that of temporary memory
         constants = iter(range(first, last))
+        sizes = {b: buffers[b].size * coded(buffers[b].type).itemsize for b in own}
+        slots = {b: last + 1 + k for k, b in enumerate(own)}
+        self._own = [(slots[b], sizes[b]) for b in own]
+        self.temporary = self._block + most(stages, sizes)
 
         def place(buffer: int, offset: int) -> tuple[int, int]:
             b = buffers[buffer]
@@ -292,10 +265,12 @@ class Plan:
                 return b.slot, offset
             if b.kind == "input":
                 return self._results + b.slot, offset
+            if buffer in slots:
+                return slots[buffer], offset
             # an unused buffer is that of a value which its only reader computes itself: any address does
             return within(temps.get(buffer, (None, 0)), offset)
 
-        def within(where: _Where, offset: int = 0) -> tuple[int, int]:
+        def within(where: Where, offset: int = 0) -> tuple[int, int]:
             result, at = where
             return (last if result is None else buffers[result].slot), at + offset
 
@@ -316,9 +291,22 @@ class Plan:
         def close() -> None:
             if entries:
                 assert self._parts is not None
-                self._parts.append(Program(entries, last + 1, given, fixed, big))
+                self._parts.append(Program(entries, last + 1 + len(own), given, fixed, big))
+
+        self._stages = []
+        waiting = list(stages)
+
+        def end_stage() -> None:
+            assert self._parts is not None
+            stage = waiting.pop(0)
+            begun, ended = ([(slots[b], sizes[b]) for b in group] for group in (stage.begun, stage.ended))
+            self._stages.append(Comings(len(self._parts), stage.results, begun, ended, stage.arguments))
 
         for number, (call, touched) in enumerate(steps):
+            if waiting and number == waiting[0].end:
+                close()
+                entries, fixed, big = [], [], False
+                end_stage()
             where = tuple(place(b, o) for b, o in touched)
             if isinstance(call, KernelCall):
                 words = (call.chunks, pool.address() if call.chunks > 1 else 0, *call.words)
@@ -342,6 +330,8 @@ class Plan:
                 entries, fixed, big = [], [], False
                 self._parts.append(_Host(call, where))
         close()
+        if waiting:
+            end_stage()
 
     # -- running ---------------------------------------------------------------------------------
     def function(self) -> Callable[..., int]:
@@ -354,7 +344,7 @@ class Plan:
             # The schedule may be that of another size (``resized``): only the bound kernel is right.
             return lambda *values: self._status(values[:count], values[count:])
         self._settle()
-        parts, nbytes, workers, threads = self._parts, self.temporary, self._workers, pool.get_num_threads
+        parts, nbytes, workers, threads = self._parts, self._block, self._workers, pool.get_num_threads
         first = parts[0] if parts is not None and len(parts) == 1 else None
         enter = first.function() if isinstance(first, Program) else None
         if enter is None:
@@ -393,8 +383,10 @@ class Plan:
                 return status
         self._settle()
         assert self._parts is not None
+        if self._stages:
+            return self._run_stages(addresses, scalars, None, None)
         numbers = [scalars[k] for k in self._used] if self._used else ()
-        nbytes = self.temporary
+        nbytes = self._block
         block = memory.allocate(nbytes) if nbytes else 0
         try:
             slots = (*addresses, block)
@@ -407,15 +399,71 @@ class Plan:
                 memory.free(block, nbytes)
         return 0
 
+    @property
+    def in_stages(self) -> bool:
+        """Whether memory comes and goes while the plan runs (``run_in_stages``)."""
+        return bool(self._stages)
+
+    def run_in_stages(
+        self,
+        arguments: Sequence[int],
+        scalars: Sequence[float],
+        begin: Callable[[int], int],
+        done: Callable[[int], object] | None,
+    ) -> None:
+        """``run`` of such a plan on arguments and constants: ``begin(k)`` gives the address of result ``k`` when it is
+        to be written, ``done(slot)`` is told of each leaving argument once it has been read last.  Raises
+        KernelError."""
+        self._settle()
+        status = self._run_stages((*[0] * self._results, *arguments), scalars, begin, done)
+        if status:
+            raise KernelError(status)
+
+    def _run_stages(
+        self,
+        addresses: Sequence[int],
+        scalars: Sequence[float],
+        begin: Callable[[int], int] | None,
+        done: Callable[[int], object] | None,
+    ) -> int:
+        assert self._parts is not None
+        numbers = [scalars[k] for k in self._used] if self._used else ()
+        allocate, free = memory.allocate, memory.free
+        slots = [*addresses, allocate(self._block) if self._block else 0, *[0] * len(self._own)]
+        first = 0
+        try:
+            for stage in self._stages:
+                if begin is not None:
+                    for k in stage.results:
+                        slots[k] = begin(k)
+                for slot, nbytes in stage.begun:
+                    slots[slot] = allocate(nbytes)
+                for part in self._parts[first : stage.parts]:
+                    status = part.run(slots, numbers)
+                    if status:
+                        return status
+                first = stage.parts
+                for slot, nbytes in stage.ended:
+                    free(slots[slot], nbytes)
+                    slots[slot] = 0
+                if done is not None:
+                    for slot in stage.arguments:
+                        done(slot)
+            return 0
+        finally:
+            for slot, nbytes in (*self._own, (len(addresses), self._block)):
+                if slots[slot]:
+                    free(slots[slot], nbytes)
+
     def measure(self, addresses: Sequence[int], scalars: Sequence[float]) -> list[float]:
         """Runs once more, step by step, on results and arguments; returns the seconds of each step."""
         self._bind_all()
         assert self._parts is not None
-        block = memory.allocate(self.temporary)
+        own = [(len(addresses), self._block), *self._own]
+        slots = [*addresses, *(memory.allocate(nbytes) for _, nbytes in own)]
         numbers = [scalars[k] for k in self._used]
         seconds = []
         try:
-            slots = (*addresses, block)
             for part in self._parts:
                 calls = part.steps(slots, numbers) if isinstance(part, Program) else [partial(part.run, slots, numbers)]
                 for call in calls:
@@ -423,7 +471,8 @@ class Plan:
                     call()
                     seconds.append(time.perf_counter() - start)
         finally:
-            memory.free(block, self.temporary)
+            for slot, nbytes in own:
+                memory.free(slots[slot], nbytes)
         return seconds
 
     @property
@@ -450,7 +499,7 @@ class Plan:
             else:
                 name, origins = type(step.spec).__name__, tuple(step.origin.split(", "))
                 inputs, outputs = tuple(p.buffer for p in step.inputs), tuple(p.buffer for p in step.outputs)
-                calls = _extern_steps(step, buffers, self._workers or 1)
+                calls = extern_steps(step, buffers, self._workers or 1)
                 count = len(calls)
                 addresses = tuple(dict.fromkeys(c.call.address for c in calls if isinstance(c.call, Launch)))
                 counted = getattr(step.spec, "operations", None)
@@ -476,14 +525,14 @@ class Plan:
             self._bind_all()
         assert self._parts is not None
         (part, *more) = self._parts
-        if more or self._used or not isinstance(part, Program):
+        if self._own or more or self._used or not isinstance(part, Program):
             raise ValueError("repeat: the plan is not one program without numbers")
-        block = memory.allocate(self.temporary) if self.temporary else 0
+        block = memory.allocate(self._block) if self._block else 0
         try:
             status = part.repeat((*addresses, block), (*steps, 0), times)
         finally:
             if block:
-                memory.free(block, self.temporary)
+                memory.free(block, self._block)
         if status:
             raise KernelError(status)
 
@@ -496,77 +545,6 @@ class _Host(NamedTuple):
 
     def run(self, slots: Sequence[int], numbers: Sequence[float]) -> int:
         return self.call([slots[slot] + offset for slot, offset in self.places])
-
-
-def _derived(launch: Launch, touched: Sequence[tuple[int, int]], buffers: Sequence[BufferSpec]) -> Derived:
-    packed = launch.packed
-    assert packed is not None
-    buffer, offset = touched[packed.position]
-    key = _packings.setdefault(packed.key, len(_packings))  # looked up in every run
-    return Derived(buffers[buffer].slot, offset, key, packed.nbytes, launch.address, packed.words, len(launch.buffers))
-
-
-_packings: dict[tuple[object, ...], int] = {}
-
-
-def _extern_steps(
-    call: ExternCall, buffers: Sequence[BufferSpec], workers: int, constant: Container[int] = ()
-) -> list[_Step]:
-    def operand(p: Place) -> Operand:
-        b = buffers[p.buffer]
-        return Operand(b.type, p.shape, p.strides, b.kind == "input" and b.slot in constant)
-
-    spec: Any = call.spec
-    inputs, outputs = [operand(p) for p in call.inputs], [operand(p) for p in call.outputs]
-    where = [(p.buffer, p.offset * coded(buffers[p.buffer].type).itemsize) for p in (*call.inputs, *call.outputs)]
-    count = len(inputs)
-    if not hasattr(spec, "launches"):
-        run = spec.bind(inputs, outputs)
-
-        def host(addresses: list[int]) -> int:
-            return run(addresses[:count], addresses[count:])
-
-        return [_Step(host, tuple(where))]
-    found = []
-    for launch in spec.launches(inputs, outputs, workers):
-        places = [(where[k] if k >= 0 else where[count + ~k], offset) for k, offset in launch.buffers]
-        found.append(_Step(launch, tuple((b, at + offset) for (b, at), offset in places)))
-    return found
-
-
-_Where = tuple[int | None, int]  # a result's buffer, or None for the plan's own memory, and bytes from there on
-
-
-def _arrange(
-    steps: Sequence[_Step], buffers: Sequence[BufferSpec], apart: bool
-) -> tuple[dict[int, _Where], dict[int, _Where], int]:
-    """(where each temporary buffer lies, where the scratch memory of each step does, bytes of the plan's own memory).
-
-    ``apart``: temporary values may lie where a result will, until that is begun.
-    """
-    first: dict[int, int] = {}
-    last: dict[int, int] = {}
-    begun: dict[int, int] = {}
-    for number, step in enumerate(steps):
-        for b, _ in step.buffers:
-            kind = buffers[b].kind
-            if kind == "temp":
-                first.setdefault(b, number)
-                last[b] = number
-            elif kind == "output":
-                begun.setdefault(b, number)
-    nbytes = {b: buffers[b].size * coded(buffers[b].type).itemsize for b in (*first, *begun)}
-    blocks = [Lifetime(nbytes[b], first[b], last[b]) for b in first]
-    scratch = [
-        (number, step.call.scratch)
-        for number, step in enumerate(steps)
-        if isinstance(step.call, Launch) and step.call.scratch is not None
-    ]
-    blocks += [Lifetime(size, number, number) for number, size in scratch]
-    hosts = [b for b in begun if apart and nbytes[b] >= _ROOM]
-    found, total = assign(blocks, [Room(nbytes[b], begun[b]) for b in hosts])
-    where: list[_Where] = [(None if room < 0 else hosts[room], at) for room, at in found]
-    return dict(zip(first, where)), dict(zip((n for n, _ in scratch), where[len(first) :])), total
 
 
 @contextmanager
@@ -588,14 +566,16 @@ def make_plan(
     owners: Sequence[int] = (),
     constant: bool = False,
     apart: bool = False,
+    leaving: Sequence[int] | None = None,
 ) -> Plan:
     """The plan for these results of a graph with ``input_count`` arguments; ``owners`` numbers, for each, the memory it
     lies in, where several may lie in one.  ``constant``: what templates make of arguments alone is given to each run
     (``Plan.derived``).  ``apart``: every result is given memory of its own, of which nothing is read before it is
-    written, so that temporary values may lie there until then."""
+    written, so that temporary values may lie there until then.  ``leaving``, unless None: memory may come and go while
+    the plan runs (``Plan.run_in_stages``), and that of these arguments is not needed behind it."""
     if settings.debug >= 3:
         print(graph_text(o.node for o in outputs), file=sys.stderr)
-    return Plan(schedule(outputs, owners), [o.into for o in outputs], input_count, owners, constant, apart)
+    return Plan(schedule(outputs, owners), [o.into for o in outputs], input_count, owners, constant, apart, leaving)
 
 
 def _bind(call: KernelCall, address: int) -> tuple[Callable[..., int], object]:

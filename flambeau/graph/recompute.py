@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, insort
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from ..dtype import coded
@@ -30,7 +31,7 @@ _FAR, _LARGE = (
     16,
     1 << 16,
 )  # actions between two reads, and bytes, from which on a value may be given up without a limit
-_SHARE = 50  # part of a program's time that computing such values again may take
+_SHARE = 40  # part of a program's time that computing such values again may take
 _KEPT = frozenset({"scan", "update", "scatter", "argreduce"})  # computed where they are, and never again
 
 
@@ -110,7 +111,7 @@ class _Recomputing:
     # -- choosing --------------------------------------------------------------------------------
     def spare(self) -> None:
         """Gives up elementwise values that wait long and are computed of others that are kept at least about as long,
-        up to a fiftieth of the program's time.
+        up to a fortieth of the program's time.
 
         Times are whole numbers and nothing depends on which moment is the fullest, so that programs of other sizes
         are treated alike (``varying.py``)."""
@@ -122,22 +123,25 @@ class _Recomputing:
             left -= self._time(v.action)
             if left < 0:
                 return
-            before, after = v.uses[-2] if len(v.uses) > 1 else v.action, v.uses[-1]
-            v.gap = before, after
+            v.gap = self._widest(v)
+            after = v.gap[1]
             for u in self.reads[v.action]:
                 if after not in u.uses:
                     insort(u.uses, after)
 
     def _spared(self, v: _Value) -> bool:
-        """Whether a value may be given up before its last read without a limit."""
+        """Whether a value may be given up for a while without a limit."""
         action = self.actions[v.action]
         if v.result or not v.uses or action.op in BARRIERS or v.nbytes < _LARGE:
             return False
-        after = v.uses[-1]
-        before = v.uses[-2] if len(v.uses) > 1 else v.action
+        before, after = self._widest(v)
         return after - before >= _FAR and all(
             u.result or (u.gap is None and u.uses[-1] + _FAR >= after) for u in self.reads[v.action]
         )
+
+    def _widest(self, v: _Value) -> tuple[int, int]:
+        """The two reads one after the other, or what makes the value and the first one, with most actions between."""
+        return max(pairwise([v.action, *v.uses]), key=lambda gap: gap[1] - gap[0])
 
     def _time(self, time: int) -> int:
         """How long an action takes, in the time of an operation."""

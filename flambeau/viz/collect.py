@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from ..compiled.places import Caller, who_called
 from ..compiled.watch import Program, Work, measured, timed, watching
-from ..deferred.deferral import Ran, deferral
+from ..deferred.deferral import deferral
+from ..deferred.ran import Ran
 from ..dispatch.call import around, plain_arguments, signature, special
 from ..dispatch.operator import Operator
 from ..graph.plan import Plan

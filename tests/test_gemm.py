@@ -267,6 +267,27 @@ def test_panels_packed_side_by_side(code, size):
     np.testing.assert_allclose(c, exact, rtol=1e-4, atol=1e-12 if code == "f64" else 1e-4)
 
 
+@pytest.mark.parametrize("code", ["f32", "f64", "bf16", "f16", "i8"])
+@pytest.mark.parametrize("size", [(1024, 200, 77), (1000, 97, 190), (33, 700, 801)], ids=str)
+def test_panels_of_columns_packed_side_by_side(code, size):
+    """A is contiguous across panels, and its columns compete for the caches or are to be converted."""
+    m, n, k = size
+    rng = np.random.default_rng(7)
+    if code == "i8":
+        a, b = (rng.integers(-9, 9, s).astype(np.int8) for s in ((k, 4096), (k, n)))
+    else:
+        a, b = (normal(rng, s).astype(NUMPY[code]) for s in ((k, 4096), (k, n)))
+    acc = gemm.accumulator(code, code)
+    exact = a[:, 1 : m + 1].T.astype(np.float64) @ b.astype(np.float64)
+    found = []
+    for threads in (1, 2):
+        c = empty((m, n), NUMPY[acc])
+        run(GemmSpec(code, code, acc, acc), a[:, 1 : m + 1].T, b, c, threads=threads)
+        np.testing.assert_allclose(c, exact, rtol=1e-4, atol=1e-12 if code == "f64" else 1e-4)
+        found.append(c)
+    assert np.array_equal(*found)
+
+
 @pytest.mark.parametrize("isa", ["x86-64", "avx2", "avx512", "generic"])
 @pytest.mark.parametrize("code", ["f32", "f64"])
 def test_few_rows_by_a_large_matrix(isa, code):

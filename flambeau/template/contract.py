@@ -85,12 +85,13 @@ class Contraction:
         """Packs ``units`` units from unit ``at`` on of one panel of an operand."""
         raise NotImplementedError
 
-    def group(self, f: Frame) -> Val | None:
-        """How many panels of a shared inner B a chunk packs with `spread`; ``None`` for one, with `pack`."""
+    def group(self, f: Frame, is_b: bool) -> Val | None:
+        """How many panels of a shared operand (an inner B, an outer A) a chunk packs with `spread`; ``None`` for one,
+        with `pack`."""
         return None
 
-    def spread(self, b: Flow, f: Frame, to: Val, matrix: Val, panel: Val, at: Val, units: Val) -> None:
-        """Packs ``units`` units from unit ``at`` on of so many panels of B from ``panel`` on."""
+    def spread(self, b: Flow, f: Frame, is_b: bool, to: Val, matrix: Val, panel: Val, at: Val, units: Val) -> None:
+        """Packs ``units`` units from unit ``at`` on of so many panels from ``panel`` on."""
         raise NotImplementedError
 
     def store(self, b: Flow, f: Frame, c: Val, row: Val, col: Val, value: Val, left: Val, mask: Val | None) -> None:
@@ -280,14 +281,18 @@ class Contraction:
         blocks = b.idiv(b.iadd(f.units, b.isub(f.kc, 1)), f.kc)
         number, at = b.idiv(chunk, blocks), b.imul(b.imod(chunk, blocks), f.kc)
         units = b.imin(b.isub(f.units, at), f.kc)
+        together = self.group(f, False)
+        outer_groups = (
+            f.outer_panels if together is None else b.idiv(b.iadd(f.outer_panels, b.isub(together, 1)), together)
+        )
         # An outer operand that is given packed was packed by a launch of its own (`packing_words`), matrix by matrix.
         given = b.icmp("ne", f.ready, 0)
-        outer_count = b.select(given, b.i64(0), b.imul(f.outer_panels, f.outer_shared))
+        outer_count = b.select(given, b.i64(0), b.imul(outer_groups, f.outer_shared))
         scratch = b.bytes_at(f.slot(SCRATCH), b.select(given, b.i64(0), b.imul(batch, f.ready_step)))
 
         def pack(is_b: bool, of_inner: bool) -> None:
             panel = b.isub(number, outer_count) if of_inner else number
-            group = self.group(f) if is_b and of_inner else None
+            group = self.group(f, is_b) if is_b == of_inner else None
             panel = panel if group is None else b.imul(panel, group)
             offset = self._panel_bytes(b, inner_b, of_inner, b.iadd(b.imul(panel, f.units), at))
             to = b.bytes_at(scratch, b.iadd(f.inner_at, offset) if of_inner else offset)
@@ -295,7 +300,7 @@ class Contraction:
             if group is None:
                 self._pack_missing(b, f, is_b, to, matrix, panel, at, units)
             else:
-                self.spread(b, f, to, matrix, panel, at, units)
+                self.spread(b, f, is_b, to, matrix, panel, at, units)
 
         def operand(of_inner: bool) -> None:
             b.either(inner_b, lambda: pack(of_inner, of_inner), lambda: pack(not of_inner, of_inner))

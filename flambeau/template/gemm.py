@@ -70,7 +70,8 @@ that costs a tenth of the product, packing them as much as 180 columns."""
 TURN_FROM = 64
 """Elements of k from which it pays to turn tiles over rather than to pack B."""
 SIDE_BY_SIDE = 8
-"""Panels of B that a chunk packs together: memory is read in pieces of a row that are so long."""
+"""Panels that a chunk packs together where they are contiguous side by side: memory is read in pieces of a row that are
+so long."""
 FAR = 3 << 18
 """Bytes of B from which on products of five to thirty-two rows are bound by reading it."""
 SMALL = 4096
@@ -197,8 +198,8 @@ def _reads_columns(
 # -- parameter words ---------------------------------------------------------------------------------
 
 _WORDS = Words(
-    ("k", "a_m", "a_k", "b_k", "b_n", "c_m", "c_n", "b_direct", "a_direct", "c_plain", "pack_a", "pack_b", "spread_b",
-     "side_by_side"),
+    ("k", "a_m", "a_k", "b_k", "b_n", "c_m", "c_n", "b_direct", "a_direct", "c_plain", "pack_a", "pack_b", "spread_a",
+     "spread_b", "group_a", "group_b"),
 )  # fmt: skip
 
 
@@ -265,9 +266,11 @@ def bind(
         packed = not (direct_a and direct_b and aligned)
         crowded = direct_a and ak == 1 and am * SIZE[spec.a] % PAGE == 0 and m > WAYS and not num.tiles
         plan = cut(total, m, n, units, num, blk, direct_a, direct_b, max(workers, 2), bn == 1, across)
-        spreads = plan.inner_shared and bn == 1
+        # tiles want the panels of A turned over
+        spreads = plan.outer_shared and am == 1 and not num.tiles, plan.inner_shared and bn == 1
         needed = requests(spec, isa, direct_a, packed, crowded)
-        engine.load_many([*needed, spread_request(spec.b, num, isa)] if spreads else needed)
+        sources = {t for t, together in zip((spec.a, spec.b), spreads, strict=True) if together}
+        engine.load_many([*needed, *(spread_request(t, num, isa) for t in sorted(sources))])
         micro = micro_kernel(num, isa, direct_a, crowded)
         room = {
             "packed": packed,
@@ -282,13 +285,26 @@ def bind(
     if spec.thin:
         values |= thin_layout(plan, n, num, blk)
         return Binding(THIN_WORDS.pack(values, words), scratch_bytes(values, workers), swap)
-    values |= {"c_plain": int(plain), "a_direct": int(direct_a), "b_direct": int(direct_b), "side_by_side": 1}
+    values |= {"c_plain": int(plain), "a_direct": int(direct_a), "b_direct": int(direct_b), "group_a": 1, "group_b": 1}
     values |= near_words(tail, words)
-    if spreads:
+    if any(spreads):
         blocks = -(-units // plan.kc)
-        panels = max(1, min(SIDE_BY_SIDE, plan.inner_panels * blocks // (2 * max(workers, 1))))
-        shared = plan.outer_panels * plan.outer_shared + -(-plan.inner_panels // panels)
-        values |= {"spread_b": spread_kernel(spec.b, num, isa), "side_by_side": panels, "pack_chunks": blocks * shared}
+
+        def together(panels: int) -> int:
+            return max(1, min(SIDE_BY_SIDE, panels * blocks // (2 * max(workers, 1))))
+
+        chunks = 0
+        for which, type_, side_by_side, shared, panels in (
+            ("a", spec.a, spreads[0], plan.outer_shared, plan.outer_panels),
+            ("b", spec.b, spreads[1], plan.inner_shared, plan.inner_panels),
+        ):
+            group = together(panels) if side_by_side else 1
+            chunks += -(-panels // group) * shared
+            values |= {
+                f"group_{which}": group,
+                f"spread_{which}": spread_kernel(type_, num, isa) if side_by_side else 0,
+            }
+        values["pack_chunks"] = blocks * chunks
     if packed:
         values |= {"pack_a": pack_kernel(spec.a, num, isa), "pack_b": pack_kernel(spec.b, num, isa)}
     return Binding(_WORDS.pack(values, words), scratch_bytes(values, workers), swap)
@@ -344,8 +360,8 @@ class _Product(Contraction):
     stack = True
 
     pack_words = (
-        "m", "n", "k", "a_m", "a_k", "b_k", "b_n", "a_direct", "b_direct", "pack_a", "pack_b", "spread_b",
-        "side_by_side",
+        "m", "n", "k", "a_m", "a_k", "b_k", "b_n", "a_direct", "b_direct", "pack_a", "pack_b", "spread_a",
+        "spread_b", "group_a", "group_b",
     )  # fmt: skip
     store_words = ("c_m", "c_n", "a_direct", "c_plain")
 
@@ -365,21 +381,26 @@ class _Product(Contraction):
         origin = b.at(LLVM_TYPE[elem], matrix, b.iadd(b.imul(first, stride), b.imul(k0, kstride)))
         b.call_address(packer, to, origin, stride, kstride, b.imin(b.isub(extent, first), width), k, b.i64(pitch))
 
-    def group(self, f: Frame) -> Val | None:
-        return f.side_by_side
+    def group(self, f: Frame, is_b: bool) -> Val | None:
+        return f.group_b if is_b else f.group_a
 
-    def spread(self, b: Flow, f: Frame, to: Val, matrix: Val, panel: Val, at: Val, units: Val) -> None:
+    def spread(self, b: Flow, f: Frame, is_b: bool, to: Val, matrix: Val, panel: Val, at: Val, units: Val) -> None:
+        if is_b:
+            width, pitch, kstride, extent, elem = self.blk.columns, self.blk.columns, f.b_k, f.n, self.type_b
+        else:
+            width, pitch, kstride, extent, elem = self.blk.rows, self.blk.pitch, f.a_k, f.m, self.type_a
+        kernel, group = (f.spread_b, f.group_b) if is_b else (f.spread_a, f.group_a)
+
         def several() -> None:
-            width = self.blk.columns
             first, k0 = b.imul(panel, width), b.imul(at, self.num.depth)
             k = b.imin(b.isub(f.k, k0), b.imul(units, self.num.depth))
-            origin = b.at(LLVM_TYPE[self.type_b], matrix, b.iadd(first, b.imul(k0, f.b_k)))
-            count = b.imin(b.isub(f.n, first), b.imul(f.side_by_side, width))
-            step = b.imul(f.units, width * self.num.unit_bytes)
-            b.call_address(f.spread_b, to, origin, f.b_k, count, k, b.i64(width), step)
+            origin = b.at(LLVM_TYPE[elem], matrix, b.iadd(first, b.imul(k0, kstride)))
+            count = b.imin(b.isub(extent, first), b.imul(group, width))
+            step = b.imul(f.units, pitch * self.num.unit_bytes)
+            b.call_address(kernel, to, origin, kstride, count, k, b.i64(width), b.i64(pitch), step)
 
-        one = partial(self._pack, b, f, True, to, matrix, panel, at, units)
-        b.either(b.icmp("ne", f.spread_b, 0), several, one)
+        one = partial(self._pack, b, f, is_b, to, matrix, panel, at, units)
+        b.either(b.icmp("ne", kernel, 0), several, one)
 
     def direct(self, b: Flow, f: Frame, matrix: Val, panel: Val, at: Val) -> tuple[Val, Val, Val] | None:
         if self.num.pair or self.type_b != self.num.packed:

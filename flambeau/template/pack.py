@@ -62,9 +62,9 @@ def spread_kernel(source: str, num: Number, isa: ISA) -> int:
     """The address of the function that packs panels side by side whose source is contiguous across all of them: their
     rows are read once, in memory's order, where one panel after the other would read a piece of every row:
 
-    ``spread(ptr to, ptr from, i64 k_stride, i64 count, i64 k, i64 pitch, i64 step)``
+    ``spread(ptr to, ptr from, i64 k_stride, i64 count, i64 k, i64 width, i64 pitch, i64 step)``
 
-    ``count`` values of every k fill panels of ``pitch``, which lie ``step`` bytes apart.  The rest as in `pack_kernel`.
+    ``count`` values of every k fill panels of ``width``, which lie ``step`` bytes apart.  The rest as in `pack_kernel`.
     """
     return load_address(spread_request(source, num, isa))
 
@@ -76,7 +76,7 @@ def spread_request(source: str, num: Number, isa: ISA) -> engine.Request:
     def make() -> str:
         module = new_module(isa)
         args = [("ptr noalias", "to"), ("ptr noalias", "from")]
-        args += [("i64", n) for n in ("kstride", "count", "k", "pitch", "step")]
+        args += [("i64", n) for n in ("kstride", "count", "k", "width", "pitch", "step")]
         function(module, isa, name, args, _Packer(source, num, isa).spread, linkage="")
         return module.text()
 
@@ -131,14 +131,17 @@ class _Packer:
             row(lambda pointer: b.masked_load(type_, pointer, mask, self.size), whole)
 
     # -- contiguous along the panel ------------------------------------------------------------------
-    def spread(self, b: Flow, to: Val, origin: Val, kstride: Val, count: Val, k: Val, pitch: Val, step: Val) -> None:
+    def spread(
+        self, b: Flow, to: Val, origin: Val, kstride: Val, count: Val, k: Val, width: Val, pitch: Val, step: Val
+    ) -> None:
         """The body of a function that packs several panels."""
         self.kstride, self.k, self.pitch = kstride, k, pitch
 
         def each(unit: Val, pack: Callable[[Val], None]) -> None:
-            with b.loop(0, count, pitch, carry=[to]) as panel:
+            with b.loop(0, count, width, carry=[to]) as panel:
                 self.to, self.origin = panel.values[0], b.at(self.memory, origin, panel.index)
-                self.count = b.imin(b.isub(count, panel.index), pitch)
+                left = b.isub(count, panel.index)  # whole vectors, where they end before the row does
+                self.count = b.select(b.icmp("sge", left, pitch), pitch, b.imin(left, width))
                 pack(unit)
                 panel.next = [b.bytes_at(panel.values[0], step)]
 

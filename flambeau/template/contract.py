@@ -421,8 +421,8 @@ class Contraction:
                         self.touch(b, f, c, row0, col0, rows)
                         self._touch_near(b, f, batch, row0, col0, rows)
                     with b.when(b.op("and", inner_b, b.icmp("slt", b.iadd(x.index, 1), x1))):
-                        part = b.isub(y.index, y0)
-                        self.fetch_ahead(b, f, a, b.iadd(x.index, 1), at.index, units, part, count_y)
+                        share = b.isub(y.index, y0)
+                        self.fetch_ahead(b, f, a, b.iadd(x.index, 1), at.index, units, share, count_y)
                     micro = (left, left_pitch, left_row, right, distance, units, tile, step, fresh, rows, cols)
                     b.call_address(f.micro, *micro)
                     with b.when(b.op("and", done, b.op("xor", stored, b.const("i1", 1)))):

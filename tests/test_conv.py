@@ -12,6 +12,7 @@ import template_kernels as harness
 from hypothesis import given
 from hypothesis import strategies as st
 
+import flambeau
 from flambeau.runtime import llvm, pool
 from flambeau.target.isa import ISA
 from flambeau.template import conv, conv_problem, conv_weight
@@ -449,3 +450,21 @@ def test_any_convolution(case, direct, last):
     np.testing.assert_allclose(dx, exact_input_gradient(dy, w, x.shape, *rest), rtol=1e-5, atol=1e-4)
     weight_gradient(spec, dw, dy, x, *rest)
     np.testing.assert_allclose(dw, exact_weight_gradient(dy, x, w.shape, *rest), rtol=1e-5, atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    "case", [(1, 256, 7, 1024, 1), (3, 256, 7, 1024, 1), (1, 128, 14, 512, 2), (1, 512, 7, 512, 1)]
+)
+def test_weights_kept_packed_beside_pixels_that_are_packed_for_everyone(case):
+    """Few pixels by many weights, called often enough that the weights are kept."""
+    n, ci, size, co, stride = case
+    rng = np.random.default_rng(0)
+    x, w = normal(rng, (n, ci, size, size)), normal(rng, (co, ci, 3, 3))
+    exact = exact_forward(x, w, (stride, stride), (1, 1), (1, 1), 1)
+    layer = flambeau.nn.Sequential(flambeau.nn.Conv2d(ci, co, 3, stride, 1, bias=False)).eval()
+    image = flambeau.tensor(x)
+    with flambeau.no_grad():
+        layer[0].weight.copy_(flambeau.tensor(w))
+        for _ in range(6):
+            y = layer(image)
+    np.testing.assert_allclose(y.numpy(), exact, rtol=1e-4, atol=1e-4 * np.abs(exact).max())

@@ -129,6 +129,25 @@ def test_factors_of_matrices_that_are_not_square(m: int, n: int) -> None:
     assert float(L.abs().max()) <= 1
 
 
+def test_shapes_without_data() -> None:
+    a = fb.empty(4, 3, 3, device="meta")
+    for function in (fb.linalg.inv, fb.linalg.cholesky, lambda x: fb.linalg.solve(x, x), lambda x: fb.linalg.lu(x)[1]):
+        found = function(a)
+        assert found.shape == a.shape and found.device.type == "meta"
+    factors, pivots = fb.linalg.lu_factor(a)
+    assert fb.linalg.lu_solve(factors, pivots, a).shape == a.shape and fb.linalg.det(a).shape == (4,)
+    assert [x.shape for x in fb.linalg.lu(fb.empty(2, 0, 3))] == [(2, 0, 0), (2, 0, 0), (2, 0, 3)]
+
+
+def test_permutations_are_as_the_exchanges_say() -> None:
+    a = numbers((7, 6, 6), np.float64)
+    P, L, U = fb.lu_unpack(*fb.linalg.lu_factor(fb.from_numpy(a)))
+    assert bool((P.sum(-1) == 1).all()) and bool((P.sum(-2) == 1).all())
+    close(P @ L @ U, a)
+    with pytest.raises(RuntimeError, match="pivots"):
+        fb.lu_unpack(fb.eye(3), fb.tensor([1, 9, 3], dtype=fb.int32))
+
+
 @pytest.mark.parametrize("kind", [fb.float64, fb.complex128])
 def test_systems_are_differentiated(kind: fb.dtype) -> None:
     g = fb.Generator().manual_seed(5)

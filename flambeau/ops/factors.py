@@ -12,7 +12,7 @@ from .. import dtype as dtypes
 from .. import template
 from ..dispatch.operator import operator
 from ..dtype import dtype as dtype_
-from ..tensor import Tensor, numpy_view
+from ..tensor import Tensor
 from . import return_types, small
 from .common import overridable
 from .join import cat
@@ -30,6 +30,7 @@ from .lapack import (
     on_host,
     pad_rows,
     scipy_module,
+    some_failed,
 )
 from .systems import SINGULAR, triangular
 
@@ -242,20 +243,36 @@ def permutation_kernel(pivots: Tensor, n: int) -> Tensor:
     return on_host([((*batch, n), dtypes.int64)], [pivots], lambda p: template.matrices.permutations(p, n))[0]
 
 
+def row_order(pivots: Tensor, n: int) -> Tensor:
+    """What ``permutation_kernel`` says, by whichever kernel suits the size."""
+    if 0 < pivots.shape[-1] <= n <= small.MOST:
+        order, info = small.order_small.function(pivots, n)
+        if not some_failed(info):
+            return order  # type: ignore[no-any-return]
+    return permutation_kernel.function(pivots, n)  # type: ignore[no-any-return]
+
+
 def permutation_matrix(pivots: Tensor, n: int, kind: dtype_) -> Tensor:
     """P with ``A = P L U``."""
-    order = permutation_kernel.function(pivots, n)
-    rows = order.unsqueeze(-2)
-    index = (
-        rows.new_tensor(range(n), dtype=dtypes.int64).unsqueeze(-1)
-        if rows.device is not devices.meta
-        else rows.new_empty((n, 1))
-    )
+    return _columns_of_identity.function(row_order(pivots, n), kind)  # type: ignore[no-any-return]
+
+
+@operator(name="_columns_of_identity", method=False, function=False, differentiable=False)
+def _columns_of_identity(order: Tensor, kind: dtype_) -> Tensor:
+    """Matrices whose column k has its one where ``order`` says."""
+    rows = order.unsqueeze(-2)  # type: ignore[attr-defined]
+    index = order.new_ones((order.shape[-1],)).cumsum(0).unsqueeze(-1) - 1  # type: ignore[attr-defined]
     return (rows == index).to(kind)  # type: ignore[no-any-return]
 
 
 def unpack_factors(LU: Tensor) -> tuple[Tensor, Tensor]:
     """(L, U) from both in one matrix."""
+    return _unpacked.function(LU)  # type: ignore[no-any-return]
+
+
+@operator(name="_unpacked_factors", method=False, function=False)
+def _unpacked(LU: Tensor) -> Any:
+    """See ``unpack_factors``."""
     m, n = LU.shape[-2:]
     k = min(m, n)
     low = LU.narrow(-1, 0, k).tril(-1)  # type: ignore[attr-defined]
@@ -360,14 +377,14 @@ def _lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, transposed: bool) -> Tensor
     """X with ``A X = B``, or for the conjugate transpose of A; batches are equal."""
     if small.suits(LU, B):
         found, info = small.lu_solve_small.function(LU, pivots, B, transposed)
-        if info._key is not None and numpy_view(info).any():
+        if some_failed(info):
             permutation_kernel.function(pivots, LU.shape[-1])  # which says what is wrong with them
         return found  # type: ignore[no-any-return]
     if transposed:
         half = triangular(adjoint(LU), B, False, True, False)
-        order = permutation_kernel.function(pivots, LU.shape[-1]).argsort(-1)
+        order = row_order(pivots, LU.shape[-1]).argsort(-1)
         return _rows(triangular(adjoint(LU), half, True, True, True), order)
-    order = permutation_kernel.function(pivots, LU.shape[-1])
+    order = row_order(pivots, LU.shape[-1])
     return triangular(LU, triangular(LU, _rows(B, order), False, True, True), True, True, False)
 
 
@@ -384,7 +401,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     # the gradient of A = P L U is - left right^H; those of L and U follow from it
     left, right = (ctx.result, gb) if ctx.transposed else (gb, ctx.result)
     L, U = unpack_factors(ctx.LU)
-    left = _rows(left, permutation_kernel.function(ctx.pivots, ctx.LU.shape[-1]))
+    left = _rows(left, row_order(ctx.pivots, ctx.LU.shape[-1]))
     low, up = left.matmul(adjoint(U.matmul(right))), adjoint(L).matmul(left).matmul(adjoint(right))
     return -(low.tril(-1) + up.triu()), None, gb
 

@@ -82,11 +82,16 @@ def check_fits(name: str, A: Tensor, B: Tensor, left: bool = True) -> None:
         )
 
 
+def some_failed(info: Tensor) -> bool:
+    """Whether a number is not 0, if they lie in plain memory."""
+    return info._key is not None and info.device is not devices.meta and bool(numpy_view(info).any())
+
+
 def check_info(name: str, info: Tensor, problem: str) -> None:
     """Raises LinAlgError for the first matrix of a batch whose ``info`` is not 0."""
     if info.device.type == "meta" or not info.numel():
         return
-    if info._key is not None and not numpy_view(info).any():  # plain memory, and mostly nothing to report
+    if info._key is not None and not some_failed(info):  # mostly nothing to report
         return
     failed = info.reshape(-1).nonzero()  # type: ignore[attr-defined]
     if failed.numel():

@@ -132,3 +132,11 @@ def lu_solve_small(LU: Tensor, pivots: Tensor, B: Tensor, transposed: bool) -> A
     rows = pivots.unsqueeze(-2)  # type: ignore[attr-defined]
     task = template.small_matrices.LuSolve(transposed)
     return _computed(task, [LU, rows, B], LU.shape[:-2], [(B.shape[-2:], B.dtype), ((), dtypes.int32)])
+
+
+@operator(name="_order_small", method=False, function=False, differentiable=False)
+def order_small(pivots: Tensor, n: int) -> Any:
+    """(order, info): see ``factors.permutation_kernel``; info is not 0 where pivots are none."""
+    rows, batch = pivots.unsqueeze(-2), pivots.shape[:-1]  # type: ignore[attr-defined]
+    order, info = _computed(template.small_matrices.Order(n), [rows], batch, [((n,), dtypes.int32), ((), dtypes.int32)])
+    return order.to(dtypes.int64), info

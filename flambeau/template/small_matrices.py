@@ -24,7 +24,7 @@ from ..target.scalar import LLVM_TYPE
 from .flow import Flow, phased_entry
 from .lanes import Lanes, Matrix
 
-__all__ = ["Cholesky", "CholeskySolve", "Lu", "LuSolve", "Pivots", "Solve", "Triangular"]
+__all__ = ["Cholesky", "CholeskySolve", "Lu", "LuSolve", "Order", "Pivots", "Solve", "Triangular"]
 
 _SIDE = ("lines", "length", "pitch", "batch", "along", "across")
 """Words that say how cells and matrices in memory correspond."""
@@ -110,6 +110,14 @@ class _Kernel:
         """Copies vectors of integers into this group's rows of ``count``."""
         count = b.i64(count) if isinstance(count, int) else count
         self.lanes.write_ints(b, source, b.at("i32", operand, b.imul(self.first, count)), count, self.last)
+
+    def check_exchanges(self, b: Flow, count: Val, rows: Val) -> None:
+        """Notes the first of ``count`` pivots that is none of the rows, which are counted from 1."""
+        lanes = self.lanes
+        with b.loop(0, count) as p:
+            other = b.load(lanes.ints, b.at(lanes.ints, self.pivots, p.index), 4)
+            beyond = b.cmp("uge", b.sub(other, b.const(lanes.ints, 1)), lanes.splat(b, rows))
+            lanes.note(b, self.info, beyond, p.index)
 
 
 @dataclass(frozen=True)
@@ -381,11 +389,7 @@ class LuSolve(_System):
         self._read(k, b, a, sides)
         n, columns, lanes = k.words["n"], k.words["columns"], k.lanes
         k.read_ints(b, pivots, k.pivots, n)
-        with b.loop(0, n) as p:
-            other = b.load(lanes.ints, b.at(lanes.ints, k.pivots, p.index), 4)
-            lanes.note(
-                b, k.info, b.cmp("ugt", b.sub(other, b.const(lanes.ints, 1)), lanes.splat(b, b.isub(n, 1))), p.index
-            )
+        k.check_exchanges(b, n, n)
         if self.adjoint:
             lanes.forward(b, k.a.turned, k.x, n, columns, conj=True)
             lanes.backward(b, k.a.turned, k.x, n, columns, unit=True, conj=True)
@@ -395,4 +399,41 @@ class LuSolve(_System):
             lanes.forward(b, k.a, k.x, n, columns, unit=True)
             lanes.backward(b, k.a, k.x, n, columns)
         k.write(b, "o", k.x, x)
+        k.write_ints(b, info, k.info, 1)
+
+
+@dataclass(frozen=True)
+class Order(_Task):
+    """(order, info): the row of A that is each row of L U, from the row exchanges (count, 1, k); info is not 0 where
+    one is none of the ``rows``."""
+
+    rows: int
+
+    def computed_in(self, type_: str) -> str:
+        """See ``_Task.computed_in``: numbers of rows are exact in single precision."""
+        return "f32"
+
+    def operations(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
+        """Comparisons and selections."""
+        return math.prod(inputs[0].shape) * self.rows
+
+    def bound(
+        self, inputs: Sequence[Any], outputs: Sequence[Any], parts: int
+    ) -> tuple[dict[str, list[int]], list[int]]:
+        return {}, [0, self.rows, 1, inputs[0].shape[-1], 0, 1, 1]
+
+    def write(self, k: _Kernel, b: Flow, operands: Sequence[Val]) -> None:
+        """See ``_Task.write``."""
+        order, info, pivots = operands
+        lanes, rows, count = k.lanes, k.words["n"], k.words["a_row"]
+        k.read_ints(b, pivots, k.pivots, count)
+        k.check_exchanges(b, count, rows)
+        with b.loop(0, rows) as i:
+            number = b.cast("sitofp", lanes.splat(b, i.index), lanes.vector)
+            lanes.put(b, (number,), lanes.at(b, k.x, i.index, 0))
+        lanes.exchange(b, k.x, count, rows, b.i64(1), k.pivots)
+        with b.loop(0, rows) as i:
+            found = b.cast("fptosi", lanes.get(b, lanes.at(b, k.x, i.index, 0))[0], lanes.ints)
+            b.store(found, b.at(lanes.ints, k.pivots, i.index), 4)
+        k.write_ints(b, order, k.pivots, rows)
         k.write_ints(b, info, k.info, 1)

@@ -21,7 +21,7 @@ from . import matrices
 __all__ = ["eigen", "eigen_hermitian", "singular", "singular_values"]
 
 Array = np.ndarray
-_SMALL = 64
+_SMALL = 32
 _NARROW = {"d": np.float32, "D": np.complex64}
 _at = blas.address_of
 

@@ -28,6 +28,7 @@ from ..transform.level import wrappers_in
 from . import operator as records
 from .misuse import FAULTS, blamed
 from .operator import FACTOR, OPERAND, SCALAR, STATIC, TENSORS, Operator
+from .overlap import check_written
 from .overriding import ordinary, overridden
 from .planning import (
     LIMIT,
@@ -435,12 +436,7 @@ def _call_inplace(op: Operator, args: Sequence[Any]) -> Tensor:
             node = tape.before_inplace(op, args)
         elif target._requires_grad:
             node = tape.before_inplace(_detached_write(op), args)
-    if layout.overlapping and layout.numel > 1:
-        raise RuntimeError(
-            f"{op.name}_: unsupported operation: more than one element of the written-to tensor "
-            "refers to a single memory location. "
-            "Please clone() the tensor before performing the operation."
-        )
+    check_written(f"{op.name}_", target, [args[i] for i in op.whole if isinstance(args[i], Tensor)])
     recorder = deferral()
     if recorder.waits and not recorder.depth and (target._storage.pending is None or not op.follows):
         for t in tensors:

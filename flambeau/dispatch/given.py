@@ -18,6 +18,7 @@ from ..promotion import check_cast
 from ..tensor import Tensor, address
 from .call import dispatch, kernel_error, plain_arguments, run_plan, settle, signature, special
 from .operator import FACTOR, OPERAND, SCALAR, TENSORS, Operator
+from .overlap import check_written
 from .planning import LIMIT, build, tensors_in
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def dispatch_out(op: Operator, args: Sequence[Any], out: Any) -> Any:
             "differentiation, but one of the arguments requires grad."
         )
     for o in outs:
-        _check_written(op, o, tensors_in(args))
+        check_written(op.name, o, tensors_in(args), op.apart)
     if _straight(op, args, outs):
         return _given(op, out, outs)
     result = dispatch(op, args)
@@ -184,36 +185,6 @@ def _meets(start: int, end: int, t: Tensor) -> bool:
     layout = t._layout
     at = address(t)
     return bool(layout.numel) and at < end and start < at + layout.span * layout.itemsize
-
-
-def _check_written(op: Operator, out: Tensor, inputs: Sequence[Tensor]) -> None:
-    """Raises RuntimeError for an ``out`` with elements at one address, and for one that shares some memory with an
-    input (all of it, too, unless the operator takes every element to its own place)."""
-    layout = out._layout
-    if layout.overlapping and layout.numel > 1:
-        raise RuntimeError(
-            f"{op.name}: unsupported operation: more than one element of the written-to tensor "
-            "refers to a single memory location. "
-            "Please clone() the tensor before performing the operation."
-        )
-    for t in inputs:
-        if (
-            t._storage.memory is not out._storage.memory
-            or not layout.numel
-            or not t._layout.numel
-            or (t._layout is layout and t._offset == out._offset and not op.apart)
-        ):
-            continue
-        if (
-            t._offset < out._offset + layout.span
-            and out._offset < t._offset + t._layout.span
-            and (op.apart or (t._layout.dense and layout.dense))
-        ):
-            raise RuntimeError(
-                f"{op.name}: unsupported operation: some elements of the input tensor and the "
-                "written-to tensor refer to a single memory location. "
-                "Please clone() the tensor before performing the operation."
-            )
 
 
 def resize_output(out: Tensor, wanted: Layout) -> None:

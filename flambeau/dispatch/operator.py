@@ -141,6 +141,12 @@ class Operator:
         return self.kind == "kernel" and self.preserve and not self.lists and not self.random
 
     @functools.cached_property
+    def whole(self) -> tuple[int, ...]:
+        """Where the operands beside the first are of which a call in place may not overwrite what it still has to
+        read: those that are computed with element by element."""
+        return tuple(i for i in (self.promoted if self.name != "copy" else (1,)) if i)
+
+    @functools.cached_property
     def numbers(self) -> frozenset[int]:
         """Where the parameters are that take a tensor or a number, and not None."""
         annotations = parameters(self.body)[1]

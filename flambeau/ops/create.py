@@ -117,8 +117,14 @@ def _blank(layout: Layout) -> Tensor:
     return t
 
 
-def _check_out(name: str, out: Tensor | None, kind: dtype_ | None) -> None:
-    if out is not None and kind is not None and out.dtype is not kind:
+def _check_out(name: str, out: Tensor | None, kind: dtype_ | None, device: Any = None) -> None:
+    if out is None:
+        return
+    if device is not None and devices.of(device) is not out.device:
+        raise RuntimeError(
+            f"{name}: device type {devices.of(device)} does not match device type of out parameter ({out.device})"
+        )
+    if kind is not None and out.dtype is not kind:
         raise RuntimeError(f"{name}: dtype {kind} does not match dtype of out parameter ({out.dtype})")
 
 
@@ -128,7 +134,7 @@ def _made(
 ) -> Tensor:  # fmt: skip
     if any(n < 0 for n in shape):
         raise RuntimeError(f"Trying to create tensor with negative dimension {min(shape)}: {list(shape)}")
-    _check_out(name, out, dtype)
+    _check_out(name, out, dtype, device)
     if out is not None:
         if out.shape != shape:
             out.resize_(shape)  # type: ignore[attr-defined]

@@ -6,6 +6,7 @@ indices, so that results do not depend on the number of threads.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -58,7 +59,8 @@ def _reshaped(t: Tensor, shape: Sequence[int]) -> Tensor:
 @operator(index_error=RuntimeError)
 def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
     """The elements whose index along ``dim`` is given, the other indices being those of the result, which has the shape
-    of ``index`` (int64).  Raises RuntimeError for an index outside of the dimension."""
+    of ``index`` (int64).  With ``sparse_grad`` the gradient is a sparse tensor of the elements taken.  Raises
+    RuntimeError for an index outside of the dimension."""
     _whole(index, "gather")
     d = dim_of(dim, input.ndim, "gather")
     _fits("gather", input, index, d)
@@ -71,8 +73,11 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
 
 @gather.gradient("index")
 def _(ctx, grad):  # type: ignore[no-untyped-def]
-    zeros = grad.new_zeros(ctx.shape("input"))
-    return zeros.scatter_add(ctx.dim, ctx.index, grad), None
+    shape = ctx.shape("input")
+    if ctx.sparse_grad and shape and not grad.requires_grad:
+        # imported when it is used: few programs have sparse gradients
+        return importlib.import_module("flambeau.sparse.gradients").gathered(shape, ctx.dim, ctx.index, grad), None
+    return grad.new_zeros(shape).scatter_add(ctx.dim, ctx.index, grad), None
 
 
 _REDUCE = {"add": "add", "multiply": "mul"}
@@ -297,21 +302,22 @@ def _top(src: Any, index: Tensor) -> Any:
 
 
 def _prod_grad(ctx: Any, grad: Any) -> Any:
-    """The product without one factor: by division where no factor is zero, and with the only zero left out where one
-    is."""
+    """The product without one factor: the factors that are not zero by division, times those that are, of which the
+    first two count: what is left without them is zero, and so is its derivative."""
     x, index, dim = ctx.input, ctx.index, ctx.dim
     src = _top(ctx.src, index)
     zero_x, zero_s = x == 0, src == 0
     zeros = zero_x.to(dtypes.int64).scatter_add(dim, index, zero_s.to(dtypes.int64))
+    lost = x.where(zero_x, 0).scatter_add(dim, index, src.where(zero_s, 0))  # the zeros' sum, to be differentiated
     rest = scatter_extreme.function(x.masked_fill(zero_x, 1), dim, index, src.masked_fill(zero_s, 1), "prod")
 
-    def share(value: Any, is_zero: Any, product: Any, count: Any) -> Any:
-        without = product / value.masked_fill(is_zero, 1)
-        keep = (count == 0) | ((count == 1) & is_zero)
-        return without * keep.to(without.dtype)
+    def share(value: Any, is_zero: Any, product: Any, count: Any, lost: Any) -> Any:
+        others = count - is_zero.to(count.dtype)  # zeros beside this factor
+        zero = (lost - value.where(is_zero, 0)).where(others == 1, (others == 0).to(value.dtype))
+        return product / value.masked_fill(is_zero, 1) * zero
 
-    gx = grad * share(x, zero_x, rest, zeros)
-    gs = grad.gather(dim, index) * share(src, zero_s, rest.gather(dim, index), zeros.gather(dim, index))
+    gx = grad * share(x, zero_x, rest, zeros, lost)
+    gs = grad.gather(dim, index) * share(src, zero_s, *(t.gather(dim, index) for t in (rest, zeros, lost)))
     return gx, None, _sliced(gs, ctx.shape("src"))
 
 

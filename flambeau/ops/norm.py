@@ -305,6 +305,8 @@ def batch_norm(
     """
     shape = input._layout.shape
     if len(shape) < 2:
+        if shape and not input._layout.numel:
+            return input.clone()  # type: ignore[attr-defined,no-any-return]
         raise RuntimeError(f"batch_norm: expected 2D or higher input (got {len(shape)}D input)")
     channels = shape[1]
     check_channels(channels, running_mean, running_var, weight, bias, training)

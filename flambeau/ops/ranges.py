@@ -172,7 +172,7 @@ def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
     if any(n < 0 for n in sizes):
         raise ValueError(f"'shape' cannot have negative values, but got {sizes}")
     found: list[Tensor] = []
-    rest: Any = indices
+    rest: Any = indices.to(dtypes.int64)  # type: ignore[attr-defined]
     for n in reversed(sizes):
         found.append(rest % n)
         rest = rest.div(n, rounding_mode="floor")

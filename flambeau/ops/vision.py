@@ -93,11 +93,28 @@ def _smooth(
     return np.minimum(first[:, None] + taps, n - 1), weight / np.where(total == 0, 1, total)
 
 
+def _fixed(index: np.ndarray, weight: np.ndarray) -> Table:
+    """A table whose weights are as numbers of 16 bits would have them, of as many fractional bits as the largest one
+    leaves: how images of bytes are resized.  What falls on one pixel at the border is one weight."""
+    weight = weight.copy()
+    for k in range(weight.shape[1] - 1, 0, -1):
+        same = index[:, k] == index[:, k - 1]
+        weight[:, k - 1] += np.where(same, weight[:, k], 0)
+        weight[:, k] = np.where(same, 0, weight[:, k])
+    largest, bits = float(weight.max(initial=0)), 0
+    while bits < 22 and int(0.5 + largest * 2.0 ** (bits + 1)) < 1 << 15:
+        bits += 1
+    scaled = weight * 2.0**bits
+    return index, np.trunc(scaled + np.copysign(0.5, scaled)) / 2.0**bits
+
+
 @functools.lru_cache(maxsize=256)
 def _tables(
-    n: int, o: int, mode: str, align: bool, factor: float | None, antialias: bool, double: bool, device: str
-) -> tuple[Tensor, ...]:
-    """(index, weight, transposed index, transposed weight) along one dimension of ``n`` elements that becomes ``o``."""
+    n: int, o: int, mode: str, align: bool, factor: float | None, antialias: bool, double: bool, device: str,
+    fixed: bool = False,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    """(index, weight, transposed index, transposed weight) along one dimension of ``n`` elements that becomes ``o``;
+    ``fixed``, weights are multiples of a power of two."""
     real: Any = np.float64 if double else np.float32
     if mode.startswith("nearest"):
         table = _nearest(n, o, factor, mode == "nearest-exact")
@@ -109,6 +126,8 @@ def _tables(
         table = _cubic(n, o, align, factor, real)
     else:
         table = _linear(n, o, align, factor, real)
+    if fixed:
+        table = _fixed(*table)
     return tables(table, n, double, device)
 
 
@@ -195,6 +214,8 @@ def resized(
     nearest = mode.startswith("nearest")
     if kind.is_complex or not (kind.kind == "f" or kind is dtypes.uint8):
         raise NotImplementedError(f'"interpolate" not implemented for {kind} in mode {mode!r}')
+    if kind is dtypes.uint8 and mode in ("bilinear", "bicubic"):
+        return _resized_bytes(input, sizes, factors, mode, align, antialias)
     double = kind is dtypes.float64
     x = input
     if kind.itemsize < 4 and (
@@ -210,6 +231,20 @@ def resized(
     if kind is dtypes.uint8 and not nearest:
         x = x.round().clamp(0, 255)  # type: ignore[attr-defined]
     return x.to(kind)  # type: ignore[attr-defined,no-any-return]
+
+
+def _resized_bytes(
+    input: Tensor, sizes: Sequence[int], factors: Sequence[float | None], mode: str, align: bool, antialias: bool
+) -> Tensor:
+    """Images of bytes: with weights of fixed precision, and whole numbers from 0 to 255 between the dimensions, of
+    which the last one is first."""
+    x: Any = input
+    for d in (3, 2):
+        n, o, factor = input.shape[d], sizes[d - 2], factors[d - 2]
+        if n != o:
+            found = _tables(n, o, mode, align, factor, antialias, True, str(input.device), True)
+            x = resample.function(x.to(dtypes.float64), *found, d).add(0.5).floor().clamp(0, 255)
+    return input.clone() if x is input else x.to(dtypes.uint8)  # type: ignore[attr-defined,no-any-return]
 
 
 def _deprecated(name: str) -> None:

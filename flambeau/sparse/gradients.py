@@ -11,7 +11,7 @@ from ..dtype import int64
 from ..tensor import Tensor
 from .coo import make_coo
 
-__all__ = ["embedding_with_sparse_gradient"]
+__all__ = ["embedding_with_sparse_gradient", "gathered"]
 
 
 class _Embedding(Function):
@@ -37,3 +37,14 @@ def embedding_with_sparse_gradient(weight: Any, indices: Any, padding_idx: int, 
     if scale_grad_by_freq:
         raise RuntimeError("embedding_backward: scale_grad_by_freq not supported with sparse gradients")
     return _Embedding.apply(weight, indices, padding_idx)
+
+
+def gathered(shape: tuple[int, ...], dim: int, index: Any, grad: Any) -> Any:
+    """The gradient of the input of ``gather``: a COO tensor of as many elements as were taken."""
+    count, index = index.numel(), index if index.ndim else index.reshape([1] * len(shape))
+    where = [
+        index if d == dim % len(shape) else ops.arange(n).reshape([-1 if k == d else 1 for k in range(len(shape))])
+        for d, n in enumerate(index.shape)
+    ]
+    places = ops.stack([w.expand(index.shape).reshape(count) for w in where]).to(int64)
+    return make_coo(places, grad.reshape(count), shape)

@@ -144,6 +144,7 @@ def _method_where(self: Tensor, condition: Tensor, other: Operand) -> Tensor:
     return where.function(condition, self, other)  # type: ignore[no-any-return]
 
 
+_method_where.__name__ = _method_where.__qualname__ = "where"
 Tensor.where = _method_where  # type: ignore[attr-defined]
 
 

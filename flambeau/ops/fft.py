@@ -23,7 +23,7 @@ from ..storage import NotTraceable
 from ..target.isa import ISA
 from ..tensor import Tensor, empty, from_numpy, numpy_view
 from . import create
-from .common import dim_of
+from .common import blaming, dim_of
 from .pad import pad
 from .shape import view_as_real
 
@@ -486,6 +486,7 @@ def _frequencies(
     return k.requires_grad_() if requires_grad else k  # type: ignore[attr-defined,no-any-return]
 
 
+@blaming
 def fftfreq(
     n: int, d: float = 1.0, *, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None,
     device: Any = None,
@@ -495,6 +496,7 @@ def fftfreq(
     return _frequencies(n, d, n, False, out, dtype, device, requires_grad)
 
 
+@blaming
 def rfftfreq(
     n: int, d: float = 1.0, *, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None,
     device: Any = None,

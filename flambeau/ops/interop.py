@@ -400,12 +400,12 @@ class TypedStorage:
         """The elements as Python numbers."""
         return self._tensor().tolist()  # type: ignore[attr-defined]
 
-    def __getitem__(self, index: Any) -> Any:
-        found = self._tensor()[index]  # type: ignore[index]
+    def __getitem__(self, idx: Any) -> Any:
+        found = self._tensor()[idx]  # type: ignore[index]
         return found.item() if found.ndim == 0 else found
 
-    def __setitem__(self, index: Any, value: Any) -> None:
-        self._tensor()[index] = value  # type: ignore[index]
+    def __setitem__(self, idx: Any, value: Any) -> None:
+        self._tensor()[idx] = value  # type: ignore[index]
 
     def __iter__(self) -> Any:
         return iter(self.tolist())

@@ -11,6 +11,7 @@ function), evaluated by the modified Lentz method (W. H. Press et al., "Numerica
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from ..target import vecmath
 from ..target.builder import Module, Val
@@ -20,6 +21,8 @@ from .mersenne import F64, I64, PTR, export, get, libm, put
 from .samplers import Maths, until
 
 __all__ = ["dirichlet_gradient", "gamma_gradient"]
+
+_Parts = Callable[[], list[Val]]
 
 _TINY = 1e-300  # stands for a partial denominator of zero
 _LIMIT = 100_000  # terms; enough for parameters up to 1e8
@@ -225,7 +228,7 @@ def dirichlet_gradient(module: Module, isa: ISA, code: str) -> None:
             lawful = b.op("and", m.is_("oge", x, 0.0), m.is_("ole", x, 1.0))
             lawful = b.op("and", lawful, b.op("and", m.is_("ogt", a, 0.0), m.is_("oge", rest, 0.0)))
 
-            def usual(near: Val = near, lower: Flow = lower, upper: Flow = upper) -> list[Val]:
+            def usual(near: Val = near, lower: _Parts = lower, upper: _Parts = upper) -> list[Val]:
                 return b.choose(near, lower, upper)
 
             [value] = b.choose(lawful, usual, lambda: [b.const(F64, math.nan)])

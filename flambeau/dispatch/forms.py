@@ -213,7 +213,7 @@ def _space(op: Operator) -> dict[str, Any]:
     return {
         "op": op, "dispatch": dispatch, "dispatch_out": dispatch_out, "dispatch_inplace": dispatch_inplace,
         "run_several": run_several, "hot": op.hot, "warm": op.warm, "writing": op.writing, "numbers": _numbers,
-        "Storage": Storage, "recording": Deferral.recording, "around": around, "threads": threads, "quick": op.quick,
+        "recording": Deferral.recording, "around": around, "threads": threads, "quick": op.quick,
         "special": special, "tracing": prim._stack, "reading": Deferral.reading, "grad_state": grad_state,
         "Tensor": Tensor, "new": object.__new__, "faults": FAULTS, "blamed": blamed,
         "record": tape.record, "record_look": tape.record_look, "again": again, "remember": remember,

@@ -194,11 +194,7 @@ _WRITTEN = """
 _NUMBER = """
         number = {last}.__class__ in numbers"""
 
-_APART = (  # with the quick question first: nearly all storages have their own memory
-    "({0}._storage is not {1}._storage and ({0}._storage.__class__ is {1}._storage.__class__ is Storage"
-    " or {0}._storage.memory is not {1}._storage.memory)"
-    " or {0}._layout is {1}._layout and {0}._offset == {1}._offset)"
-)
+_APART = "({0}._storage.ptr != {1}._storage.ptr or {0}._layout is {1}._layout and {0}._offset == {1}._offset)"
 _WHERE = "{0}._storage.ptr + {0}._offset * {0}._layout.itemsize"
 
 

@@ -8,14 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .. import device as devices
-from .. import dtype as dtypes
 from .. import graph
 from .. import primitives as prim
 from ..autograd.mode import state as grad_state
 from ..deferred.record import CHAIN, WHOLE, Recipe
-from ..device import device
-from ..dtype import dtype
+from ..device import cpu, device, meta
+from ..dtype import bool_, complex128, dtype, float64, get_default_dtype, int64
 from ..graph.node import Node, topological
 from ..layout import Layout, contiguous_strides, dense, of
 from ..primitives import Recorder
@@ -49,24 +47,24 @@ NUMBERS = (bool, int, float, complex)
 def _number(value: Any, constant: bool) -> Tensor:
     """A Python number as a 0-dim tensor of the graph being recorded."""
     kind = (
-        dtypes.bool_
+        bool_
         if isinstance(value, bool)
-        else dtypes.int64
+        else int64
         if isinstance(value, int)
-        else dtypes.float64
+        else float64
         if isinstance(value, float)
-        else dtypes.complex128
+        else complex128
     )
     recorder = prim.current()
     if constant:
         node = (
             recorder.graph.const(value, kind.code)
-            if kind is not dtypes.int64 or -(1 << 63) <= value < 1 << 63
+            if kind is not int64 or -(1 << 63) <= value < 1 << 63
             else recorder.number(value)
         )
     else:
         node = recorder.number(value)
-        if kind is dtypes.bool_:
+        if kind is bool_:
             node = recorder.graph.cast(node, "b1")
     t = prim.wrap(node)
     t._weak = True
@@ -88,7 +86,7 @@ def trace_body(op: Operator, args: Sequence[Any], constant: bool) -> Any:
         flat = [t for v in operands for t in (v if isinstance(v, (list, tuple)) else (v,))]
         common = result_type(flat)
         if op.to == "float" and common.kind in "bui":
-            common = dtypes.get_default_dtype()
+            common = get_default_dtype()
         work = common
         if common.wide is not common:
             narrow, work = common, common.wide
@@ -166,19 +164,19 @@ def common_device(op: Operator, tensors: Sequence[Tensor]) -> device:
         where = t._layout.device
         if found is None or where is found:
             found = where
-        elif devices.meta in (where, found) and (t._layout.ndim == 0 or where is devices.cpu or found is devices.cpu):
-            if any(x._layout.ndim and x._layout.device is devices.cpu for x in tensors):
+        elif meta in (where, found) and (t._layout.ndim == 0 or where is cpu or found is cpu):
+            if any(x._layout.ndim and x._layout.device is cpu for x in tensors):
                 raise RuntimeError(
                     f"{op.name}: Expected all tensors to be on the same device, but found at least "
                     f"two devices, {found} and {where}!"
                 )
-            found = devices.meta
+            found = meta
         else:
             raise RuntimeError(
                 f"{op.name}: Expected all tensors to be on the same device, but found at least two "
                 f"devices, {found} and {where}!"
             )
-    return found or devices.cpu
+    return found or cpu
 
 
 def _placeholders(recorder: Recorder, args: Sequence[Any]) -> list[Any]:
@@ -190,7 +188,7 @@ def _placeholders(recorder: Recorder, args: Sequence[Any]) -> list[Any]:
             if layout.dtype.kind == "s":
                 raise NotImplementedError(f"no operator takes {layout.dtype}, which names memory alone; view it")
             p = recorder.placeholder(
-                layout if layout.device is devices.cpu else of(layout.dtype, devices.cpu, layout.shape, layout.strides)
+                layout if layout.device is cpu else of(layout.dtype, cpu, layout.shape, layout.strides)
             )
             p._weak = a._weak
             result.append(p)
@@ -210,7 +208,7 @@ def build(op: Operator, args: Sequence[Any], tensors: Sequence[Tensor], target: 
             f"{type(found).__name__}"
         )
     where = common_device(op, tensors)
-    kind = _flat_kind(op, args, tensors, target) if where is devices.cpu else None
+    kind = _flat_kind(op, args, tensors, target) if where is cpu else None
     if kind is not None and kind in op.flat:
         like = op.flat[kind]
         shape = next(t._layout for t in tensors if t._layout.ndim)
@@ -219,7 +217,7 @@ def build(op: Operator, args: Sequence[Any], tensors: Sequence[Tensor], target: 
             return OpPlan(plan, tuple(dense(layout.dtype, shape.shape) for layout in like.layouts), like.several)
     recipe = _trace(op, args, tensors, where, target)
     layouts, several = recipe.layouts, recipe.several
-    if where is devices.meta:
+    if where is meta:
         return OpPlan(None, layouts, several)
     into = 0 if target is not None else None
     outputs = [graph.schedule.Output(n, layout.strides, into) for n, layout in zip(recipe.nodes, layouts)]
@@ -285,12 +283,12 @@ def recipe_of(op: Operator, args: Sequence[Any], key: list[Any], target: Layout 
     if found is None:
         if len(op.recipes) >= LIMIT:
             op.recipes.clear()
-        if common_device(op, tensors_in(args)) is devices.meta:  # only calls with memory wait
+        if common_device(op, tensors_in(args)) is meta:  # only calls with memory wait
             raise RuntimeError(
                 f"{op.name}: Expected all tensors to be on the same device, but found at least two devices, cpu and "
                 "meta! Tensors without data cannot be written to memory."
             )
-        found = op.recipes[k] = _trace(op, args, tensors_in(args), devices.cpu, target)
+        found = op.recipes[k] = _trace(op, args, tensors_in(args), cpu, target)
     return found
 
 

@@ -64,7 +64,7 @@ def test_memory_goes_while_the_backward_pass_runs(repeated: tuple[Any, Any, Any]
         forward(x).sum().backward()
         return memory.statistics().peak - before
 
-    assert peak(compiled) < 0.85 * peak(net)
+    assert peak(net) - peak(compiled) > 2 * _ACTIVATION
     y = compiled(x)
     held = memory.statistics().allocated
     y.sum().backward()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -85,13 +86,11 @@ def _new_empty_strided(
     """An uninitialised tensor with these strides, with this tensor's element type and device unless given."""
     if isinstance(self, Wrapper):
         return self._blank(create.wanted_layout("new_empty_strided", dtype or self.dtype, self.device, size, stride))
+    own = self._layout
     return create.empty_strided(
-        size,
-        stride,
-        dtype=dtype or self.dtype,
-        device=self.device if device is None else device,
+        size, stride, dtype=dtype or own.dtype, device=own.device if device is None else device,
         requires_grad=requires_grad,
-    )
+    )  # fmt: skip
 
 
 @factory
@@ -102,16 +101,27 @@ def empty_permuted(
 ) -> Tensor:  # fmt: skip
     """An uninitialised tensor without gaps whose dimensions lie in memory in the order ``physical_layout``, slowest
     first."""
-    if sorted(physical_layout) != list(range(len(size))):
+    try:
+        strides = _gapless((*size,), (*physical_layout,))
+    except ValueError:
         raise RuntimeError(
             f"empty_permuted: physical_layout {list(physical_layout)} must be a permutation of "
             f"the dimensions of size {list(size)}"
-        )
+        ) from None
+    layout_ = create.strided_layout("empty_permuted", dtype, device, size, strides)
+    return create.finished(create.allocate(layout_), requires_grad)
+
+
+@functools.lru_cache(maxsize=1024)
+def _gapless(size: tuple[int, ...], order: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides of dimensions that lie in memory in this order, slowest first; ValueError if it is no permutation."""
+    if sorted(order) != [*range(len(size))]:
+        raise ValueError(order)
     strides, below = [0] * len(size), 1
-    for d in reversed(physical_layout):
+    for d in reversed(order):
         strides[d] = below
         below *= max(size[d], 1)
-    return create.empty_strided(size, strides, dtype=dtype, device=device, requires_grad=requires_grad)
+    return tuple(strides)
 
 
 def _new(self: Tensor, *args: Any, device: Any = None) -> Tensor:

@@ -48,7 +48,7 @@ def allocate(layout: Layout) -> Tensor:
     return empty_memory(layout)
 
 
-def _finish(t: Tensor, requires_grad: bool, out: Tensor | None = None) -> Tensor:
+def finished(t: Tensor, requires_grad: bool, out: Tensor | None = None) -> Tensor:
     if out is None and t._storage.version:
         t._storage.version = 0  # filling a new tensor is no write that anybody could have seen
     if requires_grad:
@@ -166,7 +166,7 @@ def empty(
         if found is not None:
             t = allocate(found)
             return t.requires_grad_() if requires_grad else t  # type: ignore[attr-defined,no-any-return]
-    return _finish(_made("empty", shape_of(sizes, "empty"), dtype, device, out, memory_format), requires_grad, out)
+    return finished(_made("empty", shape_of(sizes, "empty"), dtype, device, out, memory_format), requires_grad, out)
 
 
 @factory
@@ -183,7 +183,7 @@ def zeros(
     if found is not None:
         t = _blank(found)
         return t.requires_grad_() if requires_grad else t  # type: ignore[attr-defined,no-any-return]
-    return _finish(_made("zeros", shape_of(sizes, "zeros"), dtype, device, out).zero_(), requires_grad, out)  # type: ignore[attr-defined]
+    return finished(_made("zeros", shape_of(sizes, "zeros"), dtype, device, out).zero_(), requires_grad, out)  # type: ignore[attr-defined]
 
 
 @factory
@@ -198,8 +198,8 @@ def ones(
         sizes = (size,)
     found = fresh_layout("ones", sizes, dtype, device) if out is None else None
     if found is not None:
-        return _finish(allocate(found).fill_(1), requires_grad)  # type: ignore[attr-defined]
-    return _finish(_made("ones", shape_of(sizes, "ones"), dtype, device, out).fill_(1), requires_grad, out)  # type: ignore[attr-defined]
+        return finished(allocate(found).fill_(1), requires_grad)  # type: ignore[attr-defined]
+    return finished(_made("ones", shape_of(sizes, "ones"), dtype, device, out).fill_(1), requires_grad, out)  # type: ignore[attr-defined]
 
 
 @factory
@@ -213,8 +213,8 @@ def full(
         dtype = fill_value.dtype if isinstance(fill_value, Tensor) else type_of_number(fill_value)
     found = fresh_layout("full", (size,), dtype, device) if out is None else None
     if found is not None:
-        return _finish(allocate(found).fill_(fill_value), requires_grad)  # type: ignore[attr-defined]
-    return _finish(
+        return finished(allocate(found).fill_(fill_value), requires_grad)  # type: ignore[attr-defined]
+    return finished(
         _made("full", shape_of((size,), "full"), dtype, device, out).fill_(fill_value),
         requires_grad,
         out,
@@ -269,7 +269,7 @@ def empty_like(
 ) -> Tensor:  # fmt: skip
     """An uninitialised tensor with the shape (and unless said otherwise the type, device and memory format) of
     ``input``."""
-    return _finish(_like(input, dtype, device, memory_format), requires_grad)
+    return finished(_like(input, dtype, device, memory_format), requires_grad)
 
 
 @overridable
@@ -283,7 +283,7 @@ def zeros_like(
     if plain and input._layout.dense and not isinstance(input, Wrapper):
         t = _blank(input._layout)
         return t.requires_grad_() if requires_grad else t  # type: ignore[attr-defined,no-any-return]
-    return _finish(_like(input, dtype, device, memory_format).zero_(), requires_grad)  # type: ignore[attr-defined]
+    return finished(_like(input, dtype, device, memory_format).zero_(), requires_grad)  # type: ignore[attr-defined]
 
 
 @overridable
@@ -293,7 +293,7 @@ def ones_like(
     memory_format: memory_format = preserve_format,
 ) -> Tensor:  # fmt: skip
     """Ones in the shape of ``input``."""
-    return _finish(_like(input, dtype, device, memory_format).fill_(1), requires_grad)  # type: ignore[attr-defined]
+    return finished(_like(input, dtype, device, memory_format).fill_(1), requires_grad)  # type: ignore[attr-defined]
 
 
 @overridable
@@ -303,7 +303,7 @@ def full_like(
     pin_memory: bool = False, memory_format: memory_format = preserve_format,
 ) -> Tensor:  # fmt: skip
     """One number in the shape of ``input``."""
-    return _finish(_like(input, dtype, device, memory_format).fill_(fill_value), requires_grad)  # type: ignore[attr-defined]
+    return finished(_like(input, dtype, device, memory_format).fill_(fill_value), requires_grad)  # type: ignore[attr-defined]
 
 
 def wanted_layout(
@@ -324,14 +324,31 @@ def wanted_layout(
     return of(dtype, device, size, stride)
 
 
+def strided_layout(name: str, dtype: dtype_ | None, device: Any, size: Sequence[int], stride: Sequence[int]) -> Layout:
+    """As `wanted_layout`, for the element type and device that a caller gave, if any; remembered."""
+    kind, place = dtype or Default.dtype, devices.Default.stack[-1] if device is None else device
+    key: Any = None
+    if _sequences.issuperset((size.__class__, stride.__class__)) and _ints(map(type, (*size, *stride))):
+        key = kind, place, (*size,), (*stride,)
+        try:
+            return _fresh[key]
+        except (KeyError, TypeError):  # a device that cannot be remembered
+            pass
+    found = wanted_layout(name, kind, devices.of(device), size, stride)
+    if isinstance(place, devices.device) and key is not None:
+        if len(_fresh) >= _KEPT:
+            _fresh.clear()
+        _fresh[key] = found
+    return found
+
+
 @factory
 def empty_strided(
     size: Sequence[int], stride: Sequence[int], *, dtype: dtype_ | None = None, layout: Any = None, device: Any = None,
     requires_grad: bool = False, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """An uninitialised tensor with these strides (in elements); raises RuntimeError for negative numbers."""
-    layout = wanted_layout("empty_strided", dtype or dtypes.get_default_dtype(), devices.of(device), size, stride)
-    return _finish(allocate(layout), requires_grad)
+    return finished(allocate(strided_layout("empty_strided", dtype, device, size, stride)), requires_grad)
 
 
 @factory
@@ -411,9 +428,9 @@ def arange(
             count = max(0, -(-(end - start) // step))
     where = devices.of(device)
     if where is devices.meta:
-        return _finish(allocate(dense(dtype, (int(count),), where)), requires_grad)
+        return finished(allocate(dense(dtype, (int(count),), where)), requires_grad)
     made = _arange.function(start, step, int(count), dtype)
-    return give(made, out) if out is not None else _finish(made, requires_grad)
+    return give(made, out) if out is not None else finished(made, requires_grad)
 
 
 # -- from data ---------------------------------------------------------------------------------------
@@ -527,10 +544,10 @@ def tensor(
             return quick.requires_grad_() if requires_grad else quick  # type: ignore[attr-defined,no-any-return]
     if isinstance(data, Tensor):
         made = convert(data.detach(), dtype, device, copy=True)  # type: ignore[attr-defined]
-        return _finish(made.detach(), requires_grad)  # type: ignore[attr-defined]
+        return finished(made.detach(), requires_grad)  # type: ignore[attr-defined]
     if isinstance(data, (np.ndarray, np.generic)) and dtypes.from_numpy_dtype(np.asarray(data).dtype) is not None:
         made = from_numpy(np.array(data, order="C", copy=True))
-        return _finish(convert(made, dtype, device), requires_grad)
+        return finished(convert(made, dtype, device), requires_grad)
     if hasattr(data, "__array__") and not isinstance(data, (list, tuple)):
         return tensor(np.asarray(data), dtype=dtype, device=device, requires_grad=requires_grad)
     nested = _leaves(data)
@@ -575,7 +592,7 @@ def tensor(
             with np.errstate(all="ignore"):
                 array = (array.astype(np.float32) if kind.itemsize < 4 else array).astype(kind.numpy)
     made = from_numpy(array.reshape(shape))
-    return _finish(convert(_owned(made), stored, device), requires_grad)
+    return finished(convert(_owned(made), stored, device), requires_grad)
 
 
 def _owned(t: Tensor) -> Tensor:

@@ -97,6 +97,257 @@ def _big_classes(nbytes: int) -> tuple[int, int]:
     return exact, _round_to_page(size_class(exact + 1))
 
 
+# The garbage collector may run a tensor's finaliser, and so ``free`` or even ``allocate``, in the middle of all that
+# follows on the same thread, at any call and any creation of a container.  Hence a lock that its holder may take again,
+# and steps between such points that leave nothing half done.
+
+
+class _Pages:
+    """Pages from the system, counted, and the lock under which an allocator asks for them.
+
+    What is smaller than ``_OWN`` is cut from a region of huge pages.
+    """
+
+    __slots__ = ("calls", "lock", "region", "region_end", "reserved")
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.calls = self.reserved = 0
+        self.region = self.region_end = 0  # what is left of the present region
+
+    def map(self, nbytes: int) -> int | None:
+        """The address of ``nbytes`` (whole pages); ``None`` if the system refuses.  The lock is held."""
+        self.calls += 1
+        address = _map_aligned(nbytes) if nbytes >= _OWN else self._from_region(nbytes)
+        if address is not None:
+            self.reserved += nbytes
+        return address
+
+    def _from_region(self, nbytes: int) -> int | None:
+        """The next pages of the present region, or of a new one; pages of their own if there is none to be had."""
+        while True:
+            start = self.region
+            if start + nbytes <= self.region_end:
+                self.region = start + nbytes  # nothing can run between this line and the last but one
+                return start
+            fresh = _map_aligned(_REGION)
+            if fresh is None:
+                return map_pages(nbytes)
+            rest, rest_end = self.region, self.region_end
+            self.region, self.region_end = fresh, fresh + _REGION
+            if rest < rest_end:
+                unmap(rest, rest_end - rest)
+
+    def unmap(self, address: int, nbytes: int) -> None:
+        """Gives back what ``map`` gave."""
+        self.reserved -= nbytes
+        unmap(address, nbytes)
+
+    def after_fork(self) -> None:
+        """Makes a new lock: another thread, which the child does not have, may have held the old one."""
+        self.lock = threading.RLock()
+
+
+class _BigBlocks:
+    """The blocks of more than ``SMALL`` bytes: in use, at hand, or waiting to be used again.
+
+    ``bound`` limits the bytes that wait; ``in_use()`` gives the bytes in use and the most that ever were.
+    """
+
+    def __init__(self, pages: _Pages, bound: int, in_use: Callable[[], tuple[int, int]]) -> None:
+        self.pages = pages
+        self.bound = bound
+        self.in_use = in_use
+        self.sizes: dict[int, int] = {}  # of the blocks in use and at hand: address -> size
+        # The last blocks freed of each size up to MIDDLE, on the shortest way back: each step is one operation of a
+        # list, which nothing can interrupt.
+        self.at_hand: dict[int, list[int]] = {}
+        self.most_at_hand = 0  # bytes that ``at_hand`` can hold at most
+        self.waiting: OrderedDict[int, int] = OrderedDict()  # address -> size, oldest first
+        self.by_size: dict[int, list[int]] = {}  # the same by size; an address not in ``waiting`` is out of date
+        self.waiting_bytes = 0
+        self.returned: dict[int, int] = {}  # size -> blocks that went back before others were mapped
+        self.regret = 0  # bytes of such blocks that were mapped again
+
+    def take(self, nbytes: int) -> int:
+        """The address of a block for ``nbytes``, whose size is then found in ``sizes``."""
+        if 0 <= nbytes <= MIDDLE:
+            at_hand = self.at_hand.get(_big_classes(nbytes)[0])
+            if at_hand:
+                try:
+                    return at_hand.pop()
+                except IndexError:  # another thread took it just now
+                    pass
+        if not 0 <= nbytes <= _LIMIT:
+            raise self._error(nbytes)
+        with self.pages.lock:
+            return self._reuse(nbytes) or self._map_block(nbytes)
+
+    def put(self, address: int, size: int) -> None:
+        """Takes back a block of this size."""
+        if size <= MIDDLE:
+            at_hand = self.at_hand.get(size)
+            if at_hand is None:
+                at_hand = self.at_hand.setdefault(size, [])
+                self.most_at_hand += (_AT_HAND + 1) * size
+            at_hand.append(address)
+            if len(at_hand) <= _AT_HAND:
+                return
+            try:
+                address = at_hand.pop(0)
+            except IndexError:  # another thread took them all just now
+                return
+        self._keep(address, size)
+
+    def map(self, nbytes: int, asked: int) -> int:
+        """New pages; gives back what waits and tries once more before giving up.  The lock is held."""
+        address = self.pages.map(nbytes)
+        if address is None:
+            self.empty_cache()
+            address = self.pages.map(nbytes)
+        if address is None:
+            raise self._error(asked)
+        return address
+
+    def empty_cache(self) -> None:
+        """Gives all that waits back to the system."""
+        self._collect()
+        with self.pages.lock:
+            while self._release_oldest():
+                pass
+
+    def _reuse(self, nbytes: int) -> int:
+        """A block that waits, of the class of ``nbytes`` or the next; 0 if there is none."""
+        for size in _big_classes(nbytes):
+            blocks = self.by_size.get(size)
+            while blocks:
+                address = blocks.pop()
+                if self.waiting.get(address) == size and self.waiting.pop(address, 0):
+                    self.waiting_bytes -= size
+                    self.sizes[address] = size
+                    return address
+        return 0
+
+    def _map_block(self, nbytes: int) -> int:
+        size = _big_classes(nbytes)[0]
+        if size >= HUGE_PAGE:
+            self._make_room(size)
+        address = self.map(size, nbytes)
+        self.sizes[address] = size
+        return address
+
+    def _make_room(self, size: int) -> None:
+        """Gives old blocks back, before one of this size is mapped, that keep more from the system than the program
+        ever used at a time and has been seen to ask for again."""
+        count = self.returned.get(size, 0)
+        if count:
+            self.returned[size] = count - 1
+            self.regret += size
+        self._collect()
+        used, peak = self.in_use()
+        excess = self.pages.reserved + size - max(peak, used + size) - max(_LOOSE, self.regret)
+        if excess <= 0:
+            return
+        for address in list(self.waiting):
+            old = self.waiting.get(address, 0)
+            if old >= _WORTH and self._release(address):
+                self.returned[old] = self.returned.get(old, 0) + 1
+                excess -= old
+                if excess <= 0:
+                    return
+
+    def _keep(self, address: int, size: int) -> None:
+        """Lets a block that is not in use wait to be used again."""
+        with self.pages.lock:
+            del self.sizes[address]
+            self.waiting_bytes += size
+            self.waiting[address] = size
+            self.by_size.setdefault(size, []).append(address)
+            while (
+                self.waiting_bytes + self.most_at_hand > self.bound
+                and self.waiting_bytes + self._at_hand_bytes() > self.bound
+            ):
+                if not self._release_oldest():
+                    break
+
+    def _at_hand_bytes(self) -> int:
+        return sum(size * len(at_hand) for size, at_hand in tuple(self.at_hand.items()))
+
+    def _collect(self) -> None:
+        """Lets the blocks at hand wait like the others."""
+        for give_back in holders:
+            give_back()
+        for size, at_hand in tuple(self.at_hand.items()):
+            with contextlib.suppress(IndexError):
+                while True:
+                    self._keep(at_hand.pop(), size)
+
+    def _release_oldest(self) -> bool:
+        """Gives the block that has waited longest back to the system; false when there is none."""
+        try:
+            address = next(iter(self.waiting))
+        except StopIteration:
+            return False
+        self._release(address)
+        return True
+
+    def _release(self, address: int) -> bool:
+        """Gives a block that waits back to the system; false if it does not wait any more."""
+        size = self.waiting.pop(address, 0)
+        if not size:
+            return False
+        self.waiting_bytes -= size
+        with contextlib.suppress(ValueError):
+            self.by_size[size].remove(address)
+        self.pages.unmap(address, size)
+        return True
+
+    def _error(self, nbytes: int) -> OutOfMemoryError:
+        return OutOfMemoryError(
+            f"allocate: cannot get {nbytes} bytes ({nbytes / 2**30:.2f} GiB); flambeau holds {self.pages.reserved} "
+            f"bytes, of which {self.in_use()[0]} are in use. Free tensors or use smaller ones."
+        )
+
+
+class _SmallBlocks:
+    """The blocks of up to ``SMALL`` bytes that are not in use: a list for each class, filled from chunks.
+
+    Requests of 64 (k - 1) < n <= 64 k bytes are served from ``lists[k]``, whose blocks have ``sizes[k]`` bytes.
+    """
+
+    def __init__(self, big: _BigBlocks) -> None:
+        self.big = big
+        self.sizes = [size_class(ALIGNMENT * k) for k in range(SMALL // ALIGNMENT + 1)]
+        self.classes: dict[int, list[int]] = {size: [] for size in sorted(set(self.sizes), reverse=True)}
+        self.lists = [self.classes[size] for size in self.sizes]
+        self.chunk = self.chunk_end = 0  # what is left of the present chunk
+
+    def refill(self, index: int) -> int:
+        """Cuts blocks of one class off a chunk; returns one and lists the others."""
+        size = self.sizes[index]
+        count = max(1, _BATCH // size)
+        with self.big.pages.lock:
+            first = self._cut(count * size)
+        self.lists[index].extend(range(first + (count - 1) * size, first, -size))
+        return first
+
+    def _cut(self, nbytes: int) -> int:
+        """The next ``nbytes`` of the present chunk, or of a new one."""
+        while True:
+            start = self.chunk
+            if start + nbytes <= self.chunk_end:
+                self.chunk = start + nbytes  # nothing can run between this line and the last but one
+                return start
+            fresh = self.big.map(_CHUNK, _CHUNK)
+            rest, rest_end = self.chunk, self.chunk_end
+            self.chunk = fresh
+            self.chunk_end = fresh + _CHUNK
+            for size, blocks in self.classes.items():  # what was left goes to the classes that it fits
+                while rest + size <= rest_end:
+                    blocks.append(rest)
+                    rest += size
+
+
 class Allocator:
     """One allocator with its own lists.  ``allocate`` and ``free`` are plain functions kept as attributes.
 
@@ -111,40 +362,24 @@ class Allocator:
     after_fork: Callable[[], None]
 
     def __init__(self, limit: int | None = None) -> None:
-        # The garbage collector may run a tensor's finaliser, and so ``free`` or even ``allocate``, in the middle of
-        # these functions on the same thread, at any call and any creation of a container.  Hence a lock that its
-        # holder may take again, and steps between such points that leave nothing half done.
-        bound = total_memory() // 4 if limit is None else limit
-        lock = threading.RLock()
-        counts = range(SMALL // ALIGNMENT + 1)
-        sizes = [size_class(ALIGNMENT * k) for k in counts]  # of requests of 64 (k - 1) < nbytes <= 64 k
-        classes = sorted(set(sizes))
-        lists: dict[int, list[int]] = {size: [] for size in classes}
-        table = [lists[sizes[k]] for k in counts]
-        big: dict[int, int] = {}  # big blocks in use: address -> size
-        waiting: OrderedDict[int, int] = OrderedDict()  # big blocks to be reused: address -> size, oldest first
-        by_size: dict[int, list[int]] = {}  # the same by size; an address that is not in ``waiting`` is out of date
-        # The last blocks freed of each size up to MIDDLE, on the shortest way back: each step is one operation of a
-        # list, which nothing can interrupt.
-        last: dict[int, list[int]] = {}
-        most = 0  # bytes that ``last`` can hold at most
-        used = peak = reserved = cached = allocations = frees = calls = 0
-        returned: dict[int, int] = {}  # size -> big blocks that went back before others were mapped
-        regret = 0  # bytes of such blocks that were mapped again
-        bump = bump_end = 0  # what is left of the present chunk
-        region = region_end = 0  # what is left of the present region
+        used = peak = allocations = frees = 0
+        pages = _Pages()
+        big = _BigBlocks(pages, total_memory() // 4 if limit is None else limit, lambda: (used, peak))
+        small = _SmallBlocks(big)
+        sizes, lists, big_sizes = small.sizes, small.lists, big.sizes
 
         def allocate(nbytes: int) -> int:
             nonlocal used, peak, allocations
             if 0 <= nbytes <= SMALL:
                 index = (nbytes + 63) >> 6
                 try:
-                    address = table[index].pop()
+                    address = lists[index].pop()
                 except IndexError:
-                    address = refill(index)
+                    address = small.refill(index)
                 used += sizes[index]
             else:
-                address = allocate_big(nbytes)
+                address = big.take(nbytes)
+                used += big_sizes[address]
             if used > peak:
                 peak = used
             allocations += 1
@@ -155,216 +390,23 @@ class Allocator:
             if nbytes <= SMALL:
                 index = (nbytes + 63) >> 6
                 used -= sizes[index]
-                table[index].append(address)
+                lists[index].append(address)
             else:
-                free_big(address)
+                size = big_sizes[address]
+                used -= size
+                big.put(address, size)
             frees += 1
-
-        def refill(index: int) -> int:
-            """Cuts blocks of one class off a chunk; returns one and lists the others."""
-            size = sizes[index]
-            count = max(1, _BATCH // size)
-            with lock:
-                first = cut(count * size)
-            table[index].extend(range(first + (count - 1) * size, first, -size))
-            return first
-
-        def cut(nbytes: int) -> int:
-            """The next ``nbytes`` of the present chunk, or of a new one."""
-            nonlocal bump, bump_end, reserved
-            while True:
-                start = bump
-                if start + nbytes <= bump_end:
-                    bump = start + nbytes  # nothing can run between this line and the last but one
-                    return start
-                chunk = map_or_flush(_CHUNK, _CHUNK)
-                rest, rest_end = bump, bump_end
-                bump = chunk
-                bump_end = chunk + _CHUNK
-                reserved += _CHUNK
-                for size in reversed(classes):  # what was left goes to the classes that it fits
-                    while rest + size <= rest_end:
-                        lists[size].append(rest)
-                        rest += size
-
-        def map_or_flush(nbytes: int, asked: int) -> int:
-            """New pages; gives back what waits and tries once more before giving up."""
-            nonlocal calls
-            mapper = _map_aligned if nbytes >= _OWN else from_region
-            calls += 1
-            address = mapper(nbytes)
-            if address is None:
-                empty_cache()
-                address = mapper(nbytes)
-            if address is None:
-                raise fail(asked)
-            return address
-
-        def from_region(nbytes: int) -> int | None:
-            """The next pages of the present region, or of a new one; pages of their own if there is none to be had."""
-            nonlocal region, region_end
-            while True:
-                start = region
-                if start + nbytes <= region_end:
-                    region = start + nbytes  # nothing can run between this line and the last but one
-                    return start
-                fresh = _map_aligned(_REGION)
-                if fresh is None:
-                    return map_pages(nbytes)
-                rest, rest_end = region, region_end
-                region, region_end = fresh, fresh + _REGION
-                if rest < rest_end:
-                    unmap(rest, rest_end - rest)
-
-        def allocate_big(nbytes: int) -> int:
-            nonlocal used, reserved, cached
-            if 0 <= nbytes <= MIDDLE:
-                size = _big_classes(nbytes)[0]
-                at_hand = last.get(size)
-                if at_hand:
-                    try:
-                        address = at_hand.pop()
-                    except IndexError:  # another thread took it just now
-                        pass
-                    else:
-                        used += size
-                        return address
-            if not 0 <= nbytes <= _LIMIT:
-                raise fail(nbytes)
-            sizes_that_do = _big_classes(nbytes)
-            exact = sizes_that_do[0]
-            with lock:
-                for size in sizes_that_do:
-                    blocks = by_size.get(size)
-                    while blocks:
-                        address = blocks.pop()
-                        if waiting.get(address) == size and waiting.pop(address, 0):
-                            cached -= size
-                            big[address] = size
-                            used += size
-                            return address
-                if exact >= HUGE_PAGE:
-                    make_room(exact)
-                address = map_or_flush(exact, nbytes)
-                big[address] = exact
-                reserved += exact
-                used += exact
-                return address
-
-        def make_room(size: int) -> None:
-            """Gives old blocks back, before one of this size is mapped, that keep more from the system than the program
-            ever used at a time and has been seen to ask for again."""
-            nonlocal regret
-            count = returned.get(size, 0)
-            if count:
-                returned[size] = count - 1
-                regret += size
-            collect()
-            most_used = max(peak, used + size)
-            excess = reserved + size - most_used - max(_LOOSE, regret)
-            if excess <= 0:
-                return
-            for address in list(waiting):
-                old = waiting.get(address, 0)
-                if old >= _WORTH and release(address):
-                    returned[old] = returned.get(old, 0) + 1
-                    excess -= old
-                    if excess <= 0:
-                        return
-
-        def free_big(address: int) -> None:
-            nonlocal used, most
-            size = big[address]
-            used -= size
-            if size <= MIDDLE:
-                at_hand = last.get(size)
-                if at_hand is None:
-                    at_hand = last.setdefault(size, [])
-                    most += (_AT_HAND + 1) * size
-                at_hand.append(address)
-                if len(at_hand) <= _AT_HAND:
-                    return
-                try:
-                    address = at_hand.pop(0)
-                except IndexError:  # another thread took them all just now
-                    return
-            keep(address, size)
-
-        def keep(address: int, size: int) -> None:
-            """Lets a big block that is not in use wait to be used again."""
-            nonlocal cached
-            with lock:
-                del big[address]
-                cached += size
-                waiting[address] = size
-                by_size.setdefault(size, []).append(address)
-                while cached + most > bound and cached + at_hand_bytes() > bound:
-                    if not release_oldest():
-                        break
-
-        def at_hand_bytes() -> int:
-            return sum(size * len(at_hand) for size, at_hand in tuple(last.items()))
-
-        def release_oldest() -> bool:
-            """Gives the big block that has waited longest back to the system; false when there is none."""
-            try:
-                address = next(iter(waiting))
-            except StopIteration:
-                return False
-            release(address)
-            return True
-
-        def release(address: int) -> bool:
-            """Gives a big block that waits back to the system; false if it does not wait any more."""
-            nonlocal cached, reserved
-            size = waiting.pop(address, 0)
-            if not size:
-                return False
-            cached -= size
-            reserved -= size
-            with contextlib.suppress(ValueError):
-                by_size[size].remove(address)
-            unmap(address, size)
-            return True
-
-        def collect() -> None:
-            """Lets the big blocks at hand wait like the others."""
-            for give_back in holders:
-                give_back()
-            for size, at_hand in tuple(last.items()):
-                with contextlib.suppress(IndexError):
-                    while True:
-                        keep(at_hand.pop(), size)
-
-        def empty_cache() -> None:
-            collect()
-            with lock:
-                while release_oldest():
-                    pass
-
-        def fail(nbytes: int) -> OutOfMemoryError:
-            return OutOfMemoryError(
-                f"allocate: cannot get {nbytes} bytes ({nbytes / 2**30:.2f} GiB); flambeau holds {reserved} bytes, "
-                f"of which {used} are in use. Free tensors or use smaller ones."
-            )
-
-        def statistics() -> Statistics:
-            return Statistics(used, peak, reserved, allocations, frees, calls)
 
         def reset_peak() -> None:
             nonlocal peak
             peak = used
 
-        def after_fork() -> None:
-            nonlocal lock
-            lock = threading.RLock()  # another thread, which the child does not have, may have held the old one
-
         self.allocate = allocate
         self.free = free
-        self.statistics = statistics
-        self.empty_cache = empty_cache
+        self.statistics = lambda: Statistics(used, peak, pages.reserved, allocations, frees, pages.calls)
+        self.empty_cache = big.empty_cache
         self.reset_peak = reset_peak
-        self.after_fork = after_fork
+        self.after_fork = pages.after_fork
 
 
 class GuardAllocator(Allocator):

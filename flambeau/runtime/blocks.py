@@ -117,13 +117,7 @@ def _functions() -> _Functions:
 
 
 def _ir(home: int, nbytes: int, ptr: int) -> str:
-    """``make`` (a function without arguments) and ``finish`` (a method without arguments) of a class whose slots lie at
-    these offsets.
-
-    ``self`` of ``make`` is a ``bytes`` object of words: the shelf, the class, the number of bytes as an object, the
-    function that fills the shelf, and how many bytes to set to zero.  The object that is made refers to it: that is its
-    home.
-    """
+    """The module of ``make`` and ``finish`` of a class whose slots lie at these offsets."""
     return f"""
 @_Py_NoneStruct = external global i8
 @release = private constant [9 x i8] c"_release\\00"
@@ -137,7 +131,18 @@ declare void @PyErr_WriteUnraisable(ptr)
 declare void @Py_IncRef(ptr)
 declare void @Py_DecRef(ptr)
 
-define ptr @make(ptr %self, ptr %args, i64 %count) nounwind {{
+{_make(home, nbytes, ptr)}
+{_finish(home, nbytes, ptr)}!0 = !{{!"branch_weights", i32 1, i32 1000}}
+"""
+
+
+def _make(home: int, nbytes: int, ptr: int) -> str:
+    """``make``, a function without arguments.
+
+    Its ``self`` is a ``bytes`` object of words: the shelf, the class, the number of bytes as an object, the function
+    that fills the shelf, and how many bytes to set to zero.  The object that is made refers to it: that is its home.
+    """
+    return f"""define ptr @make(ptr %self, ptr %args, i64 %count) nounwind {{
   %words = call ptr @PyBytes_AsString(ptr %self)
   %shelf = load ptr, ptr %words
   %class.at = getelementptr i64, ptr %words, i64 1
@@ -196,8 +201,12 @@ drop:
 failed:
   ret ptr null
 }}
+"""
 
-define ptr @finish(ptr %self, ptr %unused) nounwind {{
+
+def _finish(home: int, nbytes: int, ptr: int) -> str:
+    """``finish``, a method without arguments: puts the block on its shelf, or calls ``_release``."""
+    return f"""define ptr @finish(ptr %self, ptr %unused) nounwind {{
   %ptr.at = getelementptr i8, ptr %self, i64 {ptr}
   %address = load ptr, ptr %ptr.at
   %unmade = icmp eq ptr %address, null
@@ -248,7 +257,6 @@ done:
   call void @Py_IncRef(ptr @_Py_NoneStruct)
   ret ptr @_Py_NoneStruct
 }}
-!0 = !{{!"branch_weights", i32 1, i32 1000}}
 """
 
 

@@ -150,6 +150,7 @@ define internal void @move_from(i32 %place) noinline {{
 
 def _worker(system: _System) -> str:
     """The loop of a thread; ``%argument`` is the pool's address plus the worker's number."""
+    phases = (_look(), _claim(system), _run(), _idle(system))
     return f"""
 define ptr @worker(ptr %argument) {{
 entry:
@@ -160,7 +161,13 @@ entry:
 {_fields("wanted", "ticket", "wake", "sleepers", "chunks", "parts", "tickets")}
 {_fields("body", "block", "backwards", "done", "waiting", "alive", "processor")}
   br label %look
-look:
+{"".join(phases)}}}
+"""
+
+
+def _look() -> str:
+    """Reads the job that is open: to "choose" if there is one, otherwise to "idle", or to "leave" for good."""
+    return f"""look:
   %spins = phi i64 [ 0, %entry ], [ %spins.next, %spin ], [ 0, %awoken ], [ 0, %ask ]
   %seen = load atomic i32, ptr %wake.p seq_cst, align 4
   %wanted = load atomic i64, ptr %wanted.p monotonic, align 8
@@ -179,7 +186,12 @@ examine:
   fence acquire
   %open = icmp eq i64 %low, 0
   br i1 %open, label %choose, label %idle
-choose:
+"""
+
+
+def _claim(system: _System) -> str:
+    """Claims a chunk, of its own part first, then of the others': to "run", or to "idle" when there are no more."""
+    return f"""choose:
   %tried = phi i64 [ 0, %examine ], [ %tried.next, %exhausted ]
   %some = icmp ult i64 %tried, %parts
   br i1 %some, label %enter, label %idle
@@ -228,7 +240,12 @@ claim:
   %pair = cmpxchg ptr %own.p, i64 %own, i64 %advanced acq_rel monotonic, align 8
   %claimed = extractvalue {{ i64, i1 }} %pair, 1
   br i1 %claimed, label %run, label %ask
-run:
+"""
+
+
+def _run() -> str:
+    """Computes the chunk, and wakes the caller after the job's last one; then back to "ask" for another."""
+    return """run:
   %body = inttoptr i64 %body.i to ptr
   %block = inttoptr i64 %block.i to ptr
   %mirrored = sub i64 %mirror, %next
@@ -248,7 +265,12 @@ ring:
   br label %finished
 finished:
   br label %ask
-idle:
+"""
+
+
+def _idle(system: _System) -> str:
+    """Waits for another job, asleep after a while, and goes back to "look"; and the end of a thread."""
+    return f"""idle:
   %spins.next = add i64 %spins, 1
   %tired = icmp ugt i64 %spins.next, {_IDLE_SPINS}
   br i1 %tired, label %sleep, label %spin
@@ -273,7 +295,6 @@ awoken:
 leave:
   %a0 = atomicrmw sub ptr %alive.p, i32 1 seq_cst, align 4
   ret ptr null
-}}
 """
 
 
@@ -322,6 +343,7 @@ end:
 
 def _parallel_for(system: _System) -> str:
     """Calls ``body(block, chunk, worker)`` for every chunk, and returns when all are done."""
+    phases = (_publish(system), _work(system), _wait(system), _close(), _serial())
     return f"""
 define void @parallel_for(ptr %pool, ptr %body, ptr %block, i64 %chunks) {{
 entry:
@@ -349,7 +371,13 @@ check:
 recruit:
   call void @start(ptr %pool)
   br label %publish
-publish:
+{"".join(phases)}}}
+"""
+
+
+def _publish(system: _System) -> str:
+    """Writes the job into the page, opens its parts, and wakes as many workers as can be of use; on to "work"."""
+    return f"""publish:
   %body.i = ptrtoint ptr %body to i64
   %block.i = ptrtoint ptr %block to i64
   store atomic i64 %body.i, ptr %body.p monotonic, align 8
@@ -388,7 +416,12 @@ wake:
   store atomic i32 %here, ptr %processor.p monotonic, align 4
   call void @rouse(ptr %wake.p, i32 %useful32)
   br label %work
-work:
+"""
+
+
+def _work(system: _System) -> str:
+    """The caller's own share: every part in turn, as the workers do; to "wait" when no chunk is left."""
+    return f"""work:
   %mine = phi i32 [ 0, %announce ], [ 0, %wake ], [ %mine.now, %advance ]
   %part = phi i64 [ 0, %announce ], [ 0, %wake ], [ %part.after, %advance ]
   %some = icmp ult i64 %part, %parts
@@ -436,7 +469,12 @@ run:
   br label %ask
 advance:
   br label %work
-wait:
+"""
+
+
+def _wait(system: _System) -> str:
+    """Until the workers are done too: looks for a while, gives way to other threads, and sleeps; on to "close"."""
+    return f"""wait:
   %total = trunc i64 %chunks to i32
   %before = atomicrmw add ptr %done.p, i32 %mine seq_cst, align 4
   %after = add i32 %before, %mine
@@ -475,7 +513,12 @@ doze.sleep:
 awake:
   store atomic i32 0, ptr %waiting.p monotonic, align 4
   br label %close
-close:
+"""
+
+
+def _close() -> str:
+    """Ends the job, so that no worker takes part in it any more, and returns."""
+    return f"""close:
   %shut = or i64 %opened, {CLOSED}
   store atomic i64 %shut, ptr %ticket.p monotonic, align 8
   br label %close.part
@@ -491,7 +534,12 @@ closed.all:
   fence seq_cst ; nobody may see the next job's description under this job's number
   store atomic i32 0, ptr %busy.p release, align 4
   ret void
-serial:
+"""
+
+
+def _serial() -> str:
+    """All chunks on the caller: it is alone, another job runs, or this one does not fit into the tickets."""
+    return """serial:
   %none = icmp sle i64 %chunks, 0
   %greatest = add i64 %chunks, -1
   br i1 %none, label %end, label %each
@@ -505,7 +553,6 @@ each:
   br i1 %again, label %each, label %end
 end:
   ret void
-}}
 """
 
 

@@ -27,15 +27,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
-from ..runtime import engine
+from ..runtime import cpu, engine
 from ..target.builder import Val
 from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE
-from .blocking import cut
+from .blocking import cut, unit_block
 from .contract import Contraction, Frame
 from .epilogue import AddIn, Epilogue, Plain, near_words
 from .flow import Flow
-from .micro import SIZE, WAYS, Number, blocking, load_address, micro_kernel, micro_request, number
+from .micro import SIZE, WAYS, Blocking, Number, blocking, load_address, micro_kernel, micro_request, number
 from .pack import pack_kernel, pack_request, spread_kernel, spread_request
 from .slabs import SLAB_ROWS, SlabProduct, cut_slabs
 from .thin import FEW_ROWS, ROWS, THIN_WORDS, ThinProduct, cut_thin, thin_layout
@@ -60,8 +60,12 @@ _THIN = {ROWS: ThinProduct, SLAB_ROWS: SlabProduct}
 BATCH_DIMS = 3
 PAGE = 4096
 """Rows a multiple of so many bytes apart compete for the lines of a cache."""
-ROWS_DIRECT = 768
-"""Rows up to which B is read in place rather than packed."""
+PANELS_DIRECT = 55
+"""Panels of rows up to which B is read in place rather than packed: as often as that it is read."""
+CROWDED_PANELS = 14
+"""The same where its rows compete for the lines of a cache."""
+L2_WAYS = 8
+"""Lines that one set of the second-level cache holds, at least."""
 FEW_COLUMNS = 64
 """Columns up to which (and few elements of k) A is read in place whatever the distance of its rows."""
 CROWDED_COLUMNS = 160
@@ -260,7 +264,7 @@ def bind(
     else:
         blk = blocking(num, isa)
         direct_a = _direct_a(spec, num, m, n, k, am, ak)
-        direct_b = _direct_b(spec, num, m, k, bk, bn)
+        direct_b = _direct_b(spec, num, blk, m, k, bk, bn)
         plain = isinstance(tail, Plain) and cn == 1
         aligned = n % blk.lanes == 0
         packed = not (direct_a and direct_b and aligned)
@@ -322,12 +326,16 @@ def _direct_a(spec: GemmSpec, num: Number, m: int, n: int, k: int, am: int, ak: 
     return (n <= FEW_COLUMNS and k <= 64) or (n <= CROWDED_COLUMNS and ak == 1 and not num.tiles)
 
 
-def _direct_b(spec: GemmSpec, num: Number, m: int, k: int, bk: int, bn: int) -> bool:
+def _direct_b(spec: GemmSpec, num: Number, blk: Blocking, m: int, k: int, bk: int, bn: int) -> bool:
     """Whether the micro-kernel reads B where it is: contiguous along columns, and not for so many rows that tidy panels
     pay."""
     if spec.b != num.packed or num.pair or bn != 1:
         return False
-    return m <= ROWS_DIRECT and (bk * SIZE[spec.b] % PAGE != 0 or m <= ROWS_DIRECT // 4)
+    pitch, way = abs(bk) * SIZE[spec.b], cpu.cache_sizes().l2 // L2_WAYS
+    # a panel of B has a line in each row, and all of them should stay while panels of A pass
+    room = L2_WAYS * way // math.gcd(pitch, way)
+    crowded = pitch % PAGE == 0 or unit_block(k, num, blk) > room
+    return m <= (CROWDED_PANELS if crowded else PANELS_DIRECT) * blk.rows
 
 
 # -- code --------------------------------------------------------------------------------------------

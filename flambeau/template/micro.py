@@ -25,6 +25,16 @@ __all__ = ["AHEAD", "Blocking", "Number", "blocking", "load_address", "micro_ker
 AHEAD = 16
 """Units that micro-kernels prefetch ahead."""
 
+_LINE = 64
+"""Bytes of a cache line, of which one prefetch is enough."""
+
+_UNROLLED = 4
+"""Units that one turn of a micro-kernel's loop takes at most."""
+
+_PRODUCTS = 56
+"""Vector products in a turn up to which it takes several units: fewer instructions that only count and step, which
+matters most where two threads of a core share what decodes them."""
+
 WAYS = 8
 """Lines that one set of the first-level cache holds, at least."""
 
@@ -279,17 +289,20 @@ def _write_micro(
     # rows in place are addressed as one of several bases plus 0, 1 or 2 times their distance
     bases = [b.bytes_at(a, b.imul(a_row, i)) for i in range(0, h, 3)] if in_place else [a]
     twice = b.imul(a_row, 2)
-    with b.loop(0, units, carry=[*start, *excess, pitch if listed else bp, *bases]) as k:
-        acc, (here, *now) = k.values[: h * w], k.values[h * w + len(excess) :]
+    none = b.const(unit_vector, 0)
+    a_bytes = blk.pitch * num.unit_bytes
+
+    def unit(values: list[Val], count: int) -> list[Val]:
+        """What a further unit, the one with this number in its turn, makes of the values that the loop carries."""
+        acc, over, (here, *now) = values[: h * w], values[h * w : h * w + len(excess)], values[h * w + len(excess) :]
         b_now = b.bytes_at(bp, b.load("i64", here, align=8)) if listed else here
-        over = k.values[h * w : h * w + len(excess)]
         right = [b.load(unit_vector, b.bytes_at(b_now, j * blk.lanes * num.unit_bytes), align=4) for j in range(w)]
         # panels are read in one direction, but processors' own prefetching stops at every page
         b_ahead = b.bytes_at(bp, b.word(here, AHEAD)) if listed else b.bytes_at(b_now, ahead)
-        for j in range(w):
-            b.prefetch(b.bytes_at(b_ahead, j * blk.lanes * num.unit_bytes))
-        if not in_place:
-            b.prefetch(b.bytes_at(now[0], AHEAD * blk.pitch * num.unit_bytes))
+        for start in range(0, w * blk.lanes * num.unit_bytes, _LINE):
+            b.prefetch(b.bytes_at(b_ahead, start))
+        if not in_place and count * a_bytes % _LINE < a_bytes:
+            b.prefetch(b.bytes_at(now[0], AHEAD * a_bytes))
         for i in range(h):
             if in_place:
                 spot = now[i // 3] if i % 3 == 0 else b.bytes_at(now[i // 3], a_row if i % 3 == 1 else twice)
@@ -298,10 +311,20 @@ def _write_micro(
             left = b.splat(b.load(num.unit, spot, align=SIZE[num.packed]), blk.lanes)
             for j in range(w):
                 acc[i * w + j] = multiply_add(b, num, isa, left, right[j], acc[i * w + j])
-        none = b.const(unit_vector, 0)
         over = [multiply_add(b, num, isa, none, y, x) for x, y in zip(over, right, strict=False)]
-        step: Val | int = a_pitch if in_place else blk.pitch * num.unit_bytes
-        k.next = [*acc, *over, b.bytes_at(here, 8 if listed else pitch), *(b.bytes_at(p, step) for p in now)]
+        step: Val | int = a_pitch if in_place else a_bytes
+        return [*acc, *over, b.bytes_at(here, 8 if listed else pitch), *(b.bytes_at(p, step) for p in now)]
+
+    values = [*start, *excess, pitch if listed else bp, *bases]
+    several = min(_UNROLLED, max(1, _PRODUCTS // (h * w)))
+    evenly = b.isub(units, b.imod(units, several)) if several > 1 else units
+    with b.loop(0, evenly, several, carry=values) as k:
+        k.next = list(k.values)
+        for count in range(several):
+            k.next = unit(k.next, count)
+    if several > 1:
+        with b.loop(evenly, units, carry=k.values) as k:
+            k.next = unit(list(k.values), 0)
     over = k.values[h * w : h * w + len(excess)]
     for (i, j), value in zip(spots, k.values, strict=False):
         value = b.op("sub", value, over[j]) if over else value

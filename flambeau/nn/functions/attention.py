@@ -106,16 +106,70 @@ def _project(q: Tensor, k: Tensor, v: Tensor, w_q: Tensor, w_k: Tensor, w_v: Ten
     return [ops.linear(x, w_x, b_x) for x, w_x, b_x in zip((q, k, v), (w_q, w_k, w_v), biases)]
 
 
-def _check_static(tensor: Tensor, name: str, batch_heads: int, head_dim: int) -> Tensor:
-    for dim, expected in ((0, batch_heads), (2, head_dim)):
-        if tensor.size(dim) != expected:
-            raise AssertionError(f"expecting {name}.size({dim}) of {expected}, but got {tensor.size(dim)}")
-    return tensor
+def _by_heads(projected: Tensor, static: Tensor | None, name: str, heads: int, head_dim: int) -> Tensor:
+    """(S, N, E) as (N h, S, d); or what stands for it, which has that shape."""
+    if static is None:
+        return projected.reshape(projected.shape[0], heads, head_dim).transpose(0, 1)
+    for dim, expected in ((0, heads), (2, head_dim)):
+        if static.size(dim) != expected:
+            raise AssertionError(f"expecting {name}.size({dim}) of {expected}, but got {static.size(dim)}")
+    return static
+
+
+def _three_dimensional(mask: Tensor, expected: tuple[int, int, int]) -> Tensor:
+    """A mask (L, S) or (N h, L, S) with three dimensions."""
+    if mask.dim() == 2:
+        if tuple(mask.shape) != expected[1:]:
+            raise RuntimeError(f"The shape of the 2D attn_mask is {mask.shape}, but should be {expected[1:]}.")
+        return mask.unsqueeze(0)
+    if tuple(mask.shape) != expected:
+        raise RuntimeError(f"The shape of the 3D attn_mask is {mask.shape}, but should be {expected}.")
+    return mask
+
+
+def _with_padding(mask: Tensor | None, padding: Tensor, batch: int, num_heads: int, source_length: int) -> Tensor:
+    """The mask of all queries with that of the keys (N, S) added: (N h, 1 or L, S)."""
+    if tuple(padding.shape) != (batch, source_length):
+        raise AssertionError(f"expecting key_padding_mask shape of {(batch, source_length)}, but got {padding.shape}")
+    padding = padding.view(batch, 1, 1, source_length).expand(-1, num_heads, -1, -1)
+    padding = padding.reshape(batch * num_heads, 1, source_length)
+    return padding if mask is None else mask + padding
 
 
 def _extended(mask: Tensor | None) -> Tensor | None:
     """The mask with a further key that may be seen."""
     return None if mask is None else ops.pad(mask, (0, 1))
+
+
+def _attend(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, num_heads: int, dropout: float, is_causal: bool
+) -> Tensor:
+    """The values (N h, S, d) as the queries (N h, L, d) see them: (L, N, E), without weights to be seen."""
+    batch = q.shape[0] // num_heads
+    if mask is not None:
+        if mask.size(0) == 1 and mask.dim() == 3:
+            mask = mask.unsqueeze(0)
+        else:
+            mask = mask.view(batch, num_heads, -1, k.shape[1])
+    by_batch = [x.view(batch, num_heads, *x.shape[1:]) for x in (q, k, v)]
+    output = ops.scaled_dot_product_attention(*by_batch, mask, dropout, is_causal)
+    return output.permute(2, 0, 1, 3).reshape(q.shape[1], batch, num_heads * q.shape[2])
+
+
+def _attend_with_weights(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, num_heads: int, dropout: float
+) -> tuple[Tensor, Tensor]:
+    """The same from products and a softmax, which give the weights (N, h, L, S) too."""
+    weights = ops.bmm(q * math.sqrt(1.0 / q.shape[2]), k.transpose(-2, -1))
+    if mask is not None:
+        weights = weights + mask
+    weights = ops.softmax(weights, -1)
+    if dropout > 0.0:
+        weights = ops.dropout(weights, dropout, True)
+    output = ops.bmm(weights, v)
+    batch = q.shape[0] // num_heads
+    output = output.transpose(0, 1).reshape(q.shape[1], batch, num_heads * q.shape[2])
+    return output, weights.view(batch, num_heads, *weights.shape[1:])
 
 
 @overridable
@@ -220,15 +274,9 @@ def multi_head_attention_forward(
             raise AssertionError("use_separate_proj_weight is False but in_proj_weight is None")
         q, k, v = _project_packed(query, key, value, in_proj_weight, in_proj_bias)
 
+    heads = batch * num_heads
     if attn_mask is not None:
-        expected = (batch * num_heads, target_length, source_length)
-        if attn_mask.dim() == 2:
-            if tuple(attn_mask.shape) != expected[1:]:
-                raise RuntimeError(f"The shape of the 2D attn_mask is {attn_mask.shape}, but should be {expected[1:]}.")
-            attn_mask = attn_mask.unsqueeze(0)
-        elif tuple(attn_mask.shape) != expected:
-            raise RuntimeError(f"The shape of the 3D attn_mask is {attn_mask.shape}, but should be {expected}.")
-
+        attn_mask = _three_dimensional(attn_mask, (heads, target_length, source_length))
     if bias_k is not None and bias_v is not None:
         if static_k is not None or static_v is not None:
             raise AssertionError("bias cannot be added to static key or value.")
@@ -236,63 +284,26 @@ def multi_head_attention_forward(
         v = ops.cat([v, bias_v.expand(1, batch, embed_dim)])
         attn_mask, key_padding_mask = _extended(attn_mask), _extended(key_padding_mask)
 
-    # (L, N, E) to (N h, L, d)
-    heads = batch * num_heads
-    q = q.reshape(target_length, heads, head_dim).transpose(0, 1)
-    if static_k is None:
-        k = k.reshape(k.shape[0], heads, head_dim).transpose(0, 1)
-    else:
-        k = _check_static(static_k, "static_k", heads, head_dim)
-    if static_v is None:
-        v = v.reshape(v.shape[0], heads, head_dim).transpose(0, 1)
-    else:
-        v = _check_static(static_v, "static_v", heads, head_dim)
+    q = _by_heads(q, None, "", heads, head_dim)
+    k = _by_heads(k, static_k, "static_k", heads, head_dim)
+    v = _by_heads(v, static_v, "static_v", heads, head_dim)
     if add_zero_attn:
         k = ops.cat([k, k.new_zeros((heads, 1, head_dim))], 1)
         v = ops.cat([v, v.new_zeros((heads, 1, head_dim))], 1)
         attn_mask, key_padding_mask = _extended(attn_mask), _extended(key_padding_mask)
-    source_length = k.size(1)
-
     if key_padding_mask is not None:
-        if tuple(key_padding_mask.shape) != (batch, source_length):
-            raise AssertionError(
-                f"expecting key_padding_mask shape of {(batch, source_length)}, but got {key_padding_mask.shape}"
-            )
-        padding = key_padding_mask.view(batch, 1, 1, source_length).expand(-1, num_heads, -1, -1)
-        padding = padding.reshape(heads, 1, source_length)
-        attn_mask = padding if attn_mask is None else attn_mask + padding
+        attn_mask = _with_padding(attn_mask, key_padding_mask, batch, num_heads, k.size(1))
 
     dropout = dropout_p if training else 0.0
     weights = None
     if need_weights:
         if is_causal and attn_mask is None:
             raise AssertionError("is_causal needs attn_mask when need_weights is True")
-        weights = ops.bmm(q * math.sqrt(1.0 / head_dim), k.transpose(-2, -1))
-        if attn_mask is not None:
-            weights = weights + attn_mask
-        weights = ops.softmax(weights, -1)
-        if dropout > 0.0:
-            weights = ops.dropout(weights, dropout, True)
-        output = ops.bmm(weights, v)  # (N h, L, d)
-        output = output.transpose(0, 1).reshape(target_length, batch, embed_dim)
-        weights = weights.view(batch, num_heads, target_length, source_length)
+        output, weights = _attend_with_weights(q, k, v, attn_mask, num_heads, dropout)
         if average_attn_weights:
             weights = weights.mean(1)
     else:
-        if attn_mask is not None:
-            if attn_mask.size(0) == 1 and attn_mask.dim() == 3:
-                attn_mask = attn_mask.unsqueeze(0)
-            else:
-                attn_mask = attn_mask.view(batch, num_heads, -1, source_length)
-        output = ops.scaled_dot_product_attention(
-            q.view(batch, num_heads, target_length, head_dim),
-            k.view(batch, num_heads, source_length, head_dim),
-            v.view(batch, num_heads, source_length, head_dim),
-            attn_mask,
-            dropout,
-            is_causal,
-        )
-        output = output.permute(2, 0, 1, 3).reshape(target_length, batch, embed_dim)
+        output = _attend(q, k, v, attn_mask, num_heads, dropout, is_causal)
     output = ops.linear(output, out_proj_weight, out_proj_bias)
     if not batched:
         output = output.squeeze(1)

@@ -6,7 +6,6 @@ broadcast together, and one kernel reads at them.  Every index is checked before
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,8 +21,9 @@ from ..graph.node import broadcast_shapes
 from ..tensor import Tensor
 from . import create
 from .common import blaming
-from .masks import masked_select, nonzero, positions
+from .masks import masked_select
 from .region import region, select
+from .subscript import check_mask, parse
 
 __all__: list[str] = []
 
@@ -31,7 +31,6 @@ _new = object.__new__
 _record_look = tape.record_look
 _views: dict[Any, Any] = {}
 LIMIT = 20_000
-_INDEX_TYPES = (dtypes.int64, dtypes.int32, dtypes.uint8, dtypes.bool_)
 
 
 # -- reading and writing at indices ------------------------------------------------------------------
@@ -167,153 +166,6 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 
 # -- the language's brackets -------------------------------------------------------------------------
-
-
-def _as_index(value: Any, device: Any) -> Tensor:
-    """A list or array of indices as a tensor."""
-    t = create.tensor(value, device=device) if not isinstance(value, np.ndarray) else create.as_tensor(value)
-    return t.long() if not t.numel() and t.dtype.kind == "f" else t  # type: ignore[attr-defined]
-
-
-def _is_tuple_of_indices(value: Sequence[Any]) -> bool:
-    """Whether a list is meant as a tuple of indices (numpy's old rule: short, and one of its members is no number)."""
-    return len(value) < 32 and any(
-        v is None or v is Ellipsis or isinstance(v, (slice, Tensor, list, tuple)) for v in value
-    )
-
-
-def _entries(index_: Any) -> list[Any]:
-    if isinstance(index_, tuple):
-        return list(index_)
-    if isinstance(index_, list) and _is_tuple_of_indices(index_):
-        warnings.warn(
-            "Using a non-tuple sequence for multidimensional indexing is deprecated and will be "
-            "changed in pytorch 2.9; use x[tuple(seq)] instead of "
-            "x[seq]. In pytorch 2.9 this will be interpreted as tensor index, "
-            "x[torch.tensor(seq)], which will result either in an error or a different "
-            "result",
-            stacklevel=4,
-        )
-        return list(index_)
-    return [index_]
-
-
-def _bound(value: Any) -> int | None:
-    if value is None:
-        return None
-    if isinstance(value, Tensor):
-        return int(value.item())  # type: ignore[attr-defined]
-    try:
-        return value.__index__()
-    except AttributeError:
-        raise TypeError("slice indices must be integers or None or have an __index__ method") from None
-
-
-def parse(t: Tensor, index_: Any) -> tuple[Any, tuple[int, ...], list[tuple[int, Tensor]], bool]:
-    """(map, shape, advanced, plain): the part of ``t`` that integers and slices name, the tensors of indices with the
-    dimensions of the part that they index, and whether the index has nothing but Python's numbers."""
-    entries = _entries(index_)
-    ndim, sizes = t.ndim, t.shape
-    plain = True
-    uses = 0
-    for i, e in enumerate(entries):
-        if isinstance(e, (list, tuple, range)) or isinstance(e, np.ndarray):
-            entries[i] = e = _as_index(list(e) if isinstance(e, range) else e, t.device)
-        if isinstance(e, Tensor):
-            plain = False
-            uses += e.ndim if e.dtype in (dtypes.bool_, dtypes.uint8) else 1
-        elif e is not None and e is not Ellipsis and not isinstance(e, (bool, np.bool_)):
-            uses += 1
-    if uses > ndim:
-        if (
-            ndim == 0
-            and len(entries) == 1
-            and isinstance(entries[0], (int, slice, np.integer))
-            and not isinstance(entries[0], bool)
-        ):
-            if isinstance(entries[0], slice):
-                raise IndexError("slice() cannot be applied to a 0-dim tensor.")
-            raise IndexError(
-                "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or "
-                "`tensor.item<T>()` in C++ to convert a 0-dim tensor to a number"
-            )
-        raise IndexError(f"too many indices for tensor of dimension {ndim}: got {len(entries)}")
-    map_: list[Any] = []
-    shape: list[int] = []
-    advanced: list[tuple[int, Tensor]] = []
-    seen = False
-    for e in entries:
-        d = len(map_)
-        cls = e.__class__
-        if (
-            cls is int
-            or (cls is not bool and isinstance(e, (int, np.integer)))
-            or (isinstance(e, Tensor) and e.ndim == 0 and e.dtype.kind in "ui" and e.dtype is not dtypes.uint8)
-        ):
-            i, n = int(e), sizes[d]
-            if not -n <= i < n:
-                raise IndexError(f"index {i} is out of bounds for dimension {d} with size {n}")
-            map_.append((i + n if i < 0 else i, ()))
-        elif cls is slice:
-            if e.start.__class__ is not int or e.stop.__class__ is not int:
-                plain = plain and not any(isinstance(b, Tensor) for b in (e.start, e.stop, e.step))
-                e = slice(_bound(e.start), _bound(e.stop), _bound(e.step))
-            if e.step is not None and _bound(e.step) <= 0:  # type: ignore[operator]
-                raise ValueError("step must be greater than zero")
-            first, last, step = e.indices(sizes[d])
-            count = len(range(first, last, step))
-            map_.append((first if count else 0, ((len(shape), step),)))
-            shape.append(count)
-        elif e is None:
-            shape.append(1)
-        elif e is Ellipsis:
-            if seen:
-                e = slice(None)
-            for _ in range(ndim - uses if not seen else 0):
-                map_.append((0, ((len(shape), 1),)))
-                shape.append(sizes[len(map_) - 1])
-            seen = True
-        elif isinstance(e, (bool, np.bool_)):
-            plain = False
-            advanced.append((len(shape), create.tensor([0] if e else [], dtype=dtypes.int64)))
-            shape.append(1)
-        elif isinstance(e, Tensor):
-            if e.dtype in (dtypes.bool_, dtypes.uint8):
-                if e.dtype is dtypes.uint8:
-                    warnings.warn(
-                        "indexing with dtype torch.uint8 is now deprecated, please use a dtype torch.bool instead.",
-                        stacklevel=3,
-                    )
-                if e.ndim == 0:
-                    advanced.append((len(shape), positions(e)))
-                    shape.append(1)
-                    continue
-                for k, n in enumerate(e.shape):
-                    if n != sizes[d + k]:
-                        raise IndexError(
-                            f"The shape of the mask {list(e.shape)} at index {k} does not match the "
-                            f"shape of the indexed tensor {list(sizes)} at index {d + k}"
-                        )
-                found = [positions(e)] if e.ndim == 1 else nonzero.function(e, as_tuple=True)
-                for one in found:
-                    advanced.append((len(shape), one))
-                    map_.append((0, ((len(shape), 1),)))
-                    shape.append(sizes[len(map_) - 1])
-                continue
-            if e.dtype not in _INDEX_TYPES:
-                raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
-            advanced.append((len(shape), e))
-            map_.append((0, ((len(shape), 1),)))
-            shape.append(sizes[d])
-        else:
-            raise IndexError(
-                "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables "
-                f"are valid indices (got {cls.__name__})"
-            )
-    while len(map_) < ndim:
-        map_.append((0, ((len(shape), 1),)))
-        shape.append(sizes[len(map_) - 1])
-    return tuple(map_), tuple(shape), advanced, plain
 
 
 def _key_of(index_: Any) -> Any:
@@ -460,12 +312,7 @@ def _only_mask(t: Tensor, index_: Any) -> Tensor | None:
     if isinstance(index_, tuple) and len(index_) == 1:
         index_ = index_[0]
     if isinstance(index_, Tensor) and index_.dtype is dtypes.bool_ and 0 < index_.ndim <= t.ndim:
-        for k, n in enumerate(index_.shape):
-            if n != t.shape[k]:
-                raise IndexError(
-                    f"The shape of the mask {list(index_.shape)} at index {k} does not match the "
-                    f"shape of the indexed tensor {list(t.shape)} at index {k}"
-                )
+        check_mask(index_, t.shape)
         return index_
     return None
 

@@ -150,6 +150,16 @@ def test_number_of_a_tensor_as_index() -> None:
     assert x[1 : fl.tensor(3)].shape == (2, 4)
 
 
+@pytest.mark.parametrize("place", ["start", "stop", "step"])
+def test_an_end_of_a_slice_in_a_tensor_is_read_at_each_call(place: str) -> None:
+    x, end = fl.arange(8), fl.tensor(2)
+    index = slice(*{"start": (end, 8, 1), "stop": (0, end, 1), "step": (0, 8, end)}[place])
+    for value in (2, 3):
+        end.fill_(value)
+        plain = slice(*{"start": (value, 8, 1), "stop": (0, value, 1), "step": (0, 8, value)}[place])
+        assert x[index].tolist() == list(range(8))[plain]
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_index_agrees_with_numpy(data: st.DataObject) -> None:

@@ -1,4 +1,4 @@
-"""Discrete Fourier transforms, by kernels; by scipy (pocketfft) for lengths with large prime factors. Spectrograms."""
+"""Discrete Fourier transforms, by kernels; by scipy (pocketfft) for lengths with large prime factors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ from ..target.isa import ISA
 from ..tensor import Tensor, empty, from_numpy, numpy_view
 from . import create
 from .common import blaming, dim_of
-from .pad import pad
 from .shape import view_as_real
 
 __all__ = ["fftfreq", "rfftfreq"]
@@ -232,7 +231,7 @@ def _scale(name: str, norm: str | None, forward: bool) -> int:
     return 2 if (norm == "forward") == forward else 0
 
 
-def _floating(name: str, x: Tensor, complex_: bool) -> Tensor:
+def floating(name: str, x: Tensor, complex_: bool) -> Tensor:
     """The input in a type that can be transformed."""
     kind = x.dtype if x.dtype.kind in "fc" else dtypes.get_default_dtype()
     if kind.wide is not kind:
@@ -290,8 +289,8 @@ def _many(name: str, x: Tensor, s: Sequence[int] | None, dim: Any) -> list[tuple
 def _along(name: str, input: Tensor, sizes: list[tuple[int, int]], norm: str | None, forward: bool) -> Tensor:
     """A complex transform."""
     if not sizes:
-        return _floating(name, input, True)
-    x = _resized(_floating(name, input, False), sizes)
+        return floating(name, input, True)
+    x = _resized(floating(name, input, False), sizes)
     kernel = c2c if x.dtype.is_complex else _of_real
     return kernel(x, tuple(d for d, _ in sizes), _scale(name, norm, forward), forward)  # type: ignore[no-any-return]
 
@@ -302,7 +301,7 @@ def _real_input(name: str, input: Tensor, sizes: list[tuple[int, int]], norm: st
         raise RuntimeError(f"{name} expects a real input tensor, but got {input.dtype}")
     if not sizes:
         raise RuntimeError(f"{name} must transform at least one axis")
-    x = _resized(_floating(name, input, False), sizes)
+    x = _resized(floating(name, input, False), sizes)
     return r2c(x, tuple(d for d, _ in sizes), _scale(name, norm, forward), forward)  # type: ignore[no-any-return]
 
 
@@ -316,7 +315,7 @@ def _real_output(
     points = n if given else 2 * (input.shape[d] - 1)
     if points < 1:
         raise RuntimeError(f"Invalid number of data points ({points}) specified")
-    x = _resized(_floating(name, input, True), [*sizes[:-1], (d, points // 2 + 1)])
+    x = _resized(floating(name, input, True), [*sizes[:-1], (d, points // 2 + 1)])
     return c2r(x, tuple(d for d, _ in sizes), _scale(name, norm, forward), points, forward)  # type: ignore[no-any-return]
 
 
@@ -346,105 +345,113 @@ def _as_it_is(
 # -- public transforms -------------------------------------------------------------------------------
 
 
+def _along_a_dimension(kind: str, forward: bool) -> Any:
+    """A transform along one dimension."""
+    known: dict[Any, tuple[Any, ...]] = {}  # what the kernel takes, by all that it depends on
+
+    def body(input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None) -> Tensor:
+        key = (input._key, n, dim, norm, settings.isa)
+        if key in known:
+            return _line.function(input, *known[key])  # type: ignore[no-any-return]
+        name = body.__name__
+        size = _one(name, input, n, dim)
+        if input._key is not None and (ready := _as_it_is(input, kind, size, n, _scale(name, norm, forward), forward)):
+            if len(known) >= _KNOWN:
+                known.clear()
+            known[key] = ready
+        if kind == "complex":
+            return _along(name, input, [size], norm, forward)
+        if kind == "from real":
+            return _real_input(name, input, [size], norm, forward)
+        return _real_output(name, input, [size], n is not None, norm, forward)
+
+    return body
+
+
+def _over_dimensions(kind: str, forward: bool, default: Any) -> Any:
+    """A transform over several dimensions, by default these."""
+
+    def body(
+        input: Tensor, s: int | Sequence[int] | None = None, dim: int | Sequence[int] | None = default,
+        norm: str | None = None,
+    ) -> Tensor:  # fmt: skip
+        name = body.__name__
+        sizes = _many(name, input, s, dim)
+        if kind == "complex":
+            return _along(name, input, sizes, norm, forward)
+        if kind == "from real":
+            if forward:
+                return _real_input(name, input, sizes, norm, forward)
+            first = _real_input(name, input, sizes[-1:], norm, False)
+            return _along(name, first, sizes[:-1], norm, False) if len(sizes) > 1 else first
+        if not sizes:
+            raise RuntimeError(f"{name} must transform at least one axis")
+        last = s is not None and (s if isinstance(s, int) else s[-1]) != -1
+        if forward and len(sizes) > 1:  # hfftn: complex dimensions forward, then the real one
+            input = _along(name, input, sizes[:-1], norm, True)
+            sizes = sizes[-1:]
+        return _real_output(name, input, sizes, last, norm, forward)
+
+    return body
+
+
+_TRANSFORMS = (
+    # name, what is real, direction; what it does along a dimension, over several, and over two
+    (
+        "fft", "complex", True,
+        "The Fourier transform along ``dim``, of ``n`` points.",
+        "The Fourier transform over ``dim`` (all dimensions for None).",
+        "The Fourier transform over two dimensions.",
+    ),
+    (
+        "ifft", "complex", False,
+        "The inverse Fourier transform along ``dim``, of ``n`` points.",
+        "The inverse Fourier transform over ``dim`` (all dimensions for None).",
+        "The inverse Fourier transform over two dimensions.",
+    ),
+    (
+        "rfft", "from real", True,
+        "The Fourier transform of real numbers along ``dim``: the first half, the rest being its mirror image.",
+        "The Fourier transform of real numbers over ``dim``; half of the last dimension.",
+        "The Fourier transform of real numbers over two dimensions; half of the last one.",
+    ),
+    (
+        "irfft", "to real", False,
+        "The inverse of ``rfft``, with ``n`` points (by default 2 (m - 1)).",
+        "The inverse of ``rfftn``.",
+        "The inverse of ``rfft2``.",
+    ),
+    (
+        "hfft", "to real", True,
+        "The Fourier transform, which is real, of half of a signal that is its own conjugate mirror image.",
+        "The Fourier transform, which is real, of a Hermitian signal given by half of its last dimension.",
+        "``hfftn`` over two dimensions.",
+    ),
+    (
+        "ihfft", "from real", False,
+        "The inverse of ``hfft``.",
+        "The inverse of ``hfftn``.",
+        "The inverse of ``hfft2``.",
+    ),
+)  # fmt: skip
+
+
 def _define() -> None:
     """The eighteen transforms, which differ in direction, dimensions and what is real."""
-    made: dict[str, tuple[str, Any]] = {}
-
-    def one(kind: str, forward: bool) -> Any:
-        known: dict[Any, tuple[Any, ...]] = {}  # what the kernel takes, by all that it depends on
-
-        def body(input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None) -> Tensor:
-            key = (input._key, n, dim, norm, settings.isa)
-            if key in known:
-                return _line.function(input, *known[key])  # type: ignore[no-any-return]
-            name = body.__name__
-            size = _one(name, input, n, dim)
-            if input._key is not None and (
-                ready := _as_it_is(input, kind, size, n, _scale(name, norm, forward), forward)
-            ):
-                if len(known) >= _KNOWN:
-                    known.clear()
-                known[key] = ready
-            if kind == "complex":
-                return _along(name, input, [size], norm, forward)
-            if kind == "from real":
-                return _real_input(name, input, [size], norm, forward)
-            return _real_output(name, input, [size], n is not None, norm, forward)
-
-        return body
-
-    def many(kind: str, forward: bool, default: Any) -> Any:
-        def body(
-            input: Tensor, s: int | Sequence[int] | None = None, dim: int | Sequence[int] | None = default,
-            norm: str | None = None,
-        ) -> Tensor:  # fmt: skip
-            name = body.__name__
-            sizes = _many(name, input, s, dim)
-            if kind == "complex":
-                return _along(name, input, sizes, norm, forward)
-            if kind == "from real":
-                if forward:
-                    return _real_input(name, input, sizes, norm, forward)
-                first = _real_input(name, input, sizes[-1:], norm, False)
-                return _along(name, first, sizes[:-1], norm, False) if len(sizes) > 1 else first
-            if not sizes:
-                raise RuntimeError(f"{name} must transform at least one axis")
-            last = s is not None and (s if isinstance(s, int) else s[-1]) != -1
-            if forward and len(sizes) > 1:  # hfftn: complex dimensions forward, then the real one
-                input = _along(name, input, sizes[:-1], norm, True)
-                sizes = sizes[-1:]
-            return _real_output(name, input, sizes, last, norm, forward)
-
-        return body
-
-    for direction, forward in (("", True), ("i", False)):
-        made[f"{direction}fft"] = (
-            f"The {'inverse ' * (not forward)}Fourier transform along ``dim``, of ``n`` points.",
-            one("complex", forward),
+    for name, kind, forward, along, over, over_two in _TRANSFORMS:
+        made = (
+            (name, along, _along_a_dimension(kind, forward)),
+            (f"{name}n", over, _over_dimensions(kind, forward, None)),
+            (f"{name}2", over_two, _over_dimensions(kind, forward, (-2, -1))),
         )
-        made[f"{direction}fftn"] = (
-            f"The {'inverse ' * (not forward)}Fourier transform over ``dim`` (all dimensions for None).",
-            many("complex", forward, None),
-        )
-        made[f"{direction}fft2"] = (
-            f"The {'inverse ' * (not forward)}Fourier transform over two dimensions.",
-            many("complex", forward, (-2, -1)),
-        )
-    made["rfft"] = (
-        "The Fourier transform of real numbers along ``dim``: the first half, the rest being its mirror image.",
-        one("from real", True),
-    )
-    made["rfftn"] = (
-        "The Fourier transform of real numbers over ``dim``; half of the last dimension.",
-        many("from real", True, None),
-    )
-    made["rfft2"] = (
-        "The Fourier transform of real numbers over two dimensions; half of the last one.",
-        many("from real", True, (-2, -1)),
-    )
-    made["irfft"] = ("The inverse of ``rfft``, with ``n`` points (by default 2 (m - 1)).", one("to real", False))
-    made["irfftn"] = ("The inverse of ``rfftn``.", many("to real", False, None))
-    made["irfft2"] = ("The inverse of ``rfft2``.", many("to real", False, (-2, -1)))
-    made["hfft"] = (
-        "The Fourier transform, which is real, of half of a signal that is its own conjugate mirror image.",
-        one("to real", True),
-    )
-    made["hfftn"] = (
-        "The Fourier transform, which is real, of a Hermitian signal given by half of its last dimension.",
-        many("to real", True, None),
-    )
-    made["hfft2"] = ("``hfftn`` over two dimensions.", many("to real", True, (-2, -1)))
-    made["ihfft"] = ("The inverse of ``hfft``.", one("from real", False))
-    made["ihfftn"] = ("The inverse of ``hfftn``.", many("from real", False, None))
-    made["ihfft2"] = ("The inverse of ``hfft2``.", many("from real", False, (-2, -1)))
-    for name, (text, body) in made.items():
-        body.__name__ = body.__qualname__ = f"fft_{name}"
-        body.__module__ = __name__
-        body.__doc__ = (
-            f'{text}\n\n    ``norm`` is "backward" (the inverse divides by the number of points), '
-            '"ortho" (both by its root), or "forward".'
-        )
-        operator(name=f"fft_{name}", kind="composite", method=False, namespace=_F)(body)
+        for full, text, body in made:
+            body.__name__ = body.__qualname__ = f"fft_{full}"
+            body.__module__ = __name__
+            body.__doc__ = (
+                f'{text}\n\n    ``norm`` is "backward" (the inverse divides by the number of points), '
+                '"ortho" (both by its root), or "forward".'
+            )
+            operator(name=body.__name__, kind="composite", method=False, namespace=_F)(body)
 
 
 _define()
@@ -504,145 +511,3 @@ def rfftfreq(
 ) -> Tensor:  # fmt: skip
     """The frequencies of an ``rfft`` of n points ``d`` apart."""
     return _frequencies(n, d, n // 2 + 1, True, out, dtype, device, requires_grad)
-
-
-# -- spectrograms ------------------------------------------------------------------------------------
-
-
-def _window(name: str, window: Tensor | None, win_length: int, n_fft: int, like: Tensor) -> Tensor:
-    """The window in the middle of ``n_fft`` points."""
-    if window is not None and (window.ndim != 1 or window.shape[0] != win_length):
-        raise RuntimeError(
-            f"{name}: expected a 1D window tensor of size equal to win_length={win_length}, but "
-            f"got window with size {list(window.shape)}"
-        )
-    kind = like.dtype.to_real()
-    w = create.ones(win_length, dtype=kind, device=like.device) if window is None else window
-    if win_length == n_fft:
-        return w
-    left = (n_fft - win_length) // 2
-    return w.new_zeros(n_fft).slice_scatter(w, 0, left, left + win_length)  # type: ignore[attr-defined,no-any-return]
-
-
-@operator(kind="composite", out=False)
-def stft(
-    input: Tensor, n_fft: int, hop_length: int | None = None, win_length: int | None = None,
-    window: Tensor | None = None, center: bool = True,
-    pad_mode: str = "reflect", normalized: bool = False, onesided: bool | None = None,
-    return_complex: bool | None = None,
-    align_to_window: bool | None = None,
-) -> Tensor:  # fmt: skip
-    """The short-time Fourier transform of signals (T,) or (B, T): (B, frequencies, frames).
-
-    Frames of ``n_fft`` points, ``hop_length`` (by default a quarter) apart, are multiplied by ``window`` and
-    transformed; with ``center``, frame t is centred at ``t * hop_length`` of the signal extended by ``pad_mode``.
-    ``onesided`` (for real signals) keeps half of the frequencies.  Raises RuntimeError for sizes that do not fit.
-    """
-    hop = n_fft // 4 if hop_length is None else hop_length
-    width = n_fft if win_length is None else win_length
-    if input.dtype.kind not in "fc":
-        raise RuntimeError(f"stft: expected a tensor of floating point or complex values, got {input.dtype}")
-    if input.dtype.wide is not input.dtype:
-        raise RuntimeError(f"stft: {input.dtype} is not supported; convert the input to float32 or complex64 first")
-    if input.ndim not in (1, 2):
-        raise RuntimeError(f"stft: expected a 1D or 2D tensor, got {input.ndim}D")
-    complex_ = input.dtype.is_complex or (window is not None and window.dtype.is_complex)
-    if return_complex is None:
-        if not complex_:
-            raise RuntimeError(
-                "stft requires the return_complex parameter be given for real inputs, and will "
-                "further require that return_complex=True in a future PyTorch release."
-            )
-        return_complex = True
-    if align_to_window is not None and center:
-        raise RuntimeError("stft align_to_window should only be set when center = false.")
-    x = input.unsqueeze(0) if input.ndim == 1 else input  # type: ignore[attr-defined]
-    if center:
-        x = pad.function(x, (n_fft // 2, n_fft // 2), pad_mode)
-    n = x.shape[1]
-    if not 0 < n_fft <= n:
-        raise RuntimeError(f"stft: expected 0 < n_fft <= {n}, but got n_fft={n_fft}")
-    if hop <= 0:
-        raise RuntimeError(f"stft: expected hop_length > 0, but got hop_length={hop}")
-    if not 0 < width <= n_fft:
-        raise RuntimeError(f"stft: expected 0 < win_length <= n_fft, but got win_length={width}")
-    w = _window("stft", window, width, n_fft, x)
-    if align_to_window and width < n_fft:
-        left = (n_fft - width) // 2
-        x = x.narrow(1, left, n - 2 * left) if left else x  # type: ignore[attr-defined]
-    frames = x.unfold(1, n_fft, hop) * w  # type: ignore[attr-defined]
-    half = (not complex_) if onesided is None else onesided
-    if half and complex_:
-        raise RuntimeError("Cannot have onesided output if window or input is complex")
-    scale = 1 if normalized else 0
-    found = r2c(frames, (2,), scale, True) if half else c2c(_floating("stft", frames, True), (2,), scale, True)
-    found = found.transpose(1, 2)
-    found = found.squeeze(0) if input.ndim == 1 else found
-    return found if return_complex else view_as_real.function(found)  # type: ignore[no-any-return]
-
-
-@operator(kind="composite", out=False)
-def istft(
-    input: Tensor, n_fft: int, hop_length: int | None = None, win_length: int | None = None,
-    window: Tensor | None = None, center: bool = True,
-    normalized: bool = False, onesided: bool | None = None, length: int | None = None, return_complex: bool = False,
-) -> Tensor:  # fmt: skip
-    """The signal whose ``stft`` is nearest to ``input`` (Griffin and Lim 1984): frames are transformed back, multiplied
-    by the window, added where they overlap, and divided by the sum of the windows' squares, which must not be zero
-    (RuntimeError)."""
-    hop = n_fft // 4 if hop_length is None else hop_length
-    width = n_fft if win_length is None else win_length
-    if not input.dtype.is_complex:
-        raise RuntimeError(
-            "istft requires a complex-valued input tensor matching the output from stft with return_complex=True."
-        )
-    if input.numel() == 0:
-        raise RuntimeError("istft(...): input tensor cannot be empty.")
-    if input.ndim not in (2, 3):
-        raise RuntimeError(f"istft(...): expected a tensor with 2 or 3 dimensions, but got {input.ndim}")
-    points = input.shape[-2]
-    half = points != n_fft if onesided is None else onesided
-    if (half and points != n_fft // 2 + 1) or (not half and points != n_fft):
-        raise RuntimeError(
-            "istft(...): expected the frequency dimension (3rd to the last) of the input tensor "
-            f"to match {'n_fft / 2 + 1' if half else 'n_fft'} when onesided={half}, but got "
-            f"{points}"
-        )
-    if not 0 < hop <= width:
-        raise RuntimeError(
-            f"istft(...): expected 0 < hop_length <= win_length, got hop_length={hop}, win_length={width}"
-        )
-    if not 0 < width <= n_fft:
-        raise RuntimeError(f"istft(...): expected 0 < win_length <= n_fft, got win_length={width}")
-    if return_complex and half:
-        raise RuntimeError("cannot have onesided output if window or input is complex")
-    if not return_complex and window is not None and window.dtype.is_complex:
-        raise RuntimeError("Complex windows are incompatible with return_complex=False")
-    x = (input.unsqueeze(0) if input.ndim == 2 else input).transpose(1, 2)  # type: ignore[attr-defined]
-    w = _window("istft", window, width, n_fft, input)
-    scale = 1 if normalized else 2
-    if return_complex:
-        frames = c2c(x, (2,), scale, False)
-    else:
-        frames = c2r(x if half else x.narrow(2, 0, n_fft // 2 + 1), (2,), scale, n_fft, False)
-    count = frames.shape[1]
-    total = n_fft + hop * (count - 1)
-    signal = _overlap(frames * w, hop, total)
-    weight = _overlap((w * w).expand((1, count, n_fft)), hop, total)  # type: ignore[attr-defined]
-    start = n_fft // 2 if center else 0
-    end = start + length if length is not None else total - n_fft // 2 if center else total
-    stop = min(end, total)
-    signal, weight = signal.narrow(1, start, stop - start), weight.narrow(1, start, stop - start)  # type: ignore[attr-defined]
-    if weight.device is not devices.meta and weight.numel() and float(abs(weight).min()) <= 1e-11:
-        raise RuntimeError("window overlap add min: 1")
-    signal = signal / weight
-    if end > stop:
-        signal = signal.new_zeros((signal.shape[0], end - start)).slice_scatter(signal, 1, 0, stop - start)
-    return signal.squeeze(0) if input.ndim == 2 else signal
-
-
-def _overlap(frames: Tensor, hop: int, total: int) -> Tensor:
-    """Frames (B, count, n) added at their places in signals of ``total`` elements."""
-    batch, count, n = frames.shape
-    place = (create.arange(count).unsqueeze(-1) * hop + create.arange(n)).reshape(-1)  # type: ignore[attr-defined]
-    return frames.new_zeros((batch, total)).index_add(1, place, frames.reshape(batch, count * n))  # type: ignore[attr-defined,no-any-return]

@@ -35,7 +35,7 @@ from .blocking import cut, unit_block
 from .contract import Contraction, Frame
 from .epilogue import AddIn, Epilogue, Plain, near_words
 from .flow import Flow
-from .micro import SIZE, WAYS, Blocking, Number, blocking, load_address, micro_kernel, micro_request, number
+from .micro import LINE, SIZE, WAYS, Blocking, Number, blocking, load_address, micro_kernel, micro_request, number
 from .pack import pack_kernel, pack_request, spread_kernel, spread_request
 from .slabs import SLAB_ROWS, SlabProduct, cut_slabs
 from .thin import FEW_ROWS, ROWS, THIN_WORDS, ThinProduct, cut_thin, thin_layout
@@ -263,7 +263,7 @@ def bind(
         room: dict[str, bool] = {}
     else:
         blk = blocking(num, isa)
-        direct_a = _direct_a(spec, num, m, n, k, am, ak)
+        direct_a = _direct_a(spec, num, blk, m, n, k, am, ak)
         direct_b = _direct_b(spec, num, blk, m, k, bk, bn)
         plain = isinstance(tail, Plain) and cn == 1
         aligned = n % blk.lanes == 0
@@ -314,12 +314,15 @@ def bind(
     return Binding(_WORDS.pack(values, words), scratch_bytes(values, workers), swap)
 
 
-def _direct_a(spec: GemmSpec, num: Number, m: int, n: int, k: int, am: int, ak: int) -> bool:
+def _direct_a(spec: GemmSpec, num: Number, blk: Blocking, m: int, n: int, k: int, am: int, ak: int) -> bool:
     """Whether the micro-kernel reads A where it is.
 
-    Rows a multiple of a page apart compete for the same lines of the first-level cache.
+    Rows a multiple of a page apart compete for the same lines of the first-level cache; a panel of few rows of a
+    transposed A is a small part of many lines.
     """
     if spec.a != num.packed or k % num.depth or (num.pair and ak != 1) or 1 not in (am, ak):
+        return False
+    if ak != 1 and 2 * blk.rows * SIZE[spec.a] <= LINE and n > FEW_COLUMNS:
         return False
     if (am if ak == 1 else ak) * SIZE[spec.a] % PAGE != 0:
         return True

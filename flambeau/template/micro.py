@@ -20,12 +20,12 @@ from ..target.scalar import LLVM_TYPE
 from .flow import Flow, function
 from .tiles import COLUMNS, ROWS, tile_module
 
-__all__ = ["AHEAD", "Blocking", "Number", "blocking", "load_address", "micro_kernel", "micro_request", "number"]
+__all__ = ["AHEAD", "LINE", "Blocking", "Number", "blocking", "load_address", "micro_kernel", "micro_request", "number"]
 
 AHEAD = 16
 """Units that micro-kernels prefetch ahead."""
 
-_LINE = 64
+LINE = 64
 """Bytes of a cache line, of which one prefetch is enough."""
 
 _UNROLLED = 4
@@ -214,17 +214,23 @@ def _micro_module(name: str, num: Number, isa: ISA, in_place: bool, most: int, l
     args = [("ptr noalias", "a"), ("i64", "apitch"), ("i64", "arow"), ("ptr noalias", "b"), pitch]
     args += [("i64", "units"), ("ptr noalias", "tile"), ("i64", "tilepitch"), ("i64", "fresh")]
 
-    def define(h: int, w: int) -> str:
-        write = partial(_write_micro, num=num, isa=isa, blk=blk, shape=(h, w), in_place=in_place)
-        return function(module, isa, f"micro{h}x{w}", args, write, attributes="noinline")
+    def define(h: int, w: int, by_rows: bool = False) -> str:
+        write = partial(_write_micro, num=num, isa=isa, blk=blk, shape=(h, w), in_place=in_place, by_rows=by_rows)
+        return function(module, isa, f"micro{h}x{w}{'_by_rows' * by_rows}", args, write, attributes="noinline")
 
     heights = [h for h in blk.heights if h <= most]
     kernels = {(h, w): define(h, w) for h in heights for w in range(1, blk.vectors + 1)}
+    # what does nearly all the work of large products has a form whose distances are part of its instructions
+    by_rows = define(heights[0], blk.vectors, True) if in_place else ""
 
     def call(b: Flow, h: int, inner: Sequence[Val], cols: Val, w: int = 1) -> None:
         """Calls the kernel of this height and the width that fits."""
         if w == blk.vectors:
-            b.call_void(kernels[h, w], *inner)
+            if by_rows and h == heights[0]:
+                tidy = b.icmp("eq", inner[1], num.unit_bytes)
+                b.either(tidy, lambda: b.call_void(by_rows, *inner), lambda: b.call_void(kernels[h, w], *inner))
+            else:
+                b.call_void(kernels[h, w], *inner)
         else:
             fits = b.icmp("sle", cols, w * blk.lanes)
             b.either(fits, lambda: b.call_void(kernels[h, w], *inner), lambda: call(b, h, inner, cols, w + 1))
@@ -265,9 +271,10 @@ def _micro_module(name: str, num: Number, isa: ISA, in_place: bool, most: int, l
 
 def _write_micro(
     b: Flow, a: Val, a_pitch: Val, a_row: Val, bp: Val, pitch: Val, units: Val, tile: Val, tile_pitch: Val, fresh: Val,
-    num: Number, isa: ISA, blk: Blocking, shape: tuple[int, int], in_place: bool,
+    num: Number, isa: ISA, blk: Blocking, shape: tuple[int, int], in_place: bool, by_rows: bool,
 ) -> None:  # fmt: skip
     h, w = shape
+    a_step: Val | int = a_pitch if in_place and not by_rows else (1 if in_place else blk.pitch) * num.unit_bytes
     vector = vec_type(num.acc_type, blk.lanes)
     unit_vector = vec_type(num.unit, blk.lanes)
     zero = b.const(vector, 0)
@@ -299,9 +306,9 @@ def _write_micro(
         right = [b.load(unit_vector, b.bytes_at(b_now, j * blk.lanes * num.unit_bytes), align=4) for j in range(w)]
         # panels are read in one direction, but processors' own prefetching stops at every page
         b_ahead = b.bytes_at(bp, b.word(here, AHEAD)) if listed else b.bytes_at(b_now, ahead)
-        for start in range(0, w * blk.lanes * num.unit_bytes, _LINE):
+        for start in range(0, w * blk.lanes * num.unit_bytes, LINE):
             b.prefetch(b.bytes_at(b_ahead, start))
-        if not in_place and count * a_bytes % _LINE < a_bytes:
+        if not in_place and count * a_bytes % LINE < a_bytes:
             b.prefetch(b.bytes_at(now[0], AHEAD * a_bytes))
         for i in range(h):
             if in_place:
@@ -312,8 +319,7 @@ def _write_micro(
             for j in range(w):
                 acc[i * w + j] = multiply_add(b, num, isa, left, right[j], acc[i * w + j])
         over = [multiply_add(b, num, isa, none, y, x) for x, y in zip(over, right, strict=False)]
-        step: Val | int = a_pitch if in_place else a_bytes
-        return [*acc, *over, b.bytes_at(here, 8 if listed else pitch), *(b.bytes_at(p, step) for p in now)]
+        return [*acc, *over, b.bytes_at(here, 8 if listed else pitch), *(b.bytes_at(p, a_step) for p in now)]
 
     values = [*start, *excess, pitch if listed else bp, *bases]
     several = min(_UNROLLED, max(1, _PRODUCTS // (h * w)))

@@ -21,7 +21,7 @@ from flambeau.loop.interpret import interpret
 from flambeau.loop.nodes import Expr, Pool
 from flambeau.loop.printer import kernel_text
 from flambeau.loop.verify import VerifyError, verify
-from flambeau.runtime import cpu
+from flambeau.target.isa import ISA
 from flambeau.template.extern import MatMul
 
 CODES = {
@@ -34,9 +34,7 @@ CODES = {
     np.dtype(np.bool_): "b1",
     np.dtype(np.complex64): "c64",
 }
-_NEEDS = (("x86-64", set()), ("avx2", {"avx2", "fma"}), ("avx512", {"avx512f", "avx512bw"}))
-ISAS = [name for name, needs in _NEEDS
-        if cpu.machine() == "x86_64" and needs <= cpu.features()] + ["native"]  # fmt: skip
+ISAS = [name for name in ISA.available() if name != "generic"] + ["native"]
 
 
 def build(make, arrays):

@@ -171,9 +171,31 @@ def test_unknown_name() -> None:
 
 
 def test_setting_forces_an_instruction_set() -> None:
-    with settings.override(isa="avx2"):
-        assert ISA.host() == ISA.named("avx2")
+    with settings.override(isa="generic"):
+        assert ISA.host() == ISA.named("generic")
     assert ISA.host() is ISA.named("native")
+
+
+def test_setting_of_an_instruction_set_that_is_not_there_is_refused() -> None:
+    """Its code would end the process."""
+    for isa in {"x86-64", "avx2", "avx512", "neon", "generic"} - {*ISA.available()}:
+        with settings.override(isa=isa), pytest.raises(RuntimeError, match=f"{isa}: this processor"):
+            ISA.host()
+
+
+def test_available_sets_are_those_whose_features_are_all_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    v3 = {"avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe"}
+    v4 = v3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
+    for machine, features, expected in (
+        ("x86_64", {"sse2"}, ("x86-64", "generic")),
+        ("x86_64", v3, ("x86-64", "avx2", "generic")),
+        ("x86_64", v4 - {"avx512dq"}, ("x86-64", "avx2", "generic")),
+        ("x86_64", v4, ("x86-64", "avx2", "avx512", "generic")),
+        ("aarch64", {"neon"}, ("neon", "generic")),
+        ("riscv64", set(), ("generic",)),
+    ):
+        host_with(monkeypatch, machine, features)
+        assert ISA.available() == expected
 
 
 def test_attributes_ask_for_full_width() -> None:

@@ -95,8 +95,17 @@ class ISA:
 
     @staticmethod
     def host() -> ISA:
-        """The instruction set to use: the one that ``settings.isa`` names, by default the widest the host has."""
-        return _native() if settings.isa == "native" else ISA.named(settings.isa)
+        """The instruction set to use: the one that ``settings.isa`` names, by default the widest the host has.
+
+        Raises ``RuntimeError`` for one that the host has not.
+        """
+        return _native() if settings.isa == "native" else _forced(settings.isa)
+
+    @staticmethod
+    def available() -> tuple[str, ...]:
+        """The names of those whose code runs on the host."""
+        return tuple(name for name, needs in _NEEDS.get(host_cpu.machine(), {}).items()
+                     if needs <= host_cpu.features()) + ("generic",)  # fmt: skip
 
     @staticmethod
     def named(name: str) -> ISA:
@@ -123,6 +132,19 @@ _NAMED = {
     "neon": ISA("neon", _triple("aarch64"), "generic", ("neon",), 128, 32),
     "generic": ISA("generic", _triple(host_cpu.machine()), "generic", (), 128, 16),
 }
+
+
+_NEEDS: dict[str, dict[str, frozenset[str]]] = {
+    "x86_64": {"x86-64": frozenset(), "avx2": _V3, "avx512": _V4},
+    "aarch64": {"neon": frozenset()},
+}
+
+
+@cache
+def _forced(name: str) -> ISA:
+    if name not in ISA.available():
+        raise RuntimeError(f"FLAMBEAU_ISA={name}: this processor runs code for {', '.join(ISA.available())} only")
+    return _NAMED[name]
 
 
 @cache

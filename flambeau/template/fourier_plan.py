@@ -407,9 +407,9 @@ def _launch(
         head["grain"], head["chunks"] = shared(first, lines * first["strips"])
     elif line + 2 * room <= cpu.cache_sizes().l2 and lines >= 2 * workers:
         grain = max(1, _GRAIN // form.points)
-        head.update(both=1, temporary=space, grain=grain, chunks=ceil_div(lines, grain))
-        head["space"] = space + line
-        scratch = workers * (space + line)
+        apart = ceil_div(space + line, 64) * 64  # every worker's memory is aligned, however long the lines
+        head.update(both=1, temporary=space, space=apart, grain=grain, chunks=ceil_div(lines, grain))
+        scratch = workers * apart
     else:
         each = max(1, min(lines, _TOGETHER // line))
         head.update(each=each, groups=ceil_div(lines, each), temporary=scratch)

@@ -17,7 +17,7 @@ from ..layout import contiguous_strides, of
 from ..storage import Storage
 from ..tensor import Tensor, address, empty, make
 from .join import cat
-from .products import addmm, mm
+from .products import addmm, baddbmm, bmm, mm
 
 __all__: list[str] = []
 
@@ -110,10 +110,25 @@ def rnn_cell_backward(result: Tensor, grad_y: Tensor | None, grad_h: Tensor | No
 # -- steps -------------------------------------------------------------------------------------------
 
 
+def _product(x: Tensor, w: Tensor, addend: Tensor | None = None) -> Tensor:
+    """``addend + x @ w`` for w (K, N), or the panels of it that `_in_panels` makes: (N / P, K, P)."""
+    if w.dim() == 2:  # type: ignore[attr-defined]
+        return mm.function(x, w) if addend is None else addmm.function(addend, x, w)  # type: ignore[no-any-return]
+    count, _, width = w.shape
+    each = x.expand(count, -1, -1)  # type: ignore[attr-defined]
+    if addend is None:
+        side_by_side = bmm.function(each, w)
+    else:
+        rows = addend.expand(x.shape[0], -1).reshape(-1, count, width)  # type: ignore[attr-defined]
+        side_by_side = baddbmm.function(rows.transpose(0, 1), each, w)
+    return side_by_side.transpose(0, 1).reshape(x.shape[0], -1)  # type: ignore[no-any-return]
+
+
 @operator(name="_lstm_step", method=False, function=False)
 def lstm_step(gates: Tensor, h: Tensor, c: Tensor, w_t: Tensor) -> Any:
-    """(h', c', all gates) for what the input contributes to the gates, the state, and the state's weights (H, 4 H)."""
-    full = addmm.function(gates, h, w_t)
+    """(h', c', all gates) for what the input contributes to the gates, the state, and the state's weights (H, 4 H), or
+    their panels."""
+    full = _product(h, w_t, gates)
     return (*lstm_cell.function(full, c), full)
 
 
@@ -121,16 +136,16 @@ def lstm_step(gates: Tensor, h: Tensor, c: Tensor, w_t: Tensor) -> Any:
 def lstm_step_backward(
     full: Tensor, c: Tensor, grad_y: Tensor, grad_h: Tensor, grad_c: Tensor, w: Tensor, gap: int
 ) -> Any:
-    """The gradients of gates, h and c by those of h' (the sum of ``grad_y`` and ``grad_h``) and c'; w is (4 H, H).
-    The first has ``gap`` more columns, of zeros."""
+    """The gradients of gates, h and c by those of h' (the sum of ``grad_y`` and ``grad_h``) and c'; w is (4 H, H), or
+    its panels. The first has ``gap`` more columns, of zeros."""
     grad_gates, before = lstm_cell_backward.function(full, c, grad_y, grad_h, grad_c, gap)
-    return grad_gates, mm.function(grad_gates.narrow(1, 0, w.shape[0]), w), before
+    return grad_gates, _product(grad_gates.narrow(1, 0, w.shape[-2]), w), before
 
 
 @operator(name="_gru_step", method=False, function=False)
 def gru_step(gates: Tensor, h: Tensor, w_t: Tensor, b_hh: Tensor | None) -> Any:
     """(h', the state's own gates)"""
-    own = mm.function(h, w_t) if b_hh is None else addmm.function(b_hh, h, w_t)
+    own = _product(h, w_t, b_hh)
     return gru_cell.function(gates, own, h), own
 
 
@@ -140,13 +155,13 @@ def gru_step_backward(
 ) -> Any:
     """The gradients of the input's gates, of the state's own (with ``gap`` more columns, of zeros), and of h."""
     grad_gates, grad_own, before = gru_cell_backward.function(gates, own, h, grad_y, grad_h, gap)
-    return grad_gates, grad_own, addmm.function(before, grad_own.narrow(1, 0, w.shape[0]), w)
+    return grad_gates, grad_own, _product(grad_own.narrow(1, 0, w.shape[-2]), w, before)
 
 
 @operator(name="_rnn_step", method=False, function=False)
 def rnn_step(gates: Tensor, h: Tensor, w_t: Tensor, relu: bool) -> Tensor:
     """h' by relu or tanh"""
-    full = addmm.function(gates, h, w_t)
+    full = _product(h, w_t, gates)
     return full.relu() if relu else full.tanh()  # type: ignore[attr-defined,no-any-return]
 
 
@@ -154,7 +169,7 @@ def rnn_step(gates: Tensor, h: Tensor, w_t: Tensor, relu: bool) -> Tensor:
 def rnn_step_backward(result: Tensor, grad_y: Tensor, grad_h: Tensor, w: Tensor, relu: bool, gap: int) -> Any:
     """The gradients of gates (with ``gap`` more columns, of zeros) and h."""
     grad_gates = _beside([rnn_cell_backward.function(result, grad_y, grad_h, relu)], gap)
-    return grad_gates, mm.function(grad_gates.narrow(1, 0, w.shape[0]), w)  # type: ignore[attr-defined]
+    return grad_gates, _product(grad_gates.narrow(1, 0, w.shape[-2]), w)  # type: ignore[attr-defined]
 
 
 # -- sequences ---------------------------------------------------------------------------------------
@@ -214,16 +229,25 @@ def _gap(t: Tensor, features: int) -> int:
     return _GAP if features * t._layout.itemsize % _HALF_PAGE == 0 else 0
 
 
-def _apart(matrix: Tensor) -> Tensor:
-    """A copy by rows, apart from each other."""
+_PANEL = 64
+"""Columns of a panel."""
+_PANEL_BATCH = 12
+"""Rows of a step's product from which on it gains more by panels than they take to make."""
+
+
+def _in_panels(matrix: Tensor, times: int, batch: int) -> Tensor:
+    """Weights (K, N) as the products of so many steps read them best: panels (N / P, K, P) of P columns that lie in
+    memory as they are read, or, where N is no multiple of P, rows apart from each other.
+
+    Without a copy where one does not pay: products with at most four rows read the weights where they are, once.
+    """
+    if batch <= 4 or times < 4:
+        return matrix
     rows, columns = matrix.shape
+    if batch >= _PANEL_BATCH and columns % _PANEL == 0:
+        return matrix.reshape(rows, -1, _PANEL).transpose(0, 1).contiguous()  # type: ignore[attr-defined,no-any-return]
     room = empty(of(matrix.dtype, matrix.device, (rows, columns + _GAP), (columns + _GAP, 1)))
     return room.narrow(1, 0, columns).copy_(matrix)  # type: ignore[attr-defined,no-any-return]
-
-
-def _often(times: int, batch: int) -> bool:
-    """Whether a copy of the weights pays: products with more than four rows read it where it is, in every step."""
-    return batch > 4 and times >= 4
 
 
 def _like(t: Tensor, count: int, features: int) -> Tensor:
@@ -242,9 +266,7 @@ def recurrent(
     ``keep``.
     """
     times, batch, width = gates.shape
-    w_t = w_hh.t()  # type: ignore[attr-defined]
-    if _often(times, batch):
-        w_t = _apart(w_t)
+    w_t = _in_panels(w_hh.t(), times, batch)  # type: ignore[attr-defined]
     at, way = (times, -1) if reverse else (0, 1)
     there = at + way
     row = times - 1 if reverse else 0
@@ -275,8 +297,7 @@ def recurrent_backward(
     outputs (T, N, H) contiguous and of the last states; see `recurrent` for the others."""
     times, batch, width = gates.shape
     gap = _gap(gates, width) if batch > 4 else 0
-    if _often(times, batch) and _gap(w_hh, w_hh.shape[1]):
-        w_hh = _apart(w_hh)
+    w_hh = _in_panels(w_hh, times, batch)
     at, way = (0, 1) if reverse else (times, -1)
     row = 0 if reverse else times - 1
     before = row + 1 if reverse else row  # the state before the step

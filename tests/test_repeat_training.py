@@ -248,6 +248,55 @@ def test_gradients_reset_elsewhere(where, to_none):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("make", [lambda p: optim.SGD(p, 0.05, momentum=0.9), lambda p: optim.Adam(p, 0.01)])
+def test_a_step_that_ends_without_gradients_is_repeated(make):
+    def trained(compiled: bool) -> tuple[list[float], int]:
+        model = net()
+        optimizer = make(model.parameters())
+        calls = 0
+
+        def step(x, y):
+            nonlocal calls
+            calls += 1
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            return loss.detach()
+
+        run = torch.compile(step, mode="reduce-overhead") if compiled else step
+        found = []
+        for k in range(8):
+            found.append(run(*batch(k)).item())
+            found += [p.detach().sum().item() for p in model.parameters()]
+            assert all(p.grad is None for p in model.parameters())
+        return found, calls
+
+    (wanted, _), (got, calls) = trained(False), trained(True)
+    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4)
+    assert calls == 2
+
+
+def test_an_optimizer_that_finds_fewer_gradients_than_in_the_watched_call():
+    def trained(compiled: bool) -> list[float]:
+        first, second = net(), net()
+        optimizer = optim.SGD([*first.parameters(), *second.parameters()], 0.05, momentum=0.9)
+
+        def step(x, y):
+            F.mse_loss(first(x), y).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+        run = torch.compile(step, mode="reduce-overhead") if compiled else step
+        for k in range(9):
+            if k in (1, 6):  # gradients of the second net, which the step takes along and clears
+                F.mse_loss(second(batch(k)[0]), batch(k)[1]).backward()
+            run(*batch(k))
+        return [p.detach().sum().item() for p in (*first.parameters(), *second.parameters())]
+
+    np.testing.assert_allclose(trained(True), trained(False), rtol=1e-4, atol=1e-4)
+
+
 def test_accumulation_over_steps():
     def trained(compiled: bool) -> list[float]:
         model = net()

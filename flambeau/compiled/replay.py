@@ -117,7 +117,7 @@ class Recording:
         the tape of the call keeps, and that the function may have kept elsewhere, too; ``twice``: whether the call
         would give the same results behind its own writes."""
         self.guards, self.grads = guards, grads
-        self.actors, self.updates = steps.actors, steps.updates
+        self.actors, self.updates, self.stepped = steps.actors, steps.updates, steps.stepped
         into = ran.into if ran is not None else []
         self.draws = steps.draws
         drawn = [d.storage() for d in steps.draws]
@@ -244,7 +244,7 @@ class Recording:
 
     def _steps(self, numbers: list[float | int]) -> Again:
         """Has the optimizers step, as far as the numbers of their updates."""
-        empty = [(t, layout) for t, _, layout, _ in self.fresh if t._grad is None]
+        empty = [(t, layout) for t, layout in self.stepped.items() if t._grad is None]
         for t, layout in empty:  # an optimizer passes by what has no gradient
             t._grad = make(Storage(0, 0), layout)
         again = Again(self.updates, numbers)

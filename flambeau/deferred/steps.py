@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from weakref import ref
 
 from ..generator import default_generator
+from ..layout import Layout
 from ..storage import Storage, allocate
 from ..tensor import Tensor, address, numpy_view
 from .deferral import Deferral, deferral
@@ -55,8 +56,9 @@ class Draw:
 class Steps:
     """Notes what steps, and what is drawn, while a call is watched.
 
-    ``actors`` are what is to ``step()`` again, in order; ``draws`` the memory to be filled again; ``spoiled``:
-    something was done that a repeated call could not do.
+    ``actors`` are what is to ``step()`` again, in order; ``stepped`` the leaves that had a gradient when their
+    optimizer did, with its layout; ``draws`` the memory to be filled again; ``spoiled``: something was done that a
+    repeated call could not do.
     """
 
     again = False
@@ -64,6 +66,7 @@ class Steps:
     def __init__(self, recorder: Deferral) -> None:
         self.recorder = recorder
         self.actors: list[Any] = []
+        self.stepped: dict[Tensor, Layout] = {}
         self.updates: list[Update] = []
         self.draws: list[Draw] = []
         self.spoiled = False
@@ -85,6 +88,8 @@ class Steps:
             return
         recorder = self.recorder
         before = len(recorder.text) - self._own, recorder.runs, recorder.outside
+        for group in getattr(owner, "param_groups", ()):
+            self.stepped.update((t, t._grad._layout) for t in group["params"] if t._grad is not None)
         self._depth = 1
         try:
             yield

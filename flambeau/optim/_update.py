@@ -24,6 +24,7 @@ __all__ = [
     "TensorMaths",
     "advance",
     "apply",
+    "apply_by_flag",
     "as_real",
     "bias_corrections",
     "check_beta",
@@ -32,10 +33,12 @@ __all__ = [
     "check_nonnegative",
     "check_steps",
     "common_kind",
+    "decay_kind",
     "new_step",
     "number",
     "scalars_by_step",
     "sqrt",
+    "start",
     "unscale",
 ]
 
@@ -119,6 +122,41 @@ def apply(rule: Rule, variant: Any, arrays: Sequence[Sequence[Tensor]], scalars:
         row = [tensors[i] for tensors in arrays]
         for k, value in zip(written, rule.formula(variant, row, scalars[i], TensorMaths)):
             row[k].copy_(value)
+
+
+def apply_by_flag(
+    rule: Rule,
+    variant: tuple[Any, ...],
+    flags: Sequence[bool],
+    arrays: Sequence[Sequence[Tensor]],
+    scalars: Sequence[Sequence[Any]],
+) -> None:
+    """``apply`` where the last member of the variant is a flag that differs among the parameters."""
+    for flag in (False, True):
+        chosen = [i for i, own in enumerate(flags) if own == flag]
+        apply(
+            rule,
+            (*variant, flag),
+            [[tensors[i] for i in chosen] for tensors in arrays],
+            [scalars[i] for i in chosen],
+        )
+
+
+def decay_kind(weight_decay: float, decoupled: bool) -> str:
+    """How ``start`` takes the weight decay: "coupled", "decoupled", or "" for none."""
+    return "" if weight_decay == 0 else "decoupled" if decoupled else "coupled"
+
+
+def start(
+    param: Any, grad: Any, maximize: bool, decay: bool | str, weight_decay: Any, shrink: Any = None
+) -> tuple[Any, Any]:
+    """The first part of most formulas: the parameter and gradient with the sign of ``maximize`` and the weight decay,
+    which joins the gradient or, "decoupled", shrinks the parameter."""
+    if maximize:
+        grad = -grad
+    if decay == "decoupled":
+        return param * shrink, grad
+    return param, grad + param * weight_decay if decay else grad
 
 
 _PARTS = {

@@ -19,6 +19,7 @@ from ._update import (
     check_steps,
     new_step,
     number,
+    start,
 )
 from .optimizer import ParamsT
 
@@ -29,10 +30,7 @@ def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any], maths:
     maximize, decay = variant
     lr, weight_decay, rho, weight, eps = scalars
     param, grad, square_avg, acc_delta = arrays
-    if maximize:
-        grad = -grad
-    if decay:
-        grad = grad + param * weight_decay
+    param, grad = start(param, grad, maximize, decay, weight_decay)
     square_avg = square_avg * rho + grad * weight * grad
     delta = maths.sqrt(acc_delta + eps) / maths.sqrt(square_avg + eps) * grad
     acc_delta = acc_delta * rho + delta * weight * delta

@@ -20,6 +20,7 @@ from ._update import (
     new_step,
     number,
     scalars_by_step,
+    start,
     unscale,
 )
 from .optimizer import ParamsT
@@ -31,10 +32,7 @@ def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any], maths:
     maximize, decay = variant
     weight_decay, rate, eps = scalars
     param, grad, total = arrays
-    if maximize:
-        grad = -grad
-    if decay:
-        grad = grad + param * weight_decay
+    param, grad = start(param, grad, maximize, decay, weight_decay)
     total = total + grad * grad
     return param - grad * rate / (maths.sqrt(total) + eps), total
 

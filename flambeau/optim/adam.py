@@ -24,10 +24,12 @@ from ._update import (
     check_lr,
     check_nonnegative,
     check_steps,
+    decay_kind,
     new_step,
     number,
     scalars_by_step,
     sqrt,
+    start,
     unscale,
 )
 from .optimizer import ParamsT
@@ -39,12 +41,7 @@ def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any], maths:
     maximize, decay, amsgrad = variant
     shrink, weight_decay, weight1, beta2, weight2, step_size, correction, eps = scalars
     param, grad, exp_avg, exp_avg_sq, *largest = arrays
-    if maximize:
-        grad = -grad
-    if decay == "decoupled":
-        param = param * shrink
-    elif decay:
-        grad = grad + param * weight_decay
+    param, grad = start(param, grad, maximize, decay, weight_decay, shrink)
     exp_avg = maths.lerp(exp_avg, grad, weight1)
     exp_avg_sq = exp_avg_sq * beta2 + grad * weight2 * grad
     if amsgrad:
@@ -101,7 +98,7 @@ def adam(
             eps,
         )
 
-    decay = "decoupled" if weight_decay != 0 and decoupled_weight_decay else "coupled" if weight_decay != 0 else ""
+    decay = decay_kind(weight_decay, decoupled_weight_decay)
     arrays = as_real(params, grads, exp_avgs, exp_avg_sqs, *([max_exp_avg_sqs] if amsgrad else []))
     apply(RULE, (maximize, decay, amsgrad), arrays, scalars_by_step(advance(state_steps, capturable), scalars))
 

@@ -22,6 +22,7 @@ from ._update import (
     new_step,
     number,
     scalars_by_step,
+    start,
 )
 from .optimizer import ParamsT
 
@@ -32,10 +33,7 @@ def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any], maths:
     maximize, decay = variant
     weight_decay, weight1, beta2, rate, eps = scalars
     param, grad, exp_avg, exp_inf = arrays
-    if maximize:
-        grad = -grad
-    if decay:
-        grad = grad + param * weight_decay
+    param, grad = start(param, grad, maximize, decay, weight_decay)
     exp_avg = maths.lerp(exp_avg, grad, weight1)
     exp_inf = maths.maximum(exp_inf * beta2, maths.abs(grad) + eps)
     return param - exp_avg * rate / exp_inf, exp_avg, exp_inf

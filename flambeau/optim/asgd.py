@@ -12,13 +12,14 @@ from ._update import (
     GroupOptimizer,
     Rule,
     advance,
-    apply,
+    apply_by_flag,
     as_real,
     check_lr,
     check_nonnegative,
     check_steps,
     new_step,
     number,
+    start,
 )
 from .optimizer import ParamsT
 
@@ -29,10 +30,7 @@ def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any], maths:
     maximize, decay, averages = variant
     weight_decay, shrink, eta, mu = scalars
     param, grad, mean = arrays
-    if maximize:
-        grad = -grad
-    if decay:
-        grad = grad + param * weight_decay
+    param, grad = start(param, grad, maximize, decay, weight_decay)
     param = param * shrink - grad * eta
     return param, mean + (param - mean) * mu if averages else param
 
@@ -69,14 +67,7 @@ def asgd(
         value = eta.clone() if capturable else eta.item()
         numbers.append((weight_decay, 1 - lambd * value, value, mu))
     arrays = as_real(params, grads, axs)
-    for averages in (False, True):
-        chosen = [i for i, mu in enumerate(mu_values) if (mu != 1) == averages]
-        apply(
-            RULE,
-            (maximize, weight_decay != 0, averages),
-            [[tensors[i] for i in chosen] for tensors in arrays],
-            [numbers[i] for i in chosen],
-        )
+    apply_by_flag(RULE, (maximize, weight_decay != 0), [mu != 1 for mu in mu_values], arrays, numbers)
     for step, eta, mu_tensor in zip(advance(state_steps, capturable), etas, mus):
         following = lr / ((1 + lambd * lr * step) ** alpha)
         mean_of = 1 / (step - t0).clamp(min=1) if isinstance(step, Tensor) else 1 / max(1, step - t0)

@@ -19,8 +19,10 @@ from ._update import (
     check_lr,
     check_nonnegative,
     check_steps,
+    decay_kind,
     new_step,
     number,
+    start,
 )
 from .optimizer import ParamsT, _get_scalar_dtype
 
@@ -31,12 +33,7 @@ def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any], maths:
     maximize, decay = variant
     shrink, weight_decay, weight1, beta2, weight2, correction2, of_grad, of_mean, eps = scalars
     param, grad, exp_avg, exp_avg_sq = arrays
-    if maximize:
-        grad = -grad
-    if decay == "decoupled":
-        param = param * shrink
-    elif decay:
-        grad = grad + param * weight_decay
+    param, grad = start(param, grad, maximize, decay, weight_decay, shrink)
     exp_avg = maths.lerp(exp_avg, grad, weight1)
     exp_avg_sq = exp_avg_sq * beta2 + grad * weight2 * grad
     denominator = maths.sqrt(exp_avg_sq / correction2) + eps
@@ -90,7 +87,7 @@ def nadam(
             eps,
         )
 
-    decay = "decoupled" if weight_decay != 0 and decoupled_weight_decay else "coupled" if weight_decay != 0 else ""
+    decay = decay_kind(weight_decay, decoupled_weight_decay)
     numbers = [scalars(step, product) for step, product in zip(advance(state_steps, capturable), mu_products)]
     apply(RULE, (maximize, decay), as_real(params, grads, exp_avgs, exp_avg_sqs), numbers)
 

@@ -12,17 +12,19 @@ from ._update import (
     GroupOptimizer,
     Rule,
     advance,
-    apply,
+    apply_by_flag,
     as_real,
     bias_corrections,
     check_beta,
     check_lr,
     check_nonnegative,
     check_steps,
+    decay_kind,
     new_step,
     number,
     scalars_by_step,
     sqrt,
+    start,
 )
 from .optimizer import ParamsT
 
@@ -33,12 +35,7 @@ def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any], maths:
     maximize, decay, rectified = variant
     shrink, weight_decay, weight1, beta2, weight2, correction1, root2, lr, rectification, eps = scalars
     param, grad, exp_avg, exp_avg_sq = arrays
-    if maximize:
-        grad = -grad
-    if decay == "decoupled":
-        param = param * shrink
-    elif decay:
-        grad = grad + param * weight_decay
+    param, grad = start(param, grad, maximize, decay, weight_decay, shrink)
     exp_avg = maths.lerp(exp_avg, grad, weight1)
     exp_avg_sq = exp_avg_sq * beta2 + grad * weight2 * grad
     step = exp_avg / correction1 * lr
@@ -95,17 +92,12 @@ def radam(
             eps,
         )
 
-    decay = "decoupled" if weight_decay != 0 and decoupled_weight_decay else "coupled" if weight_decay != 0 else ""
+    decay = decay_kind(weight_decay, decoupled_weight_decay)
     numbers = scalars_by_step(advance(state_steps, capturable), scalars)
     arrays = as_real(params, grads, exp_avgs, exp_avg_sqs)
-    for rectified in (False, True):
-        chosen = [i for i, (is_rectified, _) in enumerate(numbers) if is_rectified == rectified]
-        apply(
-            RULE,
-            (maximize, decay, rectified),
-            [[tensors[i] for i in chosen] for tensors in arrays],
-            [numbers[i][1] for i in chosen],
-        )
+    apply_by_flag(
+        RULE, (maximize, decay), [is_rectified for is_rectified, _ in numbers], arrays, [x for _, x in numbers]
+    )
 
 
 class RAdam(GroupOptimizer):

@@ -22,6 +22,7 @@ from ._update import (
     check_steps,
     new_step,
     number,
+    start,
 )
 from .optimizer import ParamsT
 
@@ -32,10 +33,7 @@ def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any], maths:
     maximize, decay, centered, moves = variant
     lr, weight_decay, alpha, weight, eps, momentum = scalars
     param, grad, square_avg, *more = arrays
-    if maximize:
-        grad = -grad
-    if decay:
-        grad = grad + param * weight_decay
+    param, grad = start(param, grad, maximize, decay, weight_decay)
     square_avg = square_avg * alpha + grad * weight * grad
     variance, result = square_avg, []
     if centered:

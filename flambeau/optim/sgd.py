@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from .. import ops
 from ..tensor import Tensor
-from ._update import GroupOptimizer, Rule, apply, check_flags, check_lr, check_nonnegative, number, unscale
+from ._update import GroupOptimizer, Rule, apply, check_flags, check_lr, check_nonnegative, number, start, unscale
 from .optimizer import ParamsT
 
 __all__ = ["SGD", "sgd"]
@@ -17,10 +17,7 @@ def _formula(variant: Any, arrays: Sequence[Any], scalars: Sequence[Any], maths:
     maximize, decay, momentum_is, nesterov = variant
     lr, weight_decay, momentum, undamped = scalars
     param, grad, *buffer = arrays
-    if maximize:
-        grad = -grad
-    if decay:
-        grad = grad + param * weight_decay
+    param, grad = start(param, grad, maximize, decay, weight_decay)
     if not momentum_is:
         return (param - grad * lr,)
     velocity = grad if momentum_is == "first" else buffer[0] * momentum + grad * undamped

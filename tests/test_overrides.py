@@ -205,8 +205,11 @@ def test_functions_above_operators_can_be_traced():
         "cosine_embedding_loss": (x, x, x), "svd_lowrank": (x,), "cartesian_prod": (x, x),
     }  # fmt: skip
     for name, args in calls.items():
-        assert isinstance(getattr(torch, name)(*args), torch.fx.Proxy), name
-    assert isinstance(torch.nn.functional.embedding(x, x), torch.fx.Proxy)
+        function = getattr(torch, name)
+        node = function(*args).node
+        assert (node.op, node.target) == ("call_function", function), name
+    node = torch.nn.functional.embedding(x, x).node
+    assert (node.op, node.target) == ("call_function", torch.nn.functional.embedding)
 
 
 def test_arguments_of_functions_above_operators_are_named():

@@ -71,6 +71,10 @@ class Access(Values):
             value = self._masked_load(elem, size, address, step, self.mask or b.const(vec_type("i1", self.lanes), 1))
         else:
             value = b.load(vec_type(elem, self.lanes), address, size)
+            if self.kernel.buffers[buffer].written and not self.masks:
+                # LLVM would turn a choice between this and another value, stored here again, into a store under a
+                # mask, which takes tens of cycles where masks are no registers of their own
+                value = b.new(value.type, f"freeze {value}")
             if step == -1:
                 value = self._reversed(value)
         return self._boolean(value, buffer)

@@ -246,7 +246,8 @@ class Values:
 
 
 def _width(kernel: Kernel, isa: ISA) -> int:
-    """Lanes of one vector: as many as fit of the widest type that the kernel moves or folds."""
+    """Lanes of one vector: as many as fit of the widest type that the kernel moves or folds (a number among its
+    arguments is neither: it is cast once)."""
     sizes = [1]
     seen: set[int] = set()
 
@@ -254,6 +255,8 @@ def _width(kernel: Kernel, isa: ISA) -> int:
         if id(e) in seen:
             return
         seen.add(id(e))
+        if e.op == "scalar":
+            return
         if e.op == "load":
             sizes.append(SIZE[kernel.buffers[e.attr].type])
         elif is_float(e.type):

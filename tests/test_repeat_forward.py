@@ -225,6 +225,24 @@ def test_a_call_whose_graph_somebody_holds_is_repeated_later():
     assert count == 4
 
 
+@pytest.mark.parametrize("mode", ["default", "reduce-overhead"])
+def test_second_derivatives_reach_leaves_through_the_result_and_through_its_gradient(mode):
+    def program(m):
+        found = []
+        for k in range(7):  # the first repeated call among them
+            (x,) = inputs((4, 3))(k)
+            y = m(x)
+            (d,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)  # 2 y J(x)
+            (h,) = torch.autograd.grad(d.square().sum(), x)
+            found.append(h)
+        return found
+
+    torch.manual_seed(0)
+    m = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2))
+    for got, wanted in zip(program(torch.compile(m, mode=mode)), program(m)):
+        close(got, wanted)
+
+
 def test_a_call_that_is_differentiated_twice_is_not_repeated():
     count = 0
 

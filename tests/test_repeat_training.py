@@ -277,6 +277,63 @@ def test_a_step_that_ends_without_gradients_is_repeated(make):
     assert calls == 2
 
 
+@pytest.mark.parametrize("mode", ["default", "reduce-overhead"])
+@pytest.mark.parametrize("clear", ["optimizer", "module"])
+def test_gradients_that_come_and_go_inside_of_a_step(clear, mode):
+    """A gradient that is there when a later step begins takes part in it, though the watched call began with none."""
+
+    def trained(compiled: bool) -> list[float]:
+        model = net()
+        optimizer = optim.SGD(model.parameters(), 0.05, momentum=0.9)
+
+        def step(x, y):
+            F.mse_loss(model(x), y).backward()
+            optimizer.step()
+            (optimizer if clear == "optimizer" else model).zero_grad()
+
+        run = torch.compile(step, mode=mode) if compiled else step
+        found = []
+        for k in range(10):
+            if k in (5, 8):
+                model[0].weight.grad = torch.ones(8, 4)
+            run(*batch(k))
+            found.append(model[0].weight.detach().sum().item())
+        return found
+
+    np.testing.assert_allclose(trained(True), trained(False), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("mode", ["default", "reduce-overhead"])
+@pytest.mark.parametrize("clear", ["optimizer", "module"])
+def test_gradients_cleared_inside_and_made_outside(clear, mode):
+    model = net()
+    optimizer = optim.SGD(model.parameters(), 0.05)
+
+    def loss(x, y):
+        (optimizer if clear == "optimizer" else model).zero_grad()
+        return F.mse_loss(model(x), y)
+
+    run = torch.compile(loss, mode=mode)
+    for k in range(9):
+        run(*batch(k))
+        if k > 3:  # the watched calls found no gradients to clear
+            run(*batch(k)).backward()
+            got = model[0].weight.grad.numpy().copy()
+            loss(*batch(k)).backward()
+            np.testing.assert_allclose(got, model[0].weight.grad.numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["default", "reduce-overhead"])
+def test_gradients_of_leaves_among_the_arguments(mode):
+    run = torch.compile(lambda w: (w * w).sum().backward(), mode=mode)
+    first = torch.full((3,), -1.0, requires_grad=True)
+    for k in range(9):
+        w = first if k % 4 == 0 else torch.full((3,), float(k), requires_grad=True)
+        before = 0.0 if w.grad is None else w.grad[0].item()
+        run(w)
+        assert w.grad.tolist() == [before + 2 * w[0].item()] * 3
+
+
 def test_an_optimizer_that_finds_fewer_gradients_than_in_the_watched_call():
     def trained(compiled: bool) -> list[float]:
         first, second = net(), net()

@@ -94,6 +94,7 @@ def execute(
     level = levels.stack[-1] if levels.stack else None
     if level is not None:
         level.modes.append(state.grad)
+    state.gradients += accumulate
     state.task = task
     state.grad = create_graph
     state.track_views = create_graph

@@ -32,6 +32,7 @@ class _State(threading.local):
     track_views = True
     multithreading = True
     task: Any = None  # the run of the engine that the thread is inside of
+    gradients = 0  # how often ``.grad`` was read or set, or gradients went into leaves
 
 
 state = _State()

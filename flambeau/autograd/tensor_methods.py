@@ -12,6 +12,7 @@ from ..dtype import dtype
 from ..ops.common import overridable
 from ..tensor import Tensor
 from . import api
+from .mode import state
 from .node import OWN, Node, RemovableHandle, add_hook, extras_of, gradient_layout
 from .saved import scalar_name
 from .view import refresh, start_requiring_grad
@@ -57,6 +58,7 @@ def requires_grad_(self: Tensor, requires_grad: bool = True) -> Tensor:
 
 def _grad(self: Tensor) -> Tensor | None:
     """The accumulated gradient, or None."""
+    state.gradients += 1
     if self._grad is None and self._node is not None and (self._hooks is None or not self._hooks.retains):
         warnings.warn(
             "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its .grad attribute won't be "
@@ -70,6 +72,7 @@ def _grad(self: Tensor) -> Tensor | None:
 
 
 def _set_grad(self: Tensor, value: Tensor | None) -> None:
+    state.gradients += 1
     if value is None:
         self._grad = None
         return
@@ -99,6 +102,7 @@ def _set_grad(self: Tensor, value: Tensor | None) -> None:
 
 
 def _del_grad(self: Tensor) -> None:
+    state.gradients += 1
     self._grad = None
 
 

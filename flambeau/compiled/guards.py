@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from operator import is_
 from typing import Any
 
+from ..autograd.mode import state
 from ..storage import Storage
 from ..tensor import Tensor
 
@@ -173,7 +174,8 @@ class Grads:
     def __init__(self, leaves: list[Tensor]) -> None:
         self._before = [(t, t._grad) for t in dict.fromkeys(leaves)]
         self.none: list[tuple[Tensor, bool]] = []
-        """The leaves whose gradient the call replaces, and whether it began with none."""
+        """The leaves of which it matters whether the call begins without a gradient, and whether it did: those whose
+        gradient it replaces, or all if it looked at gradients or made some (and cleared them, perhaps)."""
         self.kept: list[tuple[Tensor, Tensor, Storage]] = []
         """Those that the call adds to: the leaf, its gradient, and where that lies."""
         self.cleared: list[Tensor] = []
@@ -181,13 +183,18 @@ class Grads:
         self.fresh: list[tuple[Tensor, Tensor]] = []
         """Those that it gives a new one, with that."""
 
+        self._count = state.gradients
+
     def after(self, used: Any) -> None:
         """Sorts the gradients; ``used`` tells whether the program reads or writes a storage."""
+        touched = state.gradients != self._count
         for t, before in self._before:
             now = t._grad
             if now is before:
                 if now is not None and used(now._storage.memory):
                     self.kept.append((t, now, now._storage))
+                elif touched and t._requires_grad:
+                    self.none.append((t, now is None))
                 continue
             if before is not None and used(before._storage.memory):
                 self.kept.append((t, before, before._storage))
@@ -197,6 +204,10 @@ class Grads:
             else:
                 self.fresh.append((t, now))
         self._before = []
+
+    def leaves(self) -> set[int]:
+        """The leaves whose gradients matter, by identity."""
+        return {id(t) for t, _ in self.none} | {id(t) for t, _, _ in self.kept}
 
     def hold(self) -> bool:
         """Whether the gradients are such as the call found them."""

@@ -302,8 +302,8 @@ class Backward(Node):
         self._versions = [storage.version for storage in self._read]
         self._outputs = outputs
         self._extras = None
+        self.next_functions = tuple([edge_of(t) for t in inputs])  # before its own number, which is to be higher
         self._sequence = _number()
-        self.next_functions = tuple([edge_of(t) for t in inputs])
 
     def name(self) -> str:
         """The name of the node, as PyTorch names that of a compiled function."""

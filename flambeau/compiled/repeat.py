@@ -38,6 +38,7 @@ from ..dispatch.call import around
 from ..dtype import get_default_dtype
 from ..storage import Storage
 from ..tensor import Tensor, address
+from ..transform.level import levels
 from .guards import Grads, Guards, owners
 from .halves import halved, tape_of
 from .replay import VALUES, Live, Recording, base_of, derivable, leaves, repeatable, spent
@@ -131,8 +132,9 @@ class Repeater:
         return self._learn(recorder, found, signature, tensors, args, kwargs)
 
     def _aside(self, recorder: Deferral) -> bool:
-        """Whether a call is not to be looked at: it is part of another one, or somebody stands around operators."""
-        return bool(recorder.depth or around.wrappers)
+        """Whether a call is not to be looked at: it is part of another one or of a function transform, or somebody stands
+        around operators."""
+        return bool(recorder.depth or around.wrappers or levels.stack)
 
     def _call_aside(self, recorder: Deferral, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return self.fn(*args, **kwargs)

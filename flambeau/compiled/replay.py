@@ -11,7 +11,7 @@ from weakref import ref
 
 from ..autograd.view import DEFAULT, MULTIPLE, replay
 from ..deferred.ran import Ran
-from ..deferred.steps import Again, Steps
+from ..deferred.steps import Again, Changed, Steps
 from ..generator import default_generator
 from ..layout import Layout
 from ..runtime import memory
@@ -136,6 +136,9 @@ class Recording:
         number = {id(s): k for k, s in enumerate(results) if into[k] is None}
         self.fresh = [(t, number[id(g._storage.memory)], g._layout, g._offset) for t, g in grads.fresh]
         grads.fresh = []
+        changed = grads.leaves()
+        self.own = [(k, t) for k, t in enumerate(tensors) if id(t) in changed]
+        """The arguments that have to be the very tensors of the watched call, for their gradients are looked at."""
         given = {id(t): k for k, t in enumerate(tensors)}
         self.half = live.half if live is not None else None
         self.doubts = doubts
@@ -162,10 +165,14 @@ class Recording:
         return not self.twice and self.guards.hold() and self.grads.hold()
 
     def run(self, tensors: list[Tensor], again: Callable[[], Any]) -> Any:
-        """Runs on these tensors; raises Changed, with nothing done, if an optimizer now does something else.
+        """Runs on these tensors; raises Changed, with nothing done, if an optimizer now does something else, or leaves
+        among the arguments are other ones.
 
         ``again`` calls the function itself.
         """
+        for k, t in self.own:
+            if tensors[k] is not t:
+                raise Changed
         for t in tensors:
             if t._storage.pending is not None:
                 address(t)

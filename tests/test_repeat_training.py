@@ -158,6 +158,42 @@ def test_what_is_noticed():
     follow(lambda p: optim.Adam(p, 0.01), steps=23, python=None, between=between)
 
 
+@pytest.mark.parametrize("held", ["attribute", "list", "closure"])
+def test_an_optimizer_or_module_that_is_replaced(held):
+    def trained(compiled: bool) -> list[float]:
+        t = Trainer(lambda p: optim.SGD(p, 0.05, momentum=0.9), False)
+        both = [t.model, t.optimizer]
+        model, optimizer = both
+
+        def closed(x, y):
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        def listed(x, y):
+            both[1].zero_grad()
+            loss = F.mse_loss(both[0](x), y)
+            loss.backward()
+            both[1].step()
+            return loss
+
+        step = {"attribute": t.step, "list": listed, "closure": closed}[held]
+        run = torch.compile(step, mode="reduce-overhead") if compiled else step
+        found = []
+        for k in range(15):
+            if k == 5:
+                optimizer = both[1] = t.optimizer = optim.Adam(model.parameters(), 0.01)
+            if k == 10:
+                model = both[0] = t.model = copy.deepcopy(model)
+                optimizer = both[1] = t.optimizer = optim.SGD(model.parameters(), 0.1)
+            found.append(run(*batch(k)).item())
+        return found
+
+    np.testing.assert_allclose(trained(True), trained(False), rtol=1e-3, atol=1e-4)
+
+
 def test_hooks_run():
     seen: list[int] = []
 

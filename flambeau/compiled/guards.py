@@ -3,73 +3,98 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from operator import is_
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..autograd.mode import state
 from ..storage import Storage
 from ..tensor import Tensor
 
-__all__ = ["Grads", "Guards", "owners"]
+__all__ = ["Grads", "Guards", "Owners", "owners"]
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _DEEP = 4  # functions in functions that are looked through
 _PACKAGE = __name__.partition(".")[0]
 
 
-def owners(fn: Any, args: tuple[Any, ...]) -> tuple[list[Any], list[Any], list[Tensor]]:
-    """(modules, optimizers, tensors) that a call may use, as far as they can be found: among its arguments, in the
-    closure, the globals and the owner of the function, and of functions found there."""
+class Owners(NamedTuple):
+    """The modules, optimizers and tensors that a call may use, and where some of them were found that may be replaced
+    there: a list, dictionary or cell, the index or name, and what stood there."""
+
+    modules: list[Any]
+    optimizers: list[Any]
+    tensors: list[Tensor]
+    places: list[tuple[Any, Any, Any]]
+
+
+def owners(fn: Any, args: tuple[Any, ...]) -> Owners:
+    """What a call may use, as far as it can be found: among its arguments, in the closure, the globals and the owner of
+    the function, and of functions found there."""
     modules: dict[int, Any] = {}
     optimizers: dict[int, Any] = {}
     tensors: list[Tensor] = []
+    places: list[tuple[Any, Any, Any]] = []
     seen: set[int] = set()
-    stack = [(fn, 0), *((a, 0) for a in args)]
+    stack: list[tuple[Any, int, Any, Any]] = [(fn, 0, None, None), *((a, 0, None, None) for a in args)]
     while stack:
-        found, depth = stack.pop()
+        found, depth, holder, key = stack.pop()
+        module = callable(getattr(found, "modules", None)) and hasattr(found, "_parameters")
+        optimizer = isinstance(getattr(found, "param_groups", None), list)
+        if holder is not None and (module or optimizer or isinstance(found, Tensor)):
+            places.append((holder, key, found))
         if id(found) in seen:
             continue
         seen.add(id(found))
         if isinstance(found, Tensor):
             tensors.append(found)
-        elif callable(getattr(found, "modules", None)) and hasattr(found, "_parameters"):
+        elif module:
             modules[id(found)] = found
-        elif isinstance(getattr(found, "param_groups", None), list):
+        elif optimizer:
             optimizers[id(found)] = found
         elif isinstance(found, (list, tuple)):
-            stack += [(item, depth) for item in found]
+            own = found if isinstance(found, list) and holder is not None else None
+            stack += [(item, depth, own, k) for k, item in enumerate(found)]
         elif depth < _DEEP:
-            stack += [(item, depth + 1) for item in _within(found, depth)]
-    return list(modules.values()), list(optimizers.values()), tensors
+            stack += [(item, depth + 1, *place) for item, *place in _within(found, depth)]
+    return Owners(list(modules.values()), list(optimizers.values()), tensors, places)
 
 
-def _within(found: Any, depth: int) -> Iterator[Any]:
-    """What a function uses: its owner, closure, globals, defaults, and what it wraps; the fields of an object that is
-    called, or whose method is."""
+def _within(found: Any, depth: int) -> Iterator[tuple[Any, Any, Any]]:
+    """What a function uses, and where that stands: its owner, closure, globals, defaults, and what it wraps; the fields
+    of an object that is called, or whose method is."""
     if isinstance(found, types.MethodType):
-        yield found.__self__
-        yield found.__func__
+        yield found.__self__, None, None
+        yield found.__func__, None, None
     code = getattr(found, "__code__", None)
     if code is None:
         if depth < 2 and not isinstance(found, (type, types.ModuleType, Tensor)):
-            yield from getattr(found, "__dict__", {}).values()
+            own = getattr(found, "__dict__", {})
+            yield from [(value, own, name) for name, value in own.items()]
             if callable(found):
-                yield vars(type(found)).get("__call__")
+                yield vars(type(found)).get("__call__"), None, None
         return
     wrapped = getattr(found, "__wrapped__", None)
     if wrapped is not None:
-        yield wrapped
+        yield wrapped, None, None
     if (getattr(found, "__module__", "") or "").partition(".")[0] == _PACKAGE:
         return
     space = found.__globals__
-    yield from (space[name] for name in code.co_names if name in space)
-    yield from found.__defaults__ or ()
+    yield from [(space[name], space, name) for name in code.co_names if name in space]
+    yield from [(value, None, None) for value in found.__defaults__ or ()]
     for cell in found.__closure__ or ():
         try:
-            yield cell.cell_contents
+            yield cell.cell_contents, cell, None
         except ValueError:  # not filled yet
             continue
+
+
+def _still(holder: Any, key: Any, found: Any) -> bool:
+    """Whether something stands where it was found."""
+    try:
+        return (holder.cell_contents if key is None else holder[key]) is found
+    except (LookupError, ValueError):
+        return False
 
 
 class Guards:
@@ -79,7 +104,14 @@ class Guards:
     ``watchable``: there are no hooks, whose Python a repeated call would skip.
     """
 
-    def __init__(self, modules: list[Any], optimizers: list[Any], tensors: list[Tensor]) -> None:
+    def __init__(
+        self,
+        modules: list[Any],
+        optimizers: list[Any],
+        tensors: list[Tensor],
+        places: Sequence[tuple[Any, Any, Any]] = (),
+    ) -> None:
+        self._places = list(places)
         every = list(dict.fromkeys(inner for m in modules for inner in m.modules()))
         self._hooks = [tuple(getattr(m, name) for name in _HOOKS if hasattr(m, name)) for m in every]
         self._modules = [(m, m.training, hooks) for m, hooks in zip(every, self._hooks)]
@@ -101,6 +133,9 @@ class Guards:
 
     def hold(self) -> bool:
         """Whether all is as it was."""
+        for place in self._places:
+            if not _still(*place):
+                return False
         for module, training, hooks in self._modules:
             if module.training is not training:
                 return False

@@ -9,10 +9,10 @@ the numbers (``steps.py``), so that rates, counters and their hooks are what the
 The contract, as with ``jax.jit``: the function's Python must do the same for the same signature.  A signature is the
 types, shapes and strides of the tensors among the arguments, where those lie that are parts of other tensors, the
 values of all other arguments, grad mode and the default type.  What is noticed besides, in modules and optimizers found
-in the function (itself, its ``self``, arguments, closure, the globals it names, and functions found there): training
-and evaluation, modules, parameters and
-buffers that are replaced, ``requires_grad``, hooks, whether leaves begin with a gradient and which one is added to,
-other options of an optimizer than the values of its numbers, and a state that is replaced.  Then the call is watched
+in the function (itself, its ``self``, arguments, closure, the globals it names, and functions found there): that one of
+them, or a tensor found so, is replaced; training and evaluation, modules, parameters and buffers that are replaced,
+``requires_grad``, hooks, whether leaves begin with a gradient and which one is added to, other options of an optimizer
+than the values of its numbers, and a state that is replaced.  Then the call is watched
 anew.  A result that can be differentiated takes its backward pass along, as a program of its own (``halves.py``); where
 an ``autograd.Function`` of the program's own takes part, such a call goes on as any compiled one does.  Never repeated
 are calls that look at a value of theirs, run hooks, keep a value elsewhere, give an optimizer a closure, or use an
@@ -39,7 +39,7 @@ from ..dtype import get_default_dtype
 from ..storage import Storage
 from ..tensor import Tensor, address
 from ..transform.level import levels
-from .guards import Grads, Guards, owners
+from .guards import Grads, Guards, Owners, owners
 from .halves import halved, tape_of
 from .replay import VALUES, Live, Recording, base_of, derivable, leaves, repeatable, spent
 from .witness import State, Witness
@@ -132,8 +132,8 @@ class Repeater:
         return self._learn(recorder, found, signature, tensors, args, kwargs)
 
     def _aside(self, recorder: Deferral) -> bool:
-        """Whether a call is not to be looked at: it is part of another one or of a function transform, or somebody stands
-        around operators."""
+        """Whether a call is not to be looked at: it is part of another one, or of a function transform, or somebody
+        stands around operators."""
         return bool(recorder.depth or around.wrappers or levels.stack)
 
     def _call_aside(self, recorder: Deferral, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -192,13 +192,13 @@ class Repeater:
         self.known[signature] = NEVER
         for t in tensors:
             address(t)
-        modules, optimizers, others = (
+        found = (
             owners(self.module if self.module is not None else self.fn, (*args, *kwargs.values()))
             if state is None
-            else ([], state.optimizers, [])
+            else Owners([], state.optimizers, [], [])
         )
         before = recorder.runs, recorder.outside
-        guards = state or Guards(modules, optimizers, others)
+        guards = state or Guards(*found)
         rates = guards.rates()
         grads = Grads([*guards.tensors, *tensors])
         steps = recorder.steps = Steps(recorder)
@@ -229,7 +229,7 @@ class Repeater:
             or steps.spoiled
             or not steps.explains()
             or any(id(s) in known for s in drawn)
-            or not all(any(actor is o for o in optimizers) or _sets_rates(actor) for actor in steps.actors)
+            or not all(any(actor is o for o in found.optimizers) or _sets_rates(actor) for actor in steps.actors)
             or (not any(map(_sets_rates, steps.actors)) and not _same(rates, guards.rates()))
             or not guards.watchable
             or not made_again(result, held, recorder, grads, known, {id(t) for t in tensors}, live)
@@ -252,7 +252,7 @@ class Repeater:
                 recorder.constant = False
         if state is None:
             doubts += [d.storage for d in steps.draws]
-        guards = state or Guards(modules, optimizers, others)
+        guards = state or Guards(*found)
         self.known[signature] = Recording(ran, tensors, result, held, guards, grads, steps, live, places, doubts, twice)
         return result
 

@@ -51,7 +51,6 @@ from .ops.einsum import *  # noqa: F403
 from .ops.factors import *  # noqa: F403
 from .ops.foreach import *  # noqa: F403
 from .ops.interop import *  # noqa: F403
-from .ops.interop import legacy_classes as _legacy_classes
 from .ops.join import *  # noqa: F403
 from .ops.lowrank import pca_lowrank, svd_lowrank
 from .ops.members import *  # noqa: F403
@@ -61,6 +60,9 @@ from .ops.ranges import *  # noqa: F403
 from .ops.rework import *  # noqa: F403
 from .ops.search import histogramdd
 from .ops.shape import *  # noqa: F403
+from .ops.storage_classes import *  # noqa: F403
+from .ops.subclasses import legacy_classes as _legacy_classes
+from .ops.subclasses import typename
 from .ops.triangles import *  # noqa: F403
 from .ops.windows import *  # noqa: F403
 from .printing import set_printoptions

@@ -19,8 +19,8 @@ from .generator import Generator
 from .layout import dense
 from .nn import functional as F
 from .ops.common import dim_of, give, overridable
-from .ops.interop import UntypedStorage
 from .ops.members import strided
+from .ops.storage_classes import UntypedStorage
 from .quantized import QuantizedTensor, quantize_per_tensor
 from .tensor import Tensor, make
 from .utils.dlpack import to_dlpack

@@ -191,5 +191,5 @@ def allocate(nbytes: int) -> Storage:
 def __getattr__(name: str) -> Any:
     """PyTorch has its classes of storages in ``torch.storage``; ours are defined above this file."""
     if name in ("TypedStorage", "UntypedStorage"):
-        return getattr(importlib.import_module(f"{__package__}.ops.interop"), name)
+        return getattr(importlib.import_module(f"{__package__}.ops.storage_classes"), name)
     raise AttributeError(f"module 'torch.storage' has no attribute {name!r}")

@@ -9,7 +9,7 @@ from typing import IO, Any, TypeAlias, Union
 from .device import device
 from .dtype import dtype
 from .layout import Size
-from .ops.interop import TypedStorage, UntypedStorage
+from .ops.storage_classes import TypedStorage, UntypedStorage
 from .tensor import Tensor
 
 __all__ = ["Device", "FileLike", "Number", "Storage"]

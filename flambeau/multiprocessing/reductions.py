@@ -14,7 +14,7 @@ from ..device import device
 from ..dtype import dtype
 from ..layout import of
 from ..nn.parameter import Parameter
-from ..ops.interop import TypedStorage, UntypedStorage, share
+from ..ops.storage_classes import TypedStorage, UntypedStorage, share
 from ..runtime.shared import SharedBlock
 from ..storage import Storage
 from ..tensor import Tensor, make, materialize

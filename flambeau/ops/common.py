@@ -19,11 +19,19 @@ from ..layout import Size
 from ..tensor import Tensor
 
 __all__ = [
-    "dim_of", "dims_of", "drop_dims", "factory", "give", "need_tensor", "overridable", "shape_of", "times", "unreduce",
-    "zeros_of",
+    "attach", "dim_of", "dims_of", "drop_dims", "factory", "give", "need_tensor", "overridable", "shape_of", "times",
+    "unreduce", "zeros_of",
 ]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def attach(cls: type, members: dict[str, Any]) -> None:
+    """Gives a class these members; functions of a file take their public name."""
+    for name, member in members.items():
+        if not isinstance(member, (classmethod, staticmethod)):
+            member.__name__ = member.__qualname__ = name
+        setattr(cls, name, member)
 
 
 def dim_of(dim: int, ndim: int, name: str = "") -> int:

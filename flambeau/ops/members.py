@@ -347,6 +347,20 @@ def _has_names(self: Tensor) -> bool:
     return False
 
 
+def _record_stream(self: Tensor, stream: Any) -> None:
+    """Keeps memory of an accelerator for the work of a stream; raises NotImplementedError on the CPU."""
+    _refuse_stream(self, stream)
+
+
+def _refuse_stream(self: Tensor, stream: Any) -> None:
+    if stream is None:
+        raise RuntimeError("record_stream(): expected a stream, got None")
+    raise NotImplementedError(
+        f"Could not run 'aten::record_stream' with arguments from the '{self.device.type.upper()}' backend: only "
+        "accelerators have streams whose work outlives the call"
+    )
+
+
 def install(cls: type[Tensor]) -> None:
     """Attaches the members of this file."""
     properties: dict[str, Any] = {
@@ -398,6 +412,7 @@ def install(cls: type[Tensor]) -> None:
         "dense_dim": lambda self: self.ndim, "sparse_dim": lambda self: 0,
         "ndimension": Tensor.dim,
         "unflatten": _unflatten,
+        "record_stream": _record_stream,
     }  # fmt: skip
     for name, method in methods.items():
         if method.__name__.startswith(("_", "<")):

@@ -8,7 +8,7 @@ from typing import Any
 from .. import dtype as dtypes
 from ..dtype import dtype as dtype_
 from . import create
-from .interop import TypedStorage, UntypedStorage
+from .storage_classes import TypedStorage, UntypedStorage
 
 __all__ = ["STORAGES", "install"]
 

@@ -17,7 +17,7 @@ from enum import Enum
 from typing import IO, Any, TypeAlias
 
 from ..device import device, meta
-from ..ops.interop import TypedStorage, UntypedStorage
+from ..ops.storage_classes import TypedStorage, UntypedStorage
 from ..storage import Storage, allocate
 from . import legacy
 from .archive import ArchiveError, Reader, is_zip, write_archive

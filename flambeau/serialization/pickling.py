@@ -13,8 +13,8 @@ from ..device import device as device_type
 from ..device import meta
 from ..dtype import dtype
 from ..layout import Size
-from ..ops.interop import TypedStorage, UntypedStorage
 from ..ops.members import layout
+from ..ops.storage_classes import TypedStorage, UntypedStorage
 from ..storage import Storage
 from ..tensor import Tensor, materialize
 from .restore import STORAGE_TYPES, public_name

@@ -19,7 +19,7 @@ from ..device import meta
 from ..dtype import ALL, dtype, from_numpy_dtype
 from ..layout import Layout, Size, of
 from ..ops import members
-from ..ops.interop import TypedStorage, UntypedStorage
+from ..ops.storage_classes import TypedStorage, UntypedStorage
 from ..storage import Storage
 from ..tensor import Tensor, from_numpy, make
 from .unpickle import Globals, UnpicklingError, short

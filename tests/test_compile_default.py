@@ -455,3 +455,18 @@ def test_collections_of_garbage_are_not_taken_for_what_a_call_does():
         gc.callbacks.remove(collected)
     assert seen and gc.isenabled()
     assert repeated(calls)
+
+
+def test_defaults_of_keywords_that_change():
+    def scaled(x, *, by=2.0):
+        return x * by + 1
+
+    calls = Cautious(scaled)
+    x = torch.tensor(X)
+    for _ in range(6):
+        assert torch.equal(calls(x), x * 2.0 + 1)
+    assert repeated(calls)
+    scaled.__kwdefaults__["by"] = 3.0
+    assert torch.equal(calls(x), x * 3.0 + 1)
+    scaled.__kwdefaults__ = {"by": 4.0}
+    assert torch.equal(calls(x), x * 4.0 + 1)

@@ -52,6 +52,37 @@ def test_changes_are_told(change):
     assert not all_of_it.holds()
 
 
+FUNCTION_CHANGES = [
+    lambda f, g: setattr(f, "__code__", g.__code__),
+    lambda f, g: setattr(f, "__defaults__", (3,)),
+    lambda f, g: setattr(f, "__defaults__", None),
+    lambda f, g: setattr(f, "__kwdefaults__", {"k": 4}),
+    lambda f, g: setattr(f, "__kwdefaults__", None),
+    lambda f, g: setattr(f.__closure__[0], "cell_contents", 8),
+    lambda f, g: delattr(f.__closure__[0], "cell_contents"),
+]
+
+
+@pytest.mark.parametrize("change", FUNCTION_CHANGES)
+def test_changes_of_functions_and_cells_are_told(change):
+    held, other = [5], [6]
+
+    def f(a=(1,), *, k=2):
+        return held, a, k
+
+    def g(a=(1,), *, k=2):
+        return other, a, k
+
+    plain = Unchanged([], [], [], [], [lambda: None])  # neither defaults nor cells
+    all_of_it = Unchanged([], [], [], f.__closure__, [f])
+    assert all_of_it.holds() and plain.holds()
+    held.append(7)  # what a cell holds is not looked at
+    f.note = 1
+    assert all_of_it.holds()
+    change(f, g)
+    assert not all_of_it.holds() and plain.holds()
+
+
 def test_nothing_is_told_without_versions(monkeypatch):
     monkeypatch.setattr(Unchanged, "possible", False)
     assert not Unchanged([{}], [], []).holds()

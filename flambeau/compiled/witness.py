@@ -237,7 +237,7 @@ class State:
         self._sets += [(e, frozenset()) for e in self._empty if isinstance(e, set)]
         self._sized_others = [*self._ordered, *self._lists, *self._classes]
         self._sizes_others = [*map(len, self._sized_others)]
-        self._others_were = [*self._others()]
+        self._others_were = [[*found] for found in self._others()]
         self._unchanged: Unchanged | None = None
         self._patience = _PATIENCE if not any(t._hooks is not None for t in self.tensors) else 0
         self.watchable = self.codes <= known and not self._hooked() and (not self._options or self._options.watchable)
@@ -262,12 +262,13 @@ class State:
         if self._options is not None and not self._options.hold():
             return False
         if self._unchanged is not None and self._unchanged.holds():
-            return self._same(self._others(), self._others_were)
+            return self._others_same()
         looked = Unchanged(*self._told()) if self._patience else None  # before looking, lest a change come between
         if (
             any(self._empty)
             or [*map(len, self._sized)] != self._sizes
-            or not self._same(self._now(), self._was)
+            or not _same(self._now(), self._was)
+            or not self._others_same()
             or self._hooked()
         ):
             return False
@@ -276,42 +277,44 @@ class State:
             self._patience -= 1
         return True
 
-    def _same(self, now: Iterator[Any], was: list[Any]) -> bool:
-        try:
-            if not all(map(is_, now, was)):
-                return False
-        except (KeyError, ValueError):  # a name or the content of a cell was deleted
-            return False
-        if [*map(len, self._sized_others)] != self._sizes_others or any(
-            map(contains, self._absent, self._names_absent)
-        ):
-            return False
-        return all(s == was for s, was in self._sets)
+    def _others_same(self) -> bool:
+        """Whether what no word tells of is as it was."""
+        return (
+            all(map(_same, self._others(), self._others_were))
+            and (not self._sized_others or [*map(len, self._sized_others)] == self._sizes_others)
+            and not (self._absent and any(map(contains, self._absent, self._names_absent)))
+            and not (self._sets and not all(s == was for s, was in self._sets))
+        )
 
-    def _told(self) -> tuple[list[dict[Any, Any]], list[Any], list[Any]]:
+    def _told(self) -> tuple[list[dict[Any, Any]], list[Any], list[Any], list[Any], list[Any]]:
         """The dictionaries of which one word tells whether they changed, the lists and dictionaries that are to stay
-        empty, and the objects that are to stay of their class."""
+        empty, the objects that are to stay of their class, the cells, and the functions."""
         dicts = [d for d in self._dicts if type(d) is dict]  # others may change their order alone
         dicts += [own for _, own in self._members]
         dicts += [vars(t) for t in self.tensors]
-        return dicts, [e for e in self._empty if not isinstance(e, (set, frozenset))], self._objects
-
-    def _others(self) -> Iterator[Any]:
-        """The parts of the state that no word tells of."""
-        ordered = self._ordered
-        return chain(
-            chain.from_iterable(map(dict.values, ordered)),
-            chain.from_iterable(ordered),
-            chain.from_iterable(self._lists),
-            map(getitem, self._spaces, self._names_there),
-            map(_content, self._cells),
-            chain.from_iterable(map(_function_state, self._functions)),
+        return (
+            dicts,
+            [e for e in self._empty if not isinstance(e, (set, frozenset))],
+            self._objects,
+            self._cells,
+            self._functions,
         )
+
+    def _others(self) -> list[Iterable[Any]]:
+        """The parts of the state that no word tells of, by kind, of which there are any."""
+        found: list[Iterable[Any]] = []
+        if self._names_there:
+            found.append(map(getitem, self._spaces, self._names_there))
+        if self._ordered:
+            found += [chain.from_iterable(map(dict.values, self._ordered)), chain.from_iterable(self._ordered)]
+        if self._lists:
+            found.append(chain.from_iterable(self._lists))
+        return found
 
     @property
     def looks(self) -> int:
         """How long `hold` takes, in looks at a part."""
-        return len(self._others_were) + len(self._was) // (_AT_ONCE if Unchanged.possible else 1)
+        return sum(map(len, self._others_were)) + len(self._was) // (_AT_ONCE if Unchanged.possible else 1)
 
     def _hooked(self) -> bool:
         return any(e.hooks or e.post_accumulate for e in filter(None, map(attrgetter("_hooks"), self.tensors)))
@@ -421,7 +424,7 @@ class State:
             found = [c.cell_contents for c in cells]
         except ValueError:
             raise _Unknown from None
-        found += [*(fn.__defaults__ or ()), *(fn.__kwdefaults__ or {}).values()]
+        found += [*(fn.__defaults__ or ()), *filter(None, [fn.__kwdefaults__])]
         space = fn.__globals__
         for name in set(chain.from_iterable(_read(c).globals for c in inner)):
             if name in space:
@@ -501,6 +504,14 @@ class State:
         for base in type(value).__mro__:
             self._expect(vars(base), [name for name in _STEPPING if name in vars(base)])
         return [t for group in value.param_groups for t in group["params"]]
+
+
+def _same(now: Iterable[Any], was: list[Any]) -> bool:
+    """Whether these are the same objects; so many are looked at as there were, and as there are now."""
+    try:
+        return all(map(is_, now, was))
+    except (KeyError, ValueError):  # a name or the content of a cell was deleted
+        return False
 
 
 _tensor_state = attrgetter("_layout", "_storage", "_requires_grad")

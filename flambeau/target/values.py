@@ -220,11 +220,33 @@ class Values:
         if e.op == "affine":
             return self._affine(e)
         varies = self._varies(e)
+        if e.op == "cast" and e.type in ("f32", "f64") and e.args[0].op in ("var", "affine") and varies:
+            if self.lanes > 1 and not self.masks:
+                return cast(self.b, self._place_as_float(e.args[0]), "f64", e.type)
         args = [self._lanes(a) if varies else self._value(a) for a in e.args]
         if e.op == "cast":
             return cast(self.b, args[0], e.args[0].type, e.type)
         operand = e.args[1].type if e.op == "select" else e.args[0].type
         return elementwise(self.b, e.op, operand, e.type if e.op not in COMPARISONS else "b1", args)
+
+    def _place_as_float(self, e: Expr) -> Val:
+        """A place (a loop's variable, or a sum of multiples of some) over the lanes, in float64, which has places and
+        distances exactly: instruction sets without masks have no conversion of vectors of i64 either."""
+        b, vector = self.b, vec_type("double", self.lanes)
+        if e.op == "affine":
+            total: Val | None = None
+            for i, s in zip(e.args[::2], e.args[1::2]):
+                term = self._place_as_float(i)
+                if not (s.op == "const" and s.attr == 1):
+                    term = b.fmul(term, self._place_as_float(s))
+                total = term if total is None else b.fadd(total, term)
+            return total if total is not None else b.const(vector, 0)
+        if not self._varies(e):
+            return b.splat(b.cast("sitofp", self._value(e), "double"), self.lanes)
+        if e.op != "var":
+            return b.cast("sitofp", self._lanes(e), vector)
+        first = b.splat(b.cast("sitofp", self._scalar_index(str(e.attr)), "double"), self.lanes)
+        return b.fadd(first, b.cast("sitofp", b.iota(vec_type("i64", self.lanes)), vector))
 
     def _affine(self, e: Expr) -> Val:
         b = self.b

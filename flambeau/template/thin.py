@@ -16,7 +16,7 @@ from .blocking import FEW, Cut
 from .contract import BATCH, SCRATCH, Contraction, Frame
 from .epilogue import Epilogue
 from .flow import Flow, function
-from .micro import SIZE, Blocking, Number, multiply_add, number
+from .micro import LINE, SIZE, Blocking, Number, multiply_add, number
 from .words import COMMON, Words
 
 __all__ = ["FEW_ROWS", "ROWS", "THIN_WORDS", "ThinProduct", "cut_thin", "thin_layout"]
@@ -204,17 +204,19 @@ class ThinProduct(Contraction):
         type_, size = vec_type(elem, lanes), SIZE[self.type_b]
         which = [b.imin(b.i64(r), b.isub(m, 1)) for r in range(rows)]
         ahead = b.imul(stride, wide)
-        whole_cols = b.op("and", cols, b.i64(-lanes))
+        per_line = max(1, LINE // (lanes * size))
+        whole_cols, line_cols = (b.op("and", cols, b.i64(-n)) for n in (lanes, lanes * per_line))
 
         def add(k0: Val, count: int) -> None:
             factors = [[self._factor(b, a, row, am, b.iadd(k0, i)) for i in range(count)] for row in which]
             lines = [b.at(elem, bb, b.imul(b.iadd(k0, i), stride)) for i in range(count)]
 
-            def vector(j: Val, mask: Val | None) -> None:
+            def vector(j: Val, mask: Val | None, ask: bool = True) -> None:
                 values = []
                 for line in lines:
                     spot = b.at(elem, line, j)
-                    b.prefetch(b.at(elem, spot, ahead), level=2)
+                    if ask:
+                        b.prefetch(b.at(elem, spot, ahead), level=2)
                     raw = b.load(type_, spot, size) if mask is None else b.masked_load(type_, spot, mask, size)
                     values.append(cast(b, raw, self.type_b, self.num.acc))
                 for r in range(rows):
@@ -224,8 +226,12 @@ class ThinProduct(Contraction):
                         acc = multiply_add(b, self.num, self.isa, factor, value, acc)
                     b.store(acc, place, 64)
 
-            with b.loop(0, whole_cols, lanes) as j:
-                vector(j.index, None)
+            with b.loop(0, line_cols, lanes * per_line) as j:
+                for i in range(per_line):
+                    vector(b.iadd(j.index, i * lanes), None, i == 0)
+            if per_line > 1:
+                with b.loop(line_cols, whole_cols, lanes) as j:
+                    vector(j.index, None)
             with b.when(b.icmp("slt", whole_cols, cols)):
                 vector(whole_cols, b.lane_mask(b.isub(cols, whole_cols), lanes))
 
@@ -243,7 +249,8 @@ class ThinProduct(Contraction):
         """Makes ``rows`` by ``wide`` dot products at a time; columns beyond the last are the last again."""
         lanes, elem_a, elem_b = self.blk.lanes * self.dot.depth, LLVM_TYPE[self.dot_type], LLVM_TYPE[self.type_b]
         lines_a = [b.at(elem_a, a, b.imul(b.imin(b.i64(r), b.isub(m, 1)), am)) for r in range(rows)]
-        whole_k = b.op("and", k, b.i64(-lanes))
+        per_line = max(1, LINE // (lanes * SIZE[self.type_b]))
+        whole_k, line_k = (b.op("and", k, b.i64(-n)) for n in (lanes, lanes * per_line))
         rest = b.lane_mask(b.isub(k, whole_k), lanes)
         last = b.isub(cols, 1)
         # rows of B are read side by side, each for less time than the processor's own prefetching takes to begin
@@ -262,19 +269,25 @@ class ThinProduct(Contraction):
         with b.loop(0, cols, wide) as j:
             lines = [b.at(elem_b, bb, b.imul(b.imin(b.iadd(j.index, i), last), stride)) for i in range(wide)]
 
-            def step(at: Val, accs: list[Val], mask: Val | None) -> list[Val]:
+            def step(at: Val, accs: list[Val], mask: Val | None, ask: bool = True) -> list[Val]:
                 left = [fetch_a(line, at, mask) for line in lines_a]
                 out = []
                 for i, line in enumerate(lines):
-                    b.prefetch(b.at(elem_b, line, b.iadd(at, ahead)), level=2)
+                    if ask:
+                        b.prefetch(b.at(elem_b, line, b.iadd(at, ahead)), level=2)
                     value = fetch_b(line, at, mask)
                     for r in range(rows):
                         out.append(multiply_add(b, self.dot, self.isa, left[r], value, accs[i * rows + r]))
                 return out
 
             zero = b.const(self.vector, 0)
-            with b.loop(0, whole_k, lanes, carry=[zero] * (rows * wide)) as each:
-                each.next = step(each.index, each.values, None)
+            with b.loop(0, line_k, lanes * per_line, carry=[zero] * (rows * wide)) as each:
+                each.next = each.values
+                for i in range(per_line):
+                    each.next = step(b.iadd(each.index, i * lanes), each.next, None, i == 0)
+            if per_line > 1:
+                with b.loop(line_k, whole_k, lanes, carry=each.values) as each:
+                    each.next = step(each.index, each.values, None)
             accs = b.choose(b.icmp("slt", whole_k, k), lambda: step(whole_k, each.values, rest), lambda: each.values)
             for i in range(wide):
                 for r in range(rows):

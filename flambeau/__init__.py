@@ -45,11 +45,12 @@ from .ops.convert import channels_last, channels_last_3d, contiguous_format, mem
 from .ops.convert import clone_function as clone
 from .ops.convert import contiguous_format as legacy_contiguous_format
 from .ops.create import *  # noqa: F403
-from .ops.create import from_numpy
 from .ops.distance import norm
 from .ops.einsum import *  # noqa: F403
 from .ops.factors import *  # noqa: F403
 from .ops.foreach import *  # noqa: F403
+from .ops.from_data import *  # noqa: F403
+from .ops.from_data import from_numpy
 from .ops.interop import *  # noqa: F403
 from .ops.join import *  # noqa: F403
 from .ops.lowrank import pca_lowrank, svd_lowrank

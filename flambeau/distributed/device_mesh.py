@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..dtype import int64
-from ..ops import create
+from ..ops import from_data
 from ..tensor import Tensor
 from . import distributed_c10d as c10d
 
@@ -28,7 +28,7 @@ class DeviceMesh:
         _rank_map: Any = None, _root_mesh: Any = None,
     ) -> None:  # fmt: skip
         self.device_type = device_type
-        self.mesh: Any = mesh.to(int64) if isinstance(mesh, Tensor) else create.tensor(mesh, dtype=int64)  # type: ignore[attr-defined]
+        self.mesh: Any = mesh.to(int64) if isinstance(mesh, Tensor) else from_data.tensor(mesh, dtype=int64)  # type: ignore[attr-defined]
         if not c10d.is_initialized():
             c10d.init_process_group()
         ranks = self.mesh.flatten().tolist()
@@ -156,5 +156,5 @@ def init_device_mesh(
         if len(mesh_dim_names) != len(mesh_shape):
             raise RuntimeError(f"mesh_shape {mesh_shape} and mesh_dim_names {mesh_dim_names} must have the same length")
     count = math.prod(mesh_shape)
-    return DeviceMesh(device_type, create.tensor(list(range(count))).reshape(tuple(mesh_shape)),  # type: ignore[attr-defined]
+    return DeviceMesh(device_type, from_data.tensor(list(range(count))).reshape(tuple(mesh_shape)),  # type: ignore[attr-defined]
                       mesh_dim_names=mesh_dim_names)  # fmt: skip

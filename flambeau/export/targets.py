@@ -13,7 +13,7 @@ from typing import Any
 
 from ..dispatch.operator import OPERATORS, Operator
 from ..library.namespaces import OpOverload, namespace_of
-from ..ops import create, random
+from ..ops import create, from_data, random
 from ..ops import members as _members
 from ..tensor import Tensor
 
@@ -66,10 +66,10 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 
 @cache
 def _factories() -> dict[str, Callable[..., Any]]:
-    homes = (create, random, _members, *(OPERATORS[n] for n in FACTORIES if n in OPERATORS))
+    homes = (create, from_data, random, _members, *(OPERATORS[n] for n in FACTORIES if n in OPERATORS))
     found = {}
     for name in FACTORIES:
-        home = next((h for h in homes[:3] if callable(getattr(h, name, None))), None)
+        home = next((h for h in homes[:4] if callable(getattr(h, name, None))), None)
         if home is not None:
             found[name] = getattr(home, name)
         elif name in OPERATORS:

@@ -13,7 +13,7 @@ from ..dispatch.operator import OPERATORS
 from ..dispatch.overriding import disabled_torch_function
 from ..dtype import bfloat16, dtype, float16, float32, float64, get_default_dtype, int8, int16, int32, int64, uint8
 from ..layout import Size
-from ..ops import common, create, random, ranges
+from ..ops import common, create, from_data, random, ranges
 from ..ops.convert import preserve_format
 from ..tensor import Tensor
 from ..utils.hooks import RemovableHandle
@@ -56,7 +56,7 @@ class _Operators:
         if name in OPERATORS:
             found = OPERATORS[name].function
         else:
-            places = (place for place in (create, ranges, random) if name in place.__all__)
+            places = (place for place in (create, from_data, ranges, random) if name in place.__all__)
             place = next(places, None)
             if place is None:
                 raise AttributeError(f"there is no operator {name!r}")

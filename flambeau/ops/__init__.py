@@ -25,7 +25,7 @@ for _name in OPERATORS:  # an operator comes before the file of the same name
 
 _FACTORIES = [
     importlib.import_module(f"{__name__}.{name}")
-    for name in ("create", "convert", "random", "ranges", "triangles", "join")
+    for name in ("create", "from_data", "convert", "random", "ranges", "triangles", "join")
 ]
 
 

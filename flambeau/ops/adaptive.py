@@ -16,7 +16,7 @@ import numpy as np
 from .. import dtype as dtypes
 from ..dispatch.operator import operator
 from ..tensor import Tensor
-from .create import tensor
+from .from_data import tensor
 from .pool import avg_pool_kernel, max_pool_kernel
 from .resample import resample, tables
 from .window_max import window_max

@@ -11,7 +11,7 @@ from ..dtype import dtype as dtype_
 from ..layout import Size
 from ..tensor import Tensor
 from ..transform.level import Wrapper
-from . import create
+from . import create, from_data
 from .common import factory, shape_of
 
 __all__ = ["empty_permuted"]
@@ -31,7 +31,7 @@ def _new_tensor(
     where: Any = self.device if device is None else device
     if where is devices.cpu and devices.get_default_device() is devices.cpu:
         where = None  # the short way
-    return create.tensor(data, dtype=dtype or self.dtype, device=where, requires_grad=requires_grad)
+    return from_data.tensor(data, dtype=dtype or self.dtype, device=where, requires_grad=requires_grad)
 
 
 def _maker(
@@ -142,7 +142,7 @@ def legacy(kind: dtype_, args: tuple[Any, ...], device: Any = None) -> Tensor:
             raise TypeError(f"expected {kind} (got {args[0].dtype})")
         return args[0].detach()  # type: ignore[attr-defined]
     if len(args) == 1 and hasattr(args[0], "__len__"):
-        return create.tensor(args[0], dtype=kind, device=device)
+        return from_data.tensor(args[0], dtype=kind, device=device)
     raise TypeError(f"new(): invalid combination of arguments {args}")
 
 

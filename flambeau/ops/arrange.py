@@ -10,7 +10,7 @@ from .. import primitives as prim
 from ..dispatch.operator import operator
 from ..layout import Size
 from ..tensor import Tensor
-from . import create
+from . import create, from_data
 from .common import dim_of, shape_of
 from .gather import index_select
 from .join import stack
@@ -295,7 +295,7 @@ def repeat_interleave(
         x = x.reshape(1)
     n = x.shape[d]
     if isinstance(repeats, (list, tuple)):
-        repeats = create.tensor(repeats, dtype=dtypes.int64)
+        repeats = from_data.tensor(repeats, dtype=dtypes.int64)
     if isinstance(repeats, Tensor):
         if repeats.dtype not in (dtypes.int64, dtypes.int32):
             raise RuntimeError("repeats has to be Long or Int tensor")

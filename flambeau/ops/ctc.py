@@ -13,7 +13,8 @@ from .. import primitives as prim
 from ..dispatch.operator import operator
 from ..tensor import Tensor
 from ..transform.level import recorded
-from .create import arange, full, tensor, zeros
+from .create import arange, full, zeros
+from .from_data import tensor
 from .pad import constant_pad_nd
 
 __all__: list[str] = []

@@ -12,7 +12,8 @@ from .. import dtype as dtypes
 from .. import primitives as prim
 from ..dispatch.operator import operator
 from ..tensor import Tensor
-from .create import arange, tensor
+from .create import arange
+from .from_data import tensor
 from .join import stack
 
 __all__: list[str] = []

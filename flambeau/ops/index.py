@@ -19,7 +19,7 @@ from ..dispatch.operator import Tensors, operator
 from ..dispatch.overriding import ordinary, overridden
 from ..graph.node import broadcast_shapes
 from ..tensor import Tensor
-from . import create
+from . import create, from_data
 from .common import blaming
 from .masks import masked_select
 from .region import region, select
@@ -220,7 +220,7 @@ def getitem(self: Tensor, index: Any) -> Tensor:
             if index._layout.ndim:
                 return index_rows(self, [index], (0,))
             if index._key is not None and index._storage.ptr:
-                return getitem(self, create.item(index))
+                return getitem(self, from_data.item(index))
         elif cls is Tensor and index._layout.dtype is dtypes.bool_ and index._layout.shape == layout.shape != ():
             return pick(self, index)
         elif cls is tuple and 0 < len(index) <= layout.ndim and all(map(_is_index, index)):
@@ -278,7 +278,7 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
         if result is not NotImplemented:
             return
     if isinstance(value, np.ndarray):
-        value = create.as_tensor(value)
+        value = from_data.as_tensor(value)
     elif isinstance(value, np.generic):
         value = value.item()
     if not isinstance(value, (Tensor, bool, int, float, complex)):

@@ -15,7 +15,7 @@ from ..dispatch.looks import sized_view
 from ..dispatch.operator import OPERATORS
 from ..printing import tensor_repr
 from ..tensor import Tensor, host_values, materialize, numpy_view
-from . import convert, create, reduce, shape
+from . import convert, from_data, reduce, shape
 from .common import shape_of
 
 __all__: list[str] = []
@@ -142,7 +142,7 @@ def _array(self: Tensor, dtype: Any = None, copy: bool | None = None) -> np.ndar
 
 def _real(self: Tensor) -> Any:
     """The only element as a real number; raises RuntimeError for one with an imaginary part."""
-    value = create.item(self)
+    value = from_data.item(self)
     if isinstance(value, complex):
         if value.imag:
             raise RuntimeError(f"value cannot be converted to type double without overflow: {value}")
@@ -155,7 +155,7 @@ def _bool(self: Tensor) -> bool:
         if self._layout.numel == 0:
             raise RuntimeError("Boolean value of Tensor with no values is ambiguous")
         raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous")
-    return bool(create.item(self))
+    return bool(from_data.item(self))
 
 
 def _index(self: Tensor) -> int:

@@ -14,7 +14,7 @@ from ..dispatch.operator import Operand, operator
 from ..dtype import dtype as dtype_
 from ..tensor import Tensor
 from ..transform.level import Wrapper
-from . import create
+from . import create, from_data
 from .common import factory, give, overridable
 from .create import type_of_number
 
@@ -207,9 +207,9 @@ def asarray(
     """``obj`` as a tensor: sharing its memory where it can unless ``copy`` is True.  Raises ValueError if ``copy`` is
     False and it cannot."""
     made = (
-        create.as_tensor(obj, dtype=dtype, device=device)
+        from_data.as_tensor(obj, dtype=dtype, device=device)
         if not copy
-        else create.tensor(obj, dtype=dtype, device=device)
+        else from_data.tensor(obj, dtype=dtype, device=device)
     )
     if copy is False and isinstance(obj, Tensor) and made._storage is not obj._storage:
         raise ValueError("can't alias tensor: another type or device needs a copy")

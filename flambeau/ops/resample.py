@@ -14,7 +14,7 @@ from .. import dtype as dtypes
 from .. import primitives as prim
 from ..dispatch.operator import operator
 from ..tensor import Tensor
-from .create import tensor
+from .from_data import tensor
 
 __all__ = ["Table", "resample", "tables"]
 

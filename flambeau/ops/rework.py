@@ -9,7 +9,7 @@ from typing import Any
 from ..layout import of
 from ..storage import Alias
 from ..tensor import Tensor, materialize
-from . import create
+from . import from_data
 from .common import overridable, shape_of
 from .convert import contiguous_format, format_strides, memory_format, preserve_format
 from .region import strided_view
@@ -107,7 +107,7 @@ def _apply(self: Tensor, callable: Callable[[Any], Any]) -> Tensor:
     if self._requires_grad:
         raise TypeError("apply_ is only implemented on Tensors that do not require grad")
     flat = [callable(x) for x in self.reshape(-1).tolist()]  # type: ignore[attr-defined]
-    return self.copy_(create.tensor(flat, dtype=self.dtype).reshape(self.shape))  # type: ignore[attr-defined]
+    return self.copy_(from_data.tensor(flat, dtype=self.dtype).reshape(self.shape))  # type: ignore[attr-defined]
 
 
 def _map(self: Tensor, tensor: Tensor, callable: Callable[[Any, Any], Any]) -> Tensor:
@@ -116,7 +116,7 @@ def _map(self: Tensor, tensor: Tensor, callable: Callable[[Any, Any], Any]) -> T
         raise TypeError("map_ is only implemented on Tensors that do not require grad")
     other = tensor.expand(self.shape).reshape(-1).tolist()  # type: ignore[attr-defined]
     flat = [callable(x, y) for x, y in zip(self.reshape(-1).tolist(), other)]  # type: ignore[attr-defined]
-    return self.copy_(create.tensor(flat, dtype=self.dtype).reshape(self.shape))  # type: ignore[attr-defined]
+    return self.copy_(from_data.tensor(flat, dtype=self.dtype).reshape(self.shape))  # type: ignore[attr-defined]
 
 
 def _map2(self: Tensor, x: Tensor, y: Tensor, callable: Callable[[Any, Any, Any], Any]) -> Tensor:
@@ -125,7 +125,7 @@ def _map2(self: Tensor, x: Tensor, y: Tensor, callable: Callable[[Any, Any, Any]
         raise TypeError("map2_ is only implemented on Tensors that do not require grad")
     columns = [t.expand(self.shape).reshape(-1).tolist() for t in (self, x, y)]  # type: ignore[attr-defined]
     flat = [callable(*values) for values in zip(*columns)]
-    return self.copy_(create.tensor(flat, dtype=self.dtype).reshape(self.shape))  # type: ignore[attr-defined]
+    return self.copy_(from_data.tensor(flat, dtype=self.dtype).reshape(self.shape))  # type: ignore[attr-defined]
 
 
 def _fill_diagonal(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:

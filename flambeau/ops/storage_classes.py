@@ -17,7 +17,7 @@ from ..layout import dense, of
 from ..runtime import memory, shared
 from ..storage import Storage, allocate
 from ..tensor import Tensor, make
-from . import create
+from . import create, from_data
 from .common import attach
 from .pickling import filled_storage
 
@@ -180,7 +180,7 @@ class TypedStorage:
         elif args and isinstance(args[0], int):
             self._untyped_storage = UntypedStorage(args[0] * self.dtype.itemsize)
         else:
-            made = create.tensor(list(args[0]) if args else [], dtype=self.dtype)
+            made = from_data.tensor(list(args[0]) if args else [], dtype=self.dtype)
             self._untyped_storage = UntypedStorage(made._storage)
 
     def _tensor(self) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import dtype as dtypes
 from ..tensor import Tensor
-from . import create
+from . import from_data
 from .masks import nonzero, positions
 
 __all__ = ["Subscript", "check_mask", "parse"]
@@ -59,7 +59,7 @@ def parse(t: Tensor, index: Any) -> Subscript:
                 reader.whole()
             seen = True
         elif isinstance(e, (bool, np.bool_)):
-            reader.indexed(create.tensor([0] if e else [], dtype=dtypes.int64))
+            reader.indexed(from_data.tensor([0] if e else [], dtype=dtypes.int64))
             reader.shape.append(1)
         elif isinstance(e, Tensor):
             reader.tensor(e)
@@ -164,7 +164,7 @@ def _too_many(t: Tensor, entries: Sequence[Any]) -> IndexError:
 
 def _as_index(value: Any, device: Any) -> Tensor:
     """A list or array of indices as a tensor."""
-    t = create.tensor(value, device=device) if not isinstance(value, np.ndarray) else create.as_tensor(value)
+    t = from_data.tensor(value, device=device) if not isinstance(value, np.ndarray) else from_data.as_tensor(value)
     return t.long() if not t.numel() and t.dtype.kind == "f" else t  # type: ignore[attr-defined]
 
 

@@ -13,7 +13,7 @@ from .. import primitives as prim
 from ..dispatch.operator import Scalar, operator
 from ..dtype import dtype as dtype_
 from ..tensor import Tensor
-from . import create
+from . import create, from_data
 from .common import factory
 from .convert import convert
 
@@ -130,6 +130,6 @@ def kaiser_window(
     def shape(length: int, n: int, kind: dtype_) -> Tensor:
         i0 = importlib.import_module("scipy.special").i0
         k = np.arange(length, dtype=np.float64)
-        return create.tensor(i0(beta * np.sqrt(np.maximum(0, 1 - (2 * k / n - 1) ** 2))) / i0(beta), dtype=kind)
+        return from_data.tensor(i0(beta * np.sqrt(np.maximum(0, 1 - (2 * k / n - 1) ** 2))) / i0(beta), dtype=kind)
 
     return _finish("kaiser_window", window_length, periodic, shape, dtype, device, requires_grad)

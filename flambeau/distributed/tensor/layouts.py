@@ -12,7 +12,7 @@ from typing import Any
 from ... import ops
 from ...autograd.function import Function
 from ...autograd.mode import is_grad_enabled
-from ...ops import create
+from ...ops import from_data
 from ...ops.convert import contiguous_format
 from .. import collectives
 from .._functional_collectives import _op
@@ -96,7 +96,7 @@ def _gathered(local: Any, shard: Shard, size: int, mesh: DeviceMesh, d: int) -> 
     if order is None:
         return whole
     places = sorted(range(size), key=order.__getitem__)
-    return whole.index_select(dim, create.tensor(places, device=whole.device))
+    return whole.index_select(dim, from_data.tensor(places, device=whole.device))
 
 
 def _combined(local: Any, partial: Partial, target: Placement, mesh: DeviceMesh, d: int) -> Any:

@@ -249,4 +249,7 @@ class Grads:
         for t, none in self.none:
             if (t._grad is None) is not none:
                 return False
-        return all(t._grad is grad and grad._storage is storage for t, grad, storage in self.kept)
+        for t, grad, storage in self.kept:
+            if t._grad is not grad or grad._storage is not storage:
+                return False
+        return True

@@ -31,6 +31,13 @@ __all__ = ["Backward", "Half", "halved", "tape_of"]
 _ARGUMENT, _SAVED, _GRADIENT, _CONSTANT = range(4)
 
 
+class _Planned(NamedTuple):
+    """A program, and the short way to run it if there is one."""
+
+    ran: Ran
+    short: Callable[[Sequence[int], Sequence[float | int]], list[Storage | None]] | None
+
+
 class Half(NamedTuple):
     """The backward pass of a watched call.
 
@@ -46,7 +53,12 @@ class Half(NamedTuple):
     constants: list[Storage]
     given: list[Layout]
     wanted: list[tuple[Layout, int] | None]
-    plan: Callable[[], Ran]
+    plan: Callable[[], _Planned]
+
+    def placed(self, starts: Sequence[int]) -> Half:
+        """The same, if the arguments of the forward pass begin so many bytes behind the start of their storages."""
+        sources = [(what, k, start + starts[k] if what == _ARGUMENT else start) for what, k, start in self.sources]
+        return self._replace(sources=sources)
 
     def asked(self) -> list[tuple[int, Layout, None]]:
         """What the forward pass is asked for besides its results, unless it is one."""
@@ -212,12 +224,12 @@ class _Halving:
         results = [(value, layout, None) for value, layout in distinct]
         new, owners, numbers = self._new, self._owners, self._numbers
         leaving = [k for k, (what, _, _) in enumerate(self._sources) if what in (_SAVED, _GRADIENT)]
-        made: list[Ran] = []
+        made: list[_Planned] = []
 
-        def plan() -> Ran:
+        def plan() -> _Planned:
             if not made:
-                plan = planned(new, results, owners, leaving=leaving)
-                made.append(Ran(plan, [], numbers, [None] * len(results)))
+                ran = Ran(planned(new, results, owners, leaving=leaving), [], numbers, [None] * len(results))
+                made.append(_Planned(ran, ran.short()))
             return made[0]
 
         return Half(self._saved, self._sources, self._constants, [t._layout for t in self._seeds], wanted, plan)
@@ -280,8 +292,8 @@ class _Halving:
 class Backward(Node):
     """The node of a repeated call: its backward pass is one program.
 
-    ``inputs`` are the tensors whose gradients it gives, ``slots`` the storages and bytes of the forward pass's
-    arguments, ``saved`` the storages of the values that it gave for this; ``again`` calls the function itself, for
+    ``inputs`` are the tensors whose gradients it gives, ``slots`` the storages of the forward pass's arguments,
+    ``saved`` the storages of the values that it gave for this; ``again`` calls the function itself, for
     derivatives of higher order, and returns the results that ``grads`` belong to.
     """
 
@@ -291,14 +303,14 @@ class Backward(Node):
         self,
         half: Half,
         inputs: Sequence[Tensor],
-        slots: Sequence[tuple[Storage, int]],
+        slots: Sequence[Storage],
         saved: Sequence[Storage],
         outputs: tuple[Layout, ...],
         again: Callable[[], Sequence[Tensor]] | None,
     ) -> None:
         self._half, self._inputs, self._slots, self._again = half, inputs, slots, again
         self._saved: Sequence[Storage] | None = saved
-        self._read = [slots[k][0] for what, k, _ in half.sources if what == _ARGUMENT] + list(saved)
+        self._read = [slots[k] for what, k, _ in half.sources if what == _ARGUMENT] + list(saved)
         self._versions = [storage.version for storage in self._read]
         self._outputs = outputs
         self._extras = None
@@ -324,8 +336,7 @@ class Backward(Node):
         addresses = []
         for what, k, start in half.sources:
             if what == _ARGUMENT:
-                storage, offset = self._slots[k]
-                start += offset
+                storage = self._slots[k]
             elif what == _CONSTANT:
                 storage = half.constants[k]
             elif what == _SAVED:
@@ -335,7 +346,11 @@ class Backward(Node):
                 storage = given[k]._storage
             memories.append(storage)
             addresses.append(storage.ptr + start)
-        ran = half.plan()
+        ran, short = half.plan()
+        storages: Sequence[Storage | None]
+        if short is not None:
+            storages = short(addresses, ran.numbers)
+            return [None if want is None else make(storages[want[1]] or Storage(0, 0), want[0]) for want in half.wanted]
         if state.task is None or state.task.keep_graph:
             made = ran.run(addresses, memories)
         else:  # nobody but ``memories`` holds on to what was saved for this, and to the gradients

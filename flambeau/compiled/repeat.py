@@ -25,7 +25,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from functools import partial
 from typing import Any
 from weakref import ref
 
@@ -35,7 +34,7 @@ from ..deferred.ran import Ran
 from ..deferred.record import independent
 from ..deferred.steps import Changed, Steps
 from ..dispatch.call import around
-from ..dtype import get_default_dtype
+from ..dtype import Default
 from ..storage import Storage
 from ..tensor import Tensor, address
 from ..transform.level import levels
@@ -105,8 +104,9 @@ class Repeater:
         recorder = deferral()
         if self._aside(recorder):
             return self._call_aside(recorder, args, kwargs)
-        recorder.flush()
-        key: list[Any] = [grad_state.grad, get_default_dtype()]
+        if recorder.text:
+            recorder.flush()
+        key: list[Any] = [grad_state.grad, Default.dtype]
         tensors: list[Tensor] = []
         for value in args:
             _flatten(value, key, tensors)
@@ -143,7 +143,7 @@ class Repeater:
         self, found: Recording, tensors: list[Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:  # fmt: skip
         """A call that is known; raises Changed, with nothing done, if it is another one after all."""
-        return found.run(tensors, partial(self.fn, *args, **kwargs))
+        return found.run(tensors, self.fn, args, kwargs)
 
     def _changed(self, signature: tuple[Any, ...], given_up: bool) -> Any:
         """What is known of a signature after what its call depends on has changed, or repeating it was given up."""

@@ -6,6 +6,7 @@ import ctypes
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 from weakref import ref
 
@@ -133,6 +134,7 @@ class Recording:
         self.kept = [storage for _, storage, _ in self.sources if storage is not None]
         self.written = [i for i in into if i is not None]
         self.ran = None if ran is None else ran._replace(arguments=[])  # which would keep the first call's memory
+        self.short = ran.short() if ran is not None and not grads.fresh else None
         number = {id(s): k for k, s in enumerate(results) if into[k] is None}
         self.fresh = [(t, number[id(g._storage.memory)], g._layout, g._offset) for t, g in grads.fresh]
         grads.fresh = []
@@ -140,18 +142,20 @@ class Recording:
         self.own = [(k, t) for k, t in enumerate(tensors) if id(t) in changed]
         """The arguments that have to be the very tensors of the watched call, for their gradients are looked at."""
         given = {id(t): k for k, t in enumerate(tensors)}
-        self.half = live.half if live is not None else None
         self.doubts = doubts
         self.twice = False
         """Whether a result was differentiated in a way that can be differentiated again, for which the call is made
         once more: such calls had better not be repeated."""
         self.first = ran is not None and ran.plan.temporary + sum(self.sizes) >= _LARGE_BLOCK
         self.again = twice
+        self.half: Half | None = None
         self.live: list[tuple[int, Layout, int]] = []
         if live is not None:
             self.live = [(number[id(t._storage.memory)], t._layout, t._offset) for t in live.results]
+            self.half = live.half.placed([start for _, _, start in self.sources])
             self.saved = places
             self.inputs = [(given.get(id(t), -1), t) for t in live.inputs]
+            self.layouts = tuple(layout for _, layout, _ in self.live)
         numbered = {id(t): k for k, t in enumerate(live.results)} if live is not None else {}
         self.build = _builder(result, number, given, numbered)
 
@@ -164,11 +168,11 @@ class Recording:
             self.doubts = ()
         return not self.twice and self.guards.hold() and self.grads.hold()
 
-    def run(self, tensors: list[Tensor], again: Callable[[], Any]) -> Any:
+    def run(self, tensors: list[Tensor], fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Runs on these tensors; raises Changed, with nothing done, if an optimizer now does something else, or leaves
         among the arguments are other ones.
 
-        ``again`` calls the function itself.
+        ``fn`` is the function itself, ``args`` and ``kwargs`` are what the tensors are among.
         """
         for k, t in self.own:
             if tensors[k] is not t:
@@ -196,18 +200,23 @@ class Recording:
             places += [d.again() for d in self.draws]
         memories = [places[k] if storage is None else storage for k, storage, _ in self.sources]
         addresses = [s.ptr + start for s, (_, _, start) in zip(memories, self.sources)]
-        held = self._held_grads()
+        held = self._held_grads() if self.fresh else {}
+        storages: list[Any]
         try:
-            made = ran.run(addresses, memories, numbers, held)
+            if self.short is not None:
+                storages = self.short(addresses, numbers)
+            else:
+                made = ran.run(addresses, memories, numbers, held)
+                storages = [
+                    None if not n else held[k][1] if k in held else Storage(made[k], n)
+                    for k, n in enumerate(self.sizes)
+                ]
         except BaseException:
             if stepped is not None:
                 stepped.undo()
             raise
         for i in self.written:
             memories[i].version += 1
-        storages: list[Any] = [
-            None if not n else held[k][1] if k in held else Storage(made[k], n) for k, n in enumerate(self.sizes)
-        ]
         for t in self.grads.cleared:
             t._grad = None
         for t, k, layout, offset in self.fresh:
@@ -216,6 +225,7 @@ class Recording:
             else:
                 t._grad = make(storages[k] or Storage(0, 0), layout, offset)
         if self.half is not None:
+            again = partial(fn, *args, **kwargs)
             storages.append(self._differentiable(self.half, storages, tensors, memories, stream, again))
         return self.build(storages, tensors)
 
@@ -230,7 +240,6 @@ class Recording:
     ) -> list[Tensor]:
         """The results that can be differentiated, with their node on the tape.  ``memories`` are the storages of the
         arguments; ``stream`` is where the random numbers were before the call, if it drew some."""
-        slots = [(storage, start) for storage, (_, _, start) in zip(memories, self.sources)]
         inputs = [t if k < 0 else tensors[k] for k, t in self.inputs]
         saved = [storages[k] or Storage(0, 0) for k in self.saved]
         written = [memories[i] for i in self.written]
@@ -240,8 +249,7 @@ class Recording:
             with _unwritten(written), _drawn_again(stream):
                 return list({id(t): t for t in map(base_of, filter(_has_node, leaves(again())))}.values())
 
-        layouts = tuple(layout for _, layout, _ in self.live)
-        node = Backward(half, inputs, slots, saved, layouts, recorded if self.again else None)
+        node = Backward(half, inputs, memories, saved, self.layouts, recorded if self.again else None)
         found = []
         for number, (k, layout, offset) in enumerate(self.live):
             t = make(storages[k] or Storage(0, 0), layout, offset)

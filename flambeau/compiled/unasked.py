@@ -85,7 +85,7 @@ class Unasked(Cautious):
         if any(map(_pending, found.kept)):  # what another thread is about to compute
             return self.fn(*args, **kwargs)
         try:
-            return found.run(tensors, self.fn)
+            return found.run(tensors, self.fn, args, kwargs)
         except Exception:  # nothing was done: the call itself raises what it should
             return self.fn(*args, **kwargs)
 

@@ -7,14 +7,17 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from .. import graph, prepared
+from ..graph.program import RETRY
 from ..layout import Layout
 from ..runtime import memory
-from ..storage import Storage
+from ..storage import Storage, maker
 
 if TYPE_CHECKING:
     from ..graph.plan import Plan
 
 __all__ = ["Ran"]
+
+_MUCH = 1 << 20  # bytes of results
 
 
 class Ran(NamedTuple):
@@ -64,9 +67,39 @@ class Ran(NamedTuple):
                 if address and k not in places:
                     memory.free(address, plan.sizes[k])
             if isinstance(error, graph.plan.KernelError):
-                kind, text = graph.plan.CODES[error.code]
-                raise kind(
-                    f"{text} (in an operator of a compiled function, which ran when a value was needed)"
-                ) from None
+                raise _raised(error.code) from None
             raise
         return results
+
+    def short(self) -> Callable[[Sequence[int], Sequence[float | int]], list[Storage | None]] | None:
+        """The shortest way to run: a function of the addresses of the arguments and of the numbers, which returns new
+        storages (None for results that go into an argument, or are empty).  There is none where memory comes and goes
+        while the program runs, or something is kept of its constants, or for much memory, which had better not wait on
+        the shelves that small storages are taken from."""
+        plan = self.plan
+        enter = plan.function()
+        if plan.in_stages or plan.derived():
+            return None
+        sizes = [plan.sizes.get(k, 0) if into is None else 0 for k, into in enumerate(self.into)]
+        if sum(sizes) > _MUCH:
+            return None
+        makers = [maker(nbytes) if nbytes else None for nbytes in sizes]
+        taken = len(plan.scalar_order) if enter is plan.single else None
+
+        def run(addresses: Sequence[int], numbers: Sequence[float | int]) -> list[Storage | None]:
+            made = [None if make is None else make() for make in makers]
+            results = [0 if s is None else s.ptr for s in made]
+            status = enter(*results, *addresses, *numbers[:taken])
+            if status == RETRY:
+                plan.run(results, addresses, numbers)
+            elif status:
+                raise _raised(status)
+            return made
+
+        return run
+
+
+def _raised(code: int) -> Exception:
+    """What a kernel's error code means."""
+    kind, text = graph.plan.CODES[code]
+    return kind(f"{text} (in an operator of a compiled function, which ran when a value was needed)")

@@ -84,40 +84,17 @@ def embedding_bag(
     Returns:
         (B, D).
     """
-    if mode not in ("sum", "mean", "max"):
-        raise ValueError("mode has to be one of sum, mean or max")
-    if mode == "max" and (sparse or scale_grad_by_freq):
-        option = "sparse weights" if sparse else "scaling the gradient by the frequency"
-        raise ValueError(f"embedding_bag: max mode does not support {option}; use mode='sum' or mode='mean'")
-    if per_sample_weights is not None:
-        if mode != "sum":
-            raise NotImplementedError(
-                "embedding_bag: per_sample_weights was not None. per_sample_weights is only supported for mode='sum' "
-                f"(got mode='{mode}'). Please open a feature request on GitHub."
-            )
-        if per_sample_weights.shape != input.shape:
-            raise ValueError(
-                f"embedding_bag: If per_sample_weights ({list(per_sample_weights.shape)}) is not None, then it must "
-                f"have the same shape as the input ({list(input.shape)})"
-            )
+    _check_bag_options(input, mode, sparse, scale_grad_by_freq, per_sample_weights)
+    if input.ndim == 2 and offsets is not None:
+        raise ValueError(
+            "if input is 2D, then offsets has to be None, as input is treated is a mini-batch of fixed length "
+            f"sequences. However, found offsets of type {type(offsets).__name__}"
+        )
     if input.ndim == 2:
-        if offsets is not None:
-            raise ValueError(
-                "if input is 2D, then offsets has to be None, as input is treated is a mini-batch of fixed length "
-                f"sequences. However, found offsets of type {type(offsets).__name__}"
-            )
         bags, length = input.shape
-        input = input.reshape(-1)
-        bag = None
+        input, bag = input.reshape(-1), None
     elif input.ndim == 1:
-        if offsets is None:
-            raise ValueError("offsets has to be a 1D Tensor but got None")
-        if offsets.ndim != 1:
-            raise ValueError("offsets has to be a 1D Tensor")
-        starts = _starts(offsets, input.shape[0], include_last_offset)
-        bags = len(starts)
-        length = input.shape[0] // bags if bags and input.shape[0] % bags == 0 else 0
-        bag = None if length and starts == [*range(0, input.shape[0], length)] else _bags(starts, input.shape[0])
+        bags, length, bag = _bags_by_offsets(offsets, input.shape[0], include_last_offset)
     else:
         raise ValueError(f"input has to be 1D or 2D Tensor, but got Tensor of dimension {input.ndim}")
     weights = None if per_sample_weights is None else per_sample_weights.reshape(-1)
@@ -135,13 +112,53 @@ def embedding_bag(
         keep = input != padding_idx % rows
         input, bag = input.masked_select(keep), bag.masked_select(keep)
         weights = None if weights is None else weights.masked_select(keep)
-    rows = embedding(input, weight, None, max_norm, norm_type, scale_grad_by_freq, sparse)
+    looked_up = embedding(input, weight, None, max_norm, norm_type, scale_grad_by_freq, sparse)
+    return _bag_reduced(looked_up, weights, bag, bags, mode)
+
+
+def _check_bag_options(
+    input: Tensor, mode: str, sparse: bool, scale_grad_by_freq: bool, per_sample_weights: Tensor | None
+) -> None:
+    """Raises ValueError and NotImplementedError for options of ``embedding_bag`` that do not go together."""
+    if mode not in ("sum", "mean", "max"):
+        raise ValueError("mode has to be one of sum, mean or max")
+    if mode == "max" and (sparse or scale_grad_by_freq):
+        option = "sparse weights" if sparse else "scaling the gradient by the frequency"
+        raise ValueError(f"embedding_bag: max mode does not support {option}; use mode='sum' or mode='mean'")
+    if per_sample_weights is None:
+        return
+    if mode != "sum":
+        raise NotImplementedError(
+            "embedding_bag: per_sample_weights was not None. per_sample_weights is only supported for mode='sum' "
+            f"(got mode='{mode}'). Please open a feature request on GitHub."
+        )
+    if per_sample_weights.shape != input.shape:
+        raise ValueError(
+            f"embedding_bag: If per_sample_weights ({list(per_sample_weights.shape)}) is not None, then it must "
+            f"have the same shape as the input ({list(input.shape)})"
+        )
+
+
+def _bags_by_offsets(offsets: Tensor | None, size: int, include_last: bool) -> tuple[int, int, Tensor | None]:
+    """(bags, their length if they all have the same, the bag of each of ``size`` indices if they do not)."""
+    if offsets is None:
+        raise ValueError("offsets has to be a 1D Tensor but got None")
+    if offsets.ndim != 1:
+        raise ValueError("offsets has to be a 1D Tensor")
+    starts = _starts(offsets, size, include_last)
+    bags = len(starts)
+    length = size // bags if bags and size % bags == 0 else 0
+    return bags, length, None if length and starts == [*range(0, size, length)] else _bags(starts, size)
+
+
+def _bag_reduced(rows: Tensor, weights: Tensor | None, bag: Tensor, bags: int, mode: str) -> Tensor:
+    """The rows of each bag, times their weights, reduced: (bags, D)."""
     kind = rows.dtype
     if kind.itemsize < 4:
         rows = rows.float()  # sums of many are rounded once
     if weights is not None:
         rows = rows * weights.unsqueeze(1)
-    zeros = rows.new_zeros((bags, weight.shape[1]))
+    zeros = rows.new_zeros((bags, rows.shape[1]))
     if mode == "max":
         index = bag.unsqueeze(1).expand(rows.shape)
         return zeros.scatter_reduce(0, index, rows, "amax", include_self=False).to(kind)

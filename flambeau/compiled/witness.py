@@ -238,8 +238,10 @@ class State:
         self._sized_others = [*self._ordered, *self._lists, *self._classes]
         self._sizes_others = [*map(len, self._sized_others)]
         self._others_were = [[*found] for found in self._others()]
+        self._tensors_were = [*chain.from_iterable(map(_tensor_state, self.tensors))]
         self._unchanged: Unchanged | None = None
-        self._patience = _PATIENCE if not any(t._hooks is not None for t in self.tensors) else 0
+        self._untouched: Unchanged | None = None  # all attributes of the tensors, their gradients among them
+        self._patience = _PATIENCE
         self.watchable = self.codes <= known and not self._hooked() and (not self._options or self._options.watchable)
 
     def _now(self) -> Iterator[Any]:
@@ -262,8 +264,9 @@ class State:
         if self._options is not None and not self._options.hold():
             return False
         if self._unchanged is not None and self._unchanged.holds():
-            return self._others_same()
-        looked = Unchanged(*self._told()) if self._patience else None  # before looking, lest a change come between
+            return self._others_same() and self._tensors_same()
+        # Before looking, lest a change come between.
+        looked = (Unchanged(*self._told()), self._tensors_now()) if self._patience else None
         if (
             any(self._empty)
             or [*map(len, self._sized)] != self._sizes
@@ -272,8 +275,8 @@ class State:
             or self._hooked()
         ):
             return False
-        if self._patience:
-            self._unchanged = looked
+        if looked is not None:
+            self._unchanged, self._untouched = looked
             self._patience -= 1
         return True
 
@@ -286,12 +289,23 @@ class State:
             and not (self._sets and not all(s == was for s, was in self._sets))
         )
 
+    def _tensors_same(self) -> bool:
+        """Whether the tensors are as they were, but for their gradients and what is in them."""
+        if self._untouched is not None and self._untouched.holds():
+            return True
+        return _same(chain.from_iterable(map(_tensor_state, self.tensors)), self._tensors_were) and not self._hooked()
+
+    def _tensors_now(self) -> Unchanged | None:
+        """What tells that nothing of the tensors was touched; None if they may get hooks unseen."""
+        if any(t._hooks is not None for t in self.tensors):
+            return None
+        return Unchanged([vars(t) for t in self.tensors], [], [])
+
     def _told(self) -> tuple[list[dict[Any, Any]], list[Any], list[Any], list[Any], list[Any]]:
         """The dictionaries of which one word tells whether they changed, the lists and dictionaries that are to stay
         empty, the objects that are to stay of their class, the cells, and the functions."""
         dicts = [d for d in self._dicts if type(d) is dict]  # others may change their order alone
         dicts += [own for _, own in self._members]
-        dicts += [vars(t) for t in self.tensors]
         return (
             dicts,
             [e for e in self._empty if not isinstance(e, (set, frozenset))],

@@ -77,7 +77,7 @@ def test_gradients_make_room_for_activations():
     # No call computes gradients beside those of the call before, and the activations are partly where they will be.
     # The peak is that of the process, which holds some small blocks besides.
     nbytes = sum(g.nbytes for g in grads)
-    assert max(peaks[1:]) < max(plan.temporary for plan in plans.values()) + nbytes * 3 // 4
+    assert max(peaks[1:]) < max(plan.temporary for plan in plans.values()) + nbytes * 9 // 10
 
 
 def test_a_gradient_that_somebody_keeps_is_not_written_to():

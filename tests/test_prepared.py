@@ -33,7 +33,7 @@ def compiled(x, w, **options):
 
 # Panels of rows, rows of pixels instead (few pixels), Winograd's algorithm, groups.
 SHAPES = [
-    ((2, 8, 9, 11), (33, 8, 3, 3), {"stride": 2, "padding": 1}),
+    ((2, 120, 9, 11), (33, 120, 3, 3), {"stride": 2, "padding": 1}),
     ((1, 70, 12, 13), (40, 70, 1, 1), {}),
     ((1, 256, 7, 7), (512, 256, 1, 1), {}),
     ((1, 64, 28, 28), (64, 64, 3, 3), {"padding": 1}),

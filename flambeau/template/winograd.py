@@ -67,7 +67,7 @@ def suits(spec: ConvSpec, isa: ISA, problems: Sequence[Problem]) -> bool:
     g = p.geometry
     if len(problems) != 1 or p.groups != 1 or not spec.source == spec.acc == spec.out == "f32":
         return False
-    if isa.name != "avx512" or g.strides[4] != 1 or p.c_strides[4] != 1 or full_window(g) is None:
+    if isa.name not in ("avx512", "avx2") or g.strides[4] != 1 or p.c_strides[4] != 1 or full_window(g) is None:
         return False
     # in products of the plain sum, as measured; vectors of tiles end with a row of them
     channels, rows, size = g.channels, p.rows, p.rows * g.channels

@@ -63,7 +63,7 @@ def suits(spec: ConvSpec, isa: ISA, g: Geometry, batch: int, rows: int, groups: 
     if groups != 1 or spec.epilogue is not None or not spec.source == spec.acc == spec.out == "f32":
         return False
     offsets = full_window(g)
-    if isa.name != "avx512" or offsets is None:
+    if isa.name not in ("avx512", "avx2") or offsets is None:
         return False
     step = offsets[1]
     if offsets != [i * step for i in range(_TAPS)] or dw_strides[0] != _TAPS * g.channels:
@@ -345,25 +345,42 @@ class _WinogradWeight:
 
     def _save_taps(self, b: Flow, kernel: list[Val], to: Val, count: Val) -> None:
         """Channels lie side by side."""
-        mask = b.lane_mask(count, self.lanes)
-        for t, value in enumerate(kernel):
-            b.masked_store(value, b.at(self.elem, to, b.imul(self.w["w_tap"], t)), mask, self.size)
-
-    def _save_kernels(self, b: Flow, kernel: list[Val], to: Val, count: Val) -> None:
-        """The elements of a kernel lie side by side."""
-        lanes = self.lanes
-        mask = b.lane_mask(b.i64(_TAPS), lanes)
-        zero = b.const(self.vector, 0)
-        turned = transpose(b, [*kernel, *[zero] * (lanes - _TAPS)], 8 * self.size)
-
-        def some() -> None:
-            for c, value in enumerate(turned):
-                with b.when(b.icmp("sgt", count, c)):
-                    b.masked_store(value, b.at(self.elem, to, c * _TAPS), mask, self.size)
+        spots = [b.at(self.elem, to, b.imul(self.w["w_tap"], t)) for t in range(_TAPS)]
 
         def every() -> None:
-            for c, value in enumerate(turned):
-                b.masked_store(value, b.at(self.elem, to, c * _TAPS), mask, self.size)
+            for spot, value in zip(spots, kernel, strict=True):
+                b.store(value, spot, self.size)
+
+        def some() -> None:
+            mask = b.lane_mask(count, self.lanes)
+            for spot, value in zip(spots, kernel, strict=True):
+                b.masked_store(value, spot, mask, self.size)
+
+        b.either(b.icmp("eq", count, self.lanes), every, some)
+
+    def _save_kernels(self, b: Flow, kernel: list[Val], to: Val, count: Val) -> None:
+        """The elements of a kernel lie side by side: as many as fit are turned into a vector, the others follow."""
+        lanes = self.lanes
+        fit = min(lanes, _TAPS)
+        turned = transpose(b, [*kernel[:fit], *[b.const(self.vector, 0)] * (lanes - fit)], 8 * self.size)
+
+        def save(c: int) -> None:
+            spot = b.at(self.elem, to, c * _TAPS)
+            if fit < lanes:
+                b.masked_store(turned[c], spot, b.lane_mask(b.i64(fit), lanes), self.size)
+            else:
+                b.store(turned[c], spot, self.size)
+            for t in range(fit, _TAPS):
+                b.store(b.extract(kernel[t], c), b.at(self.elem, spot, t), self.size)
+
+        def some() -> None:
+            for c in range(lanes):
+                with b.when(b.icmp("sgt", count, c)):
+                    save(c)
+
+        def every() -> None:
+            for c in range(lanes):
+                save(c)
 
         b.either(b.icmp("eq", count, lanes), every, some)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .device import device
-from .dispatch.overriding import Disabled, disabled_torch_function, dispatchers, modes
+from .dispatch.torch_function import Disabled, disabled_torch_function, dispatchers, modes
 from .dtype import dtype
 from .generator import Generator
 from .jit import Future, ScriptFunction, ScriptModule

@@ -40,7 +40,6 @@ from .dtype import (
 from .dtype_info import finfo, iinfo
 from .layout import Size
 from .ops import return_types as return_types
-from .ops.alike import *  # noqa: F403
 from .ops.convert import channels_last, channels_last_3d, contiguous_format, memory_format, preserve_format
 from .ops.convert import clone_function as clone
 from .ops.convert import contiguous_format as legacy_contiguous_format
@@ -55,10 +54,11 @@ from .ops.interop import *  # noqa: F403
 from .ops.join import *  # noqa: F403
 from .ops.lowrank import pca_lowrank, svd_lowrank
 from .ops.members import *  # noqa: F403
+from .ops.new_tensors import *  # noqa: F403
 from .ops.products import *  # noqa: F403
 from .ops.random import *  # noqa: F403
 from .ops.ranges import *  # noqa: F403
-from .ops.rework import *  # noqa: F403
+from .ops.resizing import *  # noqa: F403
 from .ops.search import histogramdd
 from .ops.shape import *  # noqa: F403
 from .ops.storage_classes import *  # noqa: F403

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .dispatch.overriding import overridden
+from .dispatch.torch_function import overridden
 from .tensor import Tensor
 
 __all__ = [

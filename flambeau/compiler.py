@@ -20,10 +20,10 @@ import numpy as np
 
 from . import prepared
 from .autograd.mode import state as grad_state
-from .compiled.cautious import Cautious
+from .compiled.default_mode import Cautious
 from .compiled.explain import Explanation, explain, explained
 from .compiled.places import who_called
-from .compiled.repeat import Repeater
+from .compiled.reduce_overhead import Repeater
 from .deferred.deferral import deferral, plans
 from .dispatch.operator import OPERATORS
 from .errors import InvalidBackend, Unsupported
@@ -55,7 +55,7 @@ _PLAIN = (
 )  # fmt: skip
 _STANCES = ("default", "force_eager", "eager_on_recompile", "fail_on_recompile", "aot_eager_then_compile",
             "eager_then_compile")  # fmt: skip
-_HOST_FAMILIES = ("linalg", "systems", "factors", "orthogonal", "spectra", "lowrank")
+_HOST_FAMILIES = ("linalg", "solve", "factors", "qr", "svd_eig", "lowrank")
 _backends: dict[str, Callable[..., Any]] = {}  # that programs have registered
 
 config = ModuleType(f"{__name__}.config", "``torch.compiler.config``, kept for programs that set it; nothing reads it.")
@@ -95,9 +95,10 @@ def compile(
     - ``fullgraph=True`` forbids that: such a look raises Unsupported (a RuntimeError) that tells the user's file and
       line.
     - ``mode="reduce-overhead"``, or ``options={"repeat": True}``, skips the function's Python when a signature repeats
-      (``repeat.py`` states the contract).  ``options={"explain": True}`` prints at the second call what became of it.
-      ``options={"memory_limit": n}`` keeps the temporary memory of the program, with the backward pass that joins it,
-      below n bytes by computing values again rather than keeping them, and warns where that does not suffice.
+      (``compiled/reduce_overhead.py`` states the contract).  ``options={"explain": True}`` prints at the second call
+      what became of it.  ``options={"memory_limit": n}`` keeps the temporary memory of the program, with the backward
+      pass that joins it, below n bytes by computing values again rather than keeping them, and warns where that does
+      not suffice.
     - ``backend``: "flambeau", of which PyTorch's compiling backends are other names; "eager" and its kin run the
       function as it is; a function ``backend(graph_module, example_inputs)``, or the name of a registered one, gets
       the captured graph of every new signature and returns what is called instead.

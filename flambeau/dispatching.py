@@ -19,9 +19,9 @@ from .device import device as device_
 from .dispatch import call
 from .dispatch.call import around, special
 from .dispatch.operator import Operator
-from .dispatch.overriding import Disabled, modes
-from .dispatch.overriding import dispatchers as stack
 from .dispatch.planning import tensors_in
+from .dispatch.torch_function import Disabled, modes
+from .dispatch.torch_function import dispatchers as stack
 from .dtype import dtype, get_default_dtype
 from .layout import contiguous_strides, of
 from .storage import Storage

@@ -124,7 +124,7 @@ TOP: dict[str, str] = {
         """,
     ),
     **members(
-        "ops.writing",
+        "ops.inplace_functions",
         """
         abs_ acos_ acosh_ addmv_ arccos_ arccosh_ arcsin_ arcsinh_ arctan_ arctanh_ as_strided_ asin_ asinh_ atan_
         atanh_ ceil_ clamp_ clamp_max_ clamp_min_ clip_ conj_physical_ cos_ cosh_ deg2rad_ detach_ erf_ erfc_ exp2_

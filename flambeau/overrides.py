@@ -1,6 +1,6 @@
 """``torch.overrides``: classes and modes that have their say about calls, and what is known of the functions concerned.
 
-The protocol itself is in ``overriding.py``; here is what programs use of it.
+The protocol itself is in ``dispatch/torch_function.py``; here is what programs use of it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from . import nn as _nn
 from .dispatch.call import around, special
 from .dispatch.operator import OPERATORS
-from .dispatch.overriding import Disabled, disabled_torch_function, modes, overridden
+from .dispatch.torch_function import Disabled, disabled_torch_function, modes, overridden
 from .tensor import Tensor
 
 __all__ = [

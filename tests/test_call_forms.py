@@ -53,9 +53,9 @@ def test_call(call):
 
 def test_factors_among_tensors_warn_once_and_keep_gradients():
     x, y = flambeau.ones(2, requires_grad=True), flambeau.ones(2, requires_grad=True)
-    from flambeau.dispatch import othernames
+    from flambeau.dispatch import argument_aliases
 
-    othernames._warned.clear()
+    argument_aliases._warned.clear()
     with pytest.warns(UserWarning, match="add is deprecated: give alpha"):
         flambeau.add(x, 3, y).sum().backward()
     assert y.grad.tolist() == [3, 3]

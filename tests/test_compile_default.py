@@ -13,7 +13,7 @@ import pytest
 
 import flambeau as torch
 from flambeau import nn
-from flambeau.compiled.cautious import Cautious
+from flambeau.compiled.default_mode import Cautious
 from flambeau.compiled.replay import Recording
 from flambeau.nn import functional as F
 

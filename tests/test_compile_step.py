@@ -10,7 +10,7 @@ import pytest
 
 import flambeau as torch
 from flambeau import nn, optim
-from flambeau.compiled.cautious import Cautious
+from flambeau.compiled.default_mode import Cautious
 from flambeau.compiled.replay import Recording
 from flambeau.nn import functional as F
 

@@ -9,7 +9,7 @@ import pytest
 
 import flambeau as torch
 from flambeau import nn
-from flambeau.compiled.cautious import Cautious
+from flambeau.compiled.default_mode import Cautious
 from flambeau.compiled.replay import Recording
 from flambeau.deferred.deferral import deferral
 from flambeau.deferred.record import independent
@@ -143,7 +143,7 @@ def test_writes_into_a_view_reach_its_base():
 
 
 def test_much_work_is_repeated_once_its_signature_is_one_of_the_usual(monkeypatch):
-    monkeypatch.setattr("flambeau.compiled.cautious._MUCH", 0)
+    monkeypatch.setattr("flambeau.compiled.default_mode._MUCH", 0)
     count = 0
     weight = torch.randn(4, 4, requires_grad=True)
 

@@ -9,7 +9,7 @@ import pytest
 
 import flambeau as torch
 from flambeau import nn
-from flambeau.compiled import cautious
+from flambeau.compiled import default_mode
 from flambeau.deferred import families
 from flambeau.deferred.deferral import plans
 from flambeau.graph import recompute
@@ -105,7 +105,7 @@ def test_without_a_limit_cheap_values_are_computed_again(monkeypatch):
         layers = [[nn.LayerNorm(64), nn.Linear(64, 256), nn.GELU(), nn.Linear(256, 64)] for _ in range(4)]
         return nn.Sequential(*[m for group in layers for m in group]), (256, 64)
 
-    monkeypatch.setattr(cautious, "_MUCH", -1)  # so that it is recorded
+    monkeypatch.setattr(default_mode, "_MUCH", -1)  # so that it is recorded
     found, temporary = trained(make, None)
     monkeypatch.setattr(recompute, "_SHARE", 1 << 60)
     families._families.clear()

@@ -7,8 +7,8 @@ import pytest
 import flambeau as torch
 from flambeau import nn, optim
 from flambeau.autograd import grad
-from flambeau.compiled.cautious import Cautious
-from flambeau.compiled.repeat import Repeater
+from flambeau.compiled.default_mode import Cautious
+from flambeau.compiled.reduce_overhead import Repeater
 from flambeau.compiled.replay import Recording
 from flambeau.nn import functional as F
 from flambeau.runtime import memory

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import flambeau as torch
 from flambeau import nn
-from flambeau.compiled import cautious
+from flambeau.compiled import default_mode
 from flambeau.deferred import deferral, families
 from flambeau.graph.kernel import KernelCall
 from flambeau.graph.varying import Scope, Varying
@@ -22,7 +22,7 @@ from flambeau.runtime import engine
 @pytest.fixture(autouse=True)
 def recorded(monkeypatch):
     """Calls of little work are recorded too, and nothing is known of other tests' programs."""
-    monkeypatch.setattr(cautious, "_MUCH", -1)
+    monkeypatch.setattr(default_mode, "_MUCH", -1)
     families._families.clear()
     deferral.plans.clear()
 

@@ -17,7 +17,7 @@ from .. import ops
 from ..autograd.mode import no_grad
 from ..device import device as device_
 from ..device import get_default_device, meta
-from ..dispatch.overriding import Disabled, modes
+from ..dispatch.torch_function import Disabled, modes
 from ..dtype import get_default_dtype
 from ..errors import NoDataError
 from ..nn import Parameter

@@ -1,4 +1,4 @@
-"""What is looked at before a call is repeated (``repeat.py``): modules, their parameters, and gradients."""
+"""What is looked at before a call is repeated (``reduce_overhead.py``): modules, their parameters, and gradients."""
 
 from __future__ import annotations
 

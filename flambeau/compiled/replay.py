@@ -11,15 +11,15 @@ from typing import Any, NamedTuple
 from weakref import ref
 
 from ..autograd.view import DEFAULT, MULTIPLE, replay
-from ..deferred.ran import Ran
+from ..deferred.executed import Executed
 from ..deferred.steps import Again, Changed, Steps
 from ..generator import default_generator
 from ..layout import Layout
 from ..runtime import memory
 from ..storage import Storage
 from ..tensor import Tensor, address, make, materialize
+from .forward_backward import Backward, Half
 from .guards import Grads, Guards
-from .halves import Backward, Half
 from .witness import State
 
 __all__ = ["VALUES", "Live", "Recording", "base_of", "derivable", "leaves", "repeatable", "spent"]
@@ -102,7 +102,7 @@ class Recording:
 
     def __init__(
         self,
-        ran: Ran | None,
+        ran: Executed | None,
         tensors: list[Tensor],
         result: Any,
         results: list[Storage],

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ..autograd.node import number
 from ..deferred.deferral import Deferral, deferral, planned
-from ..deferred.ran import Ran
+from ..deferred.executed import Executed
 from ..deferred.record import Recipe
 from ..generator import default_generator
 from ..graph.plan import Plan, StepInfo
@@ -42,7 +42,7 @@ class Program(NamedTuple):
     text: list[Any]
     wanted: tuple[tuple[int, Layout, int | None], ...]
     owners: list[int]
-    ran: Ran
+    ran: Executed
     started: float
     seconds: float
     limit: int | None
@@ -86,7 +86,7 @@ class _Watched(Deferral):
         super()._clear()
         self.callers = []
 
-    def _run(self, storages: list[Storage]) -> Ran:
+    def _run(self, storages: list[Storage]) -> Executed:
         homes = self.homes
         wanted = tuple([(s.pending.node, s.pending.layout, homes.get(id(s))) for s in storages])  # type: ignore[union-attr]
         owners = [self._owners[id(s)] for s, _, _ in self.arguments]
@@ -96,7 +96,7 @@ class _Watched(Deferral):
         self.done = Program(self.callers, reason, self.text, wanted, owners, ran, start, took, self.limit)
         return ran
 
-    def finish(self, storages: list[Storage]) -> Ran | None:
+    def finish(self, storages: list[Storage]) -> Executed | None:
         ran = super().finish(storages)
         # Only now: an error of who is told is none of the program's.
         done, self.done = self.done, None
@@ -134,7 +134,7 @@ def measured(program: Program, plan: Plan) -> list[Work]:
     return found
 
 
-def timed(plan: Plan, ran: Ran) -> list[float]:
+def timed(plan: Plan, ran: Executed) -> list[float]:
     """The seconds of each native call of a plan.
 
     They run again, on the arguments where they are, but into copies of those that are written.

@@ -39,8 +39,9 @@ _PACKAGE = __name__.partition(".")[0]
 _FOLDER = str(Path(__file__).parent.parent)
 _STANDARD = str(Path(dis.__file__).parent)
 _ONLY_COMPUTE = (
-    "autograd.", "composed", "device", "dispatch.call", "dispatch.forms", "dispatch.looks", "dispatch.othernames",
-    "dtype", "fft", "functional", "layout", "linalg", "names", "nn.", "ops.", "special", "storage", "tensor",
+    "autograd.", "composed", "device", "dispatch.argument_aliases", "dispatch.call", "dispatch.forms",
+    "dispatch.view_cache", "dtype", "fft", "functional", "layout", "linalg", "names", "nn.", "ops.", "special",
+    "storage", "tensor",
 )  # fmt: skip
 """The parts of the package that the program's own code may call."""
 _LEFT_ALONE = frozenset({

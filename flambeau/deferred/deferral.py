@@ -18,8 +18,8 @@ from ..layout import Layout, dense
 from ..primitives import Recorder
 from ..storage import Alias, Pending, Storage, Trace
 from ..tensor import Tensor, materialize
+from .executed import Executed
 from .families import Wanted, shared_plan
-from .ran import Ran
 from .record import ARGUMENT, CHAIN, VIEW, WHOLE, WRITE, Recipe, flat_below, replay
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Habit:
         self.runs = self.planned = 0
         self.text: tuple[Any, ...] = ()  # of the last program
         self.again: Any = None  # what repeats calls without their Python, set by who can
-        self.noted: list[tuple[Ran, list[Storage]]] | None = None  # the programs that ran and what they computed
+        self.noted: list[tuple[Executed, list[Storage]]] | None = None  # the programs that ran and what they computed
 
     @classmethod
     def _forget(cls, identity: int, _: object) -> None:
@@ -124,7 +124,7 @@ class Deferral(Trace):
         self.caller: tuple[Any, tuple[Any, ...]] | None = None  # the module that is called, and what with
         self.habit: Habit | None = None  # that of the module whose whole call waits
         self.plain = 0  # compiled functions being executed whose operators are not recorded, being little work
-        self.unasked = False  # whether what is recorded is no compiled function (``unasked.py``)
+        self.unasked = False  # whether what is recorded is no compiled function (``inference_replay.py``)
         self.constant = False  # whether what is made of arguments alone may be kept for later runs
         self.runs = 0  # how often values were computed
         self.parts: list[list[Any]] | None = None  # while a call is weighed: the texts of its programs that have run
@@ -468,7 +468,7 @@ class Deferral(Trace):
         found = dict.fromkeys([s for r in self.live if (s := r()) is not None])
         return [s for s in found if s.pending is not None and s.pending.trace is self]
 
-    def finish(self, storages: list[Storage]) -> Ran | None:
+    def finish(self, storages: list[Storage]) -> Executed | None:
         """Computes the values of these storages and begins a new program."""
         with self.lock:
             self.runs += 1
@@ -494,10 +494,10 @@ class Deferral(Trace):
                 self._clear()
                 self._stop()
 
-    def _run(self, storages: list[Storage]) -> Ran:
+    def _run(self, storages: list[Storage]) -> Executed:
         wanted = self.wanted(storages)
         plan = self.planned(wanted)
-        ran = Ran(plan, self.arguments, self.numbers, [into for _, _, into in wanted])
+        ran = Executed(plan, self.arguments, self.numbers, [into for _, _, into in wanted])
         addresses = [s.ptr + o * layout.itemsize for s, layout, o in self.arguments]
         results = ran.run(addresses, [s for s, _, _ in self.arguments])
         for k, (s, result) in enumerate(zip(storages, results)):

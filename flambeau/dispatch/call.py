@@ -26,10 +26,9 @@ from ..storage import maker
 from ..tensor import Tensor, address, empty, materialize, numpy_view
 from ..transform.level import wrappers_in
 from . import operator as records
-from .misuse import FAULTS, blamed
+from .argument_errors import FAULTS, blamed
 from .operator import FACTOR, OPERAND, SCALAR, STATIC, TENSORS, Operator
 from .overlap import check_written
-from .overriding import ordinary, overridden
 from .planning import (
     LIMIT,
     NUMBERS,
@@ -43,6 +42,7 @@ from .planning import (
     tensors_in,
     trace_body,
 )
+from .torch_function import ordinary, overridden
 
 if TYPE_CHECKING:
     from ..graph.plan import Plan

@@ -20,17 +20,17 @@ from ..layout import Layout
 from ..storage import Storage, maker
 from ..tensor import Tensor, make
 from . import operator as records
+from .argument_aliases import ABSENT, by_other_name, old_call, other_names, special_names, spellings
+from .argument_errors import FAULTS, blamed
 from .call import around, dispatch, dispatch_inplace, run_several, signature, special
 from .callforms import call_forms
-from .given import dispatch_out
-from .looks import again, remember
-from .misuse import FAULTS, blamed
 from .operator import OPERAND, Operator
-from .othernames import ABSENT, by_other_name, old_call, other_names, special_names, spellings
-from .overriding import ordinary
+from .out_variants import dispatch_out
 from .planning import LIMIT, OpPlan, build
 from .reuse import SMALLEST, getframe, getrefcount, make_over
 from .texts import AGAIN, COLD, HOT, INPLACE, INPLACE_HOT, LOOK, LOOKS, PARTS, hot_parts, short_paths, written
+from .torch_function import ordinary
+from .view_cache import again, remember
 
 __all__ = ["LazyMethod", "inplace_function"]
 

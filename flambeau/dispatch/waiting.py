@@ -14,8 +14,8 @@ from ..deferred.record import CHAIN, WHOLE, Recipe
 from ..tensor import Tensor
 from .call import around, signature, special
 from .operator import Operator
-from .overriding import ordinary
 from .planning import LIMIT, common_device, recipe_of, tensors_in
+from .torch_function import ordinary
 
 __all__ = ["recall", "remember", "wait", "wait_for_all"]
 

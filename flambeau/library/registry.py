@@ -10,8 +10,8 @@ from ..amp.autocast_mode import _cast_all, autocast, is_autocast_enabled
 from ..autograd.function import Function
 from ..autograd.mode import no_grad
 from ..autograd.mode import state as grad_state
-from ..dispatch.overriding import overridden
 from ..dispatch.planning import tensors_in
+from ..dispatch.torch_function import overridden
 from ..tensor import Tensor
 from ..transform.level import wrappers_in
 from .schema import Schema, parse

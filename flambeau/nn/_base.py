@@ -10,7 +10,7 @@ from ..autograd.mode import enable_grad, is_grad_enabled, no_grad
 from ..autograd.saved import scalar_name
 from ..device import device
 from ..dispatch.operator import OPERATORS
-from ..dispatch.overriding import disabled_torch_function
+from ..dispatch.torch_function import disabled_torch_function
 from ..dtype import bfloat16, dtype, float16, float32, float64, get_default_dtype, int8, int16, int32, int64, uint8
 from ..layout import Size
 from ..ops import common, create, from_data, random, ranges

@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 from .. import primitives as prim
 from ..device import device
 from ..dispatch import call
+from ..dispatch.argument_errors import FAULTS, blamed_function
 from ..dispatch.call import special
-from ..dispatch.misuse import FAULTS, blamed_function
 from ..dispatch.operator import OPERATORS
-from ..dispatch.overriding import modes, ordinary, overridden
+from ..dispatch.torch_function import modes, ordinary, overridden
 from ..dtype import dtype
 from ..layout import Size
 from ..tensor import Tensor

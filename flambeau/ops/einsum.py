@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from .. import dtype as dtypes
 from ..dispatch.call import special
 from ..dispatch.operator import operator
-from ..dispatch.overriding import ordinary, overridden
+from ..dispatch.torch_function import ordinary, overridden
 from ..tensor import Tensor
 from .products import bmm
 

@@ -32,7 +32,7 @@ from .lapack import (
     scipy_module,
     some_failed,
 )
-from .systems import SINGULAR, triangular
+from .solve import SINGULAR, triangular
 
 __all__ = ["lu"]
 

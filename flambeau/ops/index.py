@@ -16,7 +16,7 @@ from .. import primitives as prim
 from ..autograd import tape
 from ..dispatch.call import special
 from ..dispatch.operator import Tensors, operator
-from ..dispatch.overriding import ordinary, overridden
+from ..dispatch.torch_function import ordinary, overridden
 from ..graph.node import broadcast_shapes
 from ..tensor import Tensor
 from . import create, from_data

@@ -26,8 +26,8 @@ from .lapack import (
     scipy_module,
 )
 from .products import cross
-from .spectra import linalg_svdvals
-from .systems import inverted, linalg_inv
+from .solve import inverted, linalg_inv
+from .svd_eig import linalg_svdvals
 
 __all__: list[str] = []
 

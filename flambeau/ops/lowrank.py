@@ -9,8 +9,8 @@ from ..tensor import Tensor
 from . import random
 from .common import overridable
 from .lapack import adjoint, check_floating
-from .orthogonal import dominant_basis_kernel, qr_kernel
-from .spectra import svd_kernel
+from .qr import dominant_basis_kernel, qr_kernel
+from .svd_eig import svd_kernel
 
 __all__ = ["get_approximate_basis", "pca_lowrank", "svd_lowrank"]
 

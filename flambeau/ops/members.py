@@ -1,4 +1,4 @@
-"""Tensor's members that tell what it is; with those of ``alike.py`` and ``rework.py`` they are attached here."""
+"""Tensor's members that tell what it is; attached here with those of ``new_tensors.py`` and ``resizing.py``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .. import dtype as dtypes
 from ..dispatch.forms import LazyMethod
 from ..dtype import dtype as dtype_
 from ..tensor import Tensor
-from . import alike, create, rework
+from . import create, new_tensors, resizing
 from .common import blaming, dim_of, overridable, shape_of
 from .convert import convert, memory_format, preserve_format
 from .region import as_strided
@@ -365,7 +365,7 @@ def install(cls: type[Tensor]) -> None:
     """Attaches the members of this file."""
     properties: dict[str, Any] = {
         "T": property(_T), "mT": property(_mT), "H": property(_H), "mH": property(_mH),
-        "data": property(rework.data, rework.set_data),
+        "data": property(resizing.data, resizing.set_data),
         "layout": property(lambda self: strided), "is_cpu": property(lambda self: self._layout.device.type == "cpu"),
         "is_meta": property(lambda self: self._layout.device.type == "meta"),
         "is_cuda": property(lambda self: self._layout.device.type == "cuda"),
@@ -393,7 +393,7 @@ def install(cls: type[Tensor]) -> None:
     for name, member in properties.items():
         setattr(cls, name, member)
     methods: dict[str, Any] = {
-        **alike.METHODS, **rework.METHODS,
+        **new_tensors.METHODS, **resizing.METHODS,
         "adjoint": adjoint, "is_floating_point": is_floating_point, "is_complex": is_complex, "is_signed": is_signed,
         "is_conj": is_conj,
         "is_neg": is_neg, "resolve_conj": resolve_conj, "resolve_neg": resolve_neg, "is_inference": is_inference,

@@ -11,8 +11,8 @@ from .. import device as devices
 from .. import dtype as dtypes
 from ..autograd.mode import state as grad_state
 from ..dispatch.forms import LazyMethod
-from ..dispatch.looks import sized_view
 from ..dispatch.operator import OPERATORS
+from ..dispatch.view_cache import sized_view
 from ..printing import tensor_repr
 from ..tensor import Tensor, host_values, materialize, numpy_view
 from . import convert, from_data, reduce, shape

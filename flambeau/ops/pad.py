@@ -8,7 +8,7 @@ from typing import Any
 from .. import primitives as prim
 from ..dispatch.operator import operator
 from ..tensor import Tensor
-from .border import border
+from .padding_modes import border
 
 __all__: list[str] = []
 

@@ -15,7 +15,7 @@ from . import create, return_types
 from .common import dim_of, overridable
 from .compare import where
 from .masks import positions
-from .order import _differs, sort_kernel
+from .sorting import _differs, sort_kernel
 
 __all__ = ["histogramdd"]
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import dtype as dtypes
-from ..dispatch.overriding import default_torch_function, own_members
+from ..dispatch.torch_function import default_torch_function, own_members
 from ..tensor import Tensor
-from .alike import legacy
 from .common import attach
 from .members import _TITLES
+from .new_tensors import legacy
 
 __all__ = ["typename"]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..dispatch.operator import OPERATORS
-from ..dispatch.overriding import dispatchers as stack
+from ..dispatch.torch_function import dispatchers as stack
 from ..dispatching import enter, has_say, leave
 from ..tensor import Tensor
 from ._pytree import tree_leaves

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from ..compiled.places import Caller, who_called
 from ..compiled.watch import Program, Work, measured, timed, watching
 from ..deferred.deferral import deferral
-from ..deferred.ran import Ran
+from ..deferred.executed import Executed
 from ..dispatch.call import around, plain_arguments, signature, special
 from ..dispatch.operator import Operator
 from ..graph.plan import Plan
@@ -122,7 +122,7 @@ class Collection:
         number = self._known[identity] = len(self.runs)
         plan: Plan = found.plan
         into = [0 if inplace and not k else None for k in range(len(found.layouts))]
-        ran = Ran(plan, [(t._storage, t._layout, t._offset) for t in tensors], numbers, into)
+        ran = Executed(plan, [(t._storage, t._layout, t._offset) for t in tensors], numbers, into)
         nbytes = sum(t._layout.nbytes for t in tensors) + sum(layout.nbytes for layout in found.layouts)
         work = _eager_work(plan, ran, name, nbytes)
         self.runs.append(Run(name, caller, [caller._replace(name=name)], work, plan.buffers, plan.temporary))
@@ -146,7 +146,7 @@ def _waits(value: Any) -> bool:
     return isinstance(value, (list, tuple)) and any(map(_waits, value))
 
 
-def _eager_work(plan: Plan, ran: Ran, name: str, nbytes: int) -> list[Work]:
+def _eager_work(plan: Plan, ran: Executed, name: str, nbytes: int) -> list[Work]:
     """The steps of an eager operator's plan.  One that is bound to another size tells the bytes of the first."""
     seconds = iter(timed(plan, ran))
     found = []

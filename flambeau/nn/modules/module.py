@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...autograd.mode import state as grad_state
-from ...compiled.unasked import Unasked
+from ...compiled.inference_replay import Unasked
 from ...compiler import compile as compile_
 from ...deferred.deferral import Habit, threads
 from .. import functional

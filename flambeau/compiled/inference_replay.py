@@ -2,7 +2,7 @@
 
 The Python of a net of many small layers takes as long as a good part of its kernels.  Once the whole call of an
 outermost module waits (`deferral.Habit`) and its programs come again, a call is repeated as one of a compiled function
-is (``cautious.py``), under the same condition, that nobody can notice, and some more, for nobody asked:
+is (``default_mode.py``), under the same condition, that nobody can notice, and some more, for nobody asked:
 
 - nothing traces, profiles or monitors Python, or stands around operators;
 - while a call is learnt, which makes the parameters look pending, there is no other thread;
@@ -31,9 +31,9 @@ from ..dispatch.call import special
 from ..generator import default_generator
 from ..tensor import Tensor, address
 from ..transform.level import levels
-from .cautious import Cautious, Learning, told, work_of
+from .default_mode import Cautious, Learning, told, work_of
 from .guards import Grads
-from .repeat import NEVER, made_again
+from .reduce_overhead import NEVER, made_again
 from .replay import Recording, leaves
 from .witness import State, Witness
 

@@ -1,12 +1,12 @@
 """The default mode of ``compile``: how a call of a compiled function is done best, without a contract.
 
 The Python of a compiled function runs at every call, and its operators are recorded.  To do without, a call is repeated
-as ``mode="reduce-overhead"`` does (``repeat.py``), but only once it is known that nobody can notice: the second call
-with a signature is seen by a ``Witness``, the third has to begin and end with the ``State`` that the second one left,
-and so has every later one.  As that plans the call again, and its backward pass, a signature of much work among many
-has to be seen more often first.  A call that cannot be repeated (it counts something, prints, looks at a value) is
-recorded each time if it is much work, and runs as if it were not compiled if it is little, since to record its
-operators would cost more than to run them.
+as ``mode="reduce-overhead"`` does (``reduce_overhead.py``), but only once it is known that nobody can notice: the
+second call with a signature is seen by a ``Witness``, the third has to begin and end with the ``State`` that the second
+one left, and so has every later one.  As that plans the call again, and its backward pass, a signature of much work
+among many has to be seen more often first.  A call that cannot be repeated (it counts something, prints, looks at a
+value) is recorded each time if it is much work, and runs as if it were not compiled if it is little, since to record
+its operators would cost more than to run them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..deferred.record import ARGUMENT, VIEW, WRITE
 from ..dispatch.call import around
 from ..tensor import Tensor
 from ..transform.level import levels
-from .repeat import NEVER, Repeater
+from .reduce_overhead import NEVER, Repeater
 from .replay import VALUES, Recording
 from .witness import State, Witness
 

@@ -12,7 +12,7 @@ from ..tensor import Tensor
 from . import return_types
 from .join import cat
 from .lapack import adjoint, check_floating, check_matrix, diagonal_of, matrix_kernel, on_host, real_part
-from .systems import triangular
+from .solve import triangular
 
 __all__: list[str] = []
 

@@ -15,12 +15,12 @@ from ..storage import Storage, maker
 if TYPE_CHECKING:
     from ..graph.plan import Plan
 
-__all__ = ["Ran"]
+__all__ = ["Executed"]
 
 _MUCH = 1 << 20  # bytes of results
 
 
-class Ran(NamedTuple):
+class Executed(NamedTuple):
     """A program that has run, and can run again: its plan, what it read, and for each result None or the argument that
     it was written to."""
 

@@ -30,7 +30,7 @@ from .lapack import (
     real_part,
     scipy_module,
 )
-from .systems import solved
+from .solve import solved
 
 __all__: list[str] = []
 

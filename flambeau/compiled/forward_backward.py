@@ -19,12 +19,12 @@ from ..autograd.saved import FREED, modified
 from ..autograd.tape import OperatorNode
 from ..autograd.view import CopySlices, edge_of
 from ..deferred.deferral import Deferral, planned
-from ..deferred.ran import Ran
+from ..deferred.executed import Executed
 from ..deferred.record import ARGUMENT, VIEW, WRITE, flat_below
 from ..layout import Layout, dense
 from ..storage import Storage
 from ..tensor import Tensor, address, empty, make
-from .again import Again, computed_again
+from .rematerialize import Again, computed_again
 
 __all__ = ["Backward", "Half", "halved", "tape_of"]
 
@@ -34,7 +34,7 @@ _ARGUMENT, _SAVED, _GRADIENT, _CONSTANT = range(4)
 class _Planned(NamedTuple):
     """A program, and the short way to run it if there is one."""
 
-    ran: Ran
+    ran: Executed
     short: Callable[[Sequence[int], Sequence[float | int]], list[Storage | None]] | None
 
 
@@ -228,7 +228,7 @@ class _Halving:
 
         def plan() -> _Planned:
             if not made:
-                ran = Ran(planned(new, results, owners, leaving=leaving), [], numbers, [None] * len(results))
+                ran = Executed(planned(new, results, owners, leaving=leaving), [], numbers, [None] * len(results))
                 made.append(_Planned(ran, ran.short()))
             return made[0]
 

@@ -12,9 +12,9 @@ values of all other arguments, grad mode and the default type.  What is noticed 
 in the function (itself, its ``self``, arguments, closure, the globals it names, and functions found there): that one of
 them, or a tensor found so, is replaced; training and evaluation, modules, parameters and buffers that are replaced,
 ``requires_grad``, hooks, whether leaves begin with a gradient and which one is added to, other options of an optimizer
-than the values of its numbers, and a state that is replaced.  Then the call is watched
-anew.  A result that can be differentiated takes its backward pass along, as a program of its own (``halves.py``); where
-an ``autograd.Function`` of the program's own takes part, such a call goes on as any compiled one does.  Never repeated
+than the values of its numbers, and a state that is replaced.  Then the call is watched anew.  A result that can be
+differentiated takes its backward pass along, as a program of its own (``forward_backward.py``); where an
+``autograd.Function`` of the program's own takes part, such a call goes on as any compiled one does.  Never repeated
 are calls that look at a value of theirs, run hooks, keep a value elsewhere, give an optimizer a closure, or use an
 operator that works outside of generated code.  Random numbers of fixed distributions are drawn anew, in the order in
 which the call draws them (``steps.py``).  (A value that the tape keeps too could be kept by it alone, and so could
@@ -30,7 +30,7 @@ from weakref import ref
 
 from ..autograd.mode import state as grad_state
 from ..deferred.deferral import Deferral, deferral
-from ..deferred.ran import Ran
+from ..deferred.executed import Executed
 from ..deferred.record import independent
 from ..deferred.steps import Changed, Steps
 from ..dispatch.call import around
@@ -38,8 +38,8 @@ from ..dtype import Default
 from ..storage import Storage
 from ..tensor import Tensor, address
 from ..transform.level import levels
+from .forward_backward import halved, tape_of
 from .guards import Grads, Guards, Owners, owners
-from .halves import halved, tape_of
 from .replay import VALUES, Live, Recording, base_of, derivable, leaves, repeatable, spent
 from .witness import State, Witness
 
@@ -276,13 +276,13 @@ def _live(recorder: Deferral, result: Any, tensors: list[Tensor], guards: Guards
     return None if half is None else Live(found, inputs, half, tape[1])
 
 
-def _forward(recorder: Deferral, held: list[Storage], live: Live) -> tuple[Ran, list[int], bool]:
+def _forward(recorder: Deferral, held: list[Storage], live: Live) -> tuple[Executed, list[int], bool]:
     """The watched call's program, which goes on being recorded, as one that also gives what the backward pass reads,
     where among its results that is, and whether it would give the same if it ran twice."""
     wanted = recorder.wanted(held)
     wanted += [value for value in live.half.asked() if value not in wanted]
     plan = recorder.planned(wanted)
-    ran = Ran(plan, list(recorder.arguments), list(recorder.numbers), [into for _, _, into in wanted])
+    ran = Executed(plan, list(recorder.arguments), list(recorder.numbers), [into for _, _, into in wanted])
     places = [wanted.index(value) for value in live.half.asked()]
     return ran, places, independent(recorder.text, wanted)
 

@@ -24,8 +24,9 @@ __all__ = ["bind_window", "suits", "window_ir"]
 
 _MOST = 7
 """Rows and columns of a window at most."""
-_REGISTERS = 24
-"""Vectors for accumulators, and for the factors of a window where these fit beside them."""
+_SPARE = 8
+"""Registers besides those for accumulators, and for the factors of a window where these fit beside them; half as many
+where there are only 16."""
 _ROWS = 7
 """Rows of the result that are computed at a time at most."""
 
@@ -38,7 +39,7 @@ _WORDS = (
 def suits(spec: ConvSpec, isa: ISA, problems: Sequence[Problem]) -> Window | None:
     """The window of these problems if they are for this kernel."""
     p = problems[0]
-    if len(problems) != 1 or not spec.source == spec.acc == spec.out == "f32" or isa.name != "avx512":
+    if len(problems) != 1 or not spec.source == spec.acc == spec.out == "f32" or isa.name not in ("avx512", "avx2"):
         return None
     if p.geometry.channels != 1 or p.geometry.strides[4] != 1 or p.c_strides[4] != 1 or p.jump != (1, 1, 1):
         return None
@@ -46,7 +47,9 @@ def suits(spec: ConvSpec, isa: ISA, problems: Sequence[Problem]) -> Window | Non
     if found is None:
         return None
     window = found[0]
-    return window if max(window.high, window.wide) <= _MOST and window.step_w <= 2 else None
+    # without registers for masks, elements between those of a step of 2 cost more than packing
+    widest = 2 if isa.name == "avx512" else 1
+    return window if max(window.high, window.wide) <= _MOST and window.step_w <= widest else None
 
 
 def bind_window(
@@ -87,9 +90,10 @@ class _Window:
         self.vector = vec_type(self.elem, self.lanes)
         self.module = new_module(isa)
         taps = self.window.high * self.window.wide
-        self.registers = taps + 2 <= _REGISTERS or (self.window.step_h, self.window.step_w) != (1, 1)
+        registers = isa.registers - _SPARE * isa.registers // 32
+        self.registers = taps + 2 <= registers or (self.window.step_h, self.window.step_w) != (1, 1)
         # where they have none, more rows share what is loaded of the image
-        self.block = min(_ROWS, _REGISTERS - taps) if taps + 2 <= _REGISTERS else _ROWS
+        self.block = min(_ROWS, registers - taps) if taps + 2 <= registers else _ROWS
 
     def text(self) -> str:
         arguments = ["params", "c", "a", "b", *(f"e{i}" for i in range(self.tail.buffers)), "scratch"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import hypothesis
+import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # The workers already fill the cores; numpy's and PyTorch's pools read this when they are imported.
@@ -13,3 +14,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # The first call of a kernel compiles it, so an example's time says nothing; CI repeats the same examples.
 hypothesis.settings.register_profile("flambeau", deadline=None, derandomize="CI" in os.environ, print_blob=True)
 hypothesis.settings.load_profile("flambeau")
+
+
+@pytest.fixture
+def few_operators_are_worth_repeating(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests whose compiled functions are small and stand for larger ones."""
+    monkeypatch.setattr("flambeau.compiled.default_mode._FEW", 0)

@@ -15,6 +15,8 @@ from flambeau.deferred.deferral import deferral
 from flambeau.deferred.record import independent
 from flambeau.nn import functional as F
 
+pytestmark = pytest.mark.usefixtures("few_operators_are_worth_repeating")
+
 
 def net():
     torch.manual_seed(0)

@@ -13,6 +13,8 @@ from flambeau.compiled.replay import Recording
 from flambeau.nn import functional as F
 from flambeau.runtime import memory
 
+pytestmark = pytest.mark.usefixtures("few_operators_are_worth_repeating")
+
 MODES = {"default": Cautious, "reduce-overhead": Repeater}
 
 

@@ -6,7 +6,7 @@ second call with a signature is seen by a ``Witness``, the third has to begin an
 one left, and so has every later one.  As that plans the call again, and its backward pass, a signature of much work
 among many has to be seen more often first.  A call that cannot be repeated (it counts something, prints, looks at a
 value) is recorded each time if it is much work, and runs as if it were not compiled if it is little, since to record
-its operators would cost more than to run them.
+its operators would cost more than to run them; so does a call of one or two operators of little work.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from ..autograd.mode import state as grad_state
 from ..autograd.saved import watch
-from ..deferred.deferral import Deferral
+from ..deferred.deferral import Deferral, deferral
 from ..deferred.record import ARGUMENT, VIEW, WRITE
 from ..dispatch.call import around
 from ..tensor import Tensor
@@ -29,7 +29,11 @@ __all__ = ["Cautious", "Learning", "told", "work_of"]
 
 _MUCH = 200_000_000  # work of a call from which on it has to be seen once for each signature of its function
 _LITTLE = 1_000_000  # work for every operator up to which recording it costs more than fusing it can save
+_FEW = 2  # operators and views, of little work: such a call is over before it could have been told to be the same
 _CHANGES = 4  # times that a state may be another one before a signature is given up
+# Calls that run as if they were not compiled, unseen, where all that were seen ran so; with the one that is looked at
+# next a prime number, so that of calls that alternate each kind is seen.
+_REST = 60
 _LOOKS = 75  # parts of a state that are looked at in the time that a recorded operator takes
 _LONG = 4096  # words of a program
 
@@ -53,6 +57,13 @@ class Cautious(Repeater):
     def __init__(self, fn: Callable[..., Any], module: Any = None) -> None:
         super().__init__(fn, module)
         self._learning: dict[tuple[Any, ...], Learning] = {}
+        self._resting = 0
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if not self._resting:
+            return super().__call__(*args, **kwargs)
+        self._resting -= 1
+        return self._plainly(deferral(), args, kwargs)
 
     def _aside(self, recorder: Deferral) -> bool:
         return bool(
@@ -97,7 +108,11 @@ class Cautious(Repeater):
         if found is NEVER:
             return self._ordinary(recorder, args, kwargs)
         if found.given_up:
-            return self._plainly(recorder, args, kwargs) if found.plain else self._ordinary(recorder, args, kwargs)
+            if not found.plain:
+                return self._ordinary(recorder, args, kwargs)
+            if all(isinstance(k, Learning) and k.plain and k.given_up for k in self.known.values()):
+                self._resting = _REST
+            return self._plainly(recorder, args, kwargs)
         found.calls += 1
         if found.much and found.calls <= len(self._learning):
             return self._ordinary(recorder, args, kwargs)
@@ -135,13 +150,12 @@ class Cautious(Repeater):
             result = self.fn(*args, **kwargs)
             parts = [*recorder.parts, recorder.text]
             if all(map(told, (*args, *kwargs.values()))):
-                operators, work = map(sum, zip(*map(work_of, parts)))
+                operators, views, work = map(sum, zip(*map(work_of, parts)))
                 plain = work < _LITTLE * operators
-                if len(parts) == 1 and len(parts[0]) <= _LONG:
+                whole = len(parts) == 1 and len(parts[0]) <= _LONG
+                if whole or plain:
                     found = Learning(operators, plain, work > _MUCH)
-                elif plain:
-                    found = Learning(operators, plain, work > _MUCH)
-                    found.given_up = True
+                    found.given_up = not whole or (plain and operators + views <= _FEW)
         finally:
             recorder.parts = before
             recorder.leave()
@@ -190,14 +204,15 @@ def told(value: Any) -> bool:
     return cls in VALUES or (isinstance(value, Tensor) and value._plain)
 
 
-def work_of(text: Sequence[Any]) -> tuple[int, int]:
-    """The operators of a program, and their work."""
-    at = operators = work = 0
+def work_of(text: Sequence[Any]) -> tuple[int, int, int]:
+    """The operators of a program, its views, and the operators' work."""
+    at = operators = views = work = 0
     while at < len(text):
         what = text[at]
         if what is ARGUMENT:
             at += 3
         elif what is VIEW:
+            views += 1
             at += 4
         elif what is WRITE:
             at += 5
@@ -205,4 +220,4 @@ def work_of(text: Sequence[Any]) -> tuple[int, int]:
             operators += 1
             work += what.work()
             at += 1 + what.inputs
-    return operators, work
+    return operators, views, work

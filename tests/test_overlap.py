@@ -13,7 +13,14 @@ REFUSED: dict[str, Callable[[torch.Tensor], object]] = {
     "into data": lambda y: y.add_(y.t().data), "rows": lambda y: y[1:].mul_(y[:-1]), "row": lambda y: y.add_(y[0]),
     "element": lambda y: y.sub_(y[0, 0]), "copy": lambda y: y.copy_(y.t()), "slices": lambda y: y[1:].copy_(y[:-1]),
     "lerp": lambda y: y.lerp_(y.t(), 0.5), "addcmul": lambda y: y.addcmul_(y.t(), y),
-    "comparison": lambda y: y.gt_(y.t()),
+    "comparison": lambda y: y.gt_(y.t()), "quotient": lambda y: y[1:].div_(y[:-1]),
+    "rounded quotient": lambda y: y[1:].div_(y[:-1], rounding_mode="floor"), "power": lambda y: y.pow_(y.t()),
+    "logic": lambda y: y.logical_and_(y.t()), "put": lambda y: y[1:].put_(torch.arange(12), y[:-1]),
+    "index_add": lambda y: y[1:].index_add_(0, torch.arange(3), y[:-1]),
+    "index_copy": lambda y: y[1:].index_copy_(0, torch.arange(3), y[:-1]),
+    "scatter": lambda y: y[1:].scatter_(0, torch.zeros(3, 4, dtype=torch.int64), y[:-1]),
+    "scatter_add": lambda y: y[1:].scatter_add_(0, torch.zeros(3, 4, dtype=torch.int64), y[:-1]),
+    "index_put": lambda y: y[1:].index_put_((torch.arange(3),), y[:-1]),
 }  # fmt: skip
 
 

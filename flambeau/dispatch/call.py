@@ -429,6 +429,7 @@ def _call_inplace(op: Operator, args: Sequence[Any]) -> Tensor:
     tensors = tensors_in(args)
     layout = target._layout
     node = None
+    check_written(f"{op.name}_", target, [args[i] for i in op.whole if isinstance(args[i], Tensor)])
     if grad_state.grad and any(t._requires_grad for t in tensors):
         if op.kind == "composite" and op._derivative is None:
             return composite_inplace(op, args)
@@ -436,7 +437,6 @@ def _call_inplace(op: Operator, args: Sequence[Any]) -> Tensor:
             node = tape.before_inplace(op, args)
         elif target._requires_grad:
             node = tape.before_inplace(_detached_write(op), args)
-    check_written(f"{op.name}_", target, [args[i] for i in op.whole if isinstance(args[i], Tensor)])
     recorder = deferral()
     if recorder.waits and not recorder.depth and (target._storage.pending is None or not op.follows):
         for t in tensors:

@@ -81,6 +81,7 @@ class Operator:
     preserve = False
     looks = False
     elementwise = False  # although nothing is promoted
+    disjoint: tuple[str, ...] = ()  # operands that are not promoted and may not share memory with a target in part
     apart = False  # reads elements other than the one it writes: ``out`` must not be an input
     index_error: type[Exception] = IndexError
     synonyms: Mapping[str, tuple[str, ...]] = MappingProxyType({})
@@ -143,8 +144,9 @@ class Operator:
     @functools.cached_property
     def whole(self) -> tuple[int, ...]:
         """Where the operands beside the first are of which a call in place may not overwrite what it still has to
-        read: those that are computed with element by element."""
-        return tuple(i for i in (self.promoted if self.name != "copy" else (1,)) if i)
+        read: those that are computed with element by element, and those that ``disjoint`` names."""
+        named = tuple(self.params.index(name) for name in self.disjoint)
+        return (*(i for i in self.promoted if i), *named)
 
     @functools.cached_property
     def numbers(self) -> frozenset[int]:

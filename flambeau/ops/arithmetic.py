@@ -127,6 +127,9 @@ def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> 
     raise RuntimeError(f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'")
 
 
+div.disjoint = ("other",)
+
+
 def _require_nonzero(other: Tensor) -> Tensor:
     """Integer divisors must not be zero (RuntimeError)."""
     return prim.require(other, prim.apply("ne", other, prim.const(0, other.dtype)), 2)
@@ -254,6 +257,9 @@ def pow(input: Operand, exponent: Operand) -> Tensor:
             raise RuntimeError("Integers to negative integer powers are not allowed.")
         return pow_number.function(input, exponent)  # type: ignore[no-any-return]
     return pow_tensor.function(input, exponent)  # type: ignore[no-any-return]
+
+
+pow.disjoint = ("exponent",)
 
 
 @operator(name="_pow_number", promote=("input",), inplace=True, method=False, function=False)

@@ -52,7 +52,7 @@ def _logic(name: str, primitive: str) -> None:
 
     body.__name__, body.__module__ = name, __name__
     body.__doc__ = f"``{name.removeprefix('logical_')}`` of the truth (``!= 0``) of the elements."
-    operator(inplace=True, differentiable=False, synonyms=_SECOND)(body)
+    operator(inplace=True, differentiable=False, synonyms=_SECOND)(body).disjoint = ("other",)
 
 
 _logic("logical_and", "and")

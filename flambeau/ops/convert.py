@@ -33,6 +33,9 @@ def copy(input: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
     return prim.cast(prim.wrap(node), input.dtype)
 
 
+copy.disjoint = ("src",)
+
+
 @copy.gradient()
 def _(ctx, grad):  # type: ignore[no-untyped-def]
     return None if not ctx.needs("input") else grad.new_zeros(grad.shape), grad

@@ -117,6 +117,7 @@ def scatter_src(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     return _scattered("scatter", "set", input, dim, index, src)
 
 
+scatter_src.disjoint = ("index", "src")
 scatter_src.linear = True  # where indices repeat, the gradient is not the transpose (nor is PyTorch's)
 
 
@@ -170,6 +171,9 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
             f"scatter_add(): Expected self.dtype to be equal to src.dtype, got {input.dtype} and {src.dtype}"
         )
     return _scattered("scatter_add", "add", input, dim, index, src)
+
+
+scatter_add.disjoint = ("index", "src")
 
 
 @scatter_add.gradient("index")
@@ -391,6 +395,9 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
     return _slices("index_add", "add", input, dim, index, times(alpha, source))
 
 
+index_add.disjoint = ("index", "source")
+
+
 @index_add.gradient("index")
 def _(ctx, grad):  # type: ignore[no-untyped-def]
     found = None
@@ -416,6 +423,7 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor
 
 
 index_copy.linear = True
+index_copy.disjoint = ("index", "source")
 
 
 @index_copy.gradient("index")
@@ -562,6 +570,9 @@ def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) 
         )
     flat = input.reshape(-1)  # type: ignore[attr-defined]
     return flat.index_put((index.reshape(-1),), source.reshape(-1), accumulate).reshape(input.shape)  # type: ignore[attr-defined]
+
+
+put.disjoint = ("index", "source")
 
 
 # -- rows of a table ---------------------------------------------------------------------------------

@@ -153,6 +153,7 @@ def _spread(values: Tensor, shape: Sequence[int]) -> Tensor:
     return prim.wrap(prim.current().graph.expand(prim.read(values), shape))
 
 
+index_write.disjoint = ("values",)
 index_write.linear = True  # where indices repeat, the gradient is not the transpose (nor is PyTorch's)
 
 

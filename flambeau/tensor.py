@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 from weakref import ref
 
@@ -147,6 +148,12 @@ def address(t: Tensor) -> int:
     return t._storage.ptr + t._offset * t._layout.itemsize
 
 
+@lru_cache(maxsize=256)
+def _bytes(count: int) -> Any:
+    """The type of a block of ``count`` bytes; ctypes itself keeps such a class only as long as a block of it lives."""
+    return ctypes.c_byte * count
+
+
 def numpy_view(t: Tensor) -> np.ndarray:
     """A numpy array over the memory of a CPU tensor, which it keeps alive."""
     if t._layout.device is not devices.cpu:
@@ -160,7 +167,7 @@ def numpy_view(t: Tensor) -> np.ndarray:
     nbytes = layout.span * itemsize
     if nbytes == 0:
         return np.empty(tuple(layout.shape), layout.dtype.numpy)
-    block = (ctypes.c_byte * nbytes).from_address(start)
+    block = _bytes(nbytes).from_address(start)
     block._owner = t._storage  # type: ignore[attr-defined]
     state = t._storage.memory.__dict__
     state.pop("prepared", None)  # what is made of the memory is kept only while no array may write it unseen

@@ -16,7 +16,7 @@ from __future__ import annotations
 import mmap
 import os
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .runtime import memory
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .graph.plan import Derived
     from .storage import Storage
 
-__all__ = ["Run", "forget", "kept_bytes"]
+__all__ = ["Run", "forget", "forget_dead", "kept_bytes"]
 
 _SHARE = 4  # of the machine's memory, that may be taken
 _storages: weakref.WeakSet[Storage] = weakref.WeakSet()  # that something is kept with
@@ -89,12 +89,18 @@ def _foreign(storage: Storage) -> bool:
     return storage.owner is not None and not isinstance(storage.owner, (bytes, mmap.mmap))
 
 
+def forget_dead(references: list[weakref.ref[Any]]) -> None:
+    """Takes the references out of the list whose objects are gone, one by one: another thread may append meanwhile."""
+    for dead in [r for r in references if r() is None]:
+        references.remove(dead)
+
+
 def _watched(storage: Storage) -> bool:
     """Whether a numpy array over the storage is alive."""
     arrays = storage.__dict__.get("arrays")
     if not arrays:
         return False
-    arrays[:] = [a for a in arrays if a() is not None]
+    forget_dead(arrays)
     return bool(arrays)
 
 

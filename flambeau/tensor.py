@@ -12,6 +12,7 @@ import numpy as np
 
 from . import device as devices
 from . import dtype as dtypes
+from . import prepared
 from .device import device
 from .dtype import dtype
 from .layout import Layout, Size, contiguous_strides, dense, of
@@ -168,12 +169,15 @@ def numpy_view(t: Tensor) -> np.ndarray:
     if nbytes == 0:
         return np.empty(tuple(layout.shape), layout.dtype.numpy)
     block = _bytes(nbytes).from_address(start)
-    block._owner = t._storage  # type: ignore[attr-defined]
+    block._owner = t._storage
     state = t._storage.memory.__dict__
     state.pop("prepared", None)  # what is made of the memory is kept only while no array may write it unseen
-    state.setdefault("arrays", []).append(ref(block))
-    flat = np.frombuffer(block, np.uint8)  # type: ignore[call-overload]
-    return np.ndarray(tuple(layout.shape), layout.dtype.numpy, flat, 0, tuple(s * itemsize for s in layout.strides))
+    arrays = state.setdefault("arrays", [])
+    if not len(arrays) & (len(arrays) - 1):  # now and then, however many live
+        prepared.forget_dead(arrays)
+    arrays.append(ref(block))
+    strides = tuple(s * itemsize for s in layout.strides)
+    return np.ndarray(tuple(layout.shape), layout.dtype.numpy, block, 0, strides)
 
 
 def host_values(t: Tensor) -> np.ndarray:

@@ -218,3 +218,12 @@ def test_several_threads_use_one_constant():
     assert len(found) == 16
     for y in found:
         np.testing.assert_array_equal(y, expected)
+
+
+def test_arrays_that_are_gone_leave_nothing_behind():
+    x = torch.ones(100)
+    living = [x.numpy() for _ in range(3)]
+    for _ in range(1000):
+        x.numpy()
+    assert len(x._storage.memory.__dict__["arrays"]) <= 8
+    assert sum(r() is not None for r in x._storage.memory.__dict__["arrays"]) == len(living)

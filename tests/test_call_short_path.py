@@ -170,3 +170,17 @@ def test_calls_in_place_on_the_short_path_are_recorded_and_refused_as_ever() -> 
             before = weight.detach().clone()
             weight.lerp_(x.detach(), 0.5)
         assert fl.equal(weight.detach(), (before + 2) / 2)
+
+
+def test_lists_of_dimensions_are_read_at_each_call() -> None:
+    x = fl.arange(6.0).reshape(2, 3)
+    dims = [0]
+    for _ in range(3):  # from the second on by the short path
+        assert x.sum(dims).tolist() == [3.0, 5.0, 7.0]
+    dims[0] = 1
+    assert x.sum(dims).tolist() == [3.0, 12.0]
+    assert x.sum((1,)).tolist() == x.sum(1).tolist() == [3.0, 12.0]
+    with pytest.raises(TypeError):
+        x.sum([{}])
+    with pytest.raises(TypeError):
+        fl.cat(5)

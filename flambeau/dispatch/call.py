@@ -37,6 +37,7 @@ from .planning import (
     common_device,
     fit,
     frozen,
+    hashable,
     is_one,
     recipe_of,
     tensors_in,
@@ -597,10 +598,9 @@ def _keep_quick(op: Operator, args: Sequence[Any], recipe: Recipe) -> None:
             return
     if len(op.quick) >= LIMIT:
         op.quick.clear()
-    try:
-        op.quick[tuple(key)] = recipe
-    except TypeError:  # an argument is a list
-        pass
+    whole = hashable(tuple(key))
+    if whole is not None:
+        op.quick[whole] = recipe
 
 
 def _keep(
@@ -627,7 +627,6 @@ def _keep(
         return
     if len(table) >= LIMIT:
         table.clear()
-    try:
-        table[tuple(key)] = kind_of_plan(plan)
-    except TypeError:  # an argument is a list
-        pass
+    whole = hashable(tuple(key))
+    if whole is not None:
+        table[whole] = kind_of_plan(plan)

@@ -26,7 +26,7 @@ from .call import around, dispatch, dispatch_inplace, run_several, signature, sp
 from .callforms import call_forms
 from .operator import OPERAND, Operator
 from .out_variants import dispatch_out
-from .planning import LIMIT, OpPlan, build
+from .planning import LIMIT, OpPlan, build, hashable
 from .reuse import SMALLEST, getframe, getrefcount, make_over
 from .texts import AGAIN, COLD, HOT, INPLACE, INPLACE_HOT, LOOK, LOOKS, PARTS, hot_parts, short_paths, written
 from .torch_function import ordinary
@@ -218,7 +218,7 @@ def _space(op: Operator) -> dict[str, Any]:
         "Tensor": Tensor, "new": object.__new__, "faults": FAULTS, "blamed": blamed,
         "record": tape.record, "record_look": tape.record_look, "again": again, "remember": remember,
         "make_over": make_over, "getrefcount": getrefcount, "getframe": getframe,
-        "body": op.body, "ordinary": ordinary, "absent": ABSENT, "old_call": old_call,
+        "body": op.body, "ordinary": ordinary, "absent": ABSENT, "old_call": old_call, "hashable": hashable,
     }  # fmt: skip
 
 

@@ -334,6 +334,16 @@ def frozen(value: Any) -> Any:
     return value
 
 
+def hashable(key: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """A key of a short path whose lists are `frozen`; None where that does not make it one."""
+    found = tuple([frozen(k) if k.__class__ is list else k for k in key])
+    try:
+        hash(found)
+    except TypeError:
+        return None
+    return found
+
+
 def tensors_in(args: Sequence[Any]) -> list[Tensor]:
     """The tensors among the arguments of a call, and in lists among them."""
     found: list[Tensor] = []

@@ -47,8 +47,13 @@ _WARM = """
     if {unless}not special and not tracing:
         try:
             plan = warm[({warm_keys})]
-        except (KeyError, TypeError, AttributeError):
+        except (KeyError, AttributeError):
             plan = None
+        except TypeError:  # a static argument is a list
+            try:
+                plan = warm.get(hashable(({warm_keys})))
+            except TypeError:
+                plan = None
         if plan is not None:
             if plan.several:
                 return run_several(
@@ -75,8 +80,13 @@ _DEFER = """
         if recorder.active:{whole}
             try:
                 recipe = quick[{quick_keys}]
-            except (KeyError, TypeError, AttributeError):
+            except (KeyError, AttributeError):
                 recipe = None
+            except TypeError:
+                try:
+                    recipe = quick.get(hashable({quick_keys}))
+                except TypeError:
+                    recipe = None
             if recipe is not None:
                 t = (recorder.put if recorder.depth else recorder.record)(recipe, {operands}, {run_numbers})
                 if t is not None:

@@ -71,7 +71,7 @@ def schedules(action):
     return found
 
 
-def test_a_step_is_one_program_that_updates_in_place():
+def test_a_step_is_one_program_that_updates_in_place(few_operators_are_worth_repeating):
     model = nn.Linear(16, 16)
     run = torch.compile(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)

@@ -35,6 +35,10 @@ _PRODUCTS = 56
 """Vector products in a turn up to which it takes several units: fewer instructions that only count and step, which
 matters most where two threads of a core share what decodes them."""
 
+_FEW_PRODUCTS = 12
+"""Those of one unit, where rows are in place, up to which a turn takes two: LLVM loads the factors of several units
+first, which leaves too few registers for the sums of more units or of a larger block."""
+
 WAYS = 8
 """Lines that one set of the first-level cache holds, at least."""
 
@@ -323,6 +327,8 @@ def _write_micro(
 
     values = [*start, *excess, pitch if listed else bp, *bases]
     several = min(_UNROLLED, max(1, _PRODUCTS // (h * w)))
+    if in_place:
+        several = min(several, 2) if h * w <= _FEW_PRODUCTS else 1
     evenly = b.isub(units, b.imod(units, several)) if several > 1 else units
     with b.loop(0, evenly, several, carry=values) as k:
         k.next = list(k.values)

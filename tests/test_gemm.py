@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 
 import ml_dtypes
 import numpy as np
@@ -18,6 +19,7 @@ from flambeau.template import gemm
 from flambeau.template.epilogue import EXTRAS, Plain, near_words, number_word
 from flambeau.template.formula import Formula
 from flambeau.template.gemm import AddIn, GemmSpec
+from flambeau.template.micro import micro_request, number
 from flambeau.template.words import COMMON
 
 HOST = ISA.host()
@@ -443,3 +445,17 @@ def test_the_operand_that_is_fetched_ahead():
     assert near_words(tail, (0, 1, 0, 0, 0, 1, 9, 1, 64)) == {}
     assert near_words(Plain("f32", "f32"), ()) == {}
     assert near_words(AddIn("f32", "f32", "f32"), (0, 32, 1))["near"] == EXTRAS
+
+
+@pytest.mark.parametrize("name", ["avx512", "avx2", "neon"])
+@pytest.mark.parametrize(("in_place", "listed"), [(False, False), (True, False), (False, True), (True, True)])
+def test_sums_of_a_block_stay_in_registers(name, in_place, listed):
+    isa = ISA.named(name)
+    request = micro_request(number("f32", "f32", "f32", isa), isa, in_place, listed=listed)
+    text = llvm.assembly(request.make_ir(), isa)
+    blocks = re.findall(r"^(micro\d+x\d+\w*):\n(.*?)\n\.Lfunc_end", text, re.S | re.M)
+    assert len(blocks) >= 8
+    for block, body in blocks:
+        spilled = re.findall(r"[xyz]mm\d+, [-\d]*\(%rsp\)|\(%rsp\), %[xyz]mm\d+|\b(?:st[rp]|ld[rp])\s+q\d+.*\[sp", body)
+        # what AArch64's calling convention has a function keep of the registers is saved once
+        assert len(spilled) <= (8 if name == "neon" else 0), block

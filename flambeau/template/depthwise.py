@@ -24,9 +24,6 @@ __all__ = ["bind_window", "suits", "window_ir"]
 
 _MOST = 7
 """Rows and columns of a window at most."""
-_SPARE = 8
-"""Registers besides those for accumulators, and for the factors of a window where these fit beside them; half as many
-where there are only 16."""
 _ROWS = 7
 """Rows of the result that are computed at a time at most."""
 
@@ -90,7 +87,8 @@ class _Window:
         self.vector = vec_type(self.elem, self.lanes)
         self.module = new_module(isa)
         taps = self.window.high * self.window.wide
-        registers = isa.registers - _SPARE * isa.registers // 32
+        # for accumulators, and for the factors of a window where these fit beside them
+        registers = isa.registers * 3 // 4
         self.registers = taps + 2 <= registers or (self.window.step_h, self.window.step_w) != (1, 1)
         # where they have none, more rows share what is loaded of the image
         self.block = min(_ROWS, registers - taps) if taps + 2 <= registers else _ROWS

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ..loop.nodes import Expr, Pool
+from .bounds import within
 from .complex import PART
 from .complex import elementwise as complex_elementwise
 from .index import Affine, Index, NotFusable, Opaque, combine, reshaped
@@ -467,7 +468,7 @@ class Group:
             else:
                 i = self._at(node.inputs[1 + k], index)
                 assert isinstance(i, Expr)
-                position.append(Opaque(self._checked(i, x.shape[d])))
+                position.append(Opaque(i if within(node.inputs[1 + k], x.shape[d]) else self._checked(i, x.shape[d])))
         return self._at(x, tuple(position))
 
     # -- what was collected ----------------------------------------------------------------------

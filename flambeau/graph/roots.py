@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Collection, Iterable, Sequence
 
 from ..layout import contiguous_strides
 from .node import Node
-from .share import BARRIERS, FREE
+from .share import BARRIERS, FREE, cost
 
 __all__ = ["roots_of", "unexpanded"]
 
 _DEEP = 48  # operations on the longest path of one expression
+_REPEATED = 2  # operations for an element that computing a repeated value each time it is read may take
+_WORTH_A_KERNEL = 65_536  # operations
 
 
 def roots_of(order: Sequence[Node], outputs: Iterable[Node], forced: Iterable[int]) -> set[int]:
     """The values (by identity) that need memory besides those that always have it: ``forced`` ones, results, operands
-    that templates and indirect accesses read, and what ends an expression that is too deep."""
+    that templates and indirect accesses read, what is repeated and would be computed each time, and what ends an
+    expression that is too deep."""
     roots = set(forced)
     depth: dict[int, int] = {}
+    costs: dict[int, int] = {}
     for n in order:
         if n.op == "extern":
             for i in n.inputs:
@@ -36,6 +41,11 @@ def roots_of(order: Sequence[Node], outputs: Iterable[Node], forced: Iterable[in
                 while i.op == "cast":  # cheap enough to be done twice, by the check and by the scatter
                     i = i.inputs[0]
                 roots.add(id(i))
+        elif n.op == "move":
+            base = unexpanded(n)
+            if base.op not in BARRIERS and base.op not in FREE and _recomputed(n, base, costs, roots):
+                roots.add(id(base))
+                costs[id(base)] = 0
         elif n.op == "update" and not _constant(n.inputs[0]):
             roots.add(id(n.inputs[0]))
         d = (
@@ -48,6 +58,20 @@ def roots_of(order: Sequence[Node], outputs: Iterable[Node], forced: Iterable[in
             d = 0
         depth[id(n)] = d
     return roots.union(map(id, outputs))
+
+
+def _recomputed(node: Node, base: Node, costs: dict[int, int], roots: Collection[int]) -> bool:
+    """Whether computing ``base`` wherever its repetition ``node`` is read takes far more than once into memory.
+
+    Loops carry a value over the dimensions inside of those that it has, so only the others count.
+    """
+    own = [t[0] for _, terms in node.attrs[0] for t in terms if node.shape[t[0]] > 1]
+    times = math.prod(node.shape[: max(own, default=-1) + 1])
+    again = times - math.prod(base.shape)
+    if again < 3 * math.prod(base.shape):
+        return False
+    saved = again * cost(base, costs, roots)
+    return saved >= _WORTH_A_KERNEL and saved >= _REPEATED * math.prod(node.shape)
 
 
 def _base(node: Node) -> Node | None:

@@ -14,6 +14,7 @@ from functools import partial
 from typing import NamedTuple
 
 from ..layout import contiguous_strides
+from .bounds import within
 from .group import Group, Place
 from .index import Affine, NotFusable, Region, apart
 from .kernel import KernelCall
@@ -433,6 +434,8 @@ class _Attempt(Places):
             for k, i in enumerate(node.inputs[2:]):  # nothing is written unless every index is inside
                 dim = next(d for d, (what, j) in enumerate(map_) if what == "i" and j == k)
                 i = unexpanded(i)
+                if within(i, target.shape[dim]):
+                    continue
                 check = self._new_group(i.shape)
                 self._need(lambda c=check, n=i, size=target.shape[dim]: c.add_check(n, size), node)
             g = self._new_group(x.shape, reduced)

@@ -9,7 +9,7 @@ from ..loop.nodes import ELEMENTWISE
 from .group import Group
 from .node import Node
 
-__all__ = ["BARRIERS", "FREE", "operations", "shared"]
+__all__ = ["BARRIERS", "FREE", "cost", "operations", "shared"]
 
 BARRIERS = frozenset({"reduce", "argreduce", "scan", "scatter", "update", "extern", "out"})
 """Values that are not computed inside of others' expressions."""
@@ -74,12 +74,12 @@ def shared(
             continue
         # Between distant steps, such as those of a forward and a backward pass, memory costs more than computing.
         far = max(steps) - min(steps) > _NEAR and math.prod(n.shape) >= _LARGE_VALUE
-        if _cost(n, costs, placed) >= (_FAR_COST if far else 6):
+        if cost(n, costs, placed) >= (_FAR_COST if far else 6):
             found.add(id(n))
     return found
 
 
-def _cost(node: Node, known: dict[int, int], placed: Collection[int]) -> int:
+def cost(node: Node, known: dict[int, int], placed: Collection[int]) -> int:
     """Operations to compute one element from memory."""
     found = known.get(id(node))
     if found is None:
@@ -87,6 +87,6 @@ def _cost(node: Node, known: dict[int, int], placed: Collection[int]) -> int:
             found = 0
         else:
             own = 0 if node.op in FREE or node.op == "cast" else 8 if node.op in _EXPENSIVE else 1
-            found = own + sum(_cost(i, known, placed) for i in node.inputs)
+            found = own + sum(cost(i, known, placed) for i in node.inputs)
         known[id(node)] = found
     return found

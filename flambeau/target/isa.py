@@ -73,6 +73,11 @@ class ISA:
         """Whether a fused multiply-add is one instruction (otherwise ``llvm.fma`` is a slow library call)."""
         return self.name in ("avx2", "avx512", "neon")
 
+    @property
+    def masks(self) -> bool:
+        """Whether masks have registers of their own, and cost next to nothing."""
+        return self.name == "avx512"
+
     @cached_property
     def feature_text(self) -> str:
         """The features as LLVM wants them: ``"+fma,+avx512bf16"``."""

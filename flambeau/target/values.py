@@ -64,7 +64,7 @@ class Values:
         self.kernel, self.isa = kernel, isa
         self.b = Builder(module)
         self.width = _width(kernel, isa)
-        self.masks = isa.name == "avx512"
+        self.masks = isa.masks
         self.scopes: list[Scope] = []
         self.vector_var: str | None = None
         self.lanes = 1

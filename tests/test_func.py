@@ -327,3 +327,22 @@ def test_reverse_over_forward_over_reverse_by_rows():
     flambeau.testing.assert_close(third, cross)
     along = func.grad(lambda x: func.jvp(func.jacrev(lambda x: (x**3).sum()), (x,), (flambeau.ones_like(x),))[1].sum())
     flambeau.testing.assert_close(along(x), flambeau.full_like(x, 6.0))
+
+
+def test_forward_derivative_of_as_strided_scatter_keeps_what_is_not_written() -> None:
+    x, along = flambeau.arange(9.0).reshape(3, 3), flambeau.full((3, 3), 2.0)
+    values, directions = flambeau.ones(2, 2), flambeau.full((2, 2), 3.0)
+    value, found = flambeau.func.jvp(
+        lambda x, values: flambeau.as_strided_scatter(x, values, (2, 2), (3, 1), 1), (x, values), (along, directions)
+    )
+    assert value.tolist() == [[0, 1, 1], [3, 1, 1], [6, 7, 8]]
+    assert found.tolist() == [[2, 3, 3], [2, 3, 3], [2, 2, 2]]
+
+
+def test_vmap_over_the_tolerance_of_a_pseudoinverse() -> None:
+    a = np.random.default_rng(0).standard_normal((3, 4))
+    limits = [0.0, 0.4, 0.9]
+    found = flambeau.vmap(lambda r: flambeau.linalg.pinv(flambeau.tensor(a), rtol=r))(flambeau.tensor(limits))
+    expected = np.stack([np.linalg.pinv(a, rcond=r) for r in limits])
+    assert not np.allclose(expected[0], expected[2])
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-10, atol=1e-12)

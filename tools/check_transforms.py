@@ -179,6 +179,27 @@ def function_of(op: Any, package: Any) -> Callable[..., Any]:
     return counterpart(op.op, op.name if own is op.op else "")  # type: ignore[no-any-return]
 
 
+def wrapper_of(op: Any, sample: Any) -> Callable[..., Any]:
+    """What the database calls an operator through, for flambeau.  For masked operators that puts zeros where every
+    element is masked out, which PyTorch says by private functions: of the masks alone, so that it is asked here."""
+    if not op.gradcheck_wrapper.__name__.startswith("gradcheck_wrapper_masked"):
+        return counterpart(op.gradcheck_wrapper)  # type: ignore[no-any-return]
+    mask, *pair = (sample.kwargs.get(word) for word in ("mask", "input_mask", "other_mask"))
+    if mask is not None:
+        kept = torch.masked._output_mask(op.op, sample.input, *sample.args, **sample.kwargs)
+    elif pair[0] is not None and pair[1] is not None:
+        kept = torch.masked._input_mask(sample.input, *sample.args, mask=pair[0] & pair[1])
+    else:
+        return lambda fn, *args, **kwargs: fn(*args, **kwargs)
+    kept = convert(kept)
+
+    def wrapped(fn: Any, *args: Any, **kwargs: Any) -> Any:
+        found = fn(*args, **kwargs)
+        return flambeau.where(kept, found, found.new_zeros([]))
+
+    return wrapped
+
+
 class Case:
     """One sample: arguments of one package, and the operator as a function of its floating-point tensors."""
 
@@ -187,9 +208,9 @@ class Case:
         self.kind = package.Tensor
         self.tree = convert(tree) if package is flambeau else tree
         self.fn = function_of(op, package)
-        post, wrapper = sample.output_process_fn_grad, op.gradcheck_wrapper
+        post = sample.output_process_fn_grad
         self.post = post if package is torch else counterpart(post)
-        self.wrapper = wrapper if package is torch else counterpart(wrapper)
+        self.wrapper = op.gradcheck_wrapper if package is torch else wrapper_of(op, sample)
         self.all = leaves(self.tree, self.kind)
         self.floating = [i for i, x in enumerate(self.all) if x.is_floating_point() or x.is_complex()]
 

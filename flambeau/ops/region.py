@@ -567,6 +567,9 @@ def as_strided_scatter(
     return strided_view.function(whole, tuple(input.shape), input.stride(), input._offset)  # type: ignore[no-any-return]
 
 
+as_strided_scatter.linear = True  # the gradient of ``input`` is not the transpose
+
+
 @as_strided_scatter.gradient()
 def _(ctx, grad):  # type: ignore[no-untyped-def]
     where = (ctx.size, ctx.stride, ctx.storage_offset or 0)

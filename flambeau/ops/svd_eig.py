@@ -10,7 +10,7 @@ import numpy as np
 from .. import dtype as dtypes
 from .. import template
 from ..autograd.mode import state as grad_state
-from ..dispatch.operator import operator
+from ..dispatch.operator import Operand, operator
 from ..tensor import Tensor
 from ..transform.level import levels
 from . import return_types
@@ -343,7 +343,7 @@ def _tolerance(name: str, A: Tensor, S: Tensor, atol: Any, rtol: Any) -> Tensor:
 
 
 @operator(name="_pinv", kind="composite", method=False, function=False)
-def _pinv(A: Tensor, atol: Any, rtol: Any, hermitian: bool) -> Tensor:
+def _pinv(A: Tensor, atol: Operand | None, rtol: Operand | None, hermitian: bool) -> Tensor:
     """The pseudoinverse."""
     if hermitian:
         values, U = eigh_kernel.function(A, True)

@@ -436,7 +436,8 @@ class _Attempt(Places):
                 i = unexpanded(i)
                 if within(i, target.shape[dim]):
                     continue
-                check = self._new_group(i.shape)
+                once = i.attrs[1] if i.op == "input" else i.shape  # what an argument repeats is looked at once
+                check = self._new_group([n if step else 1 for n, step in zip(i.shape, once)])
                 self._need(lambda c=check, n=i, size=target.shape[dim]: c.add_check(n, size), node)
             g = self._new_group(x.shape, reduced)
             g.serial = True

@@ -71,13 +71,19 @@ class Access(Values):
             value = self._masked_load(elem, size, address, step, self.mask or b.const(vec_type("i1", self.lanes), 1))
         else:
             value = b.load(vec_type(elem, self.lanes), address, size)
-            if self.kernel.buffers[buffer].written and not self.masks:
-                # LLVM would turn a choice between this and another value, stored here again, into a store under a
-                # mask, which takes tens of cycles where masks are no registers of their own
-                value = b.new(value.type, f"freeze {value}")
+            if self.kernel.buffers[buffer].written:
+                value = self._kept(value)
             if step == -1:
                 value = self._reversed(value)
         return self._boolean(value, buffer)
+
+    def _kept(self, value: Val) -> Val:
+        """What was loaded from where something is stored again.
+
+        LLVM would turn a choice between this and another value into a store under a mask, which takes tens of cycles
+        where masks are no registers of their own.
+        """
+        return value if self.masks else self.b.new(value.type, f"freeze {value}")
 
     def _prefetch(self, s: Prefetch) -> None:
         """A line at a time where the lanes are consecutive; scattered ones are left to the processor."""
@@ -231,7 +237,7 @@ class Access(Values):
         elif step == 0:
             raise AssertionError("lanes combine into one address")
         elif step == 1 and self.mask is None:
-            old = b.load(vec_type(elem, self.lanes), address, size)
+            old = self._kept(b.load(vec_type(elem, self.lanes), address, size))
         else:
             old = self._masked_load(elem, size, address, step, self.mask or b.const(vec_type("i1", self.lanes), 1))
         work = {"bf16": "f32", "f16": "f32"}.get(code, code)

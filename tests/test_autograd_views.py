@@ -32,6 +32,21 @@ def chain(torch):
 
 
 @programs.add
+def pieces_made_again(torch):
+    found = []
+    for cut in (lambda t: t.tensor_split(3, 1), lambda t: t.hsplit((2, 5)), lambda t: t.vsplit(2)):
+        for _ in range(3):  # the second and third calls find how the pieces were made
+            x = torch.arange(40.0).reshape(4, 10).requires_grad_()
+            y = x * 1
+            for k, part in enumerate(cut(y)):
+                part.mul_(k + 2)
+            (y * y).sum().backward()
+            with torch.no_grad():
+                found += [y, x.grad, [p._base is x for p in cut(x)], [tuple(p.shape) for p in cut(x)]]
+    return found
+
+
+@programs.add
 def argument_requires_grad(torch):
     w, y = leaf(torch, 3), torch.ones(3)
     y.mul_(w)

@@ -19,14 +19,14 @@ __all__ = ["again", "remember", "sized_view"]
 _new = object.__new__
 _ints = frozenset({int}).issuperset
 
-_Seen = tuple[tuple[tuple[Layout, int], ...], How, bool]
+_Seen = tuple[tuple[tuple[Layout, int], ...], tuple[How, ...], str]
 """Views of a tensor: the layout of each and how far from the source it lies, how they are made, and whether they are
-several."""
+"one", or several that an operator made "together" (made in one way) or "apart" (each in its own)."""
 
 
 def again(source: Tensor, seen: _Seen) -> Any:
     """The views that were seen of one tensor, of another one with the same layout."""
-    parts, how, several = seen
+    parts, hows, several = seen
     storage, offset = source._storage, source._offset
     outs = []
     for layout, delta in parts:
@@ -35,37 +35,41 @@ def again(source: Tensor, seen: _Seen) -> Any:
         t._storage = storage
         t._offset = offset + delta
         outs.append(t)
-    if several:
-        tape.record_looks(source, how, outs)
-        return tuple(outs)
-    tape.record_look(source, how, outs[0])
-    return outs[0]
+    if several == "one":
+        tape.record_look(source, hows[0], outs[0])
+        return outs[0]
+    if several == "together":
+        tape.record_looks(source, hows[0], outs)
+    else:
+        for how, t in zip(hows, outs):
+            tape.record_look(source, how, t)
+    return tuple(outs)
 
 
 def remember(op: Operator, args: tuple[Any, ...], found: Any) -> Any:
     """Remembers the result of a call of an operator that ``looks``, which it returns, for the next source with this
     layout: if it is views that one operator made of the source, and the other arguments are plain numbers."""
-    source, several = args[0], isinstance(found, tuple)
-    views = found if several else (found,)
+    source = args[0]
+    views = found if isinstance(found, tuple) else (found,)
     if not views or source.__class__ is not Tensor or source._key is None or special:
         return found
-    made, over = views[0]._view, source._view
+    over = source._view
+    base = source if over is None else over.base
+    made = [v._view for v in views]
     if (
-        made is None
-        or made.parent is not over
-        or made.base is not (source if over is None else over.base)
+        any(m is None or m.parent is not over or m.base is not base or m.how[0]._derivative is None for m in made)
         or any(v._storage is not source._storage or v._key is None or v is source for v in views)
-        or made.how[0]._derivative is None
-        or (several and made.how[2] is None)  # each was made by itself
         or views[0]._layout.dtype is not source._layout.dtype
         or not all(a is None or a.__class__ is int or (isinstance(a, tuple) and _ints(map(type, a))) for a in args[1:])
     ):
         return found
+    several = "one" if views[0] is found else "apart" if made[0].how[2] is None else "together"
+    hows = tuple([(*m.how[:2], None) for m in (made if several == "apart" else made[:1])])
     if len(op.hot) >= LIMIT:
         op.hot.clear()
     parts = tuple([(v._layout, v._offset - source._offset) for v in views])
     key = source._key, *args[1:]
-    op.hot[key] = parts, (*made.how[:2], None), several
+    op.hot[key] = parts, hows, several
     return found
 
 

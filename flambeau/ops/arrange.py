@@ -86,12 +86,21 @@ def diagflat(input: Tensor, offset: int = 0) -> Tensor:
     return diag_embed.function(input.reshape(-1), offset)  # type: ignore[attr-defined]
 
 
-@operator(kind="composite")
+@operator()
 def trace(input: Tensor) -> Tensor:
     """The sum of the diagonal of a matrix."""
     if input.ndim != 2:
         raise RuntimeError(f"trace: expected a matrix, but got tensor with dim {input.ndim}")
     return diagonal.function(input).sum()
+
+
+trace.linear = True
+
+
+@trace.gradient()
+def _(ctx, grad):  # type: ignore[no-untyped-def]
+    shape = ctx.shape("input")
+    return embed.function(grad.expand(min(shape)), shape, ((0, ((0, 1),)),) * 2)
 
 
 # -- flips and rolls ---------------------------------------------------------------------------------

@@ -3,8 +3,8 @@
 Each function is smooth on two intervals once what is not (a logarithm, an exponential, a square root, an oscillation)
 is split off (Abramowitz & Stegun 9.2, 9.6, 9.7, 9.8).  The smooth parts are interpolated at Chebyshev points from
 scipy's values in double precision, and the polynomials are evaluated by Horner's rule in double precision, so that the
-result is that of the reference rounded once: the coefficients fall so fast that those of powers, which take one operation
-each where Clenshaw's rule takes three, cost far less than single precision's digits.
+result is that of the reference rounded once: the coefficients fall so fast that those of powers, which take one
+operation each where Clenshaw's rule takes three, cost far less than single precision's digits.
 """
 
 from __future__ import annotations

@@ -83,9 +83,12 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     return region.function(grad, ctx.map, tuple(ctx.shape("input")))
 
 
+_UNMOVED = [(0, ((d, 1),)) for d in range(8)]  # dimensions of most maps
+
+
 def identity(ndim: int) -> list[Any]:
     """The map of a part that is all."""
-    return [(0, ((d, 1),)) for d in range(ndim)]
+    return [*_UNMOVED[:ndim]] if ndim <= len(_UNMOVED) else [(0, ((d, 1),)) for d in range(ndim)]
 
 
 def select_map(ndim: int, dim: int, index: int) -> Map:
@@ -122,15 +125,16 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 def slice_map(ndim: int, dim: int, start: int, step: int = 1) -> Map:
     """The map of every ``step``-th index along ``dim`` from ``start`` on."""
-    return tuple((start, ((d, step),)) if d == dim else (0, ((d, 1),)) for d in range(ndim))
+    found = identity(ndim)
+    found[dim] = (start, ((dim, step),))
+    return tuple(found)
 
 
 def slice_of(input: Tensor, dim: int, start: int, length: int, step: int = 1) -> Tensor:
     """``length`` indices along ``dim``, as a recorded view."""
-    shape = input.shape
-    return region.function(
-        input, slice_map(len(shape), dim, start if length else 0, step), (*shape[:dim], length, *shape[dim + 1 :])
-    )
+    shape = [*input.shape]
+    shape[dim] = length
+    return region.function(input, slice_map(len(shape), dim, start if length else 0, step), tuple(shape))  # type: ignore[no-any-return]
 
 
 @operator(kind="composite", looks=True, synonyms={"dim": ("dimension",)})
@@ -466,7 +470,7 @@ def _cut(name: str, least: int, dim_of_: Any, which: int) -> None:
 
     body.__name__, body.__module__ = name, __name__
     body.__doc__ = f"``tensor_split`` along dimension {which}; the sizes must come out even."
-    operator(kind="composite", synonyms=_CUTS)(body)
+    operator(kind="composite", looks=True, synonyms=_CUTS)(body)
 
 
 _cut("hsplit", 1, lambda t: 0 if t.ndim == 1 else 1, 1)

@@ -357,3 +357,10 @@ def test_rounding_errors_of_long_sums_stay_small(shape: tuple[int, ...], dims: A
     assert (np.abs(found - exact) <= 12 * np.spacing(exact.astype(np.float32))).all()
     mean = flambeau.from_numpy(x).mean(dims).numpy()
     np.testing.assert_allclose(mean, x.mean(dims, dtype=np.float64), rtol=1e-6)
+
+
+def test_long_sums_err_by_what_their_last_additions_do() -> None:
+    """Numbers of both signs: lanes are summed in short runs, and added to each other only at the end."""
+    x = np.random.default_rng(0).standard_normal((64, 18_392), np.float32)
+    errors = flambeau.from_numpy(x).sum(1).numpy() - x.sum(1, dtype=np.float64)
+    assert np.sqrt(np.mean(errors**2)) < 2.4e-5

@@ -19,7 +19,7 @@ from .turn import turned
 __all__ = ["kernel_of"]
 
 _RUN = 64  # rows whose sum is taken before it is added to that of the rows before
-_VECTOR_RUN = 4096  # the same for the elements of a row that are added in vectors, several sums side by side
+_VECTOR_RUN = 1024  # the same for the elements of a row that are added in vectors, several sums side by side
 
 
 def kernel_of(group: Group) -> KernelCall | None:

@@ -23,14 +23,20 @@ class Accumulators(Values):
         self._forget(s.acc)
         self._start(acc, self.lanes)
         if self.lanes == 1:  # the widths that vector loops will fold with start here too
+            names = {s.acc, *self._runs(s.acc)}
             for inner in walk(self.kernel.body):
                 if (
                     isinstance(inner, Loop)
                     and inner.vector
-                    and any(isinstance(u, Update) and u.acc == s.acc and not u.running for u in walk(inner.body))
+                    and any(isinstance(u, Update) and u.acc in names and not u.running for u in walk(inner.body))
                 ):
                     self._start(acc, self.width * inner.unroll)
                     self._start(acc, self.width)
+
+    def _runs(self, acc: str) -> set[str]:
+        """The accumulators that are folded into ``acc``."""
+        updates = [u for u in walk(self.kernel.body) if isinstance(u, Update)]
+        return {str(u.value.attr) for u in updates if u.acc == acc and u.value.op == "acc"}
 
     def _start(self, acc: Accumulator, lanes: int) -> None:
         if lanes in acc.slots:
@@ -49,6 +55,11 @@ class Accumulators(Values):
 
     def _update(self, s: Update) -> None:
         acc = self.accumulators[s.acc]
+        run = self.accumulators.get(str(s.value.attr)) if s.value.op == "acc" else None
+        if run is not None and len(run.slots) > 1 and set(run.slots) == set(acc.slots) and acc.kind == "add":
+            self._add_slots(acc, run)
+            self._forget(s.acc)
+            return
         value = self._lanes(s.value)
         self.running.discard(s.acc)
         if s.running and self.vector_var is not None and acc.lanes != self.lanes:
@@ -81,6 +92,14 @@ class Accumulators(Values):
             b.store(b.select(take, value, old), slot, 64)
             b.store(b.select(take, index, old_index), index_slot, 64)
         self._forget(s.acc)
+
+    def _add_slots(self, acc: Accumulator, run: Accumulator) -> None:
+        """Adds another accumulator lane by lane: its lanes are added to each other only once, at the end."""
+        b = self.b
+        for lanes, (slot, _) in acc.slots.items():
+            type_ = vec_type(LLVM_TYPE[acc.type], lanes)
+            old, more = b.load(type_, slot, 64), b.load(type_, run.slots[lanes][0], 64)
+            b.store(self._fold("add", acc.type, old, more), slot, 64)
 
     def _run(self, s: Update, acc: Accumulator, value: Val) -> None:
         """One vector of a scan: every lane is combined with the lanes before it in log2(lanes) steps (Hillis and

@@ -155,20 +155,28 @@ def _bytes(count: int) -> Any:
     return ctypes.c_byte * count
 
 
-def numpy_view(t: Tensor) -> np.ndarray:
-    """A numpy array over the memory of a CPU tensor, which it keeps alive."""
-    if t._layout.device is not devices.cpu:
+def borrowed_array(t: Tensor) -> np.ndarray:
+    """A numpy array over the memory of a CPU tensor, for as long as the caller holds the tensor and writes nothing."""
+    layout = t._layout
+    if layout.device is not devices.cpu:
         raise TypeError(
-            f"can't convert {t._layout.device} device type tensor to numpy. Use Tensor.cpu() to "
+            f"can't convert {layout.device} device type tensor to numpy. Use Tensor.cpu() to "
             "copy the tensor to host memory first."
         )
-    layout = t._layout
     start = address(t)
     itemsize = layout.itemsize
-    nbytes = layout.span * itemsize
-    if nbytes == 0:
+    if not layout.span:
         return np.empty(tuple(layout.shape), layout.dtype.numpy)
-    block = _bytes(nbytes).from_address(start)
+    block = _bytes(layout.span * itemsize).from_address(start)
+    return np.ndarray(tuple(layout.shape), layout.dtype.numpy, block, 0, tuple([s * itemsize for s in layout.strides]))
+
+
+def numpy_view(t: Tensor) -> np.ndarray:
+    """A numpy array over the memory of a CPU tensor, which it keeps alive."""
+    found = borrowed_array(t)
+    if not t._layout.span:
+        return found
+    block: Any = found.base
     block._owner = t._storage
     state = t._storage.memory.__dict__
     state.pop("prepared", None)  # what is made of the memory is kept only while no array may write it unseen
@@ -176,8 +184,7 @@ def numpy_view(t: Tensor) -> np.ndarray:
     if not len(arrays) & (len(arrays) - 1):  # now and then, however many live
         prepared.forget_dead(arrays)
     arrays.append(ref(block))
-    strides = tuple(s * itemsize for s in layout.strides)
-    return np.ndarray(tuple(layout.shape), layout.dtype.numpy, block, 0, strides)
+    return found
 
 
 def host_values(t: Tensor) -> np.ndarray:
@@ -216,6 +223,12 @@ def from_numpy(ndarray: np.ndarray) -> Tensor:
     return make(Storage(ndarray.ctypes.data, layout.span * itemsize, ndarray), layout)
 
 
+def over_array(array: np.ndarray, type_: dtype, shape: Sequence[int]) -> Tensor:
+    """A contiguous tensor of ``shape`` over the memory of a writable array in row-major order, which is not empty."""
+    start = ctypes.addressof(ctypes.c_char.from_buffer(array))  # type: ignore[arg-type]
+    return make(Storage(start, array.nbytes, array), dense(type_, shape))
+
+
 def zero(t: Tensor) -> Tensor:
     """Fills the memory of a fresh contiguous tensor with zero bytes."""
     if t._layout.device is devices.cpu and t._layout.nbytes:
@@ -228,4 +241,4 @@ def contiguous(type_: dtype, shape: Sequence[int], device_: device | None = None
     return empty(dense(type_, shape, devices.of(None) if device_ is None else device_))
 
 
-__all__ += ["address", "contiguous", "contiguous_strides", "materialize", "zero"]
+__all__ += ["address", "borrowed_array", "contiguous", "contiguous_strides", "materialize", "over_array", "zero"]

@@ -80,7 +80,7 @@ def linalg_cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = F
     first leading minor that is not positive, or 0."""
     check_floating("linalg.cholesky", A)
     check_square("linalg.cholesky", A)
-    kernel = small.cholesky_small if small.suits(A) else cholesky_kernel
+    kernel = small.cholesky_small if small.suits(A, always=small.MOST) else cholesky_kernel
     factor, info = kernel.function(A, bool(upper))
     if check_errors:
         check_info("linalg.cholesky", info, _INDEFINITE)

@@ -12,7 +12,6 @@ rank-deficient ones after G. Golub and V. Pereyra (1973).
 from __future__ import annotations
 
 import importlib
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,12 +23,12 @@ from ..dtype import dtype as dtype_
 from ..graph.node import broadcast_shapes
 from ..layout import dense
 from ..runtime import blas
-from ..tensor import Tensor, empty, from_numpy, numpy_view
+from ..tensor import Tensor, borrowed_array, empty, from_numpy, numpy_view, over_array
 from .shape import view_as_real
 
 __all__ = ["LinAlgError", "adjoint", "check_floating", "check_square"]
 
-_LARGE = 4096
+_LARGE = 16_384
 """Elements from which on a kernel turns a matrix faster than numpy does."""
 
 
@@ -84,7 +83,7 @@ def check_fits(name: str, A: Tensor, B: Tensor, left: bool = True) -> None:
 
 def some_failed(info: Tensor) -> bool:
     """Whether a number is not 0, if they lie in plain memory."""
-    return info._key is not None and info.device is not devices.meta and bool(numpy_view(info).any())
+    return info._key is not None and info.device is not devices.meta and bool(borrowed_array(info).any())
 
 
 def check_info(name: str, info: Tensor, problem: str) -> None:
@@ -149,28 +148,38 @@ def on_host(
     if any(t.device is devices.meta for t in inputs):
         return tuple(empty(dense(kind, tuple(shape), devices.meta)) for shape, kind in specs)
     arrays = [_by_columns(t) for t in inputs]
-    with blas.limited(max((math.prod(a.shape[-2:]) for a in arrays), default=0)):
+    with blas.limited(max([a.shape[-1] * a.shape[-2] if a.ndim > 1 else a.size for a in arrays], default=0)):
         found = compute(*arrays)
     found = found if isinstance(found, tuple) else (found,)
-    return tuple(_tensor_of(np.asarray(a, kind.numpy), shape, kind, arrays) for a, (shape, kind) in zip(found, specs))
+    return tuple([_tensor_of(np.asarray(a, kind.numpy), shape, kind) for a, (shape, kind) in zip(found, specs)])
 
 
 def _by_columns(x: Tensor) -> np.ndarray:
     """The array of x, with the columns of larger matrices in one piece each, as LAPACK wants them: numpy takes ten
     times as long to turn a matrix."""
-    if x.ndim < 2 or x.numel() < _LARGE or x.stride()[-2] == 1:
-        return numpy_view(x)
+    layout = x._layout
+    if layout.ndim < 2 or layout.numel < _LARGE or layout.strides[-2] == 1:
+        return borrowed_array(x)
     return numpy_view(x.transpose(-2, -1).contiguous()).swapaxes(-1, -2)  # type: ignore[attr-defined]
 
 
-def _tensor_of(a: np.ndarray, shape: Sequence[int], kind: dtype_, others: Sequence[np.ndarray]) -> Tensor:
-    """A contiguous tensor of what was computed, over the array's memory if nobody else has it."""
+def _tensor_of(a: np.ndarray, shape: Sequence[int], kind: dtype_) -> Tensor:
+    """A contiguous tensor of what was computed, over the array's memory if it is the array's own."""
     if not a.size:
         return empty(dense(kind, tuple(shape)))  # numpy's strides of nothing may be 0
-    mine = a.flags.writeable and a.dtype.isnative and not any(np.may_share_memory(a, other) for other in others)
-    if a.ndim >= 2 and a.size >= _LARGE and a.swapaxes(-1, -2).flags.c_contiguous:
-        return from_numpy(a.swapaxes(-1, -2)).transpose(-2, -1).contiguous().reshape(shape)  # type: ignore[attr-defined,no-any-return]
-    return from_numpy(a if mine and a.flags.c_contiguous else np.array(a, order="C", copy=True)).reshape(shape)  # type: ignore[attr-defined,no-any-return]
+    flags = a.flags
+    if not flags.c_contiguous:
+        if a.ndim >= 2 and a.size >= _LARGE and a.swapaxes(-1, -2).flags.c_contiguous:
+            return from_numpy(a.swapaxes(-1, -2)).transpose(-2, -1).contiguous().reshape(shape)  # type: ignore[attr-defined,no-any-return]
+        a = np.array(a, order="C", copy=True)
+    elif not (flags.writeable and a.dtype.isnative and (flags.owndata or _is_own(a.base))):
+        a = np.array(a, order="C", copy=True)
+    return over_array(a, kind, tuple(shape))
+
+
+def _is_own(base: Any) -> bool:
+    """Whether memory was made by numpy; that of an argument was not."""
+    return isinstance(base, np.ndarray) and base.flags.owndata
 
 
 def for_each_matrix(count: int, function: Callable[..., Any], *arrays: np.ndarray) -> list[np.ndarray]:

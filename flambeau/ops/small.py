@@ -19,7 +19,7 @@ from ..tensor import Tensor
 
 __all__ = ["suits"]
 
-ALWAYS = 32
+ALWAYS = 48
 """Rows and columns up to which a single matrix is faster here than through LAPACK."""
 MOST = 64
 """Rows and columns up to which many matrices are."""
@@ -28,10 +28,11 @@ WIDE = 16
 """Unknowns up to which twice the precision costs next to nothing."""
 
 
-def suits(*operands: Tensor) -> bool:
-    """Whether matrices of these shapes are for this file."""
-    largest = max(max(x.shape[-2:]) for x in operands)
-    return largest <= ALWAYS or (largest <= MOST and math.prod(operands[0].shape[:-2]) >= _MANY)
+def suits(*operands: Tensor, always: int = ALWAYS) -> bool:
+    """Whether matrices of these shapes are for this file; ``always`` is for what is quicker here than ``ALWAYS``."""
+    shapes = [x._layout.shape for x in operands]
+    largest = max([max(shape[-1], shape[-2]) for shape in shapes])
+    return largest <= always or (largest <= MOST and math.prod(shapes[0]) >= _MANY * shapes[0][-1] * shapes[0][-2])
 
 
 def _matrices(x: Tensor) -> Tensor:

@@ -74,7 +74,7 @@ def _by_blocks(A: Tensor, B: Tensor, upper: bool, left: bool, unit: bool) -> Ten
 
 def triangular(A: Tensor, B: Tensor, upper: bool, left: bool, unit: bool) -> Tensor:
     """What ``triangular_kernel`` says, by whichever kernel suits the sizes."""
-    kernel = small.triangular_small if small.suits(A, B) else triangular_kernel
+    kernel = small.triangular_small if small.suits(A, B, always=small.MOST) else triangular_kernel
     return kernel.function(A, B, upper, left, unit)  # type: ignore[no-any-return]
 
 
@@ -333,7 +333,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 @no_grad()
 def _first_try(A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """(inverse, info, determinant), all plain."""
-    kernel = small.det_small if small.suits(A) else det_kernel
+    kernel = small.det_small if small.suits(A, always=small.MOST) else det_kernel
     return (*inverted(A), kernel.function(A))
 
 
@@ -396,7 +396,7 @@ def linalg_det(A: Tensor) -> Tensor:
     """The determinant of square matrices."""
     check_floating("linalg.det", A)
     check_square("linalg.det", A)
-    return (small.det_small if small.suits(A) else det_kernel).function(A)  # type: ignore[no-any-return]
+    return (small.det_small if small.suits(A, always=small.MOST) else det_kernel).function(A)  # type: ignore[no-any-return]
 
 
 @operator(kind="composite", out=False)

@@ -69,11 +69,14 @@ def limited(elements: int) -> Iterator[None]:
     """While this lasts, the OpenBLAS of numpy and that of scipy take no more threads than ``set_num_threads`` allows,
     and one for matrices of few elements.  Other builds of BLAS are left as they are."""
     threads = 1 if elements < _SERIAL else get_num_threads()
-    found = [_threads_of(name) for name in ("numpy", "scipy") if name in sys.modules]
-    before = [(set_, get()) for get, set_ in filter(None, found)]
+    before = []
+    for package in ("numpy", "scipy"):
+        found = _threads_of(package) if package in sys.modules else None
+        if found is not None and (count := found[0]()) > threads:
+            before.append((found[1], count))
     try:
-        for set_, count in before:
-            set_(min(threads, count))
+        for set_, _ in before:
+            set_(threads)
         yield
     finally:
         for set_, count in before:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 import sys
 import threading
@@ -169,4 +170,21 @@ def test_a_process_ends_in_peace_with_storages_alive() -> None:
         "import flambeau as t; kept = [t.ones(3) for _ in range(100)]; loop = [kept]; loop.append(loop); print('end')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and done.stdout == "end\n" and not done.stderr
+
+
+def test_native_functions_and_storages_may_outlive_every_module() -> None:
+    """Under Python's debugging allocator, which overwrites what is freed."""
+    code = (
+        "import sys, flambeau as t\n"
+        "from flambeau.runtime import native\n"
+        "class Loop: pass\n"
+        "loop = sys.loop = Loop()\n"
+        "loop.held = loop, native.make_caller(1, 'p'), t.ones(3), t.ones(3000) + 1, [t.ones(n) for n in (3, 300, 30000)]\n"
+        "print('end')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONMALLOC": "debug"},
+    )  # fmt: skip
     assert done.returncode == 0 and done.stdout == "end\n" and not done.stderr

@@ -24,7 +24,7 @@ from typing import Any
 from .. import settings
 from ..target.isa import ISA
 from . import engine, memory
-from .native import METH_FASTCALL, MethodDef
+from .native import METH_FASTCALL, MethodDef, keep_forever
 
 __all__ = ["maker"]
 
@@ -46,6 +46,7 @@ class _Shelf:
         self.batch = max(1, min(16, first // 4))
         self.most = max(first, min(_MOST // size, 1024))
         self.address = ctypes.addressof(self.words)
+        _kept.append(self.words)
 
     def fill(self) -> None:
         """Puts some blocks of the allocator on the shelf, and makes more room on it: a program that takes many blocks
@@ -66,7 +67,8 @@ class _Shelf:
 
 _shelves: dict[int, _Shelf] = {}
 _classes: dict[type, tuple[type, int, object] | None] = {}
-_kept: list[object] = []  # what the machine code points to
+_kept: list[object] = []  # what the machine code points to, which finishes objects after this module is gone
+keep_forever(_kept)
 
 
 def _give_back() -> None:

@@ -20,7 +20,7 @@ from functools import partial
 from ..target.isa import ISA
 from . import engine
 
-__all__ = ["METH_FASTCALL", "MethodDef", "make_caller"]
+__all__ = ["METH_FASTCALL", "MethodDef", "keep_forever", "make_caller"]
 
 METH_FASTCALL = 0x80
 
@@ -43,6 +43,12 @@ class MethodDef(ctypes.Structure):
 
 
 Order = tuple[int | None, ...]
+
+
+def keep_forever(value: object) -> None:
+    """Never frees ``value``, which native objects point to that may outlive every module when the interpreter ends."""
+    if sys.implementation.name == "cpython":
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(value))
 
 
 def _ir(signature: str, bound: int, release: bool, order: Order) -> str:
@@ -125,6 +131,7 @@ def _definition(signature: str, bound: int, release: bool, order: Order) -> Meth
             kind += " as " + " ".join("0" if i is None else str(i + 1) for i in order)
         code = engine.load(kind, "trampoline", lambda: _ir(signature, bound, release, order), ISA.named("generic"))
         made = MethodDef(b"native", code.address("call"), METH_FASTCALL, b"A function of generated code.")
+        keep_forever(made)
         found = _definitions.setdefault((signature, bound, release, order), made)
     return found
 

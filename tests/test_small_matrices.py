@@ -129,6 +129,16 @@ def test_factors_of_matrices_that_are_not_square(m: int, n: int) -> None:
     assert float(L.abs().max()) <= 1
 
 
+def test_factors_of_few_rows_are_rounded_once() -> None:
+    """Elimination is done in double precision: what is left of large elements is exact."""
+    a = np.random.default_rng(5).standard_normal((500, 6, 6)).astype(np.float32)
+    factors, pivots = fb.linalg.lu_factor(fb.tensor(a))
+    exact, _ = fb.linalg.lu_factor(fb.tensor(a.astype(np.float64)))
+    assert (factors.numpy() == exact.numpy().astype(np.float32)).all()
+    order, lower, upper = fb.lu_unpack(exact, pivots)
+    np.testing.assert_allclose((order @ lower @ upper).numpy(), a.astype(np.float64), atol=1e-12)
+
+
 def test_shapes_without_data() -> None:
     a = fb.empty(4, 3, 3, device="meta")
     for function in (fb.linalg.inv, fb.linalg.cholesky, lambda x: fb.linalg.solve(x, x), lambda x: fb.linalg.lu(x)[1]):

@@ -25,7 +25,7 @@ MOST = 64
 """Rows and columns up to which many matrices are."""
 _MANY = 8
 WIDE = 16
-"""Unknowns up to which twice the precision costs next to nothing."""
+"""Rows and columns up to which twice the precision costs next to nothing."""
 
 
 def suits(*operands: Tensor, always: int = ALWAYS) -> bool:
@@ -33,6 +33,11 @@ def suits(*operands: Tensor, always: int = ALWAYS) -> bool:
     shapes = [x._layout.shape for x in operands]
     largest = max([max(shape[-1], shape[-2]) for shape in shapes])
     return largest <= always or (largest <= MOST and math.prod(shapes[0]) >= _MANY * shapes[0][-1] * shapes[0][-2])
+
+
+def _wide(A: Tensor) -> bool:
+    """Whether elimination is done in double precision."""
+    return max(A.shape[-2:]) <= WIDE and A.dtype.to_real() is dtypes.float32
 
 
 def _matrices(x: Tensor) -> Tensor:
@@ -68,7 +73,7 @@ def lu_small(A: Tensor) -> Any:
     """See ``factors.lu_kernel``."""
     m, n = A.shape[-2:]
     results = [((m, n), A.dtype), ((min(m, n),), dtypes.int32), ((), dtypes.int32)]
-    return _computed(template.small_matrices.Lu(), [A], A.shape[:-2], results)
+    return _computed(template.small_matrices.Lu(_wide(A)), [A], A.shape[:-2], results)
 
 
 def _pivots(A: Tensor) -> Tensor:
@@ -94,8 +99,7 @@ def slogdet_small(A: Tensor) -> Any:
 @operator(name="_solve_small", method=False, function=False)
 def solve_small(A: Tensor, B: Tensor) -> Any:
     """See ``systems.solve_kernel``."""
-    wide = A.shape[-1] <= WIDE and A.dtype.to_real() is dtypes.float32
-    task = template.small_matrices.Solve(wide)
+    task = template.small_matrices.Solve(_wide(A))
     return _computed(task, [A, B], A.shape[:-2], [(B.shape[-2:], B.dtype), ((), dtypes.int32)])
 
 

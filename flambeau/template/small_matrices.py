@@ -122,7 +122,12 @@ class _Kernel:
 
 @dataclass(frozen=True)
 class _Task:
-    """What is common to the tasks: all operands are (count, rows, columns) or, integers, (count, k)."""
+    """What is common to the tasks: all operands are (count, rows, columns) or, integers, (count, k).
+
+    ``wide``: single precision is computed in double.
+    """
+
+    wide = False
 
     @property
     def label(self) -> str:
@@ -131,7 +136,7 @@ class _Task:
 
     def computed_in(self, type_: str) -> str:
         """The type of real numbers that is computed in."""
-        return coded(type_).to_real().code
+        return "f64" if self.wide else coded(type_).to_real().code
 
     def write(self, k: _Kernel, b: Flow, operands: Sequence[Val]) -> None:
         """What is done to a group."""
@@ -240,6 +245,8 @@ class Lu(_Factored):
     """(L and U in one matrix, row exchanges from 1, info) of any matrices, by elimination with partial pivoting; info
     is the place of the first pivot that is 0, or 0."""
 
+    wide: bool
+
     def write(self, k: _Kernel, b: Flow, operands: Sequence[Val]) -> None:
         """See ``_Task.write``."""
         factors, pivots, info, a = operands
@@ -309,14 +316,9 @@ class _System(_Task):
 
 @dataclass(frozen=True)
 class Solve(_System):
-    """(X, info) with ``A X = B``, by elimination with partial pivoting; info is that of `Lu`.  ``wide``: single
-    precision is computed in double."""
+    """(X, info) with ``A X = B``, by elimination with partial pivoting; info is that of `Lu`."""
 
     wide: bool
-
-    def computed_in(self, type_: str) -> str:
-        """See ``_Task.computed_in``."""
-        return "f64" if self.wide else super().computed_in(type_)
 
     def write(self, k: _Kernel, b: Flow, operands: Sequence[Val]) -> None:
         """See ``_Task.write``."""

@@ -180,6 +180,13 @@ def _compiled(fn: Callable[..., Any], how: _How, module: Any = None) -> Callable
         call = _unbroken(call)
     if how.report:
         call = _reported(call)
+    run = _repeating(fn, call.call) if isinstance(call, Repeater) else _calling(fn, call)
+    run._torchdynamo_orig_callable = fn  # type: ignore[attr-defined]
+    return run
+
+
+def _calling(fn: Callable[..., Any], call: Callable[..., Any]) -> Callable[..., Any]:
+    """``fn`` by ``call``, unless the stance says otherwise."""
 
     @functools.wraps(fn)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -187,7 +194,20 @@ def _compiled(fn: Callable[..., Any], how: _How, module: Any = None) -> Callable
             return fn(*args, **kwargs)
         return call(*args, **kwargs)
 
-    run._torchdynamo_orig_callable = fn  # type: ignore[attr-defined]
+    return run
+
+
+def _repeating(
+    fn: Callable[..., Any], call: Callable[[tuple[Any, ...], dict[str, Any]], Any]
+) -> Callable[..., Any]:  # fmt: skip
+    """The same where ``call`` takes the arguments as they are here, for its cost is paid at every call."""
+
+    @functools.wraps(fn)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        if _state.stance == "force_eager":
+            return fn(*args, **kwargs)
+        return call(args, kwargs)
+
     return run
 
 

@@ -19,4 +19,4 @@ hypothesis.settings.load_profile("flambeau")
 @pytest.fixture
 def few_operators_are_worth_repeating(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests whose compiled functions are small and stand for larger ones."""
-    monkeypatch.setattr("flambeau.compiled.default_mode._FEW", 0)
+    monkeypatch.setattr("flambeau.compiled.default_mode._FEW", -1)

@@ -492,3 +492,42 @@ def test_defaults_of_keywords_that_change():
     assert torch.equal(calls(x), (x * 3.0 + 1).sin())
     scaled.__kwdefaults__ = {"by": 4.0}
     assert torch.equal(calls(x), (x * 4.0 + 1).sin())
+
+
+_scale = 2.0
+
+
+def _scaled(x):
+    return torch.relu((x * _scale).sin() + x).cos()
+
+
+def test_names_in_the_programs_globals_are_noticed_however_they_change(monkeypatch):
+    """The dictionaries of names are compared by their versions where those stand, name by name otherwise."""
+    x = torch.linspace(-1, 1, 6)
+    compiled = torch.compile(_scaled)
+    for _ in range(6):
+        compiled(x)
+    for k in range(4):
+        monkeypatch.setitem(globals(), "_other", k)  # a new version, the same names
+        assert torch.equal(compiled(x), _scaled(x))
+    monkeypatch.setitem(globals(), "_scale", 3.0)
+    assert torch.equal(compiled(x), _scaled(x))
+    monkeypatch.delitem(globals(), "_scale")
+    with pytest.raises(NameError):
+        compiled(x)
+    monkeypatch.undo()
+    monkeypatch.setitem(globals(), "torch", type("Other", (), {"relu": staticmethod(lambda t: t * 0 + 7)}))
+    assert compiled(x).tolist() == pytest.approx([math.cos(7)] * 6)
+
+
+def test_a_compiled_modules_own_hooks_are_called():
+    model = torch.nn.Linear(3, 2)
+    compiled = torch.compile(model)
+    x, seen = torch.ones(1, 3), []
+    expected = model(x)
+    handle = compiled.register_forward_hook(lambda module, args, result: seen.append(result) or result * 2)
+    with torch.no_grad():
+        assert torch.equal(compiled(x), expected * 2)
+    assert torch.equal(compiled(x), expected * 2)
+    handle.remove()
+    assert torch.equal(compiled(x), expected) and len(seen) == 2

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..autograd.mode import state as grad_state
 from ..autograd.saved import watch
-from ..deferred.deferral import Deferral, deferral
+from ..deferred.deferral import Deferral, threads
 from ..deferred.record import ARGUMENT, VIEW, WRITE
 from ..dispatch.call import around
 from ..tensor import Tensor
@@ -59,11 +59,12 @@ class Cautious(Repeater):
         self._learning: dict[tuple[Any, ...], Learning] = {}
         self._resting = 0
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Calls the function with these arguments."""
         if not self._resting:
-            return super().__call__(*args, **kwargs)
+            return super().call(args, kwargs)
         self._resting -= 1
-        return self._plainly(deferral(), args, kwargs)
+        return self._plainly(threads.deferral, args, kwargs)
 
     def _aside(self, recorder: Deferral) -> bool:
         return bool(
@@ -151,7 +152,7 @@ class Cautious(Repeater):
             parts = [*recorder.parts, recorder.text]
             if all(map(told, (*args, *kwargs.values()))):
                 operators, views, work = map(sum, zip(*map(work_of, parts)))
-                plain = work < _LITTLE * operators
+                plain = work <= _LITTLE * operators
                 whole = len(parts) == 1 and len(parts[0]) <= _LONG
                 if whole or plain:
                     found = Learning(operators, plain, work > _MUCH)

@@ -29,7 +29,7 @@ from typing import Any
 from weakref import ref
 
 from ..autograd.mode import state as grad_state
-from ..deferred.deferral import Deferral, deferral
+from ..deferred.deferral import Deferral, threads
 from ..deferred.executed import Executed
 from ..deferred.record import independent
 from ..deferred.steps import Changed, Steps
@@ -101,7 +101,11 @@ class Repeater:
         self.doubted: dict[tuple[Any, ...], int] = {}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        recorder = deferral()
+        return self.call(args, kwargs)
+
+    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Calls the function with these arguments."""
+        recorder = threads.deferral
         if self._aside(recorder):
             return self._call_aside(recorder, args, kwargs)
         if recorder.text:

@@ -131,6 +131,7 @@ class Recording:
             at = position.get(id(storage), -1)
             self.sources.append((at, storage if at < 0 else None, offset * layout.itemsize))
         self.sizes = [ran.plan.sizes.get(k, 0) if ran and i is None else 0 for k, i in enumerate(into)]
+        self.starts = [start for _, _, start in self.sources]
         self.kept = [storage for _, storage, _ in self.sources if storage is not None]
         self.written = [i for i in into if i is not None]
         self.ran = None if ran is None else ran._replace(arguments=[])  # which would keep the first call's memory
@@ -146,16 +147,20 @@ class Recording:
         self.twice = False
         """Whether a result was differentiated in a way that can be differentiated again, for which the call is made
         once more: such calls had better not be repeated."""
+        self._asked = grads.none or grads.kept
+        """What makes it worth asking about gradients."""
         self.first = ran is not None and ran.plan.temporary + sum(self.sizes) >= _LARGE_BLOCK
         self.again = twice
         self.half: Half | None = None
         self.live: list[tuple[int, Layout, int]] = []
         if live is not None:
             self.live = [(number[id(t._storage.memory)], t._layout, t._offset) for t in live.results]
-            self.half = live.half.placed([start for _, _, start in self.sources])
+            self.half = live.half.placed(self.starts)
             self.saved = places
             self.inputs = [(given.get(id(t), -1), t) for t in live.inputs]
             self.layouts = tuple(layout for _, layout, _ in self.live)
+        self.straight = self.short is not None and not (self.draws or self.actors or grads.cleared)
+        """Whether a run is but one of the program, in the short way."""
         numbered = {id(t): k for k, t in enumerate(live.results)} if live is not None else {}
         self.build = _builder(result, number, given, numbered)
 
@@ -166,7 +171,7 @@ class Recording:
             if any(r() is not None for r in self.doubts):
                 return False
             self.doubts = ()
-        return not self.twice and self.guards.hold() and self.grads.hold()
+        return not self.twice and self.guards.hold() and (not self._asked or self.grads.hold())
 
     def run(self, tensors: list[Tensor], fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Runs on these tensors; raises Changed, with nothing done, if an optimizer now does something else, or leaves
@@ -178,7 +183,7 @@ class Recording:
             if tensors[k] is not t:
                 raise Changed
         for t in tensors:
-            if t._storage.pending is not None:
+            if t._key is None:
                 address(t)
         ran = self.ran
         if ran is None:
@@ -188,6 +193,8 @@ class Recording:
         if self.first:  # the blocks of the calls before are of other sizes
             self.first = False
             memory.empty_cache()
+        if self.straight:
+            return self._run_straight(ran, tensors, fn, args, kwargs)
         numbers = ran.numbers
         stepped: Again | None = None
         if self.actors:
@@ -227,6 +234,26 @@ class Recording:
         if self.half is not None:
             again = partial(fn, *args, **kwargs)
             storages.append(self._differentiable(self.half, storages, tensors, memories, stream, again))
+        return self.build(storages, tensors)
+
+    def _run_straight(
+        self,
+        ran: Executed,
+        tensors: list[Tensor],
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """The run of a call that does nothing but compute its results, from memory that is there."""
+        assert self.short is not None
+        memories = [tensors[k]._storage if storage is None else storage for k, storage, _ in self.sources]
+        storages: list[Any] = self.short([s.ptr + start for s, start in zip(memories, self.starts)], ran.numbers)
+        for i in self.written:
+            memories[i].version += 1
+        if self.half is not None:
+            storages.append(
+                self._differentiable(self.half, storages, tensors, memories, b"", partial(fn, *args, **kwargs))
+            )
         return self.build(storages, tensors)
 
     def _differentiable(

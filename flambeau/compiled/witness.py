@@ -239,9 +239,15 @@ class State:
         self._sized_others = [*self._ordered, *self._lists, *self._classes]
         self._sizes_others = [*map(len, self._sized_others)]
         self._others_were = [[*found] for found in self._others()]
+        self._named_were = [*map(getitem, self._spaces, self._names_there)]
+        # Names in classes, whose dictionaries cannot be reached: (index, space, name) of each.
+        apart = [(k, s) for k, s in enumerate(self._spaces) if type(s) is not dict]
+        self._apart = [s for _, s in apart], [self._names_there[k] for k, _ in apart]
+        self._apart_were = [self._named_were[k] for k, _ in apart]
         self._tensors_were = [*chain.from_iterable(map(_tensor_state, self.tensors))]
         self._unchanged: Unchanged | None = None
         self._untouched: Unchanged | None = None  # all attributes of the tensors, their gradients among them
+        self._unnamed: Unchanged | None = None  # all that can be named where a name is to stay what it is
         self._patience = _PATIENCE
         self.watchable = self.codes <= known and not self._hooked() and (not self._options or self._options.watchable)
 
@@ -265,30 +271,44 @@ class State:
         if self._options is not None and not self._options.hold():
             return False
         if self._unchanged is not None and self._unchanged.holds():
-            return self._others_same() and self._tensors_same()
+            return self._names_same() and self._others_same() and (not self.tensors or self._tensors_same())
         # Before looking, lest a change come between.
-        looked = (Unchanged(*self._told()), self._tensors_now()) if self._patience else None
+        looked = (Unchanged(*self._told()), self._tensors_now(), self._names_now()) if self._patience else None
         if (
             any(self._empty)
             or [*map(len, self._sized)] != self._sizes
             or not _same(self._now(), self._was)
+            or not self._names_same()
             or not self._others_same()
             or self._hooked()
         ):
             return False
         if looked is not None:
-            self._unchanged, self._untouched = looked
+            self._unchanged, self._untouched, self._unnamed = looked
             self._patience -= 1
         return True
 
-    def _others_same(self) -> bool:
-        """Whether what no word tells of is as it was."""
-        return (
-            all(map(_same, self._others(), self._others_were))
-            and (not self._sized_others or [*map(len, self._sized_others)] == self._sizes_others)
-            and not (self._absent and any(map(contains, self._absent, self._names_absent)))
-            and not (self._sets and not all(s == was for s, was in self._sets))
+    def _names_same(self) -> bool:
+        """Whether names mean what they did, if only classes and what else may be named could have changed."""
+        if self._unnamed is not None and self._unnamed.holds():
+            return not self._apart_were or _same(map(getitem, *self._apart), self._apart_were)
+        return _same(map(getitem, self._spaces, self._names_there), self._named_were) and not any(
+            map(contains, self._absent, self._names_absent)
         )
+
+    def _names_now(self) -> Unchanged:
+        """What tells that nothing was given another meaning in the dictionaries where names are looked up."""
+        spaces = (s for s in (*self._spaces, *self._absent) if type(s) is dict)
+        return Unchanged({id(s): s for s in spaces}.values(), [], [])
+
+    def _others_same(self) -> bool:
+        """Whether what else no word tells of is as it was."""
+        if self._sized_others:
+            if [*map(len, self._sized_others)] != self._sizes_others:
+                return False
+            if not all(map(_same, self._others(), self._others_were)):
+                return False
+        return not self._sets or all(s == was for s, was in self._sets)
 
     def _tensors_same(self) -> bool:
         """Whether the tensors are as they were, but for their gradients and what is in them."""
@@ -318,8 +338,6 @@ class State:
     def _others(self) -> list[Iterable[Any]]:
         """The parts of the state that no word tells of, by kind, of which there are any."""
         found: list[Iterable[Any]] = []
-        if self._names_there:
-            found.append(map(getitem, self._spaces, self._names_there))
         if self._ordered:
             found += [chain.from_iterable(map(dict.values, self._ordered)), chain.from_iterable(self._ordered)]
         if self._lists:
@@ -329,7 +347,11 @@ class State:
     @property
     def looks(self) -> int:
         """How long `hold` takes, in looks at a part."""
-        return sum(map(len, self._others_were)) + len(self._was) // (_AT_ONCE if Unchanged.possible else 1)
+        return (
+            len(self._named_were)
+            + sum(map(len, self._others_were))
+            + len(self._was) // (_AT_ONCE if Unchanged.possible else 1)
+        )
 
     def _hooked(self) -> bool:
         return any(e.hooks or e.post_accumulate for e in filter(None, map(attrgetter("_hooks"), self.tensors)))

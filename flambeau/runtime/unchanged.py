@@ -66,6 +66,8 @@ class Unchanged:
 
     It keeps the dictionaries, cells and functions alive; the others have to stay alive without it, and so does what
     cells and functions hold.  ``possible``: whether anything can be said.
+
+    ``holds()`` is 1 if all is certainly as it was, otherwise 0; a dictionary that was changed and changed back is not.
     """
 
     possible: ClassVar[bool]
@@ -87,14 +89,10 @@ class Unchanged:
         at += [id(f) + offset for f in functions for offset in _PARTS]
         self._at = array("q", at)
         self._was = array("Q", [_word(address) for address in at] if self.possible else [])
-        self._same: Callable[[], int] = lambda: 0
+        self.holds: Callable[[], int] = lambda: 0
         if self.possible:
             bound = self._at.buffer_info()[0], self._was.buffer_info()[0], len(at)
-            self._same = make_caller(_comparing(), "", bound=bound)
-
-    def holds(self) -> bool:
-        """Whether all is certainly as it was; a dictionary that was changed and changed back is not."""
-        return self._same() == 1
+            self.holds = make_caller(_comparing(), "", bound=bound)
 
 
 def _word(address: int) -> int:

@@ -183,7 +183,7 @@ class Module(HookMethods, StateMethods, ConvertMethods, MemberMethods):
             return self._call_at_once(*args, **kwargs)
         if habit.again is None:
             habit.again = Unasked(self, self._call_at_once, vars(functional))
-        return habit.again(*args, **kwargs)
+        return habit.again.call(args, kwargs)
 
     def _call_at_once(self, *args: Any, **kwargs: Any) -> Any:
         """The call without gradients: convolutions wait for what follows them, but not for longer than the call of the
@@ -367,10 +367,16 @@ class OptimizedModule(Module):
         super().__init__()
         self._orig_mod = module
         self._make_call, self._call = make_call, make_call(module)
+        self.__dict__["forward"] = self._call  # without the frame of the method
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Calls the original, compiled."""
         return self._call(*args, **kwargs)
+
+    def _call_together(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return self._call(*args, **kwargs)
+
+    __call__: Callable[..., Any] = Module._call_impl
 
     @property
     def training(self) -> bool:  # type: ignore[override]

@@ -63,9 +63,16 @@ def _places(
         column = g("sub", g("sub", number(col), one), column)
     out = prim.undef((2, size), dtypes.int64)
     for which, value in enumerate((row, column)):
-        place = prim.move(prim.cast(value, dtypes.int64), ((0, ((1, 1),)),), (1, size))
+        place = prim.move(_whole(value), ((0, ((1, 1),)),), (1, size))
         out = prim.update(out, place, ((which, ()), (0, ((1, 1),))))
     return out
+
+
+def _whole(value: Tensor) -> Tensor:
+    """Whole numbers below 2^52 as integers: beside 2^52 they are the last bits of a double, and few processors have an
+    instruction that converts vectors of doubles."""
+    bits = prim.bitcast(prim.apply("add", value, prim.const(2.0**52, dtypes.float64)), dtypes.int64)
+    return prim.apply("sub", bits, prim.const(0x433 << 52, dtypes.int64))
 
 
 def _indices(name: str, row: int, col: int, offset: int, dtype: dtype_ | None, device: Any, upper: bool) -> Tensor:

@@ -29,6 +29,13 @@ def test_single_precision(name: str) -> None:
     assert shape.shape == (2, 2)
 
 
+def test_quantiles_of_the_normal_distribution() -> None:
+    low = np.concatenate([np.logspace(-45, -1, 900), np.linspace(0.01, 0.5, 500), [0.075, 0.0749]]).astype(np.float32)
+    x = np.concatenate([low, 1 - low, np.array([0, 1, -0.1, 1.1, -np.inf, np.inf, np.nan], np.float32)])
+    want = scipy.special.ndtri(x.astype(np.float64)).astype(np.float32)
+    np.testing.assert_allclose(torch.special.ndtri(torch.from_numpy(x)).numpy(), want, rtol=2e-7)
+
+
 def test_airy() -> None:
     x = np.concatenate([np.linspace(-60, 12, 1001), [0, -0.0, 2, 8, -8, 30, 100, -1e3]])
     want = scipy.special.airy(x)[0]

@@ -332,6 +332,34 @@ def _log_ndtr(x: Tensor) -> Tensor:
     return _op("select", _op("gt", x, 0.0), upper, lower)
 
 
+# -- the normal distribution's quantiles -------------------------------------------------------------
+
+_MIDDLE = 0.425  # how far from 1/2 the quantile is an odd series
+_TAIL, _END = 1.6, 10.2  # sqrt(-log(q)) of probabilities from 0.075 down to single precision's least
+
+
+def _ndtri_middle(s: Any, w: np.ndarray) -> np.ndarray:
+    d = np.sqrt(w)
+    return s.ndtri(0.5 + d) / d  # type: ignore[no-any-return]
+
+
+def _ndtri_tail(s: Any, r: np.ndarray) -> np.ndarray:
+    return -s.ndtri(np.exp(-((r + _TAIL) ** 2)))  # type: ignore[no-any-return]
+
+
+def _ndtri(x: Tensor) -> Tensor:
+    """As Wichura's AS 241 (1988) cuts the interval."""
+    d = _op("sub", x, 0.5)
+    square = _op("min", _op("mul", d, d), _MIDDLE**2)
+    middle = _op("mul", d, _series(_ndtri_middle, square, _MIDDLE**2))
+    less = _op("max", _op("min", _op("min", x, _op("sub", 1.0, x)), 0.5 - _MIDDLE), 1e-45)
+    tail = _series(_ndtri_tail, _op("sub", _op("sqrt", _op("neg", _op("log", less))), _TAIL), _END - _TAIL)
+    tail = _op("select", _op("lt", d, 0.0), _op("neg", tail), tail)
+    value = _op("select", _op("le", _op("abs", d), _MIDDLE), middle, tail)
+    value = _op("select", _op("eq", x, 0.0), -math.inf, _op("select", _op("eq", x, 1.0), math.inf, value))
+    return _op("select", _op("and", _op("ge", x, 0.0), _op("le", x, 1.0)), value, math.nan)
+
+
 FITTED: dict[str, Callable[[Tensor], Tensor]] = {
     "i0": _grown(_i0e),
     "i0e": _i0e,
@@ -348,6 +376,7 @@ FITTED: dict[str, Callable[[Tensor], Tensor]] = {
     "erfcx": _erfcx,
     "log_ndtr": _log_ndtr,
     "airy": _airy,
+    "ndtri": _ndtri,
 }
 
 

@@ -6,16 +6,16 @@ import importlib
 import math
 from typing import Any
 
-import numpy as np
-
 from .. import dtype as dtypes
 from .. import primitives as prim
 from ..dispatch.operator import Scalar, operator
 from ..dtype import dtype as dtype_
 from ..tensor import Tensor
-from . import create, from_data
+from . import create
 from .common import factory
 from .convert import convert
+from .fitted import FITTED
+from .special import host
 
 __all__ = ["bartlett_window", "blackman_window", "hamming_window", "hann_window", "kaiser_window"]
 
@@ -69,6 +69,25 @@ def _finish(
 def _cosines(*weights: float) -> Any:
     """``w0 - w1 cos(x) + w2 cos(2 x)`` over one turn."""
     return lambda length, n, kind: _cosine_sum.function(2 * math.pi / n, length, weights, kind)
+
+
+@operator(method=False, function=False, differentiable=False, out=False)
+def _kaiser(step: Scalar, beta: Scalar, peak: Scalar, length: int, dtype: dtype_) -> Tensor:
+    """``I0(beta sqrt(1 - t^2)) / I0(beta)`` at t = -1, step - 1, 2 step - 1 ..., in double precision; ``peak`` is
+    ``I0(beta) / exp(beta)``."""
+    g, work = prim.apply, dtypes.float64
+    one, zero, top = prim.const(1, work), prim.const(0, work), prim.cast(beta, work)
+    t = g("sub", g("mul", prim.cast(prim.iota((length,), 0), work), prim.cast(step, work)), one)
+    x = g("mul", top, g("sqrt", g("max", g("sub", one, g("mul", t, t)), zero)))
+    scaled = FITTED["i0e"](x) if dtype is dtypes.float32 else host("scipy.special", "i0e", x)
+    return prim.cast(g("div", g("mul", scaled, g("exp", g("sub", x, top))), prim.cast(peak, work)), dtype)
+
+
+def kaiser_points(length: int, n: int, beta: float, dtype: dtype_) -> Tensor:
+    """The first ``length`` of n + 1 points of Kaiser's window (1974): ``I0(beta sqrt(1 - (2 k / n - 1)^2)) /
+    I0(beta)``."""
+    peak = float(importlib.import_module("scipy.special").i0e(beta))
+    return _kaiser.function(2 / n, float(beta), peak, length, dtype)  # type: ignore[no-any-return]
 
 
 @factory
@@ -128,8 +147,6 @@ def kaiser_window(
     """``I0(beta sqrt(1 - (2 k / n - 1) ** 2)) / I0(beta)`` (Kaiser 1974)."""
 
     def shape(length: int, n: int, kind: dtype_) -> Tensor:
-        i0 = importlib.import_module("scipy.special").i0
-        k = np.arange(length, dtype=np.float64)
-        return from_data.tensor(i0(beta * np.sqrt(np.maximum(0, 1 - (2 * k / n - 1) ** 2))) / i0(beta), dtype=kind)
+        return kaiser_points(length, n, beta, kind)
 
     return _finish("kaiser_window", window_length, periodic, shape, dtype, device, requires_grad)

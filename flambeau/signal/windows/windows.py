@@ -10,6 +10,7 @@ from ... import ops
 from ...dtype import dtype as dtype_
 from ...dtype import float32, float64, get_default_dtype
 from ...ops import members
+from ...ops.windows import kaiser_points
 from ...tensor import Tensor
 
 __all__ = [
@@ -151,8 +152,6 @@ def kaiser(
         raise ValueError(f"beta must be non-negative, got: {beta} instead.")
 
     def shape(k: Any, n: int) -> Any:
-        t = 2 * k / (n - 1) - 1
-        peak = ops.tensor(float(beta), dtype=float64)
-        return ops.i0(beta * (1 - t.square()).clamp(min=0).sqrt()) / ops.i0(peak)
+        return kaiser_points(len(k), n - 1, beta, dtype or get_default_dtype())
 
     return _window("kaiser", M, sym, shape, dtype, layout, device, requires_grad)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.linalg
 import scipy.signal
 
 import flambeau
@@ -261,3 +262,17 @@ def test_short_integers_in_contractions() -> None:
     places = flambeau.tensor([0, 1, 1])
     mean = flambeau.zeros(3, dtype=flambeau.uint8).scatter_reduce(0, places, y * 6, "mean")
     assert mean.dtype is flambeau.uint8 and mean.tolist() == [3, 4, 0]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 3), (2, 5, 9, 9), (70, 70), (0, 0), (0, 3, 3)])
+@pytest.mark.parametrize("scale", [1e-3, 0.3, 4.0])
+def test_exponentials_of_single_precision(shape: tuple[int, ...], scale: float) -> None:
+    a = np.random.default_rng(5).standard_normal(shape).astype(np.float32) * np.float32(scale)
+    a = a * np.float32(1.0 if shape[-1] < 50 else 0.2)
+    found = flambeau.linalg.matrix_exp(flambeau.from_numpy(a))
+    assert found.dtype is flambeau.float32
+    assert found.shape == shape
+    want = scipy.linalg.expm(a.astype(np.float64)) if a.size else a
+    size = np.abs(want).max(axis=(-2, -1), keepdims=True) if a.size else 1
+    assert (np.abs(found.numpy() - want) <= 2e-7 * size).all()
+    assert flambeau.linalg.matrix_exp(flambeau.full((2, 2), float("inf"))).isnan().all()

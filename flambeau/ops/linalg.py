@@ -156,7 +156,7 @@ def matrix_power(input: Tensor, n: int) -> Tensor:
 
 @matrix_kernel("_matrix_exp")
 def matrix_exp_kernel(A: Tensor) -> Tensor:
-    """The exponential of matrices: by scipy (Al-Mohy and Higham 2009), in single precision by ``_short_exponential``."""
+    """The exponential of matrices: scipy's (Al-Mohy and Higham 2009), in single precision ``_short_exponential``."""
     if A.dtype is dtypes.float32 and A.numel() and A.device is not devices.meta:
         return _short_exponential(A.double()).float()  # type: ignore[attr-defined,no-any-return]
     return on_host([(A.shape, A.dtype)], [A], _exponential)[0]

@@ -40,3 +40,36 @@ def test_what_does_not_meet_is_computed() -> None:
     assert y[:2].add_(y[2:])[0].tolist() == [18, 10, 26, 14]
     assert y.add_(y)[3].tolist() == [50, 26, 58, 30]
     assert y.data.add_(y)[3].tolist() == [100, 52, 116, 60]
+
+
+def test_fills_write_the_elements_of_expanded_tensors_once() -> None:
+    base = torch.arange(3.0)
+    wide = base.unsqueeze(1).expand(3, 4)
+    mask = torch.zeros(3, 4, dtype=torch.bool)
+    mask[1, 2] = True
+    assert wide.masked_fill_(mask, 9.0) is wide and base.tolist() == [0, 9, 2]
+    base.expand(2, 3)[torch.tensor([[True, False, False], [False, False, True]])] = 7.0
+    assert base.tolist() == [7, 9, 7]
+    version = base._version
+    assert wide.fill_(4.0).tolist() == [[4.0] * 4] * 3 and base.tolist() == [4, 4, 4] and base._version > version
+    wide.zero_()
+    assert base.tolist() == [0, 0, 0]
+    one = torch.zeros(1, 1)
+    assert one.expand(3, 3).fill_diagonal_(2.0).tolist() == [[2.0] * 3] * 3 and one.tolist() == [[2.0]]
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("fill_", lambda: torch.zeros(5).as_strided((3, 3), (1, 1)).fill_(1.0)),
+        ("add_", lambda: torch.zeros(1).expand(4).add_(1)),
+        ("scatter_", lambda: torch.zeros(1).expand(4).scatter_(0, torch.arange(4), torch.ones(4))),
+        ("scatter_", lambda: torch.zeros(1).expand(4).scatter_(0, torch.arange(4), 1.0)),
+        ("scatter_", lambda: torch.zeros(1).expand(4).scatter_(0, torch.arange(4), torch.ones(4), reduce="add")),
+        ("index_put_", lambda: torch.zeros(1).expand(4).index_put_((torch.arange(4),), torch.ones(4))),
+        ("masked_scatter_", lambda: torch.zeros(1).expand(4).masked_scatter_(torch.ones(4) > 0, torch.ones(4))),
+    ],
+)
+def test_other_writes_to_an_element_that_stands_for_several_are_refused(name: str, write: Callable[[], object]) -> None:
+    with pytest.raises(RuntimeError, match=f"^{name}: unsupported operation: more than one element"):
+        write()

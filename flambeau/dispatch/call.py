@@ -430,7 +430,12 @@ def _call_inplace(op: Operator, args: Sequence[Any]) -> Tensor:
     tensors = tensors_in(args)
     layout = target._layout
     node = None
-    check_written(f"{op.name}_", target, [args[i] for i in op.whole if isinstance(args[i], Tensor)])
+    if layout.overlapping and op.folded is not None and not target._requires_grad:
+        once = op.folded(*args)
+        if once[0]._layout is not layout:
+            _call_inplace(op, once)
+            return target
+    check_written(f"{op.spoken or op.name}_", target, [args[i] for i in op.whole if isinstance(args[i], Tensor)])
     if grad_state.grad and any(t._requires_grad for t in tensors):
         if op.kind == "composite" and op._derivative is None:
             return composite_inplace(op, args)

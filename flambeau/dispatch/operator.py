@@ -82,6 +82,10 @@ class Operator:
     looks = False
     elementwise = False  # although nothing is promoted
     disjoint: tuple[str, ...] = ()  # operands that are not promoted and may not share memory with a target in part
+    # Of a call in place: its arguments for a target whose elements stand for several each (expanded), with each of them
+    # once.  Without it such a target is refused.
+    folded: Callable[..., tuple[Any, ...]] | None = None
+    spoken = ""  # the name in messages, where ``name`` is an inner one
     apart = False  # reads elements other than the one it writes: ``out`` must not be an input
     index_error: type[Exception] = IndexError
     synonyms: Mapping[str, tuple[str, ...]] = MappingProxyType({})

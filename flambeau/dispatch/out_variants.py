@@ -45,7 +45,7 @@ def dispatch_out(op: Operator, args: Sequence[Any], out: Any) -> Any:
             "differentiation, but one of the arguments requires grad."
         )
     for o in outs:
-        check_written(op.name, o, tensors_in(args), op.apart)
+        check_written(op.spoken or op.name, o, tensors_in(args), op.apart)
     if _straight(op, args, outs):
         return _given(op, out, outs)
     result = dispatch(op, args)

@@ -19,11 +19,19 @@ from ..layout import Size
 from ..tensor import Tensor
 
 __all__ = [
-    "attach", "dim_of", "dims_of", "drop_dims", "factory", "give", "need_tensor", "overridable", "shape_of", "times",
-    "unreduce", "zeros_of",
+    "attach", "dim_of", "dims_of", "drop_dims", "each_once", "factory", "give", "need_tensor", "overridable",
+    "shape_of", "times", "unreduce", "zeros_of",
 ]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def each_once(t: Tensor) -> Tensor:
+    """The elements of a tensor without those that `expand` repeated: such dimensions have one element."""
+    for d, (n, step) in enumerate(zip(t._layout.shape, t._layout.strides)):
+        if n > 1 and step == 0:
+            t = OPERATORS["narrow"].function(t, d, 0, 1)
+    return t
 
 
 def attach(cls: type, members: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from .. import primitives as prim
 from ..dispatch.operator import Operand, operator
 from ..promotion import result_type
 from ..tensor import Tensor
-from .common import need_tensor
+from .common import each_once, need_tensor
 
 __all__: list[str] = []
 
@@ -162,6 +162,20 @@ def masked_fill(input: Tensor, mask: Tensor, value: Operand) -> Tensor:
     ):
         raise RuntimeError(f"value cannot be converted to type {input.dtype} without overflow")
     return prim.apply("select", mask, prim.cast(value, input.dtype), input)
+
+
+def _masked_once(input: Tensor, mask: Tensor, value: Any) -> tuple[Any, ...]:
+    """An element that stands for several is filled if the mask holds for any of them."""
+    target = each_once(input)
+    if mask._layout.dtype is dtypes.bool_:
+        mask = mask.expand(input.shape)
+        for d in range(input.ndim):
+            if target.shape[d] != input.shape[d]:
+                mask = mask.any(d, True)
+    return target, mask, value
+
+
+masked_fill.folded = _masked_once
 
 
 @masked_fill.gradient("mask")

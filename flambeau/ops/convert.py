@@ -13,7 +13,7 @@ from ..dispatch.operator import Operand, operator
 from ..dtype import dtype as dtype_
 from ..layout import contiguous_strides, of
 from ..tensor import Tensor, empty
-from .common import overridable, zeros_of
+from .common import each_once, overridable, zeros_of
 from .shape import clone
 
 __all__: list[str] = []
@@ -278,6 +278,9 @@ def fill(input: Tensor, value: Operand) -> Tensor:
     return prim.wrap(g.expand(g.cast(prim.read(value), input.dtype.code), input.shape))
 
 
+fill.folded = lambda input, value: (each_once(input), value)
+
+
 @fill.gradient()
 def _(ctx, grad):  # type: ignore[no-untyped-def]
     return zeros_of(grad), grad.sum()
@@ -287,6 +290,9 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 def zero(input: Tensor) -> Tensor:
     """Every element replaced by zero."""
     return prim.const(0, input.dtype, input.shape)
+
+
+zero.folded = lambda input: (each_once(input),)
 
 
 @zero.gradient()

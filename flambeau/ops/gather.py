@@ -118,6 +118,7 @@ def scatter_src(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
 
 
 scatter_src.disjoint = ("index", "src")
+scatter_src.spoken = "scatter"
 scatter_src.linear = True  # where indices repeat, the gradient is not the transpose (nor is PyTorch's)
 
 
@@ -146,6 +147,9 @@ def scatter_value(input: Tensor, dim: int, index: Tensor, value: Operand) -> Ten
     return _scattered("scatter", "set", input, dim, index, value)
 
 
+scatter_value.spoken = "scatter"
+
+
 @scatter_value.gradient("index")
 def _(ctx, grad):  # type: ignore[no-untyped-def]
     return (
@@ -161,6 +165,9 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 def scatter_combine(input: Tensor, dim: int, index: Tensor, src: Operand, kind: str) -> Tensor:
     """``input`` combined with ``src`` at the indices."""
     return _scattered("scatter", kind, input, dim, index, src)
+
+
+scatter_combine.spoken = "scatter"
 
 
 @operator(inplace=True, index_error=RuntimeError)

@@ -154,6 +154,7 @@ def _spread(values: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 index_write.disjoint = ("values",)
+index_write.spoken = "index_put"
 index_write.linear = True  # where indices repeat, the gradient is not the transpose (nor is PyTorch's)
 
 

@@ -158,6 +158,9 @@ def masked_scatter_kernel(input: Tensor, mask: Tensor, source: Tensor) -> Tensor
     return prim.wrap(g.apply("select", flags, picked, prim.read(input)))
 
 
+masked_scatter_kernel.spoken = "masked_scatter"
+
+
 @masked_scatter_kernel.gradient("mask")
 def _(ctx, grad):  # type: ignore[no-untyped-def]
     mask = ctx.mask.expand(grad.shape)

@@ -184,10 +184,19 @@ def slice_inverse(
     return input.as_strided(src.shape, strides, input.storage_offset() - first * strides[d])  # type: ignore[no-any-return]
 
 
+def _check_bounds(name: str, low: Any, high: Any) -> None:
+    for word, value in (("min", low), ("max", high)):
+        if value is not None and not isinstance(value, int):
+            raise TypeError(f"{name}(): argument '{word}' must be int, not {type(value).__name__}")
+
+
 def sym_constrain_range(size: Any, *, min: int | None = None, max: int | None = None) -> None:
     """Promises that a number lies between two others; raises RuntimeError if it does not."""
     if not isinstance(size, (int, float, Tensor)):
         raise TypeError(f"sym_constrain_range(): argument 'size' must be a number, not {type(size).__name__}")
+    _check_bounds("sym_constrain_range", min, max)
+    if isinstance(size, float) and not -(2.0**63) <= size < 2.0**63:
+        raise RuntimeError("value cannot be converted to type int64_t without overflow")
     value = int(size)  # type: ignore[call-overload]
     low = -(2**63) if min is None else min
     high = 2**63 - 1 if max is None else max
@@ -201,6 +210,7 @@ def sym_constrain_range_for_size(size: Any, *, min: int | None = None, max: int 
     """``sym_constrain_range`` of a size, which is not negative; raises RuntimeError for a range below 2 as well."""
     if not isinstance(size, (int, float, Tensor)):
         raise TypeError(f"sym_constrain_range_for_size(): argument 'size' must be a number, not {type(size).__name__}")
+    _check_bounds("sym_constrain_range_for_size", min, max)
     if max is not None and max <= 2:
         raise RuntimeError(f"Max value to constrain_range_for_size must be greater than 2. got: {max}")
     sym_constrain_range(size, min=0 if min is None else min, max=max)

@@ -143,6 +143,10 @@ def test_slice_inverse_and_ranges():
     assert flambeau.sym_constrain_range(3, min=1, max=4) is None
     with pytest.raises(RuntimeError):
         flambeau.sym_constrain_range(3, min=5, max=6)
+    with pytest.raises(RuntimeError, match="without overflow"):
+        flambeau.sym_constrain_range_for_size(float("inf"))
+    with pytest.raises(TypeError, match="'max' must be int, not float"):
+        flambeau.sym_constrain_range_for_size(5, max=float("inf"))
 
 
 @pytest.mark.parametrize("reduction", [0, 1, 2])

@@ -95,3 +95,47 @@ def test_wrong_arguments_are_named(index: int) -> None:
     kind, call = _REFUSED[index]
     with pytest.raises(kind):
         call()
+
+
+def test_copies_between_memory_and_tensors_without() -> None:
+    bare = torch.ones(3, device="meta")
+    assert bare.copy_(torch.zeros(3)) is bare and bare.device.type == "meta"
+    for x in (torch.zeros(3), torch.zeros(())):
+        with pytest.raises(NotImplementedError, match="no data"):
+            x.copy_(bare.sum())
+        assert not x.any()
+    with pytest.raises(NotImplementedError, match="no data"):
+        torch.zeros(()).add_(bare.sum())
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda **how: torch.arange(3, **how), lambda **how: torch.linspace(0, 1, 3, **how),
+        lambda **how: torch.logspace(0, 1, 3, **how), lambda **how: torch.eye(3, **how),
+        lambda **how: torch.range(0, 2, **how), lambda **how: torch.fft.fftfreq(3, **how),
+        lambda **how: torch.fft.rfftfreq(4, **how),
+    ],
+)  # fmt: skip
+def test_factories_compute_what_out_holds(make) -> None:  # type: ignore[no-untyped-def]
+    wide = torch.empty(0, dtype=torch.float64)
+    assert torch.equal(make(out=wide), make(dtype=torch.float64)) and wide.dtype is torch.float64
+    with pytest.raises(RuntimeError, match="does not match dtype of out"):
+        make(out=wide, dtype=torch.float32)
+    with pytest.raises(RuntimeError, match="device type meta does not match"):
+        make(out=wide, device="meta")
+    bare = torch.empty(0, device="meta")
+    assert make(out=bare).shape == make().shape and bare.device.type == "meta"
+
+
+def test_frequencies_are_no_integers() -> None:
+    with pytest.raises(RuntimeError, match="floating point"):
+        torch.fft.fftfreq(5, out=torch.zeros(5, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int32, torch.int64])
+def test_running_sums_under_a_mask_keep_the_type(dtype: torch.dtype) -> None:
+    x, mask = torch.tensor([1, 2, 3], dtype=dtype), torch.tensor([True, False, True])
+    total, product = torch.masked.cumsum(x, 0, mask=mask), torch.masked.cumprod(x, 0, mask=mask)
+    assert total.tolist() == [1, 1, 4] and total.dtype is dtype
+    assert product.tolist() == [1, 1, 3] and product.dtype is dtype

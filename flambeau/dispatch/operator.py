@@ -85,6 +85,7 @@ class Operator:
     # Of a call in place: its arguments for a target whose elements stand for several each (expanded), with each of them
     # once.  Without it such a target is refused.
     folded: Callable[..., tuple[Any, ...]] | None = None
+    across = False  # a call in place takes operands of other devices than the target's
     spoken = ""  # the name in messages, where ``name`` is an inner one
     apart = False  # reads elements other than the one it writes: ``out`` must not be an input
     index_error: type[Exception] = IndexError

@@ -207,7 +207,9 @@ def build(op: Operator, args: Sequence[Any], tensors: Sequence[Tensor], target: 
             f"{op.name}(): argument '{op.params[op.kinds.index(OPERAND)]}' (position 1) must be Tensor, not "
             f"{type(found).__name__}"
         )
-    where = common_device(op, tensors)
+    where = target.device if target is not None and op.across else common_device(op, tensors)
+    if target is not None and target.device is cpu and any(t._layout.device is meta for t in tensors):
+        raise NotImplementedError(f"{op.name}_: Cannot copy out of meta tensor; no data!")
     kind = _flat_kind(op, args, tensors, target) if where is cpu else None
     if kind is not None and kind in op.flat:
         like = op.flat[kind]

@@ -118,15 +118,15 @@ def argmin(
 
 
 def cumsum(input: Any, dim: int, *, dtype: dtype_ | None = None, mask: Any = None) -> Tensor:
-    """Running sums along ``dim`` of the elements where ``mask`` is true."""
+    """Running sums along ``dim`` of the elements where ``mask`` is true; integers keep their type."""
     x, m = _parts(input, mask, dtype)
-    return _kept(_wide(x, dtype), m, 0).cumsum(dim)
+    return _kept(x, m, 0).cumsum(dim, dtype=x.dtype)
 
 
 def cumprod(input: Any, dim: int, *, dtype: dtype_ | None = None, mask: Any = None) -> Tensor:
-    """Running products along ``dim`` of the elements where ``mask`` is true."""
+    """Running products along ``dim`` of the elements where ``mask`` is true; integers keep their type."""
     x, m = _parts(input, mask, dtype)
-    return _kept(_wide(x, dtype), m, 1).cumprod(dim)
+    return _kept(x, m, 1).cumprod(dim, dtype=x.dtype)
 
 
 def mean(

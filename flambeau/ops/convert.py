@@ -34,6 +34,7 @@ def copy(input: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
 
 
 copy.disjoint = ("src",)
+copy.across = True
 
 
 @copy.gradient()

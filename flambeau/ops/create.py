@@ -112,7 +112,8 @@ def _blank(layout: Layout) -> Tensor:
     return t
 
 
-def _check_out(name: str, out: Tensor | None, kind: dtype_ | None, device: Any = None) -> None:
+def check_out(name: str, out: Tensor | None, kind: dtype_ | None, device: Any = None) -> None:
+    """Raises RuntimeError for an ``out`` on another device, or of another element type, than those asked for."""
     if out is None:
         return
     if device is not None and devices.of(device) is not out.device:
@@ -129,7 +130,7 @@ def _made(
 ) -> Tensor:  # fmt: skip
     if any(n < 0 for n in shape):
         raise RuntimeError(f"Trying to create tensor with negative dimension {min(shape)}: {list(shape)}")
-    _check_out(name, out, dtype, device)
+    check_out(name, out, dtype, device)
     if out is not None:
         if out.shape != shape:
             out.resize_(shape)  # type: ignore[attr-defined]
@@ -397,6 +398,7 @@ def arange(
     for name, value in (("start", start), ("end", end), ("step", step)):
         if not hasattr(value, "__float__") and not hasattr(value, "__index__"):
             raise TypeError(f"arange(): argument '{name}' must be Number, not {type(value).__name__}")
+    check_out("arange", out, dtype, device)
     if step == 0:
         raise RuntimeError("step must be nonzero")
     if not (math.isfinite(start) and math.isfinite(end)):

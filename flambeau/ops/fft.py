@@ -482,7 +482,10 @@ def _frequencies(
     for name, value in (("n", n), ("d", d)):
         if not isinstance(value, (int, float)) or isinstance(value, bool):
             raise TypeError(f"fftfreq(): argument '{name}' must be a number, not {type(value).__name__}")
-    kind = dtype or dtypes.get_default_dtype()
+    create.check_out("fftfreq", out, dtype, device)
+    kind = dtype or (out.dtype if out is not None else dtypes.get_default_dtype())
+    if kind.kind not in "fc":
+        raise RuntimeError("fftfreq requires a floating point or complex dtype")
     k = create.arange(count, dtype=kind, device=device)
     if not half and n > 1:
         k = k - n * (k >= (n + 1) // 2)

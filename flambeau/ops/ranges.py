@@ -46,6 +46,7 @@ def eye(
     for what, size in (("n", n), ("m", columns)):
         if size < 0:
             raise RuntimeError(f"{what} must be greater or equal to 0, got {size}")
+    create.check_out("eye", out, dtype, device)
     kind = dtype or (out.dtype if out is not None else dtypes.get_default_dtype())
     if devices.of(device) is devices.meta:
         return create.empty((n, columns), dtype=kind, device=device, requires_grad=requires_grad)
@@ -101,6 +102,7 @@ def linspace(
 ) -> Tensor:  # fmt: skip
     """``steps`` numbers from ``start`` to ``end``, both included, in even steps."""
     steps = int(steps) if isinstance(steps, Tensor) else steps
+    create.check_out("linspace", out, dtype, device)
     first, last, complex_ = _numbers("linspace", start, end, steps)
     kind = dtype or (
         out.dtype
@@ -122,6 +124,7 @@ def logspace(
 ) -> Tensor:  # fmt: skip
     """``base`` to the power of ``linspace(start, end, steps)``."""
     steps = int(steps) if isinstance(steps, Tensor) else steps
+    create.check_out("logspace", out, dtype, device)
     first, last, complex_ = _numbers("logspace", start, end, steps)
     kind = dtype or (
         out.dtype
@@ -152,6 +155,7 @@ def range(
     """``start, start + step, ...`` up to and with ``end``; the default floating type.  ``arange`` is what one wants."""
     if end is None:
         start, end = 0, start
+    create.check_out("range", out, dtype, device)
     if step == 0:
         raise RuntimeError("step must be nonzero")
     if (end - start) * step < 0:
@@ -159,7 +163,7 @@ def range(
             f"range: upper bound and lower bound inconsistent with step sign: from {start} to {end} by {step}"
         )
     count = int((end - start) / step) + 1
-    made: Any = create.arange(0, count, dtype=dtypes.float64) * step + start
+    made: Any = create.arange(0, count, dtype=dtypes.float64, device=device) * step + start
     return _given(made.to(dtype or dtypes.get_default_dtype()), out, requires_grad)
 
 

@@ -120,6 +120,13 @@ class BackwardCFunction(Node, FunctionCtx):
             raise RuntimeError(FREED)
         return self._saved
 
+    def _tensors_kept(self) -> list[Tensor | None]:
+        """All tensors that the node keeps, saved ones and those that are attributes or in a list that is one."""
+        found = [None if saved is None else saved.unpack(self) for saved in self._saved or ()]
+        for value in vars(self).values():
+            found += [t for t in (value if isinstance(value, (tuple, list)) else (value,)) if isinstance(t, Tensor)]
+        return found
+
     @property
     def materialize_grads(self) -> bool:
         """Whether missing gradients are passed to ``backward`` as zeros."""
@@ -214,6 +221,8 @@ class Function(metaclass=FunctionMeta):
     """
 
     generate_vmap_rule = False
+    _only_computes = False
+    """Whether all that ``backward`` does is to compute gradients by operators: true of some of the package's own."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         warnings.warn(

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from ..autograd.api import grad as derivative
+from ..autograd.function import BackwardCFunction
 from ..autograd.mode import enable_grad, state
 from ..autograd.node import AccumulateGrad, Node
 from ..autograd.node import number as _number
@@ -77,7 +78,7 @@ def tape_of(results: Sequence[Tensor]) -> tuple[set[int], set[int]] | None:
         if node is None or id(node) in seen:
             continue
         seen.add(id(node))
-        if node._extras is not None or not isinstance(node, (AccumulateGrad, CopySlices, OperatorNode)):
+        if node._extras is not None or not _computes(node):
             return None
         if type(node) is AccumulateGrad:
             found.add(id(node.variable))
@@ -85,8 +86,17 @@ def tape_of(results: Sequence[Tensor]) -> tuple[set[int], set[int]] | None:
             kept = node._results if type(node._results) is list else [node._results]
             saved |= {id(k[1].memory) for k in kept if type(k) is tuple}
             saved |= {id(v._storage.memory) for v in node._values or () if isinstance(v, Tensor)}
+        elif isinstance(node, BackwardCFunction):
+            saved |= {id(t._storage.memory) for t in node._tensors_kept() if t is not None}
         stack += [to for to, _ in node.next_functions]
     return found, saved
+
+
+def _computes(node: Any) -> bool:
+    """Whether the backward pass of a node is the package's own, and does nothing but compute."""
+    if isinstance(node, BackwardCFunction):
+        return node._forward_cls._only_computes
+    return isinstance(node, (AccumulateGrad, CopySlices, OperatorNode))
 
 
 class _Mark(NamedTuple):

@@ -323,7 +323,7 @@ class Plan:
                 indices = tuple(range(len(given) + len(fixed), len(given) + len(fixed) + len(call.numbers)))
                 fixed += call.numbers
                 kinds = "".join("d" if isinstance(x, float) else "i" for x in call.numbers)
-                entries.append(Entry(call.address, call.words, where, indices, kinds))
+                entries.append(Entry(call.address, call.words, where, indices, kinds, call.keep))
                 big |= call.big
             else:
                 close()
@@ -517,24 +517,16 @@ class Plan:
         if status:
             raise KernelError(status)
 
-    def repeat(self, addresses: Sequence[int], steps: Sequence[int], times: int) -> None:
-        """Runs ``times`` times on results and arguments (one address each) that move by ``steps`` bytes after each run;
-        what a run reads of the one before has to lie where that put it.  Raises KernelError, and ValueError for a plan
-        that needs numbers or Python."""
+    def program(self) -> tuple[Program, int]:
+        """The plan as one program, for as many threads as there are now, whose slots are the results, the arguments and
+        a block of memory of so many bytes.  Raises ValueError for a plan that needs numbers or Python."""
         if self._parts is None or pool.get_num_threads() > self._workers:
             self._bind_all()
         assert self._parts is not None
         (part, *more) = self._parts
         if self._own or more or self._used or not isinstance(part, Program):
-            raise ValueError("repeat: the plan is not one program without numbers")
-        block = memory.allocate(self._block) if self._block else 0
-        try:
-            status = part.repeat((*addresses, block), (*steps, 0), times)
-        finally:
-            if block:
-                memory.free(block, self._block)
-        if status:
-            raise KernelError(status)
+            raise ValueError("the plan is not one program without numbers")
+        return part, self._block
 
 
 class _Host(NamedTuple):

@@ -11,7 +11,6 @@ Each entry of the table says which kernel to call and where its buffers are (slo
 from __future__ import annotations
 
 import ctypes
-import functools
 import struct
 from array import array
 from collections.abc import Callable, Sequence
@@ -21,7 +20,7 @@ from ..runtime import engine
 from ..runtime.native import make_caller
 from ..target.isa import ISA
 
-__all__ = ["RETRY", "Entry", "Launch", "Packed", "Program"]
+__all__ = ["RETRY", "Copy", "Entry", "Launch", "Packed", "Program", "Slot"]
 
 _WIDEST = 24  # slots that are passed as arguments of a native function; more go through an array
 
@@ -51,7 +50,8 @@ class Launch(NamedTuple):
     result.  The address of ``scratch`` bytes of memory follows them if that is not None (0: none is needed, but the
     entry has the parameter), then ``numbers``.  ``big``: worth releasing the interpreter's lock.  ``stack``: with the
     null address for scratch memory the entry takes it from the stack, or returns `RETRY` having computed nothing.
-    ``packed``: one of the operands is not to be given itself.
+    ``packed``: one of the operands is not to be given itself.  ``keep``: what has to live as
+    long as the launch may run.
     """
 
     address: int
@@ -62,16 +62,37 @@ class Launch(NamedTuple):
     big: bool = True
     stack: bool = False
     packed: Packed | None = None
+    keep: object = None
 
 
 class Entry(NamedTuple):
-    """A kernel in a program: its parameters, its buffers as (slot, byte offset), its numbers by index and type."""
+    """A kernel in a program: its parameters, its buffers as (slot, byte offset), its numbers by index and type; and
+    what has to live as long."""
 
     address: int
     words: tuple[int, ...]
     buffers: tuple[tuple[int, int], ...]
     numbers: tuple[int, ...]
     types: str
+    keep: object = None
+
+
+class Slot(NamedTuple):
+    """Where a slot of a repeated program is at first, in which buffer of the repetition and how many bytes from its
+    start, and by how many it moves after each run."""
+
+    buffer: int
+    offset: int
+    step: int
+
+
+class Copy(NamedTuple):
+    """What is copied before a repetition: so many bytes from the start of a buffer to a place in another one."""
+
+    source: int
+    target: int
+    offset: int
+    nbytes: int
 
 
 _RUN = """
@@ -191,6 +212,47 @@ def _enter_ir(slots: int) -> str:
     return _RUN + f"define i64 @enter({arguments}) nounwind {{\n{body}\n}}\n"
 
 
+def _repeated_ir(buffers: int, slots: Sequence[int], copies: Sequence[tuple[int, int]]) -> str:
+    """``i64 repeated(words, buffer...)``: copies, then runs a program again and again (see ``Program.repeated``)."""
+    arguments = ", ".join(["ptr %words", *(f"ptr %b{k}" for k in range(buffers))])
+    width = len(slots)
+    lines = [f"  %slots = alloca [{width} x i64]", f"  %steps = alloca [{width} x i64]"]
+    count = 0
+
+    def word() -> str:
+        nonlocal count
+        lines.extend(
+            [f"  %at{count} = getelementptr i64, ptr %words, i64 {count}", f"  %w{count} = load i64, ptr %at{count}"]
+        )
+        count += 1
+        return f"%w{count - 1}"
+
+    program, numbers, times = word(), word(), word()
+    lines += [f"  %program = inttoptr i64 {program} to ptr", f"  %numbers = inttoptr i64 {numbers} to ptr"]
+    for k, buffer in enumerate(slots):
+        offset, step = word(), word()
+        lines += [
+            f"  %place{k} = getelementptr i8, ptr %b{buffer}, i64 {offset}",
+            f"  %slot{k} = getelementptr ptr, ptr %slots, i64 {k}",
+            f"  store ptr %place{k}, ptr %slot{k}",
+            f"  %step{k} = getelementptr i64, ptr %steps, i64 {k}",
+            f"  store i64 {step}, ptr %step{k}",
+        ]
+    for k, (source, target) in enumerate(copies):
+        offset, nbytes = word(), word()
+        lines += [
+            f"  %to{k} = getelementptr i8, ptr %b{target}, i64 {offset}",
+            f"  call void @llvm.memcpy.p0.p0.i64(ptr %to{k}, ptr %b{source}, i64 {nbytes}, i1 false)",
+        ]
+    lines += [
+        f"  %status = call i64 @repeat(ptr %program, ptr %slots, ptr %numbers, ptr %steps, i64 {width}, i64 {times})",
+        "  ret i64 %status",
+    ]
+    body = "\n".join(lines)
+    declared = "declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)\n"
+    return f"{_REPEAT}{declared}define i64 @repeated({arguments}) nounwind {{\n{body}\n}}\n"
+
+
 def _thunk(buffers: int, types: str) -> int:
     found = _thunks.get((buffers, types))
     if found is None:
@@ -201,13 +263,6 @@ def _thunk(buffers: int, types: str) -> int:
 
 
 _thunks: dict[tuple[int, str], int] = {}
-
-
-@functools.cache
-def _repeater() -> Callable[..., int]:
-    """The function that runs a table of entries many times, its slots moving."""
-    code = engine.load("program repeat", "program", lambda: _REPEAT, ISA.named("generic"))
-    return make_caller(code.address("repeat"), "ppppii", release_gil=True)
 
 
 class Program:
@@ -226,7 +281,7 @@ class Program:
             for slot, offset in e.buffers:
                 record += array("q", (slot, offset))
             record.extend(e.numbers)
-            self._keep += [words, record]
+            self._keep += [words, record, e.keep]
             self.records.append(record.buffer_info()[0])
         self._format = "".join("d" if t == "d" else "q" for t in given)
         self._fixed = b"".join(struct.pack("d" if isinstance(x, float) else "q", x) for x in fixed)
@@ -246,13 +301,21 @@ class Program:
         own = array("b", values)
         return self._run(slots.buffer_info()[0], own.buffer_info()[0])
 
-    def repeat(self, addresses: Sequence[int], steps: Sequence[int], times: int) -> int:
-        """Runs the kernels ``times`` times; after each, every slot moves by its step in bytes.  For programs to which
-        no numbers are given."""
-        slots, moves = array("q", addresses), array("q", steps)
-        call = _repeater()
-        where = self._address, slots.buffer_info()[0], self._own.buffer_info()[0], moves.buffer_info()[0]
-        return call(*where, len(slots), times)
+    def repeated(
+        self, times: int, buffers: int, slots: Sequence[Slot], copies: Sequence[Copy]
+    ) -> tuple[int, tuple[int, ...]]:
+        """A kernel of so many ``buffers`` that makes some copies, runs the program ``times`` times, and moves the slots
+        after each run: the address of its entry, and its parameters.  What a run reads of the one before has to lie
+        where that put it.  For programs to which no numbers are given; this one has to live as long as the kernel."""
+        which, pairs = [s.buffer for s in slots], [(c.source, c.target) for c in copies]
+        name = f"repeated {buffers} {which} {pairs}"
+        code = engine.load(name, "program", lambda: _repeated_ir(buffers, which, pairs), ISA.named("generic"))
+        words = [self._address, self._own.buffer_info()[0], times]
+        for s in slots:
+            words += [s.offset, s.step]
+        for c in copies:
+            words += [c.offset, c.nbytes]
+        return code.address("repeated"), tuple(words)
 
     def function(self) -> Callable[..., int] | None:
         """The program as a function of its slots; None where there are too many, or numbers are given."""

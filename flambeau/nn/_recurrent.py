@@ -151,6 +151,8 @@ def _whole(sizes: Sequence[int], gates: Tensor, *others: Tensor | None) -> bool:
 class _Layer(Function):
     """One direction of one layer as one node of the tape: the weights' gradients are one product for all steps."""
 
+    _only_computes = True
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -164,7 +166,7 @@ class _Layer(Function):
     ) -> tuple[Tensor, ...]:
         ctx.save_for_backward(gates, w_hh, b_hh, *initial)
         ctx.how = mode, sizes, reverse
-        ctx.whole = None
+        ctx.whole = False
         if _whole(sizes, gates, w_hh, b_hh, *initial):
             keep = any(ctx.needs_input_grad)
             times, (h, *c) = len(sizes), initial
@@ -173,7 +175,9 @@ class _Layer(Function):
             states = found[: len(initial)]
             output = (states[0][:-1] if reverse else states[0][1:]).reshape(-1, h.size(1))
             if keep:  # the states are kept for the gradient, so that nobody may write to them
-                ctx.whole = (*states, *(None,) * (2 - len(states)), None if len(found) == len(states) else found[-1])
+                ctx.whole = True
+                kept = None if len(found) == len(states) else found[-1]
+                ctx.save_for_backward(gates, w_hh, b_hh, *initial, states[0], states[1] if c else None, kept)
                 output = output.clone()
             return (output, *(s[0 if reverse else times].clone() for s in states))
         walk = _walk(mode, sizes, reverse, gates, w_hh, b_hh, None, initial)
@@ -186,16 +190,17 @@ class _Layer(Function):
             return (None, None, None, *_differentiable(ctx, (grad_rows, *grad_last)))
         mode, sizes, reverse = ctx.how
         w_hh, b_hh = ctx.saved_tensors[1:3]
-        if ctx.whole is not None:
-            states, cells, kept = ctx.whole
+        if ctx.whole:
+            states, cells, kept = ctx.saved_tensors[-3:]
             times, batch = len(sizes), sizes[0]
             gates = ctx.saved_tensors[0].reshape(times, batch, -1)
-            grad_y = grad_rows.contiguous().reshape(times, batch, -1)
-            grad_h, *grad_c = (g.contiguous() for g in grad_last)
-            grad_gates, own, *grad_first = ops._recurrent_backward(
-                mode, reverse, gates, w_hh.contiguous(), states, cells, kept, grad_y, grad_h,
-                grad_c[0] if grad_c else None,
-            )  # fmt: skip
+            grad_y, (grad_h, *grad_c) = grad_rows.reshape(times, batch, -1), grad_last
+            grad_gates, *grad_first = ops._recurrent_backward(
+                mode, reverse, gates, w_hh, states, cells, kept, grad_y, grad_h, grad_c[0] if grad_c else None
+            )
+            width = gates.size(2)
+            own = grad_first.pop() if mode == "GRU" else grad_gates
+            grad_gates, own = grad_gates[..., :width], own[..., :width]
             before = (states[1:] if reverse else states[:-1]).reshape(times * batch, -1)
             own = own.reshape(times * batch, -1)
             return (
@@ -240,7 +245,7 @@ class _Layer(Function):
 def _differentiable(ctx: Any, grads: tuple[Tensor, ...]) -> Sequence[Tensor | None]:
     """The gradients of a layer's inputs as results that can be differentiated again, from a walk on the tape."""
     mode, sizes, reverse = ctx.how
-    gates, w_hh, b_hh, *initial = inputs = ctx.saved_tensors
+    gates, w_hh, b_hh, *initial = inputs = ctx.saved_tensors[: 3 + len(grads) - 1]
     with enable_grad():
         walk = _walk(mode, sizes, reverse, gates, w_hh, b_hh, None, tuple(initial))
         results = (ops.cat(walk.outputs), *walk.last)

@@ -7,15 +7,21 @@ builds cells and layers from them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from .. import primitives as prim
+from ..device import cpu
 from ..dispatch.call import signature
-from ..dispatch.operator import operator
+from ..dispatch.operator import Operator, operator
 from ..dispatch.planning import build
+from ..dtype import coded
+from ..graph.program import Copy, Launch, Slot
 from ..layout import contiguous_strides, of
 from ..storage import Storage
-from ..tensor import Tensor, address, empty, make
+from ..tensor import Tensor, make
 from .join import cat
 from .products import addmm, baddbmm, bmm, mm
 
@@ -176,46 +182,91 @@ def rnn_step_backward(result: Tensor, grad_y: Tensor, grad_h: Tensor, w: Tensor,
 
 
 class _Rows(NamedTuple):
-    """One row of a contiguous tensor at each step: the first one, and how many rows further the next is."""
+    """One row of an operand at each step: the first one (from the end if negative), and how many rows further the next
+    is.  Operand k is the k-th input of a sequence, ~k its k-th result."""
 
-    tensor: Tensor
+    operand: int
     first: int
     step: int
 
 
-def _repeat(op: Any, times: int, results: Sequence[_Rows], arguments: Sequence[Any]) -> None:
-    """Runs an operator ``times`` times, from one row to the next of those operands that are `_Rows`."""
+class _Weights(NamedTuple):
+    """An operand that is the same at every step: as many of its columns as there are ``columns``; ``anyhow`` says that
+    it may have any strides."""
 
-    def bytes_of(rows: _Rows) -> int:
-        return rows.tensor._layout.strides[0] * rows.tensor._layout.itemsize
-
-    stand_ins: list[Any] = []
-    places: list[tuple[int, int]] = [(address(r.tensor) + r.first * bytes_of(r), r.step * bytes_of(r)) for r in results]
-    for a in arguments:
-        if isinstance(a, _Rows):
-            layout = a.tensor._layout
-            shape = layout.shape[1:]
-            a_row = of(layout.dtype, layout.device, shape, contiguous_strides(shape))
-            stand_ins.append(make(Storage(0, 0), a_row))
-            places.append((address(a.tensor) + a.first * bytes_of(a), a.step * bytes_of(a)))
-        else:
-            stand_ins.append(a)
-            if isinstance(a, Tensor):
-                places.append((address(a), 0))
-    key, tensors, _ = signature(op, stand_ins)
-    plan = op.plans.get(tuple(key))
-    if plan is None:
-        plan = op.plans[tuple(key)] = build(op, stand_ins, tensors)
-    if plan.plan is not None:  # on the meta device there is nothing to compute
-        plan.plan.repeat([at for at, _ in places], [by for _, by in places], times)
+    operand: int
+    columns: int
+    anyhow: bool
 
 
-def _states(first: Tensor, times: int, at: int) -> Tensor:
-    """(times + 1, ...) states, of which the one at ``at`` is given."""
-    shape = (times + 1, *first.shape)
-    states = empty(of(first.dtype, first.device, shape, contiguous_strides(shape)))
-    states.select(0, at).copy_(first)  # type: ignore[attr-defined]
-    return states
+@dataclass(frozen=True)
+class _Sequence:
+    """An operator run once for each row of the first input, as one call (``graph.plan.Extern``).
+
+    ``results`` and ``arguments`` are those of the operator, `_Rows`, `_Weights`, or values that are no tensors.
+    ``starts`` are rows of results that are there before the first step: (result, row, input).
+    """
+
+    step: Operator
+    results: tuple[_Rows, ...]
+    arguments: tuple[Any, ...]
+    starts: tuple[tuple[int, int, int], ...]
+
+    def operations(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
+        """Multiplications and additions of the products."""
+        times, batch = inputs[0].shape[:2]
+        (weights,) = (inputs[a.operand] for a in self.arguments if isinstance(a, _Weights) and a.columns)
+        return 2 * times * batch * math.prod(weights.shape)
+
+    def accepts(self, k: int, shape: Sequence[int], strides: Sequence[int], result: Sequence[int]) -> bool:
+        """Whether an operand is taken as it lies."""
+        anyhow = any(isinstance(a, _Weights) and a.operand == k and a.anyhow for a in self.arguments)
+        return anyhow or tuple(strides) == contiguous_strides(shape)
+
+    def launches(self, inputs: Sequence[Any], outputs: Sequence[Any], workers: int) -> list[Launch]:
+        """The operator's own program, repeated."""
+        count = len(inputs)
+
+        def seen(operand: int) -> Any:
+            return inputs[operand] if operand >= 0 else outputs[~operand]
+
+        def buffer(operand: int) -> int:
+            return operand if operand >= 0 else count + ~operand
+
+        def slot(a: _Rows | _Weights) -> Slot:
+            if isinstance(a, _Weights):
+                return Slot(buffer(a.operand), 0, 0)
+            o = seen(a.operand)
+            nbytes = math.prod(o.shape[1:]) * coded(o.type).itemsize
+            return Slot(buffer(a.operand), a.first % o.shape[0] * nbytes, a.step * nbytes)
+
+        def stand_in(a: Any) -> Any:
+            if not isinstance(a, (_Rows, _Weights)):
+                return a
+            o = seen(a.operand)
+            if isinstance(a, _Rows):
+                shape, strides = o.shape[1:], contiguous_strides(o.shape[1:])
+            else:
+                shape, strides = (*o.shape[:-1], a.columns or o.shape[-1]), o.strides
+            return make(Storage(0, 0), of(coded(o.type), cpu, shape, strides))
+
+        stand_ins = [stand_in(a) for a in self.arguments]
+        key, tensors, _ = signature(self.step, stand_ins)
+        plan = self.step.plans.get(tuple(key))
+        if plan is None:
+            plan = self.step.plans[tuple(key)] = build(self.step, stand_ins, tensors)
+        assert plan.plan is not None
+        program, nbytes = plan.plan.program()
+        moving = [slot(a) for a in (*self.results, *self.arguments) if isinstance(a, (_Rows, _Weights))]
+        copies = []
+        for result, row, source in self.starts:
+            o = outputs[result]
+            size = math.prod(o.shape[1:]) * coded(o.type).itemsize
+            copies.append(Copy(source, count + result, row % o.shape[0] * size, size))
+        total = count + len(outputs)
+        address, words = program.repeated(inputs[0].shape[0], total + 1, [*moving, Slot(total, 0, 0)], copies)
+        places = [*((k, 0) for k in range(count)), *((~k, 0) for k in range(len(outputs)))]
+        return [Launch(address, words, tuple(places), nbytes, keep=program)]
 
 
 _GAP = 16
@@ -235,93 +286,103 @@ _PANEL_BATCH = 12
 """Rows of a step's product from which on it gains more by panels than they take to make."""
 
 
-def _in_panels(matrix: Tensor, times: int, batch: int) -> Tensor:
-    """Weights (K, N) as the products of so many steps read them best: panels (N / P, K, P) of P columns that lie in
-    memory as they are read, or, where N is no multiple of P, rows apart from each other.
+def _laid_out(operand: int, matrix: Tensor, times: int, batch: int) -> tuple[Tensor, _Weights]:
+    """Weights (K, N) as the products of so many steps read them best, and as operand number ``operand``: panels
+    (N / P, K, P) of P columns that lie in memory as they are read, or, where N is no multiple of P, rows apart from
+    each other.
 
     Without a copy where one does not pay: products with at most four rows read the weights where they are, once.
     """
-    if batch <= 4 or times < 4:
-        return matrix
     rows, columns = matrix.shape
+    if batch <= 4 or times < 4:
+        return matrix, _Weights(operand, columns, True)
     if batch >= _PANEL_BATCH and columns % _PANEL == 0:
-        return matrix.reshape(rows, -1, _PANEL).transpose(0, 1).contiguous()  # type: ignore[attr-defined,no-any-return]
-    room = empty(of(matrix.dtype, matrix.device, (rows, columns + _GAP), (columns + _GAP, 1)))
-    return room.narrow(1, 0, columns).copy_(matrix)  # type: ignore[attr-defined,no-any-return]
+        panels = matrix.reshape(rows, -1, _PANEL).transpose(0, 1)  # type: ignore[attr-defined]
+        return panels, _Weights(operand, _PANEL, False)
+    return _beside([matrix], _GAP), _Weights(operand, columns, False)
 
 
-def _like(t: Tensor, count: int, features: int) -> Tensor:
-    shape = (count, t.shape[1], features)
-    return empty(of(t.dtype, t.device, shape, contiguous_strides(shape)))
-
-
-@operator(name="_recurrent", kind="eager", method=False, function=False, out=False, differentiable=False)
+@operator(name="_recurrent", method=False, function=False, out=False, differentiable=False)
 def recurrent(
     mode: str, reverse: bool, keep: bool, gates: Tensor, w_hh: Tensor, b_hh: Tensor | None, h: Tensor, c: Tensor | None
 ) -> Any:
-    """All steps of one direction of a layer: gates (T, N, G) contiguous, w_hh (G, H), first states (N, H).
+    """All steps of one direction of a layer: gates (T, N, G), w_hh (G, H), first states (N, H).
 
     Returns the states (T + 1, N, H) before and after the steps in the order of time, then for an LSTM the cells in the
     same way, then (but for plain networks) the gates of each step that the gradient needs, of one step only unless
     ``keep``.
     """
     times, batch, width = gates.shape
-    w_t = _in_panels(w_hh.t(), times, batch)  # type: ignore[attr-defined]
-    at, way = (times, -1) if reverse else (0, 1)
-    there = at + way
-    row = times - 1 if reverse else 0
-    inputs = _Rows(gates, row, way)
-    states = _states(h, times, at)
-    kept = None if mode.startswith("RNN") else _like(gates, times if keep else 1, width)
-    left = () if kept is None else (_Rows(kept, row * keep, way * keep),)
-    state, after = _Rows(states, at, way), _Rows(states, there, way)
+    w_t, weights = _laid_out(1, w_hh.t(), times, batch)  # type: ignore[attr-defined]
+    row, way = (-1, -1) if reverse else (0, 1)
+    there = row + way
+    inputs, state, after = _Rows(0, row, way), _Rows(~0, row, way), _Rows(~0, there, way)
+    operands, starts = [gates, w_t, h], [(0, row, 2)]
+    results = [((times + 1, *h.shape), gates.dtype)]
+    kept = _Rows(~1, row * keep, way * keep)
+    left = [((times if keep else 1, batch, width), gates.dtype)]
     if mode == "LSTM":
         assert c is not None
-        cells = _states(c, times, at)
-        results = (after, _Rows(cells, there, way), *left)
-        _repeat(lstm_step, times, results, (inputs, state, _Rows(cells, at, way), w_t))
-        return states, cells, kept
+        cells, kept = _Rows(~1, row, way), kept._replace(operand=~2)
+        spec = _Sequence(
+            lstm_step,
+            (after, cells._replace(first=there), kept),
+            (inputs, state, cells, weights),
+            (*starts, (1, row, 3)),
+        )
+        return prim.extern(spec, [*operands, c], [*results, *results, *left])
     if mode == "GRU":
-        _repeat(gru_step, times, (after, *left), (inputs, state, w_t, b_hh))
-        return states, kept
-    _repeat(rnn_step, times, (after,), (inputs, state, w_t, mode == "RNN_RELU"))
-    return (states,)
+        bias = None if b_hh is None else _Weights(3, 0, False)
+        spec = _Sequence(gru_step, (after, kept), (inputs, state, weights, bias), tuple(starts))
+        return prim.extern(spec, operands if b_hh is None else [*operands, b_hh], [*results, *left])
+    spec = _Sequence(rnn_step, (after,), (inputs, state, weights, mode == "RNN_RELU"), tuple(starts))
+    return prim.extern(spec, operands, results)
 
 
-@operator(name="_recurrent_backward", kind="eager", method=False, function=False, out=False, differentiable=False)
+@operator(name="_recurrent_backward", method=False, function=False, out=False, differentiable=False)
 def recurrent_backward(
     mode: str, reverse: bool, gates: Tensor, w_hh: Tensor, states: Tensor, cells: Tensor | None, kept: Tensor | None,
     grad_y: Tensor, grad_h: Tensor, grad_c: Tensor | None,
 ) -> Any:  # fmt: skip
-    """The gradients of the gates (T, N, G), of the state's own part of them, and of the first states, by those of all
-    outputs (T, N, H) contiguous and of the last states; see `recurrent` for the others."""
+    """The gradients of the gates (T, N, G), of the first states, and of a GRU's own gates, by those of all outputs
+    (T, N, H) and of the last states; see `recurrent` for the others.  There may be more columns behind those of the own
+    gates (of the gates, but for a GRU)."""
     times, batch, width = gates.shape
     gap = _gap(gates, width) if batch > 4 else 0
-    w_hh = _in_panels(w_hh, times, batch)
-    at, way = (0, 1) if reverse else (times, -1)
-    row = 0 if reverse else times - 1
-    before = row + 1 if reverse else row  # the state before the step
-    grads = _states(grad_h, times, at)
-    grad_gates = _like(gates, times, width + gap * (mode != "GRU"))
-    inner = grad_gates.narrow(2, 0, width)
-    there = at + way
-    by_y, by_h, by_gates = _Rows(grad_y, row, way), _Rows(grads, at, way), _Rows(grad_gates, row, way)
-    results: tuple[_Rows, ...]
+    w, weights = _laid_out(1, w_hh, times, batch)
+    row, way = (0, 1) if reverse else (-1, -1)
+    there = row + way
+    before = 1 if reverse else -2  # the state before the step
+    kind, steps, state = gates.dtype, (times, batch), (times + 1, *grad_h.shape)
+    by_y, by_gates = _Rows(0, row, way), _Rows(~0, row, way)
+    by_h, to_h = _Rows(~1, row, way), _Rows(~1, there, way)
+    starts = [(1, row, 2)]
+    last = -1 if reverse else 0
+    results = [((*steps, width + gap * (mode != "GRU")), kind), (state, kind)]
     if mode == "LSTM":
         assert grad_c is not None and cells is not None and kept is not None
-        grad_cells = _states(grad_c, times, at)
-        results = (by_gates, _Rows(grads, there, way), _Rows(grad_cells, there, way))
-        args = (_Rows(kept, row, way), _Rows(cells, before, way), by_y, by_h, _Rows(grad_cells, at, way), w_hh)
-        _repeat(lstm_step_backward, times, results, (*args, gap))
-        return inner, inner, grads.select(0, times - at), grad_cells.select(0, times - at)  # type: ignore[attr-defined]
+        by_c = _Rows(~2, row, way)
+        spec = _Sequence(
+            lstm_step_backward,
+            (by_gates, to_h, by_c._replace(first=there)),
+            (_Rows(4, row, way), _Rows(5, before, way), by_y, by_h, by_c, weights, gap),
+            (*starts, (2, row, 3)),
+        )
+        found = prim.extern(spec, [grad_y, w, grad_h, grad_c, kept, cells], [*results, (state, kind)])
+        return found[0], found[1].select(0, last), found[2].select(0, last)  # type: ignore[attr-defined]
     if mode == "GRU":
         assert kept is not None
-        grad_own = _like(gates, times, width + gap)
-        results = (by_gates, _Rows(grad_own, row, way), _Rows(grads, there, way))
-        own = (_Rows(gates, row, way), _Rows(kept, row, way), _Rows(states, before, way))
-        _repeat(gru_step_backward, times, results, (*own, by_y, by_h, w_hh, gap))
-        return grad_gates, grad_own.narrow(2, 0, width), grads.select(0, times - at)  # type: ignore[attr-defined]
-    result = _Rows(states, row if reverse else row + 1, way)
-    results = (by_gates, _Rows(grads, there, way))
-    _repeat(rnn_step_backward, times, results, (result, by_y, by_h, w_hh, mode == "RNN_RELU", gap))
-    return inner, inner, grads.select(0, times - at)  # type: ignore[attr-defined]
+        spec = _Sequence(
+            gru_step_backward,
+            (by_gates, _Rows(~2, row, way), to_h),
+            (_Rows(3, row, way), _Rows(4, row, way), _Rows(5, before, way), by_y, by_h, weights, gap),
+            tuple(starts),
+        )
+        found = prim.extern(spec, [grad_y, w, grad_h, gates, kept, states], [*results, ((*steps, width + gap), kind)])
+        return found[0], found[1].select(0, last), found[2]  # type: ignore[attr-defined]
+    spec = _Sequence(
+        rnn_step_backward, (by_gates, to_h), (_Rows(3, row, way), by_y, by_h, weights, mode == "RNN_RELU", gap),
+        tuple(starts),
+    )  # fmt: skip
+    found = prim.extern(spec, [grad_y, w, grad_h, states], results)
+    return found[0], found[1].select(0, last)  # type: ignore[attr-defined]

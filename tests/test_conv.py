@@ -447,7 +447,9 @@ def test_any_convolution(case, direct, last):
     input_gradient(spec, dx, w, dy, *rest)
     np.testing.assert_allclose(dx, exact_input_gradient(dy, w, x.shape, *rest), rtol=1e-5, atol=1e-4)
     weight_gradient(spec, dw, dy, x, *rest)
-    np.testing.assert_allclose(dw, exact_weight_gradient(dy, x, w.shape, *rest), rtol=1e-5, atol=2e-4)
+    # a weight's gradient is the sum of a product for each pixel, whose rounding errors grow as the root of their number
+    limit = 6e-6 * np.sqrt(y[:, 0].size) + 2e-5
+    np.testing.assert_allclose(dw, exact_weight_gradient(dy, x, w.shape, *rest), rtol=1e-5, atol=limit)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from flambeau import settings
 from flambeau.nn import functional as F
 from flambeau.target.isa import ISA
 from flambeau.template import conv_planes
-from flambeau.template.conv_problem import ConvSpec, forward_problem
+from flambeau.template.conv_problem import ConvSpec, forward_problem, input_gradient_problems
 
 # batch, channels, size, results, window, stride, padding, dilation, groups
 CASES = [
@@ -22,6 +22,9 @@ CASES = [
     (1, 64, (28, 28), 64, (3, 3), 2, 1, 1, 8),
     (3, 2, (70,), 30, (4,), 1, 2, 1, 1),
     (1, 3, (9, 130), 5, (1, 6), 1, 0, 1, 1),
+    (2, 3, (9, 11), 5, (3, 2), 1, 2, 1, 1),  # windows that lie outside of the image as a whole
+    (2, 16, (6, 16, 16), 16, (3, 3, 3), 1, 1, 1, 1),
+    (1, 4, (5, 12, 19), 6, (2, 3, 3), (2, 1, 2), (1, 2, 0), (2, 1, 1), 2),
 ]
 
 
@@ -33,7 +36,7 @@ def _problem(case, strides=None):
 
     stride, padding, dilation = each(stride), each(padding), each(dilation)
     w = torch.empty(co, ci // groups, *window)
-    y = F.conv2d if len(size) == 2 else F.conv1d
+    y = getattr(F, f"conv{len(size)}d")
     y = y(torch.zeros(n, ci, *size), w, None, stride, padding, dilation, groups)
     x = torch.empty(n, ci, *size)
     return forward_problem(
@@ -73,6 +76,41 @@ def test_values(case, isa, dtype):
     )
     limit = 2e-5 if dtype is np.float32 else 1e-12
     np.testing.assert_allclose(y.numpy(), exact.numpy(), rtol=limit, atol=limit * 5)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("isa", ["native", "avx2", "x86-64"])
+@pytest.mark.parametrize("case", [c for c in CASES if c[5] == 1], ids=str)
+def test_gradients_by_the_image(case, isa, dtype):
+    reference = pytest.importorskip("torch")
+    n, ci, size, co, window, stride, padding, dilation, groups = case
+    rng = np.random.default_rng(0)
+    y = rng.standard_normal((n, ci, *size)).astype(dtype)
+    w = rng.standard_normal((ci, co // groups, *window)).astype(dtype)
+    if ci % groups or co % groups:
+        return
+    name = f"conv_transpose{len(size)}d"
+    with settings.override(isa=isa):
+        x = getattr(F, name)(torch.tensor(y), torch.tensor(w), None, stride, padding, 0, groups, dilation)
+    exact = getattr(reference.nn.functional, name)(
+        *(reference.from_numpy(v).double() for v in (y, w)), None, stride, padding, 0, groups, dilation
+    )
+    limit = 2e-5 if dtype is np.float32 else 1e-12
+    np.testing.assert_allclose(x.numpy(), exact.numpy(), rtol=limit, atol=limit * 5)
+
+
+def test_weights_in_another_order_are_copied():
+    spec, isa = ConvSpec("f32", "f32", "f32"), ISA.host()
+    problem = input_gradient_problems(
+        (2, 16, 8, 16, 16), (32768, 2048, 256, 16, 1), (16, 16, 3, 3, 3), (432, 27, 9, 3, 1), (2, 16, 8, 16, 16),
+        (32768, 2048, 256, 16, 1), (1, 1, 1), (1, 1, 1), (1, 1, 1), 1,
+    )  # fmt: skip
+    assert conv_planes.suits(spec, isa, problem)
+    small = input_gradient_problems(
+        (1, 16, 1, 5, 5), (400, 25, 25, 5, 1), (16, 16, 1, 3, 3), (144, 9, 9, 3, 1), (1, 16, 1, 5, 5),
+        (400, 25, 25, 5, 1), (1, 1, 1), (0, 1, 1), (1, 1, 1), 1,
+    )  # fmt: skip
+    assert not conv_planes.suits(spec, isa, small)  # copying would take longer than what they are read for
 
 
 def test_pixels_outside_are_zeros_also_beside_nan():

@@ -3,8 +3,9 @@ memory, spread out so that every tap sees a run of pixels (see `plane`), and the
 finds every unit of the image by a list of distances.
 
 Nothing is packed, where packing would write every pixel once for each tap.  Pixels are counted along the spread rows;
-those between the rows of the result are computed and dropped.  A chunk is a band of rows of one group of one image,
-with all rows of weights, which are read where they are.
+those between the rows of the result are computed and dropped.  A chunk is a band of rows of one group of one image (of
+a volume at one depth, which copies all planes that its taps reach), with all rows of weights.  These are read where
+they are if a row lists the units in order; otherwise, as in the gradient by the image, they are copied first.
 """
 
 from __future__ import annotations
@@ -30,11 +31,16 @@ _PACKING = 17
 """What packing a vector of pixels takes, in rows of weights that are multiplied by it meanwhile."""
 _CHUNKS = 16
 """Chunks aimed at."""
+_SERVED = 256
+"""Pixels that a copied weight should serve at least."""
 
 _WORDS = (
     "chunks", "pool", "worker_bytes", "tile_at", "bands", *PLANE, "x_n", "x_group", "groups", "rows", "units", "list",
-    "w_group", "w_row", "c_at", "c_n", "c_row", "c_h", "out_h", "out_w", "micro",
+    "w_group", "w_row", "c_at", "c_n", "c_row", "c_d", "c_h", "out_d", "out_h", "out_w", "micro",
+    "copied", "copy_at", "copy_list", "from_group", "from_row",
 )  # fmt: skip
+"""Besides those of `PLANE`: "copied" rows of weights (0: none), "copy_at" the byte offset of their copy in scratch
+memory, "copy_list" that of the list of their units' offsets from the words."""
 
 
 def suits(spec: ConvSpec, isa: ISA, problems: Sequence[Problem]) -> bool:
@@ -46,25 +52,29 @@ def suits(spec: ConvSpec, isa: ISA, problems: Sequence[Problem]) -> bool:
         return False
     if g.strides[4] != 1 or p.c_strides[4] != 1 or max(g.steps) > 2 or not 1 < taps <= units <= _MOST_UNITS:
         return False
-    if g.grid[0] != 1 or g.bounds[0] != 1 or any(tap[0] + g.base[0] for tap in g.taps) or 0 in g.grid[1:]:
-        return False
-    natural = [tap[3] for tap in g.taps] == list(range(taps)) and p.w_c == taps
-    if not natural or p.w_row * SIZE[spec.source] % PAGE == 0:
+    if 0 in g.grid or (not _natural(spec, p) and p.batch * g.pixels < _SERVED):
         return False
     blk = blocking(spec.number(isa), isa)
     layout = _layout(spec, isa, p)
     run, last = (_run(layout, rows) for rows in (layout.values["band"], g.grid[1] % layout.values["band"]))
     vectors = (g.grid[1] // layout.values["band"]) * -(-run // blk.lanes) + -(-last // blk.lanes)
     height = blk.height(p.rows)
-    return vectors * height < -(-g.pixels // blk.lanes) * (height + _PACKING)
+    return g.grid[0] * vectors * height < -(-g.pixels // blk.lanes) * (height + _PACKING)
+
+
+def _natural(spec: ConvSpec, p: Problem) -> bool:
+    """Whether a row of weights lists the units in order, and rows do not compete for the same lines of the caches."""
+    taps = p.geometry.taps
+    ordered = [tap[3] for tap in taps] == list(range(len(taps))) and p.w_c == len(taps)
+    return ordered and p.w_row * SIZE[spec.source] % PAGE != 0
 
 
 def _layout(spec: ConvSpec, isa: ISA, p: Problem) -> Spread:
     g = p.geometry
     taps = [[x + t for x, t in zip(g.base, tap)] for tap in g.taps]
     lanes = isa.lanes(LLVM_TYPE[spec.acc])
-    high = max(4, -(-g.grid[1] // -(-_CHUNKS // (p.batch * p.groups))))
-    return spread(g.bounds, g.grid, g.steps, [taps], g.channels, 0, lanes, SIZE[spec.acc], 1, high)
+    high = max(4, -(-g.grid[1] // -(-_CHUNKS // (p.batch * p.groups * g.grid[0]))))
+    return spread(g.bounds, (1, *g.grid[1:]), g.steps, [taps], g.channels, 0, lanes, SIZE[spec.acc], 1, high)
 
 
 def _run(layout: Spread, rows: int) -> int:
@@ -84,21 +94,30 @@ def bind_planes(
     tile_at = -(-(layout.values["filled"] + 2 * blk.columns) * size // 64) * 64
     worker_bytes = tile_at + (blk.rows * blk.columns + blk.lanes) * size
     names = ("x_n", "x_c", "x_d", "x_h", "x_w")
-    c_n, c_row, _, c_h, _ = p.c_strides
+    c_n, c_row, c_d, c_h, _ = p.c_strides
     residues = len(_WORDS) + len(tail_words)
+    copied = 0 if _natural(spec, p) else p.groups * p.rows
+    copy_at = -(-worker_bytes // 64) * 64 * max(workers, 1)
     work = 2 * p.batch * p.groups * p.rows * g.pixels * units
     values = {
         **layout.values, **dict(zip(names, g.strides, strict=True)),
-        "chunks": p.batch * p.groups * layout.bands, "pool": pool if work > STAY else 0,
+        "chunks": p.batch * p.groups * g.grid[0] * layout.bands, "pool": pool if work > STAY else 0,
         "worker_bytes": -(-worker_bytes // 64) * 64, "tile_at": tile_at, "bands": layout.bands,
         "residues": 8 * residues, "list": 8 * (residues + len(layout.residues)), "x_group": p.x_group,
-        "groups": p.groups, "rows": p.rows, "units": units, "w_group": p.w_group, "w_row": p.w_row,
-        "c_at": p.c_at, "c_n": c_n, "c_row": c_row, "c_h": c_h, "out_h": g.grid[1], "out_w": g.grid[2],
+        "groups": p.groups, "rows": p.rows, "units": units,
+        "w_group": p.rows * units if copied else p.w_group, "w_row": units if copied else p.w_row,
+        "c_at": p.c_at, "c_n": c_n, "c_row": c_row, "c_d": c_d, "c_h": c_h,
+        "out_d": g.grid[0], "out_h": g.grid[1], "out_w": g.grid[2],
         "micro": micro_kernel(num, isa, in_place=True, listed=True),
+        "copied": copied, "copy_at": copy_at, "copy_list": 8 * (residues + len(layout.residues) + units + AHEAD),
+        "from_group": p.w_group, "from_row": p.w_row,
     }  # fmt: skip
     distances = [size * (c * values["channel"] + at) for c in range(g.channels) for at in layout.offsets[0]]
     words = [values[name] for name in _WORDS] + list(tail_words) + layout.residues + distances
-    return Binding(words + distances[-1:] * AHEAD, values["worker_bytes"] * max(workers, 1))
+    words += distances[-1:] * AHEAD
+    if copied:
+        words += [c * p.w_c + tap[3] for c in range(g.channels) for tap in g.taps]
+    return Binding(words, copy_at + copied * units * size)
 
 
 def planes_ir(name: str, spec: ConvSpec, isa: ISA) -> str:
@@ -119,9 +138,23 @@ class _Planes(PlaneCopy):
     def text(self) -> str:
         """The module."""
         arguments = ["params", "c", "a", "b", *(f"e{i}" for i in range(self.tail.buffers)), "scratch"]
-        phases = [("body", self._write_body, "chunks")]
+        phases = [("weights", self._write_weights, "copied"), ("body", self._write_body, "chunks")]
         phased_entry(self.module, self.isa, self.name, arguments, _WORDS, phases)
         return self.module.text()
+
+    def _write_weights(self, b: Flow, block: Val, chunk: Val, worker: Val) -> None:
+        """Copies a row of weights in the order of the units."""
+        params, source, scratch = (b.load("ptr", b.at("i64", block, i), align=8) for i in (0, 2, 4 + self.tail.buffers))
+        w = {name: b.word(params, i) for i, name in enumerate(_WORDS)}
+        group, row = b.idiv(chunk, w["rows"]), b.imod(chunk, w["rows"])
+        first = b.at(self.memory, source, b.iadd(b.imul(group, w["from_group"]), b.imul(row, w["from_row"])))
+        target = b.at(self.memory, b.bytes_at(scratch, w["copy_at"]), b.imul(chunk, w["units"]))
+        offsets = b.bytes_at(params, w["copy_list"])
+        with b.loop(0, w["units"]) as unit:
+            offset = b.load("i64", b.at("i64", offsets, unit.index), align=8)
+            value = b.load(self.memory, b.at(self.memory, first, offset), self.size)
+            b.store(value, b.at(self.memory, target, unit.index), self.size)
+        b.ret()
 
     def _write_body(self, b: Flow, block: Val, chunk: Val, worker: Val) -> None:
         def slot(index: int) -> Val:
@@ -131,18 +164,21 @@ class _Planes(PlaneCopy):
         self.w = w = {name: b.word(params, i) for i, name in enumerate(_WORDS)}
         self.extras = [slot(4 + i) for i in range(self.tail.buffers)]
         self.extras += [b.word(params, len(_WORDS) + i) for i in range(self.tail.words)]
-        buffer = b.bytes_at(slot(4 + self.tail.buffers), b.imul(worker, w["worker_bytes"]))
+        scratch = slot(4 + self.tail.buffers)
+        buffer = b.bytes_at(scratch, b.imul(worker, w["worker_bytes"]))
         tile, distances = b.bytes_at(buffer, w["tile_at"]), b.bytes_at(params, w["list"])
         band, rest = b.imod(chunk, w["bands"]), b.idiv(chunk, w["bands"])
+        d0, rest = b.imod(rest, w["out_d"]), b.idiv(rest, w["out_d"])
         group, n = b.imod(rest, w["groups"]), b.idiv(rest, w["groups"])
         h0 = b.imul(band, w["band"])
         source = b.iadd(b.imul(n, w["x_n"]), b.imul(group, w["x_group"]))
         self.clear(b, buffer, w["filled"], 0)
-        self.copy(b, w, params, buffer, b.at(self.memory, slot(3), source), h0)
+        self.copy(b, w, params, buffer, b.at(self.memory, slot(3), source), h0, d0)
         high = b.imin(w["band"], b.isub(w["out_h"], h0))
         run = b.iadd(b.imul(b.isub(high, 1), w["pitch"]), w["grid_w"])
         size, columns = self.acc_size, self.blk.columns
-        weights = b.at(self.memory, slot(2), b.imul(group, w["w_group"]))
+        given = b.select(b.icmp("ne", w["copied"], 0), b.bytes_at(scratch, w["copy_at"]), slot(2))
+        weights = b.at(self.memory, given, b.imul(group, w["w_group"]))
         channel = b.imul(group, w["rows"])
         with b.loop(0, w["rows"], self.blk.rows) as row:
             rows = b.imin(b.isub(w["rows"], row.index), self.blk.rows)
@@ -154,21 +190,23 @@ class _Planes(PlaneCopy):
                     distances, w["units"], tile, b.i64(columns * size), b.i64(1), rows, cols,
                 )  # fmt: skip
                 first = b.iadd(b.iadd(w["c_at"], b.imul(n, w["c_n"])), b.imul(b.iadd(channel, row.index), w["c_row"]))
-                to = b.at(self.out, slot(1), first)
-                self._save(b, tile, to, at.index, cols, row.index, rows, h0, n, group)
+                to = b.at(self.out, slot(1), b.iadd(first, b.imul(d0, w["c_d"])))
+                deep = b.iadd(b.imul(n, w["out_d"]), d0)
+                self._save(b, tile, to, at.index, cols, row.index, rows, h0, deep, group)
         b.ret()
 
     def _save(
-        self, b: Flow, tile: Val, to: Val, start: Val, cols: Val, row0: Val, rows: Val, h0: Val, n: Val, group: Val
+        self, b: Flow, tile: Val, to: Val, start: Val, cols: Val, row0: Val, rows: Val, h0: Val, deep: Val, group: Val
     ) -> None:  # fmt: skip
-        """Stores the pixels of a tile, in runs that end with a row of the result."""
+        """Stores the pixels of a tile, in runs that end with a row of the result; ``deep`` counts the planes of the
+        result through all images."""
         w, lanes = self.w, self.lanes
         y, x = b.iadd(h0, b.idiv(start, w["pitch"])), b.imod(start, w["pitch"])
         with b.loop(0, cols, carry=[y, x]) as piece:
             y, x = piece.values
             width = b.imin(b.imin(b.isub(w["out_w"], x), b.isub(cols, piece.index)), lanes)
             line = b.at(self.out, to, b.iadd(b.imul(y, w["c_h"]), x))
-            col = b.iadd(b.imul(b.iadd(b.imul(n, w["out_h"]), y), w["out_w"]), x)
+            col = b.iadd(b.imul(b.iadd(b.imul(deep, w["out_h"]), y), w["out_w"]), x)
             spot = b.at(self.acc, tile, piece.index)
 
             def put(

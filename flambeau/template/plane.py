@@ -72,8 +72,8 @@ def spread(
     reach = [max((t[a] + p) // s for t in every) for a, (p, s) in enumerate(zip(pads, steps))]
     cells = [n + r for n, r in zip(grid, reach)]
     pitch = cells[2]
-    if steps[2] == 1:  # the border at the end of a row is that at the beginning of the next
-        pitch -= max(0, min(pads[2], cells[2] - pads[2] - bounds[2]))
+    if steps[2] == 1:  # the border at the end of a row is that at the beginning of the next, but for places of windows
+        pitch -= max(0, min(pads[2], cells[2] - pads[2] - bounds[2], reach[2]))
     phases = steps[0] * steps[1] * steps[2]
     row = (channels * phases + planes_out) * cells[0] * pitch * size
     bands = -(-grid[1] // min(high, max(4, _ROOM // row - reach[1])))
@@ -130,9 +130,11 @@ class PlaneCopy:
         with b.loop(0, count, self.lanes) as i:
             b.store(b.const(self.vector, value), b.at(self.acc, buffer, i.index), self.acc_size)
 
-    def copy(self, b: Flow, w: dict[str, Val], words: Val, buffer: Val, image: Val, h0: Val) -> None:
-        """Copies the planes of all channels from row ``h0`` of places on into ``buffer``, the borders of whose rows
-        are filled already.
+    def copy(
+        self, b: Flow, w: dict[str, Val], words: Val, buffer: Val, image: Val, h0: Val, d0: Val | None = None
+    ) -> None:
+        """Copies the planes of all channels from row ``h0`` of places on (and from depth ``d0`` on) into ``buffer``,
+        the borders of whose rows are filled already.
 
         Rows are stored in whole vectors, the rest of which is border and is overwritten by the next row.
         """
@@ -146,16 +148,17 @@ class PlaneCopy:
                 number = b.imul(b.iadd(b.imul(pd.index, w["step_h"]), ph.index), w["step_w"])
                 start = b.iadd(b.imul(c.index, w["channel"]), b.imul(number, w["phase"]))
                 with b.loop(0, w["cells_d"]) as zc:
-                    z = b.isub(b.iadd(b.imul(zc.index, w["step_d"]), pd.index), w["pad_d"])
+                    deep = zc.index if d0 is None else b.iadd(zc.index, d0)
+                    z = b.isub(b.iadd(b.imul(deep, w["step_d"]), pd.index), w["pad_d"])
                     source = b.iadd(b.imul(c.index, w["x_c"]), b.imul(z, w["x_d"]))
-                    deep = b.icmp("ult", z, w["in_d"])
+                    there = b.icmp("ult", z, w["in_d"])
                     y0 = b.isub(b.iadd(b.imul(h0, w["step_h"]), ph.index), w["pad_h"])
                     line = b.at(self.memory, image, b.iadd(source, b.imul(y0, w["x_h"])))
                     to = b.iadd(start, b.imul(b.imul(zc.index, w["cells_h"]), w["pitch"]))
                     across, along = b.imul(w["step_h"], w["x_h"]), w["pitch"]
                     with b.loop(0, w["cells_h"], carry=[y0, line, b.at(self.acc, buffer, to)]) as yc:
                         y, line, target = yc.values
-                        inside = b.op("and", deep, b.icmp("ult", y, w["in_h"]))
+                        inside = b.op("and", there, b.icmp("ult", y, w["in_h"]))
 
                         def some(target: Val = target, line: Val = line) -> None:
                             row(target, line)

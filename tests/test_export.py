@@ -96,6 +96,15 @@ def _seeded(make):
     return make()
 
 
+class Sized(nn.Module):
+    """What is made, moved and cut by a size."""
+
+    def forward(self, x):
+        n = x.shape[0]
+        made = torch.linspace(0, n, n) + torch.logspace(0, 1, n) + torch.eye(n).sum(0) + torch.hann_window(n)
+        return made + x.roll(n // 2), x.narrow(0, 1, n - 1), torch.tril_indices(n, n), x * torch.kaiser_window(n)
+
+
 B, T, H, W = Dim("B"), Dim("T", max=32), Dim("H", min=4), Dim("W", min=4)
 CASES = {
     "gpt": (lambda: GPT().eval(), lambda b, t: ((torch.randint(0, 20, (b, t)),), {}), {"i": {0: B, 1: T}}),
@@ -103,6 +112,7 @@ CASES = {
     "lstm": (lambda: nn.LSTM(4, 6, batch_first=True), lambda b, t: ((torch.randn(b, 5, 4),), {}), ({0: B},)),
     "encoder": (lambda: nn.TransformerEncoderLayer(16, 2, 32, batch_first=True).eval(),
                 lambda b, t: ((torch.randn(b, t, 16),), {}), ({0: B, 1: T},)),
+    "sized": (Sized, lambda b, t: ((torch.randn(b),), {}), ({0: Dim("B", min=2)},)),
     "assorted": (Assorted, lambda b, t: ((torch.randn(b, 2),), {"flip": True, "more": [torch.ones(3), torch.ones(2)]}),
                  {"x": {0: B}, "flip": None, "more": None}),
 }  # fmt: skip

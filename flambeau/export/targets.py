@@ -13,7 +13,7 @@ from typing import Any
 
 from ..dispatch.operator import OPERATORS, Operator
 from ..library.namespaces import OpOverload, namespace_of
-from ..ops import create, from_data, random
+from ..ops import create, from_data, random, ranges, triangles, windows
 from ..ops import members as _members
 from ..tensor import Tensor
 
@@ -24,7 +24,8 @@ ATTRIBUTES = frozenset({"T", "mT", "H", "mH", "real", "imag"})
 FACTORIES = (
     "zeros", "ones", "full", "empty", "arange", "eye", "linspace", "logspace", "rand", "randn", "randint", "randperm",
     "zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like", "randint_like", "tril_indices",
-    "triu_indices", "normal", "bernoulli", "multinomial", "empty_strided", "scalar_tensor",
+    "triu_indices", "normal", "bernoulli", "multinomial", "empty_strided", "scalar_tensor", "hann_window",
+    "hamming_window", "blackman_window", "bartlett_window", "kaiser_window",
 )  # fmt: skip
 """Functions that make tensors and are no operators."""
 _ATEN = namespace_of("aten")
@@ -66,10 +67,10 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 
 @cache
 def _factories() -> dict[str, Callable[..., Any]]:
-    homes = (create, from_data, random, _members, *(OPERATORS[n] for n in FACTORIES if n in OPERATORS))
+    homes = (create, ranges, from_data, random, triangles, windows, _members)
     found = {}
     for name in FACTORIES:
-        home = next((h for h in homes[:4] if callable(getattr(h, name, None))), None)
+        home = next((h for h in homes if callable(getattr(h, name, None))), None)
         if home is not None:
             found[name] = getattr(home, name)
         elif name in OPERATORS:

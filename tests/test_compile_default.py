@@ -423,7 +423,6 @@ def test_modes_around_a_call_are_kept():
     [
         lambda x: torch.fft.fft(x).real * 2 + 1,
         lambda x: x * 2 if x.sum().item() > 0 else x - 1,
-        nn.GRU(4, 3),
     ],
 )
 def test_small_calls_that_run_in_parts_are_not_recorded(fn):

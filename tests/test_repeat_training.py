@@ -11,6 +11,9 @@ import pytest
 
 import flambeau as torch
 from flambeau import nn, optim
+from flambeau.compiled.default_mode import Cautious
+from flambeau.compiled.reduce_overhead import Repeater
+from flambeau.compiled.replay import Recording
 from flambeau.nn import functional as F
 
 
@@ -543,3 +546,48 @@ def test_an_optimizer_stepped_with_a_closure_is_never_repeated():
     for k in range(5):
         run(*batch(k)).item()
     assert calls == 5
+
+
+@pytest.mark.parametrize("mode", [None, "reduce-overhead"])
+def test_a_step_that_differentiates_by_its_input_is_repeated(mode):
+    """The input's own gradient is reached only through the freed graph of the loss, and is not computed."""
+    model, twin = net().double(), net().double()
+    twin.load_state_dict(model.state_dict())
+    x = torch.linspace(-1, 1, 24, dtype=torch.float64).reshape(6, 4)
+
+    def step_of(model, optimizer):
+        def step(x):
+            optimizer.zero_grad()
+            x = x.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
+            loss = slope.square().mean()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        return step
+
+    repeated = (Cautious if mode is None else Repeater)(step_of(model, optim.SGD(model.parameters(), 0.1)))
+    eager = step_of(twin, optim.SGD(twin.parameters(), 0.1))
+    for _ in range(8):
+        assert repeated(x).item() == pytest.approx(eager(x).item(), rel=1e-9)
+    assert [type(found) for found in repeated.known.values()] == [Recording]
+    assert x.grad is None
+    for p, q in zip(model.parameters(), twin.parameters()):
+        np.testing.assert_allclose(p.detach().numpy(), q.detach().numpy(), rtol=1e-8, atol=1e-10)
+
+
+def test_a_gradient_that_somebody_holds_is_computed():
+    weight, held = torch.full((3,), 2.0, requires_grad=True), []
+
+    def step(x):
+        inner = x.detach().requires_grad_()
+        held.append(inner)
+        loss = (inner * inner * weight).sum()
+        loss.backward()
+        return loss
+
+    compiled = torch.compile(step, mode="reduce-overhead")
+    for k in range(1, 5):
+        compiled(torch.full((3,), float(k)))
+        assert held[-1].grad.tolist() == [4.0 * k] * 3

@@ -18,7 +18,8 @@ differentiated takes its backward pass along, as a program of its own (``forward
 are calls that look at a value of theirs, run hooks, keep a value elsewhere, give an optimizer a closure, or use an
 operator that works outside of generated code.  Random numbers of fixed distributions are drawn anew, in the order in
 which the call draws them (``steps.py``).  (A value that the tape keeps too could be kept by it alone, and so could
-drawn numbers: the call is repeated once such values of the watched call are gone.)
+drawn numbers: the call is repeated once such values of the watched call are gone.  Gradients of leaves that only the
+freed graph of a result leads to are dropped.)
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from ..tensor import Tensor, address
 from ..transform.level import levels
 from .forward_backward import halved, tape_of
 from .guards import Grads, Guards, Owners, owners
-from .replay import VALUES, Live, Recording, base_of, derivable, leaves, repeatable, spent
+from .replay import VALUES, Live, Recording, base_of, derivable, forget_gradients, leaves, repeatable, spent
 from .witness import State, Witness
 
 __all__ = ["NEVER", "Repeater", "made_again"]
@@ -217,6 +218,7 @@ class Repeater:
                     recorder.borrow(t)
             with witness or nullcontext():
                 result = self.fn(*args, **kwargs)
+            forget_gradients(result)
             if recorder.runs == before[0] and guards.watchable and self.limit is None:
                 live = _live(recorder, result, tensors, guards)
         finally:

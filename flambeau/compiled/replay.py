@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple
 from weakref import ref
 
+from ..autograd.node import AccumulateGrad
 from ..autograd.view import DEFAULT, MULTIPLE, replay
 from ..deferred.executed import Executed
 from ..deferred.steps import Again, Changed, Steps
@@ -22,7 +23,7 @@ from .forward_backward import Backward, Half
 from .guards import Grads, Guards
 from .witness import State
 
-__all__ = ["VALUES", "Live", "Recording", "base_of", "derivable", "leaves", "repeatable", "spent"]
+__all__ = ["VALUES", "Live", "Recording", "base_of", "derivable", "forget_gradients", "leaves", "repeatable", "spent"]
 
 VALUES = (int, float, bool, complex, str, bytes, type(None))
 """The classes of constants."""
@@ -68,6 +69,24 @@ def spent(t: Tensor) -> bool:
             return True
         stack += [to for to, _ in node.next_functions]
     return False
+
+
+def forget_gradients(result: Any) -> None:
+    """Drops the gradients of leaves that nothing leads to but the freed graphs of results, as of a tensor that a
+    function has differentiated a loss by on its way: nobody would miss them, and they would have to be computed."""
+    seen: set[int] = set()
+    stack = [t._node for t in leaves(result) if isinstance(t, Tensor) and t._node is not None and spent(t)]
+    count = sys.getrefcount
+    while stack:
+        node = stack.pop()
+        if node is None or id(node) in seen:
+            continue
+        seen.add(id(node))
+        if type(node) is AccumulateGrad:
+            leaf = node.variable
+            if count(leaf) == _SOLE_TENSOR and leaf._grad is not None:
+                leaf._grad = None
+        stack += [to for to, _ in node.next_functions]
 
 
 def base_of(t: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -125,6 +126,33 @@ def test_gradient_of_a_singular_determinant() -> None:
     x = flambeau.tensor([[1.0, 2.0], [2.0, 4.0]], requires_grad=True)
     linalg.det(x).backward()
     near(x.grad, np.array([[4, -2], [-2, 1]]), 1e-5)
+
+
+@pytest.mark.parametrize("n", [20, 64, 100])
+def test_gradient_of_the_determinants_of_matrices_close_to_singular_ones(n: int) -> None:
+    smallest = [1.0, 1e-4, 1e-9, 1e-13, 0.0]
+    u, v = (np.linalg.qr(RNG.standard_normal((len(smallest), n, n)))[0] for _ in range(2))
+    values = np.ones((len(smallest), n))
+    values[:, -1] = smallest
+    x = flambeau.tensor(u * values[:, None] @ v, requires_grad=True)
+    linalg.det(x).sum().backward()
+    others = np.stack([np.delete(values, i, axis=-1).prod(-1) for i in range(n)], -1)
+    signs = np.rint(np.linalg.det(u) * np.linalg.det(v))[:, None, None]
+    near(x.grad, signs * (u * others[:, None]) @ v, 1e-11)
+
+
+@pytest.mark.parametrize("complex_", [False, True])
+def test_determinants_of_larger_matrices(complex_: bool) -> None:
+    A = tensor(3, 80, 80, complex_=complex_).detach()
+    sign, log = np.linalg.slogdet(A.numpy())
+    near(linalg.slogdet(A)[0], sign)
+    near(linalg.slogdet(A)[1], log)
+    near(linalg.det(A / 4), np.linalg.det(A.numpy() / 4))
+    A[1, :, 3] = 0
+    A[2, 5, 5] = math.nan
+    sign, log = linalg.slogdet(A)
+    assert sign[1] == 0 and log[1] == -math.inf and linalg.det(A)[1] == 0
+    assert log[2].isnan() and linalg.det(A)[2].isnan()
 
 
 def test_errors() -> None:

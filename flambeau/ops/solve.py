@@ -289,11 +289,24 @@ def linalg_tensorinv(A: Tensor, ind: int = 2) -> Tensor:
 # -- determinants ----------------------------------------------------------------------------------
 
 
+def _pivots_and_sign(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(the pivots of Gaussian elimination, the sign that the exchanges of rows give) of each matrix."""
+    factors, places, _ = template.matrices.lu(a)
+    odd = (places != np.arange(1, a.shape[-1] + 1)).sum(-1) % 2
+    return np.diagonal(factors, 0, -2, -1), (1 - 2 * odd).astype(a.dtype)
+
+
 def _signs_and_logs(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """``numpy.linalg.slogdet``, which takes a matrix for singular as soon as a pivot is zero; where there are
-    infinities or NaN too, the product of the pivots is not zero but NaN."""
+    """(sign, logarithm of the absolute value) of the determinants; a pivot of zero makes a matrix singular unless there
+    are infinities or NaN too, where the product of the pivots is not zero but NaN."""
     with np.errstate(all="ignore"):
-        sign, log = np.linalg.slogdet(a)
+        if a.shape[-1] > _FEW:
+            pivots, sign = _pivots_and_sign(a)
+            sizes = np.abs(pivots)
+            phases = pivots / np.where(sizes == 0, sizes.dtype.type(1), sizes)
+            sign, log = sign * phases.prod(-1), np.log(sizes).sum(-1)
+        else:
+            sign, log = np.linalg.slogdet(a)
         spoilt = (sign == 0) & ~np.isfinite(a).all((-2, -1))
     return sign, np.where(spoilt, log.dtype.type(np.nan), log)
 
@@ -304,9 +317,8 @@ def _determinants(a: np.ndarray) -> np.ndarray:
         return np.ones(a.shape[:-2], a.dtype)
     with np.errstate(all="ignore"):
         if a.shape[-1] > _FEW:
-            factors, pivots, _ = template.matrices.lu(a)
-            odd = (pivots != np.arange(1, a.shape[-1] + 1)).sum(-1) % 2
-            found = np.diagonal(factors, 0, -2, -1).prod(-1) * (1 - 2 * odd).astype(a.dtype)
+            pivots, sign = _pivots_and_sign(a)
+            found = pivots.prod(-1) * sign
         else:
             found = np.linalg.det(a)
         spoilt = (found == 0) & ~np.isfinite(a).all((-2, -1))
@@ -332,8 +344,8 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 
 @no_grad()
 def _first_try(A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(inverse, info, determinant), all plain."""
-    kernel = small.det_small if small.suits(A, always=small.MOST) else det_kernel
+    """(inverse, info, determinant), all plain and both by the same kind of elimination."""
+    kernel = small.det_small if small.suits(A) else det_kernel
     return (*inverted(A), kernel.function(A))
 
 
@@ -351,15 +363,21 @@ def cofactors(A: Tensor) -> Tensor:
             inverse, failed, det = known
             found = det.conj()[..., None, None] * inverse.conj().swapaxes(-1, -2)
             size = np.abs(a).sum(-1).max(-1) * np.abs(inverse).sum(-1).max(-1)  # the condition in the norm of rows
-        if not failed.any() and (size < 1 / np.sqrt(np.finfo(a.dtype).eps)).all():
-            return found
-        u, s, vh, _ = template.spectra.singular(a, True)
-        n = s.shape[-1]
-        others = np.where(np.eye(n, dtype=bool), s.dtype.type(1), s[..., None, :]).prod(-1)
-        sign = (np.linalg.det(u) * np.linalg.det(vh)).conj()[..., None, None]
-        return sign * ((u * others[..., None, :]) @ vh)
+            # errors of the two factors, which come from one elimination, cancel as long as it has any digits
+            doubtful = (failed != 0) | ~(size < np.finfo(a.dtype).eps ** -0.75)
+            if doubtful.any():
+                found[doubtful] = _cofactors_by_values(a[doubtful])
+        return found
 
     return on_host([(A.shape, A.dtype)], [A], compute)[0]
+
+
+def _cofactors_by_values(a: np.ndarray) -> np.ndarray:
+    """``conj(det(A)) A^-H`` by singular values: to each vector belongs the product of the other ones' values."""
+    u, s, vh, _ = template.spectra.singular(a, True)
+    others = np.where(np.eye(s.shape[-1], dtype=bool), s.dtype.type(1), s[..., None, :]).prod(-1)
+    sign = (np.linalg.det(u) * np.linalg.det(vh)).conj()[..., None, None]
+    return sign * ((u * others[..., None, :]) @ vh)  # type: ignore[no-any-return]
 
 
 @matrix_kernel("_slogdet")

@@ -353,3 +353,20 @@ def test_bags_of_maxima_have_no_sparse_gradients() -> None:
     layer = flambeau.nn.EmbeddingBag(3, 2, mode="max", sparse=True)
     with pytest.raises(ValueError, match="max mode does not support sparse weights"):
         layer(flambeau.tensor([[0, 1]]))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("reduce", ["sum", "mean"])
+def test_reduced_products_of_half_precision_are_rounded_once(dtype: str, reduce: str) -> None:
+    numbers = np.random.default_rng(0)
+    a = flambeau.tensor(numbers.standard_normal((8, 40))).to(getattr(flambeau, dtype))
+    b = flambeau.tensor(numbers.standard_normal((40, 6))).to(getattr(flambeau, dtype))
+    left, right = a.to_sparse_csr().requires_grad_(), b.clone().requires_grad_()
+    found = flambeau.sparse.mm(left, right, reduce)
+    found.backward(flambeau.ones_like(found))
+    share = 40 if reduce == "mean" else 1
+    step = flambeau.finfo(found.dtype).eps
+    exact = [a.double() @ b.double(), b.double().sum(1).expand(8, 40), a.double().sum(0).unsqueeze(1).expand(40, 6)]
+    for x, y in zip([found, left.grad.to_dense(), right.grad], exact):
+        y = (y.detach() / share).numpy()
+        assert (abs(x.detach().double().numpy() - y) <= 0.51 * step * abs(y) + 1e-6).all()

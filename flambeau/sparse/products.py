@@ -116,16 +116,18 @@ _REDUCTIONS = ("sum", "mean", "amax", "amin")
 
 def _reduced_rows(a: SparseTensor, b: Any, reduce: str) -> Any:
     """For every row of ``a`` the sum, mean, greatest or least of its elements' products with rows of ``b``; 0 where a
-    row stores nothing."""
+    row stores nothing.  Half precision is rounded once, at the end."""
     if reduce not in _REDUCTIONS:
         raise RuntimeError(f"mm: reduce argument must be either sum, mean, amax or amin, got {reduce}")
     if a.layout is not members.sparse_csr:
         raise RuntimeError(f"torch.sparse.mm: expected a sparse CSR mat1 with reduce, got {a.layout}")
     t = coo(a)
     rows, columns = t._where[0].unbind(0)
-    terms = t._data.unsqueeze(-1) * b.index_select(0, columns)
-    out = ops.zeros((a.shape[0], b.shape[1]), dtype=terms.dtype)
-    return out.scatter_reduce(0, rows.unsqueeze(-1).expand(terms.shape), terms, reduce, include_self=False)
+    kind = promote_types(t.dtype, b.dtype)
+    terms = t._data.to(kind.wide).unsqueeze(-1) * b.to(kind.wide).index_select(0, columns)
+    out = ops.zeros((a.shape[0], b.shape[1]), dtype=kind.wide)
+    found = out.scatter_reduce(0, rows.unsqueeze(-1).expand(terms.shape), terms, reduce, include_self=False)
+    return found.to(kind)
 
 
 @SparseTensor.implements("mm", "_sparse_mm", "__matmul_mm")

@@ -468,3 +468,22 @@ def test_weights_kept_packed_beside_pixels_that_are_packed_for_everyone(case):
         for _ in range(6):
             y = layer(image)
     np.testing.assert_allclose(y.numpy(), exact, rtol=1e-4, atol=1e-4 * np.abs(exact).max())
+
+
+@pytest.mark.parametrize(
+    "sizes", [(1, 16, 20, 13, 29), (1, 24, 33, 7, 7), (3, 40, 18, 40, 31), (5, 24, 33, 7, 7)], ids=str
+)
+@pytest.mark.parametrize("last", [False, True])
+def test_tiles_of_short_sums_are_finished_together(sizes, last):
+    n, ci, co, high, wide = sizes
+    rng = np.random.default_rng(0)
+    x, w = normal(rng, (n, ci, high, wide), last=last), normal(rng, (co, ci, 1, 1))
+    bias, more = normal(rng, (co,)), normal(rng, (n, co, high, wide), last=last)
+    exact = exact_forward(x, w, (1, 1), (0, 0), (1, 1), 1) + bias[:, None, None]
+
+    def program(x, w, bias, more):
+        return flambeau.relu(flambeau.nn.functional.conv2d(x, w, bias) + more)
+
+    with flambeau.no_grad():
+        y = flambeau.compile(program)(*map(flambeau.from_numpy, (x, w, bias, more)))
+    np.testing.assert_allclose(y.numpy(), np.maximum(exact + more, 0), rtol=1e-5, atol=1e-4)

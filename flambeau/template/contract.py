@@ -11,6 +11,9 @@ an epilogue determines.  The core's address is among the words.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from ..graph.program import RETRY
 from ..target.builder import Val, vec_type
 from ..target.emit import new_module
@@ -78,6 +81,8 @@ class Contraction:
     """Words that `pack` uses."""
     store_words: tuple[str, ...] = ()
     """Words that `store` uses."""
+    joins = False
+    """Whether tiles along the inner operand may be finished together ("wide" of them)."""
     stack = False
     """Whether the entry takes scratch memory from the stack if it gets none."""
 
@@ -238,7 +243,7 @@ class Contraction:
     def call_finish(
         self, b: Flow, f: Frame, tile: Val, c: Val, row0: Val, col0: Val, rows: Val, cols: Val, batch: Val
     ) -> None:
-        """Has a tile stored."""
+        """Has a tile stored, or several that lie one after the other and are neighbours along rows or columns."""
         arguments = ", ".join(map(str, (f.block, tile, c, row0, col0, rows, cols, batch)))
         b.emit(f"call void {f.slot(FINISH).name}({arguments})")
 
@@ -366,6 +371,7 @@ class Contraction:
         count_y = b.isub(y1, y0)
         pitch = b.i64(self.blk.columns * self.num.unit_bytes)
         tile_pitch = b.i64(self.blk.columns * self.num.acc_bytes)
+        alone = b.icmp("eq", f.wide, 1) if self.joins else b.const("i1", 1)
         k_end = b.imax(k1, b.iadd(k0, 1))  # an empty sum still makes one pass
 
         def missing(is_b: bool, to: Val, panel: Val, at: Val, units: Val) -> None:
@@ -393,14 +399,15 @@ class Contraction:
                 with b.when(b.op("xor", outer_shared, b.const("i1", 1))):
                     pack(False, outer_own, x.index, at.index, units)
                 outer = b.select(outer_shared, b.bytes_at(shared_outer, offset), outer_own)
-                with b.loop(y0, y1) as y:
+                with b.loop(y0, y1, carry=[b.i64(0)] * self.joins) as y:
+                    before = y.values[0] if self.joins else b.i64(0)
                     inner = b.bytes_at(inner_first, b.imul(b.isub(y.index, y0), inner_step))
                     own = b.iadd(b.imul(b.isub(x.index, x0), count_y), b.isub(y.index, y0))
                     whole = b.iadd(b.imul(x.index, f.inner_panels), y.index)
                     tile = b.select(
                         split_up,
                         b.bytes_at(partial, b.imul(whole, self.tile_bytes)),
-                        b.bytes_at(own_tiles, b.imul(own, f.tile_step)),
+                        b.bytes_at(own_tiles, b.iadd(b.imul(own, f.tile_step), b.imul(before, self.tile_bytes))),
                     )
                     left, right = b.select(inner_b, outer, inner), b.select(inner_b, inner, outer)
                     there = self.direct(b, f, bb, b.select(inner_b, y.index, x.index), at.index)
@@ -418,14 +425,25 @@ class Contraction:
                         stored = b.op("and", here[0], b.op("xor", split_up, b.const("i1", 1)))
                         tile, step = b.select(stored, here[1], tile), b.select(stored, here[2], tile_pitch)
                     with b.when(b.op("or", done, stored)):
-                        self.touch(b, f, c, row0, col0, rows)
+                        with b.when(alone):  # long rows of several tiles come by themselves
+                            self.touch(b, f, c, row0, col0, rows)
                         self._touch_near(b, f, batch, row0, col0, rows)
                     with b.when(b.op("and", inner_b, b.icmp("slt", b.iadd(x.index, 1), x1))):
                         share = b.isub(y.index, y0)
                         self.fetch_ahead(b, f, a, b.iadd(x.index, 1), at.index, units, share, count_y)
                     micro = (left, left_pitch, left_row, right, distance, units, tile, step, fresh, rows, cols)
                     b.call_address(f.micro, *micro)
-                    with b.when(b.op("and", done, b.op("xor", stored, b.const("i1", 1)))):
+                    ended = b.const("i1", 1)
+                    if self.joins:
+                        following = b.iadd(before, 1)
+                        ended = b.op("or", b.icmp("eq", following, f.wide), b.icmp("eq", b.iadd(y.index, 1), y1))
+                        y.next = [b.select(ended, b.i64(0), following)]
+                    with b.when(b.op("and", b.op("and", done, ended), b.op("xor", stored, b.const("i1", 1)))):
+                        if self.joins:  # the first of them
+                            tile = b.bytes_at(tile, b.isub(0, b.imul(before, self.tile_bytes)))
+                            top, _, left_end, _ = self._extent(b, f, inner_b, x.index, b.isub(y.index, before))
+                            rows, cols = b.isub(b.iadd(row0, rows), top), b.isub(b.iadd(col0, cols), left_end)
+                            row0, col0 = top, left_end
                         self.call_finish(b, f, tile, c, row0, col0, rows, cols, batch)
 
     def _write_reduce(self, b: Flow, block: Val, chunk: Val, worker: Val) -> None:
@@ -456,7 +474,7 @@ class Contraction:
     def _write_finish(
         self, b: Flow, block: Val, tile: Val, c: Val, row0: Val, col0: Val, rows: Val, cols: Val, batch: Val
     ) -> None:
-        """Applies the epilogue to a tile and stores it."""
+        """Applies the epilogue to a tile, or to several together, and stores them."""
         f = Frame(b, block, self)
         f.preload(*self.store_words)
         lanes = self.blk.lanes
@@ -468,27 +486,49 @@ class Contraction:
         # a vector that begins at any lane of a spilled one lies within
         self.spill = b.alloca(vec_type(LLVM_TYPE[self.type_c], 2 * lanes))
 
-        def spot(i: Val, j: Val) -> Val:
-            return b.at(self.num.acc_type, tile, b.iadd(b.imul(i, self.blk.columns), j))
+        def spot(i: Val, j: Val, first: Val | int = 0) -> Val:
+            """An element; ``first`` is the first column of its tile, if that is not 0."""
+            at = b.iadd(b.imul(i, self.blk.columns), j)
+            return b.at(self.num.acc_type, tile, b.iadd(at, b.imul(first, self.blk.rows - 1)))
 
-        def finished(i: Val, j: Val, mask: Val | None) -> tuple[Val, Val, Val]:
+        def finished(i: Val, j: Val, first: Val | int, mask: Val | None) -> tuple[Val, Val, Val]:
             row, col = b.iadd(row0, i), b.iadd(col0, j)
-            acc = b.load(vector, spot(i, j), align=16)
+            acc = b.load(vector, spot(i, j, first), align=16)
             return row, col, tail.emit(b, acc, row, col, batch, mask, extras.__getitem__)
 
-        def put(i: Val, j: Val, left: Val, mask: Val | None) -> None:
-            row, col, value = finished(i, j, mask)
+        def put(i: Val, j: Val, first: Val | int, left: Val, mask: Val | None) -> None:
+            row, col, value = finished(i, j, first, mask)
             self.store(b, f, c, row, col, value, left, mask)
 
-        def whole() -> None:
-            with b.loop(0, rows) as i:
-                for j in range(0, self.blk.columns, lanes):
-                    put(i.index, b.i64(j), b.i64(lanes), None)
+        Put = Callable[[Val, Val | int, Val, Val | None], None]  # first column, that of its tile, columns, mask
 
-        def some() -> None:
-            with b.loop(0, rows) as i, b.loop(0, cols, lanes) as j:
+        def one_tile(put: Put) -> None:
+            """The vectors of a row of a tile."""
+            for at in range(0, self.blk.columns, lanes):
+                put(b.i64(at), 0, b.i64(lanes), None)
+
+        def each_vector(put: Put) -> None:
+            """Those of a row of several tiles, or of a part of one."""
+            blocks = b.i64(0)
+            if self.joins:
+                blocks = b.imul(b.idiv(cols, self.blk.columns), self.blk.columns)
+                with b.loop(0, blocks, self.blk.columns) as j:
+                    for at in range(0, self.blk.columns, lanes):
+                        put(b.iadd(j.index, at), j.index, b.i64(lanes), None)
+            with b.loop(blocks, cols, lanes) as j:
                 left = b.imin(b.isub(cols, j.index), lanes)
-                put(i.index, j.index, left, b.lane_mask(left, lanes))
+                put(j.index, blocks, left, b.lane_mask(left, lanes))
+
+        def by_columns(each_row: Callable[[Callable[[Put], None]], None]) -> None:
+            if self.blk.vectors > 4:  # thin products have tiles too wide to write out
+                each_row(each_vector)
+                return
+            exact = b.icmp("eq", cols, self.blk.columns)
+            b.either(exact, lambda: each_row(one_tile), lambda: each_row(each_vector))
+
+        def straight(vectors: Callable[[Put], None]) -> None:
+            with b.loop(0, rows) as i:
+                vectors(partial(put, i.index))
 
         def turned() -> None:
             """Turns blocks of the tile over, whose columns it finishes and stores."""
@@ -508,37 +548,25 @@ class Contraction:
                     value = last_tail.emit(b, acc, col, row, batch, mask, slots)
                     self.store_vector(b, value, self.column(b, f, c, row, col), mask)
 
-        def straight() -> None:
-            # thin products have tiles too wide to write out
-            b.either(b.icmp("eq", cols, self.blk.columns), whole, some) if self.blk.vectors <= 4 else some()
-
-        def even(first: Val, step: Val) -> None:
+        def even(first: Val, distance: Val, vectors: Callable[[Put], None]) -> None:
             """Rows that are contiguous, at even distances."""
             elem = LLVM_TYPE[self.type_c]
+            with b.loop(0, rows, carry=[first]) as i:
+                row, line = i.index, i.values[0]
 
-            def put(i: Val, line: Val, j: Val, mask: Val | None) -> None:
-                self.store_vector(b, finished(i, j, mask)[2], b.at(elem, line, j), mask)
+                def store(j: Val, of: Val | int, _: Val, mask: Val | None) -> None:
+                    self.store_vector(b, finished(row, j, of, mask)[2], b.at(elem, line, j), mask)
 
-            def full() -> None:
-                with b.loop(0, rows, carry=[first]) as i:
-                    for j in range(0, self.blk.columns, lanes):
-                        put(i.index, i.values[0], b.i64(j), None)
-                    i.next = [b.at(elem, i.values[0], step)]
-
-            def part() -> None:
-                with b.loop(0, rows, carry=[first]) as i:
-                    with b.loop(0, cols, lanes) as j:
-                        put(i.index, i.values[0], j.index, b.lane_mask(b.imin(b.isub(cols, j.index), lanes), lanes))
-                    i.next = [b.at(elem, i.values[0], step)]
-
-            b.either(b.icmp("eq", cols, self.blk.columns), full, part)
+                vectors(store)
+                i.next = [b.at(elem, line, distance)]
 
         def upright() -> None:
             there = self.lines(b, f, c, row0, col0, cols)
             if there is None:
-                straight()
+                by_columns(straight)
             else:
-                b.either(there[0], lambda: even(there[1], there[2]), straight)
+                usable, first, distance = there
+                b.either(usable, lambda: by_columns(partial(even, first, distance)), lambda: by_columns(straight))
 
         across = self.turned(b, f, row0, rows) if hasattr(tail, "exchanged") else None
         upright() if across is None else b.either(across, turned, upright)

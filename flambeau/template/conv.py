@@ -47,7 +47,7 @@ from .image import GEOMETRY, GRID, TAP_WORDS, image_kernel, image_request
 from .micro import SIZE, Blocking, Number, blocking, load_address, micro_kernel, micro_request
 from .pack import pack_kernel, pack_request
 from .weights import BY_CHANNEL, BY_TAP, FLAT, SPAN, write_weights
-from .words import Words, common_values, packing_words, scratch_bytes
+from .words import Words, common_values, finished_together, packing_words, scratch_bytes
 
 __all__ = [
     "AddIn", "ConvSpec", "Plain", "bind_forward", "bind_input_gradient", "choose", "kernel_name", "key", "make_ir",
@@ -93,6 +93,8 @@ _WORDS = Words(
 )  # fmt: skip
 _CLEARED = 1 << 15
 """Elements that a chunk clears."""
+_CROSSING = 8
+"""Times that an image has the pixels of tiles that are finished together, so that few of these meet its end."""
 _DEEP = 256
 """Products of a sum from which on the way its result is stored hardly matters."""
 
@@ -266,9 +268,13 @@ def _values(
         plan = replace(plan, outer_shared=ready)
     a, b = (p.x_group, p.w_group) if swap else (p.w_group, p.x_group)
     by_inner = plan.inner_blocks >= 2 * workers and by_pixels(p)  # fewer blocks of pixels are not even enough
+    # tiles that meet the end of an image are stored more slowly; full ones without an epilogue are computed in place
+    several = finished_together(units, num, blk)
+    pixels = several * (blk.rows if swap else blk.columns)
+    c_plain = flat and not swap and isinstance(spec.tail, Plain)
     common = common_values(
         plan, (p.groups,), m, n, units, num, blk, micro_kernel(num, isa, w_direct), pool, ready=ready,
-        by_inner=by_inner,
+        by_inner=by_inner, tiled=1 if c_plain or (p.batch > 1 and g.pixels < _CROSSING * pixels) else several,
     )  # fmt: skip
     return common | {
         **g.values(unit_c, unit_t, 8 * (len(_WORDS.names) + spec.tail.words)),
@@ -278,7 +284,7 @@ def _values(
         "c_at": p.c_at, "c_n": c_n, "c_row": c_row, "c_d": c_d, "c_h": c_h, "c_w": c_w, "c_flat": int(flat),
         "c_pixel": even * (c_row == 1),
         "x_direct": int(bare and not swap and single_stride(g.grid, g.strides[2:]) == 1),
-        "c_plain": int(flat and not swap and isinstance(spec.tail, Plain)), "w_direct": int(w_direct),
+        "c_plain": int(c_plain), "w_direct": int(w_direct),
         "pack_w": pack_kernel(spec.source, num, isa), "pack_x": image_kernel(spec.source, num, isa, _WORDS.names),
     }  # fmt: skip
 
@@ -317,6 +323,8 @@ def core_request(spec: ConvSpec, isa: ISA) -> engine.Request:
 
 class _Convolution(Contraction):
     """Weights by pixels, or (`image_is_b` 0) pixels by weights."""
+
+    joins = True
 
     pack_words = (
         "image_is_b", "w_mode", "w_row", "w_c", "w_k", "w_at", "w_span", "channels", "taps", "unit_c", "unit_t",

@@ -12,6 +12,7 @@ __all__ = [
     "LINE",
     "Words",
     "common_values",
+    "finished_together",
     "outer_bytes",
     "packing_words",
     "scratch_bytes",
@@ -22,6 +23,11 @@ LINE = 64
 SMALL_WORK = 1 << 15
 """Matrices of fewer multiplications than this share a chunk."""
 
+_TOGETHER = 4096
+"""Bytes of tiles that are finished together: they stay in the first-level cache."""
+_SHORT = 192
+"""Units of a sum up to which they are."""
+
 COMMON = (
     "chunks", "pool", "problems", "length", "m", "n", "units",
     "batch1", "batch2", "a_0", "a_1", "a_2", "b_0", "b_1", "b_2", "c_0", "c_1", "c_2",
@@ -29,6 +35,7 @@ COMMON = (
     "splits", "span", "kc", "sequential", "pack_chunks", "reduce_chunks",
     "inner_at", "partial_at", "worker_at", "worker_bytes", "tiles_at", "outer_at", "tile_step", "micro", "core",
     "workers", "group", "together", "ready", "ready_step", "by_inner", "near", "near_batch", "near_row", "near_step",
+    "wide",
 )  # fmt: skip
 """Words of every problem; "problems" and "length" (words of a problem) count in the first one only."""
 
@@ -51,7 +58,7 @@ def _round(value: int, to: int = LINE) -> int:
 
 def common_values(
     plan: Cut, batch: Sequence[int], m: int, n: int, units: int, num: Number, blk: Blocking, micro: int, pool: int,
-    packed: bool = True, tiled: bool = True, ready: bool = False, by_inner: bool = False,
+    packed: bool = True, tiled: int = 1, ready: bool = False, by_inner: bool = False,
 ) -> dict[str, int]:  # fmt: skip
     """The common words but for strides: what `Cut` says, at most three batch sizes, the micro-kernel's address.
 
@@ -62,6 +69,8 @@ def common_values(
     full = (1,) * (3 - len(batch)) + tuple(batch)
     some = int(all((m, n, *batch)))
     per_matrix = plan.splits * plan.outer_blocks * plan.inner_blocks
+    if plan.splits > 1 or plan.span > plan.kc:  # tiles wait for the other blocks of units
+        tiled = min(tiled, 1)
     group = 1 if per_matrix > 1 else max(1, SMALL_WORK // max(1, m * n * units))
     return {
         "chunks": per_matrix * -(-plan.together // group) * some, "group": group, "together": plan.together,
@@ -76,8 +85,14 @@ def common_values(
         * (plan.outer_panels * (plan.outer_shared and not ready) + plan.inner_panels * plan.inner_shared),
         "ready": int(ready), "ready_step": outer_bytes(plan, units, num, blk) * ready,
         "reduce_chunks": plan.outer_panels if plan.splits > 1 else 0,
-        "micro": micro, "by_inner": int(by_inner), **scratch_layout(plan, units, num, blk, packed, tiled, ready),
+        "micro": micro, "by_inner": int(by_inner), "wide": max(tiled, 1),
+        **scratch_layout(plan, units, num, blk, packed, tiled, ready),
     }  # fmt: skip
+
+
+def finished_together(units: int, num: Number, blk: Blocking) -> int:
+    """Tiles that are best finished together: several where sums are so short that what comes between them counts."""
+    return max(1, _TOGETHER // (blk.rows * blk.columns * num.acc_bytes)) if units <= _SHORT else 1
 
 
 def outer_bytes(plan: Cut, units: int, num: Number, blk: Blocking) -> int:
@@ -94,13 +109,13 @@ def packing_words(words: Words, values: dict[str, int], tail: Sequence[int]) -> 
 
 
 def scratch_layout(
-    plan: Cut, units: int, num: Number, blk: Blocking, packed: bool = True, tiled: bool = True, ready: bool = False
+    plan: Cut, units: int, num: Number, blk: Blocking, packed: bool = True, tiled: int = 1, ready: bool = False
 ) -> dict[str, int]:
     """Where things lie in scratch memory: the shared operands (outer, inner), partial sums, then a part for every
     worker with its inner block, a panel of the outer operand, and tiles.
 
-    Without ``packed`` no panel is packed by a chunk: both operands are read where they are.  Without ``tiled`` every
-    tile is computed where it belongs in the result.
+    Without ``packed`` no panel is packed by a chunk: both operands are read where they are.  ``tiled`` tiles along the
+    inner operand are finished together; 0 if every tile is computed where it belongs in the result.
     """
     tile = blk.rows * blk.columns * num.acc_bytes
     inner_width, outer_width = (blk.columns, blk.pitch) if plan.inner_b else (blk.pitch, blk.columns)
@@ -110,7 +125,7 @@ def scratch_layout(
     outer_at = _round(plan.inner_most * plan.kc * inner_width * num.unit_bytes) * (packed and not plan.inner_shared)
     tiles_at = outer_at + _round(plan.kc * outer_width * num.unit_bytes) * (packed and not plan.outer_shared)
     many = plan.span > plan.kc and plan.splits == 1 and tiled
-    tiles = plan.inner_most * plan.outer_most if many else int(tiled)
+    tiles = plan.inner_most * plan.outer_most if many else tiled
     worker_at = _round(partial_at + partial)
     return {
         "inner_at": inner_at, "partial_at": partial_at,

@@ -16,10 +16,11 @@ from flambeau.graph.program import RETRY
 from flambeau.runtime import llvm, pool
 from flambeau.target.isa import ISA
 from flambeau.template import gemm
+from flambeau.template.blocking import cut
 from flambeau.template.epilogue import EXTRAS, Plain, near_words, number_word
 from flambeau.template.formula import Formula
 from flambeau.template.gemm import AddIn, GemmSpec
-from flambeau.template.micro import micro_request, number
+from flambeau.template.micro import blocking, micro_request, number
 from flambeau.template.words import COMMON
 
 HOST = ISA.host()
@@ -459,3 +460,13 @@ def test_sums_of_a_block_stay_in_registers(name, in_place, listed):
         spilled = re.findall(r"[xyz]mm\d+, [-\d]*\(%rsp\)|\(%rsp\), %[xyz]mm\d+|\b(?:st[rp]|ld[rp])\s+q\d+.*\[sp", body)
         # what AArch64's calling convention has a function keep of the registers is saved once
         assert len(spilled) <= (8 if name == "neon" else 0), block
+
+
+def test_a_product_of_few_units_is_shared_out_if_its_elements_are_costly_to_finish():
+    host = ISA.host()
+    num = number("f32", "f32", "f32", host)
+    sizes = (1, 1024, 96, 2, num, blocking(num, host), True, True, 4)
+    assert not cut(*sizes).parallel
+    shared = cut(*sizes, finished=True)
+    assert shared.parallel and shared.chunks >= 4 and shared.splits == 1
+    assert not cut(1, 64, 64, 2, *sizes[4:], finished=True).parallel

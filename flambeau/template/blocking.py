@@ -21,6 +21,8 @@ STAY = 3 << 19
 """Operations under which the caller's thread does all the work (about 15 us)."""
 GRAIN = 1 << 19
 """Operations that a chunk should have at least (about 5 us)."""
+FINISH = 24
+"""Multiplications and additions in the time that an epilogue takes for an element: for few units that counts."""
 MIDDLE = 16 << 20
 """Operations up to which it does not pay to pack operands beforehand."""
 CHUNKS = 96
@@ -140,18 +142,19 @@ def _split(chunks: int, units: int, kc: int, work: int) -> tuple[int, int]:
 
 def cut(
     batch: int, m: int, n: int, units: int, num: Number, blk: Blocking, direct_a: bool, direct_b: bool, workers: int,
-    flat_b: bool = False, across: bool = False,
+    flat_b: bool = False, across: bool = False, finished: bool = False,
 ) -> Cut:  # fmt: skip
     """Chooses the blocks of ``batch`` contractions of m rows by n columns over ``units`` for so many workers;
     ``direct_a`` and ``direct_b`` say which operands are read where they are, ``flat_b`` whether B is contiguous along
     columns, so that memory likes to be read across panels; ``across``, that A is much the larger operand, so that as
-    few chunks as possible should read a part of it.
+    few chunks as possible should read a part of it; ``finished``, that more is done to an element than to store it.
 
     How the sum over units is cut depends on the sizes alone; how rows and columns are does not matter to results.
     B is the inner operand: a panel of A fits into the first-level cache while a block of B passes.
     """
     batch = max(batch, 1)
     work = 2 * m * n * max(units, 1) * num.depth
+    busy = work + 2 * m * n * FINISH * finished
     share = work > MIDDLE and batch < FEW
     outer, inner = _ceil(max(m, 1), blk.rows), _ceil(max(n, 1), blk.columns)
     # with few rows, and where the columns keep all workers evenly busy, each part of B is packed once by the chunk that
@@ -166,7 +169,7 @@ def cut(
         kc, span = LOW_UNITS, _ceil(units, LOW_UNITS) * LOW_UNITS
     together = 1 if share_a or share_b or splits > 1 else batch
     wanted = max(
-        1, min(_ceil((EACH_SHARED if share_b else EACH) * workers, together * splits), work // splits // GRAIN)
+        1, min(_ceil((EACH_SHARED if share_b else EACH) * workers, together * splits), busy // splits // GRAIN)
     )
     inner_blocks = _ceil(inner, LOW_PANELS if low else _inner_room(True, kc, num, blk, 2 if share_b else 4))
     outer_blocks = 1 if splits > 1 or units <= kc else _ceil(outer, _tiles_room(_ceil(inner, inner_blocks), num, blk))
@@ -183,7 +186,7 @@ def cut(
         outer_blocks = max(outer_blocks, min(_ceil(wanted, inner_blocks), _ceil(outer, 24)))
     return Cut(
         True, share_a, share_b, inner_blocks, outer_blocks, inner, outer, splits, span, kc,
-        batch // together, together, work * batch > STAY,
+        batch // together, together, busy * batch > STAY,
     )  # fmt: skip
 
 

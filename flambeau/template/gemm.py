@@ -269,7 +269,8 @@ def bind(
         aligned = n % blk.lanes == 0
         packed = not (direct_a and direct_b and aligned)
         crowded = direct_a and ak == 1 and am * SIZE[spec.a] % PAGE == 0 and m > WAYS and not num.tiles
-        plan = cut(total, m, n, units, num, blk, direct_a, direct_b, max(workers, 2), bn == 1, across)
+        finished = not isinstance(tail, (Plain, AddIn))
+        plan = cut(total, m, n, units, num, blk, direct_a, direct_b, max(workers, 2), bn == 1, across, finished)
         # tiles want the panels of A turned over
         spreads = plan.outer_shared and am == 1 and not num.tiles, plan.inner_shared and bn == 1
         needed = requests(spec, isa, direct_a, packed, crowded)

@@ -128,6 +128,51 @@ def test_gradient_of_a_singular_determinant() -> None:
     near(x.grad, np.array([[4, -2], [-2, 1]]), 1e-5)
 
 
+@pytest.mark.parametrize("complex_", [False, True])
+@pytest.mark.parametrize(("m", "n"), [(7, 3), (3, 7), (90, 70), (1, 1)])
+def test_least_squares_of_batches(m: int, n: int, complex_: bool) -> None:
+    A, B = tensor(2, m, n, complex_=complex_).detach(), tensor(2, m, 3, complex_=complex_).detach()
+    A[1, :, 0] = 0
+    wanted = np.linalg.pinv(A.numpy()) @ B.numpy()
+    ranks = np.linalg.matrix_rank(A.numpy())
+    for driver in ("gelsy", "gelsd"):
+        X, residuals, rank, _ = linalg.lstsq(A, B, driver=driver)
+        near(X, wanted, 1e-8)
+        near(rank, ranks)
+        assert residuals.shape == (0,) and residuals.dtype is flambeau.float64
+    X, residuals, rank, _ = linalg.lstsq(A[0], B[0], driver="gels")
+    near(X, wanted[0], 1e-8)
+    off = np.square(np.abs(A[0].numpy() @ wanted[0] - B[0].numpy())).sum(0)
+    near(residuals, off if m > n else np.empty(0), 1e-8)
+    assert rank.shape == (0,)
+
+
+@pytest.mark.parametrize("hermitian", [False, True])
+@pytest.mark.parametrize("n", [1, 6, 80])
+def test_solutions_by_symmetric_factors(n: int, hermitian: bool) -> None:
+    A, B = tensor(2, n, n, complex_=True).detach(), tensor(2, n, 3, complex_=True).detach()
+    S = A + (linalg_adjoint(A) if hermitian else A.mT)
+    S[0].diagonal()[: n // 2] = 0  # blocks of two
+    factors, pivots = linalg.ldl_factor(S, hermitian=hermitian)
+    near(linalg.ldl_solve(factors, pivots, B, hermitian=hermitian), np.linalg.solve(S.numpy(), B.numpy()), 1e-8)
+    for wrong in (0, n + 1, -n - 1):
+        with pytest.raises(RuntimeError, match="no exchanges"):
+            linalg.ldl_solve(factors, flambeau.full_like(pivots, wrong), B)
+
+
+@pytest.mark.parametrize("complex_", [False, True])
+@pytest.mark.parametrize("n", [5, 100])
+def test_products_with_the_orthogonal_factor(n: int, complex_: bool) -> None:
+    A, C = (tensor(n, n, complex_=complex_).detach() for _ in range(2))
+    raw, tau = flambeau.geqrf(A)
+    Q = np.linalg.qr(A.numpy())[0]
+    Q = Q * np.sign((Q.conj() * flambeau.orgqr(raw, tau).numpy()).sum(0))
+    for transpose in (False, True):
+        q = Q.conj().T if transpose else Q
+        near(flambeau.ormqr(raw, tau, C[:, :3], transpose=transpose), q @ C.numpy()[:, :3], 1e-9)
+        near(flambeau.ormqr(raw, tau, C[:4], False, transpose), C.numpy()[:4] @ q, 1e-9)
+
+
 @pytest.mark.parametrize("n", [20, 64, 100])
 def test_gradient_of_the_determinants_of_matrices_close_to_singular_ones(n: int) -> None:
     smallest = [1.0, 1e-4, 1e-9, 1e-13, 0.0]

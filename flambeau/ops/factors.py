@@ -29,7 +29,6 @@ from .lapack import (
     matrix_kernel,
     on_host,
     pad_rows,
-    scipy_module,
     some_failed,
 )
 from .solve import SINGULAR, triangular
@@ -431,56 +430,11 @@ def ldl_kernel(A: Tensor, hermitian: bool) -> Any:
 @matrix_kernel("_ldl_solve", differentiable=False)
 def ldl_solve_kernel(LD: Tensor, pivots: Tensor, B: Tensor, hermitian: bool) -> Tensor:
     """X with ``A X = B`` for a factored A; batches are equal."""
-    name = "hetrs" if hermitian and LD.dtype.is_complex else "sytrs"
 
     def compute(a: np.ndarray, p: np.ndarray, b: np.ndarray) -> Any:
-        if not b.size:
-            return b
-        found = np.empty_like(b)
-        trs = getattr(
-            scipy_module("linalg.lapack"), scipy_module("linalg.blas").find_best_blas_type((a,))[0] + name, None
-        )
-        for index in np.ndindex(*b.shape[:-2]):
-            found[index] = (
-                trs(a[index], p[index], b[index], lower=1)[0]
-                if trs
-                else _ldl_solve(a[index], p[index], b[index], hermitian)
-            )
-        return found
+        return template.matrices.solve_bunch_kaufman(a, p, b, hermitian) if b.size else b
 
     return on_host([(B.shape, B.dtype)], [LD, pivots, B], compute)[0]
-
-
-def _ldl_solve(a: np.ndarray, pivots: np.ndarray, b: np.ndarray, hermitian: bool) -> np.ndarray:
-    """Substitution through Bunch and Kaufman's factors: ``A`` is a product of exchanges, unit lower steps, and blocks
-    of 1 or 2."""
-    n, x = a.shape[0], b.copy()
-
-    def dual(v: np.ndarray) -> np.ndarray:
-        return v.conj() if hermitian else v
-
-    blocks: list[tuple[int, int]] = []
-    k = 0
-    while k < n:
-        size = 1 if pivots[k] > 0 else 2
-        last, other = k + size - 1, abs(int(pivots[k])) - 1
-        if other != last:
-            x[[last, other]] = x[[other, last]]
-        x[k + size :] -= a[k + size :, k : k + size] @ x[k : k + size]
-        d = a[k : k + size, k : k + size].copy()
-        if size == 2:
-            d[0, 1] = dual(d[1, 0])
-        elif hermitian:
-            d = d.real.astype(a.dtype)
-        x[k : k + size] = np.linalg.solve(d, x[k : k + size])
-        blocks.append((k, size))
-        k += size
-    for k, size in reversed(blocks):
-        x[k : k + size] -= dual(a[k + size :, k : k + size]).T @ x[k + size :]
-        last, other = k + size - 1, abs(int(pivots[k])) - 1
-        if other != last:
-            x[[last, other]] = x[[other, last]]
-    return x
 
 
 @operator(

@@ -17,6 +17,8 @@ from .solve import triangular
 __all__: list[str] = []
 
 _L = "torch.linalg"
+_BLOCK = 64
+"""Reflections up to which one product for all of them is as fast as LAPACK's, which takes so many at a time."""
 
 # -- QR --------------------------------------------------------------------------------------------
 
@@ -165,6 +167,16 @@ def linalg_householder_product(A: Tensor, tau: Tensor) -> Tensor:
     return _reflect(A, tau, one.expand((*A.shape[:-2], m, n)), False)
 
 
+@matrix_kernel("_reflect", differentiable=False)
+def reflect_kernel(A: Tensor, tau: Tensor, x: Tensor, transposed: bool) -> Tensor:
+    """What ``_reflect`` says, by LAPACK; batches are equal, and there is at least one reflection."""
+
+    def compute(a: np.ndarray, t: np.ndarray, b: np.ndarray) -> Any:
+        return template.matrices.reflect(a, t, b, transposed) if b.size else b
+
+    return on_host([(x.shape, x.dtype)], [A, tau, x], compute)[0]
+
+
 def _reflect(A: Tensor, tau: Tensor, x: Tensor, transposed: bool) -> Tensor:
     """``Q x`` or ``Q^H x`` for the product Q of the reflections in A.
 
@@ -173,6 +185,9 @@ def _reflect(A: Tensor, tau: Tensor, x: Tensor, transposed: bool) -> Tensor:
     representation", 1992); here ``T = (1 + D U)^-1 D``, as factors may be 0.
     """
     m, k = A.shape[-2], tau.shape[-1]
+    plain = all(t._key is not None and not t.requires_grad for t in (A, tau, x))
+    if plain and A.ndim == 2 and x.ndim == 2 and min(m, k) > _BLOCK:
+        return reflect_kernel.function(A, tau, x, transposed)  # type: ignore[no-any-return]
     below: Any = A.narrow(-1, 0, k).tril(-1)  # type: ignore[attr-defined]
     vectors = below + A.new_ones((m,)).diag_embed().narrow(-1, 0, k)  # type: ignore[attr-defined]
     turned: Any = adjoint(vectors)

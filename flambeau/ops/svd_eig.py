@@ -429,8 +429,11 @@ def lstsq_kernel(A: Tensor, B: Tensor, rcond: float, driver: str) -> Any:
     def compute(a: np.ndarray, b: np.ndarray) -> Any:
         if not a.size or not b.size:
             return np.zeros((*batch, n, width), b.dtype), np.zeros(batch), np.zeros((*batch, k))
+        finite = np.isfinite(a).all((-2, -1)) & np.isfinite(b).all((-2, -1))
+        if driver in ("gels", "gelsy") and finite.all():
+            return *template.matrices.least_squares(a, b, rcond), np.zeros((*batch, k))
         lstsq = scipy_module("linalg").lstsq
-        name = {"gels": "gelsy", "gelsy": "gelsy", "gelsd": "gelsd", "gelss": "gelss"}[driver]
+        name = "gelsy" if driver == "gels" else driver
 
         def one(left: np.ndarray, right: np.ndarray) -> Any:
             if not (np.isfinite(left).all() and np.isfinite(right).all()):  # LAPACK's iterations might not end
@@ -471,9 +474,10 @@ def linalg_lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: st
     x, rank, values = lstsq_kernel.function(a, b, cut, driver)
     if levels.stack or (grad_state.grad and (A.requires_grad or B.requires_grad)):  # type: ignore[attr-defined]
         x = _pinv_of(a, None, None, False).matmul(b)  # type: ignore[attr-defined]
-    full = driver == "gels" or bool((rank == n).all())
-    off = (a.matmul(x) - b).abs().square().sum(-2)  # type: ignore[attr-defined]
-    residuals = off if m > n and full and driver != "gelsy" else off.reshape(-1).narrow(0, 0, 0)
+    if m > n and driver != "gelsy" and (driver == "gels" or bool((rank == n).all())):
+        residuals = (a.matmul(x) - b).abs().square().sum(-2)  # type: ignore[attr-defined]
+    else:
+        residuals = A.new_empty((0,), dtype=A.dtype.to_real())  # type: ignore[attr-defined]
     none = A.new_empty((0,), dtype=A.dtype.to_real())  # type: ignore[attr-defined]
     return return_types.linalg_lstsq(
         x.squeeze(-1) if vector else x, residuals, rank if driver != "gels" else A.new_empty((0,), dtype=dtypes.int64),  # type: ignore[attr-defined]

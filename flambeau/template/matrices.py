@@ -15,8 +15,8 @@ import numpy as np
 from ..runtime import blas
 
 __all__ = [
-    "bunch_kaufman", "cholesky", "dominant_basis", "invert_product", "lu", "orthogonalize", "permutations",
-    "reflections", "solve", "substitute", "triangulate",
+    "bunch_kaufman", "cholesky", "dominant_basis", "invert_product", "least_squares", "lu", "orthogonalize",
+    "permutations", "reflect", "reflections", "solve", "solve_bunch_kaufman", "substitute", "triangulate",
 ]  # fmt: skip
 
 Array = np.ndarray
@@ -122,6 +122,55 @@ def reflections(a: Array, tau: Array) -> Array:
     return q.swapaxes(-1, -2)
 
 
+def reflect(a: Array, tau: Array, x: Array, transposed: bool) -> Array:
+    """``Q x`` (``transposed``: ``Q^H x``) for the product Q of Householder's reflections, kept below the diagonals."""
+    m, k, columns, batch = a.shape[-2], tau.shape[-1], x.shape[-1], a.shape[:-2]
+    vectors, t = np.ascontiguousarray(a.swapaxes(-1, -2)), np.ascontiguousarray(tau)
+    found = np.array(x.swapaxes(-1, -2), order="C")
+    info, room = np.zeros(batch, np.int32), 64 * columns + 65 * 64  # LAPACK's block of 64, and its triangle
+    work, real = np.empty(room, a.dtype), a.dtype.kind != "c"
+    ormqr = blas.routine(blas.letter(a.dtype) + ("ormqr" if real else "unmqr"), 13)
+    side, way = _at("L"), _at(("T" if real else "C") if transposed else "N")
+    sizes, rows, space, length = (_at(m), _at(columns), _at(k)), _at(m), work.ctypes.data, _at(room)
+    starts = [(y.ctypes.data, math.prod(y.shape[len(batch) :]) * y.itemsize) for y in (vectors, t, found)]
+
+    def call(i: int, where: int) -> None:
+        matrix, factors, into = (start + i * step for start, step in starts)
+        ormqr(side, way, *sizes, matrix, rows, factors, into, rows, space, length, where)
+
+    _run(math.prod(batch), info, call)
+    return found.swapaxes(-1, -2)
+
+
+def least_squares(a: Array, b: Array, cut: float) -> tuple[Array, Array]:
+    """(X of least norm with ``|A X - B|`` least, rank) of finite matrices, by QR with exchanges of columns; pivots of R
+    are zero where the condition would exceed ``1 / cut``."""
+    (m, n), columns, batch = a.shape[-2:], b.shape[-1], a.shape[:-2]
+    most, count = max(m, n), math.prod(batch)
+    data = np.array(a.swapaxes(-1, -2), order="C")
+    x = np.zeros((*batch, columns, most), a.dtype)
+    x[..., :m] = b.swapaxes(-1, -2)
+    exchanges, ranks, info = np.zeros((*batch, n), np.int32), np.zeros(batch, np.int32), np.zeros(batch, np.int32)
+    limit, real = np.array(cut, a.real.dtype), a.dtype.kind != "c"
+    reals = () if real else (np.empty(2 * n, limit.dtype),)
+    gelsy = blas.routine(blas.letter(a.dtype) + "gelsy", 13 + len(reals))
+    starts = [(y.ctypes.data, math.prod(y.shape[len(batch) :]) * y.itemsize) for y in (data, x, exchanges, ranks)]
+    sizes, rows, right, room = (_at(m), _at(n), _at(columns)), _at(m), _at(most), np.empty(1, a.dtype)
+
+    def call(i: int, where: int) -> None:
+        matrix, into, places, rank = (start + i * step for start, step in starts)
+        more = [y.ctypes.data for y in reals]
+        edge = limit.ctypes.data
+        gelsy(*sizes, matrix, rows, into, right, places, edge, rank, room.ctypes.data, length, *more, where)
+
+    length = _at(-1)
+    call(0, info.ctypes.data)
+    room = np.empty(math.ceil(float(room[0].real) * (1 + 1e-6)), a.dtype)  # float32 rounds lengths beyond 2**24
+    length = _at(room.size)
+    _run(count, info, call)
+    return x[..., :n].swapaxes(-1, -2), ranks
+
+
 def triangulate(a: Array) -> tuple[Array, Array]:
     """(R above Householder's vectors, their factors) of each matrix."""
     (m, n), batch = a.shape[-2:], a.shape[:-2]
@@ -192,6 +241,29 @@ def bunch_kaufman(a: Array, hermitian: bool) -> tuple[Array, Array, Array]:
         lambda i, where: trf(side, size, data + i * step, size, places + 4 * n * i, space, length, where),
     )
     return np.tril(found.swapaxes(-1, -2)), pivots, info
+
+
+def solve_bunch_kaufman(a: Array, pivots: Array, b: Array, hermitian: bool) -> Array:
+    """X with ``A X = B``, from what ``bunch_kaufman`` made of A; raises RuntimeError for other exchanges."""
+    n, columns, batch = a.shape[-1], b.shape[-1], a.shape[:-2]
+    places = np.ascontiguousarray(pivots, np.int32)
+    rows = np.abs(places)
+    if places.shape != a.shape[:-1] or (rows.size and not (rows.min() >= 1 and rows.max() <= n)):
+        raise RuntimeError(
+            f"pivots of shape {list(pivots.shape)} are no exchanges of {n} rows: pass the ones that ldl_factor gave"
+        )
+    factors, x = np.ascontiguousarray(a.swapaxes(-1, -2)), np.array(b.swapaxes(-1, -2), order="C")
+    info = np.zeros(batch, np.int32)
+    trs = blas.routine(blas.letter(a.dtype) + ("hetrs" if hermitian and a.dtype.kind == "c" else "sytrs"), 9)
+    side, size, right = _at("L"), _at(n), _at(columns)
+    starts = [(y.ctypes.data, math.prod(y.shape[len(batch) :]) * y.itemsize) for y in (factors, places, x)]
+
+    def call(i: int, where: int) -> None:
+        matrix, exchanges, into = (start + i * step for start, step in starts)
+        trs(side, size, right, matrix, size, exchanges, into, size, where)
+
+    _run(math.prod(batch), info, call)
+    return x.swapaxes(-1, -2)
 
 
 def permutations(pivots: Array, n: int) -> Array:

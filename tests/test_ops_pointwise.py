@@ -404,3 +404,19 @@ def test_operands_that_must_be_tensors() -> None:
             getattr(flambeau, name)(*operands)
     assert flambeau.rsub(x, 3, 2).tolist() == [1.0, 1.0]
     assert flambeau.copysign(x, -1).tolist() == [-1.0, -1.0]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "int32", "int64"])
+def test_divisors_of_extreme_numbers(dtype: str) -> None:
+    info = np.iinfo(dtype)
+    some = [0, 1, 2, 3, 60, 97, info.max, info.max - 1, info.min, info.min + 1] + (
+        [] if dtype == "uint8" else [-1, -60]
+    )
+    a, b = (v.reshape(-1).astype(dtype) for v in np.meshgrid(some, some))
+    wrap = 1 << info.bits
+    wanted = [math.gcd(int(x), int(y)) % wrap for x, y in zip(a, b)]
+    found = flambeau.gcd(flambeau.from_numpy(a), flambeau.from_numpy(b))
+    assert [int(v) % wrap for v in found] == wanted
+    for x, y, v in zip(a.tolist(), b.tolist(), flambeau.lcm(flambeau.from_numpy(a), flambeau.from_numpy(b)).tolist()):
+        if math.lcm(x, y) <= info.max:
+            assert v == math.lcm(x, y)

@@ -55,6 +55,7 @@ ELEMENTWISE: dict[str, int] = {
     # arithmetic
     "add": 2, "sub": 2, "mul": 2, "div": 2, "neg": 1, "abs": 1, "max": 2, "min": 2, "fma": 3,
     "idiv": 2, "imod": 2,  # integers: rounding towards zero; remainder of the sign of the dividend
+    "gcd": 2,  # integers: the greatest common divisor, not negative
     "quot": 2, "rem": 2,  # of index arithmetic: non-negative dividend, positive divisor
     "shl": 2, "shr": 2, "and": 2, "or": 2, "xor": 2, "not": 1,
     # comparisons give b1
@@ -71,7 +72,7 @@ ELEMENTWISE: dict[str, int] = {
     "pow": 2, "atan2": 2, "hypot": 2, "fmod": 2, "nextafter": 2,
 }  # fmt: skip
 COMPARISONS = frozenset({"eq", "ne", "lt", "le", "gt", "ge"})
-COMMUTATIVE = frozenset({"add", "mul", "max", "min", "and", "or", "xor", "eq", "ne"})
+COMMUTATIVE = frozenset({"add", "mul", "gcd", "max", "min", "and", "or", "xor", "eq", "ne"})
 LEAVES = frozenset({"const", "param", "scalar", "var", "acc"})
 REDUCTIONS = frozenset({"add", "mul", "max", "min", "and", "or", "argmax", "argmin"})
 

@@ -11,7 +11,6 @@ from ..dispatch.operator import OPERATORS, Operand, operator
 from ..tensor import Tensor
 from . import return_types
 from .common import need_tensor
-from .special import host
 
 __all__: list[str] = []
 
@@ -118,15 +117,25 @@ def _(ctx, grad, _):  # type: ignore[no-untyped-def]
 # -- divisors ----------------------------------------------------------------------------------------
 
 
-def _divisors(name: str, text: str) -> None:
-    def body(input: Tensor, other: Tensor) -> Tensor:
-        if input.dtype.kind not in "ui":
-            raise RuntimeError(f'"{name}" not implemented for {input.dtype}; it takes integers')
-        return host("numpy", name, input, other)
-
-    body.__name__, body.__doc__, body.__module__ = name, text, __name__
-    operator(promote=("input", "other"), inplace=True, differentiable=False)(body)
+def _integers(name: str, input: Tensor) -> None:
+    if input.dtype.kind not in "ui":
+        raise RuntimeError(f'"{name}" not implemented for {input.dtype}; it takes integers')
 
 
-_divisors("gcd", "The greatest common divisor of integers, not negative.")
-_divisors("lcm", "The least common multiple of integers, not negative.")
+@operator(promote=("input", "other"), inplace=True, differentiable=False)
+def gcd(input: Tensor, other: Tensor) -> Tensor:
+    """The greatest common divisor of integers, not negative."""
+    _integers("gcd", input)
+    return prim.apply("gcd", input, other)
+
+
+@operator(promote=("input", "other"), inplace=True, differentiable=False)
+def lcm(input: Tensor, other: Tensor) -> Tensor:
+    """The least common multiple of integers: ``abs(input / gcd * other)``, as far as the type can hold it."""
+    _integers("lcm", input)
+    work = dtypes.int32 if input.dtype.itemsize < 4 else input.dtype  # as C computes with small integers
+    x, y = prim.cast(input, work), prim.cast(other, work)
+    common = prim.apply("gcd", x, y)
+    none = prim.apply("eq", common, prim.const(0, work))
+    whole = prim.apply("idiv", x, prim.apply("select", none, prim.const(1, work), common))
+    return prim.cast(prim.apply("abs", prim.apply("mul", whole, y)), input.dtype)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from . import vecmath
 from .builder import Builder, Val, lanes_of, vec_type
+from .divisor import gcd
 
 __all__ = ["FLOAT8", "LLVM_TYPE", "MEMORY_TYPE", "cast", "elementwise", "identity"]
 
@@ -155,6 +156,7 @@ _SIMPLE: dict[str, Callable[[Builder, str, list[Val]], Val]] = {
     "fma": _fma,
     "idiv": _division("div"),
     "imod": _division("rem"),
+    "gcd": lambda b, t, a: gcd(b, is_signed(t), *a),
     "quot": lambda b, t, a: b.op("udiv", a[0], a[1]),
     "rem": lambda b, t, a: b.op("urem", a[0], a[1]),
     "shl": _shift(True),

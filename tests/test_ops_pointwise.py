@@ -411,8 +411,6 @@ def test_divisors_of_extreme_numbers(dtype: str) -> None:
     info = np.iinfo(dtype)
     some = [0, 1, 2, 3, 60, 97, info.max, info.max - 1, info.min, info.min + 1]
     some += [] if dtype == "uint8" else [-1, -60]
-        [] if dtype == "uint8" else [-1, -60]
-    )
     a, b = (v.reshape(-1).astype(dtype) for v in np.meshgrid(some, some))
     wrap = 1 << info.bits
     wanted = [math.gcd(int(x), int(y)) % wrap for x, y in zip(a, b)]

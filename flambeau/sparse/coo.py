@@ -22,8 +22,10 @@ def make_coo(indices: Tensor, values: Any, shape: Sequence[int], is_coalesced: b
 
 def keys(indices: Any, shape: Sequence[int]) -> Any:
     """The row-major number of each column of indices in a space of this shape."""
-    found = ops.zeros(indices.shape[1], dtype=int64, device=indices.device)
-    for d, size in enumerate(shape):
+    if not shape:
+        return ops.zeros(indices.shape[1], dtype=int64, device=indices.device)
+    found = indices[0]
+    for d, size in enumerate(shape[1:], 1):
         found = found * size + indices[d]
     return found
 
@@ -68,7 +70,7 @@ def scattered(t: SparseTensor) -> Tensor:
     shape = sparse_shape(t)
     rest = tuple(t.shape[len(shape) :])
     flat = ops.zeros((math.prod(shape), *rest), dtype=t.dtype, device=t.device)
-    return flat.index_add(0, keys(t._where[0], shape), t._data).reshape(t.shape)
+    return flat.index_add_(0, keys(t._where[0], shape), t._data).view(t.shape)
 
 
 def gathered(dense: Any, t: SparseTensor) -> Any:

@@ -122,3 +122,33 @@ def test_the_gradient_of_a_layer_is_freed_with_its_graph():
     output.backward()
     with pytest.raises(RuntimeError, match="second time"):
         output.backward()
+
+
+@pytest.mark.parametrize("mode", [None, "reduce-overhead"])
+def test_weights_that_change_and_outputs_that_are_written(mode):
+    def calls(wrap):
+        layer = KINDS["gru"]()
+
+        def call(x):
+            output, last = layer(x)
+            output = output * 1
+            output[0] = 0
+            return output.sum() + last.sum()
+
+        with torch.no_grad():
+            for p in layer.parameters():
+                p.copy_(torch.linspace(-0.5, 0.5, p.numel()).reshape(p.shape))
+        call, found = wrap(call), []
+        for k in range(8):
+            with torch.no_grad():
+                layer.weight_hh_l0.mul_(1.1)
+            layer.weight_ih_l0.requires_grad_(k != 5)
+            loss = call(torch.linspace(-1, 1, 96).reshape(3, 4, 8) + k)
+            loss.backward()
+            found.append([loss.item(), *(p.grad.sum().item() for p in layer.parameters() if p.grad is not None)])
+            layer.zero_grad()
+        return found
+
+    expected, found = calls(as_it_is), calls(lambda fn: torch.compile(fn, mode=mode))
+    for a, b in zip(expected, found):
+        assert b == pytest.approx(a, rel=1e-4, abs=1e-5)

@@ -8,6 +8,7 @@ builds cells and layers from them.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -199,6 +200,10 @@ class _Weights(NamedTuple):
     anyhow: bool
 
 
+_one_at_a_time = threading.Lock()
+"""Held while a step is traced and bound: the templates of a plan are bound by several threads."""
+
+
 @dataclass(frozen=True)
 class _Sequence:
     """An operator run once for each row of the first input, as one call (``graph.plan.Extern``).
@@ -252,11 +257,12 @@ class _Sequence:
 
         stand_ins = [stand_in(a) for a in self.arguments]
         key, tensors, _ = signature(self.step, stand_ins)
-        plan = self.step.plans.get(tuple(key))
-        if plan is None:
-            plan = self.step.plans[tuple(key)] = build(self.step, stand_ins, tensors)
-        assert plan.plan is not None
-        program, nbytes = plan.plan.program()
+        with _one_at_a_time:
+            plan = self.step.plans.get(tuple(key))
+            if plan is None:
+                plan = self.step.plans[tuple(key)] = build(self.step, stand_ins, tensors)
+            assert plan.plan is not None
+            program, nbytes = plan.plan.program()
         moving = [slot(a) for a in (*self.results, *self.arguments) if isinstance(a, (_Rows, _Weights))]
         copies = []
         for result, row, source in self.starts:

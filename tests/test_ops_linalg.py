@@ -140,6 +140,7 @@ def test_least_squares_of_batches(m: int, n: int, complex_: bool) -> None:
         near(X, wanted, 1e-8)
         near(rank, ranks)
         assert residuals.shape == (0,) and residuals.dtype is flambeau.float64
+        assert linalg.lstsq(A.clone().requires_grad_(), B, driver=driver).residuals.requires_grad
     X, residuals, rank, _ = linalg.lstsq(A[0], B[0], driver="gels")
     near(X, wanted[0], 1e-8)
     off = np.square(np.abs(A[0].numpy() @ wanted[0] - B[0].numpy())).sum(0)

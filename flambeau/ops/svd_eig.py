@@ -477,7 +477,7 @@ def linalg_lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: st
     if m > n and driver != "gelsy" and (driver == "gels" or bool((rank == n).all())):
         residuals = (a.matmul(x) - b).abs().square().sum(-2)  # type: ignore[attr-defined]
     else:
-        residuals = A.new_empty((0,), dtype=A.dtype.to_real())  # type: ignore[attr-defined]
+        residuals = x.reshape(-1).narrow(0, 0, 0).abs()  # none, but on the tape like the solution
     none = A.new_empty((0,), dtype=A.dtype.to_real())  # type: ignore[attr-defined]
     return return_types.linalg_lstsq(
         x.squeeze(-1) if vector else x, residuals, rank if driver != "gels" else A.new_empty((0,), dtype=dtypes.int64),  # type: ignore[attr-defined]

@@ -220,3 +220,27 @@ def test_cholesky_of_members() -> None:
     assert fb.allclose(
         fb.vmap(lambda m: fb.linalg.cholesky_ex(m)[0], in_dims=1)(a.transpose(0, 1)), fb.linalg.cholesky(a)
     )
+
+
+@pytest.mark.parametrize(
+    "strides", [(144, 24, 2), (25, 0, 3), (50, 3, 7), (0, 5, 1), (25, 1, 0), (30, 1, 6), (36, 2, 12)]
+)
+@pytest.mark.parametrize("name", ["inv", "det", "solve", "lu", "cholesky_solve", "triangular"])
+def test_matrices_that_lie_anyhow(name: str, strides: tuple[int, ...]) -> None:
+    linalg = fb.linalg
+    run = {
+        "inv": lambda x, b: linalg.inv(x), "det": lambda x, b: linalg.det(x), "solve": linalg.solve,
+        "lu": lambda x, b: linalg.lu_factor(x).LU, "cholesky_solve": lambda x, b: fb.cholesky_solve(x, b),
+        "triangular": lambda x, b: linalg.solve_triangular(b.tril(), x, upper=False),
+    }[name]  # fmt: skip
+    rng = np.random.default_rng(3)
+    whole = fb.from_numpy(rng.standard_normal(600))
+    b = fb.from_numpy(rng.standard_normal((3, 5, 5)) + 9 * np.eye(5))
+    x = whole.as_strided((3, 5, 5), strides)
+    if name in ("inv", "solve", "lu", "det") and 0 in strides[1:]:
+        return  # singular
+    found, want = run(x, b), run(x.contiguous(), b)
+    assert np.isfinite(found.numpy()).all()
+    np.testing.assert_array_equal(found.numpy(), want.numpy())
+    if name == "inv":
+        np.testing.assert_allclose((found @ x).numpy(), np.broadcast_to(np.eye(5), (3, 5, 5)), atol=1e-6)

@@ -15,6 +15,7 @@ from .. import dtype as dtypes
 from .. import primitives as prim
 from .. import template
 from ..dispatch.operator import operator
+from ..layout import contiguous_strides
 from ..tensor import Tensor
 
 __all__ = ["suits"]
@@ -41,10 +42,16 @@ def _wide(A: Tensor) -> bool:
 
 
 def _matrices(x: Tensor) -> Tensor:
-    """Batch dimensions joined."""
+    """Batch dimensions joined, in memory where rows or columns are contiguous."""
     g, node = prim.current().graph, prim.read(x)
-    if x.ndim == 3 and 1 in x._layout.strides[-2:]:
-        return x  # rows or columns are contiguous
+    base = node
+    while base.op in ("move", "reshape"):
+        base = base.inputs[0]
+    # a traced tensor's own strides are those of a contiguous argument; the node knows how it lies
+    own = base.op == "input" and base.attrs[1] != contiguous_strides(base.shape)
+    strides = node.attrs[1] if node.op == "input" else () if own else x._layout.strides
+    if x.ndim == 3 and 1 in strides[-2:]:
+        return x
     return prim.wrap(g.in_memory(g.reshape(node, (math.prod(x.shape[:-2]), *x.shape[-2:]))))
 
 

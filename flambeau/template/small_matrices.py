@@ -163,6 +163,8 @@ class _Task:
 
     def launches(self, inputs: Sequence[Any], outputs: Sequence[Any], workers: int) -> list[Launch]:
         type_, count = inputs[0].type, inputs[0].shape[0]
+        if not all(_in_lines(x.strides, x.shape) for x in (*inputs, *outputs) if len(x.shape) == 3):
+            raise AssertionError(f"{self.label}: neither rows nor columns of an operand are contiguous")
         isa = ISA.host()
         parts = 2 if coded(type_).is_complex else 1
         real = coded(self.computed_in(type_))

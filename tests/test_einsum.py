@@ -91,3 +91,9 @@ def test_errors() -> None:
                 flambeau.einsum(equation, *given_)
     with pytest.raises(TypeError, match="operand 1 must be Tensor"):
         flambeau.einsum("i,i->", flambeau.ones(2), 3)
+
+
+@pytest.mark.parametrize("bad", [-1, 52, 1 << 40])
+def test_numbers_that_are_no_subscripts(bad: int) -> None:
+    with pytest.raises(ValueError, match="valid range"):
+        flambeau.einsum(flambeau.ones(2, 2), [0, bad], [0])

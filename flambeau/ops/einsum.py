@@ -85,6 +85,8 @@ def _arguments(args: Sequence[Any]) -> tuple[str, list[Tensor]]:
         return args[0], _only_tensors(args[1:])
 
     def letters(numbers: Sequence[Any]) -> str:
+        if not all(n is Ellipsis or 0 <= n < 52 for n in numbers):
+            raise ValueError("einsum(): subscript in subscript list is not within the valid range [0, 52)")
         return "".join(
             "..." if n is Ellipsis else chr(ord("A") + n) if n < 26 else chr(ord("a") + n - 26) for n in numbers
         )

@@ -178,6 +178,7 @@ def _diagonal(shape: Size, offset: int, dim1: int, dim2: int) -> tuple[tuple[int
     if a == b:
         raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
     rest = [d for d in range(ndim) if d not in (a, b)]
+    offset = integer(offset, "diagonal", "offset")
     down, right = max(-offset, 0), max(offset, 0)
     count = max(0, min(shape[a] - down, shape[b] - right))
     at = {d: i for i, d in enumerate(rest)}

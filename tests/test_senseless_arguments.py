@@ -109,3 +109,14 @@ def test_diagonals_need_whole_offsets() -> None:
     for call in (torch.diagonal, torch.linalg.diagonal):
         with pytest.raises(TypeError):
             call(torch.ones(3, 3), offset=0.5)
+
+
+def test_sizes_and_strides_are_whole_numbers() -> None:
+    for call in (
+        lambda: torch.empty_strided((5,), (0.5,)),
+        lambda: torch.empty_strided((5.0,), (1,)),
+        lambda: torch.ones(2).new_empty(2.0),
+        lambda: torch.ones(2).new_empty_strided((2,), (1.0,)),
+    ):
+        with pytest.raises(TypeError):
+            call()

@@ -306,7 +306,9 @@ def wanted_layout(
     name: str, dtype: dtype_, device: devices.device, size: Sequence[int], stride: Sequence[int] | None = None
 ) -> Layout:
     """The layout that a caller asks for, contiguous unless strides are given; raises RuntimeError for negative numbers
-    and for another number of strides than of sizes."""
+    and for another number of strides than of sizes, TypeError for numbers that are not whole."""
+    if any(isinstance(n, float) for n in (*size, *(stride or ()))):
+        raise TypeError(f"{name}(): sizes and strides must be ints, but got {list(size)} and {stride and list(stride)}")
     if any(n < 0 for n in size):
         raise RuntimeError(f"{name}: Trying to create tensor with negative dimension {min(size)}: {list(size)}")
     if stride is None:

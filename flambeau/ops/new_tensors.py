@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import device as devices
+from ..dispatch.call import special
 from ..dtype import dtype as dtype_
-from ..layout import Size
+from ..layout import Layout, Size
 from ..tensor import Tensor
 from ..transform.level import Wrapper
 from . import create, from_data
@@ -35,12 +36,23 @@ def _new_tensor(
 
 
 def _maker(
-    name: str, factory: Callable[..., Tensor], fill: Callable[[Any], Tensor], text: str
+    name: str,
+    factory: Callable[..., Tensor],
+    fill: Callable[[Any], Tensor],
+    text: str,
+    short: Callable[[Layout], Tensor] | None = None,
 ) -> Callable[..., Tensor]:
+    """The method; ``short(layout)`` is the short way, where nothing is asked for but a shape."""
+
     def method(
         self: Tensor, *size: Any, dtype: dtype_ | None = None, device: Any = None, requires_grad: bool = False,
         layout: Any = None, pin_memory: bool = False, **more: Any
     ) -> Tensor:  # fmt: skip
+        if short is not None and dtype is None and device is None and self._key is not None:
+            own = self._layout
+            found = None if more or requires_grad or special else create.fresh_layout(name, size, own.dtype, own.device)
+            if found is not None:
+                return short(found)
         if "size" in more:
             size = (more.pop("size"),)
         if isinstance(self, Wrapper):
@@ -153,5 +165,5 @@ METHODS: dict[str, Any] = {
     "new": _new,
     "new_zeros": _maker("new_zeros", create.zeros, lambda t: t.zero_(), "A tensor of zeros"),
     "new_ones": _maker("new_ones", create.ones, lambda t: t.fill_(1), "A tensor of ones"),
-    "new_empty": _maker("new_empty", create.empty, lambda t: t, "An uninitialised tensor"),
+    "new_empty": _maker("new_empty", create.empty, lambda t: t, "An uninitialised tensor", create.allocate),
 }

@@ -120,3 +120,24 @@ def test_sizes_and_strides_are_whole_numbers() -> None:
     ):
         with pytest.raises(TypeError):
             call()
+
+
+def test_views_begin_at_whole_numbers() -> None:
+    with pytest.raises(TypeError, match="storage_offset"):
+        torch.ones(16).as_strided((2, 2), (1, 1), 0.5)  # type: ignore[arg-type]
+
+
+def test_factors_are_numbers_or_tensors_that_stand_for_one() -> None:
+    x, two = torch.tensor([1.0, 2.0]), torch.tensor(2.0)
+    assert torch.sub(x, x, alpha=two).tolist() == [-1.0, -2.0]
+    for factor in (torch.ones(1), torch.ones(3), torch.tensor(2.0, requires_grad=True)):
+        with pytest.raises(TypeError, match="must be Number, not Tensor"):
+            torch.sub(x, x, alpha=factor)
+
+
+def test_factors_have_no_tangents_and_differ_in_no_batch() -> None:
+    x, two = torch.tensor([1.0, 2.0]), torch.tensor(2.0)
+    value, tangent = torch.func.jvp(lambda t, a: torch.sub(t, t, alpha=a), (x, two), (x, two))
+    assert value.tolist() == tangent.tolist() == [-1.0, -2.0]
+    with pytest.raises(RuntimeError, match="item"):
+        torch.func.vmap(lambda t, a: torch.sub(t, t, alpha=a))(x, x)

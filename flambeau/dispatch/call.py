@@ -311,7 +311,8 @@ def plain_arguments(op: Operator, args: Sequence[Any]) -> Sequence[Any]:
         if (
             kind == STATIC
             or (a is None and kind != records.TENSOR and i not in op.numbers)
-            or (kind != TENSORS and isinstance(a, Tensor))
+            or (kind not in (TENSORS, SCALAR, FACTOR) and isinstance(a, Tensor))
+            or (kind in (SCALAR, FACTOR) and isinstance(a, Tensor) and not a._layout.ndim and not a._requires_grad)
         ):
             continue
         if kind == TENSORS:

@@ -198,6 +198,10 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 def as_strided(input: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None) -> Tensor:
     """The storage seen with any shape and strides.  Raises RuntimeError for a view that leaves the storage."""
     shape, strides = tuple(size), tuple(stride)
+    if any(isinstance(n, float) for n in (*shape, *strides, storage_offset)):
+        raise TypeError(
+            f"as_strided(): size, stride and storage_offset must be ints, but got {size}, {stride} and {storage_offset}"
+        )
     if len(shape) != len(strides):
         raise RuntimeError(f"mismatch in length of strides and shape: {list(shape)} and {list(strides)}")
     if any(n < 0 for n in shape):

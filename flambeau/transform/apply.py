@@ -15,7 +15,7 @@ from ..autograd import tape
 from ..autograd.mode import state as grad_state
 from ..autograd.view import replay
 from ..dispatch import call as calls
-from ..dispatch.operator import STATIC, Operator
+from ..dispatch.operator import FACTOR, SCALAR, STATIC, Operator
 from ..dispatch.planning import tensors_in
 from ..promotion import check_cast
 from ..tensor import Tensor, make
@@ -66,6 +66,8 @@ def _plain_static(op: Operator, args: Sequence[Any]) -> Sequence[Any]:
     """The arguments with numbers in place of wrappers where the operator wants numbers; raises TypeError for a tensor
     where it takes none."""
     for i, (a, kind) in enumerate(zip(args, op.kinds)):
+        if kind in (SCALAR, FACTOR) and isinstance(a, Wrapper):
+            args = [*args[:i], a.item(), *args[i + 1 :]]  # type: ignore[attr-defined]
         if kind == STATIC and isinstance(a, Wrapper):
             if i not in op.numerals:
                 raise TypeError(f"{op.name}(): argument '{op.params[i]}' (position {i + 1}) cannot be a Tensor")

@@ -33,12 +33,23 @@ class _Room(NamedTuple):
     addresses: tuple[int, ...]
 
 
-def _room(query: Callable[..., None], *types: Any) -> _Room:
-    """What the routine asks for: ``query`` is called with an array and the length -1 for each of the types."""
-    answers = [np.zeros(1, type_) for type_ in types]
-    query(*[address for answer in answers for address in (answer.ctypes.data, _at(-1))])
-    # float32 rounds lengths beyond 2**24
-    arrays = tuple(np.empty(max(1, math.ceil(float(a[0].real) * (1 + 1e-6))), a.dtype) for a in answers)
+_lengths: dict[tuple[Any, ...], list[int]] = {}
+_MOST_LENGTHS = 4096
+
+
+def _room(asks: tuple[Any, ...], query: Callable[..., None], *types: Any) -> _Room:
+    """What a routine wants: ``query`` is called with an array and the length -1 for each of the types, once for all
+    calls that ``asks`` (routine, element type, options and sizes) does not tell apart."""
+    lengths = _lengths.get(asks)
+    if lengths is None:
+        answers = [np.zeros(1, type_) for type_ in types]
+        query(*[address for answer in answers for address in (answer.ctypes.data, _at(-1))])
+        # float32 rounds lengths beyond 2**24
+        lengths = [max(1, math.ceil(float(a[0].real) * (1 + 1e-6))) for a in answers]
+        if len(_lengths) == _MOST_LENGTHS:
+            _lengths.clear()
+        _lengths[asks] = lengths
+    arrays = tuple(np.empty(length, type_) for length, type_ in zip(lengths, types))
     return _Room(arrays, tuple(address for a in arrays for address in (a.ctypes.data, _at(a.size))))
 
 
@@ -101,7 +112,7 @@ def _gesdd(a: Array, job: str) -> tuple[Array, Array, Array, Array]:
         matrix, found, columns, across, where = (start + k * step for start, step in starts)
         gesdd(*sizes, matrix, rows, found, columns, rows, across, others, *space, *more, where)
 
-    room = _room(lambda *space: call(0, *space), a.dtype)
+    room = _room(("gesdd", a.dtype, job, m, n), lambda *space: call(0, *space), a.dtype)
     _for_finite(a, lambda k: call(k, *room.addresses), values, u, vh)
     return u.swapaxes(-1, -2), values, vh.swapaxes(-1, -2), info
 
@@ -161,7 +172,7 @@ def eigen_hermitian(a: Array, lower: bool, vectors: bool) -> tuple[Array, Array,
         evd(*sizes, matrix, rows, places, *space, where)
 
     types = (a.dtype, np.int32) if real else (a.dtype, values.dtype, np.int32)
-    room = _room(lambda *space: call(0, *space), *types)
+    room = _room(("evd", a.dtype, vectors, n), lambda *space: call(0, *space), *types)
     kept = np.tril(a) if lower else np.triu(a)
     _for_finite(kept, lambda k: call(k, *room.addresses), values, found)
     return values, found.swapaxes(-1, -2), info
@@ -192,7 +203,7 @@ def eigen(a: Array, vectors: bool) -> tuple[Array, Array, Array]:
         more = () if real else (reals.ctypes.data,)
         geev(*jobs, matrix, rows, *parts, none.ctypes.data, _at(1), found, rows, *space, *more, where)
 
-    room = _room(lambda *space: call(0, *space), a.dtype)
+    room = _room(("geev", a.dtype, vectors, n), lambda *space: call(0, *space), a.dtype)
     _for_finite(a, lambda k: call(k, *room.addresses), values, imaginary, columns)
     if not real:
         return values, columns.swapaxes(-1, -2), info

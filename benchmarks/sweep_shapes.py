@@ -145,10 +145,12 @@ INDEX = [
         ("torch.unravel_index(i, (10, 100))[0]", "F.one_hot(i[: n // 256], 1000)"),
     ),
     Group(
-        "w = torch.randn(5000, 256); i = torch.randint(0, 5000, (n // 256,)); o = torch.arange(0, n // 256, 8)",
+        "w = torch.randn(5000, 256); i = torch.randint(0, 5000, (n // 256,)); o = torch.arange(0, n // 256, 8)"
+        "; u = o // 16 * 16; p = torch.rand(n // 256)",
         "w",
         ("F.embedding(i, w)", "F.embedding_bag(i, w, o)", "F.embedding_bag(i, w, o, mode='sum')")
-        + ("F.embedding_bag(i, w, o, mode='max')", "F.embedding(i, w, padding_idx=0)"),
+        + ("F.embedding_bag(i, w, o, mode='max')", "F.embedding(i, w, padding_idx=0)", "F.embedding_bag(i, w, u)")
+        + ("F.embedding_bag(i, w, u, mode='sum', per_sample_weights=p)",),
     ),
     Group(
         _X + "; k = torch.full((n // 4096,), 4)",

@@ -41,6 +41,11 @@ CODES: dict[int, tuple[type[Exception], str]] = {
     1: (IndexError, "index out of range in self"),
     2: (RuntimeError, "ZeroDivisionError"),
     3: (RuntimeError, "all elements of input should be between 0 and 1"),
+    4: (
+        ValueError,
+        "offsets[0] has to be 0, no offset may be less than the one before it, and offsets[-1] can not be greater than "
+        "input's length",
+    ),
 }
 """What a kernel's error code means."""
 

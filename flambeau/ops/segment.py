@@ -71,9 +71,3 @@ def segment_reduce(
         if initial is None:
             found = found.masked_fill(size == 0, math.nan)
     return found.reshape([*data.shape[:d], segments, *data.shape[d + 1 :]])  # type: ignore[no-any-return]
-
-
-@operator(name="_bag_sum", method=False, function=False, out=False)
-def bag_sum(weight: Tensor, indices: Tensor) -> Tensor:
-    """The sums (B, D) of the rows of ``weight`` (V, D) at each row of ``indices`` (B, L), which are not kept."""
-    return OPERATORS["_embedding"].function(weight, indices, -1, False).sum(1)  # type: ignore[no-any-return]

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import ops
-from .. import primitives as prim
 from ..dispatch.callforms import call_forms
-from ..dispatch.operator import operator
 from ..dtype import bool_, int64
 from ..ops import members
+from ..ops.bags import numbers_of_rows
 from ..tensor import Tensor
 from .base import BLOCKS, COLUMNS, ROWS, SparseTensor, make_sparse
 from .coo import coalesced, coo, from_dense, gathered, make_coo
@@ -35,24 +34,6 @@ def _block(t: SparseTensor) -> tuple[int, int]:
     return tuple(t._data.shape[at : at + 2]) if t._kind in BLOCKS else (1, 1)  # type: ignore[return-value]
 
 
-@operator(name="_numbers_of_rows", method=False, function=False, out=False, differentiable=False)
-def _numbers_of_rows(input: Tensor, count: int) -> Tensor:
-    """How many of the pointers, the first apart, are at most each of ``range(count)``: a running sum of marks."""
-    g = prim.current().graph
-    ends = g.move(prim.read(input), ((1, ((0, 1),)),), (input.shape[0] - 1,))
-    marks = g.scatter(
-        "add", g.const(0, "i64", (count + 1,)), g.const(1, "i64", ends.shape), [ends], [("i", 0)]
-    )  # fmt: skip
-    return prim.wrap(g.move(g.scan("add", marks, 0), ((0, ((0, 1),)),), (count,)))
-
-
-def _numbers(pointers: Any, count: int) -> Any:
-    """The number of the row (or column) to which each of ``count`` plain indices belongs."""
-    if pointers.shape[0] < 2 or not count:
-        return ops.zeros(count, dtype=int64)
-    return _numbers_of_rows.function(pointers, count)
-
-
 @SparseTensor.implements("to_sparse_coo")
 def _to_coo(self: Any) -> SparseTensor:
     """The elements by coordinates, in the order of the values."""
@@ -63,7 +44,7 @@ def _to_coo(self: Any) -> SparseTensor:
     n = plain.shape[-1]
     if batch:
         space = math.prod(batch)
-        lanes = [_numbers(p, n) for p in pointers.reshape(space, -1)]
+        lanes = [numbers_of_rows(p, n) for p in pointers.reshape(space, -1)]
         compressed = ops.cat(lanes) if lanes else ops.zeros(0, dtype=int64)
         numbers = ops.arange(space, dtype=int64).repeat_interleave(n)
         lead, rest = [], numbers
@@ -71,7 +52,7 @@ def _to_coo(self: Any) -> SparseTensor:
             lead.insert(0, rest % size)
             rest = rest // size
     else:
-        compressed, lead = _numbers(pointers, n), []
+        compressed, lead = numbers_of_rows(pointers, n), []
     plain = plain.reshape(-1)
     rows, columns = (compressed, plain) if major(self._kind) == 0 else (plain, compressed)
     values = self._data.flatten(0, len(batch)) if batch else self._data

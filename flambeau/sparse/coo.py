@@ -105,8 +105,9 @@ def _title(layout: Any) -> str:
 
 @SparseTensor.implements("coalesce")
 def _coalesce(self: Any) -> SparseTensor:
-    _need_coo(self, "coalesce")
-    return coalesced(self)
+    if self._kind is not members.sparse_coo:
+        _need_coo(self, "coalesce")
+    return self if self._coalesced else coalesced(self)
 
 
 @SparseTensor.implements("is_coalesced")

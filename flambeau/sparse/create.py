@@ -65,6 +65,8 @@ class check_sparse_tensor_invariants:
 
 
 def _index(value: Any) -> Any:
+    if isinstance(value, Tensor) and value.dtype is int64:
+        return value
     found = value if isinstance(value, Tensor) else ops.tensor(value, dtype=int64)
     if found.dtype.kind not in "iu" and found.numel():
         found = found.to(int64)
@@ -72,6 +74,8 @@ def _index(value: Any) -> Any:
 
 
 def _values(values: Any, dtype: Any, device: Any, requires_grad: bool) -> Any:
+    if isinstance(values, Tensor) and dtype is device is None and not requires_grad:
+        return values
     found = ops.as_tensor(values, dtype=dtype, device=device)
     return found.detach().requires_grad_() if requires_grad else found
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
-from .. import primitives as prim
 from ..dispatch.callforms import call_forms
-from ..dispatch.operator import operator
 from ..dtype import dtype, int64, promote_types
 from ..ops import members
+from ..ops.bags import bag_sums, row_products, suits, weighted_rows
 from ..ops.common import blaming
 from ..tensor import Tensor
 from .base import SparseTensor
@@ -34,67 +33,17 @@ def _check(name: str, a: Any, b: Any) -> None:
         )
 
 
-@operator(name="_sparse_rows", method=False, function=False, out=False)
-def _weighted_rows(values: Tensor, rows: Tensor, columns: Tensor, other: Tensor, count: int) -> Tensor:
-    """``count`` rows, each the sum of the rows of ``other`` (k, m) at ``columns``, times ``values``, whose ``rows`` it
-    is; in one pass, in order."""
-    n, m = columns.shape[0], other.shape[1]
-    work = other.dtype.wide
-    if 0 in (n, m):
-        return prim.const(0, other.dtype, (count, m))
-    index = [_column(t) for t in (columns, rows)]
-    term = prim.cast(prim.gather(other, index[:1], [("i", 0), ("d", 1)], (n, m)), work)
-    term = prim.apply("mul", prim.cast(_column(values), work), term)
-    base = prim.const(0, work, (count, m))
-    return prim.cast(prim.scatter("add", base, term, index[1:], [("i", 0), ("d", 1)]), other.dtype)
-
-
-@_weighted_rows.gradient("values:other", "rows", "columns", "other:values")
-def _(ctx: Any, grad: Any) -> Any:
-    values = _row_products.function(grad, ctx.other, ctx.rows, ctx.columns) if ctx.needs("values") else None
-    if not ctx.needs("other"):
-        return values, None, None, None
-    by_other = _weighted_rows.function(ctx.values.conj(), ctx.columns, ctx.rows, grad, ctx.shape("other")[0])
-    return values, None, None, by_other
-
-
-@operator(name="_row_products", method=False, function=False, out=False)
-def _row_products(left: Tensor, right: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """The inner products of rows of ``left`` with (conjugate) rows of ``right``: (n,) of those at ``rows`` and
-    ``columns``."""
-    n, m = rows.shape[0], left.shape[1]
-    work = left.dtype.wide
-    if 0 in (n, m):
-        return prim.const(0, left.dtype, (n,))
-    a, b = (
-        prim.cast(prim.gather(t, [_column(i)], [("i", 0), ("d", 1)], (n, m)), work)
-        for t, i in ((left, rows), (right.conj(), columns))  # type: ignore[attr-defined]
-    )
-    total = prim.reduce("add", prim.apply("mul", a, b), (1,))
-    return prim.cast(prim.wrap(prim.current().graph.reshape(prim.read(total), (n,))), left.dtype)
-
-
-@_row_products.gradient("left:right", "right:left", "rows", "columns")
-def _(ctx: Any, grad: Any) -> Any:
-    found: list[Any] = [None] * 4
-    if ctx.needs("left"):
-        found[0] = _weighted_rows.function(grad, ctx.rows, ctx.columns, ctx.right, ctx.shape("left")[0])
-    if ctx.needs("right"):
-        found[1] = _weighted_rows.function(grad.conj(), ctx.columns, ctx.rows, ctx.left, ctx.shape("right")[0])
-    return found
-
-
-def _column(t: Tensor) -> Tensor:
-    """A vector as a column, while an operator is traced."""
-    return prim.wrap(prim.current().graph.reshape(prim.read(t), (t.shape[0], 1)))
-
-
 def spmm_rows(a: SparseTensor, b: Any) -> Any:
     """Sparse (n, k) times dense (k, m)."""
+    if a._kind is members.sparse_csr:
+        pointers, columns = a._where
+        common = promote_types(a.dtype, b.dtype)
+        if a._data.ndim == 1 and common is b.dtype and suits(b, columns, pointers):
+            return bag_sums.function(b, columns, pointers, a._data.to(common), True, False, -1, False)
     t = coo(a)
     rows, columns = t._where[0].unbind(0)
     common = promote_types(t.dtype, b.dtype)
-    return _weighted_rows.function(t._data.to(common), rows, columns, b.to(common), a.shape[0])
+    return weighted_rows.function(t._data.to(common), rows, columns, b.to(common), a.shape[0])
 
 
 def _sparse_sparse(a: SparseTensor, b: SparseTensor) -> SparseTensor:
@@ -240,7 +189,7 @@ def sampled_addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1.0, alpha: A
     """``beta * input + alpha * mat1 @ mat2`` where the sparse ``input`` has elements, and only there."""
     _check("sampled_addmm", mat1, mat2)
     rows, columns = coo(input)._where[0].unbind(0)
-    found = _row_products.function(mat1, mat2.t().contiguous().conj(), rows, columns).reshape(input._data.shape)
+    found = row_products.function(mat1, mat2.t().contiguous().conj(), rows, columns).reshape(input._data.shape)
     return input._like(input._data * beta + found * alpha)
 
 

@@ -13,6 +13,7 @@ from .. import names
 if TYPE_CHECKING:
     from . import attend as attend
     from . import attention as attention
+    from . import bags as bags
     from . import contract as contract
     from . import conv as conv
     from . import conv_problem as conv_problem

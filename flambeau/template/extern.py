@@ -19,7 +19,7 @@ from ..runtime import engine, pool
 from ..target.isa import ISA
 from .formula import Formula, steps_of
 
-__all__ = ["Compress", "Conv", "ConvTranspose", "ConvWeight", "MatMul", "Pool", "Sort"]
+__all__ = ["BagSum", "Compress", "Conv", "ConvTranspose", "ConvWeight", "MatMul", "Pool", "Sort"]
 
 Results = Sequence[tuple[tuple[int, ...], str]]  # shape and type of each
 _MERGED = 3  # batch dimensions that one launch takes
@@ -485,6 +485,48 @@ class Unpool:
         name = template.unpool.kernel_name(spec)
         address = engine.load_many(template.unpool.requests(spec, isa))[0].address(name)
         return [Launch(address, tuple(binding.params), ((~0, 0), (0, 0), (1, 0)), binding.scratch_bytes)]
+
+
+@dataclass(frozen=True)
+class BagSum:
+    """Sums (or means) of rows of a table over ranges of a list of row numbers, without the row ``padding``; the inputs
+    are the table (rows, columns), the row numbers, starts and ends of the ranges, and the weights if there are any."""
+
+    mean: bool
+    padding: int
+
+    def batched(
+        self, g: Graph, operands: Sequence[Node], flags: Sequence[bool], results: Results, size: int
+    ) -> list[Node]:
+        """See ``graph.batch``: the ranges of all members in one list, over one table."""
+        (shape, type_), table = results[0], operands[0]
+        rows, count = table.shape[-2], operands[1].shape[-1]
+        if flags[0]:
+            table = g.in_memory(g.reshape(table, (size * rows, table.shape[-1])))
+        members = [spread(g, (n, f), size) for n, f in zip(operands[1:], flags[1:])]
+        steps = [rows if flags[0] else 0, count, count]
+
+        def joined(n: Node, step: int) -> Node:
+            if step:
+                number = g.apply("mul", g.iota(n.shape, 0), g.const(step, "i64"))
+                n = g.apply("add", n, g.cast(number, n.type))
+            return g.in_memory(g.reshape(n, (n.shape[0] * n.shape[1],)))
+
+        many = [joined(n, step) for n, step in zip(members, [*steps, 0])]
+        found = g.extern(self, [table, *many], [((size * shape[0], shape[1]), type_)])[0]
+        return [g.reshape(found, (size, *shape))]
+
+    def launches(self, inputs: Sequence[Any], outputs: Sequence[Any], workers: int) -> list[Launch]:
+        """The kernels for operands and results at these places, with ``workers`` threads."""
+        table, index, start, *weights = inputs
+        spec = template.bags.BagSpec(table.type, index.type, start.type, len(weights) > 1, self.mean)
+        binding = template.bags.bind(
+            start.shape[0], index.shape[0], table.shape, table.strides[0], self.padding, pool.address()
+        )
+        requests = template.bags.requests(spec, ISA.host())
+        address = engine.load_many(requests)[0].address(template.bags.kernel_name(spec))
+        places = ((~0, 0), *((k, 0) for k in range(len(inputs))))
+        return [Launch(address, tuple(binding.params), places, binding.scratch_bytes)]
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from ...ops.bags import suits
 from ...ops.gather import embedding_renorm_
-from .._base import Tensor, int32, int64, no_grad, ops, overridable
+from .._base import Tensor, int64, no_grad, ops, overridable
 
 __all__ = ["embedding", "embedding_bag", "unfold"]
 
@@ -90,26 +91,34 @@ def embedding_bag(
             "if input is 2D, then offsets has to be None, as input is treated is a mini-batch of fixed length "
             f"sequences. However, found offsets of type {type(offsets).__name__}"
         )
-    if input.ndim == 2:
-        bags, length = input.shape
-        input, bag = input.reshape(-1), None
-    elif input.ndim == 1:
-        bags, length, bag = _bags_by_offsets(offsets, input.shape[0], include_last_offset)
-    else:
-        raise ValueError(f"input has to be 1D or 2D Tensor, but got Tensor of dimension {input.ndim}")
-    weights = None if per_sample_weights is None else per_sample_weights.reshape(-1)
-    plain = padding_idx is None and max_norm is None and weights is None and not (scale_grad_by_freq or sparse)
-    plain = plain and mode != "max" and weight.ndim == 2 and weight.dtype.itemsize >= 4
-    if bag is None and plain and bags and length and input.dtype in (int32, int64):
-        total = ops._bag_sum(weight, input.reshape(bags, length))
-        return total if mode == "sum" else total / length
-    if bag is None:
-        bag = ops.arange(bags).repeat_interleave(length)
     if padding_idx is not None:
         rows = weight.shape[0]
         if not -rows <= padding_idx < rows:
             raise AssertionError("padding_idx must be within the number of embeddings")
-        keep = input != padding_idx % rows
+        padding_idx %= rows
+    if input.ndim == 2:
+        bags, length = input.shape
+        offsets, closed = ops.arange(bags + 1) * length, True
+        input = input.reshape(-1)
+    elif input.ndim == 1:
+        if offsets is None:
+            raise ValueError("offsets has to be a 1D Tensor but got None")
+        if offsets.ndim != 1:
+            raise ValueError("offsets has to be a 1D Tensor")
+        closed = include_last_offset
+    else:
+        raise ValueError(f"input has to be 1D or 2D Tensor, but got Tensor of dimension {input.ndim}")
+    weights = None if per_sample_weights is None else per_sample_weights.reshape(-1)
+    if mode != "max" and not sparse and suits(weight, input, offsets):
+        if max_norm is not None:
+            with no_grad():
+                embedding_renorm_(weight, input, max_norm, norm_type)
+        padding = -1 if padding_idx is None else padding_idx
+        return ops._bag_sums(weight, input, offsets, weights, closed, mode == "mean", padding, scale_grad_by_freq)
+    starts = _starts(offsets, input.shape[0], closed)
+    bags, bag = len(starts), _bags(starts, input.shape[0])
+    if padding_idx is not None:
+        keep = input != padding_idx
         input, bag = input.masked_select(keep), bag.masked_select(keep)
         weights = None if weights is None else weights.masked_select(keep)
     looked_up = embedding(input, weight, None, max_norm, norm_type, scale_grad_by_freq, sparse)
@@ -137,18 +146,6 @@ def _check_bag_options(
             f"embedding_bag: If per_sample_weights ({list(per_sample_weights.shape)}) is not None, then it must "
             f"have the same shape as the input ({list(input.shape)})"
         )
-
-
-def _bags_by_offsets(offsets: Tensor | None, size: int, include_last: bool) -> tuple[int, int, Tensor | None]:
-    """(bags, their length if they all have the same, the bag of each of ``size`` indices if they do not)."""
-    if offsets is None:
-        raise ValueError("offsets has to be a 1D Tensor but got None")
-    if offsets.ndim != 1:
-        raise ValueError("offsets has to be a 1D Tensor")
-    starts = _starts(offsets, size, include_last)
-    bags = len(starts)
-    length = size // bags if bags and size % bags == 0 else 0
-    return bags, length, None if length and starts == [*range(0, size, length)] else _bags(starts, size)
 
 
 def _bag_reduced(rows: Tensor, weights: Tensor | None, bag: Tensor, bags: int, mode: str) -> Tensor:

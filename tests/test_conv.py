@@ -17,6 +17,7 @@ from flambeau.runtime import llvm, pool
 from flambeau.target.isa import ISA
 from flambeau.template import conv, conv_problem, conv_weight
 from flambeau.template.conv import AddIn, ConvSpec
+from flambeau.template.formula import Formula
 
 HOST = ISA.host()
 NUMPY = {"f32": np.float32, "f64": np.float64, "f16": np.float16, "bf16": ml_dtypes.bfloat16}
@@ -317,6 +318,41 @@ def test_bias_of_channels(last, spec):
     # a row is a channel within its group: strides of groups, rows and columns
     forward(with_bias, x, w, y, (1, 1), (1, 1), (1, 1), 2, extra=[bias], words=(3, 1, 0))
     np.testing.assert_allclose(y, exact, rtol=1e-5, atol=1e-5)
+
+
+SWEPT = [(1, 16, 13, (12, 14)), (3, 20, 23, (5, 9)), (2, 33, 7, (9, 9)), (1, 900, 20, (5, 8)), (2, 5, 3, (40, 3))]
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("case", SWEPT, ids=str)
+def test_epilogues_in_registers(case, kernel, last):
+    n, ci, co, size = case
+    rng = np.random.default_rng(6)
+    x, w, bias = normal(rng, (n, ci, *size), last=last), normal(rng, (co, ci, kernel, kernel)), normal(rng, (co,))
+    around = (kernel // 2,) * 2
+    exact = exact_forward(x, w, (1, 1), around, (1, 1), 1) + bias[:, None, None]
+    residual = normal(rng, exact.shape, last=last)
+    # an image of several is not stepped through evenly unless its channels come last
+    steps = (0, 1, co) if last else (0, size[0] * size[1], 1)
+    formula = Formula(
+        "f32", ("f32", "f32"),
+        (("add", "f32", "f32", (0, 1), 0), ("add", "f32", "f32", (3, 2), 0), ("max", "f32", "f32", (4, 1), 0)),
+    )  # fmt: skip
+    operands = [(AddIn("f32", "f32", "f32"), (0, 1, 0), (bias,), exact)]
+    if last or n == 1:
+        both = np.maximum(exact + residual, bias[:, None, None])
+        operands.append((formula, (0, 1, 0, *steps), (bias, residual), both))
+    for tail, words, extra, wanted in operands:
+        results = []
+        for threads in (1, 2):
+            y = empty(exact.shape, last=last)
+            spec = dataclasses.replace(F32, epilogue=tail.bound(words, last))
+            assert spec.epilogue.straight
+            forward(spec, x, w, y, (1, 1), around, (1, 1), 1, extra=extra, words=words, threads=threads)
+            np.testing.assert_allclose(y, wanted, rtol=1e-5, atol=3e-6 * np.sqrt(ci * kernel**2))
+            results.append(y)
+        np.testing.assert_array_equal(*results)
 
 
 def test_bias_where_pixels_are_few():

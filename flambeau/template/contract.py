@@ -6,7 +6,8 @@ and where elements of the result lie.  `blocking.Cut` says how the work is divid
 from the parameter words of a *problem*.  A launch may consist of several problems, taken one after another.
 
 A kernel is compiled in two modules: the *core* is the same for all epilogues, and the entry's module holds only what
-an epilogue determines.  The core's address is among the words.
+an epilogue determines: what finishes tiles, and where `Contraction.joins` what computes a row of them with the epilogue
+in registers ("sweeps" it).  The core's address is among the words.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from ..target.scalar import LLVM_TYPE
 from ..target.turn import transpose
 from .epilogue import EXTRAS, Epilogue
 from .flow import Flow, function, parallel_for
-from .micro import SIZE, Number, blocking
+from .micro import SIZE, Number, accumulate, blocking
 from .tiles import turn_panel
 from .words import COMMON, LINE, Words
 
@@ -33,9 +34,12 @@ STACK = 1 << 18
 WANTED = 1
 """The word of the pool that holds the number of threads."""
 
-ERROR, SCRATCH, BATCH, WORDS, FINISH = range(-1, -6, -1)
+ERROR, SCRATCH, BATCH, WORDS, FINISH, SWEEP = range(-1, -7, -1)
 """Slots in front of a launch's arguments: its error code, the scratch memory, the first matrix of the chunks, the words
-of the problem, the function that finishes tiles."""
+of the problem, the function that finishes tiles, the one that computes and finishes rows of them (null: none)."""
+
+_SWEPT = (8, 4, 2, 1)
+"""Heights of the tiles that make up what is lower than a register block, in such rows."""
 
 
 class Frame:
@@ -82,7 +86,7 @@ class Contraction:
     store_words: tuple[str, ...] = ()
     """Words that `store` uses."""
     joins = False
-    """Whether tiles along the inner operand may be finished together ("wide" of them)."""
+    """Whether tiles along the inner operand may be finished together ("wide" of them), or swept (see `lines`)."""
     stack = False
     """Whether the entry takes scratch memory from the stack if it gets none."""
 
@@ -157,6 +161,11 @@ class Contraction:
         element there and that distance in elements; ``None`` if that is never so."""
         return None
 
+    def swept(self, b: Flow, f: Frame, row0: Val, col0: Val, rows: Val) -> Val:
+        """Of how many tiles from this one on along the inner operand, all as wide as a register block and all but a
+        single one as high, `lines` holds with the same distance, if it does of this one."""
+        raise NotImplementedError
+
     def column(self, b: Flow, f: Frame, c: Val, row: Val, col: Val) -> Val:
         """The address of an element of such a result."""
         raise NotImplementedError
@@ -177,19 +186,31 @@ class Contraction:
         args = [("ptr", "block"), ("ptr noalias", "tile"), ("ptr", "c")]
         args += [("i64", n) for n in ("row0", "col0", "rows", "cols", "batch")]
         self.finish = function(self.module, self.isa, f"{self.name}.finish", args, self._write_finish)
+        self.sweep = "null"
+        if self._sweeps:
+            args = [("ptr", "block"), ("ptr", "a"), ("ptr", "b"), *(("i64", n) for n in ("apitch", "arow", "pitch"))]
+            args += [("i64", "units"), ("ptr", "to"), *(("i64", n) for n in ("torow", "row0", "col0", "rows", "batch"))]
+            args += [("i64", n) for n in ("tiles", "astep", "bstep", "tostep", "rowstep", "colstep")]
+            self.sweep = function(self.module, self.isa, f"{self.name}.sweep", args, self._write_sweep)
         buffers = ["params", "c", "a", "b", *(f"e{i}" for i in range(self.tail.buffers)), "scratch"]
         entry = [("ptr", n) for n in buffers]
         function(self.module, self.isa, self.name, entry, self._write_entry, result="i64", linkage="")
         return self.module.text()
 
+    @property
+    def _sweeps(self) -> bool:
+        """Whether the kernel has `_write_sweep`."""
+        return self.joins and self.tail is not None and self.tail.straight
+
     def _write_entry(self, b: Flow, *args: Val) -> None:
         assert self.tail is not None
         scratch = self._scratch(b, args[0], args[4 + self.tail.buffers])
-        memory = b.alloca(f"[{len(args) - FINISH} x i64]", align=16)
-        block = b.at("i64", memory, -FINISH)
+        memory = b.alloca(f"[{len(args) - SWEEP} x i64]", align=16)
+        block = b.at("i64", memory, -SWEEP)
         b.store(b.i64(0), b.at("i64", block, ERROR), align=8)
         b.store(scratch, b.at("i64", block, SCRATCH), align=8)
         b.store(Val(self.finish, "ptr"), b.at("i64", block, FINISH), align=8)
+        b.store(Val(self.sweep, "ptr"), b.at("i64", block, SWEEP), align=8)
         for i, value in enumerate(args):
             b.store(value, b.at("i64", block, i), align=8)
         b.call_address(b.word(args[0], self.words.index["core"]), block)
@@ -246,6 +267,24 @@ class Contraction:
         """Has a tile stored, or several that lie one after the other and are neighbours along rows or columns."""
         arguments = ", ".join(map(str, (f.block, tile, c, row0, col0, rows, cols, batch)))
         b.emit(f"call void {f.slot(FINISH).name}({arguments})")
+
+    def _call_sweep(
+        self, b: Flow, f: Frame, operands: tuple[Val, ...], to: Val, distance: Val, place: tuple[Val, ...], tiles: Val,
+        left_step: Val, right_step: Val, inner_b: Val,
+    ) -> None:  # fmt: skip
+        """Has ``tiles`` tiles computed and finished, whose rows are ``distance`` elements apart from ``to`` on; the
+        steps are those of whichever operand is the inner one."""
+        size, high, wide = SIZE[self.type_c], self.blk.rows, self.blk.columns
+        zero, apart = b.i64(0), b.imul(distance, size)
+        steps = [
+            b.select(inner_b, first, second)
+            for first, second in (
+                (zero, left_step), (right_step, zero), (b.i64(wide * size), b.imul(apart, high)), (zero, b.i64(high)),
+                (b.i64(wide), zero),
+            )
+        ]  # fmt: skip
+        arguments = ", ".join(map(str, (f.block, *operands, to, apart, *place, tiles, *steps)))
+        b.emit(f"call void {f.slot(SWEEP).name}({arguments})")
 
     # -- addresses -------------------------------------------------------------------------------------
     _BATCH = ("batch1", "batch2", "a_0", "a_1", "a_2", "b_0", "b_1", "b_2", "c_0", "c_1", "c_2")
@@ -371,7 +410,10 @@ class Contraction:
         count_y = b.isub(y1, y0)
         pitch = b.i64(self.blk.columns * self.num.unit_bytes)
         tile_pitch = b.i64(self.blk.columns * self.num.acc_bytes)
-        alone = b.icmp("eq", f.wide, 1) if self.joins else b.const("i1", 1)
+        sweeps, wide = b.const("i1", 0), b.i64(1)
+        if self.joins:
+            sweeps = b.cmp("ne", f.slot(SWEEP), b.const("ptr", 0))
+            wide = b.select(sweeps, b.i64(1), f.wide)
         k_end = b.imax(k1, b.iadd(k0, 1))  # an empty sum still makes one pass
 
         def missing(is_b: bool, to: Val, panel: Val, at: Val, units: Val) -> None:
@@ -399,16 +441,10 @@ class Contraction:
                 with b.when(b.op("xor", outer_shared, b.const("i1", 1))):
                     pack(False, outer_own, x.index, at.index, units)
                 outer = b.select(outer_shared, b.bytes_at(shared_outer, offset), outer_own)
+                following_panel = b.op("and", inner_b, b.icmp("slt", b.iadd(x.index, 1), x1))
                 with b.loop(y0, y1, carry=[b.i64(0)] * self.joins) as y:
                     before = y.values[0] if self.joins else b.i64(0)
                     inner = b.bytes_at(inner_first, b.imul(b.isub(y.index, y0), inner_step))
-                    own = b.iadd(b.imul(b.isub(x.index, x0), count_y), b.isub(y.index, y0))
-                    whole = b.iadd(b.imul(x.index, f.inner_panels), y.index)
-                    tile = b.select(
-                        split_up,
-                        b.bytes_at(partial, b.imul(whole, self.tile_bytes)),
-                        b.bytes_at(own_tiles, b.iadd(b.imul(own, f.tile_step), b.imul(before, self.tile_bytes))),
-                    )
                     left, right = b.select(inner_b, outer, inner), b.select(inner_b, inner, outer)
                     there = self.direct(b, f, bb, b.select(inner_b, y.index, x.index), at.index)
                     distance, left_pitch, left_row = pitch, b.i64(0), b.i64(0)
@@ -419,32 +455,75 @@ class Contraction:
                         right = b.select(there[0], there[1], right)
                         distance = b.select(there[0], there[2], pitch)
                     row0, rows, col0, cols = self._extent(b, f, inner_b, x.index, y.index)
-                    here = self.in_place(b, f, c, row0, col0, rows, cols)
-                    step, stored = tile_pitch, b.const("i1", 0)
-                    if here is not None:
-                        stored = b.op("and", here[0], b.op("xor", split_up, b.const("i1", 1)))
-                        tile, step = b.select(stored, here[1], tile), b.select(stored, here[2], tile_pitch)
-                    with b.when(b.op("or", done, stored)):
-                        with b.when(alone):  # long rows of several tiles come by themselves
-                            self.touch(b, f, c, row0, col0, rows)
-                        self._touch_near(b, f, batch, row0, col0, rows)
-                    with b.when(b.op("and", inner_b, b.icmp("slt", b.iadd(x.index, 1), x1))):
-                        share = b.isub(y.index, y0)
-                        self.fetch_ahead(b, f, a, b.iadd(x.index, 1), at.index, units, share, count_y)
-                    micro = (left, left_pitch, left_row, right, distance, units, tile, step, fresh, rows, cols)
-                    b.call_address(f.micro, *micro)
-                    ended = b.const("i1", 1)
-                    if self.joins:
-                        following = b.iadd(before, 1)
-                        ended = b.op("or", b.icmp("eq", following, f.wide), b.icmp("eq", b.iadd(y.index, 1), y1))
-                        y.next = [b.select(ended, b.i64(0), following)]
-                    with b.when(b.op("and", b.op("and", done, ended), b.op("xor", stored, b.const("i1", 1)))):
-                        if self.joins:  # the first of them
-                            tile = b.bytes_at(tile, b.isub(0, b.imul(before, self.tile_bytes)))
-                            top, _, left_end, _ = self._extent(b, f, inner_b, x.index, b.isub(y.index, before))
-                            rows, cols = b.isub(b.iadd(row0, rows), top), b.isub(b.iadd(col0, cols), left_end)
-                            row0, col0 = top, left_end
-                        self.call_finish(b, f, tile, c, row0, col0, rows, cols, batch)
+                    lines = self.lines(b, f, c, row0, col0, cols) if self.joins else None
+
+                    def tile() -> list[Val]:
+                        """One tile; returns how many have been taken, and how many now wait to be finished."""
+                        own = b.iadd(b.imul(b.isub(x.index, x0), count_y), b.isub(y.index, y0))
+                        whole = b.iadd(b.imul(x.index, f.inner_panels), y.index)
+                        to = b.select(
+                            split_up,
+                            b.bytes_at(partial, b.imul(whole, self.tile_bytes)),
+                            b.bytes_at(own_tiles, b.iadd(b.imul(own, f.tile_step), b.imul(before, self.tile_bytes))),
+                        )
+                        here = self.in_place(b, f, c, row0, col0, rows, cols)
+                        step, stored = tile_pitch, b.const("i1", 0)
+                        if here is not None:
+                            stored = b.op("and", here[0], b.op("xor", split_up, b.const("i1", 1)))
+                            to, step = b.select(stored, here[1], to), b.select(stored, here[2], tile_pitch)
+                        with b.when(b.op("or", done, stored)):
+                            with b.when(b.icmp("eq", wide, 1)):  # long rows of several tiles come by themselves
+                                self.touch(b, f, c, row0, col0, rows)
+                            self._touch_near(b, f, batch, row0, col0, rows)
+                        with b.when(following_panel):
+                            share = b.isub(y.index, y0)
+                            self.fetch_ahead(b, f, a, b.iadd(x.index, 1), at.index, units, share, count_y)
+                        micro = (left, left_pitch, left_row, right, distance, units, to, step, fresh, rows, cols)
+                        b.call_address(f.micro, *micro)
+                        ended, waiting = b.const("i1", 1), b.i64(0)
+                        first, extent = to, (row0, rows, col0, cols)
+                        if self.joins:
+                            following = b.iadd(before, 1)
+                            ended = b.op("or", b.icmp("eq", following, wide), b.icmp("eq", b.iadd(y.index, 1), y1))
+                            waiting = b.select(ended, b.i64(0), following)
+                        with b.when(b.op("and", b.op("and", done, ended), b.op("xor", stored, b.const("i1", 1)))):
+                            if self.joins:  # the first of them
+                                first = b.bytes_at(to, b.isub(0, b.imul(before, self.tile_bytes)))
+                                top, _, side, _ = self._extent(b, f, inner_b, x.index, b.isub(y.index, before))
+                                extent = top, b.isub(b.iadd(row0, rows), top), side, b.isub(b.iadd(col0, cols), side)
+                            top, high, side, across = extent
+                            self.call_finish(b, f, first, c, top, side, high, across, batch)
+                        return [b.i64(1), waiting]
+
+                    def several() -> list[Val]:
+                        """The same for all tiles from here on whose rows are contiguous in the result."""
+                        assert lines is not None
+                        count = b.imin(self.swept(b, f, row0, col0, rows), b.isub(y1, y.index))
+                        with b.when(following_panel):
+                            self.fetch_ahead(b, f, a, b.iadd(x.index, 1), at.index, units, b.i64(0), b.i64(1))
+                        rows_apart = b.i64(self.blk.pitch * self.num.unit_bytes), b.i64(self.num.unit_bytes)
+                        if above is not None:
+                            rows_apart = (
+                                b.select(above[0], above[2], rows_apart[0]),
+                                b.select(above[0], above[3], rows_apart[1]),
+                            )
+                        following = inner_step
+                        if there is not None:
+                            following = b.select(there[0], b.i64(self.blk.columns * self.num.unit_bytes), inner_step)
+                        operands = left, right, *rows_apart, distance, units
+                        place = row0, col0, rows, batch
+                        self._call_sweep(
+                            b, f, operands, lines[1], lines[2], place, count, inner_step, following, inner_b
+                        )
+                        return [count, b.i64(0)]
+
+                    if lines is not None:
+                        only = b.op("and", done, b.icmp("eq", at.index, k0))  # there is one block of units
+                        usable = b.op("and", only, b.op("and", sweeps, lines[0]))
+                        usable = b.op("and", usable, b.icmp("eq", cols, self.blk.columns))
+                        y.step, *y.next = b.choose(usable, several, tile)
+                    else:
+                        tile()
 
     def _write_reduce(self, b: Flow, block: Val, chunk: Val, worker: Val) -> None:
         """Adds up the partial sums of the tiles of one outer panel, in order, and stores them."""
@@ -480,7 +559,7 @@ class Contraction:
         lanes = self.blk.lanes
         vector = vec_type(self.num.acc_type, lanes)
         assert self.tail is not None
-        tail = self.tail
+        tail, swept = self.tail, self._sweeps
         extras = [f.slot(EXTRAS + i) for i in range(tail.buffers)]
         extras += [b.word(f.words, len(self.words.names) + i) for i in range(tail.words)]
         # a vector that begins at any lane of a spilled one lies within
@@ -510,7 +589,7 @@ class Contraction:
         def each_vector(put: Put) -> None:
             """Those of a row of several tiles, or of a part of one."""
             blocks = b.i64(0)
-            if self.joins:
+            if self.joins and not swept:
                 blocks = b.imul(b.idiv(cols, self.blk.columns), self.blk.columns)
                 with b.loop(0, blocks, self.blk.columns) as j:
                     for at in range(0, self.blk.columns, lanes):
@@ -566,10 +645,59 @@ class Contraction:
                 by_columns(straight)
             else:
                 usable, first, distance = there
-                b.either(usable, lambda: by_columns(partial(even, first, distance)), lambda: by_columns(straight))
+                # what is swept leaves few tiles to be stored otherwise
+                other = partial(straight, each_vector) if swept else partial(by_columns, straight)
+                b.either(usable, lambda: by_columns(partial(even, first, distance)), other)
 
         across = self.turned(b, f, row0, rows) if hasattr(tail, "exchanged") else None
         upright() if across is None else b.either(across, turned, upright)
+        b.ret()
+
+    def _write_sweep(
+        self, b: Flow, block: Val, left: Val, right: Val, left_pitch: Val, left_row: Val, pitch: Val, units: Val,
+        to: Val, to_row: Val, row0: Val, col0: Val, rows: Val, batch: Val, tiles: Val, left_step: Val,
+        right_step: Val, to_step: Val, row_step: Val, col_step: Val,
+    ) -> None:  # fmt: skip
+        """Computes tiles with the epilogue in registers, and stores them; the arguments called steps lead from one to
+        the next."""
+        assert self.tail is not None
+        tail, lanes = self.tail, self.blk.lanes
+        f = Frame(b, block, self)
+        extras = [f.slot(EXTRAS + i) for i in range(tail.buffers)]
+        extras += [b.word(f.words, len(self.words.names) + i) for i in range(tail.words)]
+        zero = b.const(vec_type(self.num.acc_type, lanes), 0)
+
+        def high(height: int, left: Val, to: Val, row0: Val) -> None:
+            shape = height, self.blk.vectors
+            start = [zero] * (height * self.blk.vectors)
+            with b.loop(0, tiles, carry=[left, right, to, row0, col0]) as tile:
+                a, bb, c, row, col = tile.values
+                sums = accumulate(b, self.num, self.isa, shape, start, a, left_pitch, left_row, bb, pitch, units)
+                for i in range(height):
+                    line = b.bytes_at(c, b.imul(to_row, i))
+                    for j in range(self.blk.vectors):
+                        acc, at = sums[i * self.blk.vectors + j], j * lanes
+                        value = tail.emit(b, acc, b.iadd(row, i), b.iadd(col, at), batch, None, extras.__getitem__)
+                        b.store(value, b.bytes_at(line, at * SIZE[self.type_c]), SIZE[self.type_c])
+                steps = left_step, right_step, to_step
+                tile.next = [
+                    *(b.bytes_at(p, step) for p, step in zip((a, bb, c), steps, strict=True)),
+                    b.iadd(row, row_step), b.iadd(col, col_step),
+                ]  # fmt: skip
+
+        now: tuple[Val, ...] = left, to, row0, rows
+        for height in (self.blk.rows, *(h for h in _SWEPT if h < self.blk.rows)):
+
+            def some(height: int = height, now: tuple[Val, ...] = now) -> list[Val]:
+                left, to, row0, rows = now
+                high(height, left, to, row0)
+                below = b.bytes_at(left, b.imul(left_row, height)), b.bytes_at(to, b.imul(to_row, height))
+                return [*below, b.iadd(row0, height), b.isub(rows, height)]
+
+            def none(now: tuple[Val, ...] = now) -> list[Val]:
+                return list(now)
+
+            now = tuple(b.choose(b.icmp("sge", now[-1], height), some, none))
         b.ret()
 
     def store_vector(self, b: Flow, value: Val, to: Val, mask: Val | None) -> None:

@@ -506,6 +506,12 @@ class _Convolution(Contraction):
         at = b.iadd(f.c_at, b.iadd(b.imul(row0, step), inside))
         return usable, b.at(LLVM_TYPE[self.type_c], c, at), step
 
+    def swept(self, b: Flow, f: Frame, row0: Val, col0: Val, rows: Val) -> Val:
+        pixels = b.imul(f.out_d, b.imul(f.out_h, f.out_w))
+        upright = b.idiv(b.isub(pixels, b.imod(col0, pixels)), self.blk.columns)
+        lying = b.imax(b.idiv(b.isub(f.m, row0), self.blk.rows), 1)
+        return b.select(b.icmp("ne", f.image_is_b, 0), upright, lying)
+
     def _store_alternate(self, b: Flow, first: Val, length: Val, to: Val) -> None:
         """Stores ``length`` lanes of a spilled vector from ``first`` on to every other element."""
         elem, lanes = LLVM_TYPE[self.type_c], self.blk.lanes

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ..target.builder import Val, lanes_of, vec_type
@@ -16,7 +16,7 @@ from ..target.scalar import LLVM_TYPE, cast
 from .flow import Flow
 from .micro import SIZE
 
-__all__ = ["EXTRAS", "AddIn", "Epilogue", "Plain", "near_words", "number_word"]
+__all__ = ["EXTRAS", "AddIn", "Epilogue", "Plain", "known_step", "near_words", "number_word"]
 
 EXTRAS = 4
 """The slot of the first of an epilogue's buffers among the arguments of a launch."""
@@ -47,6 +47,11 @@ class Epilogue(Protocol):
         """How many words are bound with the sizes."""
         ...
 
+    @property
+    def straight(self) -> bool:
+        """Whether `emit` writes no branches, so that accumulators can be finished in registers."""
+        ...
+
     def emit(
         self, b: Flow, acc: Val, row: Val, col: Val, batch: Val, mask: Val | None, slots: Callable[[int], Val]
     ) -> Val:
@@ -64,6 +69,7 @@ class Plain:
     out: str
     buffers: int = 0
     words: int = 0
+    straight: bool = True
 
     @property
     def key(self) -> str:
@@ -90,7 +96,8 @@ class AddIn:
     """``alpha * acc + beta * addend``: addmm, a bias (strides 0 in rows), accumulation into the output.
 
     The addend is a buffer of type ``addend`` with bound strides (batch, row, column) in elements, 0 where it is
-    broadcast.  ``scaled`` adds alpha and beta, words made by `number_word`; otherwise both are 1.
+    broadcast.  ``scaled`` adds alpha and beta, words made by `number_word`; otherwise both are 1.  ``known`` is the
+    stride along columns, 0 or 1, if the code is for that only.
     """
 
     acc: str
@@ -98,6 +105,7 @@ class AddIn:
     addend: str
     scaled: bool = False
     buffers: int = 1
+    known: int | None = None
 
     @property
     def operands(self) -> tuple[str, ...]:
@@ -112,7 +120,16 @@ class AddIn:
     @property
     def key(self) -> str:
         """See ``Epilogue``."""
-        return f"addin.{self.addend}.{'scaled' if self.scaled else 'unit'}"
+        return f"addin.{self.addend}.{'scaled' if self.scaled else 'unit'}.{self.known}"
+
+    @property
+    def straight(self) -> bool:
+        """See ``Epilogue``."""
+        return self.known is not None
+
+    def bound(self, words: Sequence[int], swap: bool) -> AddIn:
+        """The epilogue for these words, and with ``swap`` for them as `transposed` gives them."""
+        return replace(self, known=known_step(words[1 if swap else 2]))
 
     def emit(
         self, b: Flow, acc: Val, row: Val, col: Val, batch: Val, mask: Val | None, slots: Callable[[int], Val]
@@ -123,7 +140,7 @@ class AddIn:
         per_batch, per_row, per_col = (slots(1 + i) for i in range(3))
         offset = b.iadd(b.imul(batch, per_batch), b.iadd(b.imul(row, per_row), b.imul(col, per_col)))
         pointer = b.at(elem, slots(0), offset)
-        value = cast(b, strided_load(b, elem, pointer, per_col, lanes, mask), self.addend, self.acc)
+        value = cast(b, strided_load(b, elem, pointer, per_col, lanes, mask, self.known), self.addend, self.acc)
         if self.scaled:
             alpha, beta = (b.splat(self._scalar(b, slots(i)), lanes) for i in (4, 5))
             times, plus = ("fmul", "fadd") if self.acc[0] == "f" else ("mul", "add")
@@ -137,7 +154,7 @@ class AddIn:
 
     def exchanged(self, slots: Callable[[int], Val]) -> tuple[AddIn, Callable[[int], Val]]:
         """The epilogue and the slots that take rows for columns."""
-        return self, lambda i: slots({2: 3, 3: 2}.get(i, i))
+        return replace(self, known=None), lambda i: slots({2: 3, 3: 2}.get(i, i))
 
     def transposed(self, words: tuple[int, ...]) -> tuple[int, ...]:
         """The bound words for the product of the transposed operands in exchanged order."""
@@ -154,6 +171,11 @@ def near_words(tail: Epilogue, words: Sequence[int]) -> dict[str, int]:
             size = SIZE.get(type_, 1)
             return {"near": EXTRAS + k, "near_batch": batch * size, "near_row": row * size, "near_step": size}
     return {}
+
+
+def known_step(word: int) -> int | None:
+    """A stride that code may be made for."""
+    return word if word in (0, 1) else None
 
 
 def number_word(value: float, acc: str) -> int:

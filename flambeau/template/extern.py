@@ -422,7 +422,7 @@ def _conv_launches(
     kept: int,
 ) -> list[Launch]:  # fmt: skip
     # the kernel's operands are the weights, then the image
-    if isinstance(spec.epilogue, Formula):
+    if isinstance(spec.epilogue, (Formula, template.gemm.AddIn)):
         spec = replace(spec, epilogue=spec.epilogue.bound(words, binding.swap))
     more = (*range(2, 2 + operands), *([~1] if kept else []))
     return [_launch(spec, template.conv.requests(spec, isa), binding, ~0, 1, 0, *more)]

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from ..target.builder import Val, lanes_of, vec_type
 from ..target.scalar import LLVM_TYPE, cast, elementwise
-from .epilogue import strided_load
+from .epilogue import known_step, strided_load
 from .flow import Flow
 from .micro import SIZE
 
@@ -54,6 +54,12 @@ class Formula:
     def key(self) -> str:
         """See ``Epilogue``."""
         return f"formula.{','.join(self.operands)}.{self.code!r}.{self.kept}.{self.known}"
+
+    @property
+    def straight(self) -> bool:
+        """See ``Epilogue``."""
+        certain = all(by_column is not None for _, by_column in self.known) and len(self.known) == len(self.operands)
+        return certain and self.kept is None
 
     @property
     def out(self) -> str:
@@ -112,7 +118,7 @@ class Formula:
 
     def bound(self, words: Sequence[int], swap: bool) -> Formula:
         """The formula for these words, and with ``swap`` for them as `transposed` gives them."""
-        pairs = [(step(words[k + 1]), step(words[k + 2])) for k in range(0, len(words), 3)]
+        pairs = [(known_step(words[k + 1]), known_step(words[k + 2])) for k in range(0, len(words), 3)]
         known = tuple((second, first) if swap else (first, second) for first, second in pairs)
         return replace(self, known=known)
 
@@ -125,11 +131,6 @@ class Formula:
     def transposed(self, words: tuple[int, ...]) -> tuple[int, ...]:
         """The bound words for the product of the transposed operands in exchanged order."""
         return tuple(w for k in range(0, len(words), 3) for w in (words[k], words[k + 2], words[k + 1]))
-
-
-def step(word: int) -> int | None:
-    """A stride that the code may be made for."""
-    return word if word in (0, 1) else None
 
 
 def steps_of(

@@ -20,7 +20,10 @@ from ..target.scalar import LLVM_TYPE
 from .flow import Flow, function
 from .tiles import COLUMNS, ROWS, tile_module
 
-__all__ = ["AHEAD", "LINE", "Blocking", "Number", "blocking", "load_address", "micro_kernel", "micro_request", "number"]
+__all__ = [
+    "AHEAD", "LINE", "Blocking", "Number", "accumulate", "blocking", "load_address", "micro_kernel", "micro_request",
+    "number",
+]  # fmt: skip
 
 AHEAD = 16
 """Units that micro-kernels prefetch ahead."""
@@ -278,9 +281,7 @@ def _write_micro(
     num: Number, isa: ISA, blk: Blocking, shape: tuple[int, int], in_place: bool, by_rows: bool,
 ) -> None:  # fmt: skip
     h, w = shape
-    a_step: Val | int = a_pitch if in_place and not by_rows else (1 if in_place else blk.pitch) * num.unit_bytes
     vector = vec_type(num.acc_type, blk.lanes)
-    unit_vector = vec_type(num.unit, blk.lanes)
     zero = b.const(vector, 0)
     spots = [(i, j) for i in range(h) for j in range(w)]
 
@@ -294,12 +295,31 @@ def _write_micro(
         lambda: [zero for _ in spots],
         lambda: [b.load(vector, where(i, j), align=num.acc_bytes) for i, j in spots],
     )
+    sums = accumulate(b, num, isa, shape, start, a, a_pitch, a_row if in_place else None, bp, pitch, units, by_rows)
+    for (i, j), value in zip(spots, sums, strict=True):
+        b.store(value, where(i, j), align=num.acc_bytes)
+    b.ret()
+
+
+def accumulate(
+    b: Flow, num: Number, isa: ISA, shape: tuple[int, int], start: Sequence[Val], a: Val, a_pitch: Val,
+    a_row: Val | None, bp: Val, pitch: Val, units: Val, by_rows: bool = False,
+) -> list[Val]:  # fmt: skip
+    """Adds to ``start``, ``shape`` = (rows, vectors of a row) accumulators row by row, the product of two panels, whose
+    arguments are those of `micro_kernel`; with ``a_row`` None the one of A is packed.  ``by_rows``: units of A lie side
+    by side, whatever ``a_pitch`` says."""
+    h, w = shape
+    blk = blocking(num, isa)
+    in_place = a_row is not None
+    a_step: Val | int = a_pitch if in_place and not by_rows else (1 if in_place else blk.pitch) * num.unit_bytes
+    vector = vec_type(num.acc_type, blk.lanes)
+    unit_vector = vec_type(num.unit, blk.lanes)
     listed = pitch.type == "ptr"
     ahead = b.i64(0) if listed else b.imul(pitch, AHEAD)
-    excess = [zero] * w if num.depth == 4 else []  # 128 times the sums of B's columns
+    excess = [b.const(vector, 0)] * w if num.depth == 4 else []  # 128 times the sums of B's columns
     # rows in place are addressed as one of several bases plus 0, 1 or 2 times their distance
-    bases = [b.bytes_at(a, b.imul(a_row, i)) for i in range(0, h, 3)] if in_place else [a]
-    twice = b.imul(a_row, 2)
+    bases = [a] if a_row is None else [b.bytes_at(a, b.imul(a_row, i)) for i in range(0, h, 3)]
+    distances = [] if a_row is None else [a_row, b.imul(a_row, 2)]
     none = b.const(unit_vector, 0)
     a_bytes = blk.pitch * num.unit_bytes
 
@@ -310,13 +330,13 @@ def _write_micro(
         right = [b.load(unit_vector, b.bytes_at(b_now, j * blk.lanes * num.unit_bytes), align=4) for j in range(w)]
         # panels are read in one direction, but processors' own prefetching stops at every page
         b_ahead = b.bytes_at(bp, b.word(here, AHEAD)) if listed else b.bytes_at(b_now, ahead)
-        for start in range(0, w * blk.lanes * num.unit_bytes, LINE):
-            b.prefetch(b.bytes_at(b_ahead, start))
+        for at in range(0, w * blk.lanes * num.unit_bytes, LINE):
+            b.prefetch(b.bytes_at(b_ahead, at))
         if not in_place and count * a_bytes % LINE < a_bytes:
             b.prefetch(b.bytes_at(now[0], AHEAD * a_bytes))
         for i in range(h):
             if in_place:
-                spot = now[i // 3] if i % 3 == 0 else b.bytes_at(now[i // 3], a_row if i % 3 == 1 else twice)
+                spot = b.bytes_at(now[i // 3], distances[i % 3 - 1]) if i % 3 else now[i // 3]
             else:
                 spot = b.at(num.unit, now[0], i)
             left = b.splat(b.load(num.unit, spot, align=SIZE[num.packed]), blk.lanes)
@@ -337,8 +357,5 @@ def _write_micro(
     if several > 1:
         with b.loop(evenly, units, carry=k.values) as k:
             k.next = unit(list(k.values), 0)
-    over = k.values[h * w : h * w + len(excess)]
-    for (i, j), value in zip(spots, k.values, strict=False):
-        value = b.op("sub", value, over[j]) if over else value
-        b.store(value, where(i, j), align=num.acc_bytes)
-    b.ret()
+    sums, over = k.values[: h * w], k.values[h * w : h * w + len(excess)]
+    return [b.op("sub", value, over[i % w]) for i, value in enumerate(sums)] if over else sums

@@ -151,6 +151,81 @@ def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(strides)
 
 
+def iterated_strides(shape: Sequence[int], operands: Sequence[Layout]) -> tuple[int, ...]:
+    """The strides of what is computed element by element from operands that broadcast to ``shape``.
+
+    They are those of the operands where all agree on dense ones.  Otherwise dimensions are sorted by the strides of the
+    first operand that tells two of them apart (the larger of them lies further out where strides are equal), from
+    row-major order on.
+    """
+    whole = [x for x in operands if x.shape == shape]
+    if len(whole) == len(operands) and whole:
+        first = whole[0]
+        if all(x.contiguous for x in whole):
+            return contiguous_strides(shape)
+        if first.dense and all(x.strides == first.strides for x in whole):
+            return first.strides
+    steps = []
+    for x in operands:
+        lead = len(shape) - x.ndim
+        own = [0 if m == 1 != n else s for m, n, s in zip(x.shape, shape[lead:], x.strides)]
+        steps.append([0] * lead + own)
+    order = list(range(len(shape)))[::-1]
+    for last in range(1, len(order)):
+        at = last
+        for other in range(last - 1, -1, -1):
+            inner, outer = order[other], order[at]
+            found = _compare(inner, outer, shape, steps)
+            if found > 0:
+                order[other], order[at] = outer, inner
+                at = other
+            elif found < 0:
+                break
+    return ordered_strides(shape, order[::-1])
+
+
+def _compare(inner: int, outer: int, shape: Sequence[int], steps: Sequence[Sequence[int]]) -> int:
+    """-1 if dimension ``inner`` lies within ``outer``, 1 if it is the other way round, 0 if nothing tells."""
+    for own in steps:
+        a, b = own[inner], own[outer]
+        if not a or not b:
+            continue
+        if a != b:
+            return -1 if a < b else 1
+        if shape[inner] > shape[outer]:
+            return 1
+    return 0
+
+
+_LAST = {4: (0, 2, 3, 1), 5: (0, 2, 3, 4, 1)}
+"""The dimensions of images and volumes with channels last as they lie in memory, the last one fastest."""
+
+
+def ordered_strides(shape: Sequence[int], order: Sequence[int]) -> tuple[int, ...]:
+    """The strides without gaps of dimensions that lie in this order, the last one fastest."""
+    strides, below = [0] * len(shape), 1
+    for d in reversed(order):
+        strides[d] = below
+        below *= max(shape[d], 1)
+    return tuple(strides)
+
+
+def lies_last(layout: Layout) -> bool:
+    """Whether the channels (dimension 1) of images or volumes lie side by side in memory, and those of a row do not."""
+    order = _LAST.get(layout.ndim)
+    if order is None or layout.contiguous:
+        return False
+    wanted = ordered_strides(layout.shape, order)
+    return all(n == 1 or s == w for n, s, w in zip(layout.shape, layout.strides, wanted))
+
+
+def image_strides(shape: Sequence[int], operands: Sequence[Layout]) -> tuple[int, ...]:
+    """The strides of a result that has channels last if an operand does, and is row-major otherwise."""
+    if len(shape) in _LAST and any(map(lies_last, operands)):
+        return ordered_strides(shape, _LAST[len(shape)])
+    return contiguous_strides(shape)
+
+
 def dense(type_: dtype, shape: Sequence[int], device_: device = cpu) -> Layout:
     """The contiguous layout of this type and shape."""
     return of(type_, device_, shape, contiguous_strides(shape))

@@ -141,3 +141,9 @@ def test_factors_have_no_tangents_and_differ_in_no_batch() -> None:
     assert value.tolist() == tangent.tolist() == [-1.0, -2.0]
     with pytest.raises(RuntimeError, match="item"):
         torch.func.vmap(lambda t, a: torch.sub(t, t, alpha=a))(x, x)
+
+
+@pytest.mark.parametrize(("value", "kind"), [("nan", ValueError), ("inf", OverflowError), ("-inf", OverflowError)])
+def test_what_is_no_integer(value: str, kind: type[Exception]) -> None:
+    with pytest.raises(kind, match="cannot convert float"):
+        int(torch.tensor(float(value)))

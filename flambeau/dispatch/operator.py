@@ -79,6 +79,7 @@ class Operator:
     warmable = False
     writes = False
     preserve = False
+    strides = "row-major"
     looks = False
     elementwise = False  # although nothing is promoted
     disjoint: tuple[str, ...] = ()  # operands that are not promoted and may not share memory with a target in part
@@ -272,7 +273,7 @@ def operator(
     method: bool = True,
     function: bool = True, inplace: bool = False, out: bool = True, differentiable: bool = True,
     aliases: Sequence[str] = (),
-    returns: Any = None, namespace: str = "torch", preserve: bool | None = None, looks: bool = False,
+    returns: Any = None, namespace: str = "torch", preserve: bool | None = None, strides: str = "", looks: bool = False,
     index_error: type[Exception] = IndexError, synonyms: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
     overloads: tuple[str, ...] = (), factors: tuple[str, ...] = (), loose: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Any]], Operator]:  # fmt: skip
@@ -282,7 +283,10 @@ def operator(
     default floating type.  ``method``, ``function``, ``inplace`` and ``out`` say which forms exist; ``aliases`` are
     other names of all of them.  ``returns`` is the named tuple of several results.  ``namespace`` is where the function
     is public.
-    ``preserve``: the result lies in memory as the operands do when they agree (default: if there is ``promote``).
+    ``preserve``: the operator computes element by element (default: if there is ``promote``).
+    ``strides``: how results lie in memory, where the body does not say so: as the "operands" do, for which see
+    `layout.iterated_strides` (default with ``preserve``), as the "first" of them does, as an "image" with channels last
+    if the first one is, or "row-major" (default).
     ``looks``: the results are views that the layout of the first argument and the numbers given besides determine, so
     that they may be remembered (needs to be said where they are several, or made by another operator).
     ``index_error`` is raised for an index outside of its dimension.  ``synonyms`` are other keywords for parameters;
@@ -295,6 +299,7 @@ def operator(
         op = Operator(name or body.__name__, body, kind, promote, to, returns)
         op.differentiable = differentiable
         op.preserve = bool(promote) if preserve is None else preserve
+        op.strides = strides or ("operands" if op.preserve else "row-major")
         op.index_error = index_error
         op.looks = looks
         if synonyms or overloads or factors or loose:

@@ -15,7 +15,7 @@ from ..deferred.record import CHAIN, WHOLE, Recipe
 from ..device import cpu, device, meta
 from ..dtype import bool_, complex128, dtype, float64, get_default_dtype, int64
 from ..graph.node import Node, topological
-from ..layout import Layout, contiguous_strides, dense, of
+from ..layout import Layout, contiguous_strides, dense, image_strides, iterated_strides, of
 from ..primitives import Recorder
 from ..promotion import check_cast, result_type
 from ..tensor import Tensor
@@ -124,21 +124,24 @@ def _cast(t: Tensor, type_: dtype) -> Tensor:
     return prim.cast(t, type_)
 
 
-def _pick_strides(result: Tensor, inputs: Sequence[Layout]) -> tuple[int, ...]:
-    """The strides of a result: those of the operands where these agree on a dense order, otherwise row-major."""
+def _pick_strides(op: Operator, result: Tensor, inputs: Sequence[Layout]) -> tuple[int, ...]:
+    """The strides of a result: its own where the body says so, otherwise those that the ``inputs`` agree on."""
     natural = result._storage.pending.layout  # type: ignore[union-attr]
     if result._layout is natural and not natural.contiguous:
         return natural.strides
     shape = result._layout.shape
-    full = [layout for layout in inputs if layout.shape == shape and layout.ndim > 1]
-    if (
-        full
-        and not any(layout.contiguous for layout in full)
-        and full[0].dense
-        and all(x.strides == full[0].strides for x in full)
-    ):
-        return full[0].strides
-    return contiguous_strides(shape)
+    if op.strides == "image":
+        return image_strides(shape, inputs)
+    deciding = [x for x in inputs if _broadcasts(x.shape, shape)] if len(shape) > 1 else []
+    return iterated_strides(shape, deciding) if deciding else contiguous_strides(shape)
+
+
+def _broadcasts(shape: Sequence[int], to: Sequence[int]) -> bool:
+    return len(shape) <= len(to) and all(m in (1, n) for m, n in zip(reversed(shape), reversed(to)))
+
+
+_DECIDING = {"operands": None, "first": 1, "image": 1, "row-major": 0}
+"""How many of the operands decide the strides of results."""
 
 
 _OF_NUMBERS = {"add", "sub", "mul", "true_divide", "floor_divide"}
@@ -256,8 +259,8 @@ def _trace(
             of(r._layout.dtype, where, r._layout.shape, target.strides) for r in results
         )
     else:
-        inputs = [t._layout for t in tensors] if op.preserve else []
-        layouts = tuple(of(r._layout.dtype, where, r._layout.shape, _pick_strides(r, inputs)) for r in results)
+        inputs = [t._layout for t in tensors[: _DECIDING[op.strides]]]
+        layouts = tuple(of(r._layout.dtype, where, r._layout.shape, _pick_strides(op, r, inputs)) for r in results)
     return Recipe(op.name, nodes, layouts, several, len(recorder.arguments), len(recorder.numbers), _joins(op, nodes))
 
 

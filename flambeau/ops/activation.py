@@ -93,6 +93,7 @@ def _define(
     torch: bool = False,
     method: bool = False,
     complex_: bool = False,
+    strides: str = "",
 ) -> None:
     """An activation and, as an operator of its own, what its derivative multiplies the gradient with: both are traced,
     so each is one kernel.  ``params`` are further parameters with their defaults, as in "alpha: float = 1.0"."""
@@ -109,7 +110,7 @@ def _define(
     body.__doc__, body.__module__, slope.__module__ = text, __name__, __name__
     slope.__doc__ = f"The gradient of ``{name}``."
     back = operator(name=f"_{name}_backward", promote=("grad", "input"), method=False, function=False)(slope)
-    op = operator(promote=("input",), inplace=True, method=method, function=torch)(body)
+    op = operator(promote=("input",), inplace=True, method=method, function=torch, strides=strides)(body)
 
     @op.gradient("input")
     def _(ctx, grad):  # type: ignore[no-untyped-def]
@@ -233,6 +234,7 @@ _define(
     lambda x: x.clamp(max=0) - (-x.abs()).exp().log1p(),
     lambda g, x: g * _sigmoid(-x),
     "",
+    strides="row-major",
 )
 
 

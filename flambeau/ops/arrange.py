@@ -106,7 +106,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
 # -- flips and rolls ---------------------------------------------------------------------------------
 
 
-@operator(method=False)
+@operator(strides="first", method=False)
 def flip(input: Tensor, dims: Sequence[int]) -> Tensor:
     """A copy with the order of the elements along ``dims`` reversed."""
     named = {dim_of(d, input.ndim, "flip") for d in dims}
@@ -172,7 +172,7 @@ def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
     return input.clone()  # type: ignore[attr-defined]
 
 
-@operator()
+@operator(strides="image")
 def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] = ()) -> Tensor:
     """A copy with the elements moved along ``dims`` by ``shifts``, those that leave entering at the other end.
 

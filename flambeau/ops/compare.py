@@ -37,7 +37,7 @@ def _truth(x: Tensor) -> Tensor:
     return prim.cast(x, dtypes.bool_)
 
 
-@operator(inplace=True, differentiable=False)
+@operator(preserve=True, inplace=True, differentiable=False)
 def logical_not(input: Tensor) -> Tensor:
     """Whether each element is zero."""
     return prim.apply("not", _truth(input))
@@ -52,7 +52,7 @@ def _logic(name: str, primitive: str) -> None:
 
     body.__name__, body.__module__ = name, __name__
     body.__doc__ = f"``{name.removeprefix('logical_')}`` of the truth (``!= 0``) of the elements."
-    operator(inplace=True, differentiable=False, synonyms=_SECOND)(body).disjoint = ("other",)
+    operator(preserve=True, inplace=True, differentiable=False, synonyms=_SECOND)(body).disjoint = ("other",)
 
 
 _logic("logical_and", "and")
@@ -79,7 +79,7 @@ _bits("bitwise_left_shift", "shl")
 _bits("bitwise_right_shift", "shr")
 
 
-@operator(inplace=True, differentiable=False)
+@operator(preserve=True, inplace=True, differentiable=False)
 def bitwise_not(input: Tensor) -> Tensor:
     """Every bit of integers inverted; logical not of booleans."""
     if input.dtype.kind in "fc":
@@ -217,7 +217,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     return dx, dlow, dhigh
 
 
-@operator(differentiable=False, method=True)
+@operator(preserve=True, differentiable=False, method=True)
 def isnan(input: Tensor) -> Tensor:
     """Whether each element is not a number."""
     return prim.apply("isnan", input) if input.dtype.kind in "fc" else prim.const(False, dtypes.bool_, input.shape)

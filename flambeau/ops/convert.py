@@ -7,11 +7,12 @@ from typing import Any
 
 from .. import device as devices
 from .. import dtype as dtypes
+from .. import layout as layouts
 from .. import primitives as prim
 from ..dispatch.callforms import call_forms
 from ..dispatch.operator import Operand, operator
 from ..dtype import dtype as dtype_
-from ..layout import contiguous_strides, of
+from ..layout import contiguous_strides, image_strides, of, ordered_strides
 from ..tensor import Tensor, empty
 from .common import each_once, overridable, zeros_of
 from .shape import clone
@@ -119,12 +120,7 @@ def format_strides(shape: tuple[int, ...], format_: memory_format) -> tuple[int,
     """The strides of a tensor of this shape in ``format_``; raises RuntimeError if it has no such format."""
     if format_ not in _LAST:
         return contiguous_strides(shape)
-    order = _order(len(shape), format_)
-    strides, below = [0] * len(shape), 1
-    for d in reversed(order):
-        strides[d] = below
-        below *= max(shape[d], 1)
-    return tuple(strides)
+    return ordered_strides(shape, _order(len(shape), format_))
 
 
 def _is_contiguous(self: Tensor, memory_format: memory_format = contiguous_format) -> bool:
@@ -143,19 +139,14 @@ def _is_contiguous(self: Tensor, memory_format: memory_format = contiguous_forma
 
 
 def lies_last(t: Tensor) -> bool:
-    """Whether the channels (dimension 1) of images or volumes lie side by side in memory, and those of a row do not."""
-    for format_, (ndim, _) in _LAST.items():
-        if t.ndim == ndim and not t._layout.contiguous:
-            return _is_contiguous(t, format_)
-    return False
+    """See ``layout.lies_last``."""
+    return layouts.lies_last(t._layout)
 
 
 def as_image(result: Tensor, *operands: Tensor) -> Tensor:
     """``result``, to lie in memory with channels last if an operand does (while an operator is traced)."""
-    if not any(map(lies_last, operands)):
-        return result
-    format_ = next(f for f, (ndim, _) in _LAST.items() if ndim == result.ndim)
-    return prim.wrap(prim.read(result), format_strides(result.shape, format_))
+    strides = image_strides(result.shape, [t._layout for t in operands])
+    return result if strides == contiguous_strides(result.shape) else prim.wrap(prim.read(result), strides)
 
 
 def _make_contiguous(self: Tensor, memory_format: memory_format = contiguous_format) -> Tensor:
@@ -214,7 +205,8 @@ def convert(
             warnings.warn("Casting complex values to real discards the imaginary part", UserWarning, stacklevel=3)
         t = to_dtype.function(t, kind)
         copy = False
-    if memory_format is not preserve_format and not _is_contiguous(t, memory_format):
+    last = next((f for f, (ndim, _) in _LAST.items() if ndim == t.ndim and lies_last(t)), contiguous_format)
+    if memory_format not in (preserve_format, last):  # one that lies in neither order stays as it is
         return _make_contiguous(t, memory_format)
     return _clone(t) if copy else t
 
@@ -270,7 +262,7 @@ def _shortcut(kind: dtype_) -> Any:
     return method
 
 
-@operator(inplace=True, method=False, out=False)
+@operator(preserve=True, inplace=True, method=False, out=False)
 def fill(input: Tensor, value: Operand) -> Tensor:
     """Every element replaced by ``value`` (a number, or a 0-dim tensor)."""
     if value.ndim:

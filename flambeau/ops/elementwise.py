@@ -221,7 +221,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     return (along / size).masked_fill(size == 0, 0)
 
 
-@operator(inplace=True, loose=("decimals",))
+@operator(preserve=True, inplace=True, loose=("decimals",))
 def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     """The nearest whole number, halves to even; or the nearest multiple of ``10**-decimals``."""
     kind = input.dtype
@@ -288,7 +288,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     return grad * ctx.input.isfinite()
 
 
-@operator(differentiable=False)
+@operator(preserve=True, differentiable=False)
 def isinf(input: Tensor) -> Tensor:
     """Whether each element (or a part of it) is infinite."""
     return _test_parts(
@@ -296,7 +296,7 @@ def isinf(input: Tensor) -> Tensor:
     )
 
 
-@operator(differentiable=False)
+@operator(preserve=True, differentiable=False)
 def isfinite(input: Tensor) -> Tensor:
     """Whether each element is neither infinite nor NaN."""
     return _test_parts(
@@ -310,7 +310,7 @@ def _test_parts(x: Tensor, test: Callable[[Tensor], Tensor], integers: bool, com
     return test(x) if x.dtype.kind == "f" else prim.const(integers, dtypes.bool_, x.shape)
 
 
-@operator(differentiable=False)
+@operator(preserve=True, differentiable=False)
 def isposinf(input: Tensor) -> Tensor:
     """Whether each element is plus infinity."""
     return (
@@ -320,7 +320,7 @@ def isposinf(input: Tensor) -> Tensor:
     )
 
 
-@operator(differentiable=False)
+@operator(preserve=True, differentiable=False)
 def isneginf(input: Tensor) -> Tensor:
     """Whether each element is minus infinity."""
     return (
@@ -330,7 +330,7 @@ def isneginf(input: Tensor) -> Tensor:
     )
 
 
-@operator(differentiable=False)
+@operator(preserve=True, differentiable=False)
 def signbit(input: Tensor) -> Tensor:
     """Whether the sign of each element is minus (of -0.0 too)."""
     if input.dtype.is_complex:
@@ -347,7 +347,7 @@ def conj_physical(input: Tensor) -> Tensor:
     return _conj_physical.function(input) if input.dtype.is_complex else input
 
 
-@operator(method=False, function=False, out=False)
+@operator(preserve=True, method=False, function=False, out=False)
 def _conj_physical(input: Tensor) -> Tensor:
     """The complex conjugate."""
     return prim.join(prim.part("real", input), prim.apply("neg", prim.part("imag", input)))
@@ -388,7 +388,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     return complex_of.function(-z.imag * value, z.real * value).masked_fill(square == 0, 0)
 
 
-@operator(name="complex", method=False)
+@operator(name="complex", preserve=True, method=False)
 def complex_of(real: Tensor, imag: Tensor) -> Tensor:
     """Complex numbers from their parts, which must have one floating-point type (RuntimeError)."""
     if real.dtype is not imag.dtype:
@@ -410,7 +410,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     return grad.real, grad.imag
 
 
-@operator(method=False)
+@operator(preserve=True, method=False)
 def polar(abs: Tensor, angle: Tensor) -> Tensor:
     """``abs * (cos(angle) + i sin(angle))`` of floating-point tensors of one type; raises RuntimeError for others."""
     if any(t.dtype not in (dtypes.float16, dtypes.float32, dtypes.float64) for t in (abs, angle)):

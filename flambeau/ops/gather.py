@@ -443,7 +443,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     )
 
 
-@operator(inplace=True)
+@operator(strides="first", inplace=True)
 def index_fill(input: Tensor, dim: int, index: Tensor, value: Operand) -> Tensor:
     """``input`` with ``value`` in the slices at the indices along ``dim``."""
     _vector("index_fill", index)

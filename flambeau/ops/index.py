@@ -125,7 +125,7 @@ def _(ctx, grad):  # type: ignore[no-untyped-def]
     return index.function(grad, list(ctx.indices), ctx.dims), None
 
 
-@operator(name="_index_write", inplace=True, method=False, function=False, out=False)
+@operator(strides="first", name="_index_write", inplace=True, method=False, function=False, out=False)
 def index_write(input: Tensor, values: Tensor, indices: Tensors, dims: tuple[int, ...], accumulate: bool) -> Tensor:
     """``input`` with ``values`` (broadcast) put at the indices, or added there; of several for one place the last
     stays."""

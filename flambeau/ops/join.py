@@ -9,7 +9,7 @@ from .. import primitives as prim
 from ..dispatch.operator import Tensors, operator
 from ..dtype import get_default_dtype
 from ..graph.node import broadcast_shapes as broadcast_shape
-from ..layout import Size, dense, of
+from ..layout import Size, dense, image_strides, lies_last, of
 from ..promotion import result_type
 from ..tensor import Tensor, empty
 from .common import dim_of, overridable
@@ -63,23 +63,10 @@ def cat(tensors: Tensors, dim: int = 0) -> Tensor:
             out = prim.update(out, prim.cast(t, kind), place)
             start += t.shape[d]
     last = [t._layout for t in parts]
-    if (
-        len(shape) in (4, 5)
-        and not any(x.contiguous for x in last)
-        and all(x.dense and _order(x) == _order(last[0]) for x in last)
-    ):
-        # channels last stays channels last
-        strides, below = [0] * len(shape), 1
-        for k in reversed(_order(last[0])):
-            strides[k] = below
-            below *= max(shape[k], 1)
+    if all(map(lies_last, last)):
+        strides = image_strides(shape, last)
         return prim.wrap(prim.read(out), strides, of(kind, out.device, shape, strides))
     return out
-
-
-def _order(layout: Any) -> list[int]:
-    """The dimensions in the order of memory, slowest first."""
-    return sorted(range(layout.ndim), key=lambda k: (-layout.strides[k], k))
 
 
 cat.apart = True

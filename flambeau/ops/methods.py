@@ -150,6 +150,14 @@ def _real(self: Tensor) -> Any:
     return value
 
 
+def _int(self: Tensor) -> int:
+    value = _real(self)
+    try:
+        return int(value)
+    except (ValueError, OverflowError) as error:  # of NaN and of infinities
+        raise type(error)(f"{error}: {value!r}") from None
+
+
 def _bool(self: Tensor) -> bool:
     if self._layout.numel != 1:
         if self._layout.numel == 0:
@@ -196,7 +204,7 @@ def install(tensor: type[Tensor]) -> None:
     tensor.sum_to_size, tensor.size, tensor.stride = _sum_to_size, _size, _stride  # type: ignore[attr-defined]
     tensor.numpy, tensor.__array__, tensor.data_ptr = _numpy, _array, _data_ptr  # type: ignore[attr-defined]
     tensor.__bool__, tensor.__index__ = _bool, _index  # type: ignore[attr-defined,assignment]
-    tensor.__int__ = lambda self: int(_real(self))  # type: ignore[attr-defined]
+    tensor.__int__ = _int  # type: ignore[attr-defined]
     tensor.__float__ = lambda self: float(_real(self))  # type: ignore[attr-defined]
     tensor.__complex__ = lambda self: complex(self.item())  # type: ignore[attr-defined]
     for name in ("__array__", "__bool__", "__complex__", "__float__", "__index__", "__int__"):

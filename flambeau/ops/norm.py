@@ -178,7 +178,7 @@ def _stats(input: Tensor, dims: tuple[int, ...]) -> Tensor:
     return center, prim.apply("div", prim.reduce("add", prim.apply("mul", off, off), dims), count)  # type: ignore[return-value]
 
 
-@operator(name="_normalize", method=False, function=False, preserve=True)
+@operator(name="_normalize", method=False, function=False, preserve=True, strides="image")
 def normalize_kernel(
     input: Tensor, weight: Tensor | None, bias: Tensor | None, dims: tuple[int, ...], channel: int, eps: float
 ) -> Tensor:
@@ -275,7 +275,7 @@ def channel_backward(
     return dx.to(input.dtype), spread.reshape(-1).to(weight.dtype), shift.reshape(-1).to(weight.dtype)  # type: ignore[return-value]
 
 
-@operator(name="_normalize_with", method=False, function=False, preserve=True)
+@operator(name="_normalize_with", method=False, function=False, preserve=True, strides="image")
 def normalize_with(
     input: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> Tensor:
@@ -451,7 +451,7 @@ def group_norm_backward(grad: Tensor, input: Tensor, center: Tensor, scale: Tens
     return (scale * (g - first - y * second)).to(input.dtype)  # type: ignore[no-any-return]
 
 
-@operator(name="_rms_norm", method=False, function=False)
+@operator(name="_rms_norm", method=False, function=False, strides="image")
 def rms_norm_kernel(input: Tensor, weight: Tensor | None, ndim: int, eps: float) -> Tensor:
     """``x / sqrt(mean(x**2) + eps) * weight`` over the last ``ndim`` dimensions."""
     dims = tuple(range(input.ndim - ndim, input.ndim))

@@ -15,7 +15,7 @@ from .common import need_tensor
 __all__: list[str] = []
 
 
-@operator(differentiable=False, out=False)
+@operator(preserve=True, differentiable=False, out=False)
 def isreal(input: Tensor) -> Tensor:
     """Whether the imaginary part of each element is zero."""
     if not input.dtype.is_complex:
@@ -85,7 +85,7 @@ def ldexp(input: Tensor, other: Tensor) -> Tensor:
 _FORMATS = {dtypes.float32: (dtypes.int32, 23, 0xFF, 126), dtypes.float64: (dtypes.int64, 52, 0x7FF, 1022)}
 
 
-@operator(returns=return_types.frexp)
+@operator(preserve=True, returns=return_types.frexp)
 def frexp(input: Tensor) -> Any:
     """(mantissa, exponent) with ``input = mantissa * 2**exponent`` and mantissas of size in [0.5, 1); 0, infinities and
     NaN have the exponent 0.  Raises RuntimeError for other than floating-point numbers."""

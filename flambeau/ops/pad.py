@@ -23,7 +23,7 @@ def _pairs(pad: Sequence[int], ndim: int) -> list[tuple[int, int]]:
     return found
 
 
-@operator(name="constant_pad_nd", method=False)
+@operator(name="constant_pad_nd", method=False, strides="image")
 def constant_pad_nd(input: Tensor, pad: Sequence[int], value: float = 0) -> Tensor:
     """``input`` with a border of ``value``: ``pad`` has (before, after) for the last dimension, then for the one before
     it, ...; negative numbers cut off."""

@@ -41,7 +41,7 @@ def _runs(mode: str, n: int, before: int, after: int) -> Iterator[_Run]:
         yield _Run(max(before, 0) + last - first, n - 2 if mirrored else n - 1, -mirrored, after)
 
 
-@operator(name="_border", method=False, function=False, out=False)
+@operator(name="_border", method=False, function=False, out=False, strides="image")
 def border(input: Tensor, width: tuple[tuple[int, int], ...], mode: str) -> Tensor:
     """``input`` with borders of (before, after) elements, which are not too wide, of the last dimensions."""
     lead = input.ndim - len(width)

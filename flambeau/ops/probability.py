@@ -21,7 +21,7 @@ def _prepared(name: str, input: Tensor, dim: int, dtype: dtype_ | None) -> tuple
     return prim.cast(input, work), dims, kind
 
 
-@operator(name="_softmax", method=False, function=False, preserve=True)
+@operator(name="_softmax", method=False, function=False, preserve=True, strides="row-major")
 def softmax_kernel(input: Tensor, dim: int, dtype: dtype_ | None) -> Tensor:
     """``exp(x - max) / sum(exp(x - max))`` along ``dim``."""
     x, dims, kind = _prepared("softmax", input, dim, dtype)
@@ -43,7 +43,7 @@ def softmax_backward(grad: Tensor, output: Tensor, dim: int, input_dtype: dtype_
     return (output * (grad - total)).to(input_dtype)  # type: ignore[attr-defined,no-any-return]
 
 
-@operator(name="_log_softmax", method=False, function=False, preserve=True)
+@operator(name="_log_softmax", method=False, function=False, preserve=True, strides="row-major")
 def log_softmax_kernel(input: Tensor, dim: int, dtype: dtype_ | None) -> Tensor:
     """``x - max - log(sum(exp(x - max)))`` along ``dim``."""
     x, dims, kind = _prepared("log_softmax", input, dim, dtype)

@@ -540,7 +540,7 @@ def chain_matmul(*matrices: Any, out: Tensor | None = None) -> Tensor:
     return value if out is None else out.copy_(value)  # type: ignore[attr-defined,no-any-return]
 
 
-@operator(name="_cross", promote=("input", "other"), method=False, function=False)
+@operator(name="_cross", promote=("input", "other"), method=False, function=False, strides="row-major")
 def cross_kernel(input: Tensor, other: Tensor, dim: int) -> Tensor:
     """The vector product along a dimension of size 3 of tensors of one shape."""
     shape, g = input.shape, prim.apply

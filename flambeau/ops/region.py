@@ -21,6 +21,7 @@ from ..tensor import view as make_view
 from ..transform.level import Batched, Dual, Wrapper, blank_like
 from .common import dim_of
 from .join import cat
+from .shape import in_order
 from .unfold import unfold
 
 __all__: list[str] = []
@@ -162,7 +163,7 @@ def narrow_copy(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     """``narrow`` with memory of its own.  Raises RuntimeError for arguments outside of the shape."""
     if dim >= max(input.ndim, 1):
         raise RuntimeError(f"narrow_copy(): dim {dim} is out of range for a tensor of {input.ndim} dimensions")
-    return narrow.function(input, dim, start, length).clone()
+    return in_order(narrow.function(input, dim, start, length))
 
 
 @operator(kind="view")
@@ -508,7 +509,7 @@ def _(ctx, *grads):  # type: ignore[no-untyped-def]
 # -- a part replaced ---------------------------------------------------------------------------------
 
 
-@operator(name="_put_region", method=False, function=False)
+@operator(name="_put_region", strides="first", method=False, function=False)
 def put_region(input: Tensor, src: Tensor, map: Map) -> Tensor:
     """``input`` with ``src`` in the part that ``map`` names."""
     return prim.update(input, prim.cast(src, input.dtype), map)
@@ -592,7 +593,7 @@ def _copying(op: Any) -> None:
 
     def body(*args: Any, **kwargs: Any) -> Any:
         found = op.function(*args, **kwargs)
-        return tuple(t.clone() for t in found) if isinstance(found, tuple) else found.clone()
+        return tuple(map(in_order, found)) if isinstance(found, tuple) else in_order(found)
 
     body.__name__, body.__module__ = op.name + "_copy", __name__
     body.__doc__ = f"``{op.name}`` with memory of its own."
@@ -625,7 +626,7 @@ def unsafe_split(tensor: Tensor, split_size: int, dim: int = 0) -> tuple[Tensor,
 @operator(kind="composite", method=False)
 def split_copy(input: Tensor, split_size: int, dim: int = 0) -> tuple[Tensor, ...]:
     """``split`` with memory of its own."""
-    return tuple(t.clone() for t in split.function(input, split_size, dim))
+    return tuple(map(in_order, split.function(input, split_size, dim)))
 
 
 @operator(kind="composite", method=False)
@@ -633,4 +634,4 @@ def slice_copy(input: Tensor, dim: int = 0, start: int | None = None, end: int |
     """A slice along ``dim`` with memory of its own."""
     d = dim_of(dim, input.ndim, "slice_copy")
     first, last, by = slice(start, end, step).indices(input.shape[d])
-    return slice_of(input, d, first, len(range(first, last, by)), by).clone()  # type: ignore[attr-defined]
+    return in_order(slice_of(input, d, first, len(range(first, last, by)), by))

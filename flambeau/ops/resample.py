@@ -24,7 +24,7 @@ Table = tuple[np.ndarray, np.ndarray]
 """Positions and weights, a row for each place; what a row has too many has the weight nan."""
 
 
-@operator(name="_resample", method=False, function=False)
+@operator(name="_resample", method=False, function=False, strides="image")
 def resample(input: Tensor, index: Tensor, weight: Tensor, back_index: Tensor, back_weight: Tensor, dim: int) -> Tensor:
     """Along ``dim``, sums of elements at ``index[k, o]`` times ``weight[k, o]``; the ``back`` tables are the transposed
     ones.  A weight of nan leaves its element out."""

@@ -98,6 +98,11 @@ def reshaped_copy(input: Tensor, size: Size) -> Tensor:
     return prim.wrap(prim.current().graph.reshape(prim.read(input), size))
 
 
+def in_order(t: Tensor) -> Tensor:
+    """A copy with memory of its own, row-major."""
+    return reshaped_copy.function(t, t._layout.shape)  # type: ignore[no-any-return]
+
+
 @reshaped_copy.gradient()
 def _(ctx, grad):  # type: ignore[no-untyped-def]
     return grad.reshape(ctx.shape("input"))
@@ -561,7 +566,7 @@ def _copying(op: Any) -> None:
     """``NAME_copy``: a view with memory of its own."""
 
     def body(*args: Any, **kwargs: Any) -> Tensor:
-        return op.function(*args, **kwargs).clone()
+        return in_order(op.function(*args, **kwargs))
 
     body.__name__, body.__module__ = op.name + "_copy", __name__
     body.__doc__ = f"``{op.name}`` with memory of its own."
@@ -576,7 +581,7 @@ for _op in (permute, transpose, t, unsqueeze, squeeze, alias, view_as_real, view
 @operator(kind="composite", method=False)
 def expand_copy(input: Tensor, size: Sequence[int], *, implicit: bool = False) -> Tensor:
     """``expand`` with memory of its own."""
-    return expand.function(input, Size(size)).clone()
+    return in_order(expand.function(input, Size(size)))
 
 
 @operator(
@@ -585,4 +590,4 @@ def expand_copy(input: Tensor, size: Sequence[int], *, implicit: bool = False) -
 )  # fmt: skip
 def view_copy(input: Tensor, size: Any) -> Tensor:
     """``view`` with memory of its own."""
-    return (view_dtype if isinstance(size, dtype_) else view).function(input, size).clone()
+    return in_order((view_dtype if isinstance(size, dtype_) else view).function(input, size))

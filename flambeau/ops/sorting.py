@@ -20,7 +20,7 @@ from .reduce import select_backward, share_equally
 __all__: list[str] = []
 
 
-@operator(name="_sort", method=False, function=False)
+@operator(name="_sort", strides="first", method=False, function=False)
 def sort_kernel(input: Tensor, dim: int, descending: bool, k: int) -> Any:
     """The first ``k`` elements along ``dim`` in stable order, and where they were."""
     if input.dtype.is_complex:

@@ -335,7 +335,7 @@ Tensor.polygamma, Tensor.polygamma_ = _polygamma_method, _polygamma_inplace  # t
 _MOST_FACTORS = 256  # each is part of the kernel
 
 
-@operator(promote=("input",), to="float", inplace=True)
+@operator(promote=("input",), to="float", inplace=True, strides="row-major")
 def mvlgamma(input: Tensor, p: int) -> Tensor:
     """The logarithm of the multivariate gamma function of dimension ``p`` >= 1 (RuntimeError otherwise)."""
     _real("mvlgamma", input)

@@ -350,3 +350,11 @@ def test_exponentials_of_single_precision(shape: tuple[int, ...], scale: float) 
     size = np.abs(want).max(axis=(-2, -1), keepdims=True) if a.size else 1
     assert (np.abs(found.numpy() - want) <= 2e-7 * size).all()
     assert flambeau.linalg.matrix_exp(flambeau.full((2, 2), float("inf"))).isnan().all()
+
+
+@pytest.mark.parametrize(
+    "shapes", [((2, 5), (2, 2), (2, 5)), ((5, 2), (3,), (5, 2)), ((3, 5, 3), (2, 3), (3, 5, 2)), ((2, 5, 3), (2, 3), (5, 3))]
+)
+def test_reflections_that_do_not_fit_are_refused(shapes: Any) -> None:
+    with pytest.raises(RuntimeError, match=r"torch\.ormqr"):
+        flambeau.ormqr(*map(flambeau.ones, shapes))

@@ -215,8 +215,21 @@ def ormqr(input: Tensor, input2: Tensor, input3: Tensor, left: bool = True, tran
     check_floating("ormqr", input, input2, input3)
     check_matrix("torch.ormqr", input)
     check_matrix("torch.ormqr", input3)
-    if input3.shape[-2 if left else -1] != input.shape[-2]:
-        raise RuntimeError(f"torch.ormqr: other.shape[{-2 if left else -1}] must be equal to input.shape[-2]")
+    side = -2 if left else -1
+    if input3.shape[side] != input.shape[-2]:
+        raise RuntimeError(f"torch.ormqr: other.shape[{side}] must be equal to input.shape[-2]")
+    if input2.ndim != input.ndim - 1 or input3.ndim != input.ndim:
+        raise RuntimeError(
+            "torch.ormqr: Expected tau to have one dimension less than input, and other as many, but they have "
+            f"{input2.ndim}, {input.ndim} and {input3.ndim}"
+        )
+    if not input2.shape[:-1] == input3.shape[:-2] == input.shape[:-2]:
+        raise RuntimeError(
+            "torch.ormqr: Expected batch dimensions of tau and other to be equal to input.shape[:-2], but got "
+            f"{list(input2.shape[:-1])}, {list(input3.shape[:-2])} and {list(input.shape[:-2])}"
+        )
+    if input2.shape[-1] != min(input3.shape[side], input.shape[-1]):
+        raise RuntimeError(f"torch.ormqr: tau.shape[-1] must be equal to min(other.shape[{side}], input.shape[-1])")
     if left:
         return _reflect(input, input2, input3, transpose)
     return adjoint(_reflect(input, input2, adjoint(input3), not transpose))

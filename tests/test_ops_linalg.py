@@ -353,7 +353,8 @@ def test_exponentials_of_single_precision(shape: tuple[int, ...], scale: float) 
 
 
 @pytest.mark.parametrize(
-    "shapes", [((2, 5), (2, 2), (2, 5)), ((5, 2), (3,), (5, 2)), ((3, 5, 3), (2, 3), (3, 5, 2)), ((2, 5, 3), (2, 3), (5, 3))]
+    "shapes",
+    [((2, 5), (2, 2), (2, 5)), ((5, 2), (3,), (5, 2)), ((3, 5, 3), (2, 3), (3, 5, 2)), ((2, 5, 3), (2, 3), (5, 3))],
 )
 def test_reflections_that_do_not_fit_are_refused(shapes: Any) -> None:
     with pytest.raises(RuntimeError, match=r"torch\.ormqr"):

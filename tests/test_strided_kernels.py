@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -69,3 +71,49 @@ def test_views_of_step_two(n: int, dtype: str) -> None:
     turned = torch.stack([-a[:, 1::2], a[:, :-1:2]], -1) if dtype.startswith("float") else torch.stack([a, a], -1)
     want = np.stack([-y[:, 1::2], y[:, :-1:2]], -1) if dtype.startswith("float") else np.stack([y, y], -1)
     np.testing.assert_array_equal(turned.numpy(), want)
+
+
+def _crosswise() -> dict[str, Any]:
+    F = torch.nn.functional
+    return {
+        "sum of both orders": (lambda x, y: x + y.t(), lambda a, b: a + b.T),
+        "in place over itself": (lambda x, y: x.clone().add_(x.t()), lambda a, b: a + a.T),
+        "into an operand": (lambda x, y: x.clone().mul_(y.t()).sub_(1), lambda a, b: a * b.T - 1),
+        "of choices": (lambda x, y: torch.where(x > 0, x, y.t()), lambda a, b: np.where(a > 0, a, b.T)),
+        "of other types": (lambda x, y: x.double() * y.t().double(), lambda a, b: a.astype("d") * b.T),
+        "rows": (lambda x, y: F.layer_norm(x.t(), (300,)), lambda a, b: _standard(a.T)),
+        "exponents": (lambda x, y: x.t().softmax(-1), lambda a, b: np.exp(a.T) / np.exp(a.T).sum(-1, keepdims=True)),
+        "running": (lambda x, y: x.t().cumsum(-1) + y.t(), lambda a, b: a.T.cumsum(-1) + b.T),
+        "twice": (lambda x, y: (x.t() + y, x.t().sum(0), x.t() - 1)[0], lambda a, b: a.T + b),
+    }
+
+
+@pytest.mark.parametrize("name", _crosswise())
+@pytest.mark.parametrize("waits", [False, True])
+def test_large_operands_in_another_order(name: str, waits: bool) -> None:
+    ours, theirs = _crosswise()[name]
+    rng = np.random.default_rng(3)
+    a, b = (rng.normal(size=(300, 300)).astype("f") for _ in range(2))
+    run = torch.compile(ours) if waits else ours
+    for _ in range(2):
+        found = run(torch.from_numpy(a.copy()), torch.from_numpy(b.copy()))
+    np.testing.assert_allclose(found.numpy(), theirs(a, b), rtol=2e-4, atol=2e-5)
+
+
+def _standard(a: Any) -> Any:
+    return (a - a.mean(-1, keepdims=True)) / np.sqrt(a.var(-1, keepdims=True) + 1e-5)
+
+
+@pytest.mark.parametrize("dims", [(1, 2), (0, 3), (3,), (2,), (0, 1, 2, 3), (1, 3)])
+@pytest.mark.parametrize("keepdim", [False, True])
+def test_reductions_in_the_order_of_memory(dims: tuple[int, ...], keepdim: bool) -> None:
+    a = np.random.default_rng(4).normal(size=(3, 5, 17, 19)).astype("f")
+    x = torch.from_numpy(a)
+    for order in ((0, 2, 3, 1), (3, 1, 0, 2), (1, 0, 2, 3)):
+        turned, seen = x.permute(*order), a.transpose(order)
+        for name in ("sum", "mean", "amax"):
+            found = getattr(turned, name)(dims, keepdim=keepdim)
+            want = getattr(seen, name.removeprefix("a"))(axis=dims, keepdims=keepdim)
+            np.testing.assert_allclose(found.numpy(), want, rtol=1e-4, atol=1e-5)
+            assert found.is_contiguous()
+        assert np.array_equal((turned > 2).any(dims[0]).numpy(), (seen > 2).any(dims[0]))

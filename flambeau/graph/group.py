@@ -81,6 +81,7 @@ class Group:
         self.reduced = tuple(reduced)
         self.split = split_
         self.serial = False
+        self.alone = False  # nothing joins it
         self.place_of = place_of
         self.type_of = type_of
         self.pool = Pool()

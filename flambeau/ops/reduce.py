@@ -21,6 +21,25 @@ from .join import cat
 __all__: list[str] = []
 
 
+def _reduced(kind: str, input: Tensor, dims: Sequence[int], keepdim: bool, work: dtype_) -> Tensor:
+    """``input``, converted to ``work``, combined over ``dims``.
+
+    An argument whose dimensions lie in memory in another order is seen in that order if the results are then the same
+    ones in a row: loops go through its memory from end to end.
+    """
+    node, shape, g = prim.read(input), input.shape, prim.current().graph
+    order = list(range(len(shape)))
+    if node.op == "input":
+        order.sort(key=lambda d: (-node.attrs[1][d], d))
+    left = [d for d in order if d not in dims and shape[d] > 1]
+    if order == sorted(order) or left != sorted(left):
+        return drop_dims(prim.reduce(kind, prim.cast(input, work), dims), dims, keepdim)
+    seen = g.input(node.attrs[0], [shape[d] for d in order], [node.attrs[1][d] for d in order], node.type)
+    total = prim.reduce(kind, prim.cast(prim.wrap(seen), work), [k for k, d in enumerate(order) if d in dims])
+    result = [1 if d in dims else n for d, n in enumerate(shape) if keepdim or d not in dims]
+    return prim.wrap(g.reshape(prim.read(total), result))
+
+
 @operator(loose=("dtype",))
 def sum(
     input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: dtype_ | None = None
@@ -31,7 +50,7 @@ def sum(
     """
     kind = dtype or (dtypes.int64 if input.dtype.kind in "bui" else input.dtype)
     dims = dims_of(dim, input.ndim, "sum")
-    return drop_dims(prim.reduce("add", prim.cast(input, kind), dims), dims, keepdim)
+    return _reduced("add", input, dims, keepdim, kind)
 
 
 @sum.gradient()
@@ -59,10 +78,9 @@ def mean(
         )
     dims = dims_of(dim, input.ndim, "mean")
     work = kind.wide
-    total = prim.reduce("add", prim.cast(input, work), dims)
+    total = _reduced("add", input, dims, keepdim, work)
     count = prim.size(_count(input.shape, dims), work.to_real())
-    count = prim.cast(count, work)
-    return drop_dims(prim.cast(prim.apply("div", total, count), kind), dims, keepdim)
+    return prim.cast(prim.apply("div", total, prim.cast(count, work)), kind)
 
 
 @mean.gradient()
@@ -78,7 +96,7 @@ def _extreme(name: str, kind: str) -> Operator:
             raise RuntimeError(f'"{name}" not implemented for {input.dtype}: complex numbers have no order')
         dims = dims_of(dim, input.ndim, name)
         _refuse_empty(name, input, dims)
-        return drop_dims(prim.reduce(kind, input, dims), dims, keepdim)
+        return _reduced(kind, input, dims, keepdim, input.dtype)
 
     body.__name__, body.__module__ = name, __name__
     body.__doc__ = (
@@ -144,7 +162,7 @@ _position("argmin")
 def _truth(name: str, kind: str) -> None:
     def body(input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Tensor:
         dims = dims_of(dim, input.ndim, name)
-        found = drop_dims(prim.reduce(kind, prim.cast(input, dtypes.bool_), dims), dims, keepdim)
+        found = _reduced(kind, input, dims, keepdim, dtypes.bool_)
         return prim.cast(found, dtypes.uint8) if input.dtype is dtypes.uint8 else found
 
     body.__name__, body.__module__ = name, __name__

@@ -23,6 +23,7 @@ from .autograd.mode import state as grad_state
 from .compiled.default_mode import Cautious
 from .compiled.explain import Explanation, explain, explained
 from .compiled.places import who_called
+from .compiled.quick_call import MISSED
 from .compiled.reduce_overhead import Repeater
 from .deferred.deferral import deferral, plans
 from .dispatch.operator import OPERATORS
@@ -180,7 +181,7 @@ def _compiled(fn: Callable[..., Any], how: _How, module: Any = None) -> Callable
         call = _unbroken(call)
     if how.report:
         call = _reported(call)
-    run = _repeating(fn, call.call) if isinstance(call, Repeater) else _calling(fn, call)
+    run = _repeating(fn, call) if isinstance(call, Repeater) else _calling(fn, call)
     run._torchdynamo_orig_callable = fn  # type: ignore[attr-defined]
     return run
 
@@ -197,16 +198,15 @@ def _calling(fn: Callable[..., Any], call: Callable[..., Any]) -> Callable[..., 
     return run
 
 
-def _repeating(
-    fn: Callable[..., Any], call: Callable[[tuple[Any, ...], dict[str, Any]], Any]
-) -> Callable[..., Any]:  # fmt: skip
-    """The same where ``call`` takes the arguments as they are here, for its cost is paid at every call."""
+def _repeating(fn: Callable[..., Any], repeater: Repeater) -> Callable[..., Any]:
+    """The same by ``repeater``, for whose calls each frame of Python counts."""
 
     @functools.wraps(fn)
     def run(*args: Any, **kwargs: Any) -> Any:
         if _state.stance == "force_eager":
             return fn(*args, **kwargs)
-        return call(args, kwargs)
+        result = repeater.quick(args, kwargs)
+        return repeater.call(args, kwargs) if result is MISSED else result
 
     return run
 

@@ -438,14 +438,18 @@ def test_small_calls_that_run_in_parts_are_not_recorded(fn):
     assert not repeated(compiled)
 
 
-def test_calls_of_one_or_two_operators_run_as_they_are():
-    calls = Cautious(nn.Sequential(nn.Linear(4, 4), nn.ReLU()))
-    x = torch.tensor(X)
+def test_calls_of_one_operator_run_as_they_are():
+    calls = Cautious(lambda x: x.relu())
+    x = torch.tensor(X, requires_grad=True)
     calls(x)  # the first one is weighed
-    for _ in range(6):
+    for _ in range(70):
         y = calls(x)
         assert y._storage.pending is None and y.grad_fn.name() == "ReluBackward0"
     assert not repeated(calls)
+    layer = nn.Linear(4, 2)
+    calls = Cautious(layer, layer)  # the call of a module takes longer than its operator
+    many(layer, calls)
+    assert repeated(calls)
 
 
 def test_a_function_of_small_calls_is_compiled_for_larger_ones():

@@ -21,6 +21,7 @@ from ..deferred.record import ARGUMENT, VIEW, WRITE
 from ..dispatch.call import around
 from ..tensor import Tensor
 from ..transform.level import levels
+from .quick_call import missed
 from .reduce_overhead import NEVER, Repeater
 from .replay import VALUES, Recording
 from .witness import State, Witness
@@ -29,7 +30,7 @@ __all__ = ["Cautious", "Learning", "told", "work_of"]
 
 _MUCH = 200_000_000  # work of a call from which on it has to be seen once for each signature of its function
 _LITTLE = 1_000_000  # work for every operator up to which recording it costs more than fusing it can save
-_FEW = 2  # operators and views, of little work: such a call is over before it could have been told to be the same
+_FEW = 1  # operators and views, of little work: such a call is over before it could have been told to be the same
 _CHANGES = 4  # times that a state may be another one before a signature is given up
 # Calls that run as if they were not compiled, unseen, where all that were seen ran so; with the one that is looked at
 # next a prime number, so that of calls that alternate each kind is seen.
@@ -58,13 +59,6 @@ class Cautious(Repeater):
         super().__init__(fn, module)
         self._learning: dict[tuple[Any, ...], Learning] = {}
         self._resting = 0
-
-    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Calls the function with these arguments."""
-        if not self._resting:
-            return super().call(args, kwargs)
-        self._resting -= 1
-        return self._plainly(threads.deferral, args, kwargs)
 
     def _aside(self, recorder: Deferral) -> bool:
         return bool(
@@ -112,7 +106,7 @@ class Cautious(Repeater):
             if not found.plain:
                 return self._ordinary(recorder, args, kwargs)
             if all(isinstance(k, Learning) and k.plain and k.given_up for k in self.known.values()):
-                self._resting = _REST
+                self._resting, self.quick = _REST, self._rest
             return self._plainly(recorder, args, kwargs)
         found.calls += 1
         if found.much and found.calls <= len(self._learning):
@@ -156,7 +150,8 @@ class Cautious(Repeater):
                 whole = len(parts) == 1 and len(parts[0]) <= _LONG
                 if whole or plain:
                     found = Learning(operators, plain, work > _MUCH)
-                    found.given_up = not whole or (plain and operators + views <= _FEW)
+                    few = operators + views <= _FEW and self.module is None  # whose call takes longer by itself
+                    found.given_up = not whole or (plain and few)
         finally:
             recorder.parts = before
             recorder.leave()
@@ -188,6 +183,18 @@ class Cautious(Repeater):
 
     def _plainly(self, recorder: Deferral, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The call as if it were not compiled, but for what ``is_compiling`` says."""
+        recorder.plain += 1
+        try:
+            return self.fn(*args, **kwargs)
+        finally:
+            recorder.plain -= 1
+
+    def _rest(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """One of the calls that are not looked at, as ``_plainly`` makes them."""
+        self._resting -= 1
+        if not self._resting:
+            self.quick = missed
+        recorder = threads.deferral
         recorder.plain += 1
         try:
             return self.fn(*args, **kwargs)

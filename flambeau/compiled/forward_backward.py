@@ -32,11 +32,7 @@ __all__ = ["Backward", "Half", "halved", "tape_of"]
 _ARGUMENT, _SAVED, _GRADIENT, _CONSTANT = range(4)
 
 
-class _Planned(NamedTuple):
-    """A program, and the short way to run it if there is one."""
-
-    ran: Executed
-    short: Callable[[Sequence[int], Sequence[float | int]], list[Storage | None]] | None
+_Way = Callable[[Sequence[Storage], Sequence[Storage], Sequence[Any]], "list[Tensor | None]"]
 
 
 class Half(NamedTuple):
@@ -46,7 +42,8 @@ class Half(NamedTuple):
     and bytes from its start: ``_ARGUMENT``, slot of the forward pass; ``_SAVED``, place in ``saved``; ``_GRADIENT``, of
     which result; ``_CONSTANT``, place in ``constants``, memory that the derivative made for itself.  ``given`` are the
     layouts of the gradients of the results; ``wanted`` those of the gradients that it gives, one for each input, and
-    their place among its results or None.
+    their place among its results or None; ``plan`` makes the program when it is first asked for; ``ways`` gets the
+    short way to run it, or None.
     """
 
     saved: list[tuple[int, Layout]]
@@ -54,12 +51,20 @@ class Half(NamedTuple):
     constants: list[Storage]
     given: list[Layout]
     wanted: list[tuple[Layout, int] | None]
-    plan: Callable[[], _Planned]
+    plan: Callable[[], Executed]
+    ways: list[_Way | None]
 
     def placed(self, starts: Sequence[int]) -> Half:
         """The same, if the arguments of the forward pass begin so many bytes behind the start of their storages."""
         sources = [(what, k, start + starts[k] if what == _ARGUMENT else start) for what, k, start in self.sources]
-        return self._replace(sources=sources)
+        return self._replace(sources=sources, ways=[])
+
+    def way(self) -> _Way | None:
+        """The short way from the storages of the forward pass's arguments, what was saved and the gradients of its
+        results to those of the inputs, if there is one."""
+        if not self.ways:
+            self.ways.append(_written(self))
+        return self.ways[0]
 
     def asked(self) -> list[tuple[int, Layout, None]]:
         """What the forward pass is asked for besides its results, unless it is one."""
@@ -234,15 +239,15 @@ class _Halving:
         results = [(value, layout, None) for value, layout in distinct]
         new, owners, numbers = self._new, self._owners, self._numbers
         leaving = [k for k, (what, _, _) in enumerate(self._sources) if what in (_SAVED, _GRADIENT)]
-        made: list[_Planned] = []
+        made: list[Executed] = []
 
-        def plan() -> _Planned:
+        def plan() -> Executed:
             if not made:
-                ran = Executed(planned(new, results, owners, leaving=leaving), [], numbers, [None] * len(results))
-                made.append(_Planned(ran, ran.short()))
+                program = planned(new, results, owners, leaving=leaving)
+                made.append(Executed(program, [], numbers, [None] * len(results)))
             return made[0]
 
-        return Half(self._saved, self._sources, self._constants, [t._layout for t in self._seeds], wanted, plan)
+        return Half(self._saved, self._sources, self._constants, [t._layout for t in self._seeds], wanted, plan, [])
 
     def again(self) -> Again:
         """What the backward pass that was made had better compute again."""
@@ -303,8 +308,8 @@ class Backward(Node):
     """The node of a repeated call: its backward pass is one program.
 
     ``inputs`` are the tensors whose gradients it gives, ``slots`` the storages of the forward pass's arguments,
-    ``saved`` the storages of the values that it gave for this; ``again`` calls the function itself, for
-    derivatives of higher order, and returns the results that ``grads`` belong to.
+    ``saved`` the storages of the values that it gave for this; ``again``, a function and its arguments, calls the
+    function itself, for derivatives of higher order, and returns the results that ``grads`` belong to.
     """
 
     __slots__ = ("_again", "_half", "_inputs", "_read", "_saved", "_slots", "_versions")
@@ -316,7 +321,7 @@ class Backward(Node):
         slots: Sequence[Storage],
         saved: Sequence[Storage],
         outputs: tuple[Layout, ...],
-        again: Callable[[], Sequence[Tensor]] | None,
+        again: tuple[Any, ...] | None,
     ) -> None:
         self._half, self._inputs, self._slots, self._again = half, inputs, slots, again
         self._saved: Sequence[Storage] | None = saved
@@ -341,6 +346,9 @@ class Backward(Node):
                 raise modified(t if t is not None else make(storage, half.given[0]), None, 0, version)
         if state.grad:
             return self._recorded(grads)
+        way = half.way()
+        if way is not None:
+            return way(self._slots, saved, grads)
         given = [_as(g, layout) for g, layout in zip(grads, half.given)]
         memories: list[Any] = []
         addresses = []
@@ -356,11 +364,7 @@ class Backward(Node):
                 storage = given[k]._storage
             memories.append(storage)
             addresses.append(storage.ptr + start)
-        ran, short = half.plan()
-        storages: Sequence[Storage | None]
-        if short is not None:
-            storages = short(addresses, ran.numbers)
-            return [None if want is None else make(storages[want[1]] or Storage(0, 0), want[0]) for want in half.wanted]
+        ran = half.plan()
         if state.task is None or state.task.keep_graph:
             made = ran.run(addresses, memories)
         else:  # nobody but ``memories`` holds on to what was saved for this, and to the gradients
@@ -380,15 +384,71 @@ class Backward(Node):
                 "cannot be differentiated twice; compile without the mode for that"
             )
         with enable_grad():
-            results = self._again()
+            first, *rest = self._again
+            results = first(*rest)
             pairs = [(t, g) for t, g in zip(results, grads) if g is not None]
             return derivative(
                 [t for t, _ in pairs], self._inputs, [g for _, g in pairs], create_graph=True, allow_unused=True
             )
 
     def _release(self) -> None:
-        self._saved = None
+        self._saved = self._again = None
         self._read, self._slots = [], []
+
+
+_TEXT = """
+def way(slots, saved, grads):
+    {grads}, = grads
+    {given}
+    {made}
+    status = enter({values})
+    if status:
+        recover(status, [{results}], [{addresses}], numbers)
+    {tensors}
+    return [{found}]
+"""
+_GIVEN = """if g{k} is None or g{k}._layout is not given{k}:
+        g{k} = as_(g{k}, given{k})
+    p{k} = g{k}._storage.ptr + g{k}._offset * {itemsize} if g{k}._key is not None else address(g{k})"""
+_MADE = """t{k} = new(Tensor)
+    t{k}._layout = t{k}._key = wanted{k}
+    t{k}._storage = {storage}
+    t{k}._offset = 0"""
+
+
+def _written(half: Half) -> _Way | None:
+    """The short way, written out for the arguments and results of the program."""
+    ran = half.plan()
+    parts = ran.parts()
+    if parts is None:
+        return None
+    space: dict[str, Any] = {
+        "as_": _as, "address": address, "enter": parts.enter, "recover": parts.recover, "numbers": ran.numbers,
+        "new": object.__new__, "Tensor": Tensor, "Storage": Storage, "constants": half.constants,
+    }  # fmt: skip
+    space |= {f"given{k}": layout for k, layout in enumerate(half.given)}
+    space |= {f"m{k}": make for k, make in enumerate(parts.makers)}
+    space |= {f"wanted{k}": want[0] for k, want in enumerate(half.wanted) if want is not None}
+    words = {_ARGUMENT: "slots[{}].ptr", _SAVED: "saved[{}].ptr", _GRADIENT: "p{}", _CONSTANT: "constants[{}].ptr"}
+    addresses = [words[what].format(k) + (f" + {start}" if start else "") for what, k, start in half.sources]
+    results = ["0" if make is None else f"r{k}.ptr" for k, make in enumerate(parts.makers)]
+    fresh = ["Storage(0, 0)" if make is None else f"r{k}" for k, make in enumerate(parts.makers)]
+    values = [*results, *addresses, *(f"numbers[{k}]" for k in range(len(ran.numbers)))]
+    text = _TEXT.format(
+        grads=", ".join(f"g{k}" for k in range(len(half.given))),
+        given="\n    ".join(_GIVEN.format(k=k, itemsize=g.itemsize) for k, g in enumerate(half.given)),
+        made="\n    ".join(f"r{k} = m{k}()" for k, make in enumerate(parts.makers) if make is not None),
+        values=", ".join(values[k] for k in parts.order),
+        results=", ".join(results),
+        addresses=", ".join(addresses),
+        tensors="\n    ".join(
+            _MADE.format(k=k, storage=fresh[want[1]]) for k, want in enumerate(half.wanted) if want is not None
+        ),
+        found=", ".join("None" if want is None else f"t{k}" for k, want in enumerate(half.wanted)),
+    )
+    exec(compile(text, "<backward pass of a repeated call>", "exec"), space)
+    way: _Way = space.pop("way")  # which would refer to itself
+    return way
 
 
 def _let_go(storages: list[Any], slot: int) -> None:

@@ -41,6 +41,7 @@ from ..tensor import Tensor, address
 from ..transform.level import levels
 from .forward_backward import halved, tape_of
 from .guards import Grads, Guards, Owners, owners
+from .quick_call import MISSED, Quick, missed, quick_call
 from .replay import VALUES, Live, Recording, base_of, derivable, forget_gradients, leaves, repeatable, spent
 from .witness import State, Witness
 
@@ -100,9 +101,13 @@ class Repeater:
         self.fn, self.module, self.limit = fn, module, limit
         self.known: dict[tuple[Any, ...], Any] = {}
         self.doubted: dict[tuple[Any, ...], int] = {}
+        self.quick: Quick = missed
+        """Makes the call again that was repeated last, where there is a quick way."""
+        self._quick: dict[tuple[Any, ...], Quick] = {}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.call(args, kwargs)
+        result = self.quick(args, kwargs)
+        return self.call(args, kwargs) if result is MISSED else result
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Calls the function with these arguments."""
@@ -125,15 +130,22 @@ class Repeater:
         if found.__class__ is Recording:
             if found.hold():
                 try:
-                    return self._repeat(found, tensors, args, kwargs)
+                    result = self._repeat(found, tensors, args, kwargs)
                 except Changed:
                     pass
+                else:
+                    self._hasten(found, signature, args, kwargs)
+                    return result
             elif found.doubts:
                 self.doubted[signature] = self.doubted.get(signature, 0) + 1
             given_up = found.twice or self.doubted.get(signature, 0) > _PATIENCE
             found = self.known[signature] = self._changed(signature, given_up)
+            self._quick.pop(signature, None)
+            self.quick = missed
         if found is None and len(self.known) >= _LIMIT:
             self.known.clear()
+            self._quick.clear()
+            self.quick = missed
         return self._learn(recorder, found, signature, tensors, args, kwargs)
 
     def _aside(self, recorder: Deferral) -> bool:
@@ -149,6 +161,15 @@ class Repeater:
     ) -> Any:  # fmt: skip
         """A call that is known; raises Changed, with nothing done, if it is another one after all."""
         return found.run(tensors, self.fn, args, kwargs)
+
+    def _hasten(
+        self, found: Recording, signature: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:  # fmt: skip
+        """The next call had better be like this one."""
+        quick = self._quick.get(signature)
+        if quick is None:
+            quick = self._quick[signature] = (quick_call(found, self.fn, args) if not kwargs else None) or missed
+        self.quick = quick
 
     def _changed(self, signature: tuple[Any, ...], given_up: bool) -> Any:
         """What is known of a signature after what its call depends on has changed, or repeating it was given up."""

@@ -6,7 +6,6 @@ import ctypes
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any, NamedTuple
 from weakref import ref
 
@@ -18,7 +17,7 @@ from ..generator import default_generator
 from ..layout import Layout
 from ..runtime import memory
 from ..storage import Storage
-from ..tensor import Tensor, address, make, materialize
+from ..tensor import Tensor, make, materialize
 from .forward_backward import Backward, Half
 from .guards import Grads, Guards
 from .witness import State
@@ -166,8 +165,8 @@ class Recording:
         self.twice = False
         """Whether a result was differentiated in a way that can be differentiated again, for which the call is made
         once more: such calls had better not be repeated."""
-        self._asked = grads.none or grads.kept
-        """What makes it worth asking about gradients."""
+        self.asked = bool(grads.none or grads.kept)
+        """Whether it is worth asking about gradients."""
         self.first = ran is not None and ran.plan.temporary + sum(self.sizes) >= _LARGE_BLOCK
         self.again = twice
         self.half: Half | None = None
@@ -182,6 +181,11 @@ class Recording:
         """Whether a run is but one of the program, in the short way."""
         numbered = {id(t): k for k, t in enumerate(live.results)} if live is not None else {}
         self.build = _builder(result, number, given, numbered)
+        self.alone: tuple[int, Layout, int] | None = None
+        """The place, layout and offset of the result, if that is one tensor that cannot be differentiated."""
+        if type(result) is Tensor and result._node is None and id(result) not in given | numbered:
+            at = number.get(id(result._storage.memory))
+            self.alone = None if at is None else (at, result._layout, result._offset)
 
     def hold(self) -> bool:
         """Whether what the call depends on, beside its signature, is as it was, and what ``doubts`` names is gone: kept
@@ -190,7 +194,7 @@ class Recording:
             if any(r() is not None for r in self.doubts):
                 return False
             self.doubts = ()
-        return not self.twice and self.guards.hold() and (not self._asked or self.grads.hold())
+        return not self.twice and self.guards.hold() and (not self.asked or self.grads.hold())
 
     def run(self, tensors: list[Tensor], fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Runs on these tensors; raises Changed, with nothing done, if an optimizer now does something else, or leaves
@@ -203,7 +207,7 @@ class Recording:
                 raise Changed
         for t in tensors:
             if t._key is None:
-                address(t)
+                materialize(t)
         ran = self.ran
         if ran is None:
             for d in self.draws:
@@ -251,8 +255,7 @@ class Recording:
             else:
                 t._grad = make(storages[k] or Storage(0, 0), layout, offset)
         if self.half is not None:
-            again = partial(fn, *args, **kwargs)
-            storages.append(self._differentiable(self.half, storages, tensors, memories, stream, again))
+            storages.append(self.differentiable(self.half, storages, tensors, memories, stream, fn, args, kwargs))
         return self.build(storages, tensors)
 
     def _run_straight(
@@ -270,38 +273,46 @@ class Recording:
         for i in self.written:
             memories[i].version += 1
         if self.half is not None:
-            storages.append(
-                self._differentiable(self.half, storages, tensors, memories, b"", partial(fn, *args, **kwargs))
-            )
+            storages.append(self.differentiable(self.half, storages, tensors, memories, b"", fn, args, kwargs))
         return self.build(storages, tensors)
 
-    def _differentiable(
+    def differentiable(
         self,
         half: Half,
         storages: list[Any],
         tensors: list[Tensor],
         memories: list[Storage],
         stream: bytes,
-        again: Callable[[], Any],
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
     ) -> list[Tensor]:
         """The results that can be differentiated, with their node on the tape.  ``memories`` are the storages of the
         arguments; ``stream`` is where the random numbers were before the call, if it drew some."""
         inputs = [t if k < 0 else tensors[k] for k, t in self.inputs]
         saved = [storages[k] or Storage(0, 0) for k in self.saved]
-        written = [memories[i] for i in self.written]
-
-        def recorded() -> list[Tensor]:
-            self.twice = True
-            with _unwritten(written), _drawn_again(stream):
-                return list({id(t): t for t in map(base_of, filter(_has_node, leaves(again())))}.values())
-
-        node = Backward(half, inputs, memories, saved, self.layouts, recorded if self.again else None)
+        again = (self._recorded, memories, stream, fn, args, kwargs) if self.again else None
+        node = Backward(half, inputs, memories, saved, self.layouts, again)
         found = []
         for number, (k, layout, offset) in enumerate(self.live):
             t = make(storages[k] or Storage(0, 0), layout, offset)
             t._requires_grad, t._node, t._output_nr = True, node, number
             found.append(t)
         return found
+
+    def _recorded(
+        self,
+        memories: list[Storage],
+        stream: bytes,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> list[Tensor]:
+        """The results that can be differentiated, by calling the function itself, on the tape."""
+        self.twice = True
+        with _unwritten([memories[i] for i in self.written]), _drawn_again(stream):
+            result = fn(*args, **kwargs)
+        return list({id(t): t for t in map(base_of, filter(_has_node, leaves(result)))}.values())
 
     def _steps(self, numbers: list[float | int]) -> Again:
         """Has the optimizers step, as far as the numbers of their updates."""

@@ -17,7 +17,7 @@ import math
 import sys
 import types
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from itertools import chain
 from operator import attrgetter, contains, getitem, is_, itemgetter
@@ -236,19 +236,22 @@ class State:
         self._was = [*self._now()]
         self._ordered = [d for d in self._dicts if type(d) is not dict]
         self._sets += [(e, frozenset()) for e in self._empty if isinstance(e, set)]
-        self._sized_others = [*self._ordered, *self._lists, *self._classes]
+        self._sized_others = [*self._ordered, *self._lists, *[c for c in self._classes if type(c) is not dict]]
         self._sizes_others = [*map(len, self._sized_others)]
         self._others_were = [[*found] for found in self._others()]
         self._named_were = [*map(getitem, self._spaces, self._names_there)]
-        # Names in classes, whose dictionaries cannot be reached: (index, space, name) of each.
+        # Names in classes whose dictionaries cannot be reached: (index, space, name) of each.
         apart = [(k, s) for k, s in enumerate(self._spaces) if type(s) is not dict]
         self._apart = [s for _, s in apart], [self._names_there[k] for k, _ in apart]
         self._apart_were = [self._named_were[k] for k, _ in apart]
         self._tensors_were = [*chain.from_iterable(map(_tensor_state, self.tensors))]
+        self.same: Callable[[], int] = _unknown
+        """Machine code that returns 1 only if all is certainly as it was; ``hold`` looks closer."""
         self._unchanged: Unchanged | None = None
         self._untouched: Unchanged | None = None  # all attributes of the tensors, their gradients among them
         self._unnamed: Unchanged | None = None  # all that can be named where a name is to stay what it is
         self._patience = _PATIENCE
+        self._told_in_words = not (self.optimizers or self._sized_others or self._sets or self._apart_were)
         self.watchable = self.codes <= known and not self._hooked() and (not self._options or self._options.watchable)
 
     def _now(self) -> Iterator[Any]:
@@ -285,6 +288,9 @@ class State:
             return False
         if looked is not None:
             self._unchanged, self._untouched, self._unnamed = looked
+            if self._told_in_words and self._untouched is not None:
+                self._together = Unchanged.together(self._unchanged, self._untouched, self._unnamed)
+                self.same = self._together.holds
             self._patience -= 1
         return True
 
@@ -326,7 +332,7 @@ class State:
         """The dictionaries of which one word tells whether they changed, the lists and dictionaries that are to stay
         empty, the objects that are to stay of their class, the cells, and the functions."""
         dicts = [d for d in self._dicts if type(d) is dict]  # others may change their order alone
-        dicts += [own for _, own in self._members]
+        dicts += [own for _, own in self._members] + [c for c in self._classes if type(c) is dict]
         return (
             dicts,
             [e for e in self._empty if not isinstance(e, (set, frozenset))],
@@ -491,7 +497,7 @@ class State:
         """What a class and its bases define."""
         found: list[Any] = []
         for base in cls.__mro__:
-            space = vars(base)
+            space = _dictionary(base)
             if base is object or (base is tuple and hasattr(cls, "_fields")):
                 continue
             if _given(base):
@@ -554,6 +560,17 @@ def _same(now: Iterable[Any], was: list[Any]) -> bool:
 _tensor_state = attrgetter("_layout", "_storage", "_requires_grad")
 _function_state = attrgetter("__code__", "__defaults__", "__kwdefaults__")
 _content = attrgetter("cell_contents")
+
+
+def _unknown() -> int:
+    """Says nothing of whether something is as it was."""
+    return 0
+
+
+def _dictionary(cls: type) -> Any:
+    """The dictionary of a class, which is looked at only, or what stands for it where that cannot be reached."""
+    found = gc.get_referents(vars(cls))
+    return found[0] if len(found) == 1 and type(found[0]) is dict else vars(cls)
 
 
 def _nested(code: types.CodeType) -> list[types.CodeType]:

@@ -71,32 +71,61 @@ class Executed(NamedTuple):
             raise
         return results
 
-    def short(self) -> Callable[[Sequence[int], Sequence[float | int]], list[Storage | None]] | None:
-        """The shortest way to run: a function of the addresses of the arguments and of the numbers, which returns new
-        storages (None for results that go into an argument, or are empty).  There is none where memory comes and goes
-        while the program runs, or something is kept of its constants, or for much memory, which had better not wait on
-        the shelves that small storages are taken from."""
+    def parts(self) -> Parts | None:
+        """What the shortest way to run is made of.  There is none where memory comes and goes while the program runs,
+        or something is kept of its constants, or for much memory, which had better not wait on the shelves that small
+        storages are taken from."""
         plan = self.plan
-        enter = plan.function()
-        if plan.in_stages or plan.derived():
-            return None
         sizes = [plan.sizes.get(k, 0) if into is None else 0 for k, into in enumerate(self.into)]
-        if sum(sizes) > _MUCH:
+        if plan.in_stages or plan.derived() or sum(sizes) > _MUCH:
             return None
         makers = [maker(nbytes) if nbytes else None for nbytes in sizes]
-        taken = len(plan.scalar_order) if enter is plan.single else None
+        count = len(self.into) + plan.inputs
+        if plan.single is not None:
+            return Parts(plan, plan.single, makers, [*plan.order, *(count + k for k in plan.scalar_order)])
+        return Parts(plan, plan.function(), makers, [*range(count + len(self.numbers))])
+
+    def short(self) -> Callable[[Sequence[int], Sequence[float | int]], list[Storage | None]] | None:
+        """The shortest way to run: a function of the addresses of the arguments and of the numbers, which returns new
+        storages (None for results that go into an argument, or are empty).  None if ``parts`` is."""
+        parts = self.parts()
+        if parts is None:
+            return None
+        _, enter, makers, order = parts
+        straight = order == [*range(len(makers) + self.plan.inputs)]
 
         def run(addresses: Sequence[int], numbers: Sequence[float | int]) -> list[Storage | None]:
             made = [None if make is None else make() for make in makers]
             results = [0 if s is None else s.ptr for s in made]
-            status = enter(*results, *addresses, *numbers[:taken])
-            if status == RETRY:
-                plan.run(results, addresses, numbers)
-            elif status:
-                raise _raised(status)
+            if straight:
+                status = enter(*results, *addresses)
+            else:
+                values = (*results, *addresses, *numbers)
+                status = enter(*[values[k] for k in order])
+            if status:
+                parts.recover(status, results, addresses, numbers)
             return made
 
         return run
+
+
+class Parts(NamedTuple):
+    """What the shortest way to run a program is made of: ``enter`` takes those in ``order`` of the addresses of the
+    results, those of the arguments and the numbers, and returns 0, or a status that ``recover`` is to be given;
+    ``makers`` make the storages of results that are new and not empty."""
+
+    plan: Plan
+    enter: Callable[..., int]
+    makers: list[Callable[[], Storage] | None]
+    order: list[int]
+
+    def recover(
+        self, status: int, results: Sequence[int], addresses: Sequence[int], numbers: Sequence[float | int]
+    ) -> None:  # fmt: skip
+        """Runs the long way where ``enter`` had done nothing yet; raises what went wrong otherwise."""
+        if status != RETRY:
+            raise _raised(status)
+        self.plan.run(results, addresses, numbers)
 
 
 def _raised(code: int) -> Exception:

@@ -351,16 +351,17 @@ class Plan:
             return lambda *values: self._status(values[:count], values[count:])
 
         make = blocks.block_maker(nbytes)
+        used = [count + k for k in self._used]
 
         # ``own`` keeps the program that ``enter`` points to when the plan is bound to more threads.
         def run(*values: Any, own: object = first) -> int:
             if threads() > workers:
-                return self._status(values[:count], ())
+                return self._status(values[:count], values[count:])
             block = make()
-            return enter(*values[:count], block.ptr)
+            return enter(*values[:count], block.ptr, *[values[k] for k in used])
 
         def run_alone(*values: Any, own: object = first) -> int:
-            return enter(*values[:count], 0)
+            return enter(*values[:count], 0, *[values[k] for k in used])
 
         return run if nbytes else run_alone
 

@@ -22,7 +22,8 @@ from ..target.isa import ISA
 
 __all__ = ["RETRY", "Copy", "Entry", "Launch", "Packed", "Program", "Slot"]
 
-_WIDEST = 24  # slots that are passed as arguments of a native function; more go through an array
+_WIDEST = 24  # slots and numbers that are passed as arguments of a native function; more go through an array
+_MOST_FIXED = 256  # numbers that it copies behind those
 
 
 RETRY = 1 << 20
@@ -122,6 +123,7 @@ done:
 """
 
 
+_MEMCPY = "declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)\n"
 _REPEAT = (
     _RUN
     + """
@@ -194,9 +196,10 @@ def _thunk_ir(buffers: int, types: str) -> str:
     return f"define i64 @thunk(ptr %record, ptr %slots, ptr %numbers) nounwind {{\n{body}\n}}\n"
 
 
-def _enter_ir(slots: int) -> str:
-    """``i64 enter(program, slot...)``, which runs the program on these slots and the numbers in its own table."""
-    arguments = ", ".join(["ptr %program", *(f"ptr %a{k}" for k in range(slots))])
+def _enter_ir(slots: int, given: str, fixed: int) -> str:
+    """``i64 enter(program, slot..., number...)``, which runs the program on these slots; the ``given`` numbers come
+    first, and so many ``fixed`` ones follow from the program's own table."""
+    passed = ["ptr %program", *(f"ptr %a{k}" for k in range(slots))]
     lines = [f"  %slots = alloca [{slots} x ptr]"]
     for k in range(slots):
         lines += [f"  %p{k} = getelementptr ptr, ptr %slots, i64 {k}", f"  store ptr %a{k}, ptr %p{k}"]
@@ -204,12 +207,24 @@ def _enter_ir(slots: int) -> str:
         "  %count = load i64, ptr %program",
         "  %behind = add i64 %count, 1",
         "  %at = getelementptr ptr, ptr %program, i64 %behind",
-        "  %numbers = load ptr, ptr %at",
-        "  %status = call i64 @run(ptr %program, ptr %slots, ptr %numbers)",
-        "  ret i64 %status",
+        "  %own = load ptr, ptr %at",
     ]
+    numbers = "%own"
+    if given:
+        numbers = "%numbers"
+        lines.append(f"  %numbers = alloca [{len(given) + fixed} x i64]")
+        for k, code in enumerate(given):
+            type_ = {"d": "double", "i": "i64"}[code]
+            passed.append(f"{type_} %x{k}")
+            lines += [f"  %n{k} = getelementptr i64, ptr %numbers, i64 {k}", f"  store {type_} %x{k}, ptr %n{k}"]
+        lines += [
+            f"  %rest = getelementptr i64, ptr %numbers, i64 {len(given)}",
+            f"  %from = getelementptr i64, ptr %own, i64 {len(given)}",
+            f"  call void @llvm.memcpy.p0.p0.i64(ptr %rest, ptr %from, i64 {8 * fixed}, i1 false)",
+        ]
+    lines += [f"  %status = call i64 @run(ptr %program, ptr %slots, ptr {numbers})", "  ret i64 %status"]
     body = "\n".join(lines)
-    return _RUN + f"define i64 @enter({arguments}) nounwind {{\n{body}\n}}\n"
+    return f"{_RUN}{_MEMCPY}define i64 @enter({', '.join(passed)}) nounwind {{\n{body}\n}}\n"
 
 
 def _repeated_ir(buffers: int, slots: Sequence[int], copies: Sequence[tuple[int, int]]) -> str:
@@ -249,8 +264,7 @@ def _repeated_ir(buffers: int, slots: Sequence[int], copies: Sequence[tuple[int,
         "  ret i64 %status",
     ]
     body = "\n".join(lines)
-    declared = "declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)\n"
-    return f"{_REPEAT}{declared}define i64 @repeated({arguments}) nounwind {{\n{body}\n}}\n"
+    return f"{_REPEAT}{_MEMCPY}define i64 @repeated({arguments}) nounwind {{\n{body}\n}}\n"
 
 
 def _thunk(buffers: int, types: str) -> int:
@@ -283,6 +297,7 @@ class Program:
             record.extend(e.numbers)
             self._keep += [words, record, e.keep]
             self.records.append(record.buffer_info()[0])
+        self._given = given
         self._format = "".join("d" if t == "d" else "q" for t in given)
         self._fixed = b"".join(struct.pack("d" if isinstance(x, float) else "q", x) for x in fixed)
         self._own = array("b", bytes(8 * len(given)) + self._fixed + bytes(8))
@@ -318,12 +333,14 @@ class Program:
         return code.address("repeated"), tuple(words)
 
     def function(self) -> Callable[..., int] | None:
-        """The program as a function of its slots; None where there are too many, or numbers are given."""
-        if self.slots > _WIDEST or self._format:
+        """The program as a function of its slots and the numbers that are given; None where there are too many."""
+        given, fixed = self._given, len(self._fixed) // 8
+        if self.slots + len(given) > _WIDEST or (given and fixed > _MOST_FIXED):
             return None
-        name = f"enter {self.slots}"
-        code = engine.load(name, "program", lambda: _enter_ir(self.slots), ISA.named("generic"))
-        return make_caller(code.address("enter"), "p" * self.slots, bound=(self._address,), release_gil=self.big)
+        name = f"enter {self.slots} {given} {fixed}" if given else f"enter {self.slots}"
+        code = engine.load(name, "program", lambda: _enter_ir(self.slots, given, fixed), ISA.named("generic"))
+        bound = (self._address,)
+        return make_caller(code.address("enter"), "p" * self.slots + given, bound=bound, release_gil=self.big)
 
     def steps(self, addresses: Sequence[int], numbers: Sequence[float | int]) -> list[Callable[[], int]]:
         """The kernels one by one, as functions, for measuring each."""

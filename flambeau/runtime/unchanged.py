@@ -80,19 +80,29 @@ class Unchanged:
         cells: Iterable[CellType] = (),
         functions: Iterable[FunctionType] = (),
     ) -> None:
-        self._kept = [*dicts], [*cells], [*functions]
-        dicts, cells, functions = self._kept
+        dicts, cells, functions = [*dicts], [*cells], [*functions]
+        self._kept: tuple[object, ...] = dicts, cells, functions
         at = [id(d) + _VERSION for d in dicts]
         at += [id(s) + _SIZE for s in sizes]
         at += [id(c) + _CLASS for c in classes]
         at += [id(c) + _HELD for c in cells]
         at += [id(f) + offset for f in functions for offset in _PARTS]
-        self._at = array("q", at)
-        self._was = array("Q", [_word(address) for address in at] if self.possible else [])
+        self._compare(at, [_word(address) for address in at] if self.possible else [])
+
+    def _compare(self, at: list[int], was: list[int]) -> None:
+        self._at, self._was = array("q", at), array("Q", was)
         self.holds: Callable[[], int] = lambda: 0
         if self.possible:
             bound = self._at.buffer_info()[0], self._was.buffer_info()[0], len(at)
             self.holds = make_caller(_comparing(), "", bound=bound)
+
+    @classmethod
+    def together(cls, *parts: Unchanged) -> Unchanged:
+        """What holds if all of these do."""
+        found = cls((), (), ())
+        found._kept = parts
+        found._compare([a for p in parts for a in p._at], [w for p in parts for w in p._was])
+        return found
 
 
 def _word(address: int) -> int:

@@ -148,3 +148,18 @@ def test_products_of_compressed_rows(columns: int, whole: Any) -> None:
     np.testing.assert_allclose(right.grad.numpy(), dense.numpy().T @ slope, rtol=1e-4, atol=1e-4)  # type: ignore[union-attr]
     places = dense.numpy().nonzero()
     np.testing.assert_allclose(values.grad.numpy(), (slope @ other.numpy().T)[places], rtol=1e-4, atol=1e-4)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("columns", [1, 13, 64])
+def test_half_precision_is_rounded_once(kind: Any, columns: int) -> None:
+    table, index = torch.randn(50, columns).to(kind), torch.randint(0, 50, (400,))
+    offsets, weights = torch.tensor([0, 3, 3, 390]), torch.rand(400).to(kind)
+    for mode, by in (("sum", weights), ("sum", None), ("mean", None)):
+        wide = None if by is None else by.float()
+        want = F.embedding_bag(index, table.float(), offsets, mode=mode, per_sample_weights=wide).to(kind)
+        found = F.embedding_bag(index, table, offsets, mode=mode, per_sample_weights=by)
+        assert found.dtype is kind and torch.equal(found, want)
+    copy = table.clone().requires_grad_()
+    F.embedding_bag(index, copy, offsets).float().square().sum().backward()
+    assert copy.grad.dtype is kind and copy.grad.isfinite().all()  # type: ignore[union-attr]

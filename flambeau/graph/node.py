@@ -44,6 +44,8 @@ __all__ = ["Graph", "Map", "Node", "graph_text", "identity_map", "topological"]
 Map = tuple[tuple[int, tuple[tuple[int, int], ...]], ...]
 
 _WORK = {t.code: t.wide.code for t in ALL if t.wide is not t}
+_SIGNED = ("f16", "bf16")  # types of which a bit of 16 is the sign
+_OF_SIGNS = ("neg", "abs", "copysign")
 _WHOLE = {part: whole for whole, part in PART.items()}
 _PREDICATES = COMPARISONS | {"isnan", "signbit"}
 _COMPLEX_TOO = frozenset(
@@ -174,6 +176,15 @@ class Graph:
         if type_ in PART and op not in COMPLEX and op not in _COMPLEX_TOO:
             raise NotImplementedError(f'"{op}" not implemented for {coded(type_).name}: it has no complex form')
         result = "b1" if op in _PREDICATES else type_
+        if type_ in _SIGNED and op in _OF_SIGNS:
+            bits = [self.bitcast(a, "i16") for a in args]
+            sign, rest = self.const(-1 << 15, "i16"), self.const((1 << 15) - 1, "i16")
+            if op == "neg":
+                return self.bitcast(self.apply("xor", bits[0], sign), type_)
+            size = self.apply("and", bits[0], rest)
+            return self.bitcast(
+                size if op == "abs" else self.apply("or", size, self.apply("and", bits[1], sign)), type_
+            )
         if type_ in _WORK and op not in ("select", "bitcast"):
             wide = self.make(
                 op, [self.cast(a, _WORK[type_]) for a in args], (), shape, result if result == "b1" else _WORK[type_]
@@ -185,6 +196,12 @@ class Graph:
         """x as elements of another type, with the value of each."""
         if x.type == type_:
             return x
+        if (
+            type_ in _SIGNED
+            and x.op in _OF_SIGNS
+            and all(i.op == "cast" and i.inputs[0].type == type_ for i in x.inputs)
+        ):
+            return self.apply(x.op, *(i.inputs[0] for i in x.inputs))
         if x.op == "const":
             return self.const(x.attrs[0], type_)
         return self.make("cast", (x,), (), x.shape, type_)

@@ -18,7 +18,7 @@ __all__: list[str] = []
 def suits(table: Tensor, indices: Tensor, offsets: Tensor) -> bool:
     """Whether ``bag_sums`` takes these."""
     whole = (dtypes.int32, dtypes.int64)
-    plain = table.ndim == 2 and table.dtype in (dtypes.float32, dtypes.float64)
+    plain = table.ndim == 2 and table.dtype.kind == "f" and table.dtype.itemsize > 1
     return plain and indices.dtype in whole and offsets.dtype in whole
 
 

@@ -21,7 +21,7 @@ from ..runtime import engine
 from ..target.builder import Val, vec_type
 from ..target.emit import new_module
 from ..target.isa import ISA
-from ..target.scalar import LLVM_TYPE
+from ..target.scalar import LLVM_TYPE, cast
 from .flow import Flow, phased_entry
 from .gemm import Binding
 from .micro import SIZE
@@ -43,7 +43,7 @@ _WORDS = ("chunks", "pool", "share", "bags", "count", "columns", "rows", "stride
 
 @dataclass(frozen=True)
 class BagSpec:
-    """What determines the code: element types of the table (f32 or f64), of indices and of ranges (i32 or i64),
+    """What determines the code: element types of the table (floating; half precision is added in f32), of indices and of ranges (i32 or i64),
     whether rows have weights, and whether sums are divided by the number of rows."""
 
     type: str
@@ -84,7 +84,9 @@ class _Bags:
 
     def __init__(self, spec: BagSpec, isa: ISA) -> None:
         self.name, self.isa, self.spec = kernel_name(spec), isa, spec
-        self.elem, self.size, self.lanes = LLVM_TYPE[spec.type], SIZE[spec.type], isa.lanes(LLVM_TYPE[spec.type])
+        self.elem, self.size = LLVM_TYPE[spec.type], SIZE[spec.type]
+        self.work = "f64" if spec.type == "f64" else "f32"
+        self.lanes = isa.lanes(LLVM_TYPE[self.work])
         self.module = new_module(isa)
 
     def text(self) -> str:
@@ -116,6 +118,10 @@ class _Bags:
         found = b.load(type_, b.at(type_, array, at), 4 if type_ == "i32" else 8)
         return found if type_ == "i64" else b.cast("sext", found, "i64")
 
+    def _load(self, b: Flow, at: Val, lanes: int) -> Val:
+        type_ = vec_type(self.elem, lanes) if lanes > 1 else self.elem
+        return cast(b, b.load(type_, at, self.size), self.spec.type, self.work)
+
     def _added(self, b: Flow, weight: Val, term: Val, total: Val) -> Val:
         return b.fma(weight, term, total) if self.isa.fma else b.fadd(b.fmul(weight, term), total)
 
@@ -140,7 +146,8 @@ class _Bags:
         vectors: int, lanes: int,
     ) -> None:  # fmt: skip
         """Some vectors of columns of a bag."""
-        type_ = vec_type(self.elem, lanes) if lanes > 1 else self.elem
+        elem = LLVM_TYPE[self.work]
+        type_ = vec_type(elem, lanes) if lanes > 1 else elem
         table, last = b.at(self.elem, p["table"], column), b.isub(w["count"], 1)
         sums = [b.const(type_, 0)] * vectors
         with b.loop(start, end, carry=[*sums, b.i64(0)]) as k:
@@ -155,11 +162,11 @@ class _Bags:
 
             def add(index: Val = index, values: list[Val] = k.values, at: Val = k.index) -> list[Val]:
                 row = b.at(self.elem, table, b.imul(index, w["stride"]))
-                terms = [b.load(type_, b.at(self.elem, row, v * lanes), self.size) for v in range(vectors)]
+                terms = [self._load(b, b.at(self.elem, row, v * lanes), lanes) for v in range(vectors)]
                 if not self.spec.weighted:
                     found = [b.fadd(s, t) for s, t in zip(values, terms)]
                 else:
-                    weight = b.load(self.elem, b.at(self.elem, p["weights"], at), self.size)
+                    weight = self._load(b, b.at(self.elem, p["weights"], at), 1)
                     weight = b.splat(weight, lanes) if lanes > 1 else weight
                     found = [self._added(b, weight, t, s) for s, t in zip(values, terms)]
                 return [*found, b.iadd(values[-1], 1)]
@@ -168,8 +175,9 @@ class _Bags:
             k.next = b.choose(used, add, functools.partial(list, k.values))
         found = k.values[:-1]
         if self.spec.mean:
-            count = b.cast("sitofp", b.imax(k.values[-1], 1), self.elem)
+            count = b.cast("sitofp", b.imax(k.values[-1], 1), elem)
             count = b.splat(count, lanes) if lanes > 1 else count
             found = [b.fdiv(s, count) for s in found]
         for v, value in enumerate(found):
+            value = cast(b, value, self.work, self.spec.type)
             b.store(value, b.at(self.elem, line, b.iadd(column, v * lanes)), self.size)

@@ -318,4 +318,5 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     first, second = triu_indices(input.shape[0], input.shape[0], 1)  # type: ignore[misc]
     if not input.shape[1] or not first.shape[0]:
         return input.sum(-1).index_select(0, first) * 0  # type: ignore[attr-defined,no-any-return]
-    return pdist_kernel.function(input, first, second, float(p))  # type: ignore[no-any-return]
+    rows = input.contiguous()  # type: ignore[attr-defined]
+    return pdist_kernel.function(rows, first, second, float(p))  # type: ignore[no-any-return]

@@ -128,8 +128,9 @@ def _scaled_from_the_end(grad: Tensor, factor: Tensor, dim: int) -> Tensor:
 def logcumsumexp(input: Tensor, dim: int) -> Tensor:
     """``log`` of the running sums of ``exp(x)`` along ``dim``, without overflow.
 
-    Neighbours 1, 2, 4 ... apart are combined in turn (Hillis and Steele 1986), so that no element is scaled by a
-    maximum that comes behind it.
+    No element is scaled by a maximum that comes behind it: sums are kept relative to the running maximum m, as ``s[i] =
+    s[i - 1] exp(m[i - 1] - m[i]) + exp(x[i] - m[i])``.  Complex neighbours 1, 2, 4 ... apart are combined in turn
+    (Hillis and Steele 1986).
     """
     kind = input.dtype
     if kind.kind not in "fc":
@@ -138,11 +139,26 @@ def logcumsumexp(input: Tensor, dim: int) -> Tensor:
     x = prim.cast(input, dtypes.float32) if kind.itemsize < 4 else input
     if not input.ndim:
         return prim.wrap(prim.read(input))
+    if not kind.is_complex:
+        return prim.cast(_log_of_sums(x, d), kind)
     apart, terms = 1, x
     while apart < input.shape[d]:
         x = _log_add(x, _shifted(x, d, apart, -math.inf))
         apart *= 2
-    return prim.cast(_same_branch(x, terms, d) if kind.is_complex else x, kind)
+    return prim.cast(_same_branch(x, terms, d), kind)
+
+
+def _log_of_sums(x: Tensor, d: int) -> Tensor:
+    """See ``logcumsumexp``, of real numbers."""
+    g = prim.apply
+    most = prim.scan("max", x, d)
+    before = _shifted(most, d, 1, -math.inf)
+    one, none = prim.const(1, x.dtype), prim.const(0, x.dtype)
+    endless = g("eq", most, prim.const(-math.inf, x.dtype))
+    factor = g("select", g("eq", before, most), one, g("exp", g("sub", before, most)))
+    term = g("select", g("eq", x, most), one, g("exp", g("sub", x, most)))
+    total = _affine_scan.body(g("select", endless, none, term), factor, d)
+    return g("select", g("eq", g("abs", most), prim.const(math.inf, x.dtype)), most, g("add", most, g("log", total)))
 
 
 def _same_branch(sums: Tensor, terms: Tensor, d: int) -> Tensor:
@@ -182,23 +198,14 @@ def _shifted(x: Tensor, d: int, by: int, fill: float) -> Tensor:
 
 
 def _log_add(a: Tensor, b: Tensor) -> Tensor:
-    """``log(exp(a) + exp(b))``, scaled by the greater (by real part)."""
-    if a.dtype.is_complex:
-        swap = prim.apply("lt", prim.part("real", a), prim.part("real", b))
-        high, low = prim.apply("select", swap, b, a), prim.apply("select", swap, a, b)
-        real = prim.part("real", high)
-        same = prim.apply("eq", prim.apply("abs", real), prim.const(math.inf, real.dtype))
-        term = prim.apply("exp", prim.apply("sub", low, high))
-        return prim.apply(
-            "select",
-            same,
-            high,
-            prim.apply("add", high, prim.apply("log", prim.apply("add", prim.const(1, a.dtype), term))),
-        )
-    high, low = prim.apply("max", a, b), prim.apply("min", a, b)
-    endless = prim.apply("eq", prim.apply("abs", high), prim.const(math.inf, a.dtype))
-    summed = prim.apply("add", high, prim.apply("log1p", prim.apply("exp", prim.apply("sub", low, high))))
-    return prim.apply("select", endless, high, summed)
+    """``log(exp(a) + exp(b))`` of complex numbers, scaled by the greater (by real part)."""
+    swap = prim.apply("lt", prim.part("real", a), prim.part("real", b))
+    high, low = prim.apply("select", swap, b, a), prim.apply("select", swap, a, b)
+    real = prim.part("real", high)
+    same = prim.apply("eq", prim.apply("abs", real), prim.const(math.inf, real.dtype))
+    term = prim.apply("exp", prim.apply("sub", low, high))
+    summed = prim.apply("add", high, prim.apply("log", prim.apply("add", prim.const(1, a.dtype), term)))
+    return prim.apply("select", same, high, summed)
 
 
 @logcumsumexp.gradient("input", "result")

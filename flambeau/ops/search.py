@@ -161,6 +161,16 @@ def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, inve
 # -- counting ----------------------------------------------------------------------------------------
 
 
+@operator(name="_counts", method=False, function=False, out=False, differentiable=False)
+def _counts(index: Tensor, size: int) -> Tensor:
+    """How often each of the first ``size`` numbers occurs in ``index``."""
+    g = prim.current().graph
+    if 0 in (size, *index.shape):
+        return prim.const(0, dtypes.int64, (size,))
+    ones = g.const(1, "i64", index.shape)
+    return prim.wrap(g.scatter("add", g.const(0, "i64", (size,)), ones, [prim.read(index)], [("i", 0)]))
+
+
 @operator(kind="composite", out=False)
 def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
     """How often each of 0, 1, ... occurs in ``input`` (1-dim, non-negative integers), or the sums of the ``weights`` of
@@ -172,14 +182,15 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
         raise RuntimeError(f"minlength should be >= 0, got {minlength}")
     if input.dtype.kind not in "ui":
         raise RuntimeError(f'"bincount_cpu" not implemented for {input.dtype}')
-    if input.ndim != 1 or (input.numel() and int(input.min()) < 0):  # type: ignore[attr-defined]
+    least, most = (int(t) for t in input.aminmax()) if input.numel() else (0, -1)  # type: ignore[attr-defined]
+    if input.ndim != 1 or least < 0:
         raise RuntimeError("bincount only supports 1-d non-negative integral inputs.")
     if weights is not None and (weights.ndim != 1 or weights.shape != input.shape):
         raise RuntimeError("weights should be 1-d and have the same length as input")
-    size = max(int(input.max()) + 1 if input.numel() else 0, minlength)  # type: ignore[attr-defined]
+    size = max(most + 1, minlength)
     index = input.to(dtypes.int64)  # type: ignore[attr-defined]
     if weights is None:
-        return create.zeros(size, dtype=dtypes.int64).scatter_add(0, index, create.ones_like(index))  # type: ignore[attr-defined,no-any-return]
+        return _counts.function(index, size)  # type: ignore[no-any-return]
     weights = weights.detach()  # type: ignore[attr-defined]
     if weights.dtype not in (dtypes.float32, dtypes.float64):
         weights = weights.to(dtypes.float64)

@@ -43,8 +43,8 @@ _WORDS = ("chunks", "pool", "share", "bags", "count", "columns", "rows", "stride
 
 @dataclass(frozen=True)
 class BagSpec:
-    """What determines the code: element types of the table (floating; half precision is added in f32), of indices and of ranges (i32 or i64),
-    whether rows have weights, and whether sums are divided by the number of rows."""
+    """What determines the code: element types of the table (floating; half precision is added in f32), of indices and
+    of ranges (i32 or i64), whether rows have weights, and whether sums are divided by the number of rows."""
 
     type: str
     index: str

@@ -483,8 +483,23 @@ class _ImagePacker(_Packer):
                 value = b.op("or", b.cast("zext", value, wide), upper)
             else:
                 value = cast(b, value, self.source, self.num.packed)
-            b.masked_store(value, put, stored, self.num.unit_bytes)
+            self.lay(b, value, put, runs[0].lane, stored)
             c.next = [b.iadd(offset, channel_step), b.bytes_at(put, step)]
+
+    def lay(self, b: Flow, value: Val, to: Val, lane: Val, stored: Val) -> None:
+        """Stores the lanes ``stored`` of a vector of a panel's unit, the first of which is ``lane``.  Those behind them
+        come later or do not count, so that nothing but what lies before has to be kept."""
+        size = self.num.unit_bytes
+        if self.isa.masks:
+            b.masked_store(value, to, stored, size)
+            return
+
+        def after() -> None:
+            # LLVM would make a masked store of this, which is slow, if it could tell that both read the same
+            before = b.new(value.type, f"freeze {b.load(value.type, to, size)}")
+            b.store(b.select(stored, value, before), to, size)
+
+        b.either(b.icmp("eq", lane, 0), lambda: b.store(value, to, size), after)
 
 
 class _PatchPacker(_Packer):

@@ -84,6 +84,8 @@ def _extreme(greater: bool) -> Callable[[Builder, str, list[Val]], Val]:
                 return b.op("or" if greater else "and", x, y)
             how = ("s" if is_signed(t) else "u") + ("gt" if greater else "lt")
             return b.select(b.cmp(how, x, y), x, y)
+        if not y.name.startswith("%"):  # with a constant first, the second select does nothing
+            x, y = y, x
         # a NaN in y survives the first select (an ordered comparison is false), one in x the second
         chosen = b.select(b.cmp("ogt" if greater else "olt", x, y), x, y)
         return b.select(b.cmp("uno", x, x), x, chosen)

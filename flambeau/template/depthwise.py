@@ -9,14 +9,16 @@ outside of the image is zero:
 * Where masks have registers (`_Masked`), every load has one.  A window of step 1 that has more factors than there are
   registers is gone through column by column, so that each factor is read once for all rows.
 * Elsewhere (`_Inner`) only strips at the left and right edge load with masks, and rows above and below are passed over.
-  The window is gone through in groups of columns whose factors have registers.
+  Up to three strips side by side go down the image a row at a time, with the sums of all rows of the result that it
+  reaches in registers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
+from ..runtime import cpu
 from ..target.builder import Val, vec_type
 from ..target.emit import new_module
 from ..target.isa import ISA
@@ -29,14 +31,16 @@ __all__ = ["bind_window", "suits", "window_ir"]
 
 _MOST = 7
 """Rows and columns of a window at most."""
+_BESIDE = 3
+"""Strips side by side at most: so many have enough sums to be added to at the same time."""
+_BAND = 7
+"""Rows of a band at least, in rows of the window."""
 _ROWS = 7
 """Rows of the result that are computed at a time at most."""
-_FEWER = 4
-"""The same where there are few registers; most networks' images have a multiple of one of these."""
 
 _WORDS = (
     "chunks", "pool", "pieces", "share", "groups", "rows", "x_n", "x_group", "x_h", "in_h", "in_w", "base_h", "base_w",
-    "w_group", "w_row", "c_n", "c_row", "c_h", "c_at", "out_h", "out_w", "taps", "last",
+    "w_group", "w_row", "c_n", "c_row", "c_h", "c_at", "out_h", "out_w", "taps", "last", "band",
 )  # fmt: skip
 
 
@@ -69,13 +73,16 @@ def bind_window(
     lanes, wide = isa.lanes("float"), g.grid[2]
     # the last strip overlaps the one before, unless what it stores may be what the epilogue reads
     overlaps = wide >= lanes and not any(tail_words[2::3]) and not isa.masks
+    # rows of the result that are made at a time: with what they are made of they stay in the first-level cache, but
+    # there are enough of them for those of the image above that every strip begins with
+    most = max(_BAND * found[0].high, cpu.cache_sizes().l1 * 3 // 4 // (4 * (g.bounds[2] * g.steps[1] + wide)))
     values = {
         "chunks": chunks, "pool": pool if parallel else 0, "pieces": planes, "share": share,
         "groups": problem.groups, "rows": problem.rows, "x_n": g.strides[0], "x_group": problem.x_group,
         "x_h": g.strides[3], "in_h": g.bounds[1], "in_w": g.bounds[2], "base_h": top, "base_w": left,
         "w_group": problem.w_group, "w_row": problem.w_row, "c_n": c_n, "c_row": c_row, "c_h": c_h,
         "c_at": problem.c_at, "out_h": g.grid[1], "out_w": wide, "taps": 8 * (len(_WORDS) + len(tail_words)),
-        "last": wide - lanes if overlaps else wide,
+        "last": wide - lanes if overlaps else wide, "band": -(-g.grid[1] // -(-g.grid[1] // most)) if g.grid[1] else 1,
     }  # fmt: skip
     return Binding([values[name] for name in _WORDS] + list(tail_words) + offsets, 0)
 
@@ -144,28 +151,13 @@ class _Window:
         at, limit = (b.splat(b.cast("trunc", v, "i32"), self.lanes) for v in (x, self.w["in_w"]))
         return b.cmp("ult", b.add(b.iota(places), at), limit)
 
-    def save(
-        self, b: Flow, accs: list[Val], target: Val, y: Val, x: Val, first: Val, row: Val, group: Val, mask: Val | None
-    ) -> None:  # fmt: skip
-        """Stores the sums of a strip from row ``y`` and column ``x`` on."""
-        w = self.w
-        for i, acc in enumerate(accs):
-            place = b.iadd(y, i)
-
-            def put(acc: Val = acc, place: Val = place) -> None:
-                col = b.iadd(first, b.iadd(b.imul(place, w["out_w"]), x))
-                value = self.tail.emit(b, acc, row, col, group, mask, self.extras.__getitem__)
-                spot = b.at(self.elem, target, b.iadd(b.imul(place, w["c_h"]), x))
-                if mask is None:
-                    b.store(value, spot, self.size)
-                else:
-                    b.masked_store(value, spot, mask, self.size)
-
-            if i:
-                with b.when(b.icmp("slt", place, w["out_h"])):
-                    put()
-            else:
-                put()
+    def put(self, b: Flow, acc: Val, spot: Val, col: Val, row: Val, group: Val, mask: Val | None) -> None:
+        """Stores sums at ``spot``, the first of which is number ``col`` of its plane through all images."""
+        value = self.tail.emit(b, acc, row, col, group, mask, self.extras.__getitem__)
+        if mask is None:
+            b.store(value, spot, self.size)
+        else:
+            b.masked_store(value, spot, mask, self.size)
 
 
 class _Masked(_Window):
@@ -203,7 +195,12 @@ class _Masked(_Window):
                         accs = self._sums(b, source, factors, y.index, x0, masks)
                     else:
                         accs = self._sums_by_column(b, source, own, y.index, x0)
-                    self.save(b, accs, target, y.index, v, first, row, group, mask)
+                    for i, acc in enumerate(accs):
+                        with b.when(b.icmp("slt", b.iadd(y.index, i), w["out_h"])):
+                            place = b.iadd(y.index, i)
+                            spot = b.at(self.elem, target, b.iadd(b.imul(place, w["c_h"]), v))
+                            col = b.iadd(first, b.iadd(b.imul(place, w["out_w"]), v))
+                            self.put(b, acc, spot, col, row, group, mask)
 
             b.either(
                 b.icmp("sge", left, lanes), lambda: strip(None), lambda: strip(b.lane_mask(left, lanes))
@@ -278,92 +275,132 @@ class _Masked(_Window):
 
 
 class _Inner(_Window):
-    """Rows of strips, of which those at the edges load with masks."""
+    """Strips from top to bottom of a band of rows, some side by side, of which those at the edges load with masks.  A
+    row of the image is loaded once for all rows of the result that it reaches, whose sums are in registers."""
 
     def __init__(self, name: str, spec: ConvSpec, isa: ISA) -> None:
         super().__init__(name, spec, isa)
-        high, wide, _, step = self.window
-        # what is loaded and the factors of some columns have registers beside the sums; a load of every other element
-        # gives two columns
-        room = isa.registers - 2 * step
-        self.together = wide if high * wide + _FEWER <= room else min(step, wide)
-        self.block = _ROWS if high * self.together + _ROWS <= room else _FEWER
+        high, _, step_h, step_w = self.window
+        self.alive = (high - 1) // step_h + 1
+        # besides their sums, strips side by side want registers for what is loaded and for a factor
+        self.beside = max(1, min(_BESIDE, (isa.registers - 2) // (self.alive + step_w)))
 
     def start(self, b: Flow) -> None:
         """See `_Window`."""
-        self.factors = b.alloca(f"[{self.window.high * self.window.wide} x {self.elem}]")
+        self.factors = b.alloca(f"[{self.window.high * self.window.wide} x {self.vector}]", align=64)
 
     def plane(self, b: Flow, source: Val, own: Val, target: Val, first: Val, row: Val, group: Val) -> None:
         """See `_Window`."""
-        w, lanes, (high, wide, step_h, step_w) = self.w, self.lanes, self.window
-        for tap in range(high * wide):
-            b.store(self.factor(b, own, tap), b.at(self.elem, self.factors, tap), self.size)
-        deep = (self.block - 1) * step_h + high
+        w, lanes, (high, wide, _, step_w) = self.w, self.lanes, self.window
+        # a loop, so that LLVM cannot keep them as values: it would spill them to addresses that are not aligned
+        with b.loop(0, high * wide) as tap:
+            factor = b.splat(self.factor(b, own, tap.index), lanes)
+            b.store(factor, b.at(self.vector, self.factors, tap.index), self.lanes * self.size)
         reach = (wide - 1) // step_w * step_w + lanes * step_w
-        with b.loop(0, w["out_h"], self.block) as y:
-            y0 = b.iadd(b.imul(y.index, step_h), w["base_h"])
-            rows = [b.iadd(y0, r) for r in range(deep)]
-            lines = [b.at(self.elem, source, b.imul(r, w["x_h"])) for r in rows]
-            with b.loop(0, w["out_w"], lanes) as v:
-                x = b.imin(v.index, w["last"])
-                left, x0 = b.isub(w["out_w"], x), b.iadd(b.imul(x, step_w), w["base_w"])
-                inside = b.op("and", b.icmp("sge", x0, 0), b.icmp("sle", b.iadd(x0, reach), w["in_w"]))
+        with b.loop(0, w["out_h"], w["band"]) as band, b.loop(0, w["out_w"]) as v:
+
+            def strips(count: int, v: Val = v.index, band: Val = band.index) -> None:
+                places = [b.imin(b.iadd(v, i * lanes), w["last"]) for i in range(count)]
+                starts = [b.iadd(b.imul(x, step_w), w["base_w"]) for x in places]
+                left = b.isub(w["out_w"], places[-1])
+                inside = b.op("and", b.icmp("sge", starts[0], 0), b.icmp("sle", b.iadd(starts[-1], reach), w["in_w"]))
                 inside = b.op("and", inside, b.icmp("sge", left, lanes))
 
-                def strip(edge: bool, y: Val = y.index, x: Val = x, x0: Val = x0, left: Val = left) -> None:
-                    accs = self._sums(b, rows, lines, x0, edge)
-                    mask = b.lane_mask(left, lanes) if edge else None
-                    self.save(b, accs, target, y, x, first, row, group, mask)
+                def down(edge: bool) -> None:
+                    signs = [[self._signs(b, b.iadd(x, at)) for at in self._spots()] for x in starts] if edge else None
+                    masks = [b.lane_mask(b.isub(w["out_w"], x), lanes) if edge else None for x in places]
 
-                b.either(inside, lambda: strip(False), lambda: strip(True))
+                    def save(accs: list[Val], y: Val, line: Val) -> None:
+                        for acc, x, mask in zip(accs, places, masks, strict=True):
+                            col = b.iadd(first, b.iadd(b.imul(y, w["out_w"]), x))
+                            self.put(b, acc, b.at(self.elem, line, x), col, row, group, mask)
 
-    def _sums(self, b: Flow, rows: list[Val], lines: list[Val], x0: Val, edge: bool) -> list[Val]:
-        """The sums of a strip's rows from these rows of the image, at ``lines``, the first column of which is at place
-        ``x0``."""
-        wide, step_w = self.window.wide, self.window.step_w
-        whole = wide // self.together
-        accs = [b.const(self.vector, 0)] * self.block
-        if whole > 1:  # a loop, before which LLVM cannot load the factors of all groups
-            with b.loop(0, whole * self.together, self.together, carry=accs) as at:
-                at.next = self._columns(b, rows, lines, b.iadd(x0, at.index), edge, at.index, self.together, at.values)
-            accs = at.values
-        else:
-            accs = self._columns(b, rows, lines, x0, edge, b.i64(0), self.together, accs)
-        if wide % self.together:
-            first = whole * self.together
-            accs = self._columns(b, rows, lines, b.iadd(x0, first), edge, b.i64(first), wide % self.together, accs)
-        if step_w == 1:
+                    self._down(b, source, target, band, starts, signs, save)
+
+                b.either(inside, lambda: down(False), lambda: down(True))
+
+            # rather two and two than three and one
+            left = b.idiv(b.iadd(b.isub(w["out_w"], v.index), lanes - 1), lanes)
+            some = b.select(
+                b.icmp("eq", left, self.beside + 1), b.i64((self.beside + 2) // 2), b.imin(left, self.beside)
+            )
+            v.step = b.imul(some, lanes)
+
+            def choose(count: int, some: Val = some) -> None:
+                if count == 1:
+                    strips(1)
+                else:
+                    b.either(b.icmp("eq", some, count), lambda: strips(count), lambda: choose(count - 1))
+
+            choose(self.beside)
+
+    def _spots(self) -> list[int]:
+        """Where vectors begin that are loaded of a row, from the first element under a strip on."""
+        step = self.window.step_w
+        return [at + half * self.lanes for at in range(0, self.window.wide, step) for half in range(step)]
+
+    def _down(
+        self, b: Flow, source: Val, target: Val, band: Val, starts: list[Val], signs: list[list[Val]] | None,
+        save: Callable[[list[Val], Val, Val], None],
+    ) -> None:  # fmt: skip
+        """Makes the rows of the result of the band from row ``band`` on in strips whose first columns are at ``starts``
+        in the image; with ``signs`` (see `_signs`) for what is loaded of each.  `save` gets the sums of a row, its
+        number and where it begins."""
+        (high, _, step, _), count, zero = self.window, len(starts), b.const(self.vector, 0)
+        new = range(max(0, high - step), high)  # the rows of a window that the one above does not have
+        before = -(-new.start // step)
+        w, above = self.w, b.isub(band, before)
+        top = b.iadd(w["base_h"], b.imul(above, step))
+        start = b.at(self.elem, source, b.imul(b.iadd(top, new.start), w["x_h"]))
+        result = b.at(self.elem, target, b.imul(w["c_h"], above))
+        sums = [zero] * (count * (self.alive - 1))
+        end = b.imin(b.iadd(band, w["band"]), w["out_h"])
+        with b.loop(above, end, carry=[start, result, top, *sums]) as y:
+            line, result, top, *accs = y.values
+            accs += [zero] * count
+            for i in new:
+                add = partial(self._add, b, line, starts, signs, i, accs)
+                accs = b.choose(b.icmp("ult", b.iadd(top, i), w["in_h"]), add, partial(list, accs))
+                line = b.at(self.elem, line, w["x_h"])
+            done = self._in_order(b, accs[:count])
+            with b.when(b.icmp("sge", y.index, band)):
+                save(done, y.index, result)
+            if step > high:
+                line = b.at(self.elem, line, b.imul(w["x_h"], step - high))
+            y.next = [line, b.at(self.elem, result, w["c_h"]), b.iadd(top, step), *accs[count:]]
+
+    def _add(
+        self, b: Flow, line: Val, starts: list[Val], signs: list[list[Val]] | None, i: int, accs: list[Val]
+    ) -> list[Val]:
+        """Adds what a row of the image, the ``i``-th of the first sum's window, gives to the sums of each row of the
+        result that it reaches, strip by strip."""
+        (high, wide, step, step_w), spots, accs = self.window, self._spots(), list(accs)
+        for first in range(0, wide, step_w):
+            columns = []
+            for n, start in enumerate(starts):
+                loaded = []
+                for at in range(first, first + step_w):
+                    place = b.at(self.elem, line, b.iadd(start, spots[at]))
+                    loaded.append(self._load(b, place, None if signs is None else signs[n][at]))
+                columns.append(self._apart(b, loaded))
+            for j in range(first, min(first + step_w, wide)):
+                for k in range(self.alive):
+                    tap = i - k * step
+                    if not 0 <= tap < high:
+                        continue
+                    place = b.at(self.vector, self.factors, tap * wide + j)
+                    factor = b.load(self.vector, place, self.lanes * self.size)
+                    for n in range(len(starts)):
+                        at = k * len(starts) + n
+                        accs[at] = multiply_add(b, self.isa, factor, columns[n][j - first], accs[at])
+        return accs
+
+    def _in_order(self, b: Flow, accs: list[Val]) -> list[Val]:
+        """Sums for a step of 2, which come in the order of `_every_other`, in that of their places."""
+        if self.window.step_w == 1:
             return accs
         places = [i // 2 for i in self._every_other()]
         return [b.shuffle(acc, acc, [places.index(i) for i in range(self.lanes)]) for acc in accs]
-
-    def _columns(
-        self, b: Flow, rows: list[Val], lines: list[Val], x: Val, edge: bool, first: Val, count: int, accs: list[Val]
-    ) -> list[Val]:
-        """Adds what some columns of the window from ``first`` on see, which is at place ``x``."""
-        high, wide, step, step_w = self.window
-        spots = [b.iadd(x, at + half * self.lanes) for at in range(0, count, step_w) for half in range(step_w)]
-        signs = [self._signs(b, spot) if edge else None for spot in spots]
-        factors = {}
-        for i in range(high):
-            for j in range(count):
-                factor = b.load(self.elem, b.at(self.elem, self.factors, b.iadd(first, i * wide + j)), self.size)
-                factors[i, j] = b.splat(factor, self.lanes)
-
-        def added(r: int, accs: list[Val]) -> list[Val]:
-            loaded = [
-                self._load(b, b.at(self.elem, lines[r], spot), sign) for spot, sign in zip(spots, signs, strict=True)
-            ]
-            accs = list(accs)
-            for j, x in zip(range(count), self._apart(b, loaded), strict=False):
-                for i in range(self.block):
-                    if 0 <= r - i * step < high:
-                        accs[i] = multiply_add(b, self.isa, factors[r - i * step, j], x, accs[i])
-            return accs
-
-        for r, row in enumerate(rows):
-            accs = b.choose(b.icmp("ult", row, self.w["in_h"]), partial(added, r, accs), partial(list, accs))
-        return accs
 
     def _signs(self, b: Flow, x: Val) -> Val:
         """Numbers that are negative where a vector from place ``x`` of a row on lies in the image: what a masked load

@@ -75,7 +75,13 @@ class Formula:
 
         def place(k: int, elem: str) -> tuple[Val, Val]:
             per_batch, per_row, per_col = (slots(self.buffers + 3 * k + i) for i in range(3))
-            offset = b.iadd(b.imul(batch, per_batch), b.iadd(b.imul(row, per_row), b.imul(col, per_col)))
+            known = self.known[k] if self.known else (None, None)
+            steps = [
+                step if found is None else b.i64(found) for step, found in zip((per_row, per_col), known, strict=True)
+            ]
+            offset = b.imul(batch, per_batch)
+            for at, step in zip((row, col), steps, strict=True):
+                offset = offset if step.name == "0" else b.iadd(offset, b.imul(at, step))
             return b.at(elem, slots(k), offset), per_col
 
         for k, type_ in enumerate(self.operands):

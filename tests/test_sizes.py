@@ -205,3 +205,12 @@ def test_terms_hold_where_guards_do(program, sizes, others):
     if values is not None:
         assert [values[v.at] if isinstance(v, Varying) else v for v in found] == run(*others)
     assert scope.values(sizes) is not None
+
+
+def test_programs_that_reduce_other_dimensions_are_no_family():
+    a = np.random.default_rng(2).normal(size=(5, 6, 7, 8)).astype("f")
+    for order in ((0, 1, 2, 3), (0, 2, 3, 1), (3, 1, 0, 2)):
+        for dims in ((0, 1), (1, 2), (2, 3), (0, 3)):
+            run = torch.compile(lambda x, order=order, dims=dims: (x * 2).permute(*order).sum(dims))
+            want = (a * 2).transpose(order).sum(axis=dims)
+            np.testing.assert_allclose(run(torch.from_numpy(a)).numpy(), want, rtol=1e-4, atol=1e-4)

@@ -98,7 +98,13 @@ def _parts(x: Layout | Recipe) -> _Parts:
         nodes = topological(x.nodes)
         place = {id(n): k for k, n in enumerate(nodes)}
         forms = tuple(
-            (n.op, n.type, tuple(place[id(i)] for i in n.inputs), _form(n.attrs, numbers), _form(n.shape, numbers))
+            (
+                n.op,
+                n.type,
+                tuple(place[id(i)] for i in n.inputs),
+                _form(_marked(n.op, n.attrs), numbers),
+                _form(n.shape, numbers),
+            )
             for n in nodes
         )
         results = tuple((layout.dtype, layout.device, layout.ndim) for layout in x.layouts)
@@ -117,6 +123,28 @@ def _form(value: Any, numbers: list[int]) -> object:
     if value.__class__ is tuple:
         return tuple([_form(v, numbers) for v in value])
     return value.__class__, value if value == value else repr(value)
+
+
+class _Which(NamedTuple):
+    """An integer that says which dimension or operand is meant: no size, so that members of a family have the same."""
+
+    number: int
+
+
+_WHICH_ALONE = ("argreduce", "gather", "iota", "reduce", "scan", "scatter")
+"""Values whose attributes have no integers but such."""
+
+
+def _marked(op: str, attrs: Any) -> Any:
+    """Attributes with those integers marked that are no sizes."""
+    if op in _WHICH_ALONE:
+        if attrs.__class__ is tuple:
+            return tuple([_marked(op, a) for a in attrs])
+        return _Which(attrs) if attrs.__class__ is int else attrs
+    if op in ("move", "update"):
+        map_, *rest = attrs
+        return (tuple([(at, tuple([(_Which(d), c) for d, c in terms])) for at, terms in map_]), *rest)
+    return attrs
 
 
 class _Rebuilt:
@@ -159,6 +187,8 @@ class _Rebuilt:
     def _attributes(self, value: Any) -> Any:
         if value.__class__ is int:
             return next(self._numbers)
+        if value.__class__ is _Which:
+            return value.number
         return tuple([self._attributes(v) for v in value]) if value.__class__ is tuple else value
 
     def _recipe(self, x: Recipe) -> Recipe:
@@ -167,7 +197,7 @@ class _Rebuilt:
             n = made[id(old)] = Node()
             n.op, n.type, n.origin, n.number = old.op, old.type, old.origin, old.number
             n.inputs = tuple([made[id(i)] for i in old.inputs])
-            n.attrs = self._attributes(old.attrs)
+            n.attrs = self._attributes(_marked(old.op, old.attrs))
             n.shape = self._attributes(old.shape)
         layouts = tuple([self._layout(layout) for layout in x.layouts])
         return Recipe(x.name, tuple([made[id(n)] for n in x.nodes]), layouts, x.several, x.inputs, x.numbers, x.joins)

@@ -34,8 +34,10 @@ def _reduced(kind: str, input: Tensor, dims: Sequence[int], keepdim: bool, work:
     left = [d for d in order if d not in dims and shape[d] > 1]
     if order == sorted(order) or left != sorted(left):
         return drop_dims(prim.reduce(kind, prim.cast(input, work), dims), dims, keepdim)
-    seen = g.input(node.attrs[0], [shape[d] for d in order], [node.attrs[1][d] for d in order], node.type)
-    total = prim.reduce(kind, prim.cast(prim.wrap(seen), work), [k for k, d in enumerate(order) if d in dims])
+    # A view of the argument, which may be another value where a recording of this is used.
+    turn = tuple((0, ((order.index(d), 1),)) for d in range(len(shape)))
+    seen = prim.move(input, turn, [shape[d] for d in order])
+    total = prim.reduce(kind, prim.cast(seen, work), [k for k, d in enumerate(order) if d in dims])
     result = [1 if d in dims else n for d, n in enumerate(shape) if keepdim or d not in dims]
     return prim.wrap(g.reshape(prim.read(total), result))
 

@@ -184,6 +184,32 @@ MORE_TILED = [
 
 @pytest.mark.skipif(HOST.name not in ("avx512", "avx2"), reason="the algorithm is for vectors of eight and more")
 @pytest.mark.parametrize("case", TILED + MORE_TILED, ids=str)
+@pytest.mark.parametrize("weights_last", [False, True])
+@pytest.mark.parametrize("known", [False, True])
+def test_winograd_of_channels_last(case, weights_last, known):
+    n, ci, co, size, padding = case
+    ones, around = (1, 1), (padding, padding)
+    rng = np.random.default_rng(0)
+    x, w = normal(rng, (n, ci, *size), last=True), normal(rng, (co, ci, 3, 3), last=weights_last)
+    bias = normal(rng, (co,))
+    exact = exact_forward(x, w, ones, around, ones, 1) + bias.reshape(-1, 1, 1)
+    tail = AddIn("f32", "f32", "f32").bound((0, 1, 0), True) if known else AddIn("f32", "f32", "f32")
+    spec = ConvSpec("f32", "f32", "f32", tail, winograd=True, last=True)
+    results = []
+    for threads in (1, 2):
+        y = empty(exact.shape, last=True)
+        forward(spec, x, w, y, ones, around, ones, 1, extra=(bias,), words=(0, 1, 0), threads=threads)
+        np.testing.assert_allclose(y, exact, rtol=1e-5, atol=5e-6 * np.sqrt(9 * ci))
+        results.append(y)
+    np.testing.assert_array_equal(*results)
+    dx, dy = empty(x.shape, last=True), normal(rng, exact.shape, last=True)
+    input_gradient(dataclasses.replace(spec, epilogue=None), dx, w, dy, ones, around, ones, 1, threads=2)
+    exact_dx = exact_input_gradient(dy, w, x.shape, ones, around, ones, 1)
+    np.testing.assert_allclose(dx, exact_dx, rtol=1e-5, atol=5e-6 * np.sqrt(9 * co))
+
+
+@pytest.mark.skipif(HOST.name not in ("avx512", "avx2"), reason="the algorithm is for vectors of eight and more")
+@pytest.mark.parametrize("case", TILED + MORE_TILED, ids=str)
 @pytest.mark.parametrize("last", range(8))
 def test_winograd_weight_gradient(case, last):
     n, ci, co, size, padding = case
@@ -227,13 +253,17 @@ def test_choice_of_winograd():
         problem = conv_problem.forward_problem(
             x.shape, strides[0], w.shape, strides[1], strides[2], stride, (1, 1), (1, 1), 1
         )
-        return conv.choose(ConvSpec(source, "f32", source), HOST, [problem]).winograd
+        spec = conv.choose(ConvSpec(source, "f32", source), HOST, [problem])
+        assert spec.last == (spec.winograd and last)
+        return spec.winograd
 
     assert chosen(8, 64, 64, (56, 56)) and chosen(1, 128, 128, (28, 28))
     assert chosen(8, 3, 64, (56, 56)) and chosen(8, 64, 8, (56, 56))
     assert not chosen(8, 64, 8, (2, 2)) and not chosen(8, 3, 64, (2, 2))
     assert not chosen(8, 64, 64, (56, 56), stride=(2, 2)) and not chosen(8, 64, 64, (56, 56), kernel=(3, 5))
-    assert not chosen(8, 64, 64, (56, 56), last=True) and not chosen(8, 64, 64, (56, 56), source="bf16")
+    assert chosen(8, 64, 64, (56, 56), last=True) and chosen(1, 128, 128, (28, 28), last=True)
+    assert not chosen(8, 3, 64, (56, 56), last=True) and not chosen(1, 64, 8, (2, 2), last=True)
+    assert not chosen(8, 64, 64, (56, 56), source="bf16")
     assert not chosen(1, 512, 512, (2, 2))
 
 

@@ -26,7 +26,7 @@ from ..runtime import engine
 from ..target.builder import Val, vec_type
 from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE
-from . import conv_direct, conv_planes, depthwise, winograd
+from . import conv_direct, conv_planes, depthwise, winograd, winograd_last
 from .blocking import cut_image
 from .contract import Contraction, Frame
 from .conv_problem import (
@@ -57,7 +57,7 @@ __all__ = [
 
 def kernel_name(spec: ConvSpec) -> str:
     """The symbol of the entry."""
-    kind = "winograd" if spec.winograd else f"conv{'d' * spec.direct}{'p' * spec.planes}"
+    kind = f"winograd{'_last' * spec.last}" if spec.winograd else f"conv{'d' * spec.direct}{'p' * spec.planes}"
     if spec.window is not None:
         kind += "_".join(map(str, spec.window))
     return f"{kind}_{spec.source}_{spec.acc}_{spec.out}"
@@ -77,7 +77,7 @@ def requests(spec: ConvSpec, isa: ISA) -> list[engine.Request]:
     if spec.planes:
         return [entry, micro_request(num, isa, in_place=True, listed=True)]
     if spec.winograd:
-        return [entry, micro_request(num, isa), pack_request(spec.source, num, isa)]
+        return [entry, micro_request(num, isa, in_place=spec.last), pack_request(spec.source, num, isa)]
     packs = [pack_request(spec.source, num, isa), image_request(spec.source, num, isa, _WORDS.names)]
     return [entry, core_request(spec, isa), micro_request(num, isa), *packs]
 
@@ -110,6 +110,8 @@ def choose(spec: ConvSpec, isa: ISA, problems: Sequence[Problem]) -> ConvSpec:
         return replace(spec, window=depthwise.suits(spec, isa, problems))
     if winograd.suits(spec, isa, problems):
         return replace(spec, winograd=True)
+    if winograd_last.suits(spec, isa, problems):
+        return replace(spec, winograd=True, last=True)
     return replace(spec, planes=True) if conv_planes.suits(spec, isa, problems) else spec
 
 
@@ -187,6 +189,9 @@ def _bind(
         return conv_direct.bind_sum(spec, isa, problems, pool, workers, tail_words)
     if spec.planes:
         return conv_planes.bind_planes(spec, isa, problems[0], pool, workers, tail_words)
+    if spec.winograd and spec.last:
+        turned = tail.transposed(tail_words)  # type: ignore[attr-defined]  # `suits` asks for it
+        return winograd_last.bind_winograd_last(spec, isa, problems[0], pool, workers, turned, ready)
     if spec.winograd:
         return winograd.bind_winograd(spec, isa, problems[0], pool, workers, tail_words, ready)
     num = spec.number(isa)
@@ -310,6 +315,8 @@ def make_ir(spec: ConvSpec, isa: ISA) -> str:
         return conv_direct.sum_ir(kernel_name(spec), spec, isa)
     if spec.planes:
         return conv_planes.planes_ir(kernel_name(spec), spec, isa)
+    if spec.winograd and spec.last:
+        return winograd_last.winograd_last_ir(kernel_name(spec), spec, isa)
     if spec.winograd:
         return winograd.winograd_ir(kernel_name(spec), spec, isa)
     return _Convolution(kernel_name(spec), spec, isa, spec.tail).text()

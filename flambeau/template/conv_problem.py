@@ -32,7 +32,8 @@ class Window(NamedTuple):
 class ConvSpec:
     """What determines the code: the type of image and weights, of accumulators and output, the epilogue, and whether
     it is the direct kernel for few channels a group (see `prefer_direct`; with ``window`` that for single channels and
-    this window), Winograd's algorithm, or the kernel that reads spread planes (`conv.choose`)."""
+    this window), Winograd's algorithm (``last``: for channels that lie side by side), or the kernel that reads spread
+    planes (`conv.choose`)."""
 
     source: str
     acc: str
@@ -42,6 +43,7 @@ class ConvSpec:
     winograd: bool = False
     planes: bool = False
     window: Window | None = None
+    last: bool = False
 
     @property
     def tail(self) -> Epilogue:

@@ -30,7 +30,10 @@ from .image import Geometry
 from .micro import Blocking, blocking, micro_kernel
 from .pack import pack_kernel
 
-__all__ = ["PLACES", "SIDE", "bind_winograd", "full_window", "suits", "turn_tile", "winograd_ir"]
+__all__ = [
+    "PLACES", "SIDE", "Winograd", "bind_winograd", "full_window", "suits", "turn_back", "turn_tile", "weight_values",
+    "winograd_ir",
+]  # fmt: skip
 
 SIDE = 4
 """Rows and columns of a tile."""
@@ -45,10 +48,13 @@ _SLICE = 64
 """Channels of the image that are transformed by a chunk, where they are for everyone."""
 _RUN_WORDS = 5
 
+WEIGHT_WORDS = ("w_row", "w_c", "w_at", "close", *(f"w_{i}" for i in range(9)))
+"""How the weights lie: strides of rows and channels, the least offset of a tap, whether the taps fill 9 elements, their
+offsets from the least."""
+
 _WORDS = (
     "chunks", "pool", "pack_chunks", "x_n", "x_c", "x_h", "in_h", "in_w", "base_h", "base_w", "channels", "rows",
-    "panels", "part", "parts", "tiles", "across", "high", "block", "w_row", "w_c", "w_at", "close",
-    *(f"w_{i}" for i in range(9)),
+    "panels", "part", "parts", "tiles", "across", "high", "block", *WEIGHT_WORDS,
     "c_n", "c_row", "c_h", "c_at", "out_h", "out_w", "worker_at", "worker_bytes", "place_bytes", "m_at", "lines_at",
     "runs_at", "zeros_at", "depth", "pack", "micro", "ready", "blocks", "by_tiles", "image_chunks", "image_parts",
     "image_at", "image_bytes",
@@ -86,10 +92,6 @@ def bind_winograd(
     """The words for a problem that `suits`; ``ready`` says how weights lie that are given transformed."""
     g, num = problem.geometry, spec.number(isa)
     blk = blocking(num, isa)
-    offsets = full_window(g)
-    assert offsets is not None
-    w_at = min(offsets)
-    places = [offset - w_at for offset in offsets]
     across, high = -(-g.grid[2] // 2), -(-g.grid[1] // 2)
     tiles = problem.batch * across * high
     panels = -(-problem.rows // blk.rows)
@@ -123,8 +125,7 @@ def bind_winograd(
         "x_n": g.strides[0], "x_c": g.strides[1], "x_h": g.strides[3], "in_h": g.bounds[1], "in_w": g.bounds[2],
         "base_h": low[1], "base_w": low[2], "channels": g.channels, "rows": problem.rows, "panels": panels,
         "part": part, "parts": parts, "tiles": tiles, "across": across, "high": high, "block": block,
-        "w_row": problem.w_row, "w_c": problem.w_c, "w_at": w_at, "close": int(sorted(places) == list(range(9))),
-        **{f"w_{i}": place for i, place in enumerate(places)},
+        **weight_values(problem),
         "c_n": c_n, "c_row": c_row, "c_h": c_h, "c_at": problem.c_at, "out_h": g.grid[1], "out_w": g.grid[2],
         "worker_at": worker_at, "worker_bytes": worker_bytes, "place_bytes": place_bytes, "m_at": m_at,
         "lines_at": lines_at, "runs_at": runs_at, "zeros_at": zeros_at, "depth": depth,
@@ -145,7 +146,16 @@ def bind_winograd(
 
 def winograd_ir(name: str, spec: ConvSpec, isa: ISA) -> str:
     """The module of the kernel."""
-    return _Winograd(name, spec, isa).text()
+    return Winograd(name, spec, isa).text()
+
+
+def weight_values(problem: Problem) -> dict[str, int]:
+    """The `WEIGHT_WORDS` of a problem with a full window."""
+    offsets = full_window(problem.geometry)
+    assert offsets is not None
+    places = [offset - min(offsets) for offset in offsets]
+    close = int(sorted(places) == list(range(9)))
+    return dict(zip(WEIGHT_WORDS, (problem.w_row, problem.w_c, min(offsets), close, *places), strict=True))
 
 
 def turn_tile(b: Flow, d: list[Val]) -> list[Val]:
@@ -153,8 +163,15 @@ def turn_tile(b: Flow, d: list[Val]) -> list[Val]:
     return [b.fsub(d[0], d[2]), b.fadd(d[1], d[2]), b.fsub(d[2], d[1]), b.fsub(d[1], d[3])]
 
 
-class _Winograd:
+def turn_back(b: Flow, x: list[Val]) -> list[Val]:
+    """A^T x"""
+    return [b.fadd(b.fadd(x[0], x[1]), x[2]), b.fsub(b.fsub(x[1], x[2]), x[3])]
+
+
+class Winograd:
     """Writes the functions of the kernel."""
+
+    names: tuple[str, ...] = _WORDS
 
     def __init__(self, name: str, spec: ConvSpec, isa: ISA) -> None:
         self.name, self.spec, self.isa, self.tail = name, spec, isa, spec.tail
@@ -163,6 +180,7 @@ class _Winograd:
         self.lanes, self.size = self.blk.lanes, num.acc_bytes
         self.elem = num.acc_type
         self.vector = vec_type(self.elem, self.lanes)
+        self.width, self.pitch = self.blk.rows, self.blk.pitch  # of a panel of U
         self.module = new_module(isa)
 
     def text(self) -> str:
@@ -172,13 +190,13 @@ class _Winograd:
             ("pack", self._write_pack, "pack_chunks"), ("image", self._write_image, "image_chunks"),
             ("body", self._write_body, "chunks"),
         ]  # fmt: skip
-        phased_entry(self.module, self.isa, self.name, arguments, _WORDS, phases)
+        phased_entry(self.module, self.isa, self.name, arguments, self.names, phases)
         return self.module.text()
 
     def _open(self, b: Flow, block: Val) -> tuple[Val, Val, Val, Val]:
         """Loads the words; returns the buffers (result, weights, image) and the scratch memory."""
         self.params = b.load("ptr", block, align=8)
-        self.w = {name: b.word(self.params, i) for i, name in enumerate(_WORDS)}
+        self.w = {name: b.word(self.params, i) for i, name in enumerate(self.names)}
         slots = (1, 2, 3, 4 + self.tail.buffers)
         c, weights, image, scratch = (b.load("ptr", b.at("i64", block, i), align=8) for i in slots)
         return c, weights, image, scratch
@@ -186,51 +204,55 @@ class _Winograd:
     def _extras(self, b: Flow, block: Val) -> list[Val]:
         """What the epilogue gets."""
         extras = [b.load("ptr", b.at("i64", block, 4 + i), align=8) for i in range(self.tail.buffers)]
-        return extras + [b.word(self.params, len(_WORDS) + i) for i in range(self.tail.words)]
+        return extras + [b.word(self.params, len(self.names) + i) for i in range(self.tail.words)]
 
     def _write_pack(self, b: Flow, block: Val, chunk: Val, worker: Val) -> None:
         """Transforms one panel of weights: place by place, channel by channel, the rows side by side."""
         _, weights, _, scratch = self._open(b, block)
         w = self.w
-        first = b.imul(chunk, self.blk.rows)
-        count = b.imin(b.isub(w["rows"], first), self.blk.rows)
+        first = b.imul(chunk, self.width)
+        count = b.imin(b.isub(w["rows"], first), self.width)
         line = b.at(self.elem, b.at(self.elem, weights, b.imul(first, w["w_row"])), w["w_at"])
-        memory = b.alloca(f"[{_GROUP * 9 * self.blk.pitch} x {self.elem}]")
+        memory = b.alloca(f"[{_GROUP * 9 * self.pitch} x {self.elem}]")
         half = b.const(self.vector, 0.5)
-        target = b.at(self.elem, scratch, b.imul(b.imul(chunk, w["channels"]), self.blk.pitch))
-        step = b.imul(b.imul(w["panels"], w["channels"]), self.blk.pitch)
+        target = b.at(self.elem, scratch, b.imul(b.imul(chunk, w["channels"]), self.pitch))
+        step = b.imul(b.imul(w["panels"], w["channels"]), self.pitch)
 
         def turn(x: list[Val]) -> list[Val]:
             """G x"""
             outer = b.fadd(x[0], x[2])
             return [x[0], b.fmul(half, b.fadd(outer, x[1])), b.fmul(half, b.fsub(outer, x[1])), x[2]]
 
-        def lay(group: Val, channels: Val) -> None:
-            """Lays the rows of some channels side by side: all at once, or a channel or a tap at a time."""
-            whole = b.icmp("eq", b.imul(w["close"], w["w_c"]), 9)
-            each_c = b.select(whole, channels, b.i64(1))
-            each_t = b.select(b.icmp("ne", w["close"], 0), b.i64(9), b.i64(1))
-            with b.loop(0, channels, each_c) as c, b.loop(0, 9, each_t) as t:
-                tap = b.load("i64", b.at("i64", self.params, b.iadd(t.index, _WORDS.index("w_0"))), 8)
-                offset = b.select(b.icmp("ne", w["close"], 0), b.i64(0), tap)
-                origin = b.at(self.elem, line, b.iadd(b.imul(b.iadd(group, c.index), w["w_c"]), offset))
-                to = b.at(self.elem, memory, b.imul(b.iadd(b.imul(c.index, 9), t.index), self.blk.pitch))
-                k = b.imul(each_c, each_t)
-                b.call_address(w["pack"], to, origin, w["w_row"], b.i64(1), count, k, b.i64(self.blk.pitch))
+        # the rows of some channels are laid side by side: all at once, a tap of all channels, a channel, or a tap
+        close, single = b.icmp("ne", w["close"], 0), b.icmp("eq", w["w_c"], 1)
+        whole = b.icmp("eq", b.imul(w["close"], w["w_c"]), 9)
+        by_tap = b.op("and", single, b.icmp("eq", w["close"], 0))
+        each_t = b.select(close, b.i64(9), b.i64(1))
+        per_c = b.select(by_tap, b.i64(self.pitch), b.i64(9 * self.pitch))
+        per_t = b.select(by_tap, b.i64(_GROUP * self.pitch), b.i64(self.pitch))
 
-        close = b.icmp("ne", w["close"], 0)
-        slots = [b.imul(b.select(close, w[f"w_{i}"], b.i64(i)), self.blk.pitch) for i in range(9)]
+        def lay(group: Val, channels: Val) -> None:
+            each_c = b.select(b.op("or", whole, by_tap), channels, b.i64(1))
+            with b.loop(0, channels, each_c) as c, b.loop(0, 9, each_t) as t:
+                tap = b.load("i64", b.at("i64", self.params, b.iadd(t.index, self.names.index("w_0"))), 8)
+                offset = b.select(close, b.i64(0), tap)
+                origin = b.at(self.elem, line, b.iadd(b.imul(b.iadd(group, c.index), w["w_c"]), offset))
+                to = b.at(self.elem, memory, b.iadd(b.imul(c.index, per_c), b.imul(t.index, per_t)))
+                k = b.imul(each_c, each_t)
+                b.call_address(w["pack"], to, origin, w["w_row"], b.i64(1), count, k, b.i64(self.pitch))
+
+        slots = [b.imul(b.select(close, w[f"w_{i}"], b.i64(i)), per_t) for i in range(9)]
         with b.loop(0, w["channels"], _GROUP) as group:
             channels = b.imin(b.isub(w["channels"], group.index), _GROUP)
             lay(group.index, channels)
-            with b.loop(0, channels) as c:
-                source = b.at(self.elem, memory, b.imul(c.index, 9 * self.blk.pitch))
+            with b.loop(0, channels) as c, b.loop(0, self.pitch, self.lanes) as v:
+                source = b.at(self.elem, memory, b.iadd(b.imul(c.index, per_c), v.index))
                 loaded = [b.load(self.vector, b.at(self.elem, source, slot), 64) for slot in slots]
                 columns = [turn(loaded[j::3]) for j in range(3)]
                 rows = [turn([column[i] for column in columns]) for i in range(SIDE)]
-                spot = b.at(self.elem, target, b.imul(b.iadd(group.index, c.index), self.blk.pitch))
+                spot = b.at(self.elem, target, b.iadd(b.imul(b.iadd(group.index, c.index), self.pitch), v.index))
                 for value in (v for row in rows for v in row):
-                    b.store(value, spot, 64)
+                    b.store(value, spot, self.size)
                     spot = b.at(self.elem, spot, step)
         b.ret()
 
@@ -391,18 +413,14 @@ class _Winograd:
         top = b.bytes_at(mine, w["lines_at"])
         lower = b.at(self.elem, top, b.imul(w["block"], 2))
 
-        def turn(x: list[Val]) -> list[Val]:
-            """A^T x"""
-            return [b.fadd(b.fadd(x[0], x[1]), x[2]), b.fsub(b.fsub(x[1], x[2]), x[3])]
-
         with b.loop(0, count, lanes) as v:
             spot = b.at(self.elem, m, v.index)
             values = [
                 b.load(self.vector, b.at(self.elem, spot, b.imul(place, i)), self.size) for i in range(PLACES)
             ]  # fmt: skip
-            columns = [turn(values[j::SIDE]) for j in range(SIDE)]
+            columns = [turn_back(b, values[j::SIDE]) for j in range(SIDE)]
             for i, line in enumerate((top, lower)):
-                left, right = turn([column[i] for column in columns])
+                left, right = turn_back(b, [column[i] for column in columns])
                 for part in range(2):
                     order = [e // 2 + part * lanes // 2 + e % 2 * lanes for e in range(lanes)]
                     to = b.at(self.elem, line, b.iadd(b.imul(v.index, 2), part * lanes))

@@ -84,6 +84,12 @@ def _crosswise() -> dict[str, Any]:
         "rows": (lambda x, y: F.layer_norm(x.t(), (300,)), lambda a, b: _standard(a.T)),
         "exponents": (lambda x, y: x.t().softmax(-1), lambda a, b: np.exp(a.T) / np.exp(a.T).sum(-1, keepdims=True)),
         "running": (lambda x, y: x.t().cumsum(-1) + y.t(), lambda a, b: a.T.cumsum(-1) + b.T),
+        "a border": (lambda x, y: F.pad(x.t(), (1, 2)) * 2, lambda a, b: np.pad(a.T, ((0, 0), (1, 2))) * 2),
+        "side by side": (lambda x, y: torch.cat([x.t(), y], 1) - 1, lambda a, b: np.concatenate([a.T, b], 1) - 1),
+        "a part": (lambda x, y: x.t()[:9] * 2 + y[:9], lambda a, b: a.T[:9] * 2 + b[:9]),
+        "there and back": (lambda x, y: (x.t().relu() + y.t()).t() * 2, lambda a, b: (np.maximum(a, 0) + b) * 2),
+        "both ways": (lambda x, y: x + x.t() + x.t().contiguous(), lambda a, b: a + 2 * a.T),
+        "operands of products": (lambda x, y: (x.t() * 2 + 1) @ y, lambda a, b: (a.T * 2 + 1) @ b),
         "twice": (lambda x, y: (x.t() + y, x.t().sum(0), x.t() - 1)[0], lambda a, b: a.T + b),
     }
 

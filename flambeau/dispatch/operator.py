@@ -285,8 +285,8 @@ def operator(
     is public.
     ``preserve``: the operator computes element by element (default: if there is ``promote``).
     ``strides``: how results lie in memory, where the body does not say so: as the "operands" do, for which see
-    `layout.iterated_strides` (default with ``preserve``), as the "first" of them does, as an "image" with channels last
-    if the first one is, or "row-major" (default).
+    `layout.iterated_strides` (default with ``preserve``), as the "first" of them does if the result has its shape,
+    with dimensions in the "order" of its, as an "image" with channels last if it is one, or "row-major" (default).
     ``looks``: the results are views that the layout of the first argument and the numbers given besides determine, so
     that they may be remembered (needs to be said where they are several, or made by another operator).
     ``index_error`` is raised for an index outside of its dimension.  ``synonyms`` are other keywords for parameters;

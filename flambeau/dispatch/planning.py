@@ -15,7 +15,7 @@ from ..deferred.record import CHAIN, WHOLE, Recipe
 from ..device import cpu, device, meta
 from ..dtype import bool_, complex128, dtype, float64, get_default_dtype, int64
 from ..graph.node import Node, topological
-from ..layout import Layout, contiguous_strides, dense, image_strides, iterated_strides, of
+from ..layout import Layout, contiguous_strides, dense, image_strides, iterated_strides, of, ordered_strides
 from ..primitives import Recorder
 from ..promotion import check_cast, result_type
 from ..tensor import Tensor
@@ -132,6 +132,10 @@ def _pick_strides(op: Operator, result: Tensor, inputs: Sequence[Layout]) -> tup
     shape = result._layout.shape
     if op.strides == "image":
         return image_strides(shape, inputs)
+    if op.strides == "order":
+        (first,) = inputs
+        steps = iterated_strides(first.shape, inputs)
+        return ordered_strides(shape, sorted(range(len(shape)), key=lambda d: (-steps[d], d)))
     deciding = [x for x in inputs if _broadcasts(x.shape, shape)] if len(shape) > 1 else []
     return iterated_strides(shape, deciding) if deciding else contiguous_strides(shape)
 
@@ -140,7 +144,7 @@ def _broadcasts(shape: Sequence[int], to: Sequence[int]) -> bool:
     return len(shape) <= len(to) and all(m in (1, n) for m, n in zip(reversed(shape), reversed(to)))
 
 
-_DECIDING = {"operands": None, "first": 1, "image": 1, "row-major": 0}
+_DECIDING = {"operands": None, "first": 1, "order": 1, "image": 1, "row-major": 0}
 """How many of the operands decide the strides of results."""
 
 

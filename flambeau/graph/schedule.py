@@ -13,10 +13,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
-from ..dtype import coded
 from ..layout import contiguous_strides
-from ..loop.nodes import ELEMENTWISE, TILE
 from .bounds import within
+from .crosswise import crosswise
 from .group import Group, Place
 from .index import Affine, NotFusable, Region, apart
 from .kernel import KernelCall
@@ -34,7 +33,6 @@ __all__ = ["BufferSpec", "ExternCall", "Output", "Schedule", "schedule"]
 _SPLIT_UNITS = 8
 _SPLIT_WORK = 131_072
 _WIDE_WORK, _WIDE_ROWS = 1 << 19, 512
-_TURNED = 1 << 14  # elements from which an argument in another order is copied first
 _REGIONS = 8  # of one memory that a group writes at most
 
 
@@ -81,22 +79,6 @@ def _skeleton(order: Sequence[Node]) -> object:
     return tuple((n.op, n.type, len(n.shape), tuple(number[id(i)] for i in n.inputs)) for n in order)
 
 
-def _plain(node: Node) -> Node:
-    """What a value is a copy of, or the value."""
-    while node.op == "select" and node.inputs[1] is node.inputs[2]:
-        node = node.inputs[1]
-    return node
-
-
-def _across(node: Node) -> bool:
-    """Whether the elements of an argument lie side by side along a long dimension, and not along the last one, which is
-    long, too."""
-    (_, strides), itemsize = node.attrs, coded(node.type).itemsize
-    long = [(s, d) for d, (s, n) in enumerate(zip(strides, node.shape)) if n >= TILE]
-    last = max((d for d, n in enumerate(node.shape) if n > 1), default=0)
-    return itemsize in (4, 8) and (strides[last], last) in long and strides[last] > 1 and any(s == 1 for s, _ in long)
-
-
 class _Materialize(Exception):
     def __init__(self, nodes: set[int]) -> None:
         super().__init__()
@@ -127,8 +109,8 @@ class _Attempt(Places):
     # -- the order of work -----------------------------------------------------------------------
     def run(self) -> Schedule:
         self._inputs()
-        for node in self._crosswise():
-            self._lay_straight(node)
+        for node, strides in crosswise(self.outputs):
+            self._lay(node, strides)
         self.roots = roots_of(self.order, [o.node for o in self.outputs], self.forced) | self.squeezed.keys()
         for node in self.order:
             if node.op == "reduce":
@@ -177,33 +159,12 @@ class _Attempt(Places):
         return tuple(dict.fromkeys(n.origin for n in found if n.origin)), sum(map(operations, found))
 
     # -- arguments in another order --------------------------------------------------------------
-    def _crosswise(self) -> list[Node]:
-        """Large arguments that are read along the rows of a result and lie in memory along another dimension.
-
-        Read one by one, each element costs a line of the cache; turned over in tiles first, two.
-        """
-        found: dict[int, Node] = {}
-        for o in self.outputs:
-            shape, node = o.node.shape, _plain(o.node)
-            if node.op == "input" or math.prod(shape) < _TURNED or o.strides != contiguous_strides(shape):
-                continue
-            stack, seen = [node], {id(node)}
-            while stack:
-                n = stack.pop()
-                if n.op == "input" and n.shape == shape and _across(n):
-                    found[id(n)] = n
-                if n.op in ELEMENTWISE or n.op in ("cast", "reduce", "scan"):
-                    stack.extend(i for i in n.inputs if id(i) not in seen)
-                    seen.update(map(id, n.inputs))
-        return list(found.values())
-
-    def _lay_straight(self, node: Node) -> None:
-        """Copies an argument into row-major order, for all that read it."""
+    def _lay(self, node: Node, strides: tuple[int, ...]) -> None:
+        """Copies an argument into an order of memory without gaps, for all that read it."""
         g = self._new_group(node.shape)
         g.alone = True
         target = Place(
-            self._new_buffer("temp", 0, node.type, math.prod(node.shape)), node.shape,
-            contiguous_strides(node.shape), 0, g.number,
+            self._new_buffer("temp", 0, node.type, math.prod(node.shape)), node.shape, strides, 0, g.number
         )  # fmt: skip
         g.add_store(node, target, node)
         self._set_place(node, target)

@@ -314,7 +314,7 @@ def _glu_backward(grad: Tensor, input: Tensor, dim: int) -> Tensor:
     return OPERATORS["cat"].function((slope, slope * value * (1 - gate)), dim)  # type: ignore[no-any-return]
 
 
-@operator(method=False, function=False)
+@operator(method=False, function=False, strides="order")
 def glu(input: Tensor, dim: int = -1) -> Tensor:
     """The first half along ``dim`` times the sigmoid of the second.  Dauphin et al. 2016."""
     if not input.ndim:

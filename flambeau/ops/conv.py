@@ -118,13 +118,21 @@ def convolution_kernel(
 def _contracted(spec: Callable[..., object], a: Tensor, b: Tensor, bias: Tensor | None, shape: Sequence[int]) -> Tensor:
     """The template's result; of complex operands by four products of their parts."""
     if not a.dtype.is_complex:
-        operands = [a, b] if bias is None else [a, b, bias]
+        operands = [_in_runs(x) for x in ([a, b] if bias is None else [a, b, bias])]
         return prim.extern(spec(*operands), operands, [(shape, a.dtype)])[0]
     ar, ai, br, bi = (prim.part(p, x) for x in (a, b) for p in ("real", "imag"))
     cr, ci = (None, None) if bias is None else (prim.part("real", bias), prim.part("imag", bias))
     re = prim.apply("sub", _contracted(spec, ar, br, cr, shape), _contracted(spec, ai, bi, None, shape))
     im = prim.apply("add", _contracted(spec, ar, bi, ci, shape), _contracted(spec, ai, br, None, shape))
     return prim.join(re, im)
+
+
+def _in_runs(x: Tensor) -> Tensor:
+    """An operand, or a copy of one of which neither pixels nor channels lie side by side: it is read many times."""
+    node = prim.read(x)
+    if node.op != "input" or x.ndim < 3 or 1 in (node.attrs[1][1], node.attrs[1][-1]):
+        return x
+    return prim.wrap(prim.current().graph.in_memory(node))
 
 
 def _only_bias(bias: Tensor | None, shape: Sequence[int], like: Tensor) -> Tensor:

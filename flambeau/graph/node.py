@@ -46,6 +46,7 @@ Map = tuple[tuple[int, tuple[tuple[int, int], ...]], ...]
 _WORK = {t.code: t.wide.code for t in ALL if t.wide is not t}
 _SIGNED = ("f16", "bf16")  # types of which a bit of 16 is the sign
 _OF_SIGNS = ("neg", "abs", "copysign")
+_PARTS = 8  # of a dimension that are combined at once by ``Graph._in_parts``
 _WHOLE = {part: whole for whole, part in PART.items()}
 _PREDICATES = COMPARISONS | {"isnan", "signbit"}
 _COMPLEX_TOO = frozenset(
@@ -303,30 +304,35 @@ class Graph:
         if not dims:
             return x
         if kind == "xor" or (kind == "mul" and x.type in PART):
-            return self.cast(self._in_halves(kind, self._widened(x), dims, shape), x.type)
+            return self.cast(self._in_parts(kind, self._widened(x), dims, shape), x.type)
         if x.type in _WORK:
             wide = _WORK[x.type]
             return self.cast(self.make("reduce", (self.cast(x, wide),), (kind, dims, None), shape, wide), x.type)
         return self.make("reduce", (x,), (kind, dims, None), shape, x.type)
 
-    def _in_halves(self, op: str, x: Node, dims: tuple[int, ...], shape: tuple[int, ...]) -> Node:
-        """A reduction that the loop IR does not have (a product of complex numbers has none of its parts): halves are
-        combined with each other until one element is left."""
+    def _in_parts(self, op: str, x: Node, dims: tuple[int, ...], shape: tuple[int, ...]) -> Node:
+        """A reduction that the loop IR does not have (a product of complex numbers has none of its parts): one
+        dimension after the other is cut into a few parts, which are combined with each other until one element is
+        left."""
         neutral = 0 if op == "xor" else 1
-        kept = [d for d in range(len(x.shape)) if d not in dims]
-        count = math.prod(x.shape[d] for d in dims)
-        x = self.reshape(self.permute(x, [*kept, *dims]), [*(x.shape[d] for d in kept), count])
-        last = len(kept)
-        if count == 0:
+        if 0 in x.shape:
             return self.const(neutral, x.type, shape)
-        while x.shape[last] > 1:
-            half = (x.shape[last] + 1) // 2
-            part = (*x.shape[:last], half)
-            places = self.iota(part, last)
-            behind = self.apply("add", places, self.const(half, "i64"))
-            rest = self._shifted(x, last, behind, part, neutral)
-            x = self.apply(op, self._shifted(x, last, places, part, neutral), rest)
-        return self.reshape(x, shape)
+        for d in dims:
+            while x.shape[d] > 1:
+                count = min(_PARTS, x.shape[d])
+                size = -(-x.shape[d] // count)
+                part = (*x.shape[:d], size, *x.shape[d + 1 :])
+                # read at indices, though there are none, so that x has memory
+                found = self.gather(x, [], [("d", k) for k in range(len(part))], part)
+                for start in range(size, x.shape[d], size):
+                    if start + size <= x.shape[d]:
+                        piece = self.move(x, tuple((start * (k == d), ((k, 1),)) for k in range(len(part))), part)
+                    else:
+                        at = self.apply("add", self.iota(part, d), self.const(start, "i64"))
+                        piece = self._shifted(x, d, at, part, neutral)
+                    found = self.apply(op, found, piece)
+                x = found
+        return x
 
     def _shifted(self, x: Node, dim: int, index: Node, shape: tuple[int, ...], fill: int = 1) -> Node:
         """x at other places along ``dim``, and ``fill`` outside of it."""

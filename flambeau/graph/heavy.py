@@ -11,7 +11,7 @@ HEAVY = frozenset({
     "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "sinh",
     "cosh", "tanh",
     "asinh", "acosh", "atanh", "erf", "erfc", "erfinv", "sigmoid", "lgamma", "digamma", "pow", "atan2", "hypot", "fmod",
-    "gcd",
+    "gcd", "ipow",
 })  # fmt: skip
 
 

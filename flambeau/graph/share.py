@@ -22,7 +22,7 @@ _EXPENSIVE = frozenset({
     "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "sinh",
     "cosh", "tanh",
     "asinh", "acosh", "atanh", "erf", "erfc", "erfinv", "sigmoid", "lgamma", "digamma", "pow", "atan2", "hypot", "fmod",
-    "gcd", "div", "gather",
+    "gcd", "ipow", "div", "gather",
 })  # fmt: skip
 
 

@@ -196,6 +196,7 @@ def _apply(name: str, type_: str, args: list[Any]) -> Any:
         args[1]),
         "idiv": lambda: _quotient(*args), "imod": lambda: args[0] - args[1] * _quotient(*args) if args[1] else 0,
         "gcd": lambda: math.gcd(*args),
+        "ipow": lambda: pow(args[0], args[1] % (1 << bits), 1 << bits),
         "quot": lambda: args[0] // args[1], "rem": lambda: args[0] % args[1], "and": lambda: args[0] & args[1],
         "or": lambda: args[0] | args[1],
         "xor": lambda: args[0] ^ args[1], "not": lambda: 1 - args[0] if type_ == "b1" else ~args[0],

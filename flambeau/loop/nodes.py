@@ -56,6 +56,7 @@ ELEMENTWISE: dict[str, int] = {
     "add": 2, "sub": 2, "mul": 2, "div": 2, "neg": 1, "abs": 1, "max": 2, "min": 2, "fma": 3,
     "idiv": 2, "imod": 2,  # integers: rounding towards zero; remainder of the sign of the dividend
     "gcd": 2,  # integers: the greatest common divisor, not negative
+    "ipow": 2,  # integers: a power, in the bits of the type, by an exponent without a sign
     "quot": 2, "rem": 2,  # of index arithmetic: non-negative dividend, positive divisor
     "shl": 2, "shr": 2, "and": 2, "or": 2, "xor": 2, "not": 1,
     # comparisons give b1

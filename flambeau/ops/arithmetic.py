@@ -309,18 +309,13 @@ def pow_tensor(input: Operand, exponent: Operand) -> Tensor:
     """A power of operands of one type."""
     if input.dtype.kind in "fc":
         return prim.apply("pow", input, exponent)
-    # by squaring over the bits of the exponent; negative ones leave only 1 and -1 as themselves
+    # negative exponents leave only 1 and -1 as themselves
     g = prim.apply
     one, zero = prim.const(1, input.dtype), prim.const(0, input.dtype)
     if input.dtype is dtypes.bool_:
         return g("or", input, g("not", exponent))
-    result, square, rest = one, input, exponent
-    bits = input.dtype.itemsize * 8
-    for bit in range(bits - (input.dtype.kind == "i")):
-        odd = g("ne", g("and", g("shr", rest, prim.const(bit, input.dtype)), one), zero)
-        result = g("select", odd, g("mul", result, square), result)
-        square = g("mul", square, square)
-    even = g("eq", g("and", rest, one), zero)
+    result = g("ipow", input, exponent)
+    even = g("eq", g("and", exponent, one), zero)
     minus = g("eq", input, prim.const(-1, input.dtype)) if input.dtype.kind == "i" else prim.const(False, dtypes.bool_)
     is_unit = g("or", g("eq", input, one), minus)
     unit = g("select", g("and", minus, g("not", even)), input, one)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from . import vecmath
 from .builder import Builder, Val, lanes_of, vec_type
-from .divisor import gcd
+from .integers import gcd, power
 
 __all__ = ["FLOAT8", "LLVM_TYPE", "MEMORY_TYPE", "cast", "elementwise", "identity"]
 
@@ -159,6 +159,7 @@ _SIMPLE: dict[str, Callable[[Builder, str, list[Val]], Val]] = {
     "idiv": _division("div"),
     "imod": _division("rem"),
     "gcd": lambda b, t, a: gcd(b, is_signed(t), *a),
+    "ipow": lambda b, t, a: power(b, *a),
     "quot": lambda b, t, a: b.op("udiv", a[0], a[1]),
     "rem": lambda b, t, a: b.op("urem", a[0], a[1]),
     "shl": _shift(True),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from flambeau.compiled.default_mode import Cautious
 from flambeau.compiled.reduce_overhead import Repeater
 from flambeau.compiled.replay import Recording
 from flambeau.nn import functional as F
+from flambeau.ops import recurrent
 
 KINDS = {
     "lstm": lambda **options: nn.LSTM(8, 16, **options),
@@ -152,3 +155,37 @@ def test_weights_that_change_and_outputs_that_are_written(mode):
     expected, found = calls(as_it_is), calls(lambda fn: torch.compile(fn, mode=mode))
     for a, b in zip(expected, found):
         assert b == pytest.approx(a, rel=1e-4, abs=1e-5)
+
+
+def test_steps_are_traced_by_one_thread_at_a_time(monkeypatch):
+    build, inside, most, met = recurrent.build, [], [], threading.Event()
+
+    def watched(*args):
+        inside.append(args)
+        most.append(len(inside))
+        if len(inside) > 1:
+            met.set()
+        met.wait(0.1)  # for another thread to come, which it may not
+        try:
+            return build(*args)
+        finally:
+            inside.pop()
+
+    monkeypatch.setattr(recurrent, "build", watched)
+    found = {}
+
+    def run(size):
+        layer = nn.GRU(size, size)
+        with torch.no_grad():
+            for p in layer.parameters():
+                p.fill_(0.01)
+        found[size] = layer(torch.ones(4, 2, size))[0]
+
+    workers = [threading.Thread(target=run, args=(size,)) for size in (9, 10, 11)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert len(most) >= 3 and max(most) == 1
+    for size, result in found.items():
+        assert result.shape == (4, 2, size) and bool((result[1:] > result[:-1]).all())

@@ -7,6 +7,7 @@ recorded (``Recorder``); a tensor that takes part is then a layout over a pendin
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 
 from .device import cpu
@@ -23,10 +24,22 @@ __all__ = [
 ]  # fmt: skip
 
 _stack: list[Recorder] = []
+"""The recorders in use, of the one thread that is tracing; others see that it is not empty, and ask `tracing`."""
+
+
+class _Turn:
+    """Which thread may trace: the others wait for it to end."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.thread = 0  # the last one that had its turn
+
+
+_turn = _Turn()
 
 
 class Recorder(Trace):
-    """Records a graph.  As a context manager it is the one that primitives add to.
+    """Records a graph.  As a context manager it is the one that primitives add to, in one thread at a time.
 
     ``arguments`` are the storages (with layout and offset) that the graph reads, in the order of its input slots;
     ``numbers`` are the run-time numbers.
@@ -39,11 +52,14 @@ class Recorder(Trace):
         self._known: dict[tuple[int, int, int], Node] = {}
 
     def __enter__(self) -> Recorder:
+        _turn.lock.acquire()
+        _turn.thread = threading.get_ident()
         _stack.append(self)
         return self
 
     def __exit__(self, *exc: object) -> None:
         _stack.pop()
+        _turn.lock.release()
 
     def kept(self, storage: Storage) -> None:
         """Called for every storage whose value is pending in this graph."""
@@ -82,14 +98,14 @@ class Recorder(Trace):
 
 def current() -> Recorder:
     """The recorder in use; raises RuntimeError outside of one."""
-    if not _stack:
+    if not tracing():
         raise RuntimeError("a primitive was called outside of a trace")
     return _stack[-1]
 
 
 def tracing() -> bool:
-    """Whether a graph is being recorded."""
-    return bool(_stack)
+    """Whether this thread is recording a graph."""
+    return bool(_stack) and _turn.thread == threading.get_ident()
 
 
 # -- between tensors and nodes -----------------------------------------------------------------------
@@ -272,7 +288,7 @@ def size(n: int, type_: dtype) -> Tensor:
 
 def share(x: Tensor, n: int) -> Tensor:
     """``x / n`` for a number that follows from shapes: traced or not."""
-    if not _stack:
+    if not tracing():
         return x / n  # type: ignore[operator, return-value]
     divisor = size(n, x._layout.dtype.wide.to_real())
     divisor._weak = True

@@ -104,8 +104,9 @@ class LazyMethod:
 
     def __get__(self, instance: Any, owner: type) -> Any:
         form = self.make()
-        holder = next(c for c in owner.__mro__ if vars(c).get(self.name) is self)
-        setattr(holder, self.name, form)
+        holder = next((c for c in owner.__mro__ if vars(c).get(self.name) is self), None)
+        if holder is not None:  # no other thread has made it meanwhile
+            setattr(holder, self.name, form)
         return form if instance is None else form.__get__(instance, owner)
 
 

@@ -33,12 +33,12 @@ __all__ = [
 ]  # fmt: skip
 
 
-_traced = prim._stack  # not empty while a body is traced
+_traced = prim._stack  # not empty while a body is traced, by this thread or another one
 
 
 def allocate(layout: Layout) -> Tensor:
     """Uninitialised memory, or (in a body that is traced) a value that will be written before it is read."""
-    if _traced and layout.device is devices.cpu:
+    if _traced and prim.tracing() and layout.device is devices.cpu:
         return prim.wrap(prim.current().graph.undef(layout.shape, layout.dtype.code), None, layout)
     return empty_memory(layout)
 

@@ -126,3 +126,11 @@ def test_reductions_in_the_order_of_memory(dims: tuple[int, ...], keepdim: bool)
         double = torch.compile(lambda x, order=order: (x * 2).permute(*order).sum(dims, keepdim))
         want = (seen * 2).sum(axis=dims, keepdims=keepdim)
         np.testing.assert_allclose(double(x).numpy(), want, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int8", "bool", "int16", "float16", "bfloat16", "int32", "float64"])
+@pytest.mark.parametrize("shape", [(16, 16), (33, 100), (300, 47), (64, 31)])
+def test_tiles_of_every_type_are_turned(kind: str, shape: tuple[int, int]) -> None:
+    a = np.random.default_rng(5).integers(0, 2 if kind == "bool" else 100, shape)
+    x = torch.from_numpy(a).to(getattr(torch, kind))
+    assert np.array_equal(x.t().contiguous().to(torch.int64).numpy(), a.T)

@@ -57,7 +57,7 @@ def _only_copied(node: Node) -> bool:
 
 def _lies_across(leaf: Node, d: int) -> bool:
     strides, shape = leaf.attrs[1], leaf.shape
-    if coded(leaf.type).itemsize not in (4, 8) or shape[d] < TILE or strides[d] <= 1 or math.prod(shape) < _LARGE:
+    if coded(leaf.type).itemsize > 8 or shape[d] < TILE or strides[d] <= 1 or math.prod(shape) < _LARGE:
         return False
     return any(s == 1 and n >= TILE for s, n in zip(strides, shape))
 

@@ -29,7 +29,7 @@ def turned(b: KernelBuilder) -> KernelCall | None:
     long = [d for d in extent if extent[d] >= TILE]
     rows = next((d for d in long if source.get(d, 0) == 1 and to.get(d, 0) > 1), None)
     cols = next((d for d in long if to.get(d, 0) == 1 and source.get(d, 0) > 1), None)
-    if rows is None or cols is None or type_ in PART or coded(type_).itemsize not in (4, 8):
+    if rows is None or cols is None or type_ in PART or coded(type_).itemsize > 8:
         return None
     tiles = {d: -(-extent[d] // TILE) for d in (rows, cols)}
     others = [(d, n) for d, n in extent.items() if d not in tiles]

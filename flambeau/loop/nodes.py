@@ -185,7 +185,7 @@ class Combine(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """The transpose of a tile, for elements of 4 or 8 bytes: ``target[write + i * write_step + j] = source[read + j *
+    """The transpose of a tile, ``target[write + i * write_step + j] = source[read + j *
     read_step + i]`` for i below ``rows`` and j below ``cols``, each at most `TILE`."""
 
     source: int

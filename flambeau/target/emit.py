@@ -250,7 +250,8 @@ class _Body(Accumulators, Access):
         """Whole tiles in registers, others element by element."""
         b = self.b
         code = self.kernel.buffers[s.source].type
-        elem, size = MEMORY_TYPE[code], SIZE[code]
+        size = SIZE[code]
+        elem = MEMORY_TYPE[code] if size > 2 else f"i{8 * size}"  # vectors of half are not everywhere
         source, target = self.buffers[s.source], self.buffers[s.target]
         read, across, write, along, rows, cols = (
             self._value(e) for e in (s.read, s.read_step, s.write, s.write_step, s.rows, s.cols)

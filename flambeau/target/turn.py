@@ -29,18 +29,15 @@ def transpose(b: Builder, rows: list[Val], elem_bits: int) -> list[Val]:
                 lanes += [(operand, first + e) for operand in range(2) for e in range(run)]
         return pick(x, y, lanes)
 
-    turned = list(rows)
-    for base in range(0, size, part):
-        group = turned[base : base + part]
-        if part == 4:
-            low, high = (
-                [interleave(group[0], group[1], 1, u) for u in range(2)],
-                [interleave(group[2], group[3], 1, u) for u in range(2)],
-            )
-            group = [interleave(low[i // 2], high[i // 2], 2, i % 2) for i in range(4)]
-        elif part == 2:
-            group = [interleave(group[0], group[1], 1, u) for u in range(2)]
-        turned[base : base + part] = group
+    def within(group: list[Val]) -> list[Val]:
+        """The columns of some rows, of all parts side by side: those of half of the rows, alternated."""
+        if len(group) == 1:
+            return group
+        run = len(group) // 2
+        low, high = within(group[:run]), within(group[run:])
+        return [interleave(low[i // 2], high[i // 2], run, i % 2) for i in range(len(group))]
+
+    turned = [column for base in range(0, size, part) for column in within(rows[base : base + part])]
 
     def move(x: Val, y: Val, chosen: list[tuple[int, int]]) -> Val:
         """Whole parts given as (operand, part)."""

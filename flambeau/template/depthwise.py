@@ -33,6 +33,8 @@ _MOST = 7
 """Rows and columns of a window at most."""
 _BESIDE = 3
 """Strips side by side at most: so many have enough sums to be added to at the same time."""
+_AHEAD = 8
+"""Rows of the image that are prefetched ahead."""
 _BAND = 7
 """Rows of a band at least, in rows of the window."""
 _ROWS = 7
@@ -375,6 +377,9 @@ class _Inner(_Window):
         """Adds what a row of the image, the ``i``-th of the first sum's window, gives to the sums of each row of the
         result that it reaches, strip by strip."""
         (high, wide, step, step_w), spots, accs = self.window, self._spots(), list(accs)
+        below = b.at(self.elem, line, b.imul(self.w["x_h"], _AHEAD))
+        for start in starts:
+            b.prefetch(b.at(self.elem, below, start))
         for first in range(0, wide, step_w):
             columns = []
             for n, start in enumerate(starts):

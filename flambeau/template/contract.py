@@ -103,8 +103,15 @@ class Contraction:
         """Packs ``units`` units from unit ``at`` on of so many panels from ``panel`` on."""
         raise NotImplementedError
 
-    def store(self, b: Flow, f: Frame, c: Val, row: Val, col: Val, value: Val, left: Val, mask: Val | None) -> None:
-        """Stores consecutive columns of a row; ``left`` of them are valid (and in ``mask``, ``None``: all)."""
+    def locate(self, b: Flow, f: Frame, col: Val) -> list[Val]:
+        """What `store` wants to know of a column, found once for all rows of a tile; nothing by default."""
+        return []
+
+    def store(
+        self, b: Flow, f: Frame, c: Val, row: Val, col: Val, value: Val, left: Val, mask: Val | None, where: list[Val]
+    ) -> None:  # fmt: skip
+        """Stores consecutive columns of a row; ``left`` of them are valid (and in ``mask``, ``None``: all).  ``where``
+        is what `locate` says of the first one."""
         raise NotImplementedError
 
     def direct(self, b: Flow, f: Frame, matrix: Val, panel: Val, at: Val) -> tuple[Val, Val, Val] | None:
@@ -575,10 +582,6 @@ class Contraction:
             acc = b.load(vector, spot(i, j, first), align=16)
             return row, col, tail.emit(b, acc, row, col, batch, mask, extras.__getitem__)
 
-        def put(i: Val, j: Val, first: Val | int, left: Val, mask: Val | None) -> None:
-            row, col, value = finished(i, j, first, mask)
-            self.store(b, f, c, row, col, value, left, mask)
-
         Put = Callable[[Val, Val | int, Val, Val | None], None]  # first column, that of its tile, columns, mask
 
         def one_tile(put: Put) -> None:
@@ -606,8 +609,13 @@ class Contraction:
             b.either(exact, lambda: each_row(one_tile), lambda: each_row(each_vector))
 
         def straight(vectors: Callable[[Put], None]) -> None:
-            with b.loop(0, rows) as i:
-                vectors(partial(put, i.index))
+            def down(j: Val, first: Val | int, left: Val, mask: Val | None) -> None:
+                where = self.locate(b, f, b.iadd(col0, j))
+                with b.loop(0, rows) as i:
+                    row, col, value = finished(i.index, j, first, mask)
+                    self.store(b, f, c, row, col, value, left, mask, where)
+
+            vectors(down)
 
         def turned() -> None:
             """Turns blocks of the tile over, whose columns it finishes and stores."""

@@ -87,8 +87,8 @@ def requests(spec: ConvSpec, isa: ISA) -> list[engine.Request]:
 _WORDS = Words(
     (
         *GEOMETRY, "image_is_b", "w_mode", "w_row", "w_c", "w_k", "w_at", "w_span",
-        "c_at", "c_n", "c_row", "c_d", "c_h", "c_w", "c_flat", "c_plain", "c_pixel", "x_direct", "pack_w", "pack_x",
-        "clear", "w_direct",
+        "c_at", "c_n", "c_row", "c_d", "c_h", "c_w", "c_flat", "c_plain", "c_pixel", "c_even", "x_direct", "pack_w",
+        "pack_x", "clear", "w_direct",
     )
 )  # fmt: skip
 _CLEARED = 1 << 15
@@ -287,7 +287,7 @@ def _values(
         "a_2": a, "b_2": b, "c_2": p.rows * c_row, "image_is_b": int(not swap),
         "w_mode": mode, "w_row": p.w_row, "w_c": p.w_c, "w_k": w_k, "w_at": w_at, "w_span": span,
         "c_at": p.c_at, "c_n": c_n, "c_row": c_row, "c_d": c_d, "c_h": c_h, "c_w": c_w, "c_flat": int(flat),
-        "c_pixel": even * (c_row == 1),
+        "c_pixel": even * (c_row == 1), "c_even": int(p.jump[2] == c_w == 2),
         "x_direct": int(bare and not swap and single_stride(g.grid, g.strides[2:]) == 1),
         "c_plain": int(c_plain), "w_direct": int(w_direct),
         "pack_w": pack_kernel(spec.source, num, isa), "pack_x": image_kernel(spec.source, num, isa, _WORDS.names),
@@ -337,7 +337,9 @@ class _Convolution(Contraction):
         "image_is_b", "w_mode", "w_row", "w_c", "w_k", "w_at", "w_span", "channels", "taps", "unit_c", "unit_t",
         "tap_table", "pack_w", "pack_x", "x_direct", "x_n", "x_c", *GRID, "w_direct",
     )  # fmt: skip
-    store_words = ("image_is_b", *GRID, "c_at", "c_n", "c_row", "c_d", "c_h", "c_w", "c_flat", "c_plain", "c_pixel")
+    store_words = (
+        "image_is_b", *GRID, "c_at", "c_n", "c_row", "c_d", "c_h", "c_w", "c_flat", "c_plain", "c_pixel", "c_even",
+    )  # fmt: skip
 
     def __init__(self, name: str, spec: ConvSpec, isa: ISA, tail: Epilogue | None) -> None:
         types = (spec.source, spec.source, spec.out)
@@ -431,47 +433,60 @@ class _Convolution(Contraction):
                     b.prefetch(b.bytes_at(line, offset), write=True)
 
     # -- result ----------------------------------------------------------------------------------------
-    def store(self, b: Flow, f: Frame, c: Val, row: Val, col: Val, value: Val, left: Val, mask: Val | None) -> None:
-        elem = LLVM_TYPE[self.type_c]
-        image_is_b = b.icmp("ne", f.image_is_b, 0)
-        pixel, channel = b.select(image_is_b, col, row), b.select(image_is_b, row, col)
+    def locate(self, b: Flow, f: Frame, col: Val) -> list[Val]:
+        """Of a pixel (if columns are pixels): its image, its number there, its depth, height and width."""
         area = b.imul(f.out_h, f.out_w)
         pixels = b.imul(f.out_d, area)
-        n, rest = b.idiv(pixel, pixels), b.imod(pixel, pixels)
-        line = b.at(elem, c, b.iadd(f.c_at, b.imul(channel, f.c_row)))
-        image = b.at(elem, line, b.imul(n, f.c_n))
+        rest = b.imod(col, pixels)
+        in_area = b.imod(rest, area)
+        return [b.idiv(col, pixels), rest, b.idiv(rest, area), b.idiv(in_area, f.out_w), b.imod(in_area, f.out_w)]
 
-        def place(rest: Val) -> tuple[Val, Val, Val]:
-            return b.idiv(rest, area), b.idiv(b.imod(rest, area), f.out_w), b.imod(rest, f.out_w)
+    def store(
+        self, b: Flow, f: Frame, c: Val, row: Val, col: Val, value: Val, left: Val, mask: Val | None, where: list[Val]
+    ) -> None:  # fmt: skip
+        elem, lanes = LLVM_TYPE[self.type_c], self.blk.lanes
 
-        def offset(d: Val, h: Val, w: Val) -> Val:
-            return b.iadd(b.imul(d, f.c_d), b.iadd(b.imul(h, f.c_h), b.imul(w, f.c_w)))
+        def offset(n: Val, d: Val, h: Val, w: Val) -> Val:
+            area = b.iadd(b.imul(h, f.c_h), b.imul(w, f.c_w))
+            return b.iadd(b.imul(n, f.c_n), b.iadd(b.imul(d, f.c_d), area))
 
         def along_pixels() -> None:
-            fits = b.icmp("sle", b.iadd(rest, left), pixels)
+            n, rest, *place = where
+            line = b.at(elem, c, b.iadd(f.c_at, b.imul(row, f.c_row)))
+            fits = b.icmp("sle", b.iadd(rest, left), b.imul(f.out_d, b.imul(f.out_h, f.out_w)))
+            # with every other element those between are stored, which have to be of the same row
+            even = b.op("and", b.icmp("ne", f.c_even, 0), b.icmp("eq", left, lanes))
+            even = b.op("and", even, b.icmp("slt", b.iadd(place[2], lanes), f.out_w))
             b.either(
                 b.op("and", b.icmp("ne", f.c_flat, 0), fits),
-                lambda: self.store_vector(b, value, b.at(elem, image, rest), mask),
-                each,
+                lambda: self.store_vector(b, value, b.at(elem, line, b.iadd(b.imul(n, f.c_n), rest)), mask),
+                lambda: b.either(
+                    even,
+                    lambda: self._store_alternate(b, value, b.at(elem, line, offset(n, *place)), b.i64(lanes)),
+                    lambda: each(line, n, *place),
+                ),
             )
 
-        def single(first: Val, length: Val, start: Val) -> None:
-            with b.loop(0, length) as e:
-                one = b.load(elem, b.at(elem, self.spill, b.iadd(first, e.index)))
-                b.store(one, b.at(elem, start, b.imul(e.index, f.c_w)))
-
-        def each() -> None:
+        def each(line: Val, *place: Val) -> None:
             """In runs that end with a row of pixels."""
             b.store(value, self.spill, 64)
-            with b.loop(0, left, carry=[n, *place(rest)]) as run:
+            with b.loop(0, left, carry=place) as run:
                 i, d, h, w = run.values
                 length = b.imin(b.isub(left, run.index), b.isub(f.out_w, w))
-                start = b.at(elem, line, b.iadd(b.imul(i, f.c_n), offset(d, h, w)))
-                b.either(
-                    b.icmp("eq", f.c_w, 2),
-                    lambda: self._store_alternate(b, run.index, length, start),
-                    lambda: single(run.index, length, start),
-                )
+                start = b.at(elem, line, offset(i, d, h, w))
+                first = b.at(elem, self.spill, run.index)
+
+                def single(first: Val = first, length: Val = length, start: Val = start) -> None:
+                    with b.loop(0, length) as e:
+                        b.store(b.load(elem, b.at(elem, first, e.index)), b.at(elem, start, b.imul(e.index, f.c_w)))
+
+                def alternate(first: Val = first, length: Val = length, start: Val = start) -> None:
+                    self._store_alternate(b, b.load(value.type, first, SIZE[self.type_c]), start, length)
+
+                if self.isa.masks:
+                    b.either(b.icmp("eq", f.c_w, 2), alternate, single)
+                else:
+                    single()
                 run.step = length
                 h_next = b.iadd(h, 1)
                 over = b.icmp("sge", h_next, f.out_h)
@@ -482,14 +497,15 @@ class _Convolution(Contraction):
                 run.next = [i_next, b.select(deep, zero, d_next), b.select(over, zero, h_next), zero]
 
         def along_channels() -> None:
-            to = b.at(elem, image, offset(*place(rest)))
+            n, _, *place = self.locate(b, f, row)
+            to = b.at(elem, c, b.iadd(b.iadd(f.c_at, b.imul(col, f.c_row)), offset(n, *place)))
             b.either(
                 b.icmp("eq", f.c_row, 1),
                 lambda: self.store_vector(b, value, to, mask),
                 lambda: self.store_strided(b, value, to, f.c_row, left),
             )
 
-        b.either(image_is_b, along_pixels, along_channels)
+        b.either(b.icmp("ne", f.image_is_b, 0), along_pixels, along_channels)
 
     def turned(self, b: Flow, f: Frame, row0: Val, rows: Val) -> Val | None:
         pixels = b.imul(f.out_d, b.imul(f.out_h, f.out_w))
@@ -519,15 +535,21 @@ class _Convolution(Contraction):
         lying = b.imax(b.idiv(b.isub(f.m, row0), self.blk.rows), 1)
         return b.select(b.icmp("ne", f.image_is_b, 0), upright, lying)
 
-    def _store_alternate(self, b: Flow, first: Val, length: Val, to: Val) -> None:
-        """Stores ``length`` lanes of a spilled vector from ``first`` on to every other element."""
-        elem, lanes = LLVM_TYPE[self.type_c], self.blk.lanes
-        vector, places = vec_type(elem, lanes), vec_type("i32", lanes)
-        spilled = b.load(vector, b.at(elem, self.spill, first), SIZE[self.type_c])
-        limit = b.splat(b.cast("trunc", length, "i32"), lanes)
-        odd = b.op("and", b.iota(places), b.const(places, 1))
+    def _store_alternate(self, b: Flow, value: Val, to: Val, count: Val) -> None:
+        """Stores the first ``count`` lanes to every other element.  Without registers for masks that is all of them,
+        and the elements between, which belong to another problem of the launch that is not at work, are stored as they
+        are."""
+        elem, lanes, size = LLVM_TYPE[self.type_c], self.blk.lanes, SIZE[self.type_c]
+        places = vec_type("i32", lanes)
         for half in range(2):
-            lane = b.add(b.op("lshr", b.iota(places), b.const(places, 1)), b.const(places, half * lanes // 2))
-            mask = b.op("and", b.cmp("slt", lane, limit), b.cmp("eq", odd, b.const(places, 0)))
-            spread = b.shuffle(spilled, spilled, [half * lanes // 2 + i // 2 for i in range(lanes)])
-            b.masked_store(spread, b.at(elem, to, half * lanes), mask, SIZE[self.type_c])
+            spot, first = b.at(elem, to, half * lanes), half * lanes // 2
+            order = [first + i // 2 for i in range(lanes)]
+            if self.isa.masks:
+                lane = b.add(b.op("lshr", b.iota(places), b.const(places, 1)), b.const(places, first))
+                even = b.cmp("eq", b.op("and", b.iota(places), b.const(places, 1)), b.const(places, 0))
+                mask = b.op("and", b.cmp("slt", lane, b.splat(b.cast("trunc", count, "i32"), lanes)), even)
+                b.masked_store(b.shuffle(value, value, order), spot, mask, size)
+            else:
+                # LLVM would make a masked store of this, which is slow, if it could tell that both read the same
+                before = b.new(value.type, f"freeze {b.load(value.type, spot, size)}")
+                b.store(b.shuffle(value, before, [lanes + i if i % 2 else order[i] for i in range(lanes)]), spot, size)

@@ -238,7 +238,9 @@ class _WeightGradient(Contraction):
             u.step = some
         b.ret()
 
-    def store(self, b: Flow, f: Frame, c: Val, row: Val, col: Val, value: Val, left: Val, mask: Val | None) -> None:
+    def store(
+        self, b: Flow, f: Frame, c: Val, row: Val, col: Val, value: Val, left: Val, mask: Val | None, where: list[Val]
+    ) -> None:  # fmt: skip
         elem = LLVM_TYPE[self.type_c]
         line = b.at(elem, c, b.imul(row, f.c_row))
 

@@ -460,7 +460,9 @@ class _Product(Contraction):
     def column(self, b: Flow, f: Frame, c: Val, row: Val, col: Val) -> Val:
         return b.at(LLVM_TYPE[self.type_c], c, b.iadd(row, b.imul(col, f.c_n)))
 
-    def store(self, b: Flow, f: Frame, c: Val, row: Val, col: Val, value: Val, left: Val, mask: Val | None) -> None:
+    def store(
+        self, b: Flow, f: Frame, c: Val, row: Val, col: Val, value: Val, left: Val, mask: Val | None, where: list[Val]
+    ) -> None:  # fmt: skip
         to = b.at(LLVM_TYPE[self.type_c], c, b.iadd(b.imul(row, f.c_m), b.imul(col, f.c_n)))
         b.either(
             b.icmp("eq", f.c_n, 1),

@@ -306,7 +306,9 @@ class ThinProduct(Contraction):
             acc = b.op(plus, acc, b.shuffle(acc, acc, order))
         return b.extract(acc, 0)
 
-    def store(self, b: Flow, f: Frame, c: Val, row: Val, col: Val, value: Val, left: Val, mask: Val | None) -> None:
+    def store(
+        self, b: Flow, f: Frame, c: Val, row: Val, col: Val, value: Val, left: Val, mask: Val | None, where: list[Val]
+    ) -> None:  # fmt: skip
         to = b.at(LLVM_TYPE[self.type_c], c, b.iadd(b.imul(row, f.c_m), b.imul(col, f.c_n)))
         b.either(
             b.icmp("eq", f.c_n, 1),

@@ -16,6 +16,7 @@ import gc
 import math
 import sys
 import types
+from abc import ABCMeta
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
@@ -61,6 +62,7 @@ _VALUES = frozenset({
     dtype, device,
 })  # fmt: skip
 """Classes of what never changes."""
+_METACLASSES = (type, ABCMeta)
 _HOLDERS = frozenset({list, tuple, dict, set, frozenset, OrderedDict, Size})
 _PLAIN_SIZE = type("_", (), {}).__basicsize__  # of an object that has attributes and nothing else
 _PARTS = frozenset(Tensor.__annotations__)  # the attributes of tensors that are not the program's
@@ -495,6 +497,8 @@ class State:
 
     def _bodies(self, cls: type) -> list[Any]:
         """What a class and its bases define."""
+        if type(cls) not in _METACLASSES:  # whose attributes the class has, too
+            raise _Unknown
         found: list[Any] = []
         for base in cls.__mro__:
             space = _dictionary(base)

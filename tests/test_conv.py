@@ -16,7 +16,7 @@ import flambeau
 from flambeau.runtime import llvm, pool
 from flambeau.target.isa import ISA
 from flambeau.template import conv, conv_problem, conv_weight
-from flambeau.template.conv import AddIn, ConvSpec
+from flambeau.template.conv import AddIn, ConvSpec, Plain
 from flambeau.template.formula import Formula
 
 HOST = ISA.host()
@@ -383,6 +383,19 @@ def test_epilogues_in_registers(case, kernel, last):
             np.testing.assert_allclose(y, wanted, rtol=1e-5, atol=3e-6 * np.sqrt(ci * kernel**2))
             results.append(y)
         np.testing.assert_array_equal(*results)
+
+
+def test_which_epilogues_are_computed_in_registers():
+    def formula(op, known):
+        code = (("add", "f32", "f32", (0, 1), 0), (op, "f32", "f32", (2,), 0))
+        return Formula("f32", ("f32",), code, None, known)
+
+    assert Plain("f32", "f32").straight and formula("neg", ((1, 0),)).straight
+    assert not AddIn("f32", "f32", "f32").straight and AddIn("f32", "f32", "f32").bound((0, 1, 0), False).straight
+    assert not AddIn("f32", "f32", "f32").bound((0, 1, 3), False).straight
+    # functions would want the registers of the sums, strides that are not known make branches
+    assert not formula("sigmoid", ((1, 0),)).straight and not formula("neg", ((1, None),)).straight
+    assert not dataclasses.replace(formula("neg", ((1, 0),)), kept=2).straight
 
 
 def test_bias_where_pixels_are_few():

@@ -49,7 +49,7 @@ class Epilogue(Protocol):
 
     @property
     def straight(self) -> bool:
-        """Whether `emit` writes no branches, so that accumulators can be finished in registers."""
+        """Whether `emit` writes no branches and needs few registers, so that accumulators are finished in theirs."""
         ...
 
     def emit(

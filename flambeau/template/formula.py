@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from ..target import vecmath
 from ..target.builder import Val, lanes_of, vec_type
 from ..target.scalar import LLVM_TYPE, cast, elementwise
 from .epilogue import known_step, strided_load
@@ -59,7 +60,7 @@ class Formula:
     def straight(self) -> bool:
         """See ``Epilogue``."""
         certain = all(by_column is not None for _, by_column in self.known) and len(self.known) == len(self.operands)
-        return certain and self.kept is None
+        return certain and self.kept is None and not any(op in vecmath.NAMES for op, *_ in self.code)
 
     @property
     def out(self) -> str:

@@ -33,6 +33,8 @@ _MOST = 7
 """Rows and columns of a window at most."""
 _BESIDE = 3
 """Strips side by side at most: so many have enough sums to be added to at the same time."""
+_FUNCTION = 6
+"""Registers that an epilogue which computes functions wants."""
 _AHEAD = 8
 """Rows of the image that are prefetched ahead."""
 _BAND = 7
@@ -285,7 +287,8 @@ class _Inner(_Window):
         high, _, step_h, step_w = self.window
         self.alive = (high - 1) // step_h + 1
         # besides their sums, strips side by side want registers for what is loaded and for a factor
-        self.beside = max(1, min(_BESIDE, (isa.registers - 2) // (self.alive + step_w)))
+        room = isa.registers - 2 - (0 if self.tail.straight else _FUNCTION)
+        self.beside = max(1, min(_BESIDE, room // (self.alive + step_w)))
 
     def start(self, b: Flow) -> None:
         """See `_Window`."""

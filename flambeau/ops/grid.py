@@ -195,7 +195,8 @@ def grid_sample(
         )
         align_corners = False
     _check(input, grid, mode)
-    return sampled.function(input, grid, mode, padding_mode, bool(align_corners))  # type: ignore[no-any-return]
+    rows = input.contiguous()  # type: ignore[attr-defined]  # places are those of elements in a row
+    return sampled.function(rows, grid, mode, padding_mode, bool(align_corners))  # type: ignore[no-any-return]
 
 
 def _by_number(ndim: int | None) -> Any:

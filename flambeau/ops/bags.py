@@ -15,38 +15,50 @@ from . import create
 __all__: list[str] = []
 
 
-def suits(table: Tensor, indices: Tensor, offsets: Tensor) -> bool:
+def suits(table: Tensor, indices: Tensor, offsets: Tensor | None) -> bool:
     """Whether ``bag_sums`` takes these."""
     whole = (dtypes.int32, dtypes.int64)
     plain = table.ndim == 2 and table.dtype.kind == "f" and table.dtype.itemsize > 1
-    return plain and indices.dtype in whole and offsets.dtype in whole
+    return plain and indices.dtype in whole and (offsets is None or offsets.dtype in whole)
 
 
 @operator(name="_bag_sums", method=False, function=False, out=False)
 def bag_sums(
-    table: Tensor, indices: Tensor, offsets: Tensor, weights: Tensor | None, closed: bool, mean: bool,
+    table: Tensor, indices: Tensor, offsets: Tensor | None, weights: Tensor | None, closed: bool, mean: bool,
     padding_idx: int, scale_grad_by_freq: bool,
 ) -> Tensor:  # fmt: skip
-    """Of rows of ``table`` (V, D) at ``indices`` (N,), times ``weights`` (N,), the sum or the ``mean`` over each bag:
-    (B, D).
+    """Of rows of ``table`` (V, D) at ``indices``, times ``weights`` of their shape, the sum or the ``mean`` over each
+    bag: (B, D).
 
-    Bag b are the indices from ``offsets[b]`` to ``offsets[b + 1]``, of which there is one more than bags if they are
-    ``closed``; else the last bag ends with the indices.  The row ``padding_idx`` (-1: none) is left out.
+    Without ``offsets`` each row of ``indices`` (B, L) is a bag.  Otherwise bag b are those of ``indices`` (N,) from
+    ``offsets[b]`` to ``offsets[b + 1]``, of which there is one more than bags if they are ``closed``; else the last bag
+    ends with the indices.  The row ``padding_idx`` (-1: none) is left out.
     """
-    bags = offsets.shape[0] - closed
+    g, (bags, count) = prim.current().graph, _sizes(indices, offsets, closed)
     shape = (bags, table.shape[1])
-    if 0 in (*shape, indices.shape[0]):
+    if 0 in (*shape, count):
         return prim.const(0, table.dtype, shape)
-    g = prim.current().graph
-    at = _in_a_row(prim.read(offsets))
-    starts, ends = g.move(at, ((0, ((0, 1),)),), (bags,)), g.move(at, ((1, ((0, 1),)),), (bags + closed - 1,))
-    if not closed:
-        ends = g.update(g.const(indices.shape[0], at.type, (bags,)), ends, ((0, ((0, 1),)),))
-    operands = [_in_a_row(prim.read(t)) for t in (table, indices)] + [starts, ends]
-    if weights is not None:
-        operands.append(_in_a_row(g.cast(prim.read(weights), table.dtype.code)))
+    if offsets is None:
+        length = g.size(indices.shape[1], "i64")
+        starts = g.apply("mul", g.iota((bags,), 0), length)
+        ends = g.apply("add", starts, length)
+    else:
+        at = _in_a_row(prim.read(offsets))
+        starts, ends = g.move(at, ((0, ((0, 1),)),), (bags,)), g.move(at, ((1, ((0, 1),)),), (bags + closed - 1,))
+        if not closed:
+            ends = g.update(g.expand(g.size(count, at.type), (bags,)), ends, ((0, ((0, 1),)),))
+    rows = [prim.read(t) for t in (indices, *([] if weights is None else [prim.cast(weights, table.dtype)]))]
+    index, *factors = (_in_a_row(g.reshape(n, (count,))) for n in rows)
+    operands = [_in_a_row(prim.read(table)), index, starts, ends, *factors]
     spec = template.extern.BagSum(mean, padding_idx)
     return prim.extern(spec, [prim.wrap(n) for n in operands], [(shape, table.dtype)])[0]
+
+
+def _sizes(indices: Tensor, offsets: Tensor | None, closed: bool) -> tuple[int, int]:
+    """(bags, indices)"""
+    if offsets is None:
+        return indices.shape[0], indices.shape[0] * indices.shape[1]
+    return offsets.shape[0] - closed, indices.shape[0]
 
 
 def _in_a_row(x: Node) -> Node:
@@ -59,35 +71,38 @@ def _in_a_row(x: Node) -> Node:
 
 @bag_sums.gradient("table:weights", "indices", "offsets", "weights:table")
 def _(ctx: Any, grad: Any) -> Any:
-    indices, offsets = ctx.indices, ctx.offsets
-    n, bags = indices.shape[0], offsets.shape[0] - ctx.closed
-    bag = numbers_of_rows(offsets if ctx.closed else _closed.function(offsets, n), n)
-    used = bag < bags
+    bag, used = numbers_of_bags.function(ctx.indices, ctx.offsets, ctx.closed)
+    indices = ctx.indices.reshape(-1)
     if ctx.padding_idx >= 0:
         used = used & (indices != ctx.padding_idx)
-    bag = bag.clamp(max=max(bags - 1, 0))
     factor = used.to(grad.dtype)
     if ctx.mean:
-        size = grad.new_zeros((bags,)).index_add(0, bag, factor)
+        size = grad.new_zeros(grad.shape[:1]).index_add(0, bag, factor)
         factor = factor / size.clamp(min=1).index_select(0, bag)
     found: list[Any] = [None] * 4
     if ctx.needs("table"):
-        share = factor if ctx.weights is None else factor * ctx.weights
+        share = factor if ctx.weights is None else factor * ctx.weights.reshape(-1)
         if ctx.scale_grad_by_freq:
-            times = grad.new_zeros((ctx.shape("table")[0],)).index_add(0, indices, grad.new_ones((n,)))
+            times = grad.new_zeros((ctx.shape("table")[0],)).index_add(0, indices, grad.new_ones(indices.shape))
             share = share / times.index_select(0, indices)
         found[0] = weighted_rows.function(share, indices, bag, grad, ctx.shape("table")[0])
     if ctx.needs("weights"):
-        found[3] = row_products.function(grad, ctx.table, bag, indices) * factor
+        found[3] = (row_products.function(grad, ctx.table, bag, indices) * factor).reshape(ctx.indices.shape)
     return found
 
 
-@operator(name="_closed_offsets", method=False, function=False, out=False, differentiable=False)
-def _closed(offsets: Tensor, end: int) -> Tensor:
-    """The offsets, and where the last bag ends."""
-    g, count = prim.current().graph, offsets.shape[0]
-    base = g.const(end, offsets.dtype.code, (count + 1,))
-    return prim.wrap(g.update(base, prim.read(offsets), ((0, ((0, 1),)),)))
+@operator(name="_numbers_of_bags", method=False, function=False, out=False, differentiable=False)
+def numbers_of_bags(indices: Tensor, offsets: Tensor | None, closed: bool) -> Any:
+    """(the bag of each of the indices, whether it is in one); see ``bag_sums``."""
+    g, (bags, count) = prim.current().graph, _sizes(indices, offsets, closed)
+    if offsets is None or 0 in (bags, count):
+        number = g.reshape(g.iota(indices.shape, 0), (count,))
+        return prim.wrap(number), prim.wrap(g.const(bool(bags), "b1", (count,)))
+    ends = g.move(prim.read(offsets), ((1, ((0, 1),)),), (bags + closed - 1,))
+    marks = g.scatter("add", g.const(0, "i64", (count + 1,)), g.const(1, "i64", ends.shape), [ends], [("i", 0)])
+    number, last = g.move(g.scan("add", marks, 0), ((0, ((0, 1),)),), (count,)), g.size(bags, "i64")
+    used = g.apply("lt", number, last)
+    return prim.wrap(g.apply("min", number, g.apply("sub", last, g.const(1, "i64")))), prim.wrap(used)
 
 
 # -- rows by number --------------------------------------------------------------------------------------

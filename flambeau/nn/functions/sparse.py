@@ -96,27 +96,28 @@ def embedding_bag(
         if not -rows <= padding_idx < rows:
             raise AssertionError("padding_idx must be within the number of embeddings")
         padding_idx %= rows
-    if input.ndim == 2:
-        bags, length = input.shape
-        offsets, closed = ops.arange(bags + 1) * length, True
-        input = input.reshape(-1)
-    elif input.ndim == 1:
+    if input.ndim == 1:
         if offsets is None:
             raise ValueError("offsets has to be a 1D Tensor but got None")
         if offsets.ndim != 1:
             raise ValueError("offsets has to be a 1D Tensor")
-        closed = include_last_offset
-    else:
+    elif input.ndim != 2:
         raise ValueError(f"input has to be 1D or 2D Tensor, but got Tensor of dimension {input.ndim}")
-    weights = None if per_sample_weights is None else per_sample_weights.reshape(-1)
     if mode != "max" and not sparse and suits(weight, input, offsets):
         if max_norm is not None:
             with no_grad():
                 embedding_renorm_(weight, input, max_norm, norm_type)
         padding = -1 if padding_idx is None else padding_idx
-        return ops._bag_sums(weight, input, offsets, weights, closed, mode == "mean", padding, scale_grad_by_freq)
-    starts = _starts(offsets, input.shape[0], closed)
-    bags, bag = len(starts), _bags(starts, input.shape[0])
+        return ops._bag_sums(
+            weight, input, offsets, per_sample_weights, include_last_offset, mode == "mean", padding, scale_grad_by_freq
+        )
+    weights = None if per_sample_weights is None else per_sample_weights.reshape(-1)
+    if offsets is None:
+        bags, length = input.shape
+        input, bag = input.reshape(-1), ops.arange(bags).repeat_interleave(length)
+    else:
+        starts = _starts(offsets, input.shape[0], include_last_offset)
+        bags, bag = len(starts), _bags(starts, input.shape[0])
     if padding_idx is not None:
         keep = input != padding_idx
         input, bag = input.masked_select(keep), bag.masked_select(keep)

@@ -45,7 +45,10 @@ def sort_kernel(input: Tensor, dim: int, descending: bool, k: int) -> Any:
         [((math.prod(lead), k), input.dtype), ((math.prod(lead), k), dtypes.int64)],
     )
     back = [order.index(i) for i in range(input.ndim)]
-    return tuple(prim.wrap(g.permute(g.reshape(prim.read(t), (*lead, k)), back)) for t in found)
+    results = [g.permute(g.reshape(prim.read(t), (*lead, k)), back) for t in found]
+    if not input._layout.contiguous:  # rows come out side by side; results lie as the operand does
+        results = [g.apply("select", g.const(True, "b1"), n, n) for n in results]
+    return tuple(map(prim.wrap, results))
 
 
 @sort_kernel.gradient("result1")

@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 from ...dispatch.operator import OPERATORS
+from ...ops.convert import contiguous_format
 from .._base import Tensor, dtype, ops, overridable
 
 __all__ = [
@@ -243,7 +244,7 @@ def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: floa
     """
     if eps != 1e-10:
         warnings.warn("`eps` parameter is deprecated and has no effect.", stacklevel=2)
-    gumbels = -ops.empty_like(logits).exponential_().log()
+    gumbels = -ops.empty_like(logits, memory_format=contiguous_format).exponential_().log()
     soft = ops.softmax((logits + gumbels) / tau, dim)
     if not hard:
         return soft

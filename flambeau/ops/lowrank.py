@@ -54,9 +54,9 @@ def svd_lowrank(
         U, S, V = svd_lowrank(adjoint(A), q, niter, None if M is None else adjoint(M))
         return V, S, U
     Q = get_approximate_basis(A, q, niter, M)
-    B = adjoint(A if M is None else A - M).matmul(Q)
-    V, S, Uh = svd_kernel.function(B, False)
-    return Q.matmul(adjoint(Uh)), S, V  # type: ignore[attr-defined]
+    B = adjoint(Q).matmul(A if M is None else A - M)  # type: ignore[attr-defined]
+    U, S, Vh = svd_kernel.function(B, False)
+    return Q.matmul(U), S, adjoint(Vh)  # type: ignore[attr-defined]
 
 
 @overridable

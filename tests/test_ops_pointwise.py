@@ -225,6 +225,27 @@ def test_activation(name: str, arguments: dict[str, Any]) -> None:
         np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-12)  # PyTorch rounds some constants to float32
 
 
+@pytest.mark.parametrize(("name", "alpha"), [("elu", 1.3), ("celu", 0.7), ("celu", -0.7), ("selu", None)])
+def test_exponential_activations_of_vectors_of_one_sign(name: str, alpha: float | None) -> None:
+    """Vectors without a negative lane take another way than those with one: each lane counts for itself."""
+    values = np.abs(np.random.default_rng(5).normal(size=300)).astype(np.float32)
+    values[100:200] *= -1
+    values[[7, 230, 299]] = -0.0, -1e-30, -2.5
+    values[[31, 63, 110, 290, 150, 250]] = np.nan, np.inf, -np.inf, -3e-8, 1e-40, -1e-40
+    x = values.astype(np.float64)
+    low, high = {"elu": (alpha, 1), "celu": (alpha, 1), "selu": (1.0507009873554805 * 1.6732632423543772,
+        1.0507009873554805)}[name]  # fmt: skip
+    with np.errstate(over="ignore"):
+        expected = np.where(x > 0, high * x, low * np.expm1(x / alpha if name == "celu" else x))
+    result = getattr(flambeau.nn.functional, name)(
+        flambeau.tensor(values), **({} if alpha is None else {"alpha": alpha})
+    )
+    np.testing.assert_allclose(result.numpy(), expected.astype(np.float32), rtol=4e-7, atol=1e-44)
+    np.testing.assert_array_equal(
+        np.signbit(result.numpy()[[7, 110]]), [low > 0, low > 0] if name != "celu" else [True] * 2
+    )
+
+
 def _losses() -> list[tuple[str, tuple[Any, ...], dict[str, Any]]]:
     x, p = RNG.normal(size=(4, 5)), RNG.random((4, 5))
     p /= p.sum(1, keepdims=True)

@@ -121,6 +121,11 @@ def _positive(x: Tensor) -> Tensor:
     return x > 0  # type: ignore[operator,no-any-return]
 
 
+def _negative_part(x: Tensor) -> Tensor:
+    """x where negative, else 0, of which exponentials cost nothing where all of a vector's lanes are 0."""
+    return _where(_positive(x), 0.0, x)
+
+
 def _where(cond: Tensor, yes: Any, no: Any) -> Tensor:
     return OPERATORS["_where"].function(cond, yes, no)  # type: ignore[no-any-return]
 
@@ -149,14 +154,14 @@ _define(
 _define(
     "elu",
     "x where positive, ``alpha * (exp(x) - 1)`` elsewhere.  Clevert et al. 2015.",
-    lambda x, alpha: _where(_positive(x), x, alpha * x.expm1()),
+    lambda x, alpha: _where(_positive(x), x, alpha * _negative_part(x).expm1()),
     lambda g, x, alpha: _where(_positive(x), g, g * alpha * x.exp()),
     "alpha: float = 1.0",
 )
 _define(
     "celu",
     "x where positive, ``alpha * (exp(x / alpha) - 1)`` elsewhere.  Barron 2017.",
-    lambda x, alpha: _where(_positive(x), x, alpha * (x / alpha).expm1()),
+    lambda x, alpha: _where(_positive(x), x, alpha * (_negative_part(x) / alpha).expm1()),
     lambda g, x, alpha: _where(_positive(x), g, g * (x / alpha).exp()),
     "alpha: float = 1.0",
     torch=True,
@@ -164,7 +169,7 @@ _define(
 _define(
     "selu",
     "elu with the scale and alpha that keep mean 0 and variance 1.  Klambauer et al. 2017.",
-    lambda x: _SELU_SCALE * _where(_positive(x), x, _SELU_ALPHA * x.expm1()),
+    lambda x: _SELU_SCALE * _where(_positive(x), x, _SELU_ALPHA * _negative_part(x).expm1()),
     lambda g, x: g * _SELU_SCALE * _where(_positive(x), 1.0, _SELU_ALPHA * x.exp()),
     "",
     torch=True,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from . import coefficients as table
 from .lanes import Lanes, avx512, has_avx512, horner, mad, where
+from .rare import improve
 
 __all__ = [
     "FORMATS",
@@ -153,13 +154,20 @@ def exp2_terms(r: Lanes) -> Lanes:
 
 
 def expm1(x: Lanes) -> Lanes:
-    """e to the power of x, less 1: accurate near 0."""
+    """e to the power of x, less 1: accurate near 0.
+
+    Vectors of zeros and all but zeros are done at once: what elu and its kin ask for where every lane is positive.
+    """
     form = FORMATS[x.elem]
-    # Half of 2^n, so that n = bias + 1 is still a number.
-    t, main, tail = exp_parts(x.at_least(form.expm1_low).at_most(form.exp_high), form.bias - 1)
-    half = power_of_two(t)
-    result = mad(half, tail, mad(half, main, half - 0.5))
-    return where(x.abs() < form.epsilon / 8, x, result + result)
+
+    def large() -> Lanes:
+        # Half of 2^n, so that n = bias + 1 is still a number.
+        t, main, tail = exp_parts(x.at_least(form.expm1_low).at_most(form.exp_high), form.bias - 1)
+        half = power_of_two(t)
+        result = mad(half, tail, mad(half, main, half - 0.5))
+        return result + result
+
+    return improve(~(x.abs() < form.epsilon / 8), x, large)
 
 
 def sigmoid(x: Lanes) -> Lanes:

@@ -44,7 +44,12 @@ class ComposedTensor(Tensor):
     _data: Any
     _foreign = True  # handled by its class even where the overrides of users' classes are off
     _table: ClassVar[dict[str, Callable[..., Any]]] = {}
+    _asked: ClassVar[dict[str, Callable[..., Any]]] = {}  # the table, where ``__torch_function__`` asks nothing else
     _backend = "Composed"
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._asked = cls._table if cls.__torch_function__.__func__ is _ask_table else {}  # type: ignore[attr-defined]
 
     # What the layout of the whole says is as for any tensor.
     for _name in (
@@ -194,9 +199,10 @@ def member_of(name: str, dense: Callable[..., Any], signature: Callable[..., Any
     @functools.wraps(signature or dense)
     def member(self: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(self, ComposedTensor):
+            found = None if kwargs else self._asked.get(key)
+            if found is not None:
+                return found(self, *args)
             cls = type(self)
-            if not kwargs and cls.__torch_function__.__func__ is _ask_table and key in cls._table:  # type: ignore[attr-defined]
-                return cls._table[key](self, *args)
             return cls.__torch_function__(member, (cls,), (self, *args), kwargs)
         return dense(self, *args, **kwargs)
 

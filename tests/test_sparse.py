@@ -292,10 +292,16 @@ def test_files_are_pytorchs() -> None:
 def test_parts_are_checked() -> None:
     i, v = flambeau.tensor([[0, 1, 1], [2, 0, 2]]), flambeau.ones(3)
     for bad, words in (
-        (lambda: flambeau.sparse_coo_tensor(i, v, (2, 2)), "inconsistent with indices"),
+        (lambda: flambeau.sparse_coo_tensor(i, v, (2, 2), check_invariants=True), "inconsistent with indices"),
+        (
+            lambda: flambeau.sparse_coo_tensor(i.flip(1), v, (2, 3), check_invariants=True, is_coalesced=True),
+            "uncoalesced",
+        ),
         (lambda: flambeau.sparse_coo_tensor(-i, v), "negative index"),
+        (lambda: flambeau.sparse_coo_tensor(i, v.expand(2, 3).t(), (2, 3, 3)), "values has incorrect size"),
         (lambda: flambeau.sparse_coo_tensor(i, v[:2]), "same nnz"),
         (lambda: flambeau.sparse_coo_tensor(i, v, (2,)), "sparse_dim"),
+        (lambda: flambeau.sparse_coo_tensor([0, 1], v), "indices must be sparse_dim x nnz"),
         (lambda: flambeau.sparse_csr_tensor([0, 2, 1], [2, 0, 2], v, (2, 3)), "never fall"),
         (lambda: flambeau.sparse_csr_tensor([0, 1, 3], [2, 0, 3], v, (2, 3)), "from 0 to 2"),
         (lambda: flambeau.sparse_csr_tensor([0, 1, 3], [2, 2, 0], v, (2, 3), check_invariants=True), "sorted"),
@@ -310,6 +316,26 @@ def test_parts_are_checked() -> None:
     with sparse.check_sparse_tensor_invariants(), pytest.raises(RuntimeError, match="sorted"):
         flambeau.sparse_csr_tensor([0, 1, 3], [2, 2, 0], v, (2, 3))
     assert not sparse.check_sparse_tensor_invariants.is_enabled()
+
+
+@pytest.mark.parametrize("bad", [[[0, 1], [2, 3]], [[0, -1], [2, 1]]])
+def test_indices_outside_are_refused_by_the_first_operator(bad: list[list[int]]) -> None:
+    """A tensor of indices outside of its size can be made, looked at and printed, but no operator takes it."""
+
+    def make() -> Any:
+        return flambeau.sparse_coo_tensor(bad, [1.0, 2.0], (2, 3))
+
+    s = make()
+    assert (s._nnz(), s.sparse_dim(), s._indices().tolist(), tuple(s.shape)) == (2, 2, bad, (2, 3))
+    assert "nnz=2" in repr(s)
+    dense = flambeau.ones(3, 2)
+    for use in (
+        make().to_dense, make().coalesce, make().to_sparse_csr, make().t, lambda: make() @ dense, lambda: make() * 2,
+        lambda: make() + make(), lambda: dense.t() + make(), lambda: sparse.sum(make(), 0), lambda: make()[1],
+        lambda: flambeau.cat([make(), make()]), lambda: dense.t().sparse_mask(make()),
+    ):  # fmt: skip
+        with pytest.raises(RuntimeError, match=r"inconsistent with indices|negative index"):
+            use()
 
 
 def test_no_kernel_sees_a_sparse_tensor() -> None:

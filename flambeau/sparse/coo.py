@@ -15,9 +15,11 @@ from .base import SparseTensor, make_sparse
 __all__ = ["coalesced", "coo", "keys", "make_coo", "unravel"]
 
 
-def make_coo(indices: Tensor, values: Any, shape: Sequence[int], is_coalesced: bool = False) -> SparseTensor:
-    """A COO tensor of these parts, which are not checked."""
-    return make_sparse(members.sparse_coo, (indices,), values, shape, is_coalesced)
+def make_coo(
+    indices: Tensor, values: Any, shape: Sequence[int], is_coalesced: bool = False, checked: bool = True
+) -> SparseTensor:
+    """A COO tensor of these parts, which are not checked; indices that are not ``checked`` are at their first use."""
+    return make_sparse(members.sparse_coo, (indices,), values, shape, is_coalesced, checked)
 
 
 def keys(indices: Any, shape: Sequence[int]) -> Any:
@@ -105,9 +107,8 @@ def _title(layout: Any) -> str:
 
 @SparseTensor.implements("coalesce")
 def _coalesce(self: Any) -> SparseTensor:
-    if self._kind is not members.sparse_coo:
-        _need_coo(self, "coalesce")
-    return self if self._coalesced else coalesced(self)
+    _need_coo(self, "coalesce")
+    return coalesced(self)
 
 
 @SparseTensor.implements("is_coalesced")
@@ -127,7 +128,7 @@ def _indices_of(self: Any) -> Tensor:
     _need_coo(self, "indices")
     if not self._coalesced:
         raise RuntimeError("Cannot get indices on an uncoalesced tensor, please call .coalesce() first")
-    return self._where[0]
+    return self._given[0]
 
 
 @SparseTensor.implements("values")
@@ -140,7 +141,7 @@ def _values_of(self: Any) -> Tensor:
 @SparseTensor.implements("_indices")
 def _raw_indices(self: Any) -> Tensor:
     _need_coo(self, "_indices")
-    return self._where[0]
+    return self._given[0]
 
 
 @SparseTensor.implements("_values")
@@ -150,17 +151,17 @@ def _raw_values(self: Any) -> Tensor:
 
 @SparseTensor.implements("_nnz")
 def _nnz(self: Any) -> int:
-    return self._where[-1].shape[-1]
+    return self._given[-1].shape[-1]
 
 
 @SparseTensor.implements("sparse_dim", "_dimI")
 def _sparse_dim(self: Any) -> int:
-    return self._where[0].shape[0] if self._kind is members.sparse_coo else 2
+    return self._given[0].shape[0] if self._kind is members.sparse_coo else 2
 
 
 @SparseTensor.implements("dense_dim", "_dimV")
 def _dense_dim(self: Any) -> int:
-    return self.dim() - _sparse_dim(self) - (self._where[0].dim() - 1 if self._kind is not members.sparse_coo else 0)
+    return self.dim() - _sparse_dim(self) - (self._given[0].dim() - 1 if self._kind is not members.sparse_coo else 0)
 
 
 @SparseTensor.implements("to_dense")

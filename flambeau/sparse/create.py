@@ -9,8 +9,8 @@ from ..dtype import int32, int64
 from ..ops import members
 from ..ops.common import blaming, shape_of
 from ..tensor import Tensor
-from .base import BLOCKS, COLUMNS, ROWS, SparseTensor, make_sparse
-from .coo import make_coo
+from .base import BLOCKS, COLUMNS, ROWS, SparseTensor, check_indices, index_bounds, make_sparse
+from .coo import keys, make_coo
 
 __all__ = [
     "check_sparse_tensor_invariants", "sparse_bsc_tensor", "sparse_bsr_tensor", "sparse_compressed_tensor",
@@ -20,7 +20,7 @@ __all__ = [
 
 class check_sparse_tensor_invariants:
     """Whether constructors check that indices are sorted, unique and inside of the tensor: a context manager, or
-    ``enable``, ``disable`` and ``is_enabled``.  (Indices outside are refused by every operator in any case.)"""
+    ``enable``, ``disable`` and ``is_enabled``.  (Every operator refuses indices outside in any case.)"""
 
     _on = False
 
@@ -88,53 +88,49 @@ def sparse_coo_tensor(
 ) -> SparseTensor:  # fmt: skip
     """A COO tensor of (sparse dims, n) ``indices`` and n ``values``; ``sparse_coo_tensor(size)`` has no elements.
 
-    Values of the same indices count as their sum.  Raises RuntimeError for parts that do not fit each other, for
-    negative indices, and (with ``check_invariants``, or where the size is given and there are elements) for indices
-    outside of the size.
+    Values of the same indices count as their sum.  Raises RuntimeError for parts that do not fit each other.  Indices
+    that are negative or outside of a given size raise RuntimeError in the first operator that reads them, with
+    ``check_invariants`` at once; so does then ``is_coalesced`` for indices that are not sorted and unique.
     """
     if values is None:
         shape = tuple(indices if size is None else size)
         empty = ops.zeros((len(shape), 0), dtype=int64)
         return make_coo(empty, _values(ops.zeros(0, dtype=dtype), None, device, requires_grad), shape, True)
-    where, data = _index(indices).to(int64), _values(values, dtype, device, requires_grad)
+    where, data = _index(indices), _values(values, dtype, device, requires_grad)
+    if where.dtype is not int64:
+        where = where.to(int64)
     if where.dim() != 2:
         if where.numel():
             raise RuntimeError(f"indices must be sparse_dim x nnz, but got: {list(where.shape)}")
         where = where.reshape((0 if size is None else len(size) - (data.dim() - 1), 0))
+    sparse_dim, nnz = where.shape
     if data.dim() == 0:
-        data = data.expand(where.shape[1])
-    if where.shape[1] != data.shape[0]:
+        data = data.expand(nnz)
+    found, *dense = data.shape
+    if nnz != found:
         raise RuntimeError(
-            f"indices and values must have same nnz, but got nnz from indices: {where.shape[1]}, nnz from values: "
-            f"{data.shape[0]}"
+            f"indices and values must have same nnz, but got nnz from indices: {nnz}, nnz from values: {found}"
         )
-    if where.numel():
-        least, most = (found.tolist() for found in where.aminmax(dim=1))
-    else:
-        least, most = [0] * where.shape[0], [-1] * where.shape[0]
-    for d, value in enumerate(least):
-        if value < 0:
-            raise RuntimeError(f"found negative index {value} for dim {d}")
     if size is None:
-        shape = (*(m + 1 for m in most), *data.shape[1:])
+        shape = (*(m + 1 for m in index_bounds(where)[1]), *dense)
     else:
-        shape = tuple(int(s) for s in size)
-        if len(shape) != where.shape[0] + data.dim() - 1:
+        shape = tuple(map(int, size))
+        if len(shape) != sparse_dim + len(dense):
             raise RuntimeError(
                 f"'len(size) == sparse_dim + dense_dim' is not satisfied: len(size) = {len(shape)}, sparse_dim = "
-                f"{where.shape[0]}, dense_dim = {data.dim() - 1}"
+                f"{sparse_dim}, dense_dim = {len(dense)}"
             )
-        if tuple(data.shape[1:]) != shape[where.shape[0] :]:
+        if dense and shape[sparse_dim:] != tuple(dense):
             raise RuntimeError(
-                f"values has incorrect size, expected {[data.shape[0], *shape[where.shape[0] :]]}, got "
-                f"{list(data.shape)}"
+                f"values has incorrect size, expected {[nnz, *shape[sparse_dim:]]}, got {list(data.shape)}"
             )
-        for d, value in enumerate(most):
-            if value >= shape[d]:
-                raise RuntimeError(
-                    f"size is inconsistent with indices: for dim {d}, size is {shape[d]} but found index {value}"
-                )
-    return make_coo(where, data, shape, bool(is_coalesced))
+    check = check_sparse_tensor_invariants.is_enabled() if check_invariants is None else check_invariants
+    if check:
+        check_indices(where, shape)
+        key = keys(where, shape[:sparse_dim])
+        if is_coalesced and (key[1:] <= key[:-1]).any():
+            raise RuntimeError("cannot set is_coalesced to true if indices correspond to uncoalesced COO tensor")
+    return make_coo(where, data, shape, bool(is_coalesced), checked=check or size is None)
 
 
 def _check_compressed(kind: Any, pointers: Any, plain: Any, data: Any, shape: tuple[int, ...], order: bool) -> None:

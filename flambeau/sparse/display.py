@@ -24,7 +24,7 @@ def _repr(self: SparseTensor, *, tensor_contents: Any = None) -> str:
     names = ["indices"] if self._kind is members.sparse_coo else ["crow_indices", "col_indices"]
     if self._kind in COLUMNS:
         names = ["ccol_indices", "row_indices"]
-    tail = [f"size={tuple(self.shape)}", f"nnz={self._where[-1].shape[-1]}"]
+    tail = [f"size={tuple(self.shape)}", f"nnz={self._given[-1].shape[-1]}"]
     if self.dtype is not get_default_dtype() and not (self.dtype.is_complex and self.dtype.itemsize == 8):
         tail.append(f"dtype={self.dtype}")
     if self.grad_fn is not None:
@@ -37,7 +37,7 @@ def _repr(self: SparseTensor, *, tensor_contents: Any = None) -> str:
     values = values.replace(suffix, "")
     if not plain.numel():
         values = f"tensor([], size={tuple(plain.shape)})"
-    lines = [_indented(n, w) for n, w in zip(names, self._where)]
+    lines = [_indented(n, w) for n, w in zip(names, self._given)]
     first, *more = values.split("\n")
     lines.append("\n".join([f"values={first}", *(" " * 14 * bool(line) + line for line in more)]))
     if self._kind is members.sparse_coo:
@@ -57,8 +57,8 @@ def _rebuild_sparse_tensor(layout: Any, data: tuple[Any, ...]) -> SparseTensor:
 
 def _reduce(self: SparseTensor, protocol: Any) -> tuple[Any, ...]:
     if self._kind is members.sparse_coo:
-        return _rebuild_sparse_tensor, (self._kind, (self._where[0], self._data, self.shape, self._coalesced))
-    return _rebuild_sparse_tensor, (self._kind, (*self._where, self._data, self.shape))
+        return _rebuild_sparse_tensor, (self._kind, (self._given[0], self._data, self.shape, self._coalesced))
+    return _rebuild_sparse_tensor, (self._kind, (*self._given, self._data, self.shape))
 
 
 SparseTensor.__repr__ = SparseTensor.__str__ = _repr  # type: ignore[method-assign,assignment]

@@ -151,6 +151,13 @@ def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(strides)
 
 
+def column_strides(shape: Sequence[int]) -> tuple[int, ...]:
+    """The strides of batches of matrices, the last two dimensions, whose columns lie in one piece each (as LAPACK has
+    them); the batches are row-major."""
+    strides = contiguous_strides(shape)
+    return (*strides[:-2], 1, max(shape[-2], 1))
+
+
 def iterated_strides(shape: Sequence[int], operands: Sequence[Layout]) -> tuple[int, ...]:
     """The strides of what is computed element by element from operands that broadcast to ``shape``.
 

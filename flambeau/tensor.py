@@ -223,10 +223,10 @@ def from_numpy(ndarray: np.ndarray) -> Tensor:
     return make(Storage(ndarray.ctypes.data, layout.span * itemsize, ndarray), layout)
 
 
-def over_array(array: np.ndarray, type_: dtype, shape: Sequence[int]) -> Tensor:
-    """A contiguous tensor of ``shape`` over the memory of a writable array in row-major order, which is not empty."""
+def over_array(array: np.ndarray, layout: Layout) -> Tensor:
+    """A tensor of a layout without gaps over all the memory of a writable array in row-major order, not empty."""
     start = ctypes.addressof(ctypes.c_char.from_buffer(array))  # type: ignore[arg-type]
-    return make(Storage(start, array.nbytes, array), dense(type_, shape))
+    return make(Storage(start, array.nbytes, array), layout)
 
 
 def zero(t: Tensor) -> Tensor:

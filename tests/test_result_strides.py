@@ -352,3 +352,72 @@ def test_operands_that_disagree() -> None:
                 result = pair[numbers[0]] + pair[numbers[1]]
                 found.append((tuple(result.shape), result.stride()))
             assert found[0] == found[1]
+
+
+DECOMPOSITIONS = """
+linalg.inv(a)
+linalg.solve(a,b)
+linalg.solve(a.mT,b)
+linalg.solve_ex(a,b)[0]
+linalg.cholesky(p)
+linalg.cholesky(p,upper=True)
+cholesky_inverse(p)
+cholesky_solve(b,p)
+linalg.solve_triangular(p,b,upper=True)
+linalg.solve_triangular(p,b.mT,upper=False,left=False)
+triangular_solve(b,p)[0]
+linalg.lu_factor(a)[0]
+linalg.lu_factor(a)[1]
+linalg.lu(a)[1]
+linalg.lu(a)[2]
+linalg.lu_solve(*torch.linalg.lu_factor(a),b)
+linalg.ldl_factor(p)[0]
+linalg.ldl_solve(*torch.linalg.ldl_factor(p),b)
+linalg.qr(b)[0]
+linalg.qr(b)[1]
+linalg.qr(b,"complete")[0]
+linalg.qr(b,"r")[1]
+geqrf(b)[0]
+geqrf(b)[1]
+linalg.householder_product(*torch.geqrf(b))
+linalg.svd(b)[0]
+linalg.svd(b)[1]
+linalg.svd(b)[2]
+linalg.svd(b,False)[0]
+linalg.svd(b,False)[2]
+svd(b)[2]
+linalg.eigh(p)[0]
+linalg.eigh(p)[1]
+linalg.eig(a)[1]
+linalg.pinv(b)
+linalg.matrix_exp(p/p.norm())
+""".split()
+BY_SIGNS = ("qr", "geqrf", "svd", "eig", "householder")  # a column and its negative are as good
+
+
+@pytest.mark.filterwarnings("ignore:torch.triangular_solve is deprecated")
+@pytest.mark.parametrize("kind", ["float32", "complex128"])
+@pytest.mark.parametrize("shape", [(5,), (2, 5), (70,), (150,), (2, 0), (0, 3)], ids=str)
+def test_matrices_of_decompositions_lie_by_columns(shape: tuple[int, ...], kind: str) -> None:
+    """Small ones by kernels, larger ones by LAPACK, the largest by blocks."""
+    *batch, n = shape
+    rng = np.random.default_rng(n)
+    a, b = rng.normal(size=(*batch, n, n)) + 4 * np.sqrt(n) * np.eye(n), rng.normal(size=(*batch, n, n // 2))
+    if kind.startswith("complex"):
+        a, b = a + 0.1j * a[..., ::-1], b - 1j * b[..., ::-1, :]
+    wrong = []
+    for call in DECOMPOSITIONS:
+        found = []
+        for m in (flambeau, reference):
+            matrices = {"a": m.tensor(a.astype(kind)), "b": m.tensor(b.astype(kind))}
+            matrices["p"] = m.tensor((a @ a.conj().swapaxes(-1, -2)).astype(kind))
+            r = eval("torch." + call, {"torch": m, **matrices})
+            found.append((tuple(r.shape), r.stride(), r.resolve_conj().numpy()))
+        (size, strides, ours), (like, expected, numbers) = found
+        if (size, strides) != (like, expected):
+            wrong.append((call, size, strides, expected))
+        elif not any(name in call for name in BY_SIGNS):
+            wrong += (
+                [] if np.allclose(ours, numbers, rtol=1e-3, atol=1e-3 * (np.abs(numbers).max(initial=0))) else [call]
+            )
+    assert not wrong

@@ -127,9 +127,9 @@ def _cast(t: Tensor, type_: dtype) -> Tensor:
 def _pick_strides(op: Operator, result: Tensor, inputs: Sequence[Layout]) -> tuple[int, ...]:
     """The strides of a result: its own where the body says so, otherwise those that the ``inputs`` agree on."""
     natural = result._storage.pending.layout  # type: ignore[union-attr]
-    if result._layout is natural and not natural.contiguous:
-        return natural.strides
     shape = result._layout.shape
+    if result._layout is natural and natural.strides != contiguous_strides(shape):
+        return natural.strides
     if op.strides == "image":
         return image_strides(shape, inputs)
     if op.strides == "order":

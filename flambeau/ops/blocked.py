@@ -15,8 +15,9 @@ from .. import device as devices
 from .. import dtype as dtypes
 from .. import template
 from ..autograd.mode import no_grad
+from ..layout import dense
 from ..tensor import Tensor, numpy_view
-from .lapack import identity_like, on_host
+from .lapack import by_columns, identity_like, in_columns, on_host
 
 __all__ = ["blocked", "invert", "solve", "substitute"]
 
@@ -36,7 +37,7 @@ def solve(A: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
     X = B.gather(-2, order.unsqueeze(-1).expand(B.shape))  # type: ignore[attr-defined]
     substitute(factors, X, False, True)
     substitute(factors, X, True, False)
-    return X, info
+    return in_columns(X), info
 
 
 def invert(A: Tensor) -> tuple[Tensor, Tensor]:
@@ -52,19 +53,17 @@ def _factors(A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         found, pivots, info = template.matrices.lu(a)
         return found, template.matrices.permutations(pivots, n), info
 
-    return on_host(
-        [(A.shape, A.dtype), ((*batch, n), dtypes.int64), (batch, dtypes.int32)],
-        [A],
-        compute,
-    )  # type: ignore[return-value]
+    order = dense(dtypes.int64, (*batch, n))
+    return on_host([by_columns(A.dtype, A.shape), order, dense(dtypes.int32, batch)], [A], compute)  # type: ignore[return-value]
 
 
 def substitute(A: Tensor, X: Tensor, upper: bool, unit: bool) -> None:
     """Writes the solution of ``A Y = X`` over X, for triangular A, of which only the one triangle is read."""
     n = A.shape[-1]
     if n <= LEAF:
-        x = numpy_view(X)
-        x[...] = template.matrices.substitute(numpy_view(A), x, upper, True, unit)
+        # X lies by rows: the transpose of the system is by columns
+        a, x = numpy_view(A).swapaxes(-1, -2), numpy_view(X).swapaxes(-1, -2)
+        x[...] = template.matrices.substitute(a, x, not upper, False, unit)
         return
     half = _half(n)
     above, below = X.narrow(-2, 0, half), X.narrow(-2, half, n - half)  # type: ignore[attr-defined]

@@ -12,6 +12,7 @@ from .. import dtype as dtypes
 from .. import template
 from ..dispatch.operator import operator
 from ..dtype import dtype as dtype_
+from ..layout import dense
 from ..tensor import Tensor
 from . import return_types, small
 from .common import overridable
@@ -19,6 +20,7 @@ from .join import cat
 from .lapack import (
     adjoint,
     batches,
+    by_columns,
     check_fits,
     check_floating,
     check_info,
@@ -26,6 +28,7 @@ from .lapack import (
     check_square,
     diagonal_of,
     for_each_matrix,
+    in_columns,
     matrix_kernel,
     on_host,
     pad_rows,
@@ -56,7 +59,7 @@ def cholesky_kernel(A: Tensor, upper: bool) -> Any:
             return a, info
         return template.matrices.cholesky(a, upper)
 
-    return on_host([(A.shape, A.dtype), (batch, dtypes.int32)], [A], compute)
+    return on_host([by_columns(A.dtype, A.shape), dense(dtypes.int32, batch)], [A], compute)
 
 
 @cholesky_kernel.gradient("result0")
@@ -137,8 +140,8 @@ def cholesky_inverse_kernel(L: Tensor) -> Any:
     def compute(a: np.ndarray) -> Any:
         return template.matrices.invert_product(a) if a.size else (a, np.zeros(batch, np.int32))
 
-    half, info = on_host([(L.shape, L.dtype), (batch, dtypes.int32)], [L], compute)
-    return half if half.device is devices.meta else half.tril() + adjoint(half.tril(-1)), info  # type: ignore[attr-defined]
+    half, info = on_host([by_columns(L.dtype, L.shape), dense(dtypes.int32, batch)], [L], compute)
+    return half if half.device is devices.meta else in_columns(half.tril() + adjoint(half.tril(-1))), info  # type: ignore[attr-defined]
 
 
 @cholesky_inverse_kernel.gradient("L", "result0")
@@ -176,7 +179,8 @@ def lu_kernel(A: Tensor, pivot: bool) -> Any:
             return tuple(for_each_matrix(3, _without_pivots, a))
         return template.matrices.lu(a)
 
-    return on_host([(A.shape, A.dtype), ((*batch, k), dtypes.int32), (batch, dtypes.int32)], [A], compute)
+    pivots = dense(dtypes.int32, (*batch, k))
+    return on_host([by_columns(A.dtype, A.shape), pivots, dense(dtypes.int32, batch)], [A], compute)
 
 
 def _without_pivots(a: np.ndarray) -> Any:
@@ -239,7 +243,8 @@ def permutation_kernel(pivots: Tensor, n: int) -> Tensor:
     """Row exchanges (from 1) as a permutation: entry i is the row of A that is row i of L U."""
     batch = pivots.shape[:-1]
 
-    return on_host([((*batch, n), dtypes.int64)], [pivots], lambda p: template.matrices.permutations(p, n))[0]
+    order = dense(dtypes.int64, (*batch, n))
+    return on_host([order], [pivots], lambda p: template.matrices.permutations(p, n))[0]
 
 
 def row_order(pivots: Tensor, n: int) -> Tensor:
@@ -424,7 +429,8 @@ def ldl_kernel(A: Tensor, hermitian: bool) -> Any:
             return a, np.zeros((*batch, n)), np.zeros(batch)
         return template.matrices.bunch_kaufman(a, hermitian)
 
-    return on_host([(A.shape, A.dtype), ((*batch, n), dtypes.int32), (batch, dtypes.int32)], [A], compute)
+    pivots = dense(dtypes.int32, (*batch, n))
+    return on_host([by_columns(A.dtype, A.shape), pivots, dense(dtypes.int32, batch)], [A], compute)
 
 
 @matrix_kernel("_ldl_solve", differentiable=False)
@@ -434,7 +440,7 @@ def ldl_solve_kernel(LD: Tensor, pivots: Tensor, B: Tensor, hermitian: bool) -> 
     def compute(a: np.ndarray, p: np.ndarray, b: np.ndarray) -> Any:
         return template.matrices.solve_bunch_kaufman(a, p, b, hermitian) if b.size else b
 
-    return on_host([(B.shape, B.dtype)], [LD, pivots, B], compute)[0]
+    return on_host([by_columns(B.dtype, B.shape)], [LD, pivots, B], compute)[0]
 
 
 @operator(

@@ -21,12 +21,12 @@ from .. import device as devices
 from ..dispatch.operator import Operator, operator
 from ..dtype import dtype as dtype_
 from ..graph.node import broadcast_shapes
-from ..layout import dense
+from ..layout import Layout, column_strides, of
 from ..runtime import blas
 from ..tensor import Tensor, borrowed_array, empty, from_numpy, numpy_view, over_array
 from .shape import view_as_real
 
-__all__ = ["LinAlgError", "adjoint", "check_floating", "check_square"]
+__all__ = ["LinAlgError", "adjoint", "by_columns", "check_floating", "check_square", "in_columns"]
 
 _LARGE = 16_384
 """Elements from which on a kernel turns a matrix faster than numpy does."""
@@ -141,20 +141,29 @@ def pad_rows(x: Tensor, count: int) -> Tensor:
     return x.new_zeros((*x.shape[:-2], x.shape[-2] + count, x.shape[-1])).slice_scatter(x, -2, 0, x.shape[-2])  # type: ignore[attr-defined,no-any-return]
 
 
-def on_host(
-    specs: Sequence[tuple[Sequence[int], dtype_]], inputs: Sequence[Tensor], compute: Callable[..., Any]
-) -> tuple[Tensor, ...]:
-    """The results of ``compute`` on numpy arrays; on the meta device tensors of the shapes and types in ``specs``."""
+def by_columns(kind: dtype_, shape: Sequence[int]) -> Layout:
+    """The layout of matrices that come out of LAPACK: their columns lie in one piece each."""
+    return of(kind, devices.cpu, shape, column_strides(shape))
+
+
+def in_columns(x: Tensor) -> Tensor:
+    """A copy whose columns lie in one piece each, as those of all matrices that LAPACK computes do."""
+    return empty(by_columns(x.dtype, x.shape)).copy_(x)  # type: ignore[attr-defined,no-any-return]
+
+
+def on_host(layouts: Sequence[Layout], inputs: Sequence[Tensor], compute: Callable[..., Any]) -> tuple[Tensor, ...]:
+    """The results of ``compute`` on numpy arrays, which will lie as the ``layouts`` say; on the meta device nothing is
+    computed."""
     if any(t.device is devices.meta for t in inputs):
-        return tuple(empty(dense(kind, tuple(shape), devices.meta)) for shape, kind in specs)
-    arrays = [_by_columns(t) for t in inputs]
+        return tuple(empty(of(x.dtype, devices.meta, x.shape, x.strides)) for x in layouts)
+    arrays = [_columns_of(t) for t in inputs]
     with blas.limited(max([a.shape[-1] * a.shape[-2] if a.ndim > 1 else a.size for a in arrays], default=0)):
         found = compute(*arrays)
     found = found if isinstance(found, tuple) else (found,)
-    return tuple([_tensor_of(np.asarray(a, kind.numpy), shape, kind) for a, (shape, kind) in zip(found, specs)])
+    return tuple([_tensor_of(np.asarray(a, x.dtype.numpy), x) for a, x in zip(found, layouts)])
 
 
-def _by_columns(x: Tensor) -> np.ndarray:
+def _columns_of(x: Tensor) -> np.ndarray:
     """The array of x, with the columns of larger matrices in one piece each, as LAPACK wants them: numpy takes ten
     times as long to turn a matrix."""
     layout = x._layout
@@ -163,18 +172,18 @@ def _by_columns(x: Tensor) -> np.ndarray:
     return numpy_view(x.transpose(-2, -1).contiguous()).swapaxes(-1, -2)  # type: ignore[attr-defined]
 
 
-def _tensor_of(a: np.ndarray, shape: Sequence[int], kind: dtype_) -> Tensor:
-    """A contiguous tensor of what was computed, over the array's memory if it is the array's own."""
+def _tensor_of(a: np.ndarray, layout: Layout) -> Tensor:
+    """A tensor of this layout of what was computed, over the array's memory if it is the array's own and lies so."""
     if not a.size:
-        return empty(dense(kind, tuple(shape)))  # numpy's strides of nothing may be 0
-    flags = a.flags
-    if not flags.c_contiguous:
-        if a.ndim >= 2 and a.size >= _LARGE and a.swapaxes(-1, -2).flags.c_contiguous:
-            return from_numpy(a.swapaxes(-1, -2)).transpose(-2, -1).contiguous().reshape(shape)  # type: ignore[attr-defined,no-any-return]
-        a = np.array(a, order="C", copy=True)
-    elif not (flags.writeable and a.dtype.isnative and (flags.owndata or _is_own(a.base))):
-        a = np.array(a, order="C", copy=True)
-    return over_array(a, kind, tuple(shape))
+        return empty(layout)  # numpy's strides of nothing may be 0
+    inside = a if layout.contiguous else a.swapaxes(-1, -2)
+    flags = inside.flags
+    own = flags.writeable and inside.dtype.isnative and (flags.owndata or _is_own(inside.base))
+    if not (flags.c_contiguous and own):
+        if a.ndim >= 2 and a.size >= _LARGE and own and inside.swapaxes(-1, -2).flags.c_contiguous:
+            return empty(layout).copy_(from_numpy(a))  # type: ignore[attr-defined,no-any-return]
+        inside = np.array(inside, order="C", copy=True)
+    return over_array(inside, layout)
 
 
 def _is_own(base: Any) -> bool:

@@ -13,6 +13,7 @@ from .. import dtype as dtypes
 from ..autograd.mode import no_grad
 from ..dispatch.operator import Tensors, operator
 from ..dtype import dtype as dtype_
+from ..layout import dense
 from ..tensor import Tensor
 from .common import dim_of, dims_of
 from .distance import linalg_vector_norm
@@ -159,7 +160,7 @@ def matrix_exp_kernel(A: Tensor) -> Tensor:
     """The exponential of matrices: scipy's (Al-Mohy and Higham 2009), in single precision ``_short_exponential``."""
     if A.dtype is dtypes.float32 and A.numel() and A.device is not devices.meta:
         return _short_exponential(A.double()).float()  # type: ignore[attr-defined,no-any-return]
-    return on_host([(A.shape, A.dtype)], [A], _exponential)[0]
+    return on_host([dense(A.dtype, A.shape)], [A], _exponential)[0]
 
 
 def _exponential(a: np.ndarray) -> np.ndarray:

@@ -8,10 +8,11 @@ import numpy as np
 
 from .. import template
 from ..dispatch.operator import operator
+from ..layout import dense
 from ..tensor import Tensor
 from . import return_types
 from .join import cat
-from .lapack import adjoint, check_floating, check_matrix, diagonal_of, matrix_kernel, on_host, real_part
+from .lapack import adjoint, by_columns, check_floating, check_matrix, diagonal_of, matrix_kernel, on_host, real_part
 from .solve import triangular
 
 __all__: list[str] = []
@@ -31,14 +32,16 @@ def qr_kernel(A: Tensor, mode: str) -> Any:
 
     def compute(a: np.ndarray) -> Any:
         if mode == "r":
-            found = np.triu(template.matrices.triangulate(a)[0][..., :k, :]) if a.size else np.zeros((*batch, k, n))
+            found = template.matrices.triangulate(a)[0] if a.size else np.zeros((*batch, m, n))
+            found = np.tril(found.swapaxes(-1, -2)[..., :k]).swapaxes(-1, -2)
             return np.zeros((0,), a.dtype), found
         if not a.size:
             eye = np.broadcast_to(np.eye(m, k, dtype=a.dtype), (*batch, m, k))
             return eye, np.zeros((*batch, k, n), a.dtype)
         return template.matrices.orthogonalize(a, mode == "complete")
 
-    return on_host([((0,) if mode == "r" else (*batch, m, k), A.dtype), ((*batch, k, n), A.dtype)], [A], compute)
+    left = dense(A.dtype, (0,)) if mode == "r" else by_columns(A.dtype, (*batch, m, k))
+    return on_host([left, by_columns(A.dtype, (*batch, k, n))], [A], compute)
 
 
 @qr_kernel.gradient("result0", "result1")
@@ -71,7 +74,7 @@ def dominant_basis_kernel(A: Tensor, start: Tensor, steps: int) -> Tensor:
         return template.matrices.dominant_basis(a, columns, steps) if a.size and columns.size else np.zeros(shape)
 
     shape = (*A.shape[:-1], start.shape[-1])
-    return on_host([(shape, A.dtype)], [A, start], compute)[0]
+    return on_host([by_columns(A.dtype, shape)], [A, start], compute)[0]
 
 
 def _square_qr(Q: Tensor, R: Tensor, gq: Tensor, gr: Tensor) -> Tensor:
@@ -116,7 +119,7 @@ def geqrf_kernel(A: Tensor) -> Any:
             return a, np.zeros((*batch, k))
         return template.matrices.triangulate(a)
 
-    return on_host([(A.shape, A.dtype), ((*batch, k), A.dtype)], [A], compute)
+    return on_host([by_columns(A.dtype, A.shape), dense(A.dtype, (*batch, k))], [A], compute)
 
 
 @operator(kind="composite", returns=return_types.geqrf)
@@ -134,7 +137,7 @@ def householder_kernel(A: Tensor, tau: Tensor) -> Tensor:
     def compute(a: np.ndarray, t: np.ndarray) -> Any:
         return template.matrices.reflections(a, t) if a.size else a
 
-    return on_host([(A.shape, A.dtype)], [A, tau], compute)[0]
+    return on_host([by_columns(A.dtype, A.shape)], [A, tau], compute)[0]
 
 
 @operator(name="linalg_householder_product", kind="composite", method=False, namespace=_L)
@@ -174,7 +177,7 @@ def reflect_kernel(A: Tensor, tau: Tensor, x: Tensor, transposed: bool) -> Tenso
     def compute(a: np.ndarray, t: np.ndarray, b: np.ndarray) -> Any:
         return template.matrices.reflect(a, t, b, transposed) if b.size else b
 
-    return on_host([(x.shape, x.dtype)], [A, tau, x], compute)[0]
+    return on_host([by_columns(x.dtype, x.shape)], [A, tau, x], compute)[0]
 
 
 def _reflect(A: Tensor, tau: Tensor, x: Tensor, transposed: bool) -> Tensor:

@@ -15,7 +15,7 @@ from .. import dtype as dtypes
 from .. import primitives as prim
 from .. import template
 from ..dispatch.operator import operator
-from ..layout import contiguous_strides
+from ..layout import column_strides, contiguous_strides
 from ..tensor import Tensor
 
 __all__ = ["suits"]
@@ -56,16 +56,21 @@ def _matrices(x: Tensor) -> Tensor:
 
 
 def _computed(task: object, inputs: Sequence[Tensor], batch: Sequence[int], results: Sequence[Any]) -> tuple[Any, ...]:
-    """The results of a task: ``results`` are (shape of one matrix's, type)."""
+    """The results of a task: ``results`` are (shape of one matrix's, type).  The columns of matrices lie in one piece
+    each, as those of LAPACK do."""
     count = math.prod(batch)
-    if not count or any(0 in shape for shape, _ in results[:1]):
-        return tuple(
-            prim.const(0, kind, (*batch, *shape)) if kind is dtypes.int32 else prim.undef((*batch, *shape), kind)
-            for shape, kind in results
-        )
-    found = prim.extern(task, [_matrices(x) for x in inputs], [((count, *shape), kind) for shape, kind in results])
+    shapes = [(*batch, *shape) for shape, _ in results]
+    strides = [column_strides(whole) if len(shape) == 2 else None for whole, (shape, _) in zip(shapes, results)]
     g = prim.current().graph
-    return tuple(prim.wrap(g.reshape(prim.read(t), (*batch, *shape))) for t, (shape, _) in zip(found, results))
+    if not count or any(0 in shape for shape, _ in results[:1]):
+        nodes = [
+            prim.read(prim.const(0, kind, whole) if kind is dtypes.int32 else prim.undef(whole, kind))
+            for whole, (_, kind) in zip(shapes, results)
+        ]
+    else:
+        found = prim.extern(task, [_matrices(x) for x in inputs], [((count, *shape), kind) for shape, kind in results])
+        nodes = [g.reshape(prim.read(t), whole) for t, whole in zip(found, shapes)]
+    return tuple([prim.wrap(node, lie) for node, lie in zip(nodes, strides)])
 
 
 @operator(name="_cholesky_small", method=False, function=False)

@@ -13,6 +13,7 @@ from .. import dtype as dtypes
 from .. import template
 from ..autograd.mode import no_grad
 from ..dispatch.operator import operator
+from ..layout import dense
 from ..tensor import Tensor, numpy_view
 from ..transform.level import recorded
 from . import blocked, return_types, small
@@ -21,16 +22,16 @@ from .convert import contiguous_format
 from .lapack import (
     adjoint,
     batches,
+    by_columns,
     check_fits,
     check_floating,
     check_info,
     check_matrix,
     check_square,
-    for_each_matrix,
+    in_columns,
     is_vector,
     matrix_kernel,
     on_host,
-    scipy_module,
 )
 from .shape import view_as_real
 
@@ -59,7 +60,7 @@ def triangular_kernel(A: Tensor, B: Tensor, upper: bool, left: bool, unit: bool)
 
     if blocked.blocked(A, B.shape[-1 if left else -2]):
         return _by_blocks(A, B, upper, left, unit)
-    return on_host([(B.shape, B.dtype)], [A, B], compute)[0]
+    return on_host([by_columns(B.dtype, B.shape)], [A, B], compute)[0]
 
 
 @no_grad()
@@ -69,7 +70,7 @@ def _by_blocks(A: Tensor, B: Tensor, upper: bool, left: bool, unit: bool) -> Ten
         blocked.substitute(A, X, upper, unit)
     else:  # the transpose of X A = B
         blocked.substitute(A.transpose(-2, -1), X.transpose(-2, -1), not upper, unit)  # type: ignore[attr-defined]
-    return X  # type: ignore[no-any-return]
+    return in_columns(X)
 
 
 def triangular(A: Tensor, B: Tensor, upper: bool, left: bool, unit: bool) -> Tensor:
@@ -145,7 +146,7 @@ def solve_kernel(A: Tensor, B: Tensor) -> Any:
         with np.errstate(over="ignore"):
             return x.astype(b.dtype), info
 
-    return on_host([(B.shape, B.dtype), (batch, dtypes.int32)], [A, B], compute)
+    return on_host([by_columns(B.dtype, B.shape), dense(dtypes.int32, batch)], [A, B], compute)
 
 
 def solved(A: Tensor, B: Tensor) -> Any:
@@ -222,21 +223,11 @@ def inverse_kernel(A: Tensor) -> Any:
         return blocked.invert(A)
 
     def compute(a: np.ndarray) -> Any:
-        info = np.zeros(batch, np.int32)
         if a.size == 0:
-            return a, info
-        try:
-            return np.linalg.inv(a), info
-        except np.linalg.LinAlgError:
-            getrf, getri = scipy_module("linalg").get_lapack_funcs(("getrf", "getri"), (a,))
+            return a, np.zeros(batch, np.int32)
+        return template.matrices.solve(a, np.broadcast_to(np.eye(a.shape[-1], dtype=a.dtype), a.shape))
 
-            def one(m: np.ndarray) -> Any:
-                factors, pivots, failed = getrf(m)
-                return (factors, np.int32(failed)) if failed else (getri(factors, pivots)[0], np.int32(0))
-
-            return tuple(for_each_matrix(2, one, a))
-
-    return on_host([(A.shape, A.dtype), (batch, dtypes.int32)], [A], compute)
+    return on_host([by_columns(A.dtype, A.shape), dense(dtypes.int32, batch)], [A], compute)
 
 
 def inverted(A: Tensor) -> Any:
@@ -330,7 +321,7 @@ def _determinants(a: np.ndarray) -> np.ndarray:
 @matrix_kernel("_det")
 def det_kernel(A: Tensor) -> Tensor:
     """The determinant."""
-    return on_host([(A.shape[:-2], A.dtype)], [A], _determinants)[0]
+    return on_host([dense(A.dtype, A.shape[:-2])], [A], _determinants)[0]
 
 
 @det_kernel.gradient("A", "result")
@@ -371,7 +362,7 @@ def cofactors(A: Tensor) -> Tensor:
                 found[doubtful] = _cofactors_by_values(a[doubtful])
         return found
 
-    return on_host([(A.shape, A.dtype)], [A], compute)[0]
+    return on_host([by_columns(A.dtype, A.shape)], [A], compute)[0]
 
 
 def _cofactors_by_values(a: np.ndarray) -> np.ndarray:
@@ -390,7 +381,7 @@ def slogdet_kernel(A: Tensor) -> Any:
     def compute(a: np.ndarray) -> Any:
         return _signs_and_logs(a) if a.size else (np.ones(batch), np.zeros(batch))
 
-    return on_host([(batch, A.dtype), (batch, A.dtype.to_real())], [A], compute)
+    return on_host([dense(A.dtype, batch), dense(A.dtype.to_real(), batch)], [A], compute)
 
 
 @slogdet_kernel.gradient("A", "result0")

@@ -11,6 +11,7 @@ from .. import dtype as dtypes
 from .. import template
 from ..autograd.mode import state as grad_state
 from ..dispatch.operator import Operand, operator
+from ..layout import dense
 from ..tensor import Tensor
 from ..transform.level import levels
 from . import return_types
@@ -19,6 +20,7 @@ from .lapack import (
     LinAlgError,
     adjoint,
     batches,
+    by_columns,
     check_floating,
     check_matrix,
     check_square,
@@ -69,11 +71,8 @@ def svd_kernel(A: Tensor, full: bool) -> Any:
         return tuple(found)
 
     kind = A.dtype
-    return on_host(
-        [((*batch, m, m if full else k), kind), ((*batch, k), kind.to_real()), ((*batch, n if full else k, n), kind)],
-        [A],
-        compute,
-    )
+    left, right = (*batch, m, m if full else k), (*batch, n if full else k, n)
+    return on_host([by_columns(kind, left), dense(kind.to_real(), (*batch, k)), by_columns(kind, right)], [A], compute)
 
 
 @svd_kernel.gradient("result0", "result1", "result2")
@@ -125,7 +124,7 @@ def svdvals_kernel(A: Tensor) -> Tensor:
         _check("linalg.svd", info, "singular values")
         return values
 
-    return on_host([((*batch, min(m, n)), A.dtype.to_real())], [A], compute)[0]
+    return on_host([dense(A.dtype.to_real(), (*batch, min(m, n)))], [A], compute)[0]
 
 
 @svdvals_kernel.gradient("A")
@@ -190,7 +189,7 @@ def eigh_kernel(A: Tensor, lower: bool) -> Any:
         _check("linalg.eigh", info, "eigenvalues")
         return values, vectors
 
-    return on_host([((*batch, n), A.dtype.to_real()), (A.shape, A.dtype)], [A], compute)
+    return on_host([dense(A.dtype.to_real(), (*batch, n)), by_columns(A.dtype, A.shape)], [A], compute)
 
 
 @eigh_kernel.gradient("result0", "result1")
@@ -218,7 +217,7 @@ def eigvalsh_kernel(A: Tensor, lower: bool) -> Tensor:
         _check("linalg.eigvalsh", info, "eigenvalues")
         return values
 
-    return on_host([((*batch, n), A.dtype.to_real())], [A], compute)[0]
+    return on_host([dense(A.dtype.to_real(), (*batch, n))], [A], compute)[0]
 
 
 @eigvalsh_kernel.gradient("A")
@@ -242,7 +241,7 @@ def eig_kernel(A: Tensor) -> Any:
         _check("linalg.eig", info, "eigenvalues")
         return values, vectors
 
-    return on_host([((*batch, n), kind), (A.shape, kind)], [A], compute)
+    return on_host([dense(kind, (*batch, n)), by_columns(kind, A.shape)], [A], compute)
 
 
 @eig_kernel.gradient("result0", "result1")
@@ -272,7 +271,7 @@ def eigvals_kernel(A: Tensor) -> Tensor:
         _check("linalg.eigvals", info, "eigenvalues")
         return values
 
-    return on_host([(A.shape[:-1], A.dtype.to_complex())], [A], compute)[0]
+    return on_host([dense(A.dtype.to_complex(), A.shape[:-1])], [A], compute)[0]
 
 
 @eigvals_kernel.gradient("A")
@@ -443,8 +442,10 @@ def lstsq_kernel(A: Tensor, B: Tensor, rcond: float, driver: str) -> Any:
 
         return tuple(for_each_matrix(3, one, a, b))
 
-    specs = [((*batch, n, width), B.dtype), (batch, dtypes.int64), ((*batch, k), A.dtype.to_real())]
-    return on_host(specs, [A, B], compute)
+    layouts = [
+        by_columns(B.dtype, (*batch, n, width)), dense(dtypes.int64, batch), dense(A.dtype.to_real(), (*batch, k))
+    ]  # fmt: skip
+    return on_host(layouts, [A, B], compute)
 
 
 @operator(name="linalg_lstsq", kind="composite", method=False, namespace=_L, returns=return_types.linalg_lstsq)

@@ -1,7 +1,8 @@
 """Decompositions and solutions of batches of matrices by LAPACK, on numpy arrays: one call of the routine a matrix, and
 nothing else.
 
-Rows of an array are columns for LAPACK: what lies in memory is the transpose of what it sees.
+Rows of an array are columns for LAPACK: what lies in memory is the transpose of what it sees.  Results are views of
+such transposes, their columns in one piece each.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ def cholesky(a: Array, upper: bool) -> tuple[Array, Array]:
     """(factor, info) of Hermitian matrices, of which one triangle is read; info is the order of the first minor that is
     not positive, or 0."""
     n, batch = a.shape[-1], a.shape[:-2]
-    factor = np.array(a, order="C")
+    factor = np.array(a.swapaxes(-1, -2), order="C")
     info = np.zeros(batch, np.int32)
     potrf = blas.routine(blas.letter(a.dtype) + "potrf", 5)
-    side, size, data, step = _at("L" if upper else "U"), _at(n), factor.ctypes.data, n * n * a.itemsize
+    side, size, data, step = _at("U" if upper else "L"), _at(n), factor.ctypes.data, n * n * a.itemsize
     _run(math.prod(batch), info, lambda k, where: potrf(side, size, data + k * step, size, where))
-    return (np.triu if upper else np.tril)(factor), info
+    return (np.tril if upper else np.triu)(factor).swapaxes(-1, -2), info
 
 
 def invert_product(a: Array) -> tuple[Array, Array]:
@@ -48,12 +49,11 @@ def invert_product(a: Array) -> tuple[Array, Array]:
     Only the lower triangle is of use.
     """
     n = a.shape[-1]
-    found, info = np.array(a, order="C"), np.zeros(a.shape[:-2], np.int32)
-    # in LAPACK's eyes it is an upper triangle, of which it inverts U^T U: the conjugate of the product that is wanted
+    found, info = np.array(a.swapaxes(-1, -2), order="C"), np.zeros(a.shape[:-2], np.int32)
     potri = blas.routine(blas.letter(a.dtype) + "potri", 5)
-    side, size, data, step = _at("U"), _at(n), found.ctypes.data, n * n * a.itemsize
+    side, size, data, step = _at("L"), _at(n), found.ctypes.data, n * n * a.itemsize
     _run(math.prod(a.shape[:-2]), info, lambda k, where: potri(side, size, data + k * step, size, where))
-    return found, info
+    return found.swapaxes(-1, -2), info
 
 
 def lu(a: Array) -> tuple[Array, Array, Array]:
@@ -90,19 +90,23 @@ def solve(a: Array, b: Array) -> tuple[Array, Array]:
 
 def substitute(a: Array, b: Array, upper: bool, left: bool, unit: bool) -> Array:
     """X with ``A X = B`` (or ``X A = B``) for triangular A; what a diagonal of 0 makes is infinite."""
-    x, a = np.array(b, order="C"), np.ascontiguousarray(a)
-    rows, columns = x.shape[-2:]
+    x = np.array(b.swapaxes(-1, -2), order="C")
+    by_rows = a.strides[-1] <= a.strides[-2]  # LAPACK sees A^T then
+    a = np.ascontiguousarray(a if by_rows else a.swapaxes(-1, -2))
+    rows, columns = b.shape[-2:]
     n = a.shape[-1]
     trsm = blas.routine(blas.letter(a.dtype) + "trsm", 11)
     one = np.ones((), a.dtype)
-    # the transpose of A X = B is X^T A^T = B^T
-    flags = (_at("R" if left else "L"), _at("L" if upper else "U"), _at("N"), _at("U" if unit else "N"))
-    shape = (_at(columns), _at(rows), one.ctypes.data)
-    lda, ldb, data, found = _at(n), _at(columns), a.ctypes.data, x.ctypes.data
+    flags = (
+        _at("L" if left else "R"), _at("U" if upper != by_rows else "L"), _at("T" if by_rows else "N"),
+        _at("U" if unit else "N"),
+    )  # fmt: skip
+    shape = (_at(rows), _at(columns), one.ctypes.data)
+    lda, ldb, data, found = _at(n), _at(rows), a.ctypes.data, x.ctypes.data
     step, more = n * n * a.itemsize, rows * columns * a.itemsize
     for k in range(math.prod(b.shape[:-2])):
         trsm(*flags, *shape, data + k * step, lda, found + k * more, ldb)
-    return x
+    return x.swapaxes(-1, -2)
 
 
 def reflections(a: Array, tau: Array) -> Array:
@@ -197,7 +201,7 @@ def orthogonalize(a: Array, complete: bool) -> tuple[Array, Array]:
     columns = m if complete else k
     vectors = np.zeros((*batch, columns, m), a.dtype).swapaxes(-1, -2)
     vectors[..., :k] = found[..., :k]
-    return reflections(vectors, tau), np.triu(found[..., :columns, :])
+    return reflections(vectors, tau), np.tril(found.swapaxes(-1, -2)[..., :columns]).swapaxes(-1, -2)
 
 
 def dominant_basis(a: Array, start: Array, steps: int) -> Array:
@@ -240,7 +244,7 @@ def bunch_kaufman(a: Array, hermitian: bool) -> tuple[Array, Array, Array]:
         info,
         lambda i, where: trf(side, size, data + i * step, size, places + 4 * n * i, space, length, where),
     )
-    return np.tril(found.swapaxes(-1, -2)), pivots, info
+    return np.triu(found).swapaxes(-1, -2), pivots, info
 
 
 def solve_bunch_kaufman(a: Array, pivots: Array, b: Array, hermitian: bool) -> Array:

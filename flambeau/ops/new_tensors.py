@@ -99,10 +99,11 @@ def _new_empty_strided(
     if isinstance(self, Wrapper):
         return self._blank(create.wanted_layout("new_empty_strided", dtype or self.dtype, self.device, size, stride))
     own = self._layout
-    return create.empty_strided(
-        size, stride, dtype=dtype or own.dtype, device=own.device if device is None else device,
-        requires_grad=requires_grad,
-    )  # fmt: skip
+    kind, where = dtype or own.dtype, own.device if device is None else device
+    if special:
+        return create.empty_strided(size, stride, dtype=kind, device=where, requires_grad=requires_grad)
+    layout_ = create.strided_layout("new_empty_strided", kind, where, size, stride)
+    return create.finished(create.allocate(layout_), requires_grad)
 
 
 @factory

@@ -326,7 +326,7 @@ def strided_layout(name: str, dtype: dtype_ | None, device: Any, size: Sequence[
     """As `wanted_layout`, for the element type and device that a caller gave, if any; remembered."""
     kind, place = dtype or Default.dtype, devices.Default.stack[-1] if device is None else device
     key: Any = None
-    if _sequences.issuperset((size.__class__, stride.__class__)) and _ints(map(type, (*size, *stride))):
+    if size.__class__ in _sequences and stride.__class__ in _sequences and _ints(map(type, (*size, *stride))):
         key = kind, place, (*size,), (*stride,)
         try:
             return _fresh[key]
@@ -346,7 +346,9 @@ def empty_strided(
     requires_grad: bool = False, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """An uninitialised tensor with these strides (in elements); raises RuntimeError for negative numbers."""
-    return finished(allocate(strided_layout("empty_strided", dtype, device, size, stride)), requires_grad)
+    found = strided_layout("empty_strided", dtype, device, size, stride)
+    made = allocate(found) if _traced else empty_memory(found)
+    return made.requires_grad_() if requires_grad else made  # type: ignore[attr-defined,no-any-return]
 
 
 @factory

@@ -1,5 +1,5 @@
-"""Routines of BLAS and LAPACK on addresses, for loops over many small matrices: calls through scipy's Python functions
-cost more than the work.
+"""Where the routines of BLAS and LAPACK are: calls through scipy's Python functions cost more than the work on a small
+matrix.
 
 scipy exports its routines as capsules for Cython (scipy.linalg.cython_blas and cython_lapack), with Fortran's calling
 convention: every argument is an address.
@@ -14,22 +14,19 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from .pool import get_num_threads
 
-__all__ = ["address_of", "letter", "limited", "routine", "whole"]
+__all__ = ["address_of_routine", "letter", "limited"]
 
 _SERIAL = 1 << 20
 """Elements of a matrix below which one thread is faster: threads of OpenBLAS wait for each other in busy loops, which
 takes up to three times as long as the work they share (measured with matrices of 128 to 900 rows)."""
 
 
-@functools.lru_cache(maxsize=64)
-def routine(name: str, arguments: int) -> Callable[..., None]:
-    """The routine of this name ("dtrsm"), which takes that many addresses."""
+@functools.lru_cache(maxsize=256)
+def address_of_routine(name: str) -> int:
+    """The address of the routine of this name ("dtrsm"); raises ValueError if there is none."""
     capsule = None
     for module in ("cython_blas", "cython_lapack"):
         capsule = capsule or importlib.import_module(f"scipy.linalg.{module}").__pyx_capi__.get(name)
@@ -39,28 +36,12 @@ def routine(name: str, arguments: int) -> Callable[..., None]:
     name_of.restype, name_of.argtypes = ctypes.c_char_p, [ctypes.py_object]
     pointer_of = ctypes.pythonapi.PyCapsule_GetPointer
     pointer_of.restype, pointer_of.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    address = pointer_of(capsule, name_of(capsule))
-    return ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * arguments)(address)
+    return pointer_of(capsule, name_of(capsule))
 
 
-def letter(type_: np.dtype[Any]) -> str:
-    """The first letter of a routine for elements of this type."""
-    return {"f": "s", "d": "d", "F": "c", "D": "z"}[type_.char]
-
-
-@functools.lru_cache(maxsize=4096)
-def whole(value: int) -> ctypes.c_int:
-    """An integer that has an address."""
-    return ctypes.c_int(value)
-
-
-def address_of(value: str | int) -> int:
-    """The address of a letter or of an integer that routines only read."""
-    return ctypes.addressof(_characters(value) if isinstance(value, str) else whole(value))
-
-
-@functools.lru_cache(maxsize=16)
-def _characters(text: str) -> ctypes.c_char:
+@functools.cache
+def letter(text: str) -> ctypes.c_char:
+    """A letter that has an address, for as long as the program runs."""
     return ctypes.c_char(text.encode())
 
 

@@ -7,40 +7,58 @@ such transposes, their columns in one piece each.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ..runtime import blas
+from .routines import Shared, each, letter
 
 __all__ = [
-    "bunch_kaufman", "cholesky", "dominant_basis", "invert_product", "least_squares", "lu", "orthogonalize",
-    "permutations", "reflect", "reflections", "solve", "solve_bunch_kaufman", "substitute", "triangulate",
+    "bunch_kaufman", "cholesky", "dominant_basis", "invert_product", "least_squares", "lower", "lu", "orthogonalize",
+    "permutations", "reflect", "reflections", "solve", "solve_bunch_kaufman", "substitute", "triangulate", "upper",
 ]  # fmt: skip
 
 Array = np.ndarray
-_at = blas.address_of
+_BLOCK = 64
+"""Columns that LAPACK's routines take at a time at most, by which scratch space is measured."""
 
 
-def _run(count: int, infos: Array, call: Callable[[int, int], None]) -> None:
-    """``call(k, info)`` for each of ``count`` matrices; ``info`` is where the k-th answer goes."""
-    start = infos.ctypes.data
-    for k in range(count):
-        call(k, start + 4 * k)
+def columns_of(a: Array) -> Array:
+    """A copy of matrices as LAPACK wants them: an array (..., columns, rows) in row-major order."""
+    return np.array(a.swapaxes(-1, -2), order="C")
 
 
-def cholesky(a: Array, upper: bool) -> tuple[Array, Array]:
-    """(factor, info) of Hermitian matrices, of which one triangle is read; info is the order of the first minor that is
-    not positive, or 0."""
-    n, batch = a.shape[-1], a.shape[:-2]
-    factor = np.array(a.swapaxes(-1, -2), order="C")
-    info = np.zeros(batch, np.int32)
-    potrf = blas.routine(blas.letter(a.dtype) + "potrf", 5)
-    side, size, data, step = _at("U" if upper else "L"), _at(n), factor.ctypes.data, n * n * a.itemsize
-    _run(math.prod(batch), info, lambda k, where: potrf(side, size, data + k * step, size, where))
-    return (np.tril if upper else np.triu)(factor).swapaxes(-1, -2), info
+def _zeros(a: Array) -> Array:
+    """Room for the answer of a routine about each matrix."""
+    return np.zeros(a.shape[:-2], np.int32)
+
+
+@functools.lru_cache(maxsize=64)
+def _triangle(rows: int, columns: int, above: bool) -> Array:
+    whole = np.ones((rows, columns), bool)
+    return np.triu(whole) if above else np.tril(whole)
+
+
+def lower(a: Array) -> Array:
+    """The lower triangles of matrices, zero above, as a copy whose columns lie in one piece each."""
+    turned = a.swapaxes(-1, -2)
+    return np.where(_triangle(*turned.shape[-2:], True), turned, a.dtype.type(0)).swapaxes(-1, -2)
+
+
+def upper(a: Array) -> Array:
+    """The upper triangles; see ``lower``."""
+    turned = a.swapaxes(-1, -2)
+    return np.where(_triangle(*turned.shape[-2:], False), turned, a.dtype.type(0)).swapaxes(-1, -2)
+
+
+def cholesky(a: Array, above: bool) -> tuple[Array, Array]:
+    """(factor, info) of Hermitian matrices, of which one triangle is read: ``L L^H``, or ``U^H U`` with the one above;
+    info is the order of the first minor that is not positive, or 0."""
+    factor, info, n = columns_of(a), _zeros(a), a.shape[-1]
+    each(letter(a) + "potrf", info.size, "U" if above else "L", n, factor, n, info)
+    return (upper if above else lower)(factor.swapaxes(-1, -2)), info
 
 
 def invert_product(a: Array) -> tuple[Array, Array]:
@@ -48,148 +66,86 @@ def invert_product(a: Array) -> tuple[Array, Array]:
 
     Only the lower triangle is of use.
     """
-    n = a.shape[-1]
-    found, info = np.array(a.swapaxes(-1, -2), order="C"), np.zeros(a.shape[:-2], np.int32)
-    potri = blas.routine(blas.letter(a.dtype) + "potri", 5)
-    side, size, data, step = _at("L"), _at(n), found.ctypes.data, n * n * a.itemsize
-    _run(math.prod(a.shape[:-2]), info, lambda k, where: potri(side, size, data + k * step, size, where))
+    found, info, n = columns_of(a), _zeros(a), a.shape[-1]
+    each(letter(a) + "potri", info.size, "L", n, found, n, info)
     return found.swapaxes(-1, -2), info
 
 
 def lu(a: Array) -> tuple[Array, Array, Array]:
     """(L and U in one matrix, row exchanges from 1, info); info is the place of the first pivot that is 0, or 0."""
-    (m, n), batch = a.shape[-2:], a.shape[:-2]
-    factors = np.array(a.swapaxes(-1, -2), order="C")
-    pivots, info = np.zeros((*batch, min(m, n)), np.int32), np.zeros(batch, np.int32)
-    getrf = blas.routine(blas.letter(a.dtype) + "getrf", 6)
-    rows, cols, data, step = _at(m), _at(n), factors.ctypes.data, m * n * a.itemsize
-    places, more = pivots.ctypes.data, 4 * min(m, n)
-    _run(
-        math.prod(batch),
-        info,
-        lambda k, where: getrf(rows, cols, data + k * step, rows, places + k * more, where),
-    )
+    (m, n), factors, info = a.shape[-2:], columns_of(a), _zeros(a)
+    pivots = np.zeros((*a.shape[:-2], min(m, n)), np.int32)
+    each(letter(a) + "getrf", info.size, m, n, factors, m, pivots, info)
     return factors.swapaxes(-1, -2), pivots, info
 
 
 def solve(a: Array, b: Array) -> tuple[Array, Array]:
     """(X, info) with ``A X = B``; X is of no use where info, the place of the first pivot that is 0, is not 0."""
-    n, columns, batch = a.shape[-1], b.shape[-1], a.shape[:-2]
-    factors, x = np.array(a.swapaxes(-1, -2), order="C"), np.array(b.swapaxes(-1, -2), order="C")
-    pivots, info = np.zeros(n, np.int32), np.zeros(batch, np.int32)
-    gesv = blas.routine(blas.letter(a.dtype) + "gesv", 8)
-    size, right, data, step = _at(n), _at(columns), factors.ctypes.data, n * n * a.itemsize
-    found, more, places = x.ctypes.data, n * columns * a.itemsize, pivots.ctypes.data
-    _run(
-        math.prod(batch),
-        info,
-        lambda k, where: gesv(size, right, data + k * step, size, places, found + k * more, size, where),
-    )
+    n, factors, x, info = a.shape[-1], columns_of(a), columns_of(b), _zeros(a)
+    pivots = Shared(np.empty(n, np.int32))
+    each(letter(a) + "gesv", info.size, n, b.shape[-1], factors, n, pivots, x, n, info)
     return x.swapaxes(-1, -2), info
 
 
-def substitute(a: Array, b: Array, upper: bool, left: bool, unit: bool) -> Array:
+def substitute(a: Array, b: Array, above: bool, left: bool, unit: bool) -> Array:
     """X with ``A X = B`` (or ``X A = B``) for triangular A; what a diagonal of 0 makes is infinite."""
-    x = np.array(b.swapaxes(-1, -2), order="C")
+    x, (rows, columns), n = columns_of(b), b.shape[-2:], a.shape[-1]
     by_rows = a.strides[-1] <= a.strides[-2]  # LAPACK sees A^T then
     a = np.ascontiguousarray(a if by_rows else a.swapaxes(-1, -2))
-    rows, columns = b.shape[-2:]
-    n = a.shape[-1]
-    trsm = blas.routine(blas.letter(a.dtype) + "trsm", 11)
-    one = np.ones((), a.dtype)
-    flags = (
-        _at("L" if left else "R"), _at("U" if upper != by_rows else "L"), _at("T" if by_rows else "N"),
-        _at("U" if unit else "N"),
+    each(
+        letter(a) + "trsm", math.prod(a.shape[:-2]), "L" if left else "R", "U" if above != by_rows else "L",
+        "T" if by_rows else "N", "U" if unit else "N", rows, columns, Shared(np.ones(1, a.dtype)), a, n, x, rows,
     )  # fmt: skip
-    shape = (_at(rows), _at(columns), one.ctypes.data)
-    lda, ldb, data, found = _at(n), _at(rows), a.ctypes.data, x.ctypes.data
-    step, more = n * n * a.itemsize, rows * columns * a.itemsize
-    for k in range(math.prod(b.shape[:-2])):
-        trsm(*flags, *shape, data + k * step, lda, found + k * more, ldb)
     return x.swapaxes(-1, -2)
 
 
 def reflections(a: Array, tau: Array) -> Array:
     """The first columns of the product of Householder's reflections, kept below the diagonals."""
-    (m, n), k, batch = a.shape[-2:], tau.shape[-1], a.shape[:-2]
-    q, t = np.array(a.swapaxes(-1, -2), order="C"), np.ascontiguousarray(tau)
-    info, room = np.zeros(batch, np.int32), 64 * n
-    work = np.empty(room, a.dtype)
-    orgqr = blas.routine(blas.letter(a.dtype) + ("ungqr" if a.dtype.kind == "c" else "orgqr"), 9)
-    sizes, rows, data, step = (_at(m), _at(n), _at(k)), _at(m), q.ctypes.data, m * n * a.itemsize
-    factors, more, space, length = t.ctypes.data, k * a.itemsize, work.ctypes.data, _at(room)
-    _run(
-        math.prod(batch),
-        info,
-        lambda i, where: orgqr(*sizes, data + i * step, rows, factors + i * more, space, length, where),
-    )
+    (m, n), q, info, room = a.shape[-2:], columns_of(a), _zeros(a), _BLOCK * a.shape[-1]
+    routine = letter(a) + ("ungqr" if a.dtype.kind == "c" else "orgqr")
+    work = Shared(np.empty(room, a.dtype))
+    each(routine, info.size, m, n, tau.shape[-1], q, m, np.ascontiguousarray(tau), work, room, info)
     return q.swapaxes(-1, -2)
 
 
 def reflect(a: Array, tau: Array, x: Array, transposed: bool) -> Array:
     """``Q x`` (``transposed``: ``Q^H x``) for the product Q of Householder's reflections, kept below the diagonals."""
-    m, k, columns, batch = a.shape[-2], tau.shape[-1], x.shape[-1], a.shape[:-2]
-    vectors, t = np.ascontiguousarray(a.swapaxes(-1, -2)), np.ascontiguousarray(tau)
-    found = np.array(x.swapaxes(-1, -2), order="C")
-    info, room = np.zeros(batch, np.int32), 64 * columns + 65 * 64  # LAPACK's block of 64, and its triangle
-    work, real = np.empty(room, a.dtype), a.dtype.kind != "c"
-    ormqr = blas.routine(blas.letter(a.dtype) + ("ormqr" if real else "unmqr"), 13)
-    side, way = _at("L"), _at(("T" if real else "C") if transposed else "N")
-    sizes, rows, space, length = (_at(m), _at(columns), _at(k)), _at(m), work.ctypes.data, _at(room)
-    starts = [(y.ctypes.data, math.prod(y.shape[len(batch) :]) * y.itemsize) for y in (vectors, t, found)]
-
-    def call(i: int, where: int) -> None:
-        matrix, factors, into = (start + i * step for start, step in starts)
-        ormqr(side, way, *sizes, matrix, rows, factors, into, rows, space, length, where)
-
-    _run(math.prod(batch), info, call)
+    (m, columns), k, found, info = x.shape[-2:], tau.shape[-1], columns_of(x), _zeros(a)
+    vectors, factors = np.ascontiguousarray(a.swapaxes(-1, -2)), np.ascontiguousarray(tau)
+    room, real = _BLOCK * columns + (_BLOCK + 1) * _BLOCK, a.dtype.kind != "c"  # a block, and its triangle
+    way, work = ("T" if real else "C") if transposed else "N", Shared(np.empty(room, a.dtype))
+    each(
+        letter(a) + ("ormqr" if real else "unmqr"), info.size, "L", way, m, columns, k, vectors, m, factors, found, m,
+        work, room, info,
+    )  # fmt: skip
     return found.swapaxes(-1, -2)
 
 
 def least_squares(a: Array, b: Array, cut: float) -> tuple[Array, Array]:
     """(X of least norm with ``|A X - B|`` least, rank) of finite matrices, by QR with exchanges of columns; pivots of R
     are zero where the condition would exceed ``1 / cut``."""
-    (m, n), columns, batch = a.shape[-2:], b.shape[-1], a.shape[:-2]
-    most, count = max(m, n), math.prod(batch)
-    data = np.array(a.swapaxes(-1, -2), order="C")
-    x = np.zeros((*batch, columns, most), a.dtype)
+    (m, n), columns, batch, info = a.shape[-2:], b.shape[-1], a.shape[:-2], _zeros(a)
+    most, least, real = max(m, n), min(m, n), a.dtype.kind != "c"
+    data, x = columns_of(a), np.zeros((*batch, columns, most), a.dtype)
     x[..., :m] = b.swapaxes(-1, -2)
-    exchanges, ranks, info = np.zeros((*batch, n), np.int32), np.zeros(batch, np.int32), np.zeros(batch, np.int32)
-    limit, real = np.array(cut, a.real.dtype), a.dtype.kind != "c"
-    reals = () if real else (np.empty(2 * n, limit.dtype),)
-    gelsy = blas.routine(blas.letter(a.dtype) + "gelsy", 13 + len(reals))
-    starts = [(y.ctypes.data, math.prod(y.shape[len(batch) :]) * y.itemsize) for y in (data, x, exchanges, ranks)]
-    sizes, rows, right, room = (_at(m), _at(n), _at(columns)), _at(m), _at(most), np.empty(1, a.dtype)
-
-    def call(i: int, where: int) -> None:
-        matrix, into, places, rank = (start + i * step for start, step in starts)
-        more = [y.ctypes.data for y in reals]
-        edge = limit.ctypes.data
-        gelsy(*sizes, matrix, rows, into, right, places, edge, rank, room.ctypes.data, length, *more, where)
-
-    length = _at(-1)
-    call(0, info.ctypes.data)
-    room = np.empty(math.ceil(float(room[0].real) * (1 + 1e-6)), a.dtype)  # float32 rounds lengths beyond 2**24
-    length = _at(room.size)
-    _run(count, info, call)
+    exchanges, ranks = np.zeros((*batch, n), np.int32), np.zeros(batch, np.int32)
+    limit = Shared(np.full(1, cut, a.real.dtype))
+    more = () if real else (Shared(np.empty(2 * n, a.real.dtype)),)
+    # LAPACK's documentation of dgelsy, "LWORK", for blocks of the largest size
+    room = least + max(2 * n + (_BLOCK + 1) * (n + 1), 2 * least + _BLOCK * columns)
+    work = Shared(np.empty(room, a.dtype))
+    each(
+        letter(a) + "gelsy", info.size, m, n, columns, data, m, x, most, exchanges, limit, ranks, work, room, *more,
+        info,
+    )  # fmt: skip
     return x[..., :n].swapaxes(-1, -2), ranks
 
 
 def triangulate(a: Array) -> tuple[Array, Array]:
     """(R above Householder's vectors, their factors) of each matrix."""
-    (m, n), batch = a.shape[-2:], a.shape[:-2]
-    k = min(m, n)
-    found, tau = np.array(a.swapaxes(-1, -2), order="C"), np.zeros((*batch, k), a.dtype)
-    info, room = np.zeros(batch, np.int32), 64 * n
-    work = np.empty(room, a.dtype)
-    geqrf = blas.routine(blas.letter(a.dtype) + "geqrf", 8)
-    rows, cols, data, step = _at(m), _at(n), found.ctypes.data, m * n * a.itemsize
-    factors, more, space, length = tau.ctypes.data, k * a.itemsize, work.ctypes.data, _at(room)
-    _run(
-        math.prod(batch),
-        info,
-        lambda i, where: geqrf(rows, cols, data + i * step, rows, factors + i * more, space, length, where),
-    )
+    (m, n), found, info, room = a.shape[-2:], columns_of(a), _zeros(a), _BLOCK * a.shape[-1]
+    tau = np.zeros((*a.shape[:-2], min(m, n)), a.dtype)
+    each(letter(a) + "geqrf", info.size, m, n, found, m, tau, Shared(np.empty(room, a.dtype)), room, info)
     return found.swapaxes(-1, -2), tau
 
 
@@ -199,9 +155,11 @@ def orthogonalize(a: Array, complete: bool) -> tuple[Array, Array]:
     k = min(m, n)
     found, tau = triangulate(a)
     columns = m if complete else k
-    vectors = np.zeros((*batch, columns, m), a.dtype).swapaxes(-1, -2)
-    vectors[..., :k] = found[..., :k]
-    return reflections(vectors, tau), np.tril(found.swapaxes(-1, -2)[..., :columns]).swapaxes(-1, -2)
+    vectors = found[..., :k]
+    if columns > k:
+        vectors = np.zeros((*batch, columns, m), a.dtype).swapaxes(-1, -2)
+        vectors[..., :k] = found[..., :k]
+    return reflections(vectors, tau), upper(found[..., :columns, :])
 
 
 def dominant_basis(a: Array, start: Array, steps: int) -> Array:
@@ -212,61 +170,40 @@ def dominant_basis(a: Array, start: Array, steps: int) -> Array:
     """
     batch, (m, n), k = a.shape[:-2], a.shape[-2:], start.shape[-1]
     # columns of LAPACK's matrices are rows here: products are of transposes, and laid out as the next routine wants
-    q, room = np.array(start.swapaxes(-1, -2), order="C"), 64 * k
-    tau, work, info = np.empty(k, a.dtype), np.empty(room, a.dtype), np.zeros(1, np.int32)
-    letter, last = blas.letter(a.dtype), "ungqr" if a.dtype.kind == "c" else "orgqr"
-    geqrf, orgqr = blas.routine(letter + "geqrf", 8), blas.routine(letter + last, 9)
-    columns, rest = _at(k), (tau.ctypes.data, work.ctypes.data, _at(room), info.ctypes.data)
+    q, room, count = columns_of(start), _BLOCK * k, math.prod(batch)
+    tau, work, info = np.empty((*batch, k), a.dtype), Shared(np.empty(room, a.dtype)), _zeros(a)
+    last = "ungqr" if a.dtype.kind == "c" else "orgqr"
     across, back = a.swapaxes(-1, -2), a.conj() if a.dtype.kind == "c" else a
     space = [np.empty((*batch, k, rows), a.dtype) for rows in (m, n)]
-    starts = [(x.ctypes.data, _at(x.shape[-1]), k * x.shape[-1] * a.itemsize) for x in space]
     for step in range(2 * steps + 1):
         q = np.matmul(q, back if step % 2 else across, out=space[step % 2])
-        data, rows, more = starts[step % 2]
-        for _ in range(math.prod(batch)):
-            geqrf(rows, columns, data, rows, *rest)
-            orgqr(rows, columns, columns, data, rows, *rest)
-            data += more
+        rows = q.shape[-1]
+        each(letter(a) + "geqrf", count, rows, k, q, rows, tau, work, room, info)
+        each(letter(a) + last, count, rows, k, k, q, rows, tau, work, room, info)
     return q.swapaxes(-1, -2)
 
 
 def bunch_kaufman(a: Array, hermitian: bool) -> tuple[Array, Array, Array]:
     """(factors, exchanges, info) of symmetric (or Hermitian) matrices, of which the lower triangle is read."""
-    n, batch = a.shape[-1], a.shape[:-2]
-    found = np.array(a.swapaxes(-1, -2), order="C")
-    pivots, info, room = np.zeros((*batch, n), np.int32), np.zeros(batch, np.int32), 64 * n
-    work = np.empty(room, a.dtype)
-    trf = blas.routine(blas.letter(a.dtype) + ("hetrf" if hermitian and a.dtype.kind == "c" else "sytrf"), 8)
-    side, size, data, step = _at("L"), _at(n), found.ctypes.data, n * n * a.itemsize
-    places, space, length = pivots.ctypes.data, work.ctypes.data, _at(room)
-    _run(
-        math.prod(batch),
-        info,
-        lambda i, where: trf(side, size, data + i * step, size, places + 4 * n * i, space, length, where),
-    )
-    return np.triu(found).swapaxes(-1, -2), pivots, info
+    n, found, info, room = a.shape[-1], columns_of(a), _zeros(a), _BLOCK * a.shape[-1]
+    pivots = np.zeros(a.shape[:-1], np.int32)
+    routine = letter(a) + ("hetrf" if hermitian and a.dtype.kind == "c" else "sytrf")
+    each(routine, info.size, "L", n, found, n, pivots, Shared(np.empty(room, a.dtype)), room, info)
+    return lower(found.swapaxes(-1, -2)), pivots, info
 
 
 def solve_bunch_kaufman(a: Array, pivots: Array, b: Array, hermitian: bool) -> Array:
     """X with ``A X = B``, from what ``bunch_kaufman`` made of A; raises RuntimeError for other exchanges."""
-    n, columns, batch = a.shape[-1], b.shape[-1], a.shape[:-2]
+    n, info = a.shape[-1], _zeros(a)
     places = np.ascontiguousarray(pivots, np.int32)
     rows = np.abs(places)
     if places.shape != a.shape[:-1] or (rows.size and not (rows.min() >= 1 and rows.max() <= n)):
         raise RuntimeError(
             f"pivots of shape {list(pivots.shape)} are no exchanges of {n} rows: pass the ones that ldl_factor gave"
         )
-    factors, x = np.ascontiguousarray(a.swapaxes(-1, -2)), np.array(b.swapaxes(-1, -2), order="C")
-    info = np.zeros(batch, np.int32)
-    trs = blas.routine(blas.letter(a.dtype) + ("hetrs" if hermitian and a.dtype.kind == "c" else "sytrs"), 9)
-    side, size, right = _at("L"), _at(n), _at(columns)
-    starts = [(y.ctypes.data, math.prod(y.shape[len(batch) :]) * y.itemsize) for y in (factors, places, x)]
-
-    def call(i: int, where: int) -> None:
-        matrix, exchanges, into = (start + i * step for start, step in starts)
-        trs(side, size, right, matrix, size, exchanges, into, size, where)
-
-    _run(math.prod(batch), info, call)
+    factors, x = np.ascontiguousarray(a.swapaxes(-1, -2)), columns_of(b)
+    routine = letter(a) + ("hetrs" if hermitian and a.dtype.kind == "c" else "sytrs")
+    each(routine, info.size, "L", n, b.shape[-1], factors, n, places, x, n, info)
     return x.swapaxes(-1, -2)
 
 
@@ -280,8 +217,6 @@ def permutations(pivots: Array, n: int) -> Array:
         )
     flat = np.ascontiguousarray(flat, np.int32)
     order = np.tile(np.arange(n, dtype=np.float64), (flat.shape[0], 1))  # LAPACK exchanges rows of numbers only
-    laswp = blas.routine("dlaswp", 7)
-    one, rows, many = _at(1), _at(max(n, 1)), _at(flat.shape[1])
-    for k in range(flat.shape[0] if flat.shape[1] else 0):
-        laswp(one, order.ctypes.data + 8 * n * k, rows, one, many, flat.ctypes.data + 4 * flat.shape[1] * k, one)
+    if flat.size:
+        each("dlaswp", flat.shape[0], 1, order, n, 1, flat.shape[1], flat, 1)
     return order.astype(np.int64).reshape((*pivots.shape[:-1], n))

@@ -11,46 +11,38 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from ..runtime import blas
 from . import matrices
+from .matrices import columns_of
+from .routines import Shared, each, letter
 
 __all__ = ["eigen", "eigen_hermitian", "singular", "singular_values"]
 
 Array = np.ndarray
 _SMALL = 32
 _NARROW = {"d": np.float32, "D": np.complex64}
-_at = blas.address_of
-
-
-class _Room(NamedTuple):
-    """Scratch space of a routine: arrays, and the addresses that are passed for them and their lengths."""
-
-    arrays: tuple[Array, ...]
-    addresses: tuple[int, ...]
-
 
 _lengths: dict[tuple[Any, ...], list[int]] = {}
 _MOST_LENGTHS = 4096
 
 
-def _room(asks: tuple[Any, ...], query: Callable[..., None], *types: Any) -> _Room:
-    """What a routine wants: ``query`` is called with an array and the length -1 for each of the types, once for all
-    calls that ``asks`` (routine, element type, options and sizes) does not tell apart."""
+def _room(asks: tuple[Any, ...], query: Callable[..., None], *types: Any) -> list[Shared | int]:
+    """Scratch space that a routine wants, each followed by its length: ``query`` is called with arrays of one element
+    and the length -1 for each of the types, once for all calls that ``asks`` (routine, element type, options and sizes)
+    does not tell apart."""
     lengths = _lengths.get(asks)
     if lengths is None:
         answers = [np.zeros(1, type_) for type_ in types]
-        query(*[address for answer in answers for address in (answer.ctypes.data, _at(-1))])
+        query(*[x for answer in answers for x in (Shared(answer), -1)])
         # float32 rounds lengths beyond 2**24
         lengths = [max(1, math.ceil(float(a[0].real) * (1 + 1e-6))) for a in answers]
         if len(_lengths) == _MOST_LENGTHS:
             _lengths.clear()
         _lengths[asks] = lengths
-    arrays = tuple(np.empty(length, type_) for length, type_ in zip(lengths, types))
-    return _Room(arrays, tuple(address for a in arrays for address in (a.ctypes.data, _at(a.size))))
+    return [x for length, type_ in zip(lengths, types) for x in (Shared(np.empty(length, type_)), length)]
 
 
 def _side(a: Array) -> int:
@@ -60,17 +52,23 @@ def _side(a: Array) -> int:
     return a.shape[-1]
 
 
-def _for_finite(a: Array, call: Callable[[int], None], *results: Array) -> None:
-    """``call(k)`` for the matrices whose elements are all finite; the ``results`` for others are nan."""
+def _of_finite(compute: Callable[[Array], tuple[Array, ...]], a: Array) -> tuple[Array, ...]:
+    """``compute(a)``, its last result the info about each matrix; with nan and info 0 for the matrices that have
+    elements which are not finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        if math.isfinite(abs(a.sum())):  # no need to look at each
+            return compute(a)
     finite = np.isfinite(a).all((-2, -1))
     if finite.all():
-        for k in range(finite.size):
-            call(k)
-        return
-    for result in results:
-        result[~finite] = math.nan
-    for place in np.flatnonzero(finite):
-        call(int(place))
+        return compute(a)
+    flat = finite.reshape(-1)
+    *parts, info = compute(np.concatenate([a.reshape(-1, *a.shape[-2:])[flat], np.ones((1, *a.shape[-2:]), a.dtype)]))
+    found = []
+    for part in (*parts, info):
+        whole = np.full((flat.size, *part.shape[1:]), 0 if part is info else math.nan, part.dtype)
+        whole[flat] = part[:-1]  # the matrix of ones was there for the shapes
+        found.append(whole.reshape((*finite.shape, *part.shape[1:])))
+    return tuple(found)
 
 
 def _small_in_double(function: Callable[..., tuple[Array, ...]]) -> Any:
@@ -84,42 +82,40 @@ def _small_in_double(function: Callable[..., tuple[Array, ...]]) -> Any:
             return function(a, *options)
         found = function(a.astype(np.complex128 if a.dtype.kind == "c" else np.float64), *options)
         with np.errstate(over="ignore"):  # beyond the type's range lies infinity
-            return tuple(x.astype(_NARROW.get(x.dtype.char, x.dtype)) for x in found)
+            return tuple([x.astype(_NARROW.get(x.dtype.char, x.dtype)) for x in found])
 
     return form
 
 
 def _gesdd(a: Array, job: str) -> tuple[Array, Array, Array, Array]:
     """(U, S, Vh, info): all vectors for ``job`` "A", as many as there are values for "S", none for "N"."""
+    return _of_finite(functools.partial(_gesdd_of_finite, job=job), a)  # type: ignore[return-value]
+
+
+def _gesdd_of_finite(a: Array, job: str) -> tuple[Array, Array, Array, Array]:
     (m, n), batch = a.shape[-2:], a.shape[:-2]
     least, most = min(m, n), max(m, n)
     left, right, width = {"A": ((m, m), (n, n), n), "S": ((least, m), (n, least), least), "N": ((0, 0), (0, 0), 1)}[job]
-    data = np.array(a.swapaxes(-1, -2), order="C")
-    values = np.empty((*batch, least), a.real.dtype)
+    data, values = columns_of(a), np.empty((*batch, least), a.real.dtype)
     u, vh = np.empty((*batch, *left), a.dtype), np.empty((*batch, *right), a.dtype)
-    info, places = np.zeros(batch, np.int32), np.empty(8 * least, np.int32)
-    more: tuple[int, ...] = (places.ctypes.data,)
+    info = np.zeros(batch, np.int32)
+    more = [Shared(np.empty(8 * least, np.int32))]
     if a.dtype.kind == "c":
         # LAPACK's documentation of zgesdd, "LRWORK"
         vectors = max(5 * least + 5, 2 * most + 2 * least + 1) if job != "N" else 7
-        reals = np.empty(vectors * least, values.dtype)
-        more = (reals.ctypes.data, *more)
-    gesdd = blas.routine(blas.letter(a.dtype) + "gesdd", 13 + len(more))
-    sizes, rows, others = (_at(job), _at(m), _at(n)), _at(m), _at(width)
-    starts = [(x.ctypes.data, math.prod(x.shape[len(batch) :]) * x.itemsize) for x in (data, values, u, vh, info)]
+        more.insert(0, Shared(np.empty(vectors * least, values.dtype)))
 
-    def call(k: int, *space: int) -> None:
-        matrix, found, columns, across, where = (start + k * step for start, step in starts)
-        gesdd(*sizes, matrix, rows, found, columns, rows, across, others, *space, *more, where)
+    def call(count: int, *space: Shared | int) -> None:
+        each(letter(a) + "gesdd", count, job, m, n, data, m, values, u, m, vh, width, *space, *more, info)
 
-    room = _room(("gesdd", a.dtype, job, m, n), lambda *space: call(0, *space), a.dtype)
-    _for_finite(a, lambda k: call(k, *room.addresses), values, u, vh)
+    call(info.size, *_room(("gesdd", a.dtype, job, m, n), lambda *space: call(1, *space), a.dtype))
     return u.swapaxes(-1, -2), values, vh.swapaxes(-1, -2), info
 
 
-def _with_nan(a: Array, info: Array) -> Array:
-    """-4 in ``info`` for matrices with nan elements: what LAPACK answers."""
-    info[np.isnan(a).any((-2, -1))] = -4
+def _with_nan(a: Array, values: Array, info: Array) -> Array:
+    """-4 in ``info`` for matrices with nan elements, whose ``values`` are nan: what LAPACK answers."""
+    if math.isnan(values.sum()):
+        info[np.isnan(a).any((-2, -1))] = -4
     return info
 
 
@@ -127,7 +123,7 @@ def _with_nan(a: Array, info: Array) -> Array:
 def singular_values(a: Array) -> tuple[Array, Array]:
     """(S, info), S descending; info is -4 for matrices with nan, positive where the iteration did not converge."""
     _, values, _, info = _gesdd(a, "N")
-    return values, _with_nan(a, info)
+    return values, _with_nan(a, values, info)
 
 
 @_small_in_double
@@ -150,7 +146,7 @@ def singular(a: Array, full: bool) -> tuple[Array, Array, Array, Array]:
             vh = np.matmul(vh[..., :m, :m], rows[..., :m, :])
             return u[..., :m, :m], s[..., :m], np.concatenate([vh, rows[..., m:, :]], -2), info
     u, s, vh, info = _gesdd(a, "A" if full else "S")
-    return u, s, vh, _with_nan(a, info)
+    return u, s, vh, _with_nan(a, s, info)
 
 
 @_small_in_double
@@ -159,22 +155,21 @@ def eigen_hermitian(a: Array, lower: bool, vectors: bool) -> tuple[Array, Array,
 
     Without ``vectors`` those returned are of no use; info is positive where the iteration did not converge.
     """
-    n, batch = _side(a), a.shape[:-2]
-    found = np.array(a.swapaxes(-1, -2), order="C")
-    values, info = np.empty((*batch, n), a.real.dtype), np.zeros(batch, np.int32)
-    real = a.dtype.kind != "c"
-    evd = blas.routine(blas.letter(a.dtype) + ("syevd" if real else "heevd"), 11 if real else 13)
-    sizes, rows = (_at("V" if vectors else "N"), _at("L" if lower else "U"), _at(n)), _at(n)
-    starts = [(x.ctypes.data, math.prod(x.shape[len(batch) :]) * x.itemsize) for x in (found, values, info)]
+    _side(a)
+    kept = matrices.lower(a) if lower else matrices.upper(a)
+    return _of_finite(functools.partial(_evd, job="V" if vectors else "N", side="L" if lower else "U"), kept)  # type: ignore[return-value]
 
-    def call(k: int, *space: int) -> None:
-        matrix, places, where = (start + k * step for start, step in starts)
-        evd(*sizes, matrix, rows, places, *space, where)
+
+def _evd(a: Array, job: str, side: str) -> tuple[Array, Array, Array]:
+    n, batch, real = a.shape[-1], a.shape[:-2], a.dtype.kind != "c"
+    found, values, info = columns_of(a), np.empty((*batch, n), a.real.dtype), np.zeros(batch, np.int32)
+    routine = letter(a) + ("syevd" if real else "heevd")
+
+    def call(count: int, *space: Shared | int) -> None:
+        each(routine, count, job, side, n, found, n, values, *space, info)
 
     types = (a.dtype, np.int32) if real else (a.dtype, values.dtype, np.int32)
-    room = _room(("evd", a.dtype, vectors, n), lambda *space: call(0, *space), *types)
-    kept = np.tril(a) if lower else np.triu(a)
-    _for_finite(kept, lambda k: call(k, *room.addresses), values, found)
+    call(info.size, *_room(("evd", a.dtype, job, n), lambda *space: call(1, *space), *types))
     return values, found.swapaxes(-1, -2), info
 
 
@@ -184,27 +179,23 @@ def eigen(a: Array, vectors: bool) -> tuple[Array, Array, Array]:
 
     Without ``vectors`` those returned are of no use; info is positive where the iteration did not converge.
     """
-    n, batch = _side(a), a.shape[:-2]
-    data = np.array(a.swapaxes(-1, -2), order="C")
+    _side(a)
+    return _of_finite(functools.partial(_geev, vectors=vectors), a)  # type: ignore[return-value]
+
+
+def _geev(a: Array, vectors: bool) -> tuple[Array, Array, Array]:
+    n, batch, real = a.shape[-1], a.shape[:-2], a.dtype.kind != "c"
+    data, info = columns_of(a), np.zeros(batch, np.int32)
     columns = np.empty((*batch, n, n) if vectors else (*batch, 1, 1), a.dtype)
-    info = np.zeros(batch, np.int32)
-    real = a.dtype.kind != "c"
     values, imaginary = np.empty((*batch, n), a.dtype), np.empty((*batch, n), a.dtype)
-    reals = np.empty(2 * n, a.real.dtype)
-    geev = blas.routine(blas.letter(a.dtype) + "geev", 14)
-    jobs, rows, none = (_at("N"), _at("V" if vectors else "N"), _at(n)), _at(n), np.empty(1, a.dtype)
-    starts = [
-        (x.ctypes.data, math.prod(x.shape[len(batch) :]) * x.itemsize) for x in (data, values, imaginary, columns, info)
-    ]
+    parts, none = (values, imaginary) if real else (values,), Shared(np.empty(1, a.dtype))
+    more = () if real else (Shared(np.empty(2 * n, a.real.dtype)),)
 
-    def call(k: int, *space: int) -> None:
-        matrix, first, second, found, where = (start + k * step for start, step in starts)
-        parts = (first, second) if real else (first,)
-        more = () if real else (reals.ctypes.data,)
-        geev(*jobs, matrix, rows, *parts, none.ctypes.data, _at(1), found, rows, *space, *more, where)
+    def call(count: int, *space: Shared | int) -> None:
+        job = "V" if vectors else "N"
+        each(letter(a) + "geev", count, "N", job, n, data, n, *parts, none, 1, columns, n, *space, *more, info)
 
-    room = _room(("geev", a.dtype, vectors, n), lambda *space: call(0, *space), a.dtype)
-    _for_finite(a, lambda k: call(k, *room.addresses), values, imaginary, columns)
+    call(info.size, *_room(("geev", a.dtype, vectors, n), lambda *space: call(1, *space), a.dtype))
     if not real:
         return values, columns.swapaxes(-1, -2), info
     kind = np.result_type(a.dtype, np.complex64)

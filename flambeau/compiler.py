@@ -20,11 +20,11 @@ import numpy as np
 
 from . import prepared
 from .autograd.mode import state as grad_state
-from .compiled.default_mode import Cautious
+from .compiled.default_mode import DefaultMode
 from .compiled.explain import Explanation, explain, explained
 from .compiled.places import who_called
 from .compiled.quick_call import MISSED
-from .compiled.reduce_overhead import Repeater
+from .compiled.reduce_overhead import ReduceOverhead
 from .deferred.deferral import deferral, plans
 from .dispatch.operator import OPERATORS
 from .errors import InvalidBackend, Unsupported
@@ -181,7 +181,7 @@ def _compiled(fn: Callable[..., Any], how: _How, module: Any = None) -> Callable
         call = _unbroken(call)
     if how.report:
         call = _reported(call)
-    run = _repeating(fn, call) if isinstance(call, Repeater) else _calling(fn, call)
+    run = _repeating(fn, call) if isinstance(call, ReduceOverhead) else _calling(fn, call)
     run._torchdynamo_orig_callable = fn  # type: ignore[attr-defined]
     return run
 
@@ -198,15 +198,15 @@ def _calling(fn: Callable[..., Any], call: Callable[..., Any]) -> Callable[..., 
     return run
 
 
-def _repeating(fn: Callable[..., Any], repeater: Repeater) -> Callable[..., Any]:
-    """The same by ``repeater``, for whose calls each frame of Python counts."""
+def _repeating(fn: Callable[..., Any], replaying: ReduceOverhead) -> Callable[..., Any]:
+    """The same by ``replaying``, for whose calls each frame of Python counts."""
 
     @functools.wraps(fn)
     def run(*args: Any, **kwargs: Any) -> Any:
         if _state.stance == "force_eager":
             return fn(*args, **kwargs)
-        result = repeater.quick(args, kwargs)
-        return repeater.call(args, kwargs) if result is MISSED else result
+        result = replaying.quick(args, kwargs)
+        return replaying.call(args, kwargs) if result is MISSED else result
 
     return run
 
@@ -222,8 +222,8 @@ def _called(fn: Callable[..., Any], how: _How, module: Any) -> Callable[..., Any
         assert capture is not None
         return capture(fn, how.backend, module)
     if how.repeat:
-        return Repeater(fn, module, how.limit)
-    return _deferring(fn, how.limit) if how.whole or how.report or how.limit else Cautious(fn, module)
+        return ReduceOverhead(fn, module, how.limit)
+    return _deferring(fn, how.limit) if how.whole or how.report or how.limit else DefaultMode(fn, module)
 
 
 def _deferring(fn: Callable[..., Any], limit: int | None) -> Callable[..., Any]:

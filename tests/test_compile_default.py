@@ -13,7 +13,7 @@ import pytest
 
 import flambeau as torch
 from flambeau import nn
-from flambeau.compiled.default_mode import Cautious
+from flambeau.compiled.default_mode import DefaultMode
 from flambeau.compiled.replay import Recording
 from flambeau.nn import functional as F
 
@@ -102,7 +102,7 @@ PURE = {
 @pytest.mark.parametrize("grad", [True, False])
 def test_a_call_that_only_computes_is_repeated(name, grad):
     fn = PURE[name]()
-    compiled = Cautious(fn)
+    compiled = DefaultMode(fn)
     with torch.set_grad_enabled(grad):
         many(fn, compiled, grad)
     assert repeated(compiled)
@@ -110,7 +110,7 @@ def test_a_call_that_only_computes_is_repeated(name, grad):
 
 def test_a_call_is_not_repeated_if_looking_at_what_it_may_read_takes_longer():
     fn = nn.Sequential(*[nn.Identity() for _ in range(100)], nn.Linear(4, 4))
-    compiled = Cautious(fn)
+    compiled = DefaultMode(fn)
     with torch.no_grad():
         many(fn, compiled, False)
     assert not repeated(compiled)
@@ -172,7 +172,7 @@ def test_a_change_of_what_the_call_depends_on_is_noticed(change):
     before = Block.factor
     try:
         m = Block()
-        compiled = Cautious(m)
+        compiled = DefaultMode(m)
         many(m, compiled)
         assert repeated(compiled)
         change(m)
@@ -183,7 +183,7 @@ def test_a_change_of_what_the_call_depends_on_is_noticed(change):
 
 def test_a_global_hook_is_noticed():
     m = Block()
-    compiled = Cautious(m)
+    compiled = DefaultMode(m)
     many(m, compiled)
     handle = nn.modules.module.register_module_forward_hook(lambda module, args, result: result + 1)
     try:
@@ -194,7 +194,7 @@ def test_a_global_hook_is_noticed():
 
 def test_changed_globals_and_closures_are_noticed(monkeypatch):
     fn = PURE["globals"]()
-    compiled = Cautious(fn)
+    compiled = DefaultMode(fn)
     many(fn, compiled)
     assert repeated(compiled)
     monkeypatch.setitem(globals(), "SCALE", 3.0)
@@ -208,7 +208,7 @@ def test_changed_globals_and_closures_are_noticed(monkeypatch):
     def program(x):
         return (x * rate).exp().sin()
 
-    compiled = Cautious(program)
+    compiled = DefaultMode(program)
     many(program, compiled)
     rate = 5.0
     many(program, compiled)
@@ -279,7 +279,7 @@ def _iterates():
 @pytest.mark.parametrize("make", [_counts, _appends, _fills, _nonlocal, _global, _iterates])
 def test_what_python_does_besides_goes_on(make):
     program, calls = make()
-    compiled = Cautious(program)
+    compiled = DefaultMode(program)
     for _ in range(7):
         compiled(torch.tensor(X))
     assert calls() == 7 and not repeated(compiled)
@@ -300,7 +300,7 @@ def test_values_from_elsewhere_are_taken_anew():
         lambda x: x * np.random.rand(),
         lambda x: x * next(ITERATOR),
     ):
-        compiled = Cautious(source)
+        compiled = DefaultMode(source)
         for _ in range(6):
             compiled(torch.tensor(X))
         assert not repeated(compiled)
@@ -315,7 +315,7 @@ def test_numbers_in_tensors_are_looked_at_every_time():
     def program(x):
         return x * 2 if gate.item() > 0 else x - 1
 
-    compiled = Cautious(program)
+    compiled = DefaultMode(program)
     for k in range(8):
         gate.fill_(1.0 if k % 2 else -1.0)
         run(program, compiled, X + k)
@@ -323,7 +323,7 @@ def test_numbers_in_tensors_are_looked_at_every_time():
     def branch(x):
         return x * 2 if x.sum() > 0 else x - 1
 
-    compiled = Cautious(branch)
+    compiled = DefaultMode(branch)
     for k in range(8):
         run(branch, compiled, X + (1 if k % 2 else -1))
 
@@ -335,7 +335,7 @@ def test_a_tensor_kept_by_the_function_is_the_last_one():
         kept["h"] = x.exp()
         return kept["h"] * 2
 
-    compiled = Cautious(program)
+    compiled = DefaultMode(program)
     for k in range(6):
         compiled(torch.tensor(X + k, requires_grad=True))
         np.testing.assert_allclose(kept["h"].detach().numpy(), np.exp(X + k), rtol=1e-6)
@@ -345,7 +345,7 @@ def test_arguments_of_the_program_s_own_classes_are_seen():
     def program(x, holder):
         return x * holder.scale
 
-    compiled = Cautious(program)
+    compiled = DefaultMode(program)
     holder = Holder()
     for k in range(6):
         holder.scale = float(k)
@@ -358,7 +358,7 @@ def test_a_parameter_among_the_arguments_may_be_another_tensor_next_time():
     def program(x, w):
         return layer(x) @ w
 
-    compiled = Cautious(program)
+    compiled = DefaultMode(program)
     for k in range(6):
         w = layer.weight if k < 4 else torch.ones(4, 4)
         np.testing.assert_allclose(
@@ -370,7 +370,7 @@ def test_derivatives_of_higher_order_and_of_writes():
     def program(x):
         return torch.tanh(x * 2).pow(3)
 
-    compiled = Cautious(program)
+    compiled = DefaultMode(program)
     for k in range(5):
         found = []
         for f in (program, compiled):
@@ -380,7 +380,7 @@ def test_derivatives_of_higher_order_and_of_writes():
             found.append(h.numpy())
         np.testing.assert_allclose(found[1], found[0], rtol=1e-4, atol=1e-6)
     net = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Tanh())
-    compiled = Cautious(net)
+    compiled = DefaultMode(net)
     for k in range(5):
         x = torch.tensor(X + k, requires_grad=True)
         (g,) = torch.autograd.grad(compiled(x).sum(), x, create_graph=True)
@@ -405,7 +405,7 @@ def test_little_work_that_cannot_be_repeated_runs_as_if_not_compiled():
 
 def test_modes_around_a_call_are_kept():
     m = Block()
-    compiled = Cautious(m)
+    compiled = DefaultMode(m)
     many(m, compiled)
     x = torch.tensor(X)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -426,7 +426,7 @@ def test_modes_around_a_call_are_kept():
     ],
 )
 def test_small_calls_that_run_in_parts_are_not_recorded(fn):
-    compiled = Cautious(fn)
+    compiled = DefaultMode(fn)
     for k in range(4):
         x = torch.tensor(X + k)
         found, expected = compiled(x), fn(x)
@@ -439,7 +439,7 @@ def test_small_calls_that_run_in_parts_are_not_recorded(fn):
 
 
 def test_calls_of_one_operator_run_as_they_are():
-    calls = Cautious(lambda x: x.relu())
+    calls = DefaultMode(lambda x: x.relu())
     x = torch.tensor(X, requires_grad=True)
     calls(x)  # the first one is weighed
     for _ in range(70):
@@ -447,13 +447,13 @@ def test_calls_of_one_operator_run_as_they_are():
         assert y._storage.pending is None and y.grad_fn.name() == "ReluBackward0"
     assert not repeated(calls)
     layer = nn.Linear(4, 2)
-    calls = Cautious(layer, layer)  # the call of a module takes longer than its operator
+    calls = DefaultMode(layer, layer)  # the call of a module takes longer than its operator
     many(layer, calls)
     assert repeated(calls)
 
 
 def test_a_function_of_small_calls_is_compiled_for_larger_ones():
-    calls = Cautious(lambda x: (x * 2).relu() if len(x) < 10 else (x @ x.t()).relu().sqrt().sum(0))
+    calls = DefaultMode(lambda x: (x * 2).relu() if len(x) < 10 else (x @ x.t()).relu().sqrt().sum(0))
     small, big = torch.ones(3, 3), torch.ones(256, 256)
     for _ in range(70):
         calls(small)
@@ -468,7 +468,7 @@ def test_collections_of_garbage_are_not_taken_for_what_a_call_does():
     def collected(phase, info):
         seen.append(SETTINGS["power"])
 
-    calls = Cautious(lambda x: helper(x).relu() + 1)
+    calls = DefaultMode(lambda x: helper(x).relu() + 1)
     thresholds = gc.get_threshold()
     gc.callbacks.append(collected)
     gc.set_threshold(1)
@@ -486,7 +486,7 @@ def test_defaults_of_keywords_that_change():
     def scaled(x, *, by=2.0):
         return (x * by + 1).sin()
 
-    calls = Cautious(scaled)
+    calls = DefaultMode(scaled)
     x = torch.tensor(X)
     for _ in range(6):
         assert torch.equal(calls(x), (x * 2.0 + 1).sin())

@@ -10,7 +10,7 @@ import pytest
 
 import flambeau as torch
 from flambeau import nn, optim
-from flambeau.compiled.default_mode import Cautious
+from flambeau.compiled.default_mode import DefaultMode
 from flambeau.compiled.replay import Recording
 from flambeau.nn import functional as F
 
@@ -88,7 +88,7 @@ def train(make, change, compiled, scheduled=False):
         optimizer.step()
         return loss
 
-    run = Cautious(step) if compiled else step
+    run = DefaultMode(step) if compiled else step
     found: list[float] = []
     rng = np.random.default_rng(1)
     before = False
@@ -121,7 +121,7 @@ def test_code_that_reads_an_optimizers_options_is_not_repeated():
     model = nn.Linear(3, 2)
     optimizer = optim.SGD(model.parameters(), lr=0.1)
 
-    @Cautious
+    @DefaultMode
     def step(x):
         optimizer.zero_grad()
         loss = model(x).sum() * optimizer.param_groups[0]["lr"]

@@ -9,7 +9,7 @@ import pytest
 
 import flambeau as torch
 from flambeau import nn
-from flambeau.compiled.default_mode import Cautious
+from flambeau.compiled.default_mode import DefaultMode
 from flambeau.compiled.replay import Recording
 from flambeau.deferred.deferral import deferral
 from flambeau.deferred.record import independent
@@ -40,7 +40,7 @@ def repeated(fn):
 def test_batch_norm_trains_repeated():
     model = net()
     other = copy.deepcopy(model)
-    calls = Cautious(other)
+    calls = DefaultMode(other)
     pair = [(model, model, torch.optim.SGD(model.parameters(), 0.1)), (calls, other, None)]
     pair[1] = (calls, other, torch.optim.SGD(other.parameters(), 0.1))
     for k in range(7):
@@ -59,7 +59,7 @@ def test_batch_norm_trains_repeated():
 def test_a_second_derivative_of_a_repeated_call_writes_once():
     model = net()
     other = copy.deepcopy(model)
-    calls = Cautious(other)
+    calls = DefaultMode(other)
     for k in range(8):
         found = []
         for run, m in ((model, model), (calls, other)):
@@ -83,7 +83,7 @@ def test_what_reads_what_it_writes_is_not_repeated():
             self.seen += 1
             return x * self.seen
 
-    calls = Cautious(Counts())
+    calls = DefaultMode(Counts())
     for k in range(6):
         x = torch.ones(2, requires_grad=True)
         y = calls(x)
@@ -110,7 +110,7 @@ def test_results_that_are_views(name):
     def fn(x):
         return VIEWS[name](layer(x).tanh())
 
-    calls = Cautious(fn)
+    calls = DefaultMode(fn)
     for k in range(6):
         found = []
         for run in (fn, calls):
@@ -131,7 +131,7 @@ def test_writes_into_a_view_reach_its_base():
     def fn(x):
         return (x * 3).view(2, 3)
 
-    calls = Cautious(fn)
+    calls = DefaultMode(fn)
     for _ in range(6):
         found = []
         for run in (fn, calls):
@@ -152,7 +152,7 @@ def test_much_work_is_repeated_once_its_signature_is_one_of_the_usual(monkeypatc
     def fn(x):
         return (x @ weight).relu()
 
-    calls = Cautious(fn)
+    calls = DefaultMode(fn)
     for _ in range(3):
         for rows in (1, 2, 3, 4):
             calls(torch.ones(rows, 4)).sum().backward()
@@ -181,7 +181,7 @@ def test_what_a_program_computes_from_what_it_writes():
 
 def test_little_work_that_is_differentiated_twice_runs_as_if_not_compiled():
     model = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1))
-    calls = Cautious(model)
+    calls = DefaultMode(model)
     for k in range(8):
         x = torch.linspace(0, k + 1, 12).view(6, 2).requires_grad_()
         y = calls(x)

@@ -9,9 +9,9 @@ import pytest
 
 import flambeau as torch
 from flambeau import nn
-from flambeau.compiled.default_mode import Cautious
+from flambeau.compiled.default_mode import DefaultMode
 from flambeau.compiled.quick_call import MISSED
-from flambeau.compiled.reduce_overhead import Repeater
+from flambeau.compiled.reduce_overhead import ReduceOverhead
 
 X = np.linspace(-1.0, 1.0, 12, dtype=np.float32).reshape(3, 4)
 _factor = 2.0
@@ -25,7 +25,7 @@ def expected(x, y, k=1):
     return np.maximum(x * _factor + y * k, 0) - y
 
 
-def settled(fn, *args, kind=Cautious):
+def settled(fn, *args, kind=DefaultMode):
     """A compiled function that has been called with these arguments until there is a quick way."""
     calls = kind(fn)
     for _ in range(8):
@@ -38,7 +38,7 @@ def tensors():
     return torch.tensor(X), torch.tensor(X[::-1].copy())
 
 
-@pytest.mark.parametrize("kind", [Cautious, Repeater])
+@pytest.mark.parametrize("kind", [DefaultMode, ReduceOverhead])
 def test_a_call_like_the_one_before_is_quick(kind):
     x, y = tensors()
     calls = settled(function, x, y, 3, kind=kind)
@@ -197,7 +197,7 @@ def test_writes_of_quick_calls_are_counted():
 
 def test_signatures_that_alternate():
     x, y = tensors()
-    calls = Cautious(function)
+    calls = DefaultMode(function)
     for k in range(40):
         n = 1 + k % 3
         np.testing.assert_allclose(calls(x[:n].clone(), y[:n].clone()).numpy(), expected(X[:n], X[::-1][:n]), rtol=1e-6)

@@ -7,15 +7,15 @@ import pytest
 import flambeau as torch
 from flambeau import nn, optim
 from flambeau.autograd import grad
-from flambeau.compiled.default_mode import Cautious
-from flambeau.compiled.reduce_overhead import Repeater
+from flambeau.compiled.default_mode import DefaultMode
+from flambeau.compiled.reduce_overhead import ReduceOverhead
 from flambeau.compiled.replay import Recording
 from flambeau.nn import functional as F
 from flambeau.runtime import memory
 
 pytestmark = pytest.mark.usefixtures("few_operators_are_worth_repeating")
 
-MODES = {"default": Cautious, "reduce-overhead": Repeater}
+MODES = {"default": DefaultMode, "reduce-overhead": ReduceOverhead}
 
 
 def repeated(fn):
@@ -200,7 +200,7 @@ def test_a_whole_training_step_with_dropout_is_repeated():
             optimizer.step()
             return loss.detach()
 
-        run = Repeater(step) if compiled else step
+        run = ReduceOverhead(step) if compiled else step
         torch.manual_seed(9)
         found = [run(torch.full((6, 4), float(k))).item() for k in range(8)]
         assert not compiled or repeated(run)

@@ -9,8 +9,8 @@ import pytest
 
 import flambeau as torch
 from flambeau import nn, optim
-from flambeau.compiled.default_mode import Cautious
-from flambeau.compiled.reduce_overhead import Repeater
+from flambeau.compiled.default_mode import DefaultMode
+from flambeau.compiled.reduce_overhead import ReduceOverhead
 from flambeau.compiled.replay import Recording
 from flambeau.nn import functional as F
 from flambeau.ops import recurrent
@@ -21,7 +21,7 @@ KINDS = {
     "tanh": lambda **options: nn.RNN(8, 16, **options),
     "relu": lambda **options: nn.RNN(8, 16, nonlinearity="relu", **options),
 }
-MODES = {"default": Cautious, "reduce-overhead": Repeater}
+MODES = {"default": DefaultMode, "reduce-overhead": ReduceOverhead}
 
 
 class Model(nn.Module):
@@ -110,7 +110,7 @@ def test_a_repeated_call_is_differentiated_twice(kind):
     def plain(x):
         return layer(x)[0] * 2
 
-    repeated = Repeater(plain)
+    repeated = ReduceOverhead(plain)
     for _ in range(4):
         repeated(x).sum().backward()
     assert recordings(repeated)

@@ -11,8 +11,8 @@ import pytest
 
 import flambeau as torch
 from flambeau import nn, optim
-from flambeau.compiled.default_mode import Cautious
-from flambeau.compiled.reduce_overhead import Repeater
+from flambeau.compiled.default_mode import DefaultMode
+from flambeau.compiled.reduce_overhead import ReduceOverhead
 from flambeau.compiled.replay import Recording
 from flambeau.nn import functional as F
 
@@ -567,7 +567,7 @@ def test_a_step_that_differentiates_by_its_input_is_repeated(mode):
 
         return step
 
-    repeated = (Cautious if mode is None else Repeater)(step_of(model, optim.SGD(model.parameters(), 0.1)))
+    repeated = (DefaultMode if mode is None else ReduceOverhead)(step_of(model, optim.SGD(model.parameters(), 0.1)))
     eager = step_of(twin, optim.SGD(twin.parameters(), 0.1))
     for _ in range(8):
         assert repeated(x).item() == pytest.approx(eager(x).item(), rel=1e-9)

@@ -1,12 +1,13 @@
 """The default mode of ``compile``: how a call of a compiled function is done best, without a contract.
 
 The Python of a compiled function runs at every call, and its operators are recorded.  To do without, a call is repeated
-as ``mode="reduce-overhead"`` does (``reduce_overhead.py``), but only once it is known that nobody can notice: the
-second call with a signature is seen by a ``Witness``, the third has to begin and end with the ``State`` that the second
-one left, and so has every later one.  As that plans the call again, and its backward pass, a signature of much work
-among many has to be seen more often first.  A call that cannot be repeated (it counts something, prints, looks at a
-value) is recorded each time if it is much work, and runs as if it were not compiled if it is little, since to record
-its operators would cost more than to run them; so does a call of one or two operators of little work.
+as ``mode="reduce-overhead"`` does (``reduce_overhead.py``), but only once it is known that nobody can notice
+(``purity.py``): the second call with a signature must have no ``SideEffects``, the third has to begin and end with the
+``Environment`` that the second one left, and so has every later one.  As that plans the call again, and its backward
+pass, a signature of much work among many has to be seen more often first.  A call that cannot be repeated (it counts
+something, prints, looks at a value) is recorded each time if it is much work, and runs as if it were not compiled if it
+is little, since to record its operators would cost more than to run them; so does a call of one or two operators of
+little work.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from ..deferred.record import ARGUMENT, VIEW, WRITE
 from ..dispatch.call import around
 from ..tensor import Tensor
 from ..transform.level import levels
+from .purity import Environment, SideEffects
 from .quick_call import missed
-from .reduce_overhead import NEVER, Repeater
+from .reduce_overhead import NEVER, ReduceOverhead
 from .replay import VALUES, Recording
-from .witness import State, Witness
 
-__all__ = ["Cautious", "Learning", "told", "work_of"]
+__all__ = ["DefaultMode", "Learning", "told", "work_of"]
 
 _MUCH = 200_000_000  # work of a call from which on it has to be seen once for each signature of its function
 _LITTLE = 1_000_000  # work for every operator up to which recording it costs more than fusing it can save
@@ -47,12 +48,12 @@ class Learning:
     def __init__(self, operators: int, plain: bool, much: bool) -> None:
         self.operators, self.plain, self.much = operators, plain, much
         self.calls = 1
-        self.state: State | None = None
+        self.state: Environment | None = None
         self.changes = 0
         self.given_up = False
 
 
-class Cautious(Repeater):
+class DefaultMode(ReduceOverhead):
     """A function in the default mode."""
 
     def __init__(self, fn: Callable[..., Any], module: Any = None) -> None:
@@ -121,10 +122,10 @@ class Cautious(Repeater):
         if dear or any(id(t._storage.memory) in memory for t in tensors):
             found.given_up = True
             return self._ordinary(recorder, args, kwargs)
-        witness = Witness()
-        result = self._watch(recorder, signature, tensors, args, kwargs, state, witness)
+        effects = SideEffects()
+        result = self._watch(recorder, signature, tensors, args, kwargs, state, effects)
         made = self.known[signature]
-        same = witness.harmless and witness.codes <= state.codes
+        same = effects.harmless and effects.codes <= state.codes
         if made.__class__ is not Recording or not same or not made.again:
             found.given_up = True
         elif not state.hold():
@@ -164,17 +165,17 @@ class Cautious(Repeater):
         return result
 
     def _see(self, recorder: Deferral, found: Learning, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """An ordinary call that a witness sees."""
-        witness = Witness()
+        """An ordinary call whose side effects are watched for."""
+        effects = SideEffects()
         recorder.enter()
         try:
-            with witness:
+            with effects:
                 result = self.fn(*args, **kwargs)
         finally:
             recorder.leave()
         if not grad_state.grad:
             recorder.conclude()
-        state = State(self.fn, witness.codes) if witness.harmless else None
+        state = Environment(self.fn, effects.codes) if effects.harmless else None
         if state is not None and state.watchable:
             found.state = state
         else:

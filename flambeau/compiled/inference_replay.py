@@ -31,19 +31,19 @@ from ..dispatch.call import special
 from ..generator import default_generator
 from ..tensor import Tensor, address
 from ..transform.level import levels
-from .default_mode import Cautious, Learning, told, work_of
+from .default_mode import DefaultMode, Learning, told, work_of
 from .guards import Grads
+from .purity import Environment, SideEffects
 from .reduce_overhead import NEVER, made_again
 from .replay import Recording, leaves
-from .witness import State, Witness
 
-__all__ = ["Unasked"]
+__all__ = ["InferenceReplay"]
 
 _TOOLS = 6
 """Tools that may monitor the interpreter; the last two numbers are what ``settrace`` and ``setprofile`` use."""
 
 
-class Unasked(Cautious):
+class InferenceReplay(DefaultMode):
     """The calls of a module; ``call`` is its method that makes one, ``space`` has names that layers look up."""
 
     def __init__(self, module: Any, call: Callable[..., Any], space: dict[str, Any]) -> None:
@@ -115,12 +115,12 @@ class Unasked(Cautious):
         return result
 
     def _see(self, recorder: Deferral, found: Learning, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        witness = Witness()
-        with witness:
+        effects = SideEffects()
+        with effects:
             result = self.fn(*args, **kwargs)
         found.state = None
-        if witness.harmless:
-            state = State(self._there(), witness.codes, self._space)
+        if effects.harmless:
+            state = Environment(self._there(), effects.codes, self._space)
             if state.watchable and state.let_go(self._module()):
                 found.state = state
         found.given_up = found.state is None
@@ -133,14 +133,14 @@ class Unasked(Cautious):
         tensors: list[Tensor],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        state: State | None = None,
-        witness: Witness | None = None,
+        state: Environment | None = None,
+        effects: SideEffects | None = None,
     ) -> Any:
         """Records the call to see that it computes its results and does nothing else, then makes it as ever to see what
         program that is."""
-        assert state is not None and witness is not None
+        assert state is not None and effects is not None
         self.known[signature] = NEVER
-        pure, result = self._recorded(recorder, tensors, args, kwargs, state, witness)
+        pure, result = self._recorded(recorder, tensors, args, kwargs, state, effects)
         habit = Habit.known(self._module())
         if not pure or habit is None:
             return result
@@ -170,14 +170,14 @@ class Unasked(Cautious):
         tensors: list[Tensor],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        state: State,
+        state: Environment,
         result: Any,
     ) -> Any:
         """A call of which a part is computed at once where it is made as ever, with ``result``: remembers the program
         of the whole."""
         recorder.unasked = True
         try:
-            result = super()._watch(recorder, signature, tensors, args, kwargs, state, Witness())
+            result = super()._watch(recorder, signature, tensors, args, kwargs, state, SideEffects())
         except Exception:  # what it computes fails, and nothing else can
             self.known[signature] = NEVER
             recorder.unasked = False
@@ -195,8 +195,8 @@ class Unasked(Cautious):
         tensors: list[Tensor],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        state: State,
-        witness: Witness,
+        state: Environment,
+        effects: SideEffects,
     ) -> tuple[bool, Any]:
         """Makes a call by recording it.  Whether it looked at no value, drew no number, wrote nothing and left nothing
         behind, in which case its results are not computed; and its result otherwise."""
@@ -209,13 +209,13 @@ class Unasked(Cautious):
             for t in (*tensors, *state.tensors):
                 if t._layout.numel:
                     recorder.borrow(t)
-            with witness:
+            with effects:
                 result = self.fn(*args, **kwargs)
             pure = (
                 not recorder.homes
                 and before == (recorder.runs, recorder.outside, default_generator.state_bytes())
-                and witness.harmless
-                and witness.codes <= state.codes
+                and effects.harmless
+                and effects.codes <= state.codes
             )
         finally:
             recorder.leave()

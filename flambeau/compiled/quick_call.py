@@ -1,9 +1,9 @@
 """The shortest way to repeat a call: one function, written out for its arguments.
 
-``Repeater.call`` builds a signature of whatever it is given, looks it up, and has the call it finds run.  For a small
-net that takes longer than the kernels.  A call whose arguments are plain tensors and constants by position, and which
-does nothing but compute its results, becomes a function here that compares these arguments with those of the watched
-call, one by one, and runs the program.  Everything else is ``MISSED``, and goes the long way.
+``ReduceOverhead.call`` builds a signature of whatever it is given, looks it up, and has the call it finds run.  For a
+small net that takes longer than the kernels.  A call whose arguments are plain tensors and constants by position, and
+which does nothing but compute its results, becomes a function here that compares these arguments with those of the
+watched call, one by one, and runs the program.  Everything else is ``MISSED``, and goes the long way.
 """
 
 from __future__ import annotations

@@ -41,11 +41,11 @@ from ..tensor import Tensor, address
 from ..transform.level import levels
 from .forward_backward import halved, tape_of
 from .guards import Grads, Guards, Owners, owners
+from .purity import Environment, SideEffects
 from .quick_call import MISSED, Quick, missed, quick_call
 from .replay import VALUES, Live, Recording, base_of, derivable, forget_gradients, leaves, repeatable, spent
-from .witness import State, Witness
 
-__all__ = ["NEVER", "Repeater", "made_again"]
+__all__ = ["NEVER", "ReduceOverhead", "made_again"]
 
 _LIMIT = 256  # signatures that are remembered of one function
 _LONG = 4096  # words of a program that is not repeated if its results can be differentiated
@@ -94,7 +94,7 @@ class _Same:
         return id(self.value)
 
 
-class Repeater:
+class ReduceOverhead:
     """A function with its remembered calls."""
 
     def __init__(self, fn: Callable[..., Any], module: Any = None, limit: int | None = None) -> None:
@@ -207,12 +207,12 @@ class Repeater:
         tensors: list[Tensor],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        state: State | None = None,
-        witness: Witness | None = None,
+        state: Environment | None = None,
+        effects: SideEffects | None = None,
     ) -> Any:
         """Runs the function, and remembers what it did if that can be repeated.
 
-        ``state``: all that its Python depends on, which is looked at instead of what can be found of it; ``witness``
+        ``state``: all that its Python depends on, which is looked at instead of what can be found of it; ``effects``
         sees it run.
         """
         self.known[signature] = NEVER
@@ -237,7 +237,7 @@ class Repeater:
             for t in tensors if state is None else (*tensors, *state.tensors):
                 if t._layout.numel and t._plain:
                     recorder.borrow(t)
-            with witness or nullcontext():
+            with effects or nullcontext():
                 result = self.fn(*args, **kwargs)
             forget_gradients(result)
             if recorder.runs == before[0] and guards.watchable and self.limit is None:
@@ -284,7 +284,7 @@ class Repeater:
         return result
 
 
-def _live(recorder: Deferral, result: Any, tensors: list[Tensor], guards: Guards | State) -> Live | None:
+def _live(recorder: Deferral, result: Any, tensors: list[Tensor], guards: Guards | Environment) -> Live | None:
     """The results of a call that can be differentiated, with the backward pass; None if there are none, or if that
     passes by leaves that are not known."""
     found = [t for t in leaves(result) if isinstance(t, Tensor) and t._node is not None and not spent(t)]

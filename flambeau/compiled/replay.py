@@ -20,7 +20,7 @@ from ..storage import Storage
 from ..tensor import Tensor, make, materialize
 from .forward_backward import Backward, Half
 from .guards import Grads, Guards
-from .witness import State
+from .purity import Environment
 
 __all__ = ["VALUES", "Live", "Recording", "base_of", "derivable", "forget_gradients", "leaves", "repeatable", "spent"]
 
@@ -124,7 +124,7 @@ class Recording:
         tensors: list[Tensor],
         result: Any,
         results: list[Storage],
-        guards: Guards | State,
+        guards: Guards | Environment,
         grads: Grads,
         steps: Steps,
         live: Live | None = None,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...autograd.mode import state as grad_state
-from ...compiled.inference_replay import Unasked
+from ...compiled.inference_replay import InferenceReplay
 from ...compiler import compile as compile_
 from ...deferred.deferral import Habit, threads
 from .. import functional
@@ -182,7 +182,7 @@ class Module(HookMethods, StateMethods, ConvertMethods, MemberMethods):
         if habit is None or not habit.steady:
             return self._call_at_once(*args, **kwargs)
         if habit.again is None:
-            habit.again = Unasked(self, self._call_at_once, vars(functional))
+            habit.again = InferenceReplay(self, self._call_at_once, vars(functional))
         return habit.again.call(args, kwargs)
 
     def _call_at_once(self, *args: Any, **kwargs: Any) -> Any:

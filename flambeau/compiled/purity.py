@@ -1,8 +1,8 @@
 """Whether a call's Python can be left out without anybody noticing: what it ran, and what it may have depended on.
 
-A compiled function runs its Python at every call unless that is known to do the same again.  ``Witness`` sees a call
-happen: it names the program's own code that ran, and notices what is more than computing (attributes that are set,
-functions of the standard library, a print).  ``State`` is then everything that such code can read besides its
+A compiled function runs its Python at every call unless that is known to do the same again.  ``SideEffects`` sees a
+call happen: it names the program's own code that ran, and notices what is more than computing (attributes that are set,
+functions of the standard library, a print).  ``Environment`` is then everything that such code can read besides its
 arguments: modules with all their attributes, globals and closures, classes, lists and dictionaries, and what those
 hold.  A call that began and ended with one state, having the same arguments but for the values in tensors, is the same
 call again whenever that state is found again.
@@ -34,7 +34,7 @@ from ..runtime.unchanged import Unchanged
 from ..tensor import Tensor
 from .guards import Guards
 
-__all__ = ["State", "Witness"]
+__all__ = ["Environment", "SideEffects"]
 
 _PACKAGE = __name__.partition(".")[0]
 _FOLDER = str(Path(__file__).parent.parent)
@@ -145,9 +145,9 @@ def _computes(fn: Any) -> bool:
     return owner is not None and (cls in _VALUES or cls in _HOLDERS)
 
 
-class Witness:
-    """A context in which a call is seen: ``codes`` is the program's own code that ran, ``harmless`` says that nothing
-    happened but computing.
+class SideEffects:
+    """A context that looks for side effects of a call: ``codes`` is the program's own code that ran, ``harmless`` says
+    that nothing happened but computing.
 
     Cyclic garbage is not collected meanwhile: finalizers and callbacks of collections would be taken for the call's.
     """
@@ -157,7 +157,7 @@ class Witness:
         self.harmless = sys.getprofile() is None
         self._collects = False
 
-    def __enter__(self) -> Witness:
+    def __enter__(self) -> SideEffects:
         if self.harmless:
             self._collects = gc.isenabled()
             gc.disable()
@@ -200,9 +200,12 @@ class _Unknown(Exception):
     """There is something that may change unseen."""
 
 
-class State:
-    """What the code that a witness saw may read, from a function on; ``tensors`` are the tensors in it, ``optimizers``
-    the optimizers, ``watchable`` says that it could be taken in whole, ``codes`` is the code."""
+class Environment:
+    """What the code that ``SideEffects`` saw may read, from a function on.
+
+    ``tensors`` are the tensors in it, ``optimizers`` the optimizers, ``watchable`` says that it could be taken in
+    whole, ``codes`` is the code.
+    """
 
     def __init__(self, fn: Any, codes: Iterable[types.CodeType], space: dict[str, Any] | None = None) -> None:
         """``space``: names of the package that are to mean what they mean."""

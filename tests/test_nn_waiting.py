@@ -157,7 +157,8 @@ def test_the_same_numbers(program, off):
     np.testing.assert_array_equal(x.numpy(), given)
 
 
-def test_one_program_for_a_convolution_and_what_follows():
+def test_one_program_for_a_convolution_and_what_follows(monkeypatch):
+    monkeypatch.setattr("flambeau.deferred.deferral._CALLS", 9)  # the call as a whole does not wait
     waits = []
 
     def run(m, x):
@@ -184,7 +185,7 @@ def test_a_whole_call_is_one_program():
     m, x = Program(run), torch.randn(2, 4, 9, 7)
     with torch.no_grad():
         expected = m(x).numpy().copy()
-        for _ in range(6):
+        for _ in range(5):
             before = deferral().runs
             torch.testing.assert_close(m(x), torch.tensor(expected))
     assert deferral().runs == before + 1
@@ -369,7 +370,7 @@ def test_a_call_waits_behind_a_large_linear_layer(off):
             torch.testing.assert_close(y, torch.tensor(expected), rtol=1e-4, atol=1e-5)
             torch.testing.assert_close(m.keys[:64], x[0, 0])
             m.keys.zero_()
-    assert m.waited == [False] * 4 + [True] * 3
+    assert m.waited == [False] * 3 + [True] * 4
 
 
 @pytest.mark.parametrize(("rows", "dim"), [(4, 256), (64, 64)])

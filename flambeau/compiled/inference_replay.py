@@ -140,10 +140,12 @@ class InferenceReplay(DefaultMode):
         program that is."""
         assert state is not None and effects is not None
         self.known[signature] = NEVER
-        pure, result = self._recorded(recorder, tensors, args, kwargs, state, effects)
+        operators, result = self._recorded(recorder, tensors, args, kwargs, state, effects)
         habit = Habit.known(self._module())
-        if not pure or habit is None:
+        if not operators or habit is None:
             return result
+        if operators > work_of(habit.text)[0]:  # a part is computed at once where the call is made as ever
+            return self._watch_whole(recorder, signature, tensors, args, kwargs, state)
         before = recorder.outside
         noted = habit.noted = []
         try:
@@ -161,7 +163,7 @@ class InferenceReplay(DefaultMode):
             ):
                 self.known[signature] = Recording(ran, tensors, result, held, state, grads, Steps(recorder))
                 return result
-        return self._watch_whole(recorder, signature, tensors, args, kwargs, state, result)
+        return self._watch_whole(recorder, signature, tensors, args, kwargs, state)
 
     def _watch_whole(
         self,
@@ -171,10 +173,8 @@ class InferenceReplay(DefaultMode):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         state: Environment,
-        result: Any,
     ) -> Any:
-        """A call of which a part is computed at once where it is made as ever, with ``result``: remembers the program
-        of the whole."""
+        """A call of which a part is computed at once where it is made as ever: remembers the program of the whole."""
         recorder.unasked = True
         try:
             result = super()._watch(recorder, signature, tensors, args, kwargs, state, SideEffects())
@@ -197,9 +197,9 @@ class InferenceReplay(DefaultMode):
         kwargs: dict[str, Any],
         state: Environment,
         effects: SideEffects,
-    ) -> tuple[bool, Any]:
-        """Makes a call by recording it.  Whether it looked at no value, drew no number, wrote nothing and left nothing
-        behind, in which case its results are not computed; and its result otherwise."""
+    ) -> tuple[int, Any]:
+        """Makes a call by recording it.  How many operators it has, if it looked at no value, drew no number, wrote
+        nothing and left nothing behind, in which case its results are not computed; 0 and its result otherwise."""
         for t in (*tensors, *state.tensors):
             address(t)
         before = recorder.runs, recorder.outside, default_generator.state_bytes()
@@ -225,10 +225,11 @@ class InferenceReplay(DefaultMode):
             results = {id(t._storage.memory) for t in leaves(result) if isinstance(t, Tensor)}
             if all(id(s) in results for s in recorder.held()):
                 del result
+                operators = work_of(recorder.text)[0]
                 recorder.finish([])
-                return True, None
+                return operators, None
         recorder.conclude()
-        return False, result
+        return 0, result
 
 
 _pending = attrgetter("pending")

@@ -30,7 +30,7 @@ __all__ = ["Deferral", "NeedsMemory", "deferral", "deferring", "planned", "plans
 _BOUND = 40_000  # words of a program after which it runs even though nobody looked
 _ATTEMPTS = 4  # to plan a program within a limit of memory
 _LIMIT = 4096  # plans that are remembered
-_CALLS = 3  # of a module with the same layouts, before the whole call waits
+_CALLS = 2  # of a module with the same layouts, before the whole call waits
 _PLANS = 4  # that a module's programs may take, and one more for as many runs
 plans: dict[object, Plan] = {}
 """The plans of programs by their texts and the values wanted of them."""

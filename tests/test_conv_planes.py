@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 import flambeau as torch
 from flambeau import settings
 from flambeau.nn import functional as F
+from flambeau.runtime import llvm
 from flambeau.target.isa import ISA
-from flambeau.template import conv_planes
+from flambeau.template import conv, conv_planes
 from flambeau.template.conv_problem import ConvSpec, forward_problem, input_gradient_problems
+from flambeau.template.micro import blocking, number
 
 # batch, channels, size, results, window, stride, padding, dilation, groups
 CASES = [
@@ -113,6 +117,24 @@ def test_weights_in_another_order_are_copied():
     assert not conv_planes.suits(spec, isa, small)  # copying would take longer than what they are read for
 
 
+def test_rows_are_swept_where_tiles_fill_them():
+    isa = ISA.named("avx2")
+    block = blocking(number("f32", "f32", "f32", isa), isa)
+    assert block.columns == 16
+    assert [conv_planes._swept(*sizes, block) for sizes in ((112, 113), (125, 130), (15, 16))] == [112, 112, 0]
+    assert conv_planes._swept(17, 19, block) == 0  # 24 places would be computed for 19
+
+
+@pytest.mark.parametrize("name", ["avx512", "avx2", "neon", "x86-64"])
+def test_sums_of_a_swept_tile_stay_in_registers(name):
+    isa = ISA.named(name)
+    text = llvm.assembly(conv.make_ir(ConvSpec("f32", "f32", "f32", planes=True), isa), isa)
+    sweeps = re.findall(r"^\S*sweep\d+:\n(.*?)\n\.Lfunc_end", text, re.S | re.M)
+    assert len(sweeps) >= 3
+    for body in sweeps:
+        assert not re.search(r"[xyz]mm\d+, [-\d]*\(%rsp\)|[-\d]*\(%rsp\), %[xyz]mm\d+|\bldr\s+q\d+, \[sp", body)
+
+
 def test_pixels_outside_are_zeros_also_beside_nan():
     x = torch.full((2, 3, 20, 20), float("nan"))
     x[:, :, 1:-1, 1:-1] = 1
@@ -133,7 +155,13 @@ def test_the_number_of_threads_does_not_matter():
 
 
 @pytest.mark.parametrize(
-    "tail", [lambda y, r: F.relu6(y), lambda y, r: F.hardswish(y + r), lambda y, r: (y * r).sum(1)]
+    "tail",
+    [
+        lambda y, r: F.relu6(y),
+        lambda y, r: F.hardswish(y + r),
+        lambda y, r: torch.tanh(y + r),  # needs registers of its own: tiles are stored before they are finished
+        lambda y, r: (y * r).sum(1),
+    ],
 )
 def test_what_follows_joins_it(tail):
     x, w, r = torch.randn(2, 8, 15, 21), torch.randn(12, 4, 3, 3), torch.randn(2, 12, 15, 21)

@@ -11,6 +11,7 @@ they are if a row lists the units in order; otherwise, as in the gradient by the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from ..target.builder import Val
 from ..target.emit import new_module
@@ -18,9 +19,9 @@ from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE
 from .blocking import STAY
 from .conv_problem import ConvSpec, Problem
-from .flow import Flow, phased_entry
+from .flow import Flow, function, phased_entry
 from .gemm import PAGE, Binding
-from .micro import AHEAD, SIZE, blocking, micro_kernel
+from .micro import AHEAD, SIZE, Blocking, accumulate, blocking, micro_kernel
 from .plane import PLANE, PlaneCopy, Spread, spread
 
 __all__ = ["bind_planes", "planes_ir", "suits"]
@@ -37,10 +38,11 @@ _SERVED = 256
 _WORDS = (
     "chunks", "pool", "worker_bytes", "tile_at", "bands", *PLANE, "x_n", "x_group", "groups", "rows", "units", "list",
     "w_group", "w_row", "c_at", "c_n", "c_row", "c_d", "c_h", "out_d", "out_h", "out_w", "micro",
-    "copied", "copy_at", "copy_list", "from_group", "from_row",
+    "copied", "copy_at", "copy_list", "from_group", "from_row", "swept",
 )  # fmt: skip
-"""Besides those of `PLANE`: "copied" rows of weights (0: none), "copy_at" the byte offset of their copy in scratch
-memory, "copy_list" that of the list of their units' offsets from the words."""
+"""Besides those of `PLANE`: "swept" columns of a row of the result (0: none), "copied" rows of weights (0: none),
+"copy_at" the byte offset of their copy in scratch memory, "copy_list" that of the list of their units' offsets from the
+words."""
 
 
 def suits(spec: ConvSpec, isa: ISA, problems: Sequence[Problem]) -> bool:
@@ -82,6 +84,13 @@ def _run(layout: Spread, rows: int) -> int:
     return (rows - 1) * layout.values["pitch"] + layout.values["grid_w"] if rows else 0
 
 
+def _swept(width: int, pitch: int, blk: Blocking) -> int:
+    """Columns that are swept of rows of so many, which lie ``pitch`` apart in the buffer: all that fill tiles, unless
+    runs through the ends of rows have much fewer vectors."""
+    vectors = -(-width // blk.lanes)
+    return width - width % blk.columns if 10 * vectors * blk.lanes <= 11 * pitch else 0
+
+
 def bind_planes(
     spec: ConvSpec, isa: ISA, p: Problem, pool: int, workers: int, tail_words: Sequence[int]
 ) -> Binding:  # fmt: skip
@@ -110,7 +119,7 @@ def bind_planes(
         "out_d": g.grid[0], "out_h": g.grid[1], "out_w": g.grid[2],
         "micro": micro_kernel(num, isa, in_place=True, listed=True),
         "copied": copied, "copy_at": copy_at, "copy_list": 8 * (residues + len(layout.residues) + units + AHEAD),
-        "from_group": p.w_group, "from_row": p.w_row,
+        "from_group": p.w_group, "from_row": p.w_row, "swept": _swept(g.grid[2], layout.values["pitch"], blk),
     }  # fmt: skip
     distances = [size * (c * values["channel"] + at) for c in range(g.channels) for at in layout.offsets[0]]
     words = [values[name] for name in _WORDS] + list(tail_words) + layout.residues + distances
@@ -131,7 +140,8 @@ class _Planes(PlaneCopy):
     def __init__(self, name: str, spec: ConvSpec, isa: ISA) -> None:
         super().__init__(spec.source, spec.acc, isa.lanes(LLVM_TYPE[spec.acc]))
         self.name, self.isa, self.tail = name, isa, spec.tail
-        self.blk = blocking(spec.number(isa), isa)
+        self.num = spec.number(isa)
+        self.blk = blocking(self.num, isa)
         self.module = new_module(isa)
         self.out, self.out_size = LLVM_TYPE[spec.out], SIZE[spec.out]
 
@@ -180,19 +190,85 @@ class _Planes(PlaneCopy):
         given = b.select(b.icmp("ne", w["copied"], 0), b.bytes_at(scratch, w["copy_at"]), slot(2))
         weights = b.at(self.memory, given, b.imul(group, w["w_group"]))
         channel = b.imul(group, w["rows"])
-        with b.loop(0, w["rows"], self.blk.rows) as row:
-            rows = b.imin(b.isub(w["rows"], row.index), self.blk.rows)
-            own = b.at(self.memory, weights, b.imul(row.index, w["w_row"]))
-            with b.loop(0, run, columns) as at:
-                cols = b.imin(b.isub(run, at.index), columns)
+        start = b.iadd(b.iadd(w["c_at"], b.imul(n, w["c_n"])), b.imul(channel, w["c_row"]))
+        image = b.at(self.out, slot(1), b.iadd(start, b.imul(d0, w["c_d"])))
+        deep = b.iadd(b.imul(n, w["out_d"]), d0)
+
+        def span(row: Val, first: Val, end: Val) -> None:
+            """Computes places of the run for the rows of weights from ``row`` on, tile by tile."""
+            rows = b.imin(b.isub(w["rows"], row), self.blk.rows)
+            own = b.at(self.memory, weights, b.imul(row, w["w_row"]))
+            to = b.at(self.out, image, b.imul(row, w["c_row"]))
+            with b.loop(first, end, columns) as at:
+                cols = b.imin(b.isub(end, at.index), columns)
                 b.call_address(
                     w["micro"], own, b.i64(size), b.imul(w["w_row"], size), b.at(self.acc, buffer, at.index),
                     distances, w["units"], tile, b.i64(columns * size), b.i64(1), rows, cols,
                 )  # fmt: skip
-                first = b.iadd(b.iadd(w["c_at"], b.imul(n, w["c_n"])), b.imul(b.iadd(channel, row.index), w["c_row"]))
-                to = b.at(self.out, slot(1), b.iadd(first, b.imul(d0, w["c_d"])))
-                deep = b.iadd(b.imul(n, w["out_d"]), d0)
-                self._save(b, tile, to, at.index, cols, row.index, rows, h0, deep, group)
+                self._save(b, tile, to, at.index, cols, row, rows, h0, deep, group)
+
+        def through() -> None:
+            with b.loop(0, w["rows"], self.blk.rows) as row:
+                span(row.index, b.i64(0), run)
+
+        def by_lines() -> None:
+            with b.loop(0, high) as y:
+                at, line = b.imul(y.index, w["pitch"]), b.iadd(h0, y.index)
+                to = b.at(self.out, image, b.imul(line, w["c_h"]))
+                col = b.imul(b.iadd(b.imul(deep, w["out_h"]), line), w["out_w"])
+                place = block, weights, b.at(self.acc, buffer, at), to, col, group
+                self._sweep_line(b, place)
+                first, end = b.iadd(at, w["swept"]), b.iadd(at, w["out_w"])
+                with b.when(b.icmp("slt", first, end)), b.loop(0, w["rows"], self.blk.rows) as row:
+                    span(row.index, first, end)
+
+        if self.tail.straight:
+            b.either(b.icmp("ne", w["swept"], 0), by_lines, through)
+        else:
+            through()
+        b.ret()
+
+    def _sweep_line(self, b: Flow, place: tuple[Val, ...]) -> None:
+        """Sweeps a line of the result for all rows of weights: the highest tiles first."""
+        args = [("ptr", "block"), ("ptr", "weights"), ("ptr", "image"), ("ptr", "to")]
+        args += [("i64", n) for n in ("col", "group", "row", "end")]
+        row: Val = b.i64(0)
+        for height in self.blk.heights:
+            write = partial(self._write_sweep, height=height)
+            name = function(self.module, self.isa, f"{self.name}.sweep{height}", args, write, attributes="noinline")
+            left = b.isub(self.w["rows"], row)
+            end = b.iadd(row, b.isub(left, b.imod(left, height)))
+            with b.when(b.icmp("slt", row, end)):
+                b.call_void(name, *place, row, end)
+            row = end
+
+    def _write_sweep(
+        self, b: Flow, block: Val, weights: Val, image: Val, to: Val, col: Val, group: Val, row: Val, end: Val,
+        height: int,
+    ) -> None:  # fmt: skip
+        """Computes tiles of ``height`` rows of weights, of those from ``row`` to ``end``, along a line of a result."""
+        params = b.load("ptr", block, align=8)
+        w = {name: b.word(params, _WORDS.index(name)) for name in ("list", "units", "swept", "w_row", "c_row")}
+        extras = [b.load("ptr", b.at("i64", block, 4 + i), align=8) for i in range(self.tail.buffers)]
+        extras += [b.word(params, len(_WORDS) + i) for i in range(self.tail.words)]
+        distances = b.bytes_at(params, w["list"])
+        apart = b.imul(w["w_row"], self.acc_size)
+        shape, lanes = (height, self.blk.vectors), self.blk.lanes
+        zeros = [b.const(self.vector, 0)] * (height * self.blk.vectors)
+        with b.loop(row, end, height) as block_of_rows, b.loop(0, w["swept"], self.blk.columns) as x:
+            first = block_of_rows.index
+            own = b.at(self.memory, weights, b.imul(first, w["w_row"]))
+            source = b.at(self.acc, image, x.index)
+            sums = accumulate(
+                b, self.num, self.isa, shape, zeros, own, b.i64(self.size), apart, source, distances, w["units"], True
+            )
+            for i in range(height):
+                number = b.iadd(first, i)
+                line = b.at(self.out, to, b.iadd(b.imul(number, w["c_row"]), x.index))
+                for j in range(self.blk.vectors):
+                    acc, at = sums[i * self.blk.vectors + j], b.iadd(b.iadd(col, x.index), j * lanes)
+                    value = self.tail.emit(b, acc, number, at, group, None, extras.__getitem__)
+                    b.store(value, b.at(self.out, line, j * lanes), self.out_size)
         b.ret()
 
     def _save(

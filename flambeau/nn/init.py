@@ -154,18 +154,18 @@ def _rejected_uniform(tensor: Tensor, mean: float, std: float, a: float, b: floa
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
-    """Fill with ``val``."""
+    """Fills the tensor with ``val``, off the tape, and returns it."""
     with no_grad():
         return tensor.fill_(val)
 
 
 def ones_(tensor: Tensor) -> Tensor:
-    """Fill with 1."""
+    """Fills the tensor with 1, off the tape, and returns it."""
     return constant_(tensor, 1.0)
 
 
 def zeros_(tensor: Tensor) -> Tensor:
-    """Fill with 0."""
+    """Fills the tensor with 0, off the tape, and returns it."""
     with no_grad():
         return tensor.zero_()
 

@@ -31,7 +31,7 @@ def _float_only(name: str, x: Tensor, complex_: bool = False) -> None:
 
 @operator(promote=("input",), inplace=True)
 def relu(input: Tensor) -> Tensor:
-    """max(x, 0)"""
+    """max(x, 0) of every element; NaN stays.  RuntimeError for booleans and complex numbers."""
     if input.dtype is dtypes.bool_ or input.dtype.is_complex:
         raise RuntimeError(f"relu: Boolean and complex inputs are not supported, got {input.dtype}")
     return prim.apply("max", prim.const(0, input.dtype), input)  # NaN costs less in the second operand
@@ -107,7 +107,9 @@ def _define(
     )
     exec(compile(source, f"<{name}>", "exec"), space)
     body, slope = space[name], space[f"{name}_backward"]
-    body.__doc__, body.__module__, slope.__module__ = text, __name__, __name__
+    refused = "integers" if complex_ else "integers and complex numbers"
+    body.__doc__ = f"{text}\n\n``input`` has any shape and a floating type; RuntimeError for {refused}."
+    body.__module__ = slope.__module__ = __name__
     slope.__doc__ = f"The gradient of ``{name}``."
     back = operator(name=f"_{name}_backward", promote=("grad", "input"), method=False, function=False)(slope)
     op = operator(promote=("input",), inplace=True, method=method, function=torch, strides=strides)(body)

@@ -172,7 +172,7 @@ def zeros(
     requires_grad: bool = False,
     pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
-    """A tensor of zeros."""
+    """A tensor of this size full of zeros, of the default element type unless given."""
     if size is not None:
         sizes = (size,)
     found = fresh_layout("zeros", sizes, dtype, device) if out is None else None
@@ -189,7 +189,7 @@ def ones(
     requires_grad: bool = False,
     pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
-    """A tensor of ones."""
+    """A tensor of this size full of ones, of the default element type unless given."""
     if size is not None:
         sizes = (size,)
     found = fresh_layout("ones", sizes, dtype, device) if out is None else None

@@ -20,6 +20,7 @@ from .common import need_tensor, times, zeros_of
 __all__: list[str] = []
 
 _TWO_OVER_ROOT_PI = 2 / math.sqrt(math.pi)
+_OPERANDS = "``input`` has any shape; integers and booleans become the default floating type."
 
 
 def _define(
@@ -39,7 +40,8 @@ def _define(
         return prim.apply(primitive or name, input)
 
     body.__name__ = name
-    body.__doc__ = text
+    of_complex = "have their principal value" if complex_ else "raise RuntimeError"
+    body.__doc__ = f"{text}\n\n{_OPERANDS}  Complex numbers {of_complex}."
     body.__module__ = __name__
     op = operator(promote=("input",), to="float", inplace=True, **options)(body)
     if derivative is not None:

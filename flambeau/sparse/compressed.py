@@ -147,6 +147,8 @@ def _pointers_of(kinds: Sequence[Any], at: int, name: str, title: str) -> None:
             raise RuntimeError(f"{name} expected sparse {title} compressed tensor layout but got {got}")
         return self._where[at]
 
+    part = f"first elements of each compressed {title}, and their count" if not at else f"indices within each {title}"
+    member.__doc__ = f"The {part}.  RuntimeError for tensors in other layouts."
     SparseTensor.implements(name)(member)
 
 

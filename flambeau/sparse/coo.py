@@ -107,12 +107,14 @@ def _title(layout: Any) -> str:
 
 @SparseTensor.implements("coalesce")
 def _coalesce(self: Any) -> SparseTensor:
+    """The tensor with its indices sorted and unique; values of one index are added.  RuntimeError unless in COO."""
     _need_coo(self, "coalesce")
     return coalesced(self)
 
 
 @SparseTensor.implements("is_coalesced")
 def _is_coalesced(self: Any) -> bool:
+    """Whether indices are known to be sorted and unique.  RuntimeError unless in COO."""
     _need_coo(self, "is_coalesced")
     return self._coalesced
 
@@ -125,6 +127,7 @@ def _set_coalesced(self: Any, coalesced: bool) -> SparseTensor:
 
 @SparseTensor.implements("indices")
 def _indices_of(self: Any) -> Tensor:
+    """The indices (sparse dims, n) of a coalesced tensor in COO; RuntimeError for others."""
     _need_coo(self, "indices")
     if not self._coalesced:
         raise RuntimeError("Cannot get indices on an uncoalesced tensor, please call .coalesce() first")
@@ -133,6 +136,7 @@ def _indices_of(self: Any) -> Tensor:
 
 @SparseTensor.implements("values")
 def _values_of(self: Any) -> Tensor:
+    """The values (n, dense dims...), of a tensor in COO only if it is coalesced; RuntimeError otherwise."""
     if self._kind is members.sparse_coo and not self._coalesced:
         raise RuntimeError("Cannot get values on an uncoalesced tensor, please call .coalesce() first")
     return self._data
@@ -140,38 +144,45 @@ def _values_of(self: Any) -> Tensor:
 
 @SparseTensor.implements("_indices")
 def _raw_indices(self: Any) -> Tensor:
+    """The indices (sparse dims, n) of a tensor in COO as they were given."""
     _need_coo(self, "_indices")
     return self._given[0]
 
 
 @SparseTensor.implements("_values")
 def _raw_values(self: Any) -> Tensor:
+    """The values as they were given."""
     return self._data
 
 
 @SparseTensor.implements("_nnz")
 def _nnz(self: Any) -> int:
+    """The number of stored elements; in blocked layouts of blocks."""
     return self._given[-1].shape[-1]
 
 
 @SparseTensor.implements("sparse_dim", "_dimI")
 def _sparse_dim(self: Any) -> int:
+    """The number of dimensions that have indices."""
     return self._given[0].shape[0] if self._kind is members.sparse_coo else 2
 
 
 @SparseTensor.implements("dense_dim", "_dimV")
 def _dense_dim(self: Any) -> int:
+    """The number of dimensions that each stored value has."""
     return self.dim() - _sparse_dim(self) - (self._given[0].dim() - 1 if self._kind is not members.sparse_coo else 0)
 
 
 @SparseTensor.implements("to_dense")
 def _to_dense(self: Any, dtype: Any = None, *, masked_grad: bool | None = None) -> Tensor:
+    """The tensor with all its elements, of type ``dtype`` if given."""
     found = scattered(self)
     return found if dtype is None else found.to(dtype)
 
 
 @SparseTensor.implements("sparse_mask")
 def _sparse_mask(self: Any, mask: Any) -> SparseTensor:
+    """The elements of this tensor where a sparse tensor of the same shape has some; RuntimeError for other masks."""
     if not isinstance(mask, SparseTensor):
         raise RuntimeError("sparse_mask expected a sparse mask: make one with to_sparse()")
     if tuple(self.shape) != tuple(mask.shape):
@@ -189,6 +200,7 @@ def _sparse_mask(self: Any, mask: Any) -> SparseTensor:
 
 @SparseTensor.implements("sparse_resize_", "sparse_resize_and_clear_")
 def _sparse_resize(self: Any, size: Sequence[int], sparse_dim: int, dense_dim: int) -> SparseTensor:
+    """Gives a tensor in COO another size; RuntimeError if elements would change their number of dense dimensions."""
     _need_coo(self, "sparse_resize_")
     if len(size) != sparse_dim + dense_dim:
         raise RuntimeError(f"number of dimensions must be sparse_dim ({sparse_dim}) + dense_dim ({dense_dim})")

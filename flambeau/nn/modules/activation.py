@@ -95,7 +95,7 @@ class Threshold(Module):
 
 
 class ReLU(_InPlace):
-    """max(0, x)."""
+    """max(0, x) of every element of an input of any shape; with ``inplace`` written over it."""
 
     _function = staticmethod(F.relu)
 
@@ -160,7 +160,7 @@ class Hardtanh(Module):
 
 
 class ReLU6(Hardtanh):
-    """min(max(0, x), 6)."""
+    """min(max(0, x), 6) of every element of an input of any shape; with ``inplace`` written over it."""
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__(0.0, 6.0, inplace)
@@ -170,7 +170,7 @@ class ReLU6(Hardtanh):
 
 
 class Sigmoid(Module):
-    """1 / (1 + exp(-x))."""
+    """1 / (1 + exp(-x)) of every element of an input of any shape."""
 
     def forward(self, input: Tensor) -> Tensor:
         return ops.sigmoid(input)
@@ -186,7 +186,7 @@ class Hardsigmoid(_InPlace):
 
 
 class Tanh(Module):
-    """tanh(x)."""
+    """The hyperbolic tangent of every element of an input of any shape."""
 
     def forward(self, input: Tensor) -> Tensor:
         return ops.tanh(input)
@@ -413,14 +413,14 @@ class PReLU(Module):
 
 
 class Softsign(Module):
-    """x / (1 + abs(x))."""
+    """x / (1 + abs(x)) of every element of an input of any shape."""
 
     def forward(self, input: Tensor) -> Tensor:
         return F.softsign(input)
 
 
 class Tanhshrink(Module):
-    """x - tanh(x)."""
+    """x - tanh(x) of every element of an input of any shape."""
 
     def forward(self, input: Tensor) -> Tensor:
         return F.tanhshrink(input)

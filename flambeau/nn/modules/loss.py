@@ -68,7 +68,7 @@ class _WeightedLoss(_Loss):
 
 
 class L1Loss(_Loss):
-    """abs(x - y)."""
+    """abs(x - y), its mean over all elements, its sum, or as it is, as ``reduction`` says; x and y broadcast."""
 
     __constants__ = ("reduction",)
 
@@ -193,7 +193,7 @@ class KLDivLoss(_Loss):
 
 
 class MSELoss(_Loss):
-    """(x - y)^2."""
+    """(x - y)^2, its mean over all elements, its sum, or as it is, as ``reduction`` says; x and y broadcast."""
 
     __constants__ = ("reduction",)
 

@@ -408,6 +408,21 @@ def test_bias_where_pixels_are_few():
     np.testing.assert_allclose(y, exact, rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.parametrize("rows", [40, 600])
+@pytest.mark.parametrize("size", [(14, 14), (9, 7)])
+def test_pixels_of_a_single_tap_are_packed_for_many_rows(rows, size):
+    rng = np.random.default_rng(5)
+    x, w = normal(rng, (2, 36, *size)), normal(rng, (rows, 36, 1, 1))
+    strides = [harness.element_strides(v) for v in (x, w)]
+    y = empty((2, rows, *size))
+    bound = conv.bind_forward(
+        F32, HOST, x.shape, strides[0], w.shape, strides[1], harness.element_strides(y), (1, 1), (0, 0), (1, 1), 1, 0, 1
+    )  # fmt: skip
+    assert bound.params[conv._WORDS.index["x_direct"]] == (rows == 40)
+    forward(F32, x, w, y, (1, 1), (0, 0), (1, 1), 1)
+    np.testing.assert_allclose(y, exact_forward(x, w, (1, 1), (0, 0), (1, 1), 1), rtol=1e-5, atol=1e-4)
+
+
 @pytest.mark.parametrize("isa", ISA.available())
 @pytest.mark.parametrize("direct", [False, True])
 @pytest.mark.parametrize("code", ["f32", "f64", "bf16"])

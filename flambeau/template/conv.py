@@ -102,6 +102,10 @@ _SERVED = 192
 """Pixels for which weights are packed in every call, as measured: that takes 30 % of the time for 49 pixels, 1 to 8 %
 for 196, while keeping them packed takes as much memory as the weights themselves."""
 
+_IN_PLACE = 40
+"""Panels of weights up to which a 1x1 kernel's pixels are read where they are rather than packed: as often as that they
+are read, and where an image's planes do not begin with a line of the cache, two lines for one."""
+
 
 def choose(spec: ConvSpec, isa: ISA, problems: Sequence[Problem]) -> ConvSpec:
     """The kernel for these problems: that for windows of single channels where it is possible, Winograd's algorithm
@@ -261,6 +265,7 @@ def _values(
             mode, w_at = BY_CHANNEL, min(offsets)
     m, n = p.rows, p.batch * g.pixels
     bare = count == 1 and g.grid == g.bounds and g.steps == (1, 1, 1) and g.base == g.taps[0][:3] == (0, 0, 0)
+    x_direct = bare and single_stride(g.grid, g.strides[2:]) == 1
     c_n, c_row, c_d, c_h, c_w = p.c_strides
     pixel = single_stride(g.grid, (c_d, c_h, c_w))
     flat = pixel == 1
@@ -269,6 +274,7 @@ def _values(
         m, n = n, m
     plan = cut_image(p.groups, m, n, units, num, blk, not swap, workers)
     w_direct = not (ready or swap) and mode == FLAT and _reads_weights(spec, num, p.w_row, w_k)
+    served = plan.outer_panels if plan.inner_shared else plan.outer_most
     if ready or w_direct:
         plan = replace(plan, outer_shared=ready)
     a, b = (p.x_group, p.w_group) if swap else (p.w_group, p.x_group)
@@ -288,7 +294,7 @@ def _values(
         "w_mode": mode, "w_row": p.w_row, "w_c": p.w_c, "w_k": w_k, "w_at": w_at, "w_span": span,
         "c_at": p.c_at, "c_n": c_n, "c_row": c_row, "c_d": c_d, "c_h": c_h, "c_w": c_w, "c_flat": int(flat),
         "c_pixel": even * (c_row == 1), "c_even": int(p.jump[2] == c_w == 2),
-        "x_direct": int(bare and not swap and single_stride(g.grid, g.strides[2:]) == 1),
+        "x_direct": int(x_direct and not swap and served <= _IN_PLACE),
         "c_plain": int(c_plain), "w_direct": int(w_direct),
         "pack_w": pack_kernel(spec.source, num, isa), "pack_x": image_kernel(spec.source, num, isa, _WORDS.names),
     }  # fmt: skip

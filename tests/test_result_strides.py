@@ -30,6 +30,8 @@ torch.mvlgamma(x.abs()+3,2)
 x.clone()
 torch.angle(x)
 F.layer_norm(x,(5,))
+F.group_norm(x,3)
+F.group_norm(x,1,x[0,:,0,0],x[1,:,0,0])
 F.normalize(x)
 F.dropout(x,.5)
 x.cumsum(1)
@@ -421,3 +423,25 @@ def test_matrices_of_decompositions_lie_by_columns(shape: tuple[int, ...], kind:
                 [] if np.allclose(ours, numbers, rtol=1e-3, atol=1e-3 * (np.abs(numbers).max(initial=0))) else [call]
             )
     assert not wrong
+
+
+@pytest.mark.parametrize("shape", [(2, 12, 5, 7), (1, 4, 3, 3, 2), (3, 6, 1, 9)])
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("kind", ["float64", "bfloat16"])
+def test_group_norm_of_images_with_channels_last(shape: tuple[int, ...], groups: int, kind: str) -> None:
+    """Results and gradients, beside PyTorch's; the channels of a group are fewer than a vector has lanes."""
+    rng = np.random.default_rng(3)
+    x, w, b, g = (rng.normal(size=s) for s in (shape, shape[1:2], shape[1:2], shape))
+    found = []
+    for m in (flambeau, reference):
+        last = m.channels_last if len(shape) == 4 else m.channels_last_3d
+        leaf = m.tensor(x).to(getattr(m, kind)).contiguous(memory_format=last).requires_grad_()
+        scale, shift = (m.tensor(t).to(getattr(m, kind)).requires_grad_() for t in (w, b))
+        y = m.nn.functional.group_norm(leaf, groups, scale, shift)
+        assert y.is_contiguous(memory_format=last)
+        y.backward(m.tensor(g).to(y.dtype))
+        found.append([t.detach().double().numpy() for t in (y, leaf.grad, scale.grad, shift.grad)])
+    for ours, theirs in zip(*found):
+        np.testing.assert_allclose(
+            ours, theirs, **({"rtol": 1e-9} if kind == "float64" else {"rtol": 0.03, "atol": 0.1})
+        )

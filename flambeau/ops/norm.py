@@ -14,6 +14,7 @@ from ..autograd.mode import state as grad_state
 from ..dispatch.operator import Scalar, operator
 from ..dispatch.planning import LIMIT
 from ..tensor import Tensor
+from .convert import lies_last
 
 __all__: list[str] = []
 
@@ -401,7 +402,8 @@ def group_statistics(
     grouped = (groups, c // groups)
     x = samples.reshape([n, *grouped, math.prod(samples.shape[2:])])  # type: ignore[attr-defined]
     w, b = (None if t is None else t.reshape(grouped) for t in (weight, bias))  # type: ignore[attr-defined]
-    y, mean, scale = group_norm_kernel.function(x, w, b, eps)
+    kernel = group_norm_last if lies_last(samples) else group_norm_kernel
+    y, mean, scale = kernel.function(x, w, b, eps)
     return y.reshape(input.shape), mean, scale
 
 
@@ -417,10 +419,58 @@ def group_norm_kernel(input: Tensor, weight: Tensor | None, bias: Tensor | None,
     return prim.cast(y, input.dtype), center, scale  # type: ignore[return-value]
 
 
+@operator(name="_group_norm_last", kind="composite", method=False, function=False)
+def group_norm_last(input: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Any:
+    """What ``group_norm_kernel`` computes, where the channels of an element lie side by side: the channels of a group
+    are too few for vectors, so that sums are those of channels first, and each channel has its own copy of what its
+    group has."""
+    n, groups, size, count = input.shape
+    x: Any = input.permute(0, 3, 1, 2).reshape(n, count, groups * size)  # type: ignore[attr-defined]
+    w, b = (None if t is None else t.reshape(groups * size) for t in (weight, bias))  # type: ignore[attr-defined]
+    total = x.sum(1, dtype=dtypes.float32 if x.dtype.itemsize < 4 else x.dtype)
+    center, centers = _of_groups.function(total, groups, count)
+    variance, variances = _of_groups.function(_squares.function(x, centers), groups, count)
+    y = _by_channels.function(x, centers, _factors.function(variances, w, eps), b)
+    y = y.reshape(n, count, groups, size).permute(0, 2, 3, 1)
+    return y, center.reshape(n, groups, 1, 1), (variance + eps).rsqrt().reshape(n, groups, 1, 1)
+
+
+@operator(name="_of_groups", method=False, function=False, differentiable=False)
+def _of_groups(sums: Tensor, groups: int, count: int) -> Any:
+    """The means (samples, groups) of sums (samples, channels) over ``count`` elements each, and once more for each
+    channel."""
+    n, channels = sums.shape
+    size = channels // groups
+    mean: Any = sums.reshape(n, groups, size).sum(2) / (size * count)  # type: ignore[attr-defined]
+    return mean, mean.unsqueeze(2).expand(n, groups, size).reshape(n, channels)
+
+
+@operator(name="_squares", method=False, function=False, differentiable=False)
+def _squares(x: Tensor, center: Tensor) -> Tensor:
+    """Sums (samples, channels) of the squares of x (samples, elements, channels) less ``center``."""
+    off: Any = _wide(x) - center.unsqueeze(1)  # type: ignore[attr-defined,operator]
+    return (off * off).sum(1)  # type: ignore[no-any-return]
+
+
+@operator(name="_factors", method=False, function=False, differentiable=False)
+def _factors(variance: Tensor, weight: Tensor | None, eps: float) -> Tensor:
+    """``weight / sqrt(variance + eps)``, by channel."""
+    scale: Any = (variance + eps).rsqrt()  # type: ignore[operator]
+    return scale if weight is None else scale * weight.to(scale.dtype)  # type: ignore[attr-defined,no-any-return]
+
+
+@operator(name="_by_channels", method=False, function=False, differentiable=False)
+def _by_channels(x: Tensor, center: Tensor, factor: Tensor, bias: Tensor | None) -> Tensor:
+    """``(x - center) * factor + bias`` of x (samples, elements, channels), all else by channel."""
+    y: Any = (_wide(x) - center.unsqueeze(1)) * factor.unsqueeze(1)  # type: ignore[attr-defined,operator]
+    return prim.cast(y if bias is None else y + bias.to(y.dtype), x.dtype)  # type: ignore[attr-defined]
+
+
 def _of_channels(t: Tensor, like: Tensor) -> Tensor:
     return t.to(like.dtype).reshape([1, *t.shape, 1])  # type: ignore[attr-defined,no-any-return]
 
 
+@group_norm_last.gradient("input", "weight", "result1", "result2")
 @group_norm_kernel.gradient("input", "weight", "result1", "result2")
 def _(ctx, grad, grad_mean, grad_scale):  # type: ignore[no-untyped-def]
     _, center, scale = ctx.results

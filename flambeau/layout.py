@@ -128,9 +128,7 @@ def of(type_: dtype, device_: device, shape: Sequence[int], strides: Sequence[in
         found.itemsize = type_.itemsize
         found.nbytes = found.numel * found.itemsize
         found.span = 0 if found.numel == 0 else 1 + sum((n - 1) * s for n, s in zip(shape, strides))
-        found.contiguous = found.numel == 0 or all(
-            s == c for n, s, c in zip(shape, strides, contiguous_strides(shape)) if n != 1
-        )
+        found.contiguous = row_major(shape, strides)
         found._dense = None
         if len(_table) >= _LIMIT:
             _table.clear()
@@ -149,6 +147,11 @@ def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:
     for i in range(len(shape) - 2, -1, -1):
         strides[i] = strides[i + 1] * max(shape[i + 1], 1)
     return tuple(strides)
+
+
+def row_major(shape: Sequence[int], strides: Sequence[int]) -> bool:
+    """Whether elements with these strides lie in row-major order without gaps."""
+    return 0 in shape or all(n == 1 or s == c for n, s, c in zip(shape, strides, contiguous_strides(shape)))
 
 
 def column_strides(shape: Sequence[int]) -> tuple[int, ...]:

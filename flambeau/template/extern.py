@@ -15,6 +15,7 @@ from ..graph.batch import spread
 from ..graph.epilogue import Opened
 from ..graph.node import Graph, Node
 from ..graph.program import Launch, Packed
+from ..layout import row_major
 from ..runtime import engine, pool
 from ..target.isa import ISA
 from .formula import Formula, steps_of
@@ -495,6 +496,10 @@ class BagSum:
     mean: bool
     padding: int
 
+    def accepts(self, k: int, shape: Sequence[int], strides: Sequence[int], result: Sequence[int]) -> bool:
+        """Whether an operand is read as it lies: the rows of the table and the lists have no gaps."""
+        return strides[-1] == 1 or shape[-1] == 1
+
     def batched(
         self, g: Graph, operands: Sequence[Node], flags: Sequence[bool], results: Results, size: int
     ) -> list[Node]:
@@ -536,6 +541,10 @@ class Sort:
     k: int
     descending: bool
 
+    def accepts(self, k: int, shape: Sequence[int], strides: Sequence[int], result: Sequence[int]) -> bool:
+        """Whether an operand is read as it lies: without gaps, in row-major order."""
+        return row_major(shape, strides)
+
     def batched(
         self, g: Graph, operands: Sequence[Node], flags: Sequence[bool], results: Results, size: int
     ) -> list[Node]:
@@ -563,6 +572,10 @@ class Sort:
 class Compress:
     """Of every contiguous row, of flags (rows, n) and if given of values, the values (or positions) where a flag holds,
     one behind the other (the rest of the row is undefined), and their number (rows,)."""
+
+    def accepts(self, k: int, shape: Sequence[int], strides: Sequence[int], result: Sequence[int]) -> bool:
+        """Whether an operand is read as it lies: without gaps, in row-major order."""
+        return row_major(shape, strides)
 
     def batched(
         self, g: Graph, operands: Sequence[Node], flags: Sequence[bool], results: Results, size: int

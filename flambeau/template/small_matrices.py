@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ..dtype import coded
 from ..graph.batch import spread
 from ..graph.node import Graph, Node
 from ..graph.program import Launch
+from ..layout import row_major
 from ..runtime import engine, pool
 from ..target.builder import Val
 from ..target.emit import new_module
@@ -124,10 +125,11 @@ class _Kernel:
 class _Task:
     """What is common to the tasks: all operands are (count, rows, columns) or, integers, (count, k).
 
-    ``wide``: single precision is computed in double.
+    ``wide``: single precision is computed in double; ``integers``: which of the operands are no matrices.
     """
 
     wide = False
+    integers: ClassVar[frozenset[int]] = frozenset()
 
     @property
     def label(self) -> str:
@@ -151,6 +153,10 @@ class _Task:
     def operations(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
         """Multiplications and additions."""
         return math.prod(inputs[0].shape) * inputs[0].shape[-1]
+
+    def accepts(self, k: int, shape: Sequence[int], strides: Sequence[int], result: Sequence[int]) -> bool:
+        """Whether an operand is read as it lies: matrices by rows or by columns, integers without gaps."""
+        return row_major(shape, strides) if k in self.integers else _in_lines(strides, shape)
 
     def batched(
         self, g: Graph, operands: Sequence[Node], flags: Sequence[bool], results: Sequence[Any], size: int
@@ -382,6 +388,7 @@ class LuSolve(_System):
     """(X, info) with ``A X = B``, or for ``A^H``, from A's factors and row exchanges by `Lu`; info is not 0 where an
     exchange is none of A's rows."""
 
+    integers = frozenset({1})
     adjoint: bool
 
     def _sides(self, inputs: Sequence[Any]) -> bool:
@@ -411,6 +418,7 @@ class Order(_Task):
     """(order, info): the row of A that is each row of L U, from the row exchanges (count, 1, k); info is not 0 where
     one is none of the ``rows``."""
 
+    integers = frozenset({0})
     rows: int
 
     def computed_in(self, type_: str) -> str:

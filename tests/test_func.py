@@ -284,6 +284,92 @@ def test_per_sample_gradients_of_a_model() -> None:
     same(program)
 
 
+RECURRENT = {
+    "LSTM": lambda nn: nn.LSTM(3, 4, 2, bidirectional=True),
+    "LSTM-projected": lambda nn: nn.LSTM(3, 4, proj_size=2),
+    "GRU": lambda nn: nn.GRU(3, 4, batch_first=True),
+    "RNN": lambda nn: nn.RNN(3, 4, nonlinearity="relu"),
+}
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_transforms_of_recurrent_layers(name: str) -> None:
+    flambeau.manual_seed(0)
+    model = RECURRENT[name](flambeau.nn).double()
+    params = {k: v.detach() for k, v in model.named_parameters()}
+    x, v = flambeau.randn(5, 6, 3).double(), flambeau.randn(6, 3).double()
+
+    def call(p: Any, x: Any) -> Any:
+        return flambeau.func.functional_call(model, p, (x,))[0]
+
+    def loss(p: Any, x: Any) -> Any:
+        return call(p, x).square().sum()
+
+    rows = [call(params, row).detach().numpy() for row in x]
+    np.testing.assert_allclose(flambeau.vmap(call, (None, 0))(params, x).numpy(), np.stack(rows), rtol=1e-12)
+    ours = flambeau.vmap(flambeau.func.grad(loss), (None, 0))(params, x)
+    for i, row in enumerate(x):
+        leaf = {k: p.clone().requires_grad_() for k, p in params.items()}
+        wanted = flambeau.autograd.grad(loss(leaf, row), list(leaf.values()))
+        for k, g in zip(leaf, wanted):
+            np.testing.assert_allclose(ours[k][i].numpy(), g.numpy(), rtol=1e-9, atol=1e-12)
+
+    def of_input(x: Any) -> Any:
+        return call(params, x)
+
+    h = 1e-6
+    slope = flambeau.func.jvp(of_input, (x[0],), (v,))[1]
+    difference = (of_input(x[0] + h * v) - of_input(x[0] - h * v)) / (2 * h)
+    np.testing.assert_allclose(slope.numpy(), difference.detach().numpy(), rtol=1e-6, atol=1e-8)
+    jacobian = flambeau.func.jacrev(of_input)(x[0])
+    np.testing.assert_allclose(flambeau.func.jacfwd(of_input)(x[0]).numpy(), jacobian.numpy(), rtol=1e-9, atol=1e-12)
+
+
+MODULES: dict[str, tuple[Callable[[Any], Any], tuple[int, ...]]] = {
+    "Bilinear": (lambda nn: TwoInputs(nn.Bilinear(8, 8, 3)), (4, 8)),
+    "Conv1d": (lambda nn: nn.Conv1d(4, 3, 3), (4, 8)),
+    "ConvTranspose2d": (lambda nn: nn.ConvTranspose2d(2, 3, 3, stride=2), (1, 2, 4, 5)),
+    "Conv3d": (lambda nn: nn.Conv3d(1, 3, 2), (1, 1, 2, 4, 4)),
+    "BatchNorm1d": (lambda nn: nn.BatchNorm1d(4, track_running_stats=False), (2, 4, 8)),
+    "InstanceNorm1d": (lambda nn: nn.InstanceNorm1d(4, affine=True), (2, 4, 8)),
+    "RMSNorm": (lambda nn: nn.RMSNorm(8), (4, 8)),
+    "TransformerEncoderLayer": (lambda nn: nn.TransformerEncoderLayer(8, 2, 16, 0.0, batch_first=True), (2, 4, 8)),
+    "PReLU": (lambda nn: nn.PReLU(4), (2, 4, 8)),
+    "MaxPool2d": (lambda nn: nn.Sequential(nn.Conv2d(2, 3, 3), nn.MaxPool2d(2)), (1, 2, 6, 6)),
+    "Upsample": (lambda nn: nn.Sequential(nn.Conv2d(2, 3, 3), nn.Upsample(None, 2, "bilinear")), (1, 2, 4, 5)),
+    "weight_norm": (lambda nn: nn.utils.parametrizations.weight_norm(nn.Linear(8, 3)), (4, 8)),
+}  # fmt: skip
+
+
+class TwoInputs(flambeau.nn.Module):
+    """A module of two arguments called with one tensor for both."""
+
+    def __init__(self, module: Any):
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Any) -> Any:
+        return self.module(x, x)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_per_sample_gradients_equal_those_of_a_loop(name: str) -> None:
+    make, shape = MODULES[name]
+    flambeau.manual_seed(0)
+    model = make(flambeau.nn).double()
+    params = {k: v.detach() for k, v in model.named_parameters()}
+
+    def loss(p: Any, x: Any) -> Any:
+        return flambeau.func.functional_call(model, p, (x,)).square().sum()
+
+    batch = flambeau.randn(3, *shape).double()
+    ours = flambeau.vmap(flambeau.func.grad(loss), (None, 0))(params, batch)
+    for i, row in enumerate(batch):
+        leaf = {k: p.clone().requires_grad_() for k, p in params.items()}
+        for k, g in zip(leaf, flambeau.autograd.grad(loss(leaf, row), list(leaf.values()))):
+            np.testing.assert_allclose(ours[k][i].numpy(), g.numpy(), rtol=1e-9, atol=1e-11)
+
+
 def test_inside_of_compile() -> None:
     def step(x: Any) -> Any:
         return flambeau.vmap(flambeau.func.grad(product))(x), flambeau.func.jvp(product, (x[0],), (x[1],))
@@ -312,6 +398,25 @@ def test_functionalize_and_debug_unwrap() -> None:
     seen = []
     flambeau.vmap(lambda x: seen.append(flambeau.func.debug_unwrap(x)) or x)(flambeau.arange(3))
     assert seen[0].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("name", ["tanh", "sigmoid", "exp", "softmax"])
+def test_jacobians_by_rows_are_on_no_tape(name: str) -> None:
+    def program(T: Any) -> Any:
+        def f(x: Any) -> Any:
+            return (x.softmax(0) if name == "softmax" else getattr(T, name)(x)) * x.sin()
+
+        x = T.randn(4)
+        pull = T.func.vjp(f, x)[1]
+        rows = T.vmap(lambda v: pull(v)[0])(T.eye(4))
+        slopes = T.func.jvp(lambda v: pull(v)[0], (x,), (x,))
+        jacobian = T.func.jacrev(f)(x)
+        assert not any(t.requires_grad for t in (rows, jacobian, *slopes))
+        held = x.clone().requires_grad_()
+        of_seed = T.autograd.grad(T.vmap(lambda v: pull(v)[0])(T.stack([held, 2 * held])).sum(), held)[0]
+        return rows, jacobian, slopes, of_seed, T.autograd.grad(T.func.jacrev(f)(held).sum(), held)[0]
+
+    same(program)
 
 
 def test_reverse_over_forward_over_reverse_by_rows():

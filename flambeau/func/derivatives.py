@@ -19,7 +19,7 @@ from ..autograd.node import AccumulateGrad, Node, number
 from ..autograd.view import edge_of
 from ..tensor import Tensor
 from ..transform.forward import check_tangent
-from ..transform.level import Dual, bare, levels, lifted
+from ..transform.level import Batched, Dual, Level, Wrapper, bare, levels, lifted
 from ..utils._pytree import TreeSpec, tree_flatten, tree_map_only, tree_unflatten
 from .vmapping import vmap
 
@@ -96,6 +96,27 @@ def _variables(recording: _Recording, tree: Any) -> Any:
 def _stripped(tree: Any, keep: bool) -> Any:
     """Results without their place on the tape, unless they have to ``keep`` it."""
     return tree if keep else tree_map_only(Tensor, lambda t: bare(t) if t._requires_grad else t, tree)
+
+
+def _at_level(t: Tensor, level: Level | None) -> Tensor:
+    """What a tensor of a level inside of ``level`` stands for there."""
+    while isinstance(t, Wrapper) and t._level is not level:
+        t = t._value
+    return t
+
+
+def _forgotten(t: Tensor, level: Level | None) -> Tensor:
+    """The same value without a place on the tape of ``level``.
+
+    A pull inside of a further level (a ``vmap`` over it) leaves what it computed from saved tensors on the tape of the
+    recording, which nobody may differentiate by any more.
+    """
+    if isinstance(t, Batched) and t._level is not level:
+        return Batched.of(_forgotten(t._value, level), t._bdim, t._level)
+    if isinstance(t, Dual) and t._level is not level:
+        tangent = None if t._tangent is None else _forgotten(t._tangent, level)
+        return Dual.of(_forgotten(t._value, level), tangent, t._level)
+    return bare(t) if t._requires_grad else t
 
 
 def _pull(
@@ -237,6 +258,8 @@ def vjp(func: Function, *primals: Any, has_aux: bool = False) -> Any:
         history = kept or any(s._requires_grad for s in seeds)
         create = history and outer if create_graph is None else create_graph
         found = _pull(recording, flat, seeds, retain_graph, create)
+        if not (kept or any(_at_level(s, recording.level)._requires_grad for s in seeds)):
+            found = [_forgotten(g, recording.level) for g in found]
         rest = iter(found)
         return tree_unflatten([next(rest) if isinstance(x, Tensor) else None for x in leaves], in_spec)
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from ..autograd import grad
 from ..ops.common import overridable
+from ..transform.level import levels
 from . import functional as F
 from ._base import Function, Tensor, enable_grad, float32, float64, is_grad_enabled, ops
 
@@ -267,7 +268,7 @@ def _run(
     gates = F.linear(rows, weights["weight_ih"], b_ih)
     w_hh, w_hr = weights["weight_hh"], weights["weight_hr"]
     assert w_hh is not None
-    if w_hr is not None:
+    if w_hr is not None or levels.stack:  # what a function transform stands for has rules for operators only
         walk = _walk(mode, sizes, reverse, gates, w_hh, b_hh, w_hr, state)
         return ops.cat(walk.outputs), walk.last
     output, *last = _Layer.apply(mode, sizes, reverse, gates, w_hh, b_hh, *state)

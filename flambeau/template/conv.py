@@ -28,7 +28,7 @@ from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE
 from . import conv_direct, conv_planes, depthwise, winograd, winograd_last
 from .blocking import cut_image
-from .contract import Contraction, Frame
+from .contract import Contraction
 from .conv_problem import (
     ConvSpec,
     Problem,
@@ -42,6 +42,7 @@ from .conv_problem import (
 )  # fmt: skip
 from .epilogue import AddIn, Epilogue, Plain, near_words
 from .flow import Flow, function, parallel_for
+from .frame import Frame
 from .gemm import PAGE, Binding, Ready
 from .image import GEOMETRY, GRID, TAP_WORDS, image_kernel, image_request
 from .micro import SIZE, Blocking, Number, blocking, load_address, micro_kernel, micro_request

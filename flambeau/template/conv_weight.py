@@ -22,10 +22,11 @@ from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE
 from . import conv_direct, winograd_weight
 from .blocking import cut_long, part_of
-from .contract import Contraction, Frame
+from .contract import Contraction
 from .conv_problem import ConvSpec, forward_geometry, single_stride, three
 from .epilogue import Epilogue, Plain
 from .flow import Flow, function
+from .frame import Frame
 from .gemm import Binding
 from .image import GEOMETRY, PIXELS, TAP_WORDS, patch_kernel, patch_request
 from .micro import SIZE, blocking, load_address, micro_kernel, micro_request

@@ -32,9 +32,10 @@ from ..target.builder import Val
 from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE
 from .blocking import cut, unit_block
-from .contract import Contraction, Frame
+from .contract import Contraction
 from .epilogue import AddIn, Epilogue, Plain, near_words
 from .flow import Flow
+from .frame import Frame
 from .micro import LINE, SIZE, WAYS, Blocking, Number, blocking, load_address, micro_kernel, micro_request, number
 from .pack import pack_kernel, pack_request, spread_kernel, spread_request
 from .slabs import SLAB_ROWS, SlabProduct, cut_slabs

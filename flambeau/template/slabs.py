@@ -13,8 +13,8 @@ from functools import partial
 from ..target.builder import Val, vec_type
 from ..target.scalar import LLVM_TYPE
 from .blocking import FEW, STAY, Cut
-from .contract import Frame
 from .flow import Flow, function
+from .frame import Frame
 from .micro import SIZE, Number, multiply_add
 from .thin import APART, GRAIN, NARROW, SPAN, ThinProduct
 

@@ -13,9 +13,11 @@ from ..target.builder import Val, vec_type
 from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE, cast
 from .blocking import FEW, Cut
-from .contract import BATCH, SCRATCH, Contraction, Frame
+from .contract import Contraction
+from .contract_finish import call_finish
 from .epilogue import Epilogue
 from .flow import Flow, function
+from .frame import BATCH, SCRATCH, Frame
 from .micro import LINE, SIZE, Blocking, Number, multiply_add, number
 from .words import COMMON, Words
 
@@ -102,13 +104,13 @@ class ThinProduct(Contraction):
     def pack(self, b: Flow, f: Frame, is_b: bool, to: Val, matrix: Val, panel: Val, at: Val, units: Val) -> None:
         """Nothing is packed."""
 
-    def _extent(self, b: Flow, f: Frame, inner_b: Val, x: Val, y: Val) -> tuple[Val, Val, Val, Val]:
+    def extent(self, b: Flow, f: Frame, inner_b: Val, x: Val, y: Val) -> tuple[Val, Val, Val, Val]:
         width = b.word(f.words, self.words.index["strip"])
         col0 = b.imul(y, width)
         return b.i64(0), f.m, col0, b.imin(b.isub(f.n, col0), width)
 
     def _write_body(self, b: Flow, block: Val, chunk: Val, worker: Val) -> None:
-        f = Frame(b, block, self)
+        f = Frame(b, block, self.words)
         f.preload(*COMMON, "k", "a_m", "a_k", "b_k", "b_n", "strip")
         number, rest = b.imod(chunk, f.inner_blocks), b.idiv(chunk, f.inner_blocks)
         split, rest = b.imod(rest, f.splits), b.idiv(rest, f.splits)
@@ -138,7 +140,7 @@ class ThinProduct(Contraction):
                 b.store(b.const(self.vector, 0), b.at(self.num.acc_type, line, i.index), 64)
         self._accumulate(b, f, tile, rows_of_a, a, bb, cols, k, computed)
         with b.when(b.op("xor", split_up, b.const("i1", 1))):
-            self.call_finish(b, f, tile, c, b.i64(0), col0, f.m, cols, batch)
+            call_finish(b, f, tile, c, b.i64(0), col0, f.m, cols, batch)
 
     def _computed(self, b: Flow, f: Frame) -> Val:
         """The rows that are computed."""

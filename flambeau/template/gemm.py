@@ -31,7 +31,7 @@ from ..runtime import cpu, engine
 from ..target.builder import Val
 from ..target.isa import ISA
 from ..target.scalar import LLVM_TYPE
-from .blocking import cut, unit_block
+from .blocking import Cut, cut, unit_block
 from .contract import Contraction
 from .epilogue import AddIn, Epilogue, Plain, near_words
 from .flow import Flow
@@ -184,28 +184,51 @@ def _may_swap(spec: GemmSpec) -> bool:
     return spec.a == spec.b and hasattr(spec.tail, "transposed")
 
 
-def _reads_columns(
-    spec: GemmSpec, num: Number, lanes: int, m: int, n: int, k: int, a_strides: Sequence[int],
-    b_strides: Sequence[int], c_strides: Sequence[int], words: Sequence[int],
-) -> bool:  # fmt: skip
-    """Whether B, contiguous along k, is better read in place as the rows of its transpose than packed: few rows of A
-    then are what is packed, and tiles are turned over when they are stored."""
-    bk, bn = b_strides[-2:]
-    crowded = bn * SIZE[spec.b] % PAGE == 0
-    tidy = a_strides[-1] == bk == c_strides[-1] == 1 and not (crowded and m > CROWDED_COLUMNS)
-    by_rows = isinstance(spec.tail, AddIn) and words[1] != 0  # an addend that would be read across
-    # rows so far apart take as long to pack as 14 rows to compute
-    whole = 10 * (-m % lanes) <= m or (crowded and -m % lanes <= 12)
-    alike = spec.b == spec.out == num.packed == num.acc
-    return tidy and not by_rows and alike and whole and 3 * m <= n and k >= TURN_FROM
-
-
 # -- parameter words ---------------------------------------------------------------------------------
 
 _WORDS = Words(
     ("k", "a_m", "a_k", "b_k", "b_n", "c_m", "c_n", "b_direct", "a_direct", "c_plain", "pack_a", "pack_b", "spread_a",
      "spread_b", "group_a", "group_b"),
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """A product to be bound: its sizes, the strides of its matrices, those of batches first, the epilogue's words."""
+
+    batch: tuple[int, ...]
+    m: int
+    n: int
+    k: int
+    a: tuple[int, ...]
+    b: tuple[int, ...]
+    c: tuple[int, ...]
+    words: tuple[int, ...]
+
+    def check(self, spec: GemmSpec) -> None:
+        """Raises ``ValueError`` for what `bind` refuses."""
+        dims = len(self.batch)
+        if dims > BATCH_DIMS:
+            raise ValueError(f"gemm.bind: {dims} batch dimensions; at most {BATCH_DIMS} can be bound, collapse them")
+        for name, strides in (("a", self.a), ("b", self.b), ("c", self.c)):
+            if len(strides) != dims + 2:
+                raise ValueError(f"gemm.bind: {len(strides)} strides of {name} for {dims} batch dimensions")
+        if len(self.words) != spec.tail.words:
+            raise ValueError(f"gemm.bind: {len(self.words)} epilogue words, the epilogue has {spec.tail.words}")
+
+    def transposed(self, spec: GemmSpec) -> _Problem:
+        """The product of the transposed operands in exchanged order, which is the transpose of this one."""
+        a, b, c = ((*strides[:-2], strides[-1], strides[-2]) for strides in (self.a, self.b, self.c))
+        words = spec.tail.transposed(self.words)  # type: ignore[attr-defined]  # _may_swap asked for it
+        return _Problem(self.batch, self.n, self.m, self.k, b, a, c, words)
+
+    def strides(self) -> dict[str, int]:
+        """The words that say how far apart elements and matrices are."""
+        pad = (0,) * (BATCH_DIMS - len(self.batch))
+        values = {f"{x}_{i}": s for x in "abc" for i, s in enumerate((*pad, *getattr(self, x)[:-2]))}
+        for first, second, strides in (("a_m", "a_k", self.a), ("b_k", "b_n", self.b), ("c_m", "c_n", self.c)):
+            values[first], values[second] = strides[-2:]
+        return values
 
 
 def bind(
@@ -228,119 +251,132 @@ def bind(
     or a number of strides that does not fit.
     """
     sizes = (batch,) if isinstance(batch, int) else tuple(batch)
-    if len(sizes) > BATCH_DIMS:
-        raise ValueError(f"gemm.bind: {len(sizes)} batch dimensions; at most {BATCH_DIMS} can be bound, collapse them")
-    for name, strides in (("a", a_strides), ("b", b_strides), ("c", c_strides)):
-        if len(strides) != len(sizes) + 2:
-            raise ValueError(f"gemm.bind: {len(strides)} strides of {name} for {len(sizes)} batch dimensions")
-    tail = spec.tail
-    if len(epilogue_words) != tail.words:
-        raise ValueError(f"gemm.bind: {len(epilogue_words)} epilogue words, the epilogue has {tail.words}")
-    words = tuple(epilogue_words)
-    (am, ak), (bk, bn), (cm, cn) = a_strides[-2:], b_strides[-2:], c_strides[-2:]
-    ab, bb, cb = a_strides[:-2], b_strides[:-2], c_strides[:-2]
+    p = _Problem(sizes, m, n, k, tuple(a_strides), tuple(b_strides), tuple(c_strides), tuple(epilogue_words))
+    p.check(spec)
     num = Number(spec.acc, spec.acc) if spec.thin else number(spec.a, spec.b, spec.acc, isa, product=True)
-    swap = across = False
-    if _may_swap(spec):
-        if spec.thin:
-            swap = n < m and spec.thin == ROWS
-        else:
-            across = _reads_columns(
-                spec, num, blocking(num, isa).lanes, m, n, k, a_strides, b_strides, c_strides, words
-            )
-            swap = across or (cn != 1 and cm == 1 and m > 1)
+    across = not spec.thin and _may_swap(spec) and _reads_columns(spec, num, blocking(num, isa).lanes, p)
+    swap = across or _is_swapped(spec, p)
     if swap:
-        m, n = n, m
-        am, ak, bk, bn, cm, cn = bn, bk, ak, am, cn, cm
-        ab, bb = bb, ab
-        words = tail.transposed(words)  # type: ignore[attr-defined]  # _swaps asked for it
-    total = math.prod(sizes)
-    units = -(-k // num.depth)
+        p = p.transposed(spec)
     if spec.thin:
-        if m > spec.thin or 1 not in (bk, bn)[spec.thin > ROWS :]:
-            raise ValueError(f"gemm.bind: no thin product of {m} rows with strides {bk}, {bn} of b; use gemm.choose")
-        blk, micro = _THIN[spec.thin].tile(num, isa), 0
-        plan = cut_thin(total, m, n, k, bk == 1) if spec.thin == ROWS else cut_slabs(total, m, n, k, num)
-        room: dict[str, bool] = {}
+        own, values = THIN_WORDS, _bind_thin(spec, isa, num, p, pool)
     else:
-        blk = blocking(num, isa)
-        direct_a = _direct_a(spec, num, blk, m, n, k, am, ak)
-        direct_b = _direct_b(spec, num, blk, m, k, bk, bn)
-        plain = isinstance(tail, Plain) and cn == 1
-        aligned = n % blk.lanes == 0
-        packed = not (direct_a and direct_b and aligned)
-        crowded = direct_a and ak == 1 and am * SIZE[spec.a] % PAGE == 0 and m > WAYS and not num.tiles
-        finished = not isinstance(tail, (Plain, AddIn))
-        plan = cut(total, m, n, units, num, blk, direct_a, direct_b, max(workers, 2), bn == 1, across, finished)
-        # tiles want the panels of A turned over
-        spreads = plan.outer_shared and am == 1 and not num.tiles, plan.inner_shared and bn == 1
-        needed = requests(spec, isa, direct_a, packed, crowded)
-        sources = {t for t, together in zip((spec.a, spec.b), spreads, strict=True) if together}
-        engine.load_many([*needed, *(spread_request(t, num, isa) for t in sorted(sources))])
-        micro = micro_kernel(num, isa, direct_a, crowded)
-        room = {
-            "packed": packed,
-            "tiled": not (plain and spec.out == spec.acc and aligned and (direct_a or m % blk.rows == 0)),
-        }
-    pad = (0,) * (BATCH_DIMS - len(sizes))
-    values = common_values(plan, sizes, m, n, units, num, blk, micro, pool, **room) | {
-        "k": k, "a_m": am, "a_k": ak, "b_k": bk, "b_n": bn, "c_m": cm, "c_n": cn, "problems": 1, "workers": workers,
-        "core": load_address(core_request(spec, isa)),
-        **{f"{x}_{i}": s for x, st in (("a", ab), ("b", bb), ("c", cb)) for i, s in enumerate((*pad, *st))},
-    }  # fmt: skip
+        own, values = _WORDS, _bind_panels(spec, isa, num, p, across, pool, workers)
+    values |= p.strides()
+    values |= {"k": k, "problems": 1, "workers": workers, "core": load_address(core_request(spec, isa))}
+    return Binding(own.pack(values, p.words), scratch_bytes(values, workers), swap)
+
+
+def _is_swapped(spec: GemmSpec, p: _Problem) -> bool:
+    """Whether the operands change places because few columns are to be few rows, or the result lies by columns."""
+    if not _may_swap(spec):
+        return False
     if spec.thin:
-        values |= thin_layout(plan, n, num, blk)
-        return Binding(THIN_WORDS.pack(values, words), scratch_bytes(values, workers), swap)
+        return p.n < p.m and spec.thin == ROWS
+    return p.c[-1] != 1 and p.c[-2] == 1 and p.m > 1
+
+
+def _bind_thin(spec: GemmSpec, isa: ISA, num: Number, p: _Problem, pool: int) -> dict[str, int]:
+    """The words of a product of few rows, but for the strides."""
+    bk, bn = p.b[-2:]
+    if p.m > spec.thin or 1 not in (bk, bn)[spec.thin > ROWS :]:
+        raise ValueError(f"gemm.bind: no thin product of {p.m} rows with strides {bk}, {bn} of b; use gemm.choose")
+    blk, total = _THIN[spec.thin].tile(num, isa), math.prod(p.batch)
+    few = spec.thin == ROWS
+    plan = cut_thin(total, p.m, p.n, p.k, bk == 1) if few else cut_slabs(total, p.m, p.n, p.k, num)
+    values = common_values(plan, p.batch, p.m, p.n, -(-p.k // num.depth), num, blk, 0, pool)
+    return values | thin_layout(plan, p.n, num, blk)
+
+
+def _bind_panels(
+    spec: GemmSpec, isa: ISA, num: Number, p: _Problem, across: bool, pool: int, workers: int
+) -> dict[str, int]:
+    """The words of any other product, but for the strides; loads all code.  ``across``: tiles will be turned over."""
+    blk, tail, units = blocking(num, isa), spec.tail, -(-p.k // num.depth)
+    (am, ak), bn = p.a[-2:], p.b[-1]
+    direct_a, direct_b = _direct_a(spec, num, blk, p), _direct_b(spec, num, blk, p)
+    plain = isinstance(tail, Plain) and p.c[-1] == 1
+    aligned = p.n % blk.lanes == 0
+    packed = not (direct_a and direct_b and aligned)
+    crowded = direct_a and ak == 1 and am * SIZE[spec.a] % PAGE == 0 and p.m > WAYS and not num.tiles
+    finished = not isinstance(tail, (Plain, AddIn))
+    plan = cut(
+        math.prod(p.batch), p.m, p.n, units, num, blk, direct_a, direct_b, max(workers, 2), bn == 1, across, finished
+    )
+    # tiles want the panels of A turned over
+    spreads = plan.outer_shared and am == 1 and not num.tiles, plan.inner_shared and bn == 1
+    needed = requests(spec, isa, direct_a, packed, crowded)
+    sources = {t for t, together in zip((spec.a, spec.b), spreads, strict=True) if together}
+    engine.load_many([*needed, *(spread_request(t, num, isa) for t in sorted(sources))])
+    micro = micro_kernel(num, isa, direct_a, crowded)
+    tiled = not (plain and spec.out == spec.acc and aligned and (direct_a or p.m % blk.rows == 0))
+    values = common_values(plan, p.batch, p.m, p.n, units, num, blk, micro, pool, packed, tiled)
     values |= {"c_plain": int(plain), "a_direct": int(direct_a), "b_direct": int(direct_b), "group_a": 1, "group_b": 1}
-    values |= near_words(tail, words)
+    values |= near_words(tail, p.words)
     if any(spreads):
-        blocks = -(-units // plan.kc)
-
-        def together(panels: int) -> int:
-            return max(1, min(SIDE_BY_SIDE, panels * blocks // (2 * max(workers, 1))))
-
-        chunks = 0
-        for which, type_, side_by_side, shared, panels in (
-            ("a", spec.a, spreads[0], plan.outer_shared, plan.outer_panels),
-            ("b", spec.b, spreads[1], plan.inner_shared, plan.inner_panels),
-        ):
-            group = together(panels) if side_by_side else 1
-            chunks += -(-panels // group) * shared
-            values |= {
-                f"group_{which}": group,
-                f"spread_{which}": spread_kernel(type_, num, isa) if side_by_side else 0,
-            }
-        values["pack_chunks"] = blocks * chunks
+        values |= _spread_words(spec, isa, num, plan, spreads, -(-units // plan.kc), max(workers, 1))
     if packed:
         values |= {"pack_a": pack_kernel(spec.a, num, isa), "pack_b": pack_kernel(spec.b, num, isa)}
-    return Binding(_WORDS.pack(values, words), scratch_bytes(values, workers), swap)
+    return values
 
 
-def _direct_a(spec: GemmSpec, num: Number, blk: Blocking, m: int, n: int, k: int, am: int, ak: int) -> bool:
+def _spread_words(
+    spec: GemmSpec, isa: ISA, num: Number, plan: Cut, spreads: tuple[bool, bool], blocks: int, workers: int
+) -> dict[str, int]:
+    """The words that say how many panels of each operand a chunk packs together, where it ``spreads``, of so many
+    ``blocks`` of units."""
+    values, chunks = {}, 0
+    for which, type_, together, shared, panels in (
+        ("a", spec.a, spreads[0], plan.outer_shared, plan.outer_panels),
+        ("b", spec.b, spreads[1], plan.inner_shared, plan.inner_panels),
+    ):
+        group = max(1, min(SIDE_BY_SIDE, panels * blocks // (2 * workers))) if together else 1
+        chunks += -(-panels // group) * shared
+        values[f"group_{which}"] = group
+        values[f"spread_{which}"] = spread_kernel(type_, num, isa) if together else 0
+    return values | {"pack_chunks": blocks * chunks}
+
+
+def _reads_columns(spec: GemmSpec, num: Number, lanes: int, p: _Problem) -> bool:
+    """Whether B, contiguous along k, is better read in place as the rows of its transpose than packed: few rows of A
+    then are what is packed, and tiles are turned over when they are stored."""
+    m, (bk, bn) = p.m, p.b[-2:]
+    crowded = bn * SIZE[spec.b] % PAGE == 0
+    tidy = p.a[-1] == bk == p.c[-1] == 1 and not (crowded and m > CROWDED_COLUMNS)
+    by_rows = isinstance(spec.tail, AddIn) and p.words[1] != 0  # an addend that would be read across
+    # rows so far apart take as long to pack as 14 rows to compute
+    whole = 10 * (-m % lanes) <= m or (crowded and -m % lanes <= 12)
+    alike = spec.b == spec.out == num.packed == num.acc
+    return tidy and not by_rows and alike and whole and 3 * m <= p.n and p.k >= TURN_FROM
+
+
+def _direct_a(spec: GemmSpec, num: Number, blk: Blocking, p: _Problem) -> bool:
     """Whether the micro-kernel reads A where it is.
 
     Rows a multiple of a page apart compete for the same lines of the first-level cache; a panel of few rows of a
     transposed A is a small part of many lines.
     """
-    if spec.a != num.packed or k % num.depth or (num.pair and ak != 1) or 1 not in (am, ak):
+    am, ak = p.a[-2:]
+    if spec.a != num.packed or p.k % num.depth or (num.pair and ak != 1) or 1 not in (am, ak):
         return False
-    if ak != 1 and 2 * blk.rows * SIZE[spec.a] <= LINE and n > FEW_COLUMNS:
+    if ak != 1 and 2 * blk.rows * SIZE[spec.a] <= LINE and p.n > FEW_COLUMNS:
         return False
     if (am if ak == 1 else ak) * SIZE[spec.a] % PAGE != 0:
         return True
-    return (n <= FEW_COLUMNS and k <= 64) or (n <= CROWDED_COLUMNS and ak == 1 and not num.tiles)
+    return (p.n <= FEW_COLUMNS and p.k <= 64) or (p.n <= CROWDED_COLUMNS and ak == 1 and not num.tiles)
 
 
-def _direct_b(spec: GemmSpec, num: Number, blk: Blocking, m: int, k: int, bk: int, bn: int) -> bool:
+def _direct_b(spec: GemmSpec, num: Number, blk: Blocking, p: _Problem) -> bool:
     """Whether the micro-kernel reads B where it is: contiguous along columns, and not for so many rows that tidy panels
     pay."""
+    bk, bn = p.b[-2:]
     if spec.b != num.packed or num.pair or bn != 1:
         return False
     pitch, way = abs(bk) * SIZE[spec.b], cpu.cache_sizes().l2 // L2_WAYS
     # a panel of B has a line in each row, and all of them should stay while panels of A pass
     room = L2_WAYS * way // math.gcd(pitch, way)
-    crowded = pitch % PAGE == 0 or unit_block(k, num, blk) > room
-    return m <= (CROWDED_PANELS if crowded else PANELS_DIRECT) * blk.rows
+    crowded = pitch % PAGE == 0 or unit_block(p.k, num, blk) > room
+    return p.m <= (CROWDED_PANELS if crowded else PANELS_DIRECT) * blk.rows
 
 
 # -- code --------------------------------------------------------------------------------------------

@@ -108,6 +108,8 @@ def _title(layout: Any) -> str:
 @SparseTensor.implements("coalesce")
 def _coalesce(self: Any) -> SparseTensor:
     """The tensor with its indices sorted and unique; values of one index are added.  RuntimeError unless in COO."""
+    if self._coalesced:
+        return self
     _need_coo(self, "coalesce")
     return coalesced(self)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -271,14 +272,19 @@ def softmax_like(input: Any, dim: int, dtype: Any, logarithm: bool) -> SparseTen
         return t._like(data)
     kept = [k for k in range(n) if k != d]
     shape = tuple(t.shape[k] for k in kept)
-    unique, group = ops.unique(keys(t._where[0][kept], shape), return_inverse=True)
+    group, count = keys(t._where[0][kept], shape), math.prod(shape)
+    if count > data.shape[0]:  # more rows than elements: only those that have some are worth a place
+        numbered = ops.unique_consecutive if d == n - 1 else ops.unique  # the indices are sorted
+        unique, group = numbered(group, return_inverse=True)
+        count = unique.shape[0]
     rest = tuple(data.shape[1:])
     spread = group.reshape((-1, *(1,) * len(rest))).expand(data.shape)
-    low = ops.full((unique.shape[0], *rest), float("-inf"), dtype=data.dtype)
+    low = ops.full((count, *rest), float("-inf"), dtype=data.dtype)
     top = low.scatter_reduce(0, spread, data.detach(), "amax", include_self=False)
     off = data - top.index_select(0, group)
-    total = ops.zeros((unique.shape[0], *rest), dtype=data.dtype).index_add(0, group, off.exp()).index_select(0, group)
-    return _restored(t._like(off - total.log() if logarithm else off.exp() / total), input)
+    scale = off.exp()
+    total = ops.zeros((count, *rest), dtype=data.dtype).index_add(0, group, scale).index_select(0, group)
+    return _restored(t._like(off - total.log() if logarithm else scale / total), input)
 
 
 SparseTensor.implements("softmax")(lambda input, dim, dtype=None: softmax_like(input, dim, dtype, False))

@@ -27,7 +27,7 @@ def automatic(op: Operator) -> Derivative:
     """The derivative of ``op``: saves all its tensors and calls a backward operator, one for each combination of
     gradients that are there, gradients that are wanted, and arguments that are no tensors."""
     names = [f"{n}_" if hasattr(Context, n) else n for n in op.params]
-    made: dict[Any, tuple[Operator, list[bool]]] = {}
+    backwards = _Backwards(op, names)
     # Calls whose tensor parameters are all tensors, by what else they depend on: the backward operator, and which of
     # its results is the gradient of each (-1: none).
     tensors = [names[i] for i in op.tensors]
@@ -41,15 +41,15 @@ def automatic(op: Operator) -> Derivative:
         values = [getattr(ctx, name) for name in tensors]
         plain = not op.lists and all(isinstance(value, Tensor) for value in values)
         if not plain:
-            return general(ctx, grads, operands)[0]
+            return backwards.call(ctx, grads, operands)[0]
         rest = [getattr(ctx, name) for name in others]
         key = (ctx._mask, *[g is None for g in grads], *[x for value in rest for x in (value.__class__, value)])
         try:
             known = short.get(key)
         except TypeError:  # a list among them
-            return general(ctx, grads, operands)[0]
+            return backwards.call(ctx, grads, operands)[0]
         if known is None:
-            result, backward, reached = general(ctx, grads, operands)
+            result, backward, reached = backwards.call(ctx, grads, operands)
             if len(short) >= LIMIT:
                 short.clear()
             numbers = iter(range(len(reached)))
@@ -61,14 +61,26 @@ def automatic(op: Operator) -> Derivative:
             answer = (answer,)
         return [answer[k] if k >= 0 and reached[k] else None for k in where]
 
-    def general(
-        ctx: Any, grads: Sequence[Tensor | None], operands: list[Tensor]
+    return Derivative(tuple(op.params[i] for i in op.tensors), fn)
+
+
+class _Backwards:
+    """The backward operators of an operator whose context has its arguments by these names."""
+
+    def __init__(self, op: Operator, names: list[str]) -> None:
+        self.op, self.names = op, names
+        self.made: dict[Any, tuple[Operator, list[bool]]] = {}
+
+    def call(
+        self, ctx: Any, grads: Sequence[Tensor | None], given: list[Tensor]
     ) -> tuple[list[Any], Operator, list[bool]]:
-        operands = [*operands]
+        """The gradients of the operator's tensors, any of which may be missing or a list; ``given`` are those of its
+        results that are there.  With them the backward operator and which of its results reach the operands."""
+        op, operands = self.op, [*given]
         wanted: list[bool] = []
-        rest: list[Any] = []  # the arguments, with the number of tensors (-1: itself one) in the place of tensors
+        rest: list[Any] = []  # the arguments, with slots in the place of tensors
         key: list[Any] = [g is not None for g in grads]
-        for i, name in enumerate(names):
+        for i, name in enumerate(self.names):
             value = getattr(ctx, name)
             if i in op.lists:
                 rest.append(_Slot(len(value)))
@@ -86,31 +98,33 @@ def automatic(op: Operator) -> Derivative:
                 continue
             key.append(rest[-1].count)
         k = (*key, *wanted)
-        known = made.get(k)
+        known = self.made.get(k)
         if known is None:
-            if len(made) >= LIMIT:
-                made.clear()
-            known = made[k] = _backward_operator(op, rest, tuple(wanted), [g is not None for g in grads])
+            if len(self.made) >= LIMIT:
+                self.made.clear()
+            known = self.made[k] = _backward_operator(op, rest, tuple(wanted), [g is not None for g in grads])
         backward, reached = known
         answer = backward.function(*operands)
         answers = (answer,) if isinstance(answer, Tensor) else answer
         found = iter([g if r else None for g, r in zip(answers, reached)])
         flat = [next(found) if w else None for w in wanted]
-        result: list[Any] = []
-        at = 0
-        for i in op.tensors:
-            slot = rest[i]
-            if not isinstance(slot, _Slot):
-                result.append(None)
-            elif slot.count >= 0:
-                result.append(flat[at : at + slot.count])
-                at += slot.count
-            else:
-                result.append(flat[at])
-                at += 1
-        return result, backward, reached
+        return _by_parameter([rest[i] for i in op.tensors], flat), backward, reached
 
-    return Derivative(tuple(op.params[i] for i in op.tensors), fn)
+
+def _by_parameter(slots: list[Any], flat: list[Tensor | None]) -> list[Any]:
+    """The gradients of all tensors as those of parameters: one, a list of them, or None for what is no tensor."""
+    result: list[Any] = []
+    at = 0
+    for slot in slots:
+        if not isinstance(slot, _Slot):
+            result.append(None)
+        elif slot.count >= 0:
+            result.append(flat[at : at + slot.count])
+            at += slot.count
+        else:
+            result.append(flat[at])
+            at += 1
+    return result
 
 
 class _Slot:

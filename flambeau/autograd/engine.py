@@ -199,20 +199,8 @@ def _run(
                 expected: Any = target._outputs
                 if type(expected) is tuple:
                     expected = expected[edge[1]]
-                layout = grad._layout
-                if layout is not expected and (
-                    layout.shape != expected.shape
-                    or layout.dtype is not expected.dtype
-                    or layout.device is not expected.device
-                ):
-                    if (
-                        layout.dtype is float32
-                        and expected.dtype in HALF
-                        and (create_graph or task.wide or _is_widened(node))
-                    ):
-                        task.wide = True
-                        expected = of(float32, expected.device, expected.shape, expected.strides)
-                    grad = conform(grad, expected, node, index)
+                if grad._layout is not expected:
+                    grad = _as_expected(grad, expected, node, index, task)
             sequence = target._sequence
             if sequence in waiting or type(target._outputs) is tuple:
                 _send(edge, grad, waiting, heap, owned, create_graph)
@@ -220,6 +208,19 @@ def _run(
                 waiting[sequence] = [grad, target]
                 heappush(heap, -sequence)
         found = grads = inputs = grad = edge = target = None  # type: ignore[assignment]
+
+
+def _as_expected(grad: Tensor, expected: Layout, node: Node, index: int, task: Task) -> Tensor:
+    """Gradient ``index`` that ``node`` returned with the shape, type and device that is ``expected`` of it, or left in
+    float32."""
+    layout = grad._layout
+    if layout.shape == expected.shape and layout.dtype is expected.dtype and layout.device is expected.device:
+        return grad
+    wide = task.create_graph or task.wide or _is_widened(node)
+    if layout.dtype is float32 and expected.dtype in HALF and wide:
+        task.wide = True
+        expected = of(float32, expected.device, expected.shape, expected.strides)
+    return conform(grad, expected, node, index)
 
 
 # A gradient of half precision is left in float32 (``Task.wide``) on the way through a derivative that is or was

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import cast
 
 from ...dtype import bool_
 from .._base import Tensor, dtype, ops, overridable
@@ -82,8 +83,12 @@ def _check_shapes(
     return batched
 
 
-def _project_packed(q: Tensor, k: Tensor, v: Tensor, w: Tensor, b: Tensor | None) -> list[Tensor]:
+def _project_packed(q: Tensor, k: Tensor, v: Tensor, w: Tensor | None, b: Tensor | None) -> list[Tensor]:
     """q, k and v times the thirds of ``w`` (3 E, E); inputs that are one tensor are projected in one product."""
+    if k.shape != v.shape:
+        raise AssertionError(f"key shape {k.shape} does not match value shape {v.shape}")
+    if w is None:
+        raise AssertionError("use_separate_proj_weight is False but in_proj_weight is None")
     size = q.size(-1)
     if k is v and q is k:
         return list(ops.linear(q, w, b).chunk(3, -1))
@@ -95,15 +100,23 @@ def _project_packed(q: Tensor, k: Tensor, v: Tensor, w: Tensor, b: Tensor | None
     return [ops.linear(x, w_x, b_x) for x, w_x, b_x in zip((q, k, v), w.chunk(3), biases)]
 
 
-def _project(q: Tensor, k: Tensor, v: Tensor, w_q: Tensor, w_k: Tensor, w_v: Tensor, b: Tensor | None) -> list[Tensor]:
+def _project(
+    q: Tensor, k: Tensor, v: Tensor, w_q: Tensor | None, w_k: Tensor | None, w_v: Tensor | None, b: Tensor | None
+) -> list[Tensor]:
     """q, k and v times a weight each: (E, E), (E, kdim), (E, vdim)."""
+    if k.shape[:2] != v.shape[:2]:
+        raise AssertionError(f"key's sequence and batch dims {k.shape[:2]} do not match value's {v.shape[:2]}")
+    for name, weight in (("q", w_q), ("k", w_k), ("v", w_v)):
+        if weight is None:
+            raise AssertionError(f"use_separate_proj_weight is True but {name}_proj_weight is None")
+    weights = cast("tuple[Tensor, ...]", (w_q, w_k, w_v))
     features = (q.size(-1), k.size(-1), v.size(-1))
-    for name, weight, size in zip(("query", "key", "value"), (w_q, w_k, w_v), features):
+    for name, weight, size in zip(("query", "key", "value"), weights, features):
         expected = (features[0], size)
         if tuple(weight.shape) != expected:
             raise AssertionError(f"expecting {name} weights shape of {expected}, but got {weight.shape}")
     biases = (None, None, None) if b is None else b.chunk(3)
-    return [ops.linear(x, w_x, b_x) for x, w_x, b_x in zip((q, k, v), (w_q, w_k, w_v), biases)]
+    return [ops.linear(x, w_x, b_x) for x, w_x, b_x in zip((q, k, v), weights, biases)]
 
 
 def _by_heads(projected: Tensor, static: Tensor | None, name: str, heads: int, head_dim: int) -> Tensor:
@@ -250,28 +263,15 @@ def multi_head_attention_forward(
         attn_mask = None  # the kernel masks by itself
     else:
         attn_mask = canonical_mask(attn_mask, "attn_mask", None, "", query.dtype, check_other=False)
-        if key_padding_mask is not None:
-            is_causal = False
-
+        is_causal = is_causal and key_padding_mask is None
     if embed_dim != embed_dim_to_check:
         raise AssertionError(f"was expecting embedding dimension of {embed_dim_to_check}, but got {embed_dim}")
     head_dim = embed_dim // num_heads
     if head_dim * num_heads != embed_dim:
         raise AssertionError(f"embed_dim {embed_dim} not divisible by num_heads {num_heads}")
     if use_separate_proj_weight:
-        if key.shape[:2] != value.shape[:2]:
-            raise AssertionError(
-                f"key's sequence and batch dims {key.shape[:2]} do not match value's {value.shape[:2]}"
-            )
-        for name, weight in (("q", q_proj_weight), ("k", k_proj_weight), ("v", v_proj_weight)):
-            if weight is None:
-                raise AssertionError(f"use_separate_proj_weight is True but {name}_proj_weight is None")
-        q, k, v = _project(query, key, value, q_proj_weight, k_proj_weight, v_proj_weight, in_proj_bias)  # type: ignore[arg-type]
+        q, k, v = _project(query, key, value, q_proj_weight, k_proj_weight, v_proj_weight, in_proj_bias)
     else:
-        if key.shape != value.shape:
-            raise AssertionError(f"key shape {key.shape} does not match value shape {value.shape}")
-        if in_proj_weight is None:
-            raise AssertionError("use_separate_proj_weight is False but in_proj_weight is None")
         q, k, v = _project_packed(query, key, value, in_proj_weight, in_proj_bias)
 
     heads = batch * num_heads
@@ -297,8 +297,6 @@ def multi_head_attention_forward(
     dropout = dropout_p if training else 0.0
     weights = None
     if need_weights:
-        if is_causal and attn_mask is None:
-            raise AssertionError("is_causal needs attn_mask when need_weights is True")
         output, weights = _attend_with_weights(q, k, v, attn_mask, num_heads, dropout)
         if average_attn_weights:
             weights = weights.mean(1)

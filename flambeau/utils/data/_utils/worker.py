@@ -115,6 +115,29 @@ def _listen(connection: Connection, tasks: queue.SimpleQueue[Any], parent: int) 
     tasks.put(None)
 
 
+def _introduce(dataset: Any, base_seed: int, worker_id: int, num_workers: int) -> None:
+    """Seeds all generators, and has ``get_worker_info`` tell of this worker."""
+    seed = base_seed + worker_id
+    random.seed(seed)
+    manual_seed(seed)
+    np.random.seed(_generate_state(base_seed, worker_id))
+    global _worker_info
+    _worker_info = WorkerInfo(id=worker_id, num_workers=num_workers, seed=seed, dataset=dataset)
+
+
+def _fetched(fetcher: Any, index: Any, where: str) -> Any:
+    """What the fetcher has for an index, or what stands for its end or failure."""
+    try:
+        return fetcher.fetch(index)
+    except StopIteration as error:
+        # Only the end of an iterable dataset ends it; in a map it is the user's error.
+        if hasattr(fetcher, "dataset_iter"):
+            return IterableEnd()
+        return ExceptionWrapper((type(error), error, error.__traceback__), where)
+    except Exception:
+        return ExceptionWrapper(where=where)
+
+
 def worker_loop(
     make_fetcher: Callable[..., Any],
     dataset: Any,
@@ -138,15 +161,8 @@ def worker_loop(
     """
     for connection in unused:
         connection.close()
-    # The cores are the workers'; each computes alone.
-    set_num_threads(1)
-    seed = base_seed + worker_id
-    random.seed(seed)
-    manual_seed(seed)
-    np.random.seed(_generate_state(base_seed, worker_id))
-    global _worker_info
-    _worker_info = WorkerInfo(id=worker_id, num_workers=num_workers, seed=seed, dataset=dataset)
-
+    set_num_threads(1)  # the cores are the workers'; each computes alone
+    _introduce(dataset, base_seed, worker_id, num_workers)
     where = f"in DataLoader worker process {worker_id}"
     tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(task_connection, tasks, parent), daemon=True).start()
@@ -171,20 +187,10 @@ def worker_loop(
                 continue
             if ended:
                 continue
-            data: Any
-            try:
-                if failure is not None:
-                    data, failure = failure, None
-                else:
-                    data = fetcher.fetch(index)
-            except StopIteration as error:
-                # Only the end of an iterable dataset ends it; in a map it is the user's error.
-                if hasattr(fetcher, "dataset_iter"):
-                    data, ended = IterableEnd(), True
-                else:
-                    data = ExceptionWrapper((type(error), error, error.__traceback__), where)
-            except Exception:
-                data = ExceptionWrapper(where=where)
+            data, failure = failure, None
+            if data is None:
+                data = _fetched(fetcher, index, where)
+                ended = isinstance(data, IterableEnd)
             try:
                 sender.send(number, data)
             except (BrokenPipeError, ConnectionResetError):

@@ -309,100 +309,21 @@ class _Fourier(Access):
 
     def strip(self) -> str:
         """``strip(part, out, input, table, temporary, space, room, outer, local, number)``: one strip of a part."""
-        offsets, passes = self.offsets(), self.passes()
-        loads = {COLUMNS: self.load_across(False), PLANES: self.load_across(True)}
-        stores = {COLUMNS: self.store_across(False), PLANES: self.store_across(True)}
-        load_rows, load_scattered = self.load_rows(), self.load_scattered()
-        store_rows, store_scattered = self.store_rows(), self.store_scattered()
-        spread, mirror, separate, twist = self.spread(), self.mirror(), self.separate(), self.twist()
-        conjugate, load_folded, store_folded = self.conjugate(), self.load_folded(), self.store_folded()
+        functions = {
+            "offsets": self.offsets(), "passes": self.passes(),
+            "load_columns": self.load_across(False), "load_planes": self.load_across(True),
+            "store_columns": self.store_across(False), "store_planes": self.store_across(True),
+            "load_rows": self.load_rows(), "load_scattered": self.load_scattered(),
+            "store_rows": self.store_rows(), "store_scattered": self.store_scattered(),
+            "spread": self.spread(), "mirror": self.mirror(), "separate": self.separate(), "twist": self.twist(),
+            "conjugate": self.conjugate(), "load_folded": self.load_folded(), "store_folded": self.store_folded(),
+        }  # fmt: skip
 
-        def write(
-            b: Flow, part: Val, out: Val, given: Val, table: Val, temporary: Val, space: Val, room: Val, outer: Val,
-            local: Val, number: Val,
-        ) -> None:  # fmt: skip
-            def word(name: str) -> Val:
-                return self.word(b, part, name)
-
-            points, inner, load, store, fix, sign = (
-                word(n) for n in ("points", "inner", "load", "store", "fix", "sign")
-            )
-            first = b.imul(number, self.lanes)
-            width = b.imin(b.isub(inner, first), self.lanes)
-            rooms = space
-            sources = b.bytes_at(space, 64)
-            targets = b.at(I64, sources, self.lanes)
-            one = b.bytes_at(sources, -(-2 * self.lanes * 8 // 64) * 64)
-            two = b.bytes_at(one, room)
-            sums = b.bytes_at(two, room)
-            b.store(one, rooms, 8)
-            b.store(two, b.at(PTR, rooms, 1), 8)
-            b.call_void(offsets, part, sources, outer, local, first)
-            source = b.select(b.icmp("ne", word("in_temporary"), 0), temporary, given)
-            target = b.select(b.icmp("ne", word("out_temporary"), 0), temporary, out)
-
-            def begin(base: Val, places: Val) -> Val:
-                return self.place(b, base, b.load(I64, places, 8))
-
-            self._switch(b, load, {
-                COLUMNS: lambda: b.call_void(loads[COLUMNS], part, begin(source, sources), one, width),
-                PLANES: lambda: b.call_void(loads[PLANES], part, begin(source, sources), one, width),
-                ROWS: lambda: b.call_void(load_rows, part, source, sources, one),
-                FOLDED: lambda: b.call_void(load_folded, part, begin(source, sources), one, width, first),
-                SCATTERED: lambda: b.call_void(load_scattered, part, source, sources, one, width),
-            })  # fmt: skip
-
-            def turn() -> None:
-                b.store(two, rooms, 8)
-                b.store(one, b.at(PTR, rooms, 1), 8)
-
-            roots = self.place(b, table, word("roots"))
-
-            def join() -> None:
-                b.call_void(spread, one, two, roots, points, sign)
-                turn()
-
-            def complete() -> None:
-                b.call_void(mirror, one, two, points, sign)
-                turn()
-
-            self._switch(b, fix, {FIXES.index("spread"): join, FIXES.index("mirror"): complete, None: lambda: None})
-            b.call_void(passes, part, table, rooms, sums)
-            result = b.load(PTR, rooms, 8)
-
-            def split() -> list[Val]:
-                other = b.load(PTR, b.at(PTR, rooms, 1), 8)
-                b.call_void(separate, result, other, roots, points)
-                with b.when(b.icmp("sgt", word("made"), b.iadd(points, 1))):
-                    b.call_void(conjugate, other, word("made"))
-                return [other]
-
-            result = b.choose(b.icmp("eq", fix, FIXES.index("separate")), split, lambda: [result])[0]
-            factors = word("twist")
-            with b.when(b.icmp("sge", factors, 0)):
-                near = self.place(b, table, factors)
-                rows = word("made")
-                far = self.place(b, near, b.imul(b.imul(rows, 2), b.iadd(number, self.lanes)))
-                b.call_void(twist, result, near, far, rows)
-            self._switch(b, store, {
-                COLUMNS: lambda: b.call_void(stores[COLUMNS], part, result, begin(target, targets), width),
-                PLANES: lambda: b.call_void(stores[PLANES], part, result, begin(target, targets), width),
-                ROWS: lambda: b.call_void(store_rows, part, result, target, targets),
-                FOLDED: lambda: b.call_void(store_folded, part, result, begin(target, targets), width, first),
-                SCATTERED: lambda: b.call_void(store_scattered, part, result, target, targets, width),
-            })  # fmt: skip
-            b.ret()
+        def write(b: Flow, *arguments: Val) -> None:
+            _Strip(self, functions, b, *arguments).write()
 
         args = ["PART", "OUT", "INPUT", "TABLE", "TEMPORARY", "SPACE", "room", "outer", "local", "number"]
         return self.function("strip", args, write)
-
-    def _switch(self, b: Flow, value: Val, cases: dict[int | None, Callable[[], None]]) -> None:
-        """Runs one of the cases; the last for any other value."""
-        (number, run), *rest = cases.items()
-        if not rest:
-            run()
-            return
-        b.either(b.icmp("eq", value, number or 0), run, lambda: self._switch(b, value, dict(rest)))
 
     # -- chunks ------------------------------------------------------------------------------------
     def body(self, later: bool) -> str:
@@ -466,3 +387,122 @@ class _Fourier(Access):
 
         names = ["params", "out", "input", "table", "scratch"]
         function(self.module, self.isa, self.name, [(PTR, n) for n in names], write, result=I64, linkage="")
+
+
+class _Strip:
+    """Writes what is done to one strip: read, transformed, with what comes before and after for real numbers and
+    between parts, and written."""
+
+    def __init__(
+        self, kernel: _Fourier, functions: dict[str, str], b: Flow, part: Val, out: Val, given: Val, table: Val,
+        temporary: Val, space: Val, room: Val, outer: Val, local: Val, number: Val,
+    ) -> None:  # fmt: skip
+        self.kernel, self.functions, self.b, self.part, self.table = kernel, functions, b, part, table
+        self.points, inner, self.load, self.store, self.fix, self.sign = (
+            self._word(n) for n in ("points", "inner", "load", "store", "fix", "sign")
+        )
+        lanes = kernel.lanes
+        self.number, self.first = number, b.imul(number, lanes)
+        self.width = b.imin(b.isub(inner, self.first), lanes)
+        self.rooms = space  # the addresses of the two buffers
+        self.sources = b.bytes_at(space, 64)
+        self.targets = b.at(I64, self.sources, lanes)
+        self.one = b.bytes_at(self.sources, -(-2 * lanes * 8 // 64) * 64)
+        self.two = b.bytes_at(self.one, room)
+        self.sums = b.bytes_at(self.two, room)
+        b.store(self.one, self.rooms, 8)
+        b.store(self.two, b.at(PTR, self.rooms, 1), 8)
+        self._call("offsets", part, self.sources, outer, local, self.first)
+        self.source = b.select(b.icmp("ne", self._word("in_temporary"), 0), temporary, given)
+        self.target = b.select(b.icmp("ne", self._word("out_temporary"), 0), temporary, out)
+
+    def write(self) -> None:
+        """The whole function."""
+        b = self.b
+        self._read()
+        self.roots = self.kernel.place(b, self.table, self._word("roots"))
+        self._join()
+        self._call("passes", self.part, self.table, self.rooms, self.sums)
+        result = b.load(PTR, self.rooms, 8)
+        (result,) = b.choose(
+            b.icmp("eq", self.fix, FIXES.index("separate")), lambda: [self._separated(result)], lambda: [result]
+        )
+        self._twist(result)
+        self._put(result)
+        b.ret()
+
+    def _word(self, name: str) -> Val:
+        return self.kernel.word(self.b, self.part, name)
+
+    def _call(self, name: str, *arguments: Val) -> None:
+        self.b.call_void(self.functions[name], *arguments)
+
+    def _begin(self, base: Val, places: Val) -> Val:
+        """Where the first line begins."""
+        return self.kernel.place(self.b, base, self.b.load(I64, places, 8))
+
+    def _switch(self, value: Val, cases: dict[int | None, Callable[[], None]]) -> None:
+        """Runs one of the cases; the last for any other value."""
+        (number, run), *rest = cases.items()
+        if not rest:
+            run()
+            return
+        self.b.either(self.b.icmp("eq", value, number or 0), run, lambda: self._switch(value, dict(rest)))
+
+    def _read(self) -> None:
+        """Reads the lines' points into the first buffer."""
+        part, source, sources, one, width = self.part, self.source, self.sources, self.one, self.width
+        self._switch(self.load, {
+            COLUMNS: lambda: self._call("load_columns", part, self._begin(source, sources), one, width),
+            PLANES: lambda: self._call("load_planes", part, self._begin(source, sources), one, width),
+            ROWS: lambda: self._call("load_rows", part, source, sources, one),
+            FOLDED: lambda: self._call("load_folded", part, self._begin(source, sources), one, width, self.first),
+            SCATTERED: lambda: self._call("load_scattered", part, source, sources, one, width),
+        })  # fmt: skip
+
+    def _put(self, result: Val) -> None:
+        """Writes the points of the result where they belong."""
+        part, target, targets, width = self.part, self.target, self.targets, self.width
+        self._switch(self.store, {
+            COLUMNS: lambda: self._call("store_columns", part, result, self._begin(target, targets), width),
+            PLANES: lambda: self._call("store_planes", part, result, self._begin(target, targets), width),
+            ROWS: lambda: self._call("store_rows", part, result, target, targets),
+            FOLDED: lambda: self._call("store_folded", part, result, self._begin(target, targets), width, self.first),
+            SCATTERED: lambda: self._call("store_scattered", part, result, target, targets, width),
+        })  # fmt: skip
+
+    def _join(self) -> None:
+        """Makes of the half of a spectrum what is transformed."""
+        b = self.b
+
+        def turn() -> None:
+            """The second buffer has the points."""
+            b.store(self.two, self.rooms, 8)
+            b.store(self.one, b.at(PTR, self.rooms, 1), 8)
+
+        def spread() -> None:
+            self._call("spread", self.one, self.two, self.roots, self.points, self.sign)
+            turn()
+
+        def mirror() -> None:
+            self._call("mirror", self.one, self.two, self.points, self.sign)
+            turn()
+
+        self._switch(self.fix, {FIXES.index("spread"): spread, FIXES.index("mirror"): mirror, None: lambda: None})
+
+    def _separated(self, result: Val) -> Val:
+        """The spectrum of real numbers, the second half too if it is wanted, in the other buffer."""
+        b = self.b
+        other = b.load(PTR, b.at(PTR, self.rooms, 1), 8)
+        self._call("separate", result, other, self.roots, self.points)
+        with b.when(b.icmp("sgt", self._word("made"), b.iadd(self.points, 1))):
+            self._call("conjugate", other, self._word("made"))
+        return other
+
+    def _twist(self, result: Val) -> None:
+        """Multiplies the points by the factors between two parts, if there are any."""
+        b, factors = self.b, self._word("twist")
+        with b.when(b.icmp("sge", factors, 0)):
+            near, rows = self.kernel.place(b, self.table, factors), self._word("made")
+            far = self.kernel.place(b, near, b.imul(b.imul(rows, 2), b.iadd(self.number, self.kernel.lanes)))
+            self._call("twist", result, near, far, rows)

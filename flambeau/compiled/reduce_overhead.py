@@ -250,16 +250,12 @@ class ReduceOverhead:
         held = recorder.held()
         grads.after(recorder.reads)
         known = {id(t._storage.memory) for t in (*tensors, *guards.tensors)}
-        drawn = [s for d in steps.draws if (s := d.storage()) is not None]
-        if (
-            before != (recorder.runs, recorder.outside)
-            or steps.spoiled
-            or not steps.explains()
-            or any(id(s) in known for s in drawn)
-            or not all(any(actor is o for o in found.optimizers) or _sets_rates(actor) for actor in steps.actors)
-            or (not any(map(_sets_rates, steps.actors)) and not _same(rates, guards.rates()))
-            or not guards.watchable
-            or not made_again(result, held, recorder, grads, known, {id(t) for t in tensors}, live)
+        if not (
+            before == (recorder.runs, recorder.outside)
+            and _explained(steps, found.optimizers, known)
+            and (any(map(_sets_rates, steps.actors)) or _same(rates, guards.rates()))
+            and guards.watchable
+            and made_again(result, held, recorder, grads, known, {id(t) for t in tensors}, live)
         ):
             if not grad_state.grad:
                 recorder.conclude()
@@ -272,11 +268,7 @@ class ReduceOverhead:
             if state is None:
                 doubts = [ref(s) for s in saved if id(s) not in results and id(s) not in recorder.homes]
         else:
-            recorder.constant = not grad_state.grad
-            try:
-                ran = recorder.finish(held) if recorder.text else None
-            finally:
-                recorder.constant = False
+            ran = _finished(recorder, held)
         if state is None:
             doubts += [d.storage for d in steps.draws]
         guards = state or Guards(*found)
@@ -312,6 +304,27 @@ def _forward(recorder: Deferral, held: list[Storage], live: Live) -> tuple[Execu
     ran = Executed(plan, list(recorder.arguments), list(recorder.numbers), [into for _, _, into in wanted])
     places = [wanted.index(value) for value in live.half.asked()]
     return ran, places, independent(recorder.text, wanted)
+
+
+def _finished(recorder: Deferral, held: list[Storage]) -> Executed | None:
+    """The watched call's program, which ends here; None if there is nothing to do."""
+    recorder.constant = not grad_state.grad
+    try:
+        return recorder.finish(held) if recorder.text else None
+    finally:
+        recorder.constant = False
+
+
+def _explained(steps: Steps, optimizers: list[Any], known: set[int]) -> bool:
+    """Whether all numbers that the call put into its program can be made again: those of known optimizers and of
+    schedules, and random ones that were not drawn into ``known`` memory."""
+    drawn = [s for d in steps.draws if (s := d.storage()) is not None]
+    return (
+        not steps.spoiled
+        and steps.explains()
+        and not any(id(s) in known for s in drawn)
+        and all(any(actor is o for o in optimizers) or _sets_rates(actor) for actor in steps.actors)
+    )
 
 
 def _sets_rates(actor: Any) -> bool:

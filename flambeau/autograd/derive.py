@@ -18,7 +18,7 @@ from ..dispatch.planning import LIMIT, trace_body
 from ..tensor import Tensor
 from .api import grad as gradient_of
 from .mode import state
-from .tape import Context
+from .operator_node import Context
 
 __all__ = ["automatic"]
 

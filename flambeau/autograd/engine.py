@@ -23,8 +23,8 @@ from ..tensor import Tensor, empty
 from ..transform.level import Wrapper, levels
 from .mode import state
 from .node import AccumulateGrad, Edge, Node
+from .operator_node import HALF, OperatorNode
 from .saved import type_name, watch
-from .tape import HALF, OperatorNode
 
 __all__ = ["Task", "execute", "queue_callback"]
 

@@ -1,6 +1,6 @@
 """``torch.autograd.graph``: places on the tape, hooks on several tensors, and saved tensors.
 
-The nodes are made in ``node.py``, ``tape.py`` and ``view.py``.
+The nodes are made in ``node.py``, ``operator_node.py`` and ``view.py``.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ from ..autograd.function import BackwardCFunction
 from ..autograd.mode import enable_grad, state
 from ..autograd.node import AccumulateGrad, Node
 from ..autograd.node import number as _number
+from ..autograd.operator_node import OperatorNode
 from ..autograd.saved import FREED, modified
-from ..autograd.tape import OperatorNode
 from ..autograd.view import CopySlices, edge_of
 from ..deferred.deferral import Deferral, planned
 from ..deferred.executed import Executed

@@ -18,7 +18,7 @@ from typing import Any
 
 from .. import primitives as prim
 from ..autograd.engine import conform
-from ..autograd.tape import node_class
+from ..autograd.operator_node import node_class
 from ..dispatch.call import dispatch
 from ..dispatch.operator import OPERATORS, Derivative, Operator
 from ..dispatch.planning import trace_body

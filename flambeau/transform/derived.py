@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from ..autograd.tape import Context
+from ..autograd.operator_node import Context
 from ..dispatch.call import dispatch
 from ..dispatch.operator import FACTOR, Operator
 from ..layout import Layout

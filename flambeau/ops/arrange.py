@@ -12,7 +12,7 @@ from ..layout import Size
 from ..tensor import Tensor
 from . import create, from_data
 from .common import dim_of, shape_of
-from .gather import index_select
+from .index_slices import index_select
 from .join import stack
 from .region import diagonal, embed
 from .shape import reshaped_copy

@@ -6,7 +6,7 @@ import importlib
 from typing import Any
 
 from ...ops.bags import suits
-from ...ops.gather import embedding_renorm_
+from ...ops.embedding import embedding_renorm_
 from .._base import Tensor, int64, no_grad, ops, overridable
 
 __all__ = ["embedding", "embedding_bag", "unfold"]

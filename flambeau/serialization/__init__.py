@@ -22,16 +22,13 @@ from ..storage import Storage, allocate
 from . import legacy
 from .archive import ArchiveError, Reader, is_zip, write_archive
 from .pickling import Pickler, StorageTable
+from .rebuild import LoadedStorage, dtype_of, loaded, memory_of
 from .restore import (
     CheckpointGlobals,
-    LoadedStorage,
     NameCollector,
     add_safe_globals,
     clear_safe_globals,
-    dtype_of,
     get_safe_globals,
-    loaded,
-    memory_of,
     safe_globals,
 )
 from .unpickle import Unpickler, UnpicklingError

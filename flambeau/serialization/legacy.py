@@ -15,7 +15,7 @@ from ..device import cpu
 from ..dtype import dtype
 from ..storage import Storage
 from .pickling import Pickler, StorageTable
-from .restore import LoadedStorage, dtype_of, loaded, memory_of, rebuild_tensor, storage_type
+from .rebuild import LoadedStorage, dtype_of, loaded, memory_of, rebuild_tensor, storage_type
 from .unpickle import Globals, Unpickler, UnpicklingError, short
 
 __all__ = ["MAGIC", "buffer_of", "in_native_order", "load_legacy", "load_tar", "parse_id", "save_legacy"]

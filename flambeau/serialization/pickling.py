@@ -17,7 +17,8 @@ from ..ops.members import layout
 from ..ops.storage_classes import TypedStorage, UntypedStorage
 from ..storage import Storage
 from ..tensor import Tensor, materialize
-from .restore import STORAGE_TYPES, public_name
+from .rebuild import STORAGE_TYPES
+from .restore import public_name
 
 __all__ = ["Pickler", "StorageTable"]
 

@@ -17,6 +17,7 @@ from .autograd import tape
 from .autograd.mode import state as grad_state
 from .device import device as device_
 from .dispatch import call
+from .dispatch.arguments import literal, plain_arguments
 from .dispatch.call import around, special
 from .dispatch.operator import Operator
 from .dispatch.planning import tensors_in
@@ -110,8 +111,8 @@ def _below(op: Operator, args: Sequence[Any], inplace: bool) -> Any:
         parts = aten.in_parts(op, args)
         if parts is not None:
             return parts(*args)
-    args = call.literal(op, args)
-    args = args if op.kind in ("composite", "view") else call.plain_arguments(op, args)
+    args = literal(op, args)
+    args = args if op.kind in ("composite", "view") else plain_arguments(op, args)
     func, given, named = aten.spelled(op, args, inplace)
     wanted = grad_state.grad and op.differentiable and any(t._requires_grad for t in tensors_in(args))
     if inplace:

@@ -2,7 +2,7 @@
 
 ``dispatch`` looks up the plan of a call by the layouts and static arguments; a miss traces the operator's body
 and plans it.  Calls with pending operands are recorded instead of run.  All public forms of an operator (function,
-method, in-place, ``out=``) are made from its record (``forms``; ``given`` has what ``out=`` does).
+method, in-place, ``out=``) are made from its record (``forms``; ``out_variants`` has what ``out=`` does).
 """
 
 from __future__ import annotations
@@ -12,37 +12,21 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from .. import device as devices
 from .. import graph
 from .. import primitives as prim
 from ..autograd import tape
 from ..autograd.mode import state as grad_state
 from ..deferred.deferral import Deferral, NeedsMemory, deferral
-from ..deferred.record import Recipe
 from ..promotion import check_cast
-from ..storage import maker
 from ..tensor import Tensor, address, empty, materialize, numpy_view
 from ..transform.level import wrappers_in
-from . import operator as records
 from .argument_errors import FAULTS, blamed
-from .operator import FACTOR, OPERAND, SCALAR, STATIC, TENSORS, Operator
+from .arguments import literal, plain_arguments, signature
+from .operator import Operator
 from .overlap import check_written
-from .planning import (
-    LIMIT,
-    NUMBERS,
-    OpPlan,
-    build,
-    common_device,
-    fit,
-    frozen,
-    hashable,
-    is_one,
-    recipe_of,
-    tensors_in,
-    trace_body,
-)
+from .planning import LIMIT, OpPlan, build, common_device, fit, recipe_of, tensors_in, trace_body
+from .short_path import WarmPlan, WarmWrite, keep_plan, keep_recipe
 from .torch_function import ordinary, overridden
 
 if TYPE_CHECKING:
@@ -88,41 +72,6 @@ def kernel_error(op: Operator, code: int, tensors: Sequence[Tensor]) -> Exceptio
     low, high = min(int(v.min()) for v in found), max(int(v.max()) for v in found)
     given = f"index {low}" if low == high else f"indices from {low} to {high}"
     return op.index_error(f"{name}: {text}: got {given} for a tensor of shape {list(tensors[0].shape)}")
-
-
-def signature(op: Operator, args: Sequence[Any]) -> tuple[list[Any], list[Tensor], list[Any]]:
-    """(key, tensors, run-time numbers) of a call."""
-    key: list[Any] = []
-    tensors: list[Tensor] = []
-    numbers: list[Any] = []
-    for a, kind in zip(args, op.kinds):
-        if isinstance(a, Tensor):
-            key.append((a._layout, "number") if a._weak else a._layout)
-            tensors.append(a)
-        elif a is None or (kind == FACTOR and is_one(a)):
-            key.append(None)
-        elif kind in (OPERAND, SCALAR, FACTOR):
-            c = a.__class__
-            key.append(c)
-            if c is complex:
-                numbers += [a.real, a.imag]
-            elif c is float:
-                numbers.append(a)
-            else:
-                if not -(1 << 63) <= a < 1 << 63:
-                    if not 0 <= a < 1 << 64:
-                        raise RuntimeError(
-                            f"{op.name}: value cannot be converted to type int64_t without overflow: {a}"
-                        )
-                    a -= 1 << 64
-                numbers.append(int(a))
-        elif kind == TENSORS:
-            key.append(tuple(t._layout for t in a))
-            tensors.extend(a)
-        else:
-            key.append(a.__class__)
-            key.append(frozen(a))
-    return key, tensors, numbers
 
 
 class _Around(threading.local):
@@ -241,7 +190,7 @@ def _call(op: Operator, args: Sequence[Any]) -> Any:
             plan = op.plans[k] = build(op, args, tensors)
         result = _execute(op, plan, tensors, numbers)
         if op.warmable and plan.plan is not None and all(layout.numel for layout in plan.layouts):
-            _keep(op.warm, op, args, _WarmPlan, plan)
+            keep_plan(op.warm, op, args, WarmPlan, plan)
     if wanted and op.derivative is not None:
         tape.record(op, args, result)
     return result
@@ -281,63 +230,6 @@ def _look(op: Operator, args: Sequence[Any]) -> Any:
             pass
     tape.record_view(op, args, out)
     return out
-
-
-def literal(op: Operator, args: Sequence[Any]) -> Sequence[Any]:
-    """The arguments with Python's numbers in place of tensors that stand for them, as in ``x.sum(torch.tensor(0))``."""
-    for i in op.numerals:
-        a = args[i]
-        if isinstance(a, Tensor):
-            args = [*args[:i], _numeral(op, i, a), *args[i + 1 :]]
-        elif isinstance(a, (list, tuple)) and any(isinstance(x, Tensor) for x in a):
-            found = [_numeral(op, i, x) if isinstance(x, Tensor) else x for x in a]
-            args = [*args[:i], found, *args[i + 1 :]]
-    return args
-
-
-def _numeral(op: Operator, i: int, value: Tensor) -> Any:
-    if value._layout.numel != 1:
-        raise TypeError(
-            f"{op.name}(): argument '{op.params[i]}' (position {i + 1}) must be a number, not Tensor: only a tensor of "
-            f"one element stands for it, this one has shape {list(value._layout.shape)}"
-        )
-    return value.item()  # type: ignore[attr-defined]
-
-
-def plain_arguments(op: Operator, args: Sequence[Any]) -> Sequence[Any]:
-    """Checks the kinds of arguments, and makes numpy's numbers Python's."""
-    result = None
-    for i, (a, kind) in enumerate(zip(args, op.kinds)):
-        if (
-            kind == STATIC
-            or (a is None and kind != records.TENSOR and i not in op.numbers)
-            or (kind not in (TENSORS, SCALAR, FACTOR) and isinstance(a, Tensor))
-            or (kind in (SCALAR, FACTOR) and isinstance(a, Tensor) and not a._layout.ndim and not a._requires_grad)
-        ):
-            continue
-        if kind == TENSORS:
-            if not isinstance(a, (list, tuple)) or not all(isinstance(t, Tensor) for t in a):
-                if isinstance(a, (list, tuple)):
-                    bad = next(t for t in a if not isinstance(t, Tensor))
-                    raise TypeError(
-                        f"{op.name}(): expected Tensor as element in argument '{op.params[i]}', but "
-                        f"got {type(bad).__name__}"
-                    )
-                raise TypeError(
-                    f"{op.name}(): argument '{op.params[i]}' must be tuple of Tensors, not {type(a).__name__}"
-                )
-            continue
-        if kind in (OPERAND, SCALAR, FACTOR) and a.__class__ in NUMBERS:
-            continue
-        if kind in (OPERAND, SCALAR, FACTOR) and isinstance(a, (np.generic, *NUMBERS)):
-            result = list(args) if result is None else result
-            result[i] = a.item() if isinstance(a, np.generic) else int(a) if isinstance(a, int) else float(a)  # type: ignore[arg-type]
-            continue
-        what = "Tensor" if kind not in (SCALAR, FACTOR) else "Number"
-        raise TypeError(
-            f"{op.name}(): argument '{op.params[i]}' (position {i + 1}) must be {what}, not {type(a).__name__}"
-        )
-    return args if result is None else result
 
 
 def _composite(op: Operator, args: Sequence[Any]) -> Any:
@@ -384,7 +276,7 @@ def _deferred(op: Operator, args: Sequence[Any], wanted: bool, recorder: Deferra
         recorder.flush()
         found = recorder.apply(recipe, tensors, numbers)
     if op.warmable:
-        _keep_quick(op, args, recipe)
+        keep_recipe(op, args, recipe)
     result: Any = found[0] if not recipe.several else tuple(found) if op.returns is None else op.returns(*found)
     if wanted and op.derivative is not None:
         tape.record(op, args, result)
@@ -464,7 +356,7 @@ def _call_inplace(op: Operator, args: Sequence[Any]) -> Tensor:
         if plan.plan is not None:
             run_plan(op, plan.plan, [0], tensors, numbers)
             if op.writes and layout.numel:
-                _keep(op.writing, op, args, _WarmWrite, plan.plan)
+                keep_plan(op.writing, op, args, WarmWrite, plan.plan)
     target._storage.version += 1
     if node is not None:
         tape.after_inplace(node, target)
@@ -537,35 +429,10 @@ def _write_deferred(op: Operator, args: Sequence[Any], target: Tensor) -> None:
         target._key = None
 
 
-# -- the short path --------------------------------------------------------------------------------
-
-
-class _WarmPlan:
-    """A plan as a function of the addresses of the results and those of the arguments."""
-
-    __slots__ = ("layout", "make", "plan", "results", "run", "several")
-
-    def __init__(self, plan: OpPlan) -> None:
-        assert plan.plan is not None and plan.layout is not None
-        self.plan = plan
-        self.layout, self.several = plan.layout, plan.several
-        self.results = [(layout, maker(layout.span * layout.itemsize)) for layout in plan.layouts]
-        self.make, self.run = maker(plan.nbytes), plan.plan.function()
-
-
-class _WarmWrite:
-    """A plan of a call in place as a function of 0, the addresses of the arguments, and the numbers."""
-
-    __slots__ = ("plan", "run")
-
-    def __init__(self, plan: Plan) -> None:
-        self.plan, self.run = plan, plan.function()
-
-
 _new = object.__new__
 
 
-def run_several(plan: _WarmPlan, op: Operator, args: Sequence[Any], operands: Sequence[Any], recorded: bool) -> Any:
+def run_several(plan: WarmPlan, op: Operator, args: Sequence[Any], operands: Sequence[Any], recorded: bool) -> Any:
     """The short path of an operator with several results; ``operands`` are addresses and numbers."""
     outs = []
     for layout, make in plan.results:
@@ -584,55 +451,3 @@ def run_several(plan: _WarmPlan, op: Operator, args: Sequence[Any], operands: Se
     if recorded and op.derivative is not None:
         tape.record(op, args, result)
     return result
-
-
-def _keep_quick(op: Operator, args: Sequence[Any], recipe: Recipe) -> None:
-    """Makes the next deferred call with these layouts and static arguments a short one."""
-    key: list[Any] = []
-    for a, kind in zip(args, op.kinds):
-        if (a is None and kind in (records.OPTIONAL, SCALAR, OPERAND)) or (kind == FACTOR and is_one(a)):
-            key.append(None)
-        elif kind == TENSORS:
-            key.extend(t._layout for t in a)
-        elif kind == STATIC:
-            key += [a, a.__class__]
-        elif isinstance(a, Tensor):
-            key.append(a._layout)
-        elif a.__class__ in (int, float, bool):
-            key.append(a.__class__)
-        else:
-            return
-    if len(op.quick) >= LIMIT:
-        op.quick.clear()
-    whole = hashable(tuple(key))
-    if whole is not None:
-        op.quick[whole] = recipe
-
-
-def _keep(
-    table: dict[Any, Any], op: Operator, args: Sequence[Any], kind_of_plan: Callable[[Any], Any], plan: Any
-) -> None:
-    """Makes the next call with these layouts and static arguments a short one."""
-    key: list[Any] = []
-    for a, kind in zip(args, op.kinds):
-        if kind in (records.TENSOR, records.OPTIONAL):
-            key.append(0 if a is None else a._key)
-        elif kind == TENSORS:
-            key.extend(t._key for t in a)
-        elif kind == STATIC:
-            key += [a, a.__class__]
-        elif a.__class__ is Tensor and kind == OPERAND:
-            key.append(a._key)
-        elif kind == FACTOR and is_one(a):
-            key.append(None)
-        elif a is None or a.__class__ in (int, float, bool):
-            key.append(a.__class__)
-        else:
-            return
-    if any(t._key is None for t in tensors_in(args)):
-        return
-    if len(table) >= LIMIT:
-        table.clear()
-    whole = hashable(tuple(key))
-    if whole is not None:
-        table[whole] = kind_of_plan(plan)

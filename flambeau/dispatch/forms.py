@@ -22,7 +22,8 @@ from ..tensor import Tensor, make
 from . import operator as records
 from .argument_aliases import ABSENT, by_other_name, old_call, other_names, special_names, spellings
 from .argument_errors import FAULTS, blamed
-from .call import around, dispatch, dispatch_inplace, run_several, signature, special
+from .arguments import signature
+from .call import around, dispatch, dispatch_inplace, run_several, special
 from .callforms import call_forms
 from .operator import OPERAND, Operator
 from .out_variants import dispatch_out

@@ -16,7 +16,8 @@ from ..deferred.deferral import deferral
 from ..layout import Layout, Size
 from ..promotion import check_cast
 from ..tensor import Tensor, address
-from .call import dispatch, kernel_error, plain_arguments, run_plan, settle, signature, special
+from .arguments import plain_arguments, signature
+from .call import dispatch, kernel_error, run_plan, settle, special
 from .operator import FACTOR, OPERAND, SCALAR, TENSORS, Operator
 from .overlap import check_written
 from .planning import LIMIT, build, tensors_in

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from .. import primitives as prim
 from ..device import cpu
-from ..dispatch.call import signature
+from ..dispatch.arguments import signature
 from ..dispatch.operator import Operator, operator
 from ..dispatch.planning import build
 from ..dtype import coded

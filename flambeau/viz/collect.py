@@ -12,7 +12,8 @@ from ..compiled.places import Caller, who_called
 from ..compiled.watch import Program, Work, measured, timed, watching
 from ..deferred.deferral import deferral
 from ..deferred.executed import Executed
-from ..dispatch.call import around, plain_arguments, signature, special
+from ..dispatch.arguments import plain_arguments, signature
+from ..dispatch.call import around, special
 from ..dispatch.operator import Operator
 from ..graph.plan import Plan
 from ..graph.schedule import BufferSpec

@@ -28,9 +28,10 @@ from .epilogue import Epilogue, Plain
 from .flow import Flow, function
 from .frame import Frame
 from .gemm import Binding
-from .image import GEOMETRY, PIXELS, TAP_WORDS, patch_kernel, patch_request
+from .image import GEOMETRY, TAP_WORDS
 from .micro import SIZE, blocking, load_address, micro_kernel, micro_request
 from .pack import pack_kernel, pack_request
+from .patches import PIXELS, patch_kernel, patch_request
 from .words import Words, common_values, scratch_bytes
 
 __all__ = ["bind", "choose", "kernel_name", "key", "make_ir", "requests"]

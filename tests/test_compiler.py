@@ -91,10 +91,10 @@ def standardised(g: Graph, x: Node) -> tuple[Node, Node]:
     ), mean
 
 
-rng = np.random.default_rng(0)
-A = rng.standard_normal((7, 19)).astype(np.float32)
-B = rng.standard_normal((19,)).astype(np.float32)
-I = rng.integers(0, 7, (5, 3))
+RNG = np.random.default_rng(0)
+A = RNG.standard_normal((7, 19)).astype(np.float32)
+B = RNG.standard_normal((19,)).astype(np.float32)
+I = RNG.integers(0, 7, (5, 3))
 PROGRAMS = {
     "add": (lambda g, x, y: g.apply("add", x, y), (A, B), lambda: A + B),
     "transposed": (lambda g, x: g.apply("neg", g.permute(x, (1, 0))), (A,), lambda: -A.T),
@@ -144,7 +144,7 @@ def test_several_results_share_their_pass(isa):
 def test_rows_are_folded_side_by_side():
     """Wide rows go from end to end, several at a time, into the result; the interpreter and every instruction set
     agree, also where neither rows nor columns come in whole groups."""
-    x = rng.standard_normal((37, 300)).astype(np.float32)
+    x = RNG.standard_normal((37, 300)).astype(np.float32)
 
     def sums(g: Graph, x: Node) -> Node:
         return g.reduce("add", g.apply("mul", x, x), (0,))
@@ -166,7 +166,7 @@ def test_rows_fuse_into_one_kernel(program):
 
 
 def test_a_product_of_another_shape_is_computed_where_its_result_lies():
-    x, w = (rng.standard_normal(shape).astype(np.float32) for shape in ((3, 5, 40), (40, 24)))
+    x, w = (RNG.standard_normal(shape).astype(np.float32) for shape in ((3, 5, 40), (40, 24)))
 
     def rows(g: Graph, x: Node, w: Node) -> Node:
         (value,) = g.extern(MatMul(), (g.reshape(x, (15, 40)), w), (((15, 24), "f32"),))
@@ -179,7 +179,7 @@ def test_a_product_of_another_shape_is_computed_where_its_result_lies():
 
 @pytest.mark.parametrize(("strides", "shape"), [((50, 1), (6, 40)), ((7, 3), (9, 2)), ((1, 6), (6, 8))])
 def test_a_copy_into_a_strided_argument_is_one_step(strides, shape):
-    x = rng.standard_normal(shape).astype(np.float32)
+    x = RNG.standard_normal(shape).astype(np.float32)
     (node,) = build(lambda g, x: x, (x,))
     assert len(schedule([Output(node, strides, into=1)]).steps) == 1
     memory = np.full(1 + sum((n - 1) * s for n, s in zip(shape, strides)), -1, np.float32)
@@ -202,7 +202,7 @@ def written(g: Graph, x: Node, offsets: tuple[int, ...]) -> Node:
     ("offsets", "disjoint"), [((0, 40, 80), True), ((80, 0, 40), True), ((0, 40, 79), False), ((0, 0, 40), False)]
 )
 def test_parts_of_one_result_share_their_pass_where_they_are_apart(offsets, disjoint):
-    x = rng.standard_normal((7, 40)).astype(np.float32)
+    x = RNG.standard_normal((7, 40)).astype(np.float32)
     nodes = build(lambda g, x: written(g, x, offsets), (x,))
     assert (len(schedule([Output(n, contiguous_strides(n.shape)) for n in nodes]).steps) == 1) == disjoint
     wanted = np.zeros((7, 120))
@@ -221,7 +221,7 @@ def heads(g: Graph, x: Node) -> Node:
 
 
 def test_reshapes_of_heads_take_no_division():
-    x = rng.standard_normal((4, 8, 6, 5)).astype(np.float32)
+    x = RNG.standard_normal((4, 8, 6, 5)).astype(np.float32)
 
     def make(g, x):
         return g.reshape(g.apply("neg", g.permute(x, (0, 2, 1, 3))), (4, 6, 40))
@@ -234,7 +234,7 @@ def test_reshapes_of_heads_take_no_division():
     wanted = -x.transpose(0, 2, 1, 3).reshape(4, 6, 40)
     np.testing.assert_array_equal(compiled(make, x)[0], wanted)
     np.testing.assert_array_equal(interpreted(make, x)[0], wanted)
-    y = rng.standard_normal((4, 6, 40)).astype(np.float32)
+    y = RNG.standard_normal((4, 6, 40)).astype(np.float32)
     np.testing.assert_array_equal(compiled(heads, y)[0], 2 * y)
 
 
@@ -243,7 +243,7 @@ def test_reshapes_of_heads_take_no_division():
 def test_random_reshapes_and_permutations(data):
     """Chains of reshape and permute of small arrays, with sums in between, against numpy."""
     sizes = [(2, 3, 4), (6, 4), (24,), (4, 6), (2, 2, 6), (3, 8), (2, 12), (4, 3, 2), (1, 24), (2, 2, 3, 2)]
-    array = rng.standard_normal(data.draw(st.sampled_from(sizes))).astype(np.float32)
+    array = RNG.standard_normal(data.draw(st.sampled_from(sizes))).astype(np.float32)
     steps = data.draw(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 99)), min_size=1, max_size=6))
 
     def run(value, permute, reshape, add):
@@ -269,7 +269,7 @@ def test_scatter_combines_repeated_indices():
     def make(g, x, s, i):
         return g.scatter("add", x, s, [g.reshape(i, (5, 3, 1))], (("i", 0), ("d", 2)))
 
-    s = rng.standard_normal((5, 3, 19)).astype(np.float32)
+    s = RNG.standard_normal((5, 3, 19)).astype(np.float32)
     wanted = A.copy()
     np.add.at(wanted, I, s)
     np.testing.assert_allclose(compiled(make, A, s, I)[0], wanted, rtol=1e-5, atol=1e-5)
@@ -282,7 +282,7 @@ def test_elementwise_programs(data):
     """Random expressions over random broadcast shapes, against numpy."""
     shape = data.draw(st.lists(st.integers(0, 5), min_size=0, max_size=3).map(tuple))
     arrays = [
-        rng.standard_normal([n if data.draw(st.booleans()) else 1 for n in shape]).astype(np.float32) for _ in range(2)
+        RNG.standard_normal([n if data.draw(st.booleans()) else 1 for n in shape]).astype(np.float32) for _ in range(2)
     ]
     steps = data.draw(
         st.lists(
@@ -306,7 +306,7 @@ def test_elementwise_programs(data):
 def test_large_sums_are_the_same_for_any_number_of_threads():
     from flambeau.runtime import pool
 
-    x = rng.standard_normal(1 << 19).astype(np.float32)
+    x = RNG.standard_normal(1 << 19).astype(np.float32)
     before = pool.get_num_threads()
     found = []
     try:

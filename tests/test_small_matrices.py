@@ -9,13 +9,13 @@ import flambeau as fb
 
 TYPES = (np.float32, np.float64, np.complex64, np.complex128)
 SHAPES = (((), 1), ((5,), 3), ((40,), 10), ((2, 3), 7), ((), 17), ((9,), 33), ((1, 20), 64))
-random = np.random.default_rng(7)
+RNG = np.random.default_rng(7)
 
 
 def numbers(shape: tuple[int, ...], kind: type) -> np.ndarray:
-    x = random.standard_normal(shape)
+    x = RNG.standard_normal(shape)
     if np.dtype(kind).kind == "c":
-        x = x + 1j * random.standard_normal(shape)
+        x = x + 1j * RNG.standard_normal(shape)
     return x.astype(kind)
 
 
@@ -57,7 +57,7 @@ def test_cholesky_tells_of_the_first_matrix_that_is_not_positive() -> None:
 def test_elimination(kind: type, batch: tuple[int, ...], n: int) -> None:
     a, x = numbers((*batch, n, n), kind), numbers((*batch, n, 3), kind)
     a += 3 * n**0.5 * np.eye(n, dtype=kind)  # well conditioned
-    a = np.stack([m[random.permutation(n)] for m in a.reshape(-1, n, n)])
+    a = np.stack([m[RNG.permutation(n)] for m in a.reshape(-1, n, n)])
     a = a.reshape((*batch, n, n))
     A, X = fb.from_numpy(a), fb.from_numpy(a @ x)
     P, L, U = fb.linalg.lu(A)

@@ -31,12 +31,6 @@ def same(program: Callable[..., Any], *arrays: np.ndarray, gradients: bool = Tru
         np.testing.assert_allclose(actual, expected, rtol=2e-5, atol=2e-5)
 
 
-@pytest.fixture(autouse=True)
-def _same_numbers_in_any_order_of_tests() -> None:
-    global RNG
-    RNG = np.random.default_rng(0)
-
-
 def normal(*shape: int) -> np.ndarray:
     return RNG.standard_normal(shape).astype(np.float32)
 

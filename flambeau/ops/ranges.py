@@ -94,6 +94,14 @@ def _numbers(name: str, start: Any, end: Any, steps: Any) -> tuple[Any, Any, boo
     )  # type: ignore[attr-defined]
 
 
+def _kind(out: Tensor | None, complex_: bool) -> dtype_:
+    """The element type of the numbers if none is asked for."""
+    if out is not None:
+        return out.dtype
+    default = dtypes.get_default_dtype()
+    return default.to_complex() if complex_ else default
+
+
 @factory
 def linspace(
     start: Any, end: Any, steps: int, *, out: Tensor | None = None, dtype: dtype_ | None = None, layout: Any = None,
@@ -104,13 +112,7 @@ def linspace(
     steps = int(steps) if isinstance(steps, Tensor) else steps
     create.check_out("linspace", out, dtype, device)
     first, last, complex_ = _numbers("linspace", start, end, steps)
-    kind = dtype or (
-        out.dtype
-        if out is not None
-        else dtypes.get_default_dtype().to_complex()
-        if complex_
-        else dtypes.get_default_dtype()
-    )
+    kind = dtype or _kind(out, complex_)
     if devices.of(device) is devices.meta:
         return create.empty((steps,), dtype=kind, device=device, requires_grad=requires_grad)
     return _given(_linear_steps.function(first, last, steps, kind), out, requires_grad)
@@ -126,13 +128,7 @@ def logspace(
     steps = int(steps) if isinstance(steps, Tensor) else steps
     create.check_out("logspace", out, dtype, device)
     first, last, complex_ = _numbers("logspace", start, end, steps)
-    kind = dtype or (
-        out.dtype
-        if out is not None
-        else dtypes.get_default_dtype().to_complex()
-        if complex_
-        else dtypes.get_default_dtype()
-    )
+    kind = dtype or _kind(out, complex_)
     if devices.of(device) is devices.meta:
         return create.empty((steps,), dtype=kind, device=device, requires_grad=requires_grad)
     if kind.kind in "iu":  # the exponents lie between integers

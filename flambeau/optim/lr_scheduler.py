@@ -40,7 +40,12 @@ __all__ = [
 class _ByFunctions(LRScheduler):
     """What the two schedules by user functions share: one function for each group."""
 
-    def __init__(self, optimizer: Optimizer, lr_lambda: Any, last_epoch: int = -1) -> None:
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        lr_lambda: Callable[[int], float] | list[Callable[[int], float]],
+        last_epoch: int = -1,
+    ) -> None:
         self.optimizer = optimizer
         _check_optimizer(optimizer)
         groups = len(optimizer.param_groups)
@@ -76,14 +81,6 @@ class LambdaLR(_ByFunctions):
         last_epoch: the last epoch done.
     """
 
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        lr_lambda: Callable[[int], float] | list[Callable[[int], float]],
-        last_epoch: int = -1,
-    ) -> None:
-        super().__init__(optimizer, lr_lambda, last_epoch)
-
     def get_lr(self) -> list[Any]:
         self._warn_unless_stepping()
         return [base * function(self.last_epoch) for function, base in zip(self.lr_lambdas, self.base_lrs)]
@@ -97,14 +94,6 @@ class MultiplicativeLR(_ByFunctions):
         lr_lambda: the function, or a list of one for each group.
         last_epoch: the last epoch done.
     """
-
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        lr_lambda: Callable[[int], float] | list[Callable[[int], float]],
-        last_epoch: int = -1,
-    ) -> None:
-        super().__init__(optimizer, lr_lambda, last_epoch)
 
     def get_lr(self) -> list[Any]:
         self._warn_unless_stepping()

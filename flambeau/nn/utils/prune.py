@@ -215,8 +215,8 @@ class Identity(BasePruningMethod):
         return super().apply(module, name)
 
 
-class RandomUnstructured(BasePruningMethod):
-    """Prunes elements at random.
+class _Unstructured(BasePruningMethod):
+    """Prunes the elements with the smallest scores.
 
     Args:
         amount: how many, or what fraction.
@@ -228,13 +228,27 @@ class RandomUnstructured(BasePruningMethod):
         _validate_pruning_amount_init(amount)
         self.amount = amount
 
+    def _scores(self, t: Tensor) -> Tensor:
+        raise NotImplementedError
+
     def compute_mask(self, t: Tensor, default_mask: Tensor) -> Tensor:
         count = _amount_to_prune(self.amount, t.nelement())
         mask = default_mask.clone()
         if count:
-            chosen = ops.topk(ops.rand_like(t).view(-1), count).indices
+            chosen = ops.topk(self._scores(t).view(-1), count, largest=False).indices
             mask.view(-1)[chosen] = 0
         return mask
+
+
+class RandomUnstructured(_Unstructured):
+    """Prunes elements at random.
+
+    Args:
+        amount: how many, or what fraction.
+    """
+
+    def _scores(self, t: Tensor) -> Tensor:
+        return -ops.rand_like(t)  # the greatest numbers are chosen, as in PyTorch
 
     @classmethod
     def apply(cls, module: Any, name: str, amount: Any) -> Any:  # type: ignore[override]
@@ -242,26 +256,15 @@ class RandomUnstructured(BasePruningMethod):
         return super().apply(module, name, amount=amount)
 
 
-class L1Unstructured(BasePruningMethod):
+class L1Unstructured(_Unstructured):
     """Prunes the elements of the smallest absolute value.
 
     Args:
         amount: how many, or what fraction.
     """
 
-    PRUNING_TYPE = "unstructured"
-
-    def __init__(self, amount: Any) -> None:
-        _validate_pruning_amount_init(amount)
-        self.amount = amount
-
-    def compute_mask(self, t: Tensor, default_mask: Tensor) -> Tensor:
-        count = _amount_to_prune(self.amount, t.nelement())
-        mask = default_mask.clone()
-        if count:
-            chosen = ops.topk(t.abs().view(-1), count, largest=False).indices
-            mask.view(-1)[chosen] = 0
-        return mask
+    def _scores(self, t: Tensor) -> Tensor:
+        return t.abs()
 
     @classmethod
     def apply(  # type: ignore[override]

@@ -27,7 +27,7 @@ from ..storage import Storage
 from ..tensor import Tensor, address, empty, make
 from .rematerialize import Again, computed_again
 
-__all__ = ["Backward", "Half", "halved", "tape_of"]
+__all__ = ["Backward", "BackwardProgram", "backward_program", "tape_of"]
 
 _ARGUMENT, _SAVED, _GRADIENT, _CONSTANT = range(4)
 
@@ -35,7 +35,7 @@ _ARGUMENT, _SAVED, _GRADIENT, _CONSTANT = range(4)
 _Way = Callable[[Sequence[Storage], Sequence[Storage], Sequence[Any]], "list[Tensor | None]"]
 
 
-class Half(NamedTuple):
+class BackwardProgram(NamedTuple):
     """The backward pass of a watched call.
 
     ``saved`` are the values that it reads, by number and layout; ``sources`` tell for each of its arguments what it is,
@@ -54,7 +54,7 @@ class Half(NamedTuple):
     plan: Callable[[], Executed]
     ways: list[_Way | None]
 
-    def placed(self, starts: Sequence[int]) -> Half:
+    def placed(self, starts: Sequence[int]) -> BackwardProgram:
         """The same, if the arguments of the forward pass begin so many bytes behind the start of their storages."""
         sources = [(what, k, start + starts[k] if what == _ARGUMENT else start) for what, k, start in self.sources]
         return self._replace(sources=sources, ways=[])
@@ -114,7 +114,7 @@ class _Mark(NamedTuple):
     live: int
 
 
-def halved(recorder: Deferral, results: Sequence[Tensor], inputs: Sequence[Tensor]) -> Half | None:
+def backward_program(recorder: Deferral, results: Sequence[Tensor], inputs: Sequence[Tensor]) -> BackwardProgram | None:
     """The derivative of results that are pending in the program by inputs, which is as it was afterwards; None if it
     cannot be told apart from the program."""
     mark = _Mark(len(recorder.text), recorder.count, len(recorder.arguments), len(recorder.numbers), len(recorder.live))
@@ -128,10 +128,10 @@ def halved(recorder: Deferral, results: Sequence[Tensor], inputs: Sequence[Tenso
         if before != (recorder.runs, recorder.outside):
             return None
         ends = [None if t is None else _end(recorder, t) for t in found]
-        first = _Halving(recorder, mark, seeds, {})
+        first = _BackwardWriter(recorder, mark, seeds, {})
         first.make(ends)
         again = first.again()
-        return _Halving(recorder, mark, seeds, again).make(ends)
+        return _BackwardWriter(recorder, mark, seeds, again).make(ends)
     except _Entangled:
         return None
     finally:
@@ -153,7 +153,7 @@ def _end(recorder: Deferral, t: Any) -> tuple[int, Layout]:
     raise _Entangled
 
 
-class _Halving:
+class _BackwardWriter:
     """Writes the text of the backward pass, which computes some values ``again``."""
 
     def __init__(self, recorder: Deferral, mark: _Mark, seeds: list[Tensor], again: Again) -> None:
@@ -202,7 +202,7 @@ class _Halving:
         self._starts.append(at)
         self._layouts.append(layout)
 
-    def make(self, ends: Sequence[tuple[int, Layout] | None]) -> Half:
+    def make(self, ends: Sequence[tuple[int, Layout] | None]) -> BackwardProgram:
         """The backward pass that ends in these values."""
         text, at, number = self._text, self._mark.words, self._mark.values
         while at < len(text):
@@ -247,7 +247,9 @@ class _Halving:
                 made.append(Executed(program, [], numbers, [None] * len(results)))
             return made[0]
 
-        return Half(self._saved, self._sources, self._constants, [t._layout for t in self._seeds], wanted, plan, [])
+        return BackwardProgram(
+            self._saved, self._sources, self._constants, [t._layout for t in self._seeds], wanted, plan, []
+        )
 
     def again(self) -> Again:
         """What the backward pass that was made had better compute again."""
@@ -312,20 +314,20 @@ class Backward(Node):
     function itself, for derivatives of higher order, and returns the results that ``grads`` belong to.
     """
 
-    __slots__ = ("_again", "_half", "_inputs", "_read", "_saved", "_slots", "_versions")
+    __slots__ = ("_again", "_backward", "_inputs", "_read", "_saved", "_slots", "_versions")
 
     def __init__(
         self,
-        half: Half,
+        backward: BackwardProgram,
         inputs: Sequence[Tensor],
         slots: Sequence[Storage],
         saved: Sequence[Storage],
         outputs: tuple[Layout, ...],
         again: tuple[Any, ...] | None,
     ) -> None:
-        self._half, self._inputs, self._slots, self._again = half, inputs, slots, again
+        self._backward, self._inputs, self._slots, self._again = backward, inputs, slots, again
         self._saved: Sequence[Storage] | None = saved
-        self._read = [slots[k] for what, k, _ in half.sources if what == _ARGUMENT] + list(saved)
+        self._read = [slots[k] for what, k, _ in backward.sources if what == _ARGUMENT] + list(saved)
         self._versions = [storage.version for storage in self._read]
         self._outputs = outputs
         self._extras = None
@@ -337,26 +339,26 @@ class Backward(Node):
         return "CompiledFunctionBackward"
 
     def _apply(self, grads: list[Tensor | None], wanted: Sequence[bool] | None) -> Sequence[Tensor | None]:
-        half, saved = self._half, self._saved
+        backward, saved = self._backward, self._saved
         if saved is None:
             raise RuntimeError(FREED)
         for storage, version in zip(self._read, self._versions):
             if storage.version != version:
                 t = next((t for t in self._inputs if t._storage is storage), None)
-                raise modified(t if t is not None else make(storage, half.given[0]), None, 0, version)
+                raise modified(t if t is not None else make(storage, backward.given[0]), None, 0, version)
         if state.grad:
             return self._recorded(grads)
-        way = half.way()
+        way = backward.way()
         if way is not None:
             return way(self._slots, saved, grads)
-        given = [_as(g, layout) for g, layout in zip(grads, half.given)]
+        given = [_as(g, layout) for g, layout in zip(grads, backward.given)]
         memories: list[Any] = []
         addresses = []
-        for what, k, start in half.sources:
+        for what, k, start in backward.sources:
             if what == _ARGUMENT:
                 storage = self._slots[k]
             elif what == _CONSTANT:
-                storage = half.constants[k]
+                storage = backward.constants[k]
             elif what == _SAVED:
                 storage = saved[k]
             else:
@@ -364,7 +366,7 @@ class Backward(Node):
                 storage = given[k]._storage
             memories.append(storage)
             addresses.append(storage.ptr + start)
-        ran = half.plan()
+        ran = backward.plan()
         if state.task is None or state.task.keep_graph:
             made = ran.run(addresses, memories)
         else:  # nobody but ``memories`` holds on to what was saved for this, and to the gradients
@@ -374,7 +376,7 @@ class Backward(Node):
             made = ran.run(addresses, memories, done=partial(_let_go, memories))
         sizes = ran.plan.sizes
         storages = [Storage(p, sizes.get(k, 0)) if p else Storage(0, 0) for k, p in enumerate(made)]
-        return [None if want is None else make(storages[want[1]], want[0]) for want in half.wanted]
+        return [None if want is None else make(storages[want[1]], want[0]) for want in backward.wanted]
 
     def _recorded(self, grads: list[Tensor | None]) -> Sequence[Tensor | None]:
         """The gradients, on the tape: by calling the function itself."""
@@ -416,35 +418,35 @@ _MADE = """t{k} = new(Tensor)
     t{k}._offset = 0"""
 
 
-def _written(half: Half) -> _Way | None:
+def _written(backward: BackwardProgram) -> _Way | None:
     """The short way, written out for the arguments and results of the program."""
-    ran = half.plan()
+    ran = backward.plan()
     parts = ran.parts()
     if parts is None:
         return None
     space: dict[str, Any] = {
         "as_": _as, "address": address, "enter": parts.enter, "recover": parts.recover, "numbers": ran.numbers,
-        "new": object.__new__, "Tensor": Tensor, "Storage": Storage, "constants": half.constants,
+        "new": object.__new__, "Tensor": Tensor, "Storage": Storage, "constants": backward.constants,
     }  # fmt: skip
-    space |= {f"given{k}": layout for k, layout in enumerate(half.given)}
+    space |= {f"given{k}": layout for k, layout in enumerate(backward.given)}
     space |= {f"m{k}": make for k, make in enumerate(parts.makers)}
-    space |= {f"wanted{k}": want[0] for k, want in enumerate(half.wanted) if want is not None}
+    space |= {f"wanted{k}": want[0] for k, want in enumerate(backward.wanted) if want is not None}
     words = {_ARGUMENT: "slots[{}].ptr", _SAVED: "saved[{}].ptr", _GRADIENT: "p{}", _CONSTANT: "constants[{}].ptr"}
-    addresses = [words[what].format(k) + (f" + {start}" if start else "") for what, k, start in half.sources]
+    addresses = [words[what].format(k) + (f" + {start}" if start else "") for what, k, start in backward.sources]
     results = ["0" if make is None else f"r{k}.ptr" for k, make in enumerate(parts.makers)]
     fresh = ["Storage(0, 0)" if make is None else f"r{k}" for k, make in enumerate(parts.makers)]
     values = [*results, *addresses, *(f"numbers[{k}]" for k in range(len(ran.numbers)))]
     text = _TEXT.format(
-        grads=", ".join(f"g{k}" for k in range(len(half.given))),
-        given="\n    ".join(_GIVEN.format(k=k, itemsize=g.itemsize) for k, g in enumerate(half.given)),
+        grads=", ".join(f"g{k}" for k in range(len(backward.given))),
+        given="\n    ".join(_GIVEN.format(k=k, itemsize=g.itemsize) for k, g in enumerate(backward.given)),
         made="\n    ".join(f"r{k} = m{k}()" for k, make in enumerate(parts.makers) if make is not None),
         values=", ".join(values[k] for k in parts.order),
         results=", ".join(results),
         addresses=", ".join(addresses),
         tensors="\n    ".join(
-            _MADE.format(k=k, storage=fresh[want[1]]) for k, want in enumerate(half.wanted) if want is not None
+            _MADE.format(k=k, storage=fresh[want[1]]) for k, want in enumerate(backward.wanted) if want is not None
         ),
-        found=", ".join("None" if want is None else f"t{k}" for k, want in enumerate(half.wanted)),
+        found=", ".join("None" if want is None else f"t{k}" for k, want in enumerate(backward.wanted)),
     )
     exec(compile(text, "<backward pass of a repeated call>", "exec"), space)
     way: _Way = space.pop("way")  # which would refer to itself

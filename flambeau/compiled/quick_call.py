@@ -65,7 +65,7 @@ _ALONE = """t = new(Tensor)
     t._offset = {offset}
     return t"""
 _DIFFERENTIABLE = """storages = [{storages}]
-    storages.append(found.differentiable(half, storages, [{tensors}], [{names}], b"", fn, args, kwargs))
+    storages.append(found.differentiable(backward, storages, [{tensors}], [{names}], b"", fn, args, kwargs))
     return build(storages, [{tensors}])"""
 
 
@@ -84,7 +84,7 @@ def quick_call(found: Recording, fn: Callable[..., Any], args: tuple[Any, ...]) 
         "threads": threads, "Deferral": Deferral, "special": special, "watch": watch, "levels": levels,
         "grad_state": grad_state, "grad": grad_state.grad, "Default": Default, "default": Default.dtype,
         "Storage": Storage, "Tensor": Tensor, "new": object.__new__, "MISSED": MISSED, "guards": found.guards,
-        "found": found, "half": found.half, "fn": fn, "recover": parts.recover,
+        "found": found, "backward": found.backward, "fn": fn, "recover": parts.recover,
         "enter": parts.enter, "numbers": ran.numbers, "build": found.build, "grads": found.grads,
     }  # fmt: skip
     tensors: list[int] = []
@@ -98,7 +98,7 @@ def quick_call(found: Recording, fn: Callable[..., Any], args: tuple[Any, ...]) 
     space |= {f"m{k}": make for k, make in enumerate(parts.makers)}
     results = ["0" if make is None else f"r{k}.ptr" for k, make in enumerate(parts.makers)]
     addresses = [f"{name}.ptr + {start}" if start else f"{name}.ptr" for name, start in zip(names, found.starts)]
-    more = " or found.twice" if found.half is not None else ""
+    more = " or found.twice" if found.backward is not None else ""
     values = [*results, *addresses, *(f"numbers[{k}]" for k in range(len(ran.numbers)))]
     text = _TEXT.format(
         count=len(args),
@@ -147,7 +147,7 @@ def _answer(found: Recording, parts: Parts, names: list[str], given: list[str], 
     """What makes the result of the storages, and puts it on the tape."""
     storages = ", ".join(f"r{k}" for k in range(len(parts.makers)))
     tensors = ", ".join(given)
-    if found.half is not None:
+    if found.backward is not None:
         return _DIFFERENTIABLE.format(storages=storages, tensors=tensors, names=", ".join(names))
     if found.alone is not None and parts.makers[found.alone[0]] is not None:
         place, space["layout"], offset = found.alone

@@ -39,7 +39,7 @@ from ..dtype import Default
 from ..storage import Storage
 from ..tensor import Tensor, address
 from ..transform.level import levels
-from .forward_backward import halved, tape_of
+from .forward_backward import backward_program, tape_of
 from .guards import Grads, Guards, Owners, owners
 from .purity import Environment, SideEffects
 from .quick_call import MISSED, Quick, missed, quick_call
@@ -291,18 +291,18 @@ def _live(recorder: Deferral, result: Any, tensors: list[Tensor], guards: Guards
     tape = tape_of(found)
     if tape is None or any(t._node is not None for t in inputs) or not tape[0] <= {id(t) for t in inputs}:
         return None
-    half = halved(recorder, found, inputs)
-    return None if half is None else Live(found, inputs, half, tape[1])
+    backward = backward_program(recorder, found, inputs)
+    return None if backward is None else Live(found, inputs, backward, tape[1])
 
 
 def _forward(recorder: Deferral, held: list[Storage], live: Live) -> tuple[Executed, list[int], bool]:
     """The watched call's program, which goes on being recorded, as one that also gives what the backward pass reads,
     where among its results that is, and whether it would give the same if it ran twice."""
     wanted = recorder.wanted(held)
-    wanted += [value for value in live.half.asked() if value not in wanted]
+    wanted += [value for value in live.backward.asked() if value not in wanted]
     plan = recorder.planned(wanted)
     ran = Executed(plan, list(recorder.arguments), list(recorder.numbers), [into for _, _, into in wanted])
-    places = [wanted.index(value) for value in live.half.asked()]
+    places = [wanted.index(value) for value in live.backward.asked()]
     return ran, places, independent(recorder.text, wanted)
 
 

@@ -18,7 +18,7 @@ from ..layout import Layout
 from ..runtime import memory
 from ..storage import Storage
 from ..tensor import Tensor, make, materialize
-from .forward_backward import Backward, Half
+from .forward_backward import Backward, BackwardProgram
 from .guards import Grads, Guards
 from .purity import Environment
 
@@ -111,7 +111,7 @@ class Live(NamedTuple):
 
     results: list[Tensor]
     inputs: list[Tensor]
-    half: Half
+    backward: BackwardProgram
     saved: set[int]
 
 
@@ -169,11 +169,11 @@ class Recording:
         """Whether it is worth asking about gradients."""
         self.first = ran is not None and ran.plan.temporary + sum(self.sizes) >= _LARGE_BLOCK
         self.again = twice
-        self.half: Half | None = None
+        self.backward: BackwardProgram | None = None
         self.live: list[tuple[int, Layout, int]] = []
         if live is not None:
             self.live = [(number[id(t._storage.memory)], t._layout, t._offset) for t in live.results]
-            self.half = live.half.placed(self.starts)
+            self.backward = live.backward.placed(self.starts)
             self.saved = places
             self.inputs = [(given.get(id(t), -1), t) for t in live.inputs]
             self.layouts = tuple(layout for _, layout, _ in self.live)
@@ -254,8 +254,8 @@ class Recording:
                 held[k][1].version += 1
             else:
                 t._grad = make(storages[k] or Storage(0, 0), layout, offset)
-        if self.half is not None:
-            storages.append(self.differentiable(self.half, storages, tensors, memories, stream, fn, args, kwargs))
+        if self.backward is not None:
+            storages.append(self.differentiable(self.backward, storages, tensors, memories, stream, fn, args, kwargs))
         return self.build(storages, tensors)
 
     def _run_straight(
@@ -272,13 +272,13 @@ class Recording:
         storages: list[Any] = self.short([s.ptr + start for s, start in zip(memories, self.starts)], ran.numbers)
         for i in self.written:
             memories[i].version += 1
-        if self.half is not None:
-            storages.append(self.differentiable(self.half, storages, tensors, memories, b"", fn, args, kwargs))
+        if self.backward is not None:
+            storages.append(self.differentiable(self.backward, storages, tensors, memories, b"", fn, args, kwargs))
         return self.build(storages, tensors)
 
     def differentiable(
         self,
-        half: Half,
+        backward: BackwardProgram,
         storages: list[Any],
         tensors: list[Tensor],
         memories: list[Storage],
@@ -292,7 +292,7 @@ class Recording:
         inputs = [t if k < 0 else tensors[k] for k, t in self.inputs]
         saved = [storages[k] or Storage(0, 0) for k in self.saved]
         again = (self._recorded, memories, stream, fn, args, kwargs) if self.again else None
-        node = Backward(half, inputs, memories, saved, self.layouts, again)
+        node = Backward(backward, inputs, memories, saved, self.layouts, again)
         found = []
         for number, (k, layout, offset) in enumerate(self.live):
             t = make(storages[k] or Storage(0, 0), layout, offset)

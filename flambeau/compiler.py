@@ -1,4 +1,4 @@
-"""``flambeau.compile``: run a function or module with its operators deferred (DESIGN D4).
+"""``flambeau.compile``: run a function or module with its operators deferred.
 
 Python runs as usual at every call; the operators that it calls append to a graph, which runs when someone
 looks at a number, when the compiled function is entered again, or when it has grown long.  The results stay pending

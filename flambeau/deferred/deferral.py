@@ -1,4 +1,4 @@
-"""Deferred execution: operators append to a program until someone looks at a number (DESIGN D4).
+"""Deferred execution: operators append to a program until someone looks at a number.
 
 What is recorded of an operator is its recipe and the numbers of its operands (``record.py``), which takes about as long
 as running a small one.  The text of the program finds its plan; only a new text becomes a graph and is planned.

@@ -39,6 +39,27 @@ def test_blocks_are_apart(blocks, rooms):
     assert total <= assign(blocks)[1]
 
 
+def test_gaps_that_the_biggest_first_would_leave():
+    mebibytes = [(3, 0, 3), (3, 3, 3), (2, 1, 4), (2, 2, 5), (6, 0, 0)]  # biggest first: 11
+    blocks = [Lifetime(n << 20, first, last) for n, first, last in mebibytes]
+    fullest = max(sum(n for n, first, last in mebibytes if first <= step <= last) for step in range(6))
+    assert assign(blocks)[1] == fullest << 20 == 10 << 20
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(BLOCK, max_size=30))
+def test_large_blocks_are_apart(blocks):
+    blocks = [Lifetime(n << 10, first, first + length) for n, first, length in blocks]
+    found, total = assign(blocks)
+    for k, (_, at) in enumerate(found):
+        nbytes, first, last = blocks[k]
+        assert at + nbytes <= total
+        for other in range(k):
+            n, other_first, other_last = blocks[other]
+            if first <= other_last and other_first <= last:
+                assert at + nbytes <= found[other][1] or found[other][1] + n <= at
+
+
 def test_rooms_are_used():
     blocks = [Lifetime(1000, 0, 1), Lifetime(1000, 2, 3), Lifetime(1000, 3, 4)]
     assert assign(blocks, [Room(1024, 4)]) == ([(0, 0), (0, 0), (-1, 0)], 1024)

@@ -52,7 +52,9 @@ import fuzz_cases as cases  # noqa: E402
 import flambeau  # noqa: E402
 from flambeau.dispatch.operator import OPERATORS  # noqa: E402
 
-EXPECTED = (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError, MemoryError, BufferError)
+EXPECTED = (
+    RuntimeError, ValueError, TypeError, IndexError, NotImplementedError, MemoryError, BufferError, OverflowError
+)  # fmt: skip
 # What Python says where a program gave a wrong argument; PyTorch's binding of arguments says the same or nearly.
 BINDING = re.compile(
     r"required .*argument|unexpected keyword|positional argument|multiple values for|interpreted as an integer"

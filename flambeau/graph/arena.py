@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 __all__ = ["Lifetime", "Room", "assign"]
@@ -30,17 +31,56 @@ def assign(blocks: Sequence[Lifetime], rooms: Sequence[Room] = ()) -> tuple[list
     """(the room of each block, or -1 for the plan's own memory, and its offset there; bytes of the plan's own memory):
     blocks in use at one time do not overlap.
 
-    The biggest is placed first, each at the lowest offset that is free all its life (Pisarchyk and Lee 2020, "Efficient
-    memory management for deep neural net inference", greedy by size), in the smallest room that has one.
+    Each block gets the lowest offset that is free all its life, in the smallest room that has one.  The biggest is
+    placed first (Pisarchyk and Lee 2020, "Efficient memory management for deep neural net inference", greedy by size);
+    where that leaves gaps at the fullest step, the first and the longest-lived are tried, and the best is taken.
     """
+    best: tuple[list[tuple[int, int]], int] | None = None
+    for order in _ORDERS:
+        found, total = _placed(blocks, rooms, sorted(range(len(blocks)), key=lambda k: order(blocks[k])))
+        if best is None or total < best[1]:
+            best = found, total
+        if best[1] <= _WORTHWHILE or (not rooms and best[1] <= _fullest(blocks)):
+            break
+    assert best is not None
+    return best
+
+
+_WORTHWHILE = 1 << 20
+"""Bytes below which gaps are not looked at."""
+
+_ORDERS: tuple[Callable[[Lifetime], tuple[int, int]], ...] = (
+    lambda block: (-block.nbytes, block.first),
+    lambda block: (block.first, -block.nbytes),
+    lambda block: (-block.nbytes * (block.last - block.first + 1), block.first),
+)
+
+
+def _aligned(nbytes: int) -> int:
+    return -(-nbytes // _ALIGNMENT) * _ALIGNMENT
+
+
+def _fullest(blocks: Sequence[Lifetime]) -> int:
+    """The most bytes that are in use at one step."""
+    change: dict[int, int] = {}
+    for block in blocks:
+        change[block.first] = change.get(block.first, 0) + _aligned(block.nbytes)
+        change[block.last + 1] = change.get(block.last + 1, 0) - _aligned(block.nbytes)
+    return max(accumulate(change[step] for step in sorted(change)), default=0)
+
+
+def _placed(
+    blocks: Sequence[Lifetime], rooms: Sequence[Room], order: Sequence[int]
+) -> tuple[list[tuple[int, int]], int]:
+    """What ``assign`` returns, of blocks placed in this order."""
     found = [(-1, 0)] * len(blocks)
     own: list[tuple[int, int, int, int]] = []  # (offset, end, first, last), by offset
     let: list[list[tuple[int, int, int, int]]] = [[] for _ in rooms]
     smallest = sorted(range(len(rooms)), key=lambda r: rooms[r].nbytes)
     total = 0
-    for k in sorted(range(len(blocks)), key=lambda k: (-blocks[k].nbytes, blocks[k].first)):
+    for k in order:
         nbytes, first, last = blocks[k]
-        size = -(-nbytes // _ALIGNMENT) * _ALIGNMENT
+        size = _aligned(nbytes)
         for r in smallest:
             if last < rooms[r].until and size <= rooms[r].nbytes:
                 at = _lowest(let[r], size, first, last)

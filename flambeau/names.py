@@ -133,7 +133,7 @@ TOP: dict[str, str] = {
         tan_ tanh_ trunc_ xlogy_ zero_
         """,
     ),
-    **members("ops.gather", "embedding_renorm_"),
+    **members("ops.embedding", "embedding_renorm_"),
     **members("amp.grad_scaler", "GradScaler"),
     **members("compiler", "compile"),
     **members("func", "vmap"),

@@ -340,3 +340,10 @@ def test_composites_nest() -> None:
         optimizer.step()
         outer.step()
     assert rates == pytest.approx([0.25, 0.25, 1, 1, 0.5, 0.1, 0.1, 0.5, 0.25, 0.25])
+
+
+@pytest.mark.parametrize("name", lr_scheduler.__all__)
+def test_checkpoints_name_schedules_as_pytorch_does(name: str) -> None:
+    ours, theirs = (getattr(m.optim.lr_scheduler, name) for m in (fl, torch))
+    assert ours.__module__ == theirs.__module__.replace("torch", "flambeau", 1)
+    assert ours.__qualname__ == theirs.__qualname__ == name

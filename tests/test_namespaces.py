@@ -34,6 +34,10 @@ def test_public_names_are_listed_and_others_are_not() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_listed_names_are_there() -> None:
+    assert [name for name in dir(torch) if not hasattr(torch, name)] == []
+
+
 @pytest.mark.parametrize("name", ["cuda", "xpu", "mps", "mtia", "accelerator"])
 def test_devices_that_are_not_there(name: str) -> None:
     space = getattr(torch, name)

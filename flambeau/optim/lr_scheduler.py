@@ -36,6 +36,10 @@ __all__ = [
 ]
 
 
+for _moved in (ChainedScheduler, CyclicLR, LRScheduler, OneCycleLR, ReduceLROnPlateau, SequentialLR):
+    _moved.__module__ = __name__  # as PyTorch's programs and checkpoints know them
+
+
 # -- functions of the epoch ------------------------------------------------------------------------
 class _ByFunctions(LRScheduler):
     """What the two schedules by user functions share: one function for each group."""

@@ -225,3 +225,15 @@ def test_elements_one_by_one() -> None:
     assert x.apply_(lambda v: v * 2).tolist() == [[0, 2], [4, 6]]
     assert x.map_(fl.ones(2), lambda a, b: a + b).tolist() == [[1, 3], [5, 7]]
     assert fl.zeros(3, 3).fill_diagonal_(1).tolist() == np.eye(3).tolist()
+
+
+@pytest.mark.parametrize(
+    ("function", "type_"),
+    [(np.sin, fl.float32), (np.isnan, fl.uint8), (lambda x: np.multiply(np.ones(2), x), fl.float64)],
+)
+def test_numpys_functions_of_tensors_give_tensors(function: Any, type_: Any) -> None:
+    values = np.array([1.0, np.nan], np.float32)
+    got = function(fl.from_numpy(values))
+    assert type(got) is fl.Tensor and got.dtype is type_
+    np.testing.assert_array_equal(got.numpy(), function(values))
+    assert np.sin(fl.tensor(0.0)).shape == ()

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from .. import device as devices
 from .. import dtype as dtypes
 from ..dispatch.forms import LazyMethod
 from ..dtype import dtype as dtype_
-from ..tensor import Tensor
-from . import create, new_tensors, resizing
+from ..tensor import Tensor, from_numpy
+from . import new_tensors, resizing
 from .common import blaming, dim_of, overridable, shape_of
 from .convert import convert, memory_format, preserve_format
 from .region import as_strided
@@ -299,9 +301,11 @@ def _cuda_array_interface(self: Tensor) -> Any:
     )
 
 
-def _array_wrap(self: Tensor, array: Any) -> Tensor:
-    """A tensor over an array that numpy computed from this one."""
-    return create.from_numpy(array)
+def _array_wrap(self: Tensor, array: Any, context: Any = None, return_scalar: bool = False) -> Tensor:
+    """A tensor over an array that numpy computed from this one; of Boolean values as 0 and 1 of type uint8, as in
+    PyTorch."""
+    array = np.asarray(array)
+    return from_numpy(array.astype(np.uint8) if array.dtype == np.bool_ else array)
 
 
 def _module_load(self: Tensor, other: Any, assign: bool = False) -> Any:

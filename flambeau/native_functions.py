@@ -469,9 +469,12 @@ def sym_ite(b: Any, t: Any, f: Any) -> Any:
 
 def sym_sqrt(a: Any) -> Any:
     """The square root; raises ValueError for a negative number."""
-    if isinstance(a, (int, float)) and a < 0:
-        raise ValueError(f"sym_sqrt: expected a number that is not negative, got {a}")
-    return a.__sym_sqrt__() if hasattr(a, "__sym_sqrt__") else math.sqrt(a)
+    if hasattr(a, "__sym_sqrt__"):
+        return a.__sym_sqrt__()
+    number = float(a)
+    if number < 0:
+        raise ValueError(f"sym_sqrt: expected a number that is not negative, got {number}")
+    return math.sqrt(number)
 
 
 # -- control flow ----------------------------------------------------------------------------------------

@@ -100,3 +100,9 @@ def test_default_tensor_type():
         flambeau.set_default_dtype(flambeau.float32)
     with pytest.raises(TypeError, match="invalid type object"):
         flambeau.set_default_tensor_type("torch.LongTensor")
+
+
+@pytest.mark.parametrize("number", [-1, -0.5, flambeau.tensor(-2.0)], ids=str)
+def test_square_roots_of_negative_numbers_are_refused(number):
+    with pytest.raises(ValueError, match="not negative"):
+        flambeau.sym_sqrt(number)

@@ -46,6 +46,11 @@ LOW_UNITS = 64
 """Units of such a block."""
 LOW_PANELS = 8
 """Columns of such a chunk, in panels."""
+WIDE_ROWS = 144
+"""Rows up to which the packing of B decides: chunks are `WIDE` panels wide and blocks of units as short as `WIDE_UNITS`,
+so that memory is read in long pieces of a row."""
+WIDE = 16
+WIDE_UNITS = 128
 LARGER = 3
 """Times that the outer operand of a contraction of images has the panels of the inner one, from which on it is the
 one that each chunk should read its own part of: the inner one is packed once, for everyone."""
@@ -164,6 +169,11 @@ def cut(
     share_b = share_b and (uneven or across or (flat_b and outer >= TALL))
     kc = _long_block(units, num, blk)
     splits, span = _split(batch * _ceil(outer * inner, 32), units, kc, work)
+    # what the sum depends on must not depend on the number of threads
+    wide = flat_b and not (direct_b or across or num.tiles) and m <= WIDE_ROWS
+    wide = wide and inner >= 2 * WIDE and units >= 4 * WIDE_UNITS
+    if wide:
+        kc, splits, span = WIDE_UNITS, 1, _ceil(units, WIDE_UNITS) * WIDE_UNITS
     low = direct_b and m <= LOW and splits == 1 and units >= 4 * LOW_UNITS and inner >= 2 * LOW_PANELS
     if low:
         kc, span = LOW_UNITS, _ceil(units, LOW_UNITS) * LOW_UNITS
@@ -181,6 +191,8 @@ def cut(
             each = workers // math.gcd(inner_blocks, workers)
             outer_blocks = min(_ceil(outer_blocks, each) * each, outer)
         inner_blocks = max(inner_blocks, min(_ceil(wanted, outer_blocks), inner))
+    elif wide:
+        inner_blocks = max(_ceil(inner, WIDE), min(2 * workers, inner))
     else:
         inner_blocks = max(inner_blocks, min(wanted, inner))
         outer_blocks = max(outer_blocks, min(_ceil(wanted, inner_blocks), _ceil(outer, 24)))

@@ -63,7 +63,7 @@ PAGE = 4096
 """Rows a multiple of so many bytes apart compete for the lines of a cache."""
 PANELS_DIRECT = 55
 """Panels of rows up to which B is read in place rather than packed: as often as that it is read."""
-CROWDED_PANELS = 14
+CROWDED_PANELS = 2
 """The same where its rows compete for the lines of a cache."""
 L2_WAYS = 8
 """Lines that one set of the second-level cache holds, at least."""

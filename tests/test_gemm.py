@@ -266,6 +266,28 @@ def test_panels_packed_side_by_side(code, size):
     np.testing.assert_allclose(c, exact, rtol=1e-4, atol=1e-12 if code == "f64" else 1e-4)
 
 
+@pytest.mark.parametrize("code", ["f32", "f64", "bf16", "i8"])
+@pytest.mark.parametrize("size", [(40, 1024, 1031), (130, 1100, 520), (100, 1050, 1024)], ids=str)
+def test_wide_chunks_of_few_rows(code, size):
+    """Rows of B that compete for the caches, or lie anyhow, are packed in wide chunks; the number of threads is not to
+    be seen in the sum."""
+    m, n, k = size
+    rng = np.random.default_rng(8)
+    if code == "i8":
+        a, b = (rng.integers(-9, 9, s).astype(np.int8) for s in ((m, k), (k, n)))
+    else:
+        a, b = (normal(rng, s).astype(NUMPY[code]) for s in ((m, k), (k, n)))
+    acc = gemm.accumulator(code, code)
+    exact = a.astype(np.float64) @ b.astype(np.float64)
+    found = []
+    for threads in (1, 2, 7):
+        c = empty((m, n), NUMPY[acc])
+        run(GemmSpec(code, code, acc, acc), a, b, c, threads=threads)
+        np.testing.assert_allclose(c, exact, rtol=1e-4, atol=1e-12 if code == "f64" else 2e-4)
+        found.append(c)
+    assert np.array_equal(found[0], found[1]) and np.array_equal(found[0], found[2])
+
+
 @pytest.mark.parametrize("code", ["f32", "f64", "bf16", "f16", "i8"])
 @pytest.mark.parametrize("size", [(1024, 200, 77), (1000, 97, 190), (33, 700, 801)], ids=str)
 def test_panels_of_columns_packed_side_by_side(code, size):

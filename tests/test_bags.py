@@ -163,3 +163,24 @@ def test_half_precision_is_rounded_once(kind: Any, columns: int) -> None:
     copy = table.clone().requires_grad_()
     F.embedding_bag(index, copy, offsets).float().square().sum().backward()
     assert copy.grad.dtype is kind and copy.grad.isfinite().all()  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("mode", ["sum", "mean"])
+@pytest.mark.parametrize("padding", [None, 2])
+@pytest.mark.parametrize("both", [False, True])
+def test_bags_of_several_tables(mode, padding, both):
+    """A batch of tables is one long table: rows that are left out are those of every member, and a row number beyond a
+    table is not one of the next."""
+    generator = torch.Generator().manual_seed(0)
+    tables = torch.randn(3, 5, 9, generator=generator)
+    index = torch.tensor([[[2, 1, 1], [0, 2, 4]], [[2, 2, 2], [3, 0, 1]], [[4, 4, 2], [0, 0, 0]]])
+
+    def bags(index, table):
+        return F.embedding_bag(index, table, mode=mode, padding_idx=padding)
+
+    found = torch.vmap(bags, (0 if both else None, 0))(index if both else index[0], tables)
+    expected = [bags(index[k if both else 0], tables[k]) for k in range(3)]
+    np.testing.assert_allclose(found.numpy(), np.stack([e.numpy() for e in expected]), rtol=1e-6)
+    for wrong in (5, -1):
+        with pytest.raises(IndexError, match="out of range"):
+            torch.vmap(lambda table: bags(torch.tensor([[0, wrong]]), table))(tables)

@@ -44,6 +44,17 @@ def test_what_is_made_is_fake_on_any_device() -> None:
     assert type(made[0].shape) is torch.Size
 
 
+def test_what_is_made_by_kernels_of_no_device() -> None:
+    reflections, factors = torch.geqrf(torch.randn(6, 5))
+    real = torch.linalg.householder_product(reflections, factors)
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        window = torch.kaiser_window(9, device="cuda")
+        product = torch.linalg.householder_product(mode.from_tensor(reflections), mode.from_tensor(factors))
+    assert is_fake(window)
+    assert (window.shape, str(window.device)) == ((9,), "cuda:0")
+    assert (product.shape, product.stride()) == (real.shape, real.stride()) == ((6, 5), (1, 6))
+
+
 def test_a_training_step_by_shapes() -> None:
     with FakeTensorMode():
         net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(512, 5))

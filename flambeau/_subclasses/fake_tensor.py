@@ -281,7 +281,8 @@ class FakeTensorMode(TorchFunctionMode):
         constant = name in ("tensor", "as_tensor", "asarray", "frombuffer", "scalar_tensor")
         given = {k: v for k, v in kwargs.items() if k != "device"} if constant else {**kwargs, "device": "meta"}
         with _aside():
-            if name == "normal" or constant:
+            op = getattr(func, "operator", None)
+            if name == "normal" or constant or (op is not None and "device" not in op.params):
                 given.pop("device", None)
             result = func(*args, **given)
         if not isinstance(result, Tensor):

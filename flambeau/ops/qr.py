@@ -167,7 +167,8 @@ def linalg_householder_product(A: Tensor, tau: Tensor) -> Tensor:
         return A.clone().copy_(one.expand(A.shape))  # type: ignore[attr-defined,no-any-return]
     if A._key is not None and tau._key is not None and not (A.requires_grad or tau.requires_grad):
         return householder_kernel.function(A, tau)  # type: ignore[no-any-return]
-    return _reflect(A, tau, one.expand((*A.shape[:-2], m, n)), False)
+    product = _reflect(A, tau, one.expand((*A.shape[:-2], m, n)), False)
+    return product.transpose(-2, -1).contiguous().transpose(-2, -1)  # type: ignore[attr-defined,no-any-return]
 
 
 @matrix_kernel("_reflect", differentiable=False)

@@ -509,7 +509,8 @@ class BagSum:
         if flags[0]:
             table = g.in_memory(g.reshape(table, (size * rows, table.shape[-1])))
         members = [spread(g, (n, f), size) for n, f in zip(operands[1:], flags[1:])]
-        steps = [rows if flags[0] else 0, count, count]
+        if flags[0]:
+            members[0] = self._of_members(g, members[0], rows)
 
         def joined(n: Node, step: int) -> Node:
             if step:
@@ -517,9 +518,22 @@ class BagSum:
                 n = g.apply("add", n, g.cast(number, n.type))
             return g.in_memory(g.reshape(n, (n.shape[0] * n.shape[1],)))
 
-        many = [joined(n, step) for n, step in zip(members, [*steps, 0])]
+        many = [joined(n, step) for n, step in zip(members, [0, count, count, 0])]
         found = g.extern(self, [table, *many], [((size * shape[0], shape[1]), type_)])[0]
         return [g.reshape(found, (size, *shape))]
+
+    def _of_members(self, g: Graph, index: Node, rows: int) -> Node:
+        """Row numbers (members, numbers) in the tables of all members, one after the other: those outside of a table
+        are outside of all, and the row that is left out is the first member's."""
+        index = g.cast(index, "i64")
+        below, above = (g.apply("lt", index, g.const(bound, "i64")) for bound in (0, rows))
+        place = g.apply("add", index, g.apply("mul", g.iota(index.shape, 0), g.const(rows, "i64")))
+        place = g.apply("select", above, place, g.const(-1, "i64"))
+        place = g.apply("select", below, g.const(-1, "i64"), place)
+        if self.padding < 0:
+            return place
+        padding = g.const(self.padding, "i64")
+        return g.apply("select", g.apply("eq", index, padding), padding, place)
 
     def launches(self, inputs: Sequence[Any], outputs: Sequence[Any], workers: int) -> list[Launch]:
         """The kernels for operands and results at these places, with ``workers`` threads."""

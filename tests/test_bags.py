@@ -183,4 +183,4 @@ def test_bags_of_several_tables(mode, padding, both):
     np.testing.assert_allclose(found.numpy(), np.stack([e.numpy() for e in expected]), rtol=1e-6)
     for wrong in (5, -1):
         with pytest.raises(IndexError, match="out of range"):
-            torch.vmap(lambda table: bags(torch.tensor([[0, wrong]]), table))(tables)
+            torch.vmap(bags, (None, 0))(torch.tensor([[0, wrong]]), tables)

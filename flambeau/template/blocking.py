@@ -47,8 +47,8 @@ LOW_UNITS = 64
 LOW_PANELS = 8
 """Columns of such a chunk, in panels."""
 WIDE_ROWS = 144
-"""Rows up to which the packing of B decides: chunks are `WIDE` panels wide, blocks of units as short as `WIDE_UNITS`, so
-that memory is read in long pieces of a row."""
+"""Rows up to which the packing of B decides: chunks are `WIDE` panels wide and blocks of units as short as
+`WIDE_UNITS`, so that memory is read in long pieces of a row."""
 WIDE = 16
 WIDE_UNITS = 128
 LARGER = 3

@@ -21,7 +21,8 @@ from .code import entry_addresses, side_by_side
 from .kernel import KernelCall
 from .nest import flat_words
 from .node import graph_text
-from .program import RETRY, Entry, Launch, Program
+from .parts import HostCall, Parts, Slots
+from .program import RETRY, Launch, Program
 from .schedule import BufferSpec, ExternCall, Output, Schedule, schedule
 from .steps import (
     CODES,
@@ -30,7 +31,6 @@ from .steps import (
     KernelError,
     Operand,
     Step,
-    Where,
     arranged,
     derived,
     extern_steps,
@@ -130,7 +130,7 @@ class Plan:
         written = {owners[slot] for slot in into if slot is not None} if constant else set()
         self._constant = frozenset(k for k, owner in enumerate(owners) if owner not in written) if constant else ()
         self._derived: list[Derived] = []
-        self._parts: list[Program | _Host] | None = None
+        self._parts: list[Program | HostCall] | None = None
         self._workers = 0
         self._used: list[int] = []
         self.temporary = self._block = 0
@@ -251,87 +251,29 @@ class Plan:
         self._derived = [
             derived(call, touched, buffers) for call, touched in steps if isinstance(call, Launch) and call.packed
         ]
-        first = self._results + self.inputs  # the slot of the first constant
-        last = first + len(self._derived)  # and that of temporary memory
-        constants = iter(range(first, last))
+        block = self._results + self.inputs + len(self._derived)
         sizes = {b: buffers[b].size * coded(buffers[b].type).itemsize for b in own}
-        slots = {b: last + 1 + k for k, b in enumerate(own)}
-        self._own = [(slots[b], sizes[b]) for b in own]
+        coming = {b: block + 1 + k for k, b in enumerate(own)}
+        self._own = [(coming[b], sizes[b]) for b in own]
         self.temporary = self._block + most(stages, sizes)
+        parts = Parts(Slots(buffers, self._results, block, temps, coming), steps, len(self._derived))
+        ends = [stage.end for stage in stages] or [len(steps)]
+        counts = []
+        for begin, end in zip((0, *ends), ends):
+            for number in range(begin, end):
+                parts.add(steps[number], scratch.get(number))
+            parts.close()
+            counts.append(len(parts.found))
 
-        def place(buffer: int, offset: int) -> tuple[int, int]:
-            b = buffers[buffer]
-            if b.kind == "output":
-                return b.slot, offset
-            if b.kind == "input":
-                return self._results + b.slot, offset
-            if buffer in slots:
-                return slots[buffer], offset
-            # an unused buffer is that of a value which its only reader computes itself: any address does
-            return within(temps.get(buffer, (None, 0)), offset)
+        def coming_and_going(group: Sequence[int]) -> list[tuple[int, int]]:
+            return [(coming[b], sizes[b]) for b in group]
 
-        def within(where: Where, offset: int = 0) -> tuple[int, int]:
-            result, at = where
-            return (last if result is None else buffers[result].slot), at + offset
-
-        types = {
-            k: "d" if s == "f64" else "i"
-            for call, _ in steps
-            if isinstance(call, KernelCall)
-            for k, s in zip(call.scalars, call.kernel.scalars)
-        }
-        self._used = sorted(types)  # the run-time numbers that kernels read
-        given = "".join(types[k] for k in self._used)
-        position = {k: at for at, k in enumerate(self._used)}
-        self._parts = []
-        entries: list[Entry] = []
-        fixed: list[float | int] = []
-        big = False
-
-        def close() -> None:
-            if entries:
-                assert self._parts is not None
-                self._parts.append(Program(entries, last + 1 + len(own), given, fixed, big))
-
-        self._stages = []
-        waiting = list(stages)
-
-        def end_stage() -> None:
-            assert self._parts is not None
-            stage = waiting.pop(0)
-            begun, ended = ([(slots[b], sizes[b]) for b in group] for group in (stage.begun, stage.ended))
-            self._stages.append(Comings(len(self._parts), stage.results, begun, ended, stage.arguments))
-
-        for number, (call, touched) in enumerate(steps):
-            if waiting and number == waiting[0].end:
-                close()
-                entries, fixed, big = [], [], False
-                end_stage()
-            where = tuple(place(b, o) for b, o in touched)
-            if isinstance(call, KernelCall):
-                words = (call.chunks, pool.address() if call.chunks > 1 else 0, *call.words)
-                numbers = tuple(position[k] for k in call.scalars)
-                kinds = "".join(types[k] for k in call.scalars)
-                entries.append(Entry(call.address, words, where, numbers, kinds))
-                big |= call.chunks > 1
-            elif isinstance(call, Launch):
-                if call.packed is not None:
-                    at = call.packed.position
-                    where = (*where[:at], (next(constants), 0), *where[at + 1 :])
-                if call.scratch is not None:
-                    where = (*where, within(scratch[number]))
-                indices = tuple(range(len(given) + len(fixed), len(given) + len(fixed) + len(call.numbers)))
-                fixed += call.numbers
-                kinds = "".join("d" if isinstance(x, float) else "i" for x in call.numbers)
-                entries.append(Entry(call.address, call.words, where, indices, kinds, call.keep))
-                big |= call.big
-            else:
-                close()
-                entries, fixed, big = [], [], False
-                self._parts.append(_Host(call, where))
-        close()
-        if waiting:
-            end_stage()
+        self._stages = [
+            Comings(count, s.results, coming_and_going(s.begun), coming_and_going(s.ended), s.arguments)
+            for count, s in zip(counts, stages)
+        ]
+        self._used = parts.used
+        self._parts = parts.found
 
     # -- running ---------------------------------------------------------------------------------
     def function(self) -> Callable[..., int]:
@@ -528,16 +470,6 @@ class Plan:
         if self._own or more or self._used or not isinstance(part, Program):
             raise ValueError("the plan is not one program without numbers")
         return part, self._block
-
-
-class _Host(NamedTuple):
-    """A computation that Python runs."""
-
-    call: Callable[..., int]
-    places: tuple[tuple[int, int], ...]
-
-    def run(self, slots: Sequence[int], numbers: Sequence[float]) -> int:
-        return self.call([slots[slot] + offset for slot, offset in self.places])
 
 
 @contextmanager

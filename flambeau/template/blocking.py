@@ -23,8 +23,10 @@ GRAIN = 1 << 19
 """Operations that a chunk should have at least (about 5 us)."""
 FINISH = 24
 """Multiplications and additions in the time that an epilogue takes for an element: for few units that counts."""
-MIDDLE = 16 << 20
-"""Operations up to which it does not pay to pack operands beforehand."""
+MIDDLE = 2 << 20
+"""Operations of a product up to which it does not pay to pack operands beforehand."""
+MIDDLE_IMAGE = 16 << 20
+"""The same of a contraction of images."""
 CHUNKS = 96
 """Chunks aimed at in large contractions of images, so that up to some tens of threads are evenly busy."""
 EACH = 16
@@ -231,7 +233,7 @@ def cut_image(
     outer_blocks = 1
     if units > kc:
         outer_blocks = _ceil(outer, _tiles_room(per_inner, num, blk))
-    if batch == 1 and work > MIDDLE and inner * LARGER <= outer and inner <= _inner_room(inner_b, kc, num, blk, 2):
+    if batch == 1 and work > MIDDLE_IMAGE and inner * LARGER <= outer and inner <= _inner_room(inner_b, kc, num, blk, 2):
         each = max(1, min(_ceil(outer, _tiles_room(inner, num, blk)), outer))
         chunks = min(_ceil(max(each, PER_WORKER * workers), workers) * workers, outer)
         return Cut(

@@ -72,8 +72,10 @@ FEW_COLUMNS = 64
 CROWDED_COLUMNS = 160
 """Columns up to which rows of A that compete for the lines of a cache are read in place all the same, some at a time:
 that costs a tenth of the product, packing them as much as 180 columns."""
-TURN_FROM = 64
-"""Elements of k from which it pays to turn tiles over rather than to pack B."""
+MANY_REGISTERS = 32
+"""Vector registers of the processors that keep large tiles."""
+TURN_FROM, TURN_FROM_FEW = 64, 160
+"""Elements of k from which it pays to turn tiles over rather than to pack B: with many registers, and with few."""
 SIDE_BY_SIDE = 8
 """Panels that a chunk packs together where they are contiguous side by side: memory is read in pieces of a row that are
 so long."""
@@ -175,9 +177,14 @@ def choose(
         rows = n if swap else m
         many, (bk, bn) = m if swap else n, a_strides[:-3:-1] if swap else b_strides[-2:]
         # what stays in the first-level cache may as well be read in place
-        few = rows <= (ROWS if bk == 1 else FEW_ROWS) and 1 in (bk, bn)
+        # with few registers the sums of more dot products do not fit: the micro-kernel takes two thirds of the time
+        few = rows <= (ROWS if bk == 1 and _many_registers() else FEW_ROWS) and 1 in (bk, bn)
         thin = ROWS if few and not (bn == 1 and k * many < SMALL and many % 8 == 0) else 0
     return spec if thin == spec.thin else replace(spec, thin=thin)
+
+
+def _many_registers() -> bool:
+    return ISA.host().registers >= MANY_REGISTERS
 
 
 def _may_swap(spec: GemmSpec) -> bool:
@@ -347,7 +354,8 @@ def _reads_columns(spec: GemmSpec, num: Number, lanes: int, p: _Problem) -> bool
     # rows so far apart take as long to pack as 14 rows to compute
     whole = 10 * (-m % lanes) <= m or (crowded and -m % lanes <= 12)
     alike = spec.b == spec.out == num.packed == num.acc
-    return tidy and not by_rows and alike and whole and 3 * m <= p.n and p.k >= TURN_FROM
+    long = p.k >= (TURN_FROM if _many_registers() else TURN_FROM_FEW)
+    return tidy and not by_rows and alike and whole and long and 3 * m <= p.n
 
 
 def _direct_a(spec: GemmSpec, num: Number, blk: Blocking, p: _Problem) -> bool:

@@ -233,7 +233,8 @@ def cut_image(
     outer_blocks = 1
     if units > kc:
         outer_blocks = _ceil(outer, _tiles_room(per_inner, num, blk))
-    if batch == 1 and work > MIDDLE_IMAGE and inner * LARGER <= outer and inner <= _inner_room(inner_b, kc, num, blk, 2):
+    much = batch == 1 and work > MIDDLE_IMAGE
+    if much and inner * LARGER <= outer and inner <= _inner_room(inner_b, kc, num, blk, 2):
         each = max(1, min(_ceil(outer, _tiles_room(inner, num, blk)), outer))
         chunks = min(_ceil(max(each, PER_WORKER * workers), workers) * workers, outer)
         return Cut(

@@ -10,7 +10,7 @@ from . import random
 from .common import overridable
 from .lapack import adjoint, check_floating
 from .qr import dominant_basis_kernel, qr_kernel
-from .svd_eig import svd_kernel
+from .svd_eig import low_rank_kernel, svd_kernel
 
 __all__ = ["get_approximate_basis", "pca_lowrank", "svd_lowrank"]
 
@@ -20,16 +20,30 @@ def _less(A: Any, M: Any) -> Any:
     return (lambda x: A.matmul(x)) if M is None else (lambda x: A.matmul(x) - M.matmul(x))
 
 
+def _start(A: Tensor, q: int) -> Tensor:
+    """Random columns (..., n, q)."""
+    n, kind = A.shape[-1], A.dtype if A.dtype.kind in "fc" else dtypes.get_default_dtype()
+    return random.randn(n, q, dtype=kind, device=A.device).expand((*A.shape[:-2], n, q))  # type: ignore[attr-defined,no-any-return]
+
+
+def _on_host(A: Tensor, start: Tensor, M: Tensor | None) -> bool:
+    """Whether all can be computed by LAPACK in one go: ordinary tensors that need no gradient."""
+    kind = start.dtype
+    plain = all(t is None or not (t._key is None or t.requires_grad or t.dtype is not kind) for t in (A, M))
+    return plain and start.shape[-1] <= min(A.shape[-2:]) and kind.wide is kind
+
+
 def get_approximate_basis(A: Tensor, q: int, niter: int | None = 2, M: Tensor | None = None) -> Tensor:
     """Orthonormal columns (..., m, q) that nearly span the range of ``A - M``; ``niter`` power iterations sharpen
     it."""
-    n = A.shape[-1]
-    kind = A.dtype if A.dtype.kind in "fc" else dtypes.get_default_dtype()
-    start = random.randn(n, q, dtype=kind, device=A.device).expand((*A.shape[:-2], n, q))  # type: ignore[attr-defined]
-    steps = 2 if niter is None else niter
-    plain = all(t is None or not (t._key is None or t.requires_grad or t.dtype is not kind) for t in (A, M))
-    if plain and q <= min(A.shape[-2:]) and kind.wide is kind:
+    start, steps = _start(A, q), 2 if niter is None else niter
+    if _on_host(A, start, M):
         return dominant_basis_kernel.function(A if M is None else A - M, start, steps)  # type: ignore[no-any-return]
+    return _basis(A, start, steps, M)
+
+
+def _basis(A: Tensor, start: Tensor, steps: int, M: Tensor | None) -> Tensor:
+    """The same from these columns, by operators."""
     forward = _less(A, M)
     back = _less(adjoint(A), None if M is None else adjoint(M))
 
@@ -53,7 +67,11 @@ def svd_lowrank(
     if A.shape[-2] < A.shape[-1]:
         U, S, V = svd_lowrank(adjoint(A), q, niter, None if M is None else adjoint(M))
         return V, S, U
-    Q = get_approximate_basis(A, q, niter, M)
+    start, steps = _start(A, q), 2 if niter is None else niter
+    if _on_host(A, start, M):
+        U, S, Vh = low_rank_kernel.function(A if M is None else A - M, start, steps)
+        return U, S, adjoint(Vh)
+    Q = _basis(A, start, steps, M)
     B = adjoint(Q).matmul(A if M is None else A - M)  # type: ignore[attr-defined]
     U, S, Vh = svd_kernel.function(B, False)
     return Q.matmul(U), S, adjoint(Vh)  # type: ignore[attr-defined]

@@ -75,6 +75,23 @@ def svd_kernel(A: Tensor, full: bool) -> Any:
     return on_host([by_columns(kind, left), dense(kind.to_real(), (*batch, k)), by_columns(kind, right)], [A], compute)
 
 
+@matrix_kernel("_low_rank", differentiable=False)
+def low_rank_kernel(A: Tensor, start: Tensor, steps: int) -> Any:
+    """(U, S, Vh) of as many singular values as ``start`` has columns, nearly, by ``steps`` power iterations."""
+    (m, n), batch, k = A.shape[-2:], A.shape[:-2], start.shape[-1]
+
+    def compute(a: np.ndarray, columns: np.ndarray) -> Any:
+        if not (a.size and k):
+            return np.zeros((*batch, m, k)), np.zeros((*batch, k)), np.zeros((*batch, k, n))
+        *found, info = template.spectra.low_rank(a, columns, steps)
+        _check("linalg.svd", info, "singular values")
+        return tuple(found)
+
+    kind = A.dtype
+    values, right = dense(kind.to_real(), (*batch, k)), by_columns(kind, (*batch, k, n))
+    return on_host([dense(kind, (*batch, m, k)), values, right], [A, start], compute)
+
+
 @svd_kernel.gradient("result0", "result1", "result2")
 def _(ctx, gU, gS, gVh):  # type: ignore[no-untyped-def]
     U, S, Vh = ctx.results

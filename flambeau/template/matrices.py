@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .routines import Shared, each, letter
+from .routines import Shared, each, letter, prepared
 
 __all__ = [
     "bunch_kaufman", "cholesky", "dominant_basis", "invert_product", "least_squares", "lower", "lu", "orthogonalize",
@@ -175,11 +175,17 @@ def dominant_basis(a: Array, start: Array, steps: int) -> Array:
     last = "ungqr" if a.dtype.kind == "c" else "orgqr"
     across, back = a.swapaxes(-1, -2), a.conj() if a.dtype.kind == "c" else a
     space = [np.empty((*batch, k, rows), a.dtype) for rows in (m, n)]
+    orthonormal = [
+        (
+            prepared(letter(a) + "geqrf", count, x.shape[-1], k, x, x.shape[-1], tau, work, room, info),
+            prepared(letter(a) + last, count, x.shape[-1], k, k, x, x.shape[-1], tau, work, room, info),
+        )
+        for x in (space if steps else space[:1])
+    ]
     for step in range(2 * steps + 1):
         q = np.matmul(q, back if step % 2 else across, out=space[step % 2])
-        rows = q.shape[-1]
-        each(letter(a) + "geqrf", count, rows, k, q, rows, tau, work, room, info)
-        each(letter(a) + last, count, rows, k, k, q, rows, tau, work, room, info)
+        for run in orthonormal[step % 2]:
+            run()
     return q.swapaxes(-1, -2)
 
 

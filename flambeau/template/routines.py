@@ -18,7 +18,7 @@ from ..target.emit import new_module
 from ..target.isa import ISA
 from .flow import Flow, function
 
-__all__ = ["Shared", "each", "letter"]
+__all__ = ["Shared", "each", "letter", "prepared"]
 
 _start = ctypes.c_char.from_buffer
 
@@ -40,8 +40,12 @@ def each(routine: str, count: int, *arguments: str | int | np.ndarray | Shared) 
     Arguments are letters and integers, arrays that hold a part for each matrix, one after the other in row-major order
     (an array without elements is one that the routine does not look at), and ``Shared`` ones.
     """
-    if not count:
-        return
+    if count:
+        prepared(routine, count, *arguments)()
+
+
+def prepared(routine: str, count: int, *arguments: str | int | np.ndarray | Shared) -> Callable[[], None]:
+    """A function that does what ``each`` does, on the same arrays whenever it is called; there is a matrix at least."""
     words: list[int] = []
     numbers: list[int] = []
     places: list[int] = []
@@ -60,7 +64,14 @@ def each(routine: str, count: int, *arguments: str | int | np.ndarray | Shared) 
     start = ctypes.addressof(integers)
     for k, place in enumerate(places):
         words[place] = start + 4 * k
-    _loop(len(arguments))(blas.address_of_routine(routine), count, (ctypes.c_int64 * len(words))(*words))
+    keep = (arguments, integers)  # what the words are addresses of
+    call, address = _loop(len(arguments)), blas.address_of_routine(routine)
+    table = (ctypes.c_int64 * len(words))(*words)
+
+    def run(keep: object = keep) -> None:
+        call(address, count, table)
+
+    return run
 
 
 @functools.cache

@@ -19,7 +19,7 @@ from . import matrices
 from .matrices import columns_of
 from .routines import Shared, each, letter
 
-__all__ = ["eigen", "eigen_hermitian", "singular", "singular_values"]
+__all__ = ["eigen", "eigen_hermitian", "low_rank", "singular", "singular_values"]
 
 Array = np.ndarray
 _SMALL = 32
@@ -147,6 +147,14 @@ def singular(a: Array, full: bool) -> tuple[Array, Array, Array, Array]:
             return u[..., :m, :m], s[..., :m], np.concatenate([vh, rows[..., m:, :]], -2), info
     u, s, vh, info = _gesdd(a, "A" if full else "S")
     return u, s, vh, _with_nan(a, s, info)
+
+
+def low_rank(a: Array, start: Array, steps: int) -> tuple[Array, Array, Array, Array]:
+    """(U, S, Vh, info) of the greatest singular values of each A, nearly: of ``Q Q^H A`` for the columns Q of
+    ``matrices.dominant_basis``, as many as ``start`` has."""
+    q = matrices.dominant_basis(a, start, steps)
+    u, s, vh, info = singular(np.matmul(q.swapaxes(-1, -2).conj(), a), False)
+    return np.matmul(q, u), s, vh, info
 
 
 @_small_in_double

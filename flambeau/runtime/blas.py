@@ -17,7 +17,7 @@ from pathlib import Path
 
 from .pool import get_num_threads
 
-__all__ = ["address_of_routine", "letter", "limited"]
+__all__ = ["address_of_routine", "limited"]
 
 _SERIAL = 1 << 20
 """Elements of a matrix below which one thread is faster: threads of OpenBLAS wait for each other in busy loops, which
@@ -37,12 +37,6 @@ def address_of_routine(name: str) -> int:
     pointer_of = ctypes.pythonapi.PyCapsule_GetPointer
     pointer_of.restype, pointer_of.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
     return pointer_of(capsule, name_of(capsule))
-
-
-@functools.cache
-def letter(text: str) -> ctypes.c_char:
-    """A letter that has an address, for as long as the program runs."""
-    return ctypes.c_char(text.encode())
 
 
 @contextlib.contextmanager

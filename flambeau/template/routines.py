@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import struct
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -20,7 +21,9 @@ from .flow import Flow, function
 
 __all__ = ["Shared", "each", "letter", "prepared"]
 
-_start = ctypes.c_char.from_buffer
+_start, _address = ctypes.c_char.from_buffer, ctypes.addressof
+_VALUE = -1
+"""In the place of a step: the word before is no address, but what the routine shall read."""
 
 
 class Shared(NamedTuple):
@@ -47,49 +50,45 @@ def each(routine: str, count: int, *arguments: str | int | np.ndarray | Shared) 
 def prepared(routine: str, count: int, *arguments: str | int | np.ndarray | Shared) -> Callable[[], None]:
     """A function that does what ``each`` does, on the same arrays whenever it is called; there is a matrix at least."""
     words: list[int] = []
-    numbers: list[int] = []
-    places: list[int] = []
     for x in arguments:
-        if isinstance(x, np.ndarray):
-            words += (ctypes.addressof(_start(x)), x.nbytes // count) if x.size else (0, 0)  # type: ignore[arg-type]
-        elif isinstance(x, int):
-            places.append(len(words))
-            numbers.append(x)
-            words += (0, 0)
+        if isinstance(x, int):
+            words += (x, _VALUE)
+        elif isinstance(x, str):
+            words += (ord(x), _VALUE)
         elif isinstance(x, Shared):
-            words += (ctypes.addressof(_start(x.array)), 0)  # type: ignore[arg-type]
+            words += (_address(_start(x.array)), 0)  # type: ignore[arg-type]
         else:
-            words += (ctypes.addressof(blas.letter(x)), 0)
-    integers = (ctypes.c_int * len(numbers))(*numbers)
-    start = ctypes.addressof(integers)
-    for k, place in enumerate(places):
-        words[place] = start + 4 * k
-    keep = (arguments, integers)  # what the words are addresses of
-    call, address = _loop(len(arguments)), blas.address_of_routine(routine)
-    table = (ctypes.c_int64 * len(words))(*words)
+            words += (_address(_start(x)), x.nbytes // count) if x.size else (0, 0)  # type: ignore[arg-type]
+    pack, call = _loop(len(arguments))
+    table, address = pack(*words), blas.address_of_routine(routine)
 
-    def run(keep: object = keep) -> None:
+    def run(keep: object = arguments) -> None:  # what the words are addresses of stays alive
         call(address, count, table)
 
     return run
 
 
 @functools.cache
-def _loop(arguments: int) -> Callable[..., None]:
-    """``f(routine, count, words)`` for routines of so many arguments; the words are an address and a step for each."""
+def _loop(arguments: int) -> tuple[Callable[..., bytes], Callable[..., None]]:
+    """(what makes a table of words, ``f(routine, count, table)``) for routines of so many arguments; the words are an
+    address and a step for each, or a value and `_VALUE`."""
     isa = ISA.host()
     name = f"each_{arguments}"
     code = engine.load(name, f"{name}|{isa.key}", lambda: _text(name, arguments, isa), isa)
     form = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p)
-    return form(code.address(name))
+    return struct.Struct(f"={2 * arguments}q").pack, form(code.address(name))
 
 
 def _text(name: str, arguments: int, isa: ISA) -> str:
     module = new_module(isa)
 
     def write(b: Flow, routine: Val, count: Val, words: Val) -> None:
-        starts = [b.load("ptr", b.at("i64", words, 2 * k), 8) for k in range(arguments)]
-        steps = [b.word(words, 2 * k + 1) for k in range(arguments)]
+        starts, steps = [], []
+        for k in range(arguments):
+            place, step = b.at("i64", words, 2 * k), b.word(words, 2 * k + 1)
+            value = b.icmp("eq", step, _VALUE)
+            starts.append(b.select(value, place, b.load("ptr", place, 8)))
+            steps.append(b.select(value, b.const("i64", 0), step))
         with b.loop(0, count) as matrix:
             places = [b.bytes_at(start, b.imul(matrix.index, step)) for start, step in zip(starts, steps)]
             b.emit(f"call void {routine.name}({', '.join(map(str, places))})")

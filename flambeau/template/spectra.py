@@ -140,7 +140,7 @@ def singular(a: Array, full: bool) -> tuple[Array, Array, Array, Array]:
         size = max(m, 3)
         square = np.zeros((*a.shape[:-2], size, size + 1), a.dtype)
         square[..., :m, :m] = r[..., :m, :].swapaxes(-1, -2)
-        u, s, vh, info = _gesdd(square, "S")
+        u, s, vh, info = _gesdd_of_finite(square, "S")
         if (s[..., m - 1] > 0).all():  # vectors of singular values 0 may lie in the columns that were added
             rows = q.swapaxes(-1, -2)
             vh = np.matmul(vh[..., :m, :m], rows[..., :m, :])

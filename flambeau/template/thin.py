@@ -1,7 +1,9 @@
 """Products with at most eight rows (matrix by vector above all), which memory bounds: nothing is packed.
 
 Where B is contiguous along k, columns are dot products of vectors along k; where it is contiguous along n, scaled rows
-of B are added to a strip of the result that stays in the first-level cache.
+of B are added to a strip of the result that stays in the first-level cache.  Either way several rows are read side by
+side, and these lie far apart, each at the head of a part of B that is contiguous: the processor prefetches within a
+page, so that more streams keep more of memory busy, and long ones begin seldom.
 """
 
 from __future__ import annotations
@@ -25,17 +27,23 @@ __all__ = ["FEW_ROWS", "ROWS", "THIN_WORDS", "ThinProduct", "cut_thin", "thin_la
 
 ROWS = 8
 """The most rows."""
-STRIP = 1024
+STRIP = 2048
 """Columns of a strip."""
+LONG_STRIP = 2 * STRIP
+"""Columns of a strip of a single row, which may take the tile's other rows' room."""
+DEEP_STRIP = STRIP // 2
+"""Columns of a strip where they are dot products, of which none stays in registers."""
 FEW_ROWS = 4
-"""Rows of which a strip of so many columns stays in the first-level cache; more pay where B is contiguous along k."""
+"""Rows of which a strip of so many columns stays in the nearest caches; more pay where B is contiguous along k."""
 _LONG = 768
 """Elements of k in a part where there are more rows, which are to stay in the first-level cache."""
 GRAIN = 1 << 16
 """Elements of B that a chunk should have (about 15 us)."""
 
 NARROW = 128
-"""Columns that strips are multiples of."""
+"""The fewest columns of a strip."""
+DEEP_NARROW = 16
+"""The fewest where they are dot products, and what the columns of all strips are multiples of."""
 
 APART = 80
 """Elements between copied rows of A, lest rows whose length is a power of two compete for the same cache lines."""
@@ -43,8 +51,13 @@ SPAN = 16
 """Parts of k are multiples of this."""
 
 THIN_WORDS = Words(("k", "a_m", "a_k", "b_k", "b_n", "c_m", "c_n", "strip"))
-_KINDS = ((1, 8), (4, 4), (8, 2))
-"""Rows at a time, and rows (columns) of B at a time: for products of at most so many rows."""
+_KINDS = ((1, 8, 8), (2, 4, 8), (3, 4, 4), (4, 3, 4), (8, 2, 2))
+"""Rows at a time, columns of B at a time whose dot products stay in 16 registers, and rows of B that are added at a
+time: for products of at most so many rows."""
+_KINDS_OF_MANY = ((1, 8, 8), (2, 8, 8), (3, 4, 4), (4, 4, 4), (8, 2, 2))
+"""The same for 32 registers."""
+_ASK_FROM = 3
+"""Rows from which rows of B are prefetched: the sums take so long that the processor's own prefetching lags behind."""
 
 
 def cut_thin(batch: int, m: int, n: int, k: int, deep: bool) -> Cut:
@@ -53,7 +66,9 @@ def cut_thin(batch: int, m: int, n: int, k: int, deep: bool) -> Cut:
     elements = n * max(k, 1)
     wanted = max(1, min(-(-FEW // max(batch, 1)), elements // GRAIN)) if deep else 1
     many = m > FEW_ROWS
-    width = min(STRIP // 2 if many else STRIP, max(NARROW, -(-n // wanted // NARROW) * NARROW))
+    most = STRIP // 4 if many else DEEP_STRIP if deep else LONG_STRIP if m == 1 else STRIP
+    narrow = DEEP_NARROW if deep else NARROW
+    width = min(most, max(narrow, -(-n // wanted // narrow) * narrow))
     strips = -(-n // width)
     splits = max(1, -(-k // _LONG)) if many and deep else 1
     if batch * strips < FEW:
@@ -69,7 +84,7 @@ def cut_thin(batch: int, m: int, n: int, k: int, deep: bool) -> Cut:
 
 def thin_layout(plan: Cut, n: int, num: Number, blk: Blocking) -> dict[str, int]:
     """The width of a strip and the scratch memory: partial sums, then for every worker the rows of A and a tile."""
-    width = -(-n // plan.inner_panels // NARROW) * NARROW if plan.inner_panels else NARROW
+    width = -(-n // plan.inner_panels // DEEP_NARROW) * DEEP_NARROW if plan.inner_panels else DEEP_NARROW
     tile = blk.rows * blk.columns * num.acc_bytes
     partial = plan.splits * plan.inner_panels * tile if plan.splits > 1 else 0
     rows = -(-blk.rows * (plan.span + APART) * num.acc_bytes // 64) * 64
@@ -97,6 +112,7 @@ class ThinProduct(Contraction):
         self.blk = self.tile(num, isa)
         self.tile_bytes = self.blk.rows * self.blk.columns * num.acc_bytes
         self.vector = vec_type(num.acc_type, self.blk.lanes)
+        self.kinds = _KINDS_OF_MANY if isa.registers >= 32 else _KINDS
         # dot products of pairs take elements as they are, otherwise they are converted first
         self.dot = number(types[0], types[1], num.acc, isa)
         self.dot_type = types[0] if self.dot.pair else num.acc
@@ -144,8 +160,8 @@ class ThinProduct(Contraction):
 
     def _computed(self, b: Flow, f: Frame) -> Val:
         """The rows that are computed."""
-        computed = b.i64(_KINDS[-1][0])
-        for rows, _ in _KINDS[-2::-1]:
+        computed = b.i64(self.kinds[-1][0])
+        for rows, _, _ in self.kinds[-2::-1]:
             computed = b.select(b.icmp("sle", f.m, rows), b.i64(rows), computed)
         return computed
 
@@ -159,14 +175,16 @@ class ThinProduct(Contraction):
             lambda: self._copy_rows(b, f, rows_of_a, a, k, self.dot_type),
             lambda: self._copy_rows(b, f, rows_of_a, a, k, self.num.acc),
         )
-        for rows, wide in _KINDS:
+        for rows, columns, rows_of_b in self.kinds:
             with b.when(b.icmp("eq", computed, rows)):
                 args = (tile, rows_of_a, bb, b.iadd(f.span, APART), b.select(deep, f.b_n, f.b_k), f.m, cols, k)
-                self._either(b, deep, rows, wide, args)
+                self._either(b, deep, rows, columns, rows_of_b, args)
 
-    def _either(self, b: Flow, deep: Val, rows: int, wide: int, args: tuple[Val, ...]) -> None:
-        dots = self._function("dots", self._write_dots, rows, wide)
-        sums = self._function("sums", self._write_sums, rows, wide)
+    def _either(
+        self, b: Flow, deep: Val, rows: int, columns: int, rows_of_b: int, args: tuple[Val, ...]
+    ) -> None:  # fmt: skip
+        dots = self._function("dots", self._write_dots, rows, columns)
+        sums = self._function("sums", self._write_sums, rows, rows_of_b)
         b.either(deep, lambda: b.call_void(dots, *args), lambda: b.call_void(sums, *args))
 
     def _function(self, name: str, write: Callable[..., None], rows: int, wide: int) -> str:
@@ -201,24 +219,28 @@ class ThinProduct(Contraction):
         self, b: Flow, tile: Val, a: Val, bb: Val, am: Val, stride: Val, m: Val, cols: Val, k: Val,
         rows: int, wide: int,
     ) -> None:  # fmt: skip
-        """Adds rows of B, ``wide`` at a time, to the tile; those of A beyond the last are the last again."""
+        """Adds rows of B to the tile, a row from each of ``wide`` parts at a time.
+
+        Rows of A beyond the last are the last again.
+        """
         lanes, elem = self.blk.lanes, LLVM_TYPE[self.type_b]
         type_, size = vec_type(elem, lanes), SIZE[self.type_b]
         which = [b.imin(b.i64(r), b.isub(m, 1)) for r in range(rows)]
-        ahead = b.imul(stride, wide)
         per_line = max(1, LINE // (lanes * size))
         whole_cols, line_cols = (b.op("and", cols, b.i64(-n)) for n in (lanes, lanes * per_line))
+        part = b.idiv(k, wide)
 
         def add(k0: Val, count: int) -> None:
-            factors = [[self._factor(b, a, row, am, b.iadd(k0, i)) for i in range(count)] for row in which]
-            lines = [b.at(elem, bb, b.imul(b.iadd(k0, i), stride)) for i in range(count)]
+            places = [b.iadd(k0, b.imul(part, i)) for i in range(count)]
+            factors = [[self._factor(b, a, row, am, place) for place in places] for row in which]
+            lines = [b.at(elem, bb, b.imul(place, stride)) for place in places]
 
             def vector(j: Val, mask: Val | None, ask: bool = True) -> None:
                 values = []
                 for line in lines:
                     spot = b.at(elem, line, j)
-                    if ask:
-                        b.prefetch(b.at(elem, spot, ahead), level=2)
+                    if ask and rows >= _ASK_FROM:
+                        b.prefetch(b.at(elem, spot, stride), level=2)
                     raw = b.load(type_, spot, size) if mask is None else b.masked_load(type_, spot, mask, size)
                     values.append(cast(b, raw, self.type_b, self.num.acc))
                 for r in range(rows):
@@ -237,10 +259,9 @@ class ThinProduct(Contraction):
             with b.when(b.icmp("slt", whole_cols, cols)):
                 vector(whole_cols, b.lane_mask(b.isub(cols, whole_cols), lanes))
 
-        whole_k = b.op("and", k, b.i64(-wide))
-        with b.loop(0, whole_k, wide) as step:
+        with b.loop(0, part) as step:
             add(step.index, wide)
-        with b.loop(whole_k, k) as step:
+        with b.loop(b.imul(part, wide), k) as step:
             add(step.index, 1)
         b.ret()
 
@@ -248,15 +269,17 @@ class ThinProduct(Contraction):
         self, b: Flow, tile: Val, a: Val, bb: Val, am: Val, stride: Val, m: Val, cols: Val, k: Val,
         rows: int, wide: int,
     ) -> None:  # fmt: skip
-        """Makes ``rows`` by ``wide`` dot products at a time; columns beyond the last are the last again."""
+        """Makes ``rows`` by ``wide`` dot products at a time, with a column from each of ``wide`` parts.
+
+        Columns beyond the last are the last again.
+        """
         lanes, elem_a, elem_b = self.blk.lanes * self.dot.depth, LLVM_TYPE[self.dot_type], LLVM_TYPE[self.type_b]
         lines_a = [b.at(elem_a, a, b.imul(b.imin(b.i64(r), b.isub(m, 1)), am)) for r in range(rows)]
         per_line = max(1, LINE // (lanes * SIZE[self.type_b]))
         whole_k, line_k = (b.op("and", k, b.i64(-n)) for n in (lanes, lanes * per_line))
         rest = b.lane_mask(b.isub(k, whole_k), lanes)
         last = b.isub(cols, 1)
-        # rows of B are read side by side, each for less time than the processor's own prefetching takes to begin
-        ahead = b.imul(stride, wide)
+        part = b.idiv(b.iadd(cols, wide - 1), wide)
 
         def fetch_a(line: Val, at: Val, mask: Val | None) -> Val:
             type_, spot, size = vec_type(elem_a, lanes), b.at(elem_a, line, at), SIZE[self.dot_type]
@@ -268,15 +291,14 @@ class ThinProduct(Contraction):
             raw = b.load(type_, spot, size) if mask is None else b.masked_load(type_, spot, mask, size)
             return raw if self.dot.pair else cast(b, raw, self.type_b, self.num.acc)
 
-        with b.loop(0, cols, wide) as j:
-            lines = [b.at(elem_b, bb, b.imul(b.imin(b.iadd(j.index, i), last), stride)) for i in range(wide)]
+        with b.loop(0, part) as j:
+            columns = [b.imin(b.iadd(j.index, b.imul(part, i)), last) for i in range(wide)]
+            lines = [b.at(elem_b, bb, b.imul(column, stride)) for column in columns]
 
-            def step(at: Val, accs: list[Val], mask: Val | None, ask: bool = True) -> list[Val]:
+            def step(at: Val, accs: list[Val], mask: Val | None) -> list[Val]:
                 left = [fetch_a(line, at, mask) for line in lines_a]
                 out = []
                 for i, line in enumerate(lines):
-                    if ask:
-                        b.prefetch(b.at(elem_b, line, b.iadd(at, ahead)), level=2)
                     value = fetch_b(line, at, mask)
                     for r in range(rows):
                         out.append(multiply_add(b, self.dot, self.isa, left[r], value, accs[i * rows + r]))
@@ -286,15 +308,14 @@ class ThinProduct(Contraction):
             with b.loop(0, line_k, lanes * per_line, carry=[zero] * (rows * wide)) as each:
                 each.next = each.values
                 for i in range(per_line):
-                    each.next = step(b.iadd(each.index, i * lanes), each.next, None, i == 0)
+                    each.next = step(b.iadd(each.index, i * lanes), each.next, None)
             if per_line > 1:
                 with b.loop(line_k, whole_k, lanes, carry=each.values) as each:
                     each.next = step(each.index, each.values, None)
             accs = b.choose(b.icmp("slt", whole_k, k), lambda: step(whole_k, each.values, rest), lambda: each.values)
             for i in range(wide):
                 for r in range(rows):
-                    # the tile has room for the columns beyond the last, for a strip is a multiple of `wide`
-                    spot = b.at(self.num.acc_type, tile, b.iadd(j.index, r * self.blk.columns + i))
+                    spot = b.at(self.num.acc_type, tile, b.iadd(columns[i], r * self.blk.columns))
                     b.store(self._total(b, accs[i * rows + r]), spot, 4)
         b.ret()
 

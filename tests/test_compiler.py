@@ -159,6 +159,32 @@ def test_rows_are_folded_side_by_side():
             np.testing.assert_allclose(compiled(sums, x)[0], wanted, rtol=1e-5)
 
 
+LONG_ROWS = {
+    "sum": (lambda g, x: g.reduce("add", x, (1,)), lambda x: x.sum(1)),
+    "greatest": (lambda g, x: g.reduce("max", x, (1,)), lambda x: x.max(1)),
+    "of two arrays": (lambda g, x: g.reduce("add", g.apply("mul", x, g.move(x, ((2, ((0, -1),)), (0, ((1, 1),))),
+    x.shape)), (1,)), lambda x: (x * x[::-1]).sum(1)),
+    "with their places": (lambda g, x: g.reduce("add", g.apply("mul", x, g.cast(g.iota(x.shape, 1), "f32")), (1,)),
+    lambda x: (x * np.arange(x.shape[1])).sum(1)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("length", [8192, 2 * 8192 + 1, 9 * 1024 - 1])
+@pytest.mark.parametrize("name", LONG_ROWS)
+def test_long_rows_are_read_in_several_places(name, length):
+    """Parts of a row are folded side by side, then what is left over; the interpreter and every instruction set
+    agree."""
+    make, wanted = LONG_ROWS[name]
+    x = RNG.random((3, length), np.float32)
+    (step,) = schedule([Output(n, contiguous_strides(n.shape)) for n in build(make, (x,))]).steps
+    assert isinstance(step, KernelCall) and "i1 + v" in kernel_text(step.kernel)
+    expected = wanted(x.astype(np.float64))[:, None]
+    np.testing.assert_allclose(interpreted(make, x)[0], expected, rtol=1e-5)
+    for isa in ISAS:
+        with settings.override(isa=isa, verify=True):
+            np.testing.assert_allclose(compiled(make, x)[0], expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize("program", [softmax, lambda g, x: standardised(g, x)[0]])
 def test_rows_fuse_into_one_kernel(program):
     nodes = build(program, (A,))

@@ -14,6 +14,7 @@ from .fold import folded
 from .group import Group, Reduction
 from .kernel import KernelBuilder, KernelCall, unroll_of
 from .nest import BLOCK, WIDE
+from .streams import streams_of, together
 from .turn import turned
 
 __all__ = ["kernel_of"]
@@ -116,27 +117,38 @@ class _Rows:
         """
         g = self.g
         sums = {r.acc: r.type for r in stage if r.kind == "add" and r.type == "f32"}
+        each = [s._replace(acc=f"{s.acc}.run") if isinstance(s, Update) and s.acc in sums else s for s in work]
+        last = len(self.reduced) - 1
+        if self.reduced and self.reduced[last][0] == self.nest.vector and all(isinstance(s, Update) for s in work):
+            d, n = self.reduced[last]
+            streams = streams_of(self.b, stage, g.split[1] if g.split is not None and d == g.split[0] else n)
+            if streams > 1:
+                begin = together(self.b, stage, sums, d, streams, unroll_of(work))
+                return self._over_row(each, True, sums, last if sums else -1, _VECTOR_RUN, begin)
         most = _VECTOR_RUN if self.reduced and self.reduced[-1][0] == self.nest.vector else _RUN
         inside = 1  # elements of an iteration
         for k in reversed(range(len(self.reduced) if sums else 0)):
             d, n = self.reduced[k]
             extent = g.split[1] if g.split is not None and d == g.split[0] else n
             if extent * inside >= 2 * most:
-                each = [s._replace(acc=f"{s.acc}.run") if isinstance(s, Update) and s.acc in sums else s for s in work]
                 # a power of two, so that few lengths need code of their own
                 return self._over_row(each, True, sums, k, max(1, most >> (inside - 1).bit_length()))
             inside *= extent
         return self._over_row(work, True)
 
     def _over_row(
-        self, body: list[Stmt], vectors: bool, sums: dict[str, str] | None = None, long: int = -1, length: int = 0
-    ) -> list[Stmt]:
+        self, body: list[Stmt], vectors: bool, sums: dict[str, str] | None = None, long: int = -1, length: int = 0,
+        begin: tuple[Stmt, Expr] | None = None,
+    ) -> list[Stmt]:  # fmt: skip
         """``body`` in the loops over a row; loop number ``long`` goes by runs of ``length``, of each of which ``sums``
-        (accumulators and their types) are taken before they are added to those of the runs before."""
+        (accumulators and their types) are taken before they are added to those of the runs before.  ``begin`` is what
+        does the beginning of the innermost loop, and where it ends."""
         make, const = self.b.pool.make, self.b.pool.const
         unroll = unroll_of(body)
         for k, (d, _) in reversed(list(enumerate(self.reduced))):
             lo, hi = self.b.bounds(d)
+            before = begin if k == len(self.reduced) - 1 else None
+            lo = lo if before is None else before[1]
             first, runs, is_vector = lo, lo, vectors and d == self.nest.vector
             if k == long:
                 run = const(length, "i64")
@@ -150,6 +162,8 @@ class _Rows:
                 start = [Init(f"{acc}.run", "add", type_) for acc, type_ in sums.items()]
                 whole = [Update(acc, "add", make("acc", type_, (), f"{acc}.run"), None) for acc, type_ in sums.items()]
                 body = [Loop("block", const(0, "i64"), runs, False, 1, (*start, *body, *whole))]
+            if before is not None:
+                body = [before[0], *body]
         return body
 
     # -- rows in a unit of work ----------------------------------------------------------------------

@@ -64,7 +64,8 @@ PAGE = 4096
 PANELS_DIRECT = 55
 """Panels of rows up to which B is read in place rather than packed: as often as that it is read."""
 CROWDED_PANELS = 2
-"""The same where its rows compete for the lines of a cache."""
+"""The same where its rows compete for the lines of a cache: all for one set of the first level.  With twice as many
+sets for them, reading in place pays for four times as many panels."""
 L2_WAYS = 8
 """Lines that one set of the second-level cache holds, at least."""
 FEW_COLUMNS = 64
@@ -382,9 +383,12 @@ def _direct_b(spec: GemmSpec, num: Number, blk: Blocking, p: _Problem) -> bool:
         return False
     pitch, way = abs(bk) * SIZE[spec.b], cpu.cache_sizes().l2 // L2_WAYS
     # a panel of B has a line in each row, and all of them should stay while panels of A pass
-    room = L2_WAYS * way // math.gcd(pitch, way)
-    crowded = pitch % PAGE == 0 or unit_block(p.k, num, blk) > room
-    return p.m <= (CROWDED_PANELS if crowded else PANELS_DIRECT) * blk.rows
+    lines, room = unit_block(p.k, num, blk), L2_WAYS * way // math.gcd(pitch, way)
+    sets = PAGE // math.gcd(pitch, PAGE)
+    panels = CROWDED_PANELS if lines > room else PANELS_DIRECT
+    if lines > WAYS * sets:
+        panels = min(panels, CROWDED_PANELS * sets * sets)
+    return p.m <= panels * blk.rows
 
 
 # -- code --------------------------------------------------------------------------------------------

@@ -169,7 +169,7 @@ LONG_ROWS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("length", [8192, 2 * 8192 + 1, 9 * 1024 - 1])
+@pytest.mark.parametrize("length", [16384, 2 * 16384 + 1, 17 * 1024 - 1])
 @pytest.mark.parametrize("name", LONG_ROWS)
 def test_long_rows_are_read_in_several_places(name, length):
     """Parts of a row are folded side by side, then what is left over; the interpreter and every instruction set

@@ -17,7 +17,7 @@ __all__ = ["streams_of", "together"]
 
 _STREAMS = 4
 """Arrays (parts of arrays) that are read at once."""
-_LONG = 8192
+_LONG = 16384
 """Elements of a row from which on it is read in parts."""
 _RUN = 256
 """Elements of a part that are summed before they are added to those before, so that rounding errors do not add up."""

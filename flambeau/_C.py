@@ -12,14 +12,13 @@ from .dtype import dtype
 from .generator import Generator
 from .jit import Future, ScriptFunction, ScriptModule
 from .nn.modules._convert import parse_to
-from .tensor import Tensor
+from .tensor import Tensor, TensorBase
 
 __all__ = [
     "DisableTorchFunction", "DisableTorchFunctionSubclass", "DispatchKey", "DispatchKeySet", "Future", "Generator",
     "ScriptFunction", "ScriptModule", "TensorBase", "device", "dtype",
 ]  # fmt: skip
 
-TensorBase = Tensor
 _TensorMeta = type(Tensor)
 _disabled_torch_function_impl = disabled_torch_function
 

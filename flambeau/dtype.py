@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 __all__ = [
     "ALL", "bfloat16", "bool_", "complex32", "complex64", "complex128", "dtype", "float8_e4m3fn", "float8_e4m3fnuz",
     "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu", "float16", "float32",
-    "float64", "from_numpy_dtype", "get_default_dtype", "int8", "int16", "int32", "int64", "promote_types",
+    "float64", "from_numpy_dtype", "get_default_dtype", "int8", "int16", "int32", "int64", "meant", "promote_types",
     "set_default_dtype", "uint8", "uint16", "uint32", "uint64",
 ]  # fmt: skip
 
@@ -137,6 +138,15 @@ def from_numpy_dtype(numpy_type: np.dtype) -> dtype | None:
     return _BY_NUMPY.get(numpy_type)
 
 
+_OF_PYTHON: dict[type, dtype] = {bool: bool_, int: int64, float: float64, complex: complex128}
+
+
+def meant(value: Any) -> Any:
+    """The element type that a Python type of numbers stands for as an argument (``dtype=float``); any other value
+    itself."""
+    return _OF_PYTHON.get(value, value) if value.__class__ is type else value
+
+
 # Within a kind, the wider type wins.  uint16/32/64 take part only with themselves, bool, Python
 # numbers and floating-point types, as in PyTorch.
 _INT_ORDER = (bool_, uint8, int8, int16, int32, int64)
@@ -154,6 +164,7 @@ def promote_types(type1: dtype, type2: dtype) -> dtype:
     """
     if type1 is type2:
         return type1
+    type1, type2 = meant(type1), meant(type2)
     for i, given in enumerate((type1, type2), 1):
         if not isinstance(given, dtype):
             raise TypeError(

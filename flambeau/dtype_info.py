@@ -8,7 +8,7 @@ from typing import Any
 import ml_dtypes
 
 from .dtype import dtype as dtype_
-from .dtype import get_default_dtype
+from .dtype import get_default_dtype, meant
 
 __all__ = ["finfo", "iinfo"]
 
@@ -45,6 +45,7 @@ class _Limits:
 
 
 def _check_is_dtype(function: str, value: object) -> dtype_:
+    value = meant(value)
     if not isinstance(value, dtype_):
         if value is None:
             raise TypeError(f"{function}() missing 1 required positional arguments: 'type'")

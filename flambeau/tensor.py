@@ -18,10 +18,97 @@ from .dtype import dtype
 from .layout import Layout, Size, contiguous_strides, dense, of
 from .storage import Storage, maker, makers
 
-__all__ = ["Tensor", "empty", "from_numpy", "host_values", "make", "numpy_view", "view"]
+__all__ = [
+    "OWN_ATTRIBUTES", "Tensor", "TensorBase", "all_attributes", "empty", "from_numpy", "host_values", "make",
+    "numpy_view", "view",
+]  # fmt: skip
 
 
-class Tensor:
+class Attributes(dict[str, Any]):
+    """The attributes that a program has given a tensor, as they are when one asks for its ``__dict__``; what is changed
+    here is changed there.
+
+    The tensor's own parts (`OWN_ATTRIBUTES`) lie in the same dictionary of the instance and are left out, as programs
+    copy ``__dict__`` from one tensor to another.
+    """
+
+    def __init__(self, every: dict[str, Any]) -> None:
+        super().__init__({name: value for name, value in every.items() if name not in OWN_ATTRIBUTES})
+        self._every = every
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name in OWN_ATTRIBUTES:
+            raise KeyError(f"'{name}' is a part of the tensor: give the attribute another name")
+        super().__setitem__(name, value)
+        self._every[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        super().__delitem__(name)
+        del self._every[name]
+
+    def __ior__(self, other: Any) -> Attributes:  # type: ignore[override,misc]
+        self.update(other)
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
+
+    def clear(self) -> None:
+        """Takes all of them from the tensor."""
+        for name in list(self):
+            del self[name]
+
+    def pop(self, name: str, *default: Any) -> Any:
+        """Takes one from the tensor."""
+        found = super().pop(name, *default)
+        self._every.pop(name, None) if name not in OWN_ATTRIBUTES else None
+        return found
+
+    def popitem(self) -> tuple[str, Any]:
+        """Takes the last from the tensor."""
+        name, value = super().popitem()
+        del self._every[name]
+        return name, value
+
+    def setdefault(self, name: str, default: Any = None) -> Any:
+        """Gives the tensor one that it does not have."""
+        if name not in self:
+            self[name] = default
+        return self[name]
+
+    def update(self, *others: Any, **more: Any) -> None:
+        """Gives the tensor several."""
+        for name, value in dict(*others, **more).items():
+            self[name] = value
+
+
+class TensorBase:
+    """What Tensor derives from."""
+
+
+all_attributes = TensorBase.__dict__["__dict__"].__get__
+"""The dictionary of a tensor with its own parts."""
+
+
+def _attributes(tensor: Any) -> Attributes:
+    return Attributes(all_attributes(tensor))
+
+
+def _set_attributes(tensor: Any, attributes: dict[str, Any]) -> None:
+    given, found = dict(attributes), _attributes(tensor)
+    found.clear()
+    found.update(given)
+
+
+class _TensorMeta(type):
+    """The class of Tensor and its subclasses, which all show programs their own attributes only."""
+
+    def __new__(mcls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> Any:
+        namespace.setdefault("__dict__", property(_attributes, _set_attributes))
+        return super().__new__(mcls, name, bases, namespace, **options)
+
+
+class Tensor(TensorBase, metaclass=_TensorMeta):
     """A multi-dimensional array of one element type.
 
     ``_layout`` and ``_storage`` say what and where it is, from element ``_offset`` of the storage on.  ``_key`` is the
@@ -98,6 +185,10 @@ class Tensor:
 
     def __hash__(self) -> int:
         return id(self)
+
+
+OWN_ATTRIBUTES = frozenset(Tensor.__annotations__) | {"_backward_hooks"}
+"""What lies in a tensor's dictionary and is none of the program's attributes."""
 
 
 _new = object.__new__

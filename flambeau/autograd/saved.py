@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from ..dtype import bfloat16, dtype
-from ..tensor import Tensor, make
+from ..tensor import Tensor, all_attributes, make
 from ..transform.level import Wrapper
 from .mode import state
 from .node import AccumulateGrad, Node, accumulator, extras_of
@@ -112,7 +112,7 @@ def _twin(wrapper: Tensor) -> Tensor:
     if isinstance(wrapper, Wrapper):
         return wrapper._twin()
     made: Tensor = object.__new__(type(wrapper))
-    made.__dict__.update(wrapper.__dict__)
+    all_attributes(made).update(all_attributes(wrapper))
     made._node, made._requires_grad, made._view = None, False, None
     return made
 

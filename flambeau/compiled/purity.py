@@ -31,7 +31,7 @@ from ..dispatch.operator import Operator
 from ..dtype import dtype
 from ..layout import Size
 from ..runtime.unchanged import Unchanged
-from ..tensor import Tensor
+from ..tensor import OWN_ATTRIBUTES, Tensor, all_attributes
 from .guards import Guards
 
 __all__ = ["Environment", "SideEffects"]
@@ -65,7 +65,6 @@ _VALUES = frozenset({
 _METACLASSES = (type, ABCMeta)
 _HOLDERS = frozenset({list, tuple, dict, set, frozenset, OrderedDict, Size})
 _PLAIN_SIZE = type("_", (), {}).__basicsize__  # of an object that has attributes and nothing else
-_PARTS = frozenset(Tensor.__annotations__)  # the attributes of tensors that are not the program's
 _STEPPING = frozenset({"hooked_step", "step", "watched", "zero_grad"})
 """The functions of optimizers that it may call, too: a repeated call steps again, or finds that it cannot.  A schedule
 has its optimizer's step ``watched``."""
@@ -428,8 +427,8 @@ class Environment:
         if not t._plain:
             raise _Unknown
         self.tensors.append(t)
-        own = vars(t)
-        given = [name for name in own if name not in _PARTS]
+        own = all_attributes(t)
+        given = [name for name in own if name not in OWN_ATTRIBUTES]
         self._expect(own, given)
         return [own[name] for name in given]
 

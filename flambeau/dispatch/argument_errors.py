@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from ..dtype import dtype
+from ..dtype import dtype, meant
 from ..tensor import Tensor
 from .operator import FACTOR, OPERAND, SCALAR, STATIC, TENSORS, Operator, parameters
 
-__all__ = ["FAULTS", "blamed", "blamed_function"]
+__all__ = ["FAULTS", "blamed", "blamed_function", "with_dtypes"]
 
 FAULTS = (
     TypeError,
@@ -162,6 +162,13 @@ def _described(value: Any) -> str:
         return f"{value._layout.dtype} tensor of shape {list(value._layout.shape)}"
     text = repr(value) if isinstance(value, (int, float, complex, str, type(None), dtype)) else type(value).__name__
     return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def with_dtypes(args: Sequence[Any]) -> tuple[Any, ...] | None:
+    """The arguments with dtypes in the place of Python's types of numbers, which stand for them; None if there are
+    none."""
+    plain = tuple([meant(a) for a in args])
+    return plain if any(p is not a for p, a in zip(plain, args)) else None
 
 
 def _named(function: str, args: Sequence[Any], error: Exception) -> Exception:

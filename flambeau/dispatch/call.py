@@ -21,7 +21,7 @@ from ..deferred.deferral import Deferral, NeedsMemory, deferral
 from ..promotion import check_cast
 from ..tensor import Tensor, address, empty, materialize, numpy_view
 from ..transform.level import wrappers_in
-from .argument_errors import FAULTS, blamed
+from .argument_errors import FAULTS, blamed, with_dtypes
 from .arguments import literal, plain_arguments, signature
 from .operator import Operator
 from .overlap import check_written
@@ -127,7 +127,16 @@ def dispatch(op: Operator, args: Sequence[Any], public: Any = None) -> Any:
     try:
         return _call(op, args)
     except FAULTS as error:
-        raise blamed(op, args, error)  # noqa: B904
+        return mended(op, args, error)
+
+
+def mended(op: Operator, args: Sequence[Any], error: Exception) -> Any:
+    """The result of a call that failed because a Python type (``dtype=float``) stands for an element type; raises what
+    is wrong with any other."""
+    plain = with_dtypes(args)
+    if plain is None:
+        raise blamed(op, args, error)
+    return dispatch(op, plain)
 
 
 def _call_any(op: Operator, args: Sequence[Any]) -> Any:
@@ -142,7 +151,7 @@ def _call_any(op: Operator, args: Sequence[Any]) -> Any:
                 return result
         return _call(op, args)
     except FAULTS as error:
-        raise blamed(op, args, error)  # noqa: B904
+        return mended(op, args, error)
 
 
 def _call(op: Operator, args: Sequence[Any]) -> Any:

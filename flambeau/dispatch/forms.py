@@ -21,9 +21,9 @@ from ..storage import Storage, maker
 from ..tensor import Tensor, make
 from . import operator as records
 from .argument_aliases import ABSENT, by_other_name, old_call, other_names, special_names, spellings
-from .argument_errors import FAULTS, blamed
+from .argument_errors import FAULTS
 from .arguments import signature
-from .call import around, dispatch, dispatch_inplace, run_several, special
+from .call import around, dispatch, dispatch_inplace, mended, run_several, special
 from .callforms import call_forms
 from .operator import OPERAND, Operator
 from .out_variants import dispatch_out
@@ -217,7 +217,7 @@ def _space(op: Operator) -> dict[str, Any]:
         "run_several": run_several, "hot": op.hot, "warm": op.warm, "writing": op.writing, "numbers": _numbers,
         "recording": Deferral.recording, "around": around, "threads": threads, "quick": op.quick,
         "special": special, "tracing": prim._stack, "reading": Deferral.reading, "grad_state": grad_state,
-        "Tensor": Tensor, "new": object.__new__, "faults": FAULTS, "blamed": blamed,
+        "Tensor": Tensor, "new": object.__new__, "faults": FAULTS, "mended": mended,
         "record": tape.record, "record_look": tape.record_look, "again": again, "remember": remember,
         "make_over": make_over, "getrefcount": getrefcount, "getframe": getframe,
         "body": op.body, "ordinary": ordinary, "absent": ABSENT, "old_call": old_call, "hashable": hashable,

@@ -146,7 +146,7 @@ def {name}({signature}):
         try:
             return {body}
         except faults as error:
-            raise blamed(op, ({arguments}), error)
+            return mended(op, ({arguments}), error)
     {out}return dispatch(op, ({arguments}), {name})
 """
 COLD = """

@@ -25,6 +25,7 @@ from ._transform import (
     Transform,
     grouped,
 )
+from ._transform import _InverseTransform as _InverseTransform
 from .utils import _sum_rightmost, broadcast_all, fused, softplus, tril_matrix_to_vec, vec_to_tril_matrix
 
 __all__ = [

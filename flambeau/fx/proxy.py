@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..tensor import Tensor
+from ..tensor import OWN_ATTRIBUTES, Tensor
 from .graph import Graph
 from .immutable_collections import immutable_dict
 from .node import BASE_TYPES, Argument, Node, Target, map_aggregate
@@ -18,9 +18,6 @@ __all__ = [
     "Attribute", "GraphAppendingTracer", "ParameterProxy", "Proxy", "Scope", "ScopeContextManager", "TraceError",
     "TracerBase",
 ]  # fmt: skip
-
-
-_PRIVATE = frozenset(Tensor.__annotations__)
 
 
 class TraceError(ValueError):
@@ -141,7 +138,7 @@ class Proxy:
         return f"Proxy({self.node.name})"
 
     def __getattr__(self, k: str) -> Any:
-        if k in _PRIVATE:  # what operators look at to see that this is no tensor
+        if k in OWN_ATTRIBUTES:  # what operators look at to see that this is no tensor
             raise AttributeError(k)
         return Attribute(self, k)
 

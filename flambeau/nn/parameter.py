@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
-from ..serialization.pickling import attributes
 from ._base import Size, Tensor, disabled_torch_function, make_subclass, no_grad, ops, preserve_format
 
 __all__ = [
@@ -70,7 +69,7 @@ class Parameter(Tensor, metaclass=_MarkedMeta):
 
     def __reduce_ex__(self, proto: Any) -> tuple[Any, ...]:
         # Hooks are not saved; PyTorch stores an empty dictionary in their place.
-        state = attributes(self)
+        state = dict(self.__dict__)
         if not state:
             return (_rebuild_parameter, (self.data, self.requires_grad, OrderedDict()))
         return (_rebuild_parameter_with_state, (self.data, self.requires_grad, OrderedDict(), state))

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from .. import primitives as prim
 from ..device import device
 from ..dispatch import call
-from ..dispatch.argument_errors import FAULTS, blamed_function
+from ..dispatch.argument_errors import FAULTS, blamed_function, with_dtypes
 from ..dispatch.call import special
 from ..dispatch.operator import OPERATORS
 from ..dispatch.torch_function import modes, ordinary, overridden
@@ -164,6 +164,15 @@ def give(made: Tensor, out: Tensor) -> Tensor:
     return out.copy_(made)  # type: ignore[attr-defined,no-any-return]
 
 
+def _mended(form: Any, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception) -> Any:
+    """The result of a call that failed because a Python type (``dtype=float``) stands for an element type; raises what
+    is wrong with any other."""
+    plain = with_dtypes((*args, *kwargs.values()))
+    if plain is None:
+        raise blamed_function(function, args, kwargs, error)
+    return form(*plain[: len(args)], **dict(zip(kwargs, plain[len(args) :])))
+
+
 def blaming(function: F) -> F:
     """Makes a plain function say which of its arguments was wrong where Python cannot go on (`misuse`)."""
 
@@ -172,7 +181,7 @@ def blaming(function: F) -> F:
         try:
             return function(*args, **kwargs)
         except FAULTS as error:
-            raise blamed_function(function, args, kwargs, error)  # noqa: B904
+            return _mended(form, function, args, kwargs, error)
 
     return form  # type: ignore[return-value]
 
@@ -195,7 +204,7 @@ def factory(function: F) -> F:
         try:
             return function(*args, **kwargs)
         except FAULTS as error:
-            raise blamed_function(function, args, kwargs, error)  # noqa: B904
+            return _mended(form, function, args, kwargs, error)
 
     return form  # type: ignore[return-value]
 
@@ -224,7 +233,7 @@ def overridable(function: F, module: str = "flambeau") -> F:
         try:
             return function(*args, **kwargs)
         except FAULTS as error:
-            raise blamed_function(function, args, kwargs, error)  # noqa: B904
+            return _mended(form, function, args, kwargs, error)
 
     form.__module__ = module
     return form  # type: ignore[return-value]

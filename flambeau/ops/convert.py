@@ -229,7 +229,7 @@ def _to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
             return self
     names = ["dtype", "non_blocking", "copy", "memory_format"]
     values: dict[str, Any] = {}
-    rest = list(args)
+    rest = [dtypes.meant(value) for value in args]
     if rest and isinstance(rest[0], Tensor):
         other = rest.pop(0)
         values.update(dtype=other.dtype, device=other.device)
@@ -244,7 +244,7 @@ def _to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if name == "other":
             values.update(dtype=value.dtype, device=value.device)
         elif name in ("device", "dtype", "non_blocking", "copy", "memory_format"):
-            values[name] = value
+            values[name] = dtypes.meant(value)
         else:
             raise TypeError(f"to() got an unexpected keyword argument '{name}'")
     kind = values.get("dtype")

@@ -234,6 +234,8 @@ def type_of(value: Any) -> dtype_:
             if value == f"torch.{title}Tensor":
                 return dtypes.named(name)
         raise ValueError(f"invalid type: '{value}'")
+    if isinstance(value, type):
+        raise ValueError(f"invalid type: '{value.__name__}'")
     raise TypeError(f"type(): argument 'dtype' must be torch.dtype, str or a tensor class, not {type(value).__name__}")
 
 

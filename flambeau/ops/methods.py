@@ -52,8 +52,8 @@ def _same(tensor: type[Tensor], symbol: str, name: str) -> LazyMethod:
 def _view_otherwise(self: Tensor, *shape_: Any, size: Any = None, dtype: Any = None) -> Tensor:
     if dtype is not None or size is not None:
         shape_ = (*shape_, dtype if size is None else size)
-    if len(shape_) == 1 and isinstance(shape_[0], convert.dtype_):
-        return shape.view_dtype.function(self, shape_[0])  # type: ignore[attr-defined,no-any-return]
+    if len(shape_) == 1 and isinstance(dtype := dtypes.meant(shape_[0]), convert.dtype_):
+        return shape.view_dtype.function(self, dtype)  # type: ignore[attr-defined,no-any-return]
     return _view(self, *shape_of(shape_, "view"))
 
 

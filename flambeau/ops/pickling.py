@@ -17,13 +17,6 @@ from .subclasses import over
 
 __all__: list[str] = []
 
-_OWN = frozenset(Tensor.__annotations__)
-
-
-def _state(t: Tensor) -> dict[str, Any]:
-    """The attributes that a user has set."""
-    return {name: value for name, value in t.__dict__.items() if name not in _OWN}
-
 
 def _deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:
     """A copy with memory of its own; tensors that shared memory still do.  Raises RuntimeError for a computed tensor
@@ -46,7 +39,7 @@ def _deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:
     result._requires_grad = self._requires_grad
     if self._grad is not None:
         result._grad = copy.deepcopy(self._grad, memo)
-    for name, value in _state(self).items():
+    for name, value in self.__dict__.items():
         setattr(result, name, copy.deepcopy(value, memo))
     return result
 
@@ -121,7 +114,7 @@ def _reduce_ex(self: Tensor, proto: Any) -> tuple[Any, ...]:
             layout.strides,
             self._offset,
             self._requires_grad,
-            _state(self),
+            dict(self.__dict__),
         ),
     )
 
@@ -152,7 +145,7 @@ def _refuse_deletion(key: Any) -> None:
 
 def _directory(self: Tensor) -> list[str]:
     """The names of the attributes."""
-    return sorted({*dir(type(self)), *_state(self)})
+    return sorted({*dir(type(self)), *self.__dict__})
 
 
 attach(

@@ -42,17 +42,23 @@ def _reduced(kind: str, input: Tensor, dims: Sequence[int], keepdim: bool, work:
     return prim.wrap(g.reshape(prim.read(total), result))
 
 
+def _addition(kind: dtype_) -> str:
+    """How numbers of this type are added."""
+    return "or" if kind is dtypes.bool_ else "add"
+
+
 @operator(loose=("dtype",))
 def sum(
     input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, *, dtype: dtype_ | None = None
 ) -> Tensor:
     """The sum over ``dim`` (an int, several, or None for all dimensions).
 
-    Integers and booleans are added as int64; ``dtype`` converts before adding.
+    Integers and booleans are added as int64; ``dtype`` converts before adding (booleans of which one is true make
+    true).
     """
     kind = dtype or (dtypes.int64 if input.dtype.kind in "bui" else input.dtype)
     dims = dims_of(dim, input.ndim, "sum")
-    return _reduced("add", input, dims, keepdim, kind)
+    return _reduced(_addition(kind), input, dims, keepdim, kind)
 
 
 @sum.gradient()
@@ -251,7 +257,7 @@ def nansum(
     x = input
     if x.dtype.kind == "f":
         x = prim.apply("select", prim.apply("isnan", x), prim.const(0, x.dtype), x)
-    return drop_dims(prim.reduce("add", prim.cast(x, kind), dims), dims, keepdim)
+    return drop_dims(prim.reduce(_addition(kind), prim.cast(x, kind), dims), dims, keepdim)
 
 
 @nansum.gradient("input")

@@ -22,14 +22,16 @@ from .shape import view_as_real
 __all__: list[str] = []
 
 
-def _sum_type(input: Tensor, dtype: dtype_ | None) -> dtype_:
+def _sum_type(name: str, input: Tensor, dtype: dtype_ | None) -> dtype_:
+    if dtype is dtypes.bool_:
+        raise NotImplementedError(f"{name}: not implemented for booleans; give another dtype, such as torch.int64")
     return dtype or (dtypes.int64 if input.dtype.kind in "bui" else input.dtype)
 
 
 @operator(inplace=True, loose=("dtype",))
 def cumsum(input: Tensor, dim: int, *, dtype: dtype_ | None = None) -> Tensor:
     """Running sums along ``dim``.  Integers and booleans are added as int64; ``dtype`` converts first."""
-    x = prim.cast(input, _sum_type(input, dtype))
+    x = prim.cast(input, _sum_type("cumsum", input, dtype))
     d = dim_of(dim, input.ndim, "cumsum")
     if not input.ndim:
         return x
@@ -57,7 +59,7 @@ def running_from_end(input: Tensor, dim: int) -> Tensor:
 @operator(inplace=True, loose=("dtype",))
 def cumprod(input: Tensor, dim: int, *, dtype: dtype_ | None = None) -> Tensor:
     """Running products along ``dim``.  Integers and booleans are multiplied as int64; ``dtype`` converts first."""
-    x = prim.cast(input, _sum_type(input, dtype))
+    x = prim.cast(input, _sum_type("cumprod", input, dtype))
     d = dim_of(dim, input.ndim, "cumprod")
     if not input.ndim:
         return x

@@ -150,7 +150,7 @@ class Pickler(pickle._Pickler):  # type: ignore[name-defined,misc]
         NotImplemented for other objects."""
         kind = type(obj)
         if kind is Tensor:
-            own = attributes(obj)
+            own = dict(obj.__dict__)
             return self._reduce_subclass(obj, own) if own else self._reduce_tensor(obj)
         if kind is _Name or kind is dtype:
             return obj.name
@@ -161,7 +161,7 @@ class Pickler(pickle._Pickler):  # type: ignore[name-defined,misc]
         if kind is device_type:
             return (_DEVICE, (obj.type,) if obj.index is None else (obj.type, obj.index))
         if isinstance(obj, Tensor) and kind.__reduce_ex__ is Tensor.__reduce_ex__:
-            return self._reduce_subclass(obj, attributes(obj))
+            return self._reduce_subclass(obj, dict(obj.__dict__))
         return NotImplemented
 
     def _reduce_tensor(self, tensor: Tensor) -> tuple[Any, ...]:
@@ -193,11 +193,3 @@ def _warn_of_hooks(tensor: Tensor) -> None:
                 "function with @torch.utils.hooks.unserializable_hook to suppress this warning",
                 stacklevel=2,
             )
-
-
-_OWN_ATTRIBUTES = frozenset(Tensor.__annotations__) | {"_backward_hooks"}
-
-
-def attributes(tensor: Tensor) -> dict[str, Any]:
-    """The attributes that a user has set on a tensor."""
-    return {name: value for name, value in tensor.__dict__.items() if name not in _OWN_ATTRIBUTES}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..tensor import Tensor
+from ..tensor import Tensor, all_attributes
 
 __all__ = ["swap_tensors"]
 
@@ -15,9 +15,9 @@ def swap_tensors(t1: Tensor, t2: Tensor) -> None:
     for t in (t1, t2):
         if t._node is not None or t._view is not None:
             raise RuntimeError("Cannot swap tensors that are part of a graph or views: swap leaves, or detach() first")
-    first, second = dict(t1.__dict__), dict(t2.__dict__)
+    first, second = dict(all_attributes(t1)), dict(all_attributes(t2))
     t1.__class__, t2.__class__ = t2.__class__, t1.__class__
-    t1.__dict__.clear()
-    t2.__dict__.clear()
-    t1.__dict__.update(second)
-    t2.__dict__.update(first)
+    all_attributes(t1).clear()
+    all_attributes(t2).clear()
+    all_attributes(t1).update(second)
+    all_attributes(t2).update(first)

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from ...dtype import meant
 from .._base import Tensor, bfloat16, device, dtype, float16, float32, float64, no_grad, ops
 from ..parameter import Parameter, is_lazy
 
@@ -24,6 +25,7 @@ def parse_to(*args: Any, **kwargs: Any) -> tuple[device | None, dtype | None, bo
     Raises TypeError for arguments that fit none of them.
     """
     names = ("device", "dtype", "non_blocking", "copy")
+    args, kwargs = tuple(map(meant, args)), {name: meant(value) for name, value in kwargs.items()}
     if (args and isinstance(args[0], dtype)) or (not args and "device" not in kwargs and "dtype" in kwargs):
         names = ("dtype", "non_blocking", "copy")
     elif (args and isinstance(args[0], Tensor)) or "tensor" in kwargs:

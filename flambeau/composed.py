@@ -16,7 +16,7 @@ from .device import device
 from .dtype import dtype
 from .layout import contiguous_strides, of
 from .storage import Storage
-from .tensor import Tensor
+from .tensor import Tensor, all_attributes
 
 __all__ = ["ComposedTensor", "member_of", "operator_name"]
 
@@ -106,7 +106,7 @@ class ComposedTensor(Tensor):
     def _replace(self: C, other: C) -> C:
         """Takes the parts of another tensor; returns itself."""
         version = self._storage.version
-        self.__dict__.update(other.__dict__)
+        all_attributes(self).update(all_attributes(other))
         self._storage = Storage(0, 0)
         self._storage.version = version + 1
         return self

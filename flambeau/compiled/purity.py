@@ -330,7 +330,7 @@ class Environment:
         """What tells that nothing of the tensors was touched; None if they may get hooks unseen."""
         if any(t._hooks is not None for t in self.tensors):
             return None
-        return Unchanged([vars(t) for t in self.tensors], [], [])
+        return Unchanged([all_attributes(t) for t in self.tensors], [], [])
 
     def _told(self) -> tuple[list[dict[Any, Any]], list[Any], list[Any], list[Any], list[Any]]:
         """The dictionaries of which one word tells whether they changed, the lists and dictionaries that are to stay

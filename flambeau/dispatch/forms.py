@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from .. import device as devices
 from .. import primitives as prim
 from ..autograd import tape
@@ -33,7 +35,7 @@ from .texts import AGAIN, COLD, HOT, INPLACE, INPLACE_HOT, LOOK, LOOKS, PARTS, h
 from .torch_function import ordinary
 from .view_cache import again, remember
 
-__all__ = ["LazyMethod", "inplace_function"]
+__all__ = ["LazyMethod", "inplace_function", "symbol_form"]
 
 
 class _HotPlan:
@@ -135,8 +137,32 @@ def inplace_function(op: Operator, name: str) -> Callable[..., Any]:
     return _form(op, name, INPLACE)
 
 
-def _form(op: Operator, name: str, template: str, out: bool = False, method: bool = False) -> Callable[..., Any]:
-    """A function with the operator's signature that dispatches, made of ``template``."""
+def symbol_form(op: Operator, inplace: bool = False) -> Callable[..., Any]:
+    """The special method of a symbol (``x + y``): the operator's method, but for an array of numpy on the right, which
+    it leaves to numpy; that computes with the tensor as an array and makes a tensor of the result."""
+    name = op.name + "_" if inplace else op.name
+    calls: dict[str, Callable[..., Any]] = {
+        "dispatch": dispatch,
+        "dispatch_inplace": dispatch_inplace,
+        "mended": mended,
+    }
+    space = {word: partial(_by_symbol, call, name) for word, call in calls.items()}
+    template = INPLACE if inplace else HOT if op.kind == "kernel" else COLD
+    return _form(op, name, template, method=True, space=space)
+
+
+def _by_symbol(call: Callable[..., Any], method: str, op: Operator, args: Sequence[Any], rest: Any) -> Any:
+    """A call by a symbol; its form or the error comes last, and to others the form is the method's."""
+    if isinstance(args[1], np.ndarray):
+        return NotImplemented
+    return call(op, args, getattr(Tensor, method) if callable(rest) else rest)
+
+
+def _form(
+    op: Operator, name: str, template: str, out: bool = False, method: bool = False, space: dict[str, Any] | None = None
+) -> Callable[..., Any]:
+    """A function with the operator's signature that dispatches, made of ``template``; ``space`` has other meanings of
+    the template's free names."""
     params = list(op.signature.parameters.values())
     names = ["self" if method and i == 0 else p.name for i, p in enumerate(params)]
     words, defaults = _words(op, params, names, out, op.loose if method or op.namespace != "torch" else ())
@@ -147,7 +173,7 @@ def _form(op: Operator, name: str, template: str, out: bool = False, method: boo
         "name": "form", "signature": ", ".join(words), "arguments": arguments,
         "out": f"if out is not None:\n        return dispatch_out(op, ({arguments}), out)\n    " if out else "",
     }  # fmt: skip
-    space = _space(op) | defaults
+    space = _space(op) | defaults | (space or {})
     short = short_paths(op, names, out, fill) if template in (HOT, COLD) else ("", "")
     fill["defer"], fill["warm"] = short
     fill["written"] = written(op, names) if template is INPLACE else ""

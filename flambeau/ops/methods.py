@@ -10,7 +10,7 @@ import numpy as np
 from .. import device as devices
 from .. import dtype as dtypes
 from ..autograd.mode import state as grad_state
-from ..dispatch.forms import LazyMethod
+from ..dispatch.forms import LazyMethod, symbol_form
 from ..dispatch.operator import OPERATORS
 from ..dispatch.view_cache import sized_view
 from ..printing import tensor_repr
@@ -33,12 +33,16 @@ def _dunder(name: str, reverse: bool = False) -> Any:
             if not isinstance(self, Tensor):  # PyTorch's division looks for a method of the operand
                 kind = AttributeError if name == "true_divide" else TypeError
                 raise kind(f"the reflected operator of '{name}' belongs to a Tensor, not to {type(self).__name__}")
+            if name == "true_divide" and isinstance(other, np.ndarray):
+                return self.reciprocal() * other  # type: ignore[attr-defined]
             return op.function(other, self) if isinstance(other, _OPERANDS) else NotImplemented
     else:
 
         def method(self: Tensor, other: Any) -> Any:
             if isinstance(other, _OPERANDS) or hasattr(type(other), "__torch_function__"):
                 return op.function(self, other)
+            if name == "eq" and isinstance(other, np.ndarray):
+                return op.function(self, from_data.as_tensor(other))
             return NotImplemented
 
     return method
@@ -220,10 +224,11 @@ def install(tensor: type[Tensor]) -> None:
             op = OPERATORS[name]
             op.symbols = (*op.symbols, symbol)
             own = name in vars(tensor)
-            setattr(tensor, f"__{symbol}__", _same(tensor, symbol, name) if own else _dunder(name))
+            form = LazyMethod(f"__{symbol}__", partial(symbol_form, op))
+            setattr(tensor, f"__{symbol}__", form if own else _dunder(name))
             setattr(tensor, f"__r{symbol}__", _dunder(name, reverse=True))
             if op.make_inplace is not None:
-                setattr(tensor, f"__i{symbol}__", LazyMethod(f"__i{symbol}__", partial(getattr, op, "inplace")))
+                setattr(tensor, f"__i{symbol}__", LazyMethod(f"__i{symbol}__", partial(symbol_form, op, True)))
     for symbol in ("eq", "ne", "lt", "le", "gt", "ge"):
         if symbol in OPERATORS:
             setattr(tensor, f"__{symbol}__", _dunder(symbol))

@@ -48,8 +48,11 @@ TOP: dict[str, str] = {
         _custom_ops
         _dynamo
         _higher_order_ops
+        _ops
         _subclasses
+        _tensor
         _tensor_str
+        _utils
         accelerator
         alias
         amp
